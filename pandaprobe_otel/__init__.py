@@ -1,0 +1,120 @@
+"""PandaProbe for OpenTelemetry: traces, evaluations and a local server.
+
+`init()` in an app is all that is needed. Every public name stands in this file; each is loaded on first use,
+because this package is imported by every test run of every user (the pytest plugin is a stub inside it).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.bootstrap import PandaProbe as PandaProbe
+    from pandaprobe_otel.bootstrap import flush as flush
+    from pandaprobe_otel.bootstrap import get_client as get_client
+    from pandaprobe_otel.bootstrap import init as init
+    from pandaprobe_otel.bootstrap import shutdown as shutdown
+    from pandaprobe_otel.bootstrap import status as status
+    from pandaprobe_otel.trace_context import context as context
+    from pandaprobe_otel.trace_context import context_executor as context_executor
+    from pandaprobe_otel.trace_context import current_trace_id as current_trace_id
+    from pandaprobe_otel.trace_context import session as session
+    from pandaprobe_otel.trace_context import set_session as set_session
+    from pandaprobe_otel.trace_context import set_user as set_user
+    from pandaprobe_otel.trace_context import user as user
+    from pandaprobe_otel.decorators import agent as agent
+    from pandaprobe_otel.decorators import chain as chain
+    from pandaprobe_otel.decorators import embedding as embedding
+    from pandaprobe_otel.decorators import llm as llm
+    from pandaprobe_otel.decorators import retriever as retriever
+    from pandaprobe_otel.decorators import span as span
+    from pandaprobe_otel.decorators import start_trace as start_trace
+    from pandaprobe_otel.decorators import tool as tool
+    from pandaprobe_otel.decorators import trace as trace
+    from pandaprobe_otel.enums import ScoreDataType as ScoreDataType
+    from pandaprobe_otel.enums import SpanKind as SpanKind
+    from pandaprobe_otel.enums import SpanStatusCode as SpanStatusCode
+    from pandaprobe_otel.enums import TraceStatus as TraceStatus
+    from pandaprobe_otel.errors import PandaProbeError as PandaProbeError
+    from pandaprobe_otel.registry import instrument as instrument
+    from pandaprobe_otel.registry import uninstrument as uninstrument
+    from pandaprobe_otel.registry import wrap_openai as wrap_openai
+    from pandaprobe_otel.scores import score as score
+    from pandaprobe_otel.tracing import PandaProbeSpanExporter as PandaProbeSpanExporter
+    from pandaprobe_otel.tracing import PandaProbeSpanProcessor as PandaProbeSpanProcessor
+
+_HOMES = {
+    "bootstrap": ("PandaProbe", "flush", "get_client", "init", "shutdown", "status"),
+    "decorators": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
+    "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
+    "errors": ("PandaProbeError",),
+    "registry": ("instrument", "uninstrument", "wrap_openai"),
+    "scores": ("score",),
+    "trace_context": (
+        "context",
+        "context_executor",
+        "current_trace_id",
+        "session",
+        "set_session",
+        "set_user",
+        "user",
+    ),
+    "tracing": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation is
+    "init",
+    "flush",
+    "shutdown",
+    "status",
+    "get_client",
+    "PandaProbe",
+    "instrument",
+    "uninstrument",
+    "wrap_openai",
+    "trace",
+    "span",
+    "agent",
+    "tool",
+    "llm",
+    "chain",
+    "retriever",
+    "embedding",
+    "start_trace",
+    "context",
+    "session",
+    "user",
+    "set_session",
+    "set_user",
+    "context_executor",
+    "current_trace_id",
+    "score",
+    "PandaProbeSpanExporter",
+    "PandaProbeSpanProcessor",
+    "PandaProbeError",
+    "SpanKind",
+    "SpanStatusCode",
+    "TraceStatus",
+    "ScoreDataType",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("pandaprobe-otel")
+    elif (home := _HOME_OF.get(name)) is not None:
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

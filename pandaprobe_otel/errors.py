@@ -1,0 +1,132 @@
+"""The exceptions of this library.
+
+    PandaProbeError
+    ├── ConfigError            a setting is missing or wrong (only raised with strict=True, or by the clients)
+    ├── AuthError              401: the API key or token was refused
+    │   └── KeyExpired         401: the API key has expired
+    ├── PermissionDenied       403
+    ├── NotFound               404
+    ├── Conflict               409
+    ├── InvalidRequest         400, 422, or refused before it was sent: `errors` says which field
+    ├── RateLimited            429 with an `error` body: too many requests in this minute
+    ├── QuotaExceeded          429 with a `detail` body, 402: the plan's quota is used up
+    ├── ServerError            5xx, or no answer at all
+    ├── OutcomeUnknown         a create was sent and no answer came: it may have happened
+    ├── RunFailed              an evaluation run ended as FAILED
+    └── InsufficientEvidence   a score says nothing, since there was nothing to judge
+
+Exporters, processors, decorators and integrations never raise any of them into the app.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One refused field: where it stands in the request and what the server says about it."""
+
+    field: str
+    message: str
+
+
+class PandaProbeError(Exception):
+    """Base of every error of this library.
+
+    `status` is the HTTP status, `detail` the server's own words, `request_id` its `x-request-id`;
+    each is None where there was no answer.
+    """
+
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, detail: str | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(f"{message} {self.advice}".rstrip())
+        self.status = status
+        self.detail = detail
+        self.request_id = request_id
+
+
+class ConfigError(PandaProbeError):
+    """A setting is missing or cannot be used; the message names it, its source and the remedy."""
+
+
+class AuthError(PandaProbeError):
+    """The API key or bearer token was refused."""
+
+    advice = "Check PANDAPROBE_API_KEY, and that it belongs to this endpoint."
+
+
+class KeyExpired(AuthError):
+    """The API key has expired."""
+
+    advice = "Make a new key and set PANDAPROBE_API_KEY."
+
+
+class PermissionDenied(PandaProbeError):
+    """The credentials are good, but not for this."""
+
+
+class NotFound(PandaProbeError):
+    """There is no such thing in this project."""
+
+
+class Conflict(PandaProbeError):
+    """The request contradicts the state on the server."""
+
+
+class InvalidRequest(PandaProbeError):
+    """The request was refused; `errors` says which fields and why (empty when the server named none)."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        status: int | None = None,
+        detail: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, detail=detail, request_id=request_id)
+        self.errors = errors
+
+
+class RateLimited(PandaProbeError):
+    """Too many requests in this minute; `retry_after` is in seconds, None when the server did not say."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        status: int | None = 429,
+        detail: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, detail=detail, request_id=request_id)
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(PandaProbeError):
+    """The plan's quota is used up; trying again changes nothing until the next period."""
+
+    advice = "Upgrade the plan, or wait for the next period."
+
+
+class ServerError(PandaProbeError):
+    """The server failed, or could not be reached."""
+
+
+class OutcomeUnknown(PandaProbeError):
+    """The request was sent and no answer came back: it may or may not have happened."""
+
+
+class RunFailed(PandaProbeError):
+    """An evaluation run ended as FAILED."""
+
+
+class InsufficientEvidence(PandaProbeError):
+    """A score was given although there was nothing to judge."""

@@ -1,0 +1,29 @@
+"""Conversions between OpenTelemetry ids (integers) and PandaProbe ids (UUID text).
+
+A PandaProbe trace id is the 128-bit OpenTelemetry trace id. Span ids are a *global* primary key on the server,
+while an OpenTelemetry span id is only unique inside its trace; so the span's UUID is the low 64 bits of the
+trace id followed by the 64-bit span id: unique, cheap, and readable back.
+"""
+
+from __future__ import annotations
+
+_LOW_64 = (1 << 64) - 1
+
+
+def trace_uuid(trace_id: int) -> str:
+    """Return the PandaProbe id of the trace with this 128-bit OpenTelemetry id."""
+    return _dashed(f"{trace_id:032x}")
+
+
+def span_uuid(trace_id: int, span_id: int) -> str:
+    """Return the PandaProbe id of a span, from its trace's 128-bit id and its own 64-bit id."""
+    return _dashed(f"{trace_id & _LOW_64:016x}{span_id:016x}")
+
+
+def trace_id_of(uuid: str) -> int:
+    """Return the OpenTelemetry trace id behind a PandaProbe trace id (the inverse of `trace_uuid`)."""
+    return int(uuid.replace("-", ""), 16)
+
+
+def _dashed(hex32: str) -> str:
+    return f"{hex32[:8]}-{hex32[8:12]}-{hex32[12:16]}-{hex32[16:20]}-{hex32[20:]}"
