@@ -1,0 +1,256 @@
+"""Any Python value -> a value that JSON can hold and PandaProbe can store, whatever the value is.
+
+Invariants of the result: no NUL, no lone surrogate, no non-finite number, no integer over 64 bits, only text
+keys, nesting of at most `MAX_DEPTH` (the server fails at 255, measured on server 0.5.0), at most `MAX_NODES`
+values. Code of the value itself (`__repr__`, `model_dump`) may run; where it raises, a placeholder stands in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import uuid
+from collections import deque
+from collections.abc import Iterable, Mapping, Set
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Final, TypeAlias, cast
+
+import orjson
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.shrink import shrink
+from pandaprobe_otel.mapping.text import clean_text, cut_text, digest_of, digest_of_data_url
+
+Json: TypeAlias = Any
+"""None, bool, int, float, str, list or dict with text keys."""
+
+MAX_DEPTH: Final = 100
+MAX_NODES: Final = 100_000
+MAX_REPR: Final = 1000
+_MAX_SURVEY: Final = 4096
+_MAX_INT: Final = (1 << 63) - 1
+# Everything orjson would walk by itself in ways that escape the survey goes through `_Cleaner` instead.
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def clean(value: object) -> Json:
+    """Return the value as JSON-safe data that `orjson.dumps` accepts. Never raises.
+
+    Bytes become `{mime_type, bytes, sha256}`; sets, tuples and other collections lists; enum members their
+    value; dates ISO text; models and dataclasses objects; exceptions `Type: message`; all else its `repr`.
+    """
+    return _Cleaner().clean(value)
+
+
+def encode(value: object, max_bytes: int = 262_144) -> str:
+    """Return the value as JSON text of at most `max_bytes` bytes, with a marker wherever something was cut.
+
+    Never raises; long texts are cut before they are encoded. `max_bytes` below 256 is taken as 256.
+    """
+    max_bytes = max(max_bytes, 256)
+    if _is_small(value, max_bytes):
+        try:
+            data = orjson.dumps(value, default=_Cleaner().clean, option=_OPTIONS)
+        except (TypeError, ValueError, RecursionError):
+            data = None
+        if data is not None and len(data) <= max_bytes and not _has_nul(data):
+            return data.decode()
+    cleaned = _Cleaner(max_text=max_bytes).clean(value)
+    return orjson.dumps(shrink(cleaned, max_bytes)).decode()
+
+
+def _has_nul(data: bytes) -> bool:
+    # The short pattern is four times faster to rule out than the long one.
+    return b"\\u0" in data and b"\\u0000" in data
+
+
+def _is_small(value: object, max_bytes: int) -> bool:
+    """Whether the plain containers of the value are few, shallow and hold no more text than `max_bytes`.
+
+    Cheap by intention, and the guard against values that explode in the encoder (`x = [x, x]` fifty times).
+    """
+    if type(value) is str:
+        return len(value) <= max_bytes
+    level: list[Any] = [value]
+    seen = room = 0
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for node in level:
+            kind = type_of(node)
+            if kind is dict:
+                items: Any = tuple(node.values())
+            elif kind is list or kind is tuple:
+                items = node
+            else:
+                continue
+            seen += len(items)
+            for item in items:
+                kind = type_of(item)
+                if kind is str:
+                    room += len(item)
+                elif kind is dict or kind is list or kind is tuple:
+                    below.append(item)
+        if seen > _MAX_SURVEY or room > max_bytes:
+            return False
+        if not below:
+            return True
+        level = below
+    return False
+
+
+class _Cleaner:
+    """One cleaning: how many values it may still make, and the containers it is inside of."""
+
+    __slots__ = ("inside", "max_text", "nodes_left")
+
+    def __init__(self, *, max_text: int | None = None) -> None:
+        self.nodes_left = MAX_NODES
+        self.max_text = max_text
+        self.inside: set[int] = set()
+
+    def clean(self, value: Any, depth: int = 0) -> Json:
+        kind = type_of(value)
+        if kind is str:
+            return self._text(value)
+        if value is None or kind is bool:
+            return value
+        if kind is int:
+            return _integer(value)
+        if kind is float:
+            return value if math.isfinite(value) else None
+        if self.nodes_left <= 0:
+            return "…[cut: too many values]"
+        if depth >= MAX_DEPTH:
+            return f"…[cut: {kind.__name__} nested too deeply]"
+        if id(value) in self.inside:
+            return f"…[cut: this {kind.__name__} contains itself]"
+        self.inside.add(id(value))
+        try:
+            return self._container(value, kind, depth)
+        except Exception:  # noqa: BLE001 - code of the user's value ran; the app must not notice
+            return clean_text(f"<{kind.__name__}: cannot be shown>")
+        finally:
+            self.inside.discard(id(value))
+
+    def _text(self, text: str) -> Json:
+        if self.max_text is None or len(text) <= self.max_text:
+            return clean_text(text)
+        digest = digest_of_data_url(text)
+        return digest if digest is not None else clean_text(cut_text(text, self.max_text))
+
+    def _container(self, value: object, kind: type, depth: int) -> Json:
+        if kind is dict or isinstance(value, Mapping):
+            return self._mapping(cast("Mapping[object, object]", value), depth)
+        if kind is list or kind is tuple or isinstance(value, (list, tuple, Set, deque)):
+            return self._sequence(cast("Iterable[object]", value), depth)
+        return self._object(value, depth)
+
+    def _mapping(self, value: Mapping[object, object], depth: int) -> Json:
+        result: dict[str, Json] = {}
+        for key, item in list(value.items()):
+            if self.nodes_left <= 0:
+                result["…"] = "[cut: too many values]"
+                break
+            self.nodes_left -= 1
+            result[_key(key)] = self.clean(item, depth + 1)
+        return result
+
+    def _sequence(self, value: Iterable[object], depth: int) -> Json:
+        items = _in_order(value) if isinstance(value, Set) else list(value)
+        if len(items) > self.nodes_left:
+            items = items[: max(self.nodes_left, 0)]
+            items.append("…[cut: too many values]")
+        self.nodes_left -= len(items)
+        return [self.clean(item, depth + 1) for item in items]
+
+    def _object(self, value: object, depth: int) -> Json:
+        if isinstance(value, Enum):
+            return self.clean(value.value, depth + 1)
+        if isinstance(value, (bytes, bytearray)):
+            return digest_of(bytes(value))
+        if isinstance(value, memoryview):
+            return digest_of(value.tobytes())
+        if (plain := _scalar(value)) is not None:
+            return self.clean(plain, depth + 1)
+        inner = _fields(value)
+        if inner is not None:
+            return self.clean(inner, depth + 1)
+        text = clean_text(repr(value))
+        return text if len(text) <= MAX_REPR else cut_text(text, MAX_REPR)
+
+
+def _integer(value: int) -> int | str:
+    if -_MAX_INT <= value <= _MAX_INT:
+        return value
+    # Python itself refuses to write out a number of more than 4300 digits.
+    return str(value) if value.bit_length() < 4096 else hex(value)
+
+
+def _key(key: object) -> str:
+    if type(key) is str:
+        return clean_text(key)
+    if isinstance(key, Enum):
+        return _key(key.value)
+    if isinstance(key, str):
+        return clean_text(str.__str__(key))
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    try:
+        return clean_text(str(key))[:MAX_REPR]
+    except Exception:  # noqa: BLE001 - code of the user's key ran
+        return f"<{type(key).__name__}>"
+
+
+def _in_order(value: Set[object]) -> list[object]:
+    """Sets have no order: sort, so that the same set gives the same text."""
+    items = list(value)
+    try:
+        return sorted(items)  # type: ignore[type-var]
+    except Exception:  # noqa: BLE001 - the elements cannot be compared, or their comparison raises
+        return sorted(items, key=_safe_repr)
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - code of the user's value ran
+        return type(value).__name__
+
+
+def _scalar(value: object) -> object | None:
+    """Return the plain value behind a subclass of a plain type or a well-known type, None for others."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    return None
+
+
+def _fields(value: object) -> Any:
+    """Return the data inside a model, a dataclass or a small array, None for an object without any."""
+    kind = type_of(value)
+    if isinstance(value, type):
+        return None
+    dump = getattr(kind, "model_dump", None)
+    if callable(dump):
+        return dump(value)
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    size = getattr(value, "size", None)
+    if type(size) is int and size <= MAX_REPR and callable(listed := getattr(kind, "tolist", None)):
+        return listed(value)
+    return None

@@ -1,0 +1,149 @@
+"""Make JSON-safe data fit a number of bytes, keeping its structure as long as possible.
+
+First the longest texts are cut, all to the same length (the largest that fits); only when texts alone do not
+suffice, long lists keep their beginning and end. What was cut says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.text import cut_text
+
+MIN_TEXT: Final = 64
+"""Texts are not cut below this many characters; a marker is about as long."""
+
+_ROUNDS: Final = 12
+_ITEM_STEPS: Final = (1000, 200, 50, 16, 6, 2)
+
+
+def shrink(value: Any, max_bytes: int, *, digest: bool = False) -> Any:
+    """Return the JSON-safe value, cut so that its encoding takes at most `max_bytes` bytes (at least 256).
+
+    The value itself is not changed. With `digest`, markers carry the SHA-256 of what was cut.
+    """
+    size = encoded_size(value)
+    if size <= max_bytes:
+        return value
+    if isinstance(value, str):
+        return _fit_text(value, max_bytes, digest)
+    shorter = _fit_texts(value, max_bytes, digest)
+    if encoded_size(shorter) <= max_bytes:
+        return shorter
+    for items in _ITEM_STEPS:
+        fewer = _fit_texts(_fewer_items(value, items), max_bytes, digest)
+        if encoded_size(fewer) <= max_bytes:
+            return fewer
+    return _placeholder(value, size, digest)
+
+
+def encoded_size(value: Any) -> int:
+    """Return how many bytes the JSON-safe value takes as JSON."""
+    return len(orjson.dumps(value))
+
+
+def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
+    keep = max_bytes - 160
+    for _ in range(_ROUNDS):
+        cut = cut_text(text, max(keep, 0), digest=digest)
+        size = encoded_size(cut)
+        if size <= max_bytes or keep <= 0:
+            return cut
+        keep = min(int(keep * max_bytes / size) - 8, keep - 8)
+    return cut_text(text, 0, digest=digest)
+
+
+def _fit_texts(value: Any, max_bytes: int, digest: bool) -> Any:
+    lengths: list[int] = []
+    _collect_lengths(value, lengths)
+    limit = _level(sorted(lengths), max_bytes, encoded_size(value))
+    result = value
+    for _ in range(_ROUNDS):
+        limit = max(limit, MIN_TEXT)
+        result = _map_texts(value, _Cut(limit, digest))
+        size = encoded_size(result)
+        if size <= max_bytes or limit == MIN_TEXT:
+            break
+        limit = min(int(limit * max_bytes / size), limit - 1)
+    return result
+
+
+class _Cut:
+    """Cuts texts over one length."""
+
+    __slots__ = ("digest", "limit")
+
+    def __init__(self, limit: int, digest: bool) -> None:
+        self.limit = limit
+        self.digest = digest
+
+    def __call__(self, text: str) -> str:
+        # A text barely over the limit would only grow by its marker.
+        if len(text) <= self.limit + 128:
+            return text
+        return cut_text(text, self.limit, digest=self.digest)
+
+
+def _level(lengths: list[int], max_bytes: int, size: int) -> int:
+    """Return the length to which the longest texts must be cut so that the whole fits, without markers."""
+    excess = size - max_bytes
+    for taken in range(1, len(lengths) + 1):
+        here = lengths[-taken]
+        below = lengths[-taken - 1] if taken < len(lengths) else 0
+        room = (here - below) * taken
+        if room >= excess:
+            return here - -(-excess // taken)
+        excess -= room
+    return MIN_TEXT
+
+
+def _collect_lengths(value: Any, into: list[int]) -> None:
+    kind = type_of(value)
+    if kind is str:
+        into.append(len(value))
+    elif kind is dict:
+        for item in value.values():
+            _collect_lengths(item, into)
+    elif kind is list:
+        for item in value:
+            _collect_lengths(item, into)
+
+
+def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    kind = type_of(value)
+    if kind is str:
+        return change(value)
+    if kind is dict:
+        return {key: _map_texts(item, change) for key, item in value.items()}
+    if kind is list:
+        return [_map_texts(item, change) for item in value]
+    return value
+
+
+def _fewer_items(value: Any, keep: int) -> Any:
+    kind = type_of(value)
+    if kind is dict:
+        result = {key[:512]: _fewer_items(item, keep) for key, item in islice(value.items(), keep)}
+        if len(value) > keep:
+            result["…"] = f"[cut {len(value) - keep} of {len(value)} keys]"
+        return result
+    if kind is list and len(value) > keep:
+        marker = f"…[cut {len(value) - keep} of {len(value)} items]"
+        head, tail = value[: (keep + 1) // 2], value[len(value) - keep // 2 :]
+        return [*_fewer_items(head, keep), marker, *_fewer_items(tail, keep)]
+    if kind is list:
+        return [_fewer_items(item, keep) for item in value]
+    return value
+
+
+def _placeholder(value: Any, size: int, digest: bool) -> str:
+    """What is left when the bare structure does not fit either."""
+    if not digest:
+        return f"…[cut {size} of {size} bytes]"
+    return f"…[cut {size} of {size} bytes, sha256 {hashlib.sha256(orjson.dumps(value)).hexdigest()}]"
