@@ -1,0 +1,124 @@
+"""The wire form of OpenAI's chat completions, in one piece and as a stream of chunks.
+
+Source: OpenAI's published API reference for `/chat/completions` (object, chunk object, `stream_options`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+CREATED: Final = 1_760_000_000
+"""`created` of every answer: constant, so that two runs give the same bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that the scripted model asks for."""
+
+    name: str
+    arguments: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the scripted model says: a text, tool calls, or both."""
+
+    text: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def finish_reason(self) -> str:
+        """`tool_calls` when there are any, else `stop`."""
+        return "tool_calls" if self.tool_calls else "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one completion.
+
+    A token is taken for four characters of JSON: reproducible, and of the right size.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @classmethod
+    def of(cls, messages: Sequence[Mapping[str, Any]], reply: Reply) -> Usage:
+        """Count a request's messages and the reply to them."""
+        calls = [[call.name, dict(call.arguments)] for call in reply.tool_calls]
+        return cls(prompt_tokens=_tokens(list(messages)), completion_tokens=_tokens([reply.text, calls]))
+
+    def as_dict(self) -> dict[str, int]:
+        """The `usage` object of an answer."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+
+def completion(*, response_id: str, model: str, reply: Reply, usage: Usage) -> dict[str, Any]:
+    """Return the body of a non-streamed answer."""
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+    if reply.tool_calls:
+        message["tool_calls"] = _wire_calls(response_id, reply)
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
+    return {**_head(response_id, model, "chat.completion"), "choices": [choice], "usage": usage.as_dict()}
+
+
+def chunks(
+    *, response_id: str, model: str, reply: Reply, usage: Usage, include_usage: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the chunks of a streamed answer, one per word or call.
+
+    The last carries the usage if it was asked for (`stream_options.include_usage`).
+    """
+    head = _head(response_id, model, "chat.completion.chunk")
+    if include_usage:
+        head["usage"] = None  # as the service does: null on every chunk but the last
+
+    def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return {**head, "choices": [choice]}
+
+    yield chunk({"role": "assistant", "content": "" if reply.text is not None else None})
+    for word in re.findall(r"\S+\s*", reply.text or ""):
+        yield chunk({"content": word})
+    for index, call in enumerate(_wire_calls(response_id, reply)):
+        function = call["function"]
+        opening = {**call, "index": index, "function": {"name": function["name"], "arguments": ""}}
+        yield chunk({"tool_calls": [opening]})
+        yield chunk({"tool_calls": [{"index": index, "function": {"arguments": function["arguments"]}}]})
+    yield chunk({}, reply.finish_reason)
+    if include_usage:
+        yield {**head, "choices": [], "usage": usage.as_dict()}
+
+
+def _head(response_id: str, model: str, kind: str) -> dict[str, Any]:
+    return {
+        "id": response_id,
+        "object": kind,
+        "created": CREATED,
+        "model": model,
+        "service_tier": "default",
+        "system_fingerprint": "fp_scripted",
+    }
+
+
+def _wire_calls(response_id: str, reply: Reply) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"call_{response_id.removeprefix('chatcmpl-')}_{position}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments))},
+        }
+        for position, call in enumerate(reply.tool_calls)
+    ]
+
+
+def _tokens(value: Any) -> int:
+    return max(1, len(json.dumps(value, ensure_ascii=False)) // 4)

@@ -1,0 +1,199 @@
+"""A small OpenAI-compatible HTTP endpoint whose answers come from a script: real sockets, no key, no cost.
+
+`POST /v1/chat/completions` in both forms, in one piece and streamed as server-sent events. Whatever client
+library speaks to it sends and reads what it would send to and read from the service. Same conversation, same
+answer.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, ClassVar, Self, cast
+
+from pandaprobe_otel.demo.completions import Reply, Usage, chunks, completion
+
+Message = Mapping[str, Any]
+Script = Callable[[Sequence[Message]], Reply]
+"""From the messages of a request to the reply; raises LookupError for a conversation it does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request that was answered: the truth that a trace of it can be compared with."""
+
+    request: Mapping[str, Any]
+    reply: Reply
+    usage: Usage
+    model: str
+    response_id: str
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer was a stream of chunks."""
+        return bool(self.request.get("stream"))
+
+    @property
+    def usage_asked_for(self) -> bool:
+        """Whether a streamed answer was to carry its usage (`stream_options.include_usage`)."""
+        options: Any = self.request.get("stream_options")
+        return isinstance(options, dict) and bool(cast("dict[str, Any]", options).get("include_usage"))
+
+
+class ScriptedEndpoint:
+    """The endpoint, serving on a free loopback port from `__enter__` to `__exit__`.
+
+    `seconds_per_chunk` is the pause before each chunk of a stream. A request that cannot be answered gets an
+    error body in the service's form: 400 for a body that is no chat request or a conversation that the script
+    does not know, 404 for any other path.
+    """
+
+    def __init__(self, script: Script, *, port: int = 0, seconds_per_chunk: float = 0.0) -> None:
+        self._script = script
+        self._seconds_per_chunk = seconds_per_chunk
+        self._exchanges: list[Exchange] = []
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", port), self)
+        self._thread = threading.Thread(target=self._serve, name="scripted-endpoint", daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI client takes as `base_url` (or from `OPENAI_BASE_URL`)."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Every answered request so far, in order."""
+        with self._lock:
+            return tuple(self._exchanges)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, request: Mapping[str, Any]) -> Exchange:
+        """Ask the script and note the exchange. Raises LookupError if the script has no answer."""
+        messages: Sequence[Message] = request["messages"]
+        reply = self._script(messages)
+        with self._lock:
+            exchange = Exchange(
+                request=request,
+                reply=reply,
+                usage=Usage.of(messages, reply),
+                model=str(request["model"]),
+                response_id=f"chatcmpl-scripted{len(self._exchanges) + 1}",
+            )
+            self._exchanges.append(exchange)
+        return exchange
+
+    def pause(self) -> None:
+        """Wait as long as a chunk takes."""
+        if self._seconds_per_chunk:
+            time.sleep(self._seconds_per_chunk)
+
+    def _serve(self) -> None:
+        # The default of half a second is what `shutdown` would wait for.
+        self._server.serve_forever(poll_interval=0.02)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], endpoint: ScriptedEndpoint) -> None:
+        super().__init__(address, _Handler)
+        self.endpoint = endpoint
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout: ClassVar[float | None] = 30.0
+
+    @property
+    def _endpoint(self) -> ScriptedEndpoint:
+        return cast("_Server", self.server).endpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path != "/v1/chat/completions":
+            self._refuse(404, f"Unknown request URL: POST {self.path}")
+            return
+        request = _chat_request(body)
+        if request is None:
+            self._refuse(400, "The body must be a JSON object with `model` and a list of `messages`.")
+            return
+        try:
+            exchange = self._endpoint.answer(request)
+        except LookupError as error:
+            self._refuse(400, f"The script has no answer to this conversation: {error}")
+            return
+        if exchange.streamed:
+            self._stream(exchange)
+        else:
+            parts = {"response_id": exchange.response_id, "model": exchange.model}
+            self._send_json(200, completion(**parts, reply=exchange.reply, usage=exchange.usage))
+
+    def do_GET(self) -> None:
+        self._refuse(404, f"Unknown request URL: GET {self.path}")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return  # the exchanges are the log
+
+    def _stream(self, exchange: Exchange) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        parts = chunks(
+            response_id=exchange.response_id,
+            model=exchange.model,
+            reply=exchange.reply,
+            usage=exchange.usage,
+            include_usage=exchange.usage_asked_for,
+        )
+        try:
+            for part in parts:
+                self._endpoint.pause()
+                self._send_event(json.dumps(part))
+            self._send_event("[DONE]")
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True  # the client went away in the middle, as clients do
+
+    def _send_event(self, data: str) -> None:
+        event = f"data: {data}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+
+    def _refuse(self, status: int, message: str) -> None:
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        self._send_json(status, {"error": error})
+
+    def _send_json(self, status: int, content: Mapping[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _chat_request(body: bytes) -> dict[str, Any] | None:
+    try:
+        content: Any = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(content, dict):
+        return None
+    request = cast("dict[str, Any]", content)
+    return request if "model" in request and isinstance(request.get("messages"), list) else None

@@ -1,0 +1,60 @@
+"""What the scripted model says to the shop assistant of `examples/quickstart.py`.
+
+The reply follows from the conversation alone: it reads the tool results that it is given, as a model would.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pandaprobe_otel.demo.completions import Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Message
+
+
+def shop_script(messages: Sequence[Message]) -> Reply:
+    """Return the reply to a conversation; LookupError if it is not one that the shop assistant leads."""
+    last: Message = messages[-1] if messages else {}
+    if last.get("role") == "user":
+        return _to_customer(messages)
+    if last.get("role") == "tool":
+        return _to_tool_result(str(last.get("content")))
+    raise LookupError("the last message is neither a customer's nor a tool's")
+
+
+def _to_customer(messages: Sequence[Message]) -> Reply:
+    number = re.search(r"order (\w+)", str(messages[-1].get("content")))
+    if number:
+        return Reply(tool_calls=(ToolCall(name="look_up_order", arguments={"number": number[1]}),))
+    arrival = next((found["arrives"] for found in _results(messages) if "arrives" in found), None)
+    if arrival:
+        return Reply(text=f"Could you take in a parcel for me? It comes {arrival} and is one box. Thank you!")
+    raise LookupError("no order is named, and none was looked up before")
+
+
+def _to_tool_result(content: str) -> Reply:
+    # The tool says what an order number looks like; a model tries again with what it was told.
+    corrected = re.search(r"no order '(\w+)'.*such as ([A-Z])-", content)
+    if corrected:
+        number = f"{corrected[2]}-{corrected[1]}"
+        return Reply(tool_calls=(ToolCall(name="look_up_order", arguments={"number": number}),))
+    found = _as_object(content)
+    if "parcel" in found:
+        return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": found["parcel"]}),))
+    if "arrives" in found:
+        return Reply(text=f"Your order is {found['status']}: it arrives {found['arrives']}.")
+    raise LookupError("the tool's result is unknown")
+
+
+def _results(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [_as_object(str(message.get("content"))) for message in messages if message.get("role") == "tool"]
+
+
+def _as_object(content: str) -> dict[str, Any]:
+    try:
+        value: Any = json.loads(content)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -1,0 +1,151 @@
+"""The scripted endpoint, read by the real client library and by plain HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessage, ChatCompletionMessageParam
+
+from pandaprobe_otel.demo.completions import Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Message, ScriptedEndpoint
+
+WEATHER = ToolCall(name="weather", arguments={"city": "Łódź"})
+
+
+def weather_script(messages: Sequence[Message]) -> Reply:
+    """Ask for the weather once, then tell it."""
+    if messages[-1]["role"] == "tool":
+        return Reply(text=f"In Łódź it is {messages[-1]['content']} today.")
+    if "weather" in str(messages[-1]["content"]):
+        return Reply(tool_calls=(WEATHER,))
+    raise LookupError("not about the weather")
+
+
+def tool_calls(message: ChatCompletionMessage) -> list[Any]:
+    """The calls of a message; their class differs between versions of the client library."""
+    return list(message.tool_calls or [])
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    """A running endpoint."""
+    with ScriptedEndpoint(weather_script) as running:
+        yield running
+
+
+@pytest.fixture
+def client(endpoint: ScriptedEndpoint) -> Iterator[openai.OpenAI]:
+    """OpenAI's own client, pointed at the endpoint."""
+    with openai.OpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0) as connected:
+        yield connected
+
+
+def test_the_client_reads_a_tool_call(client: openai.OpenAI, endpoint: ScriptedEndpoint) -> None:
+    """A tool call of the script arrives with its name, its arguments, an id and the usage that was noted."""
+    answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "weather?"}])
+
+    (call,) = tool_calls(answer.choices[0].message)
+    assert call.function.name == WEATHER.name
+    assert json.loads(call.function.arguments) == dict(WEATHER.arguments)
+    assert call.id
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == endpoint.exchanges[0].usage.prompt_tokens
+    assert answer.usage.completion_tokens == endpoint.exchanges[0].usage.completion_tokens
+
+
+def test_a_stream_says_the_same_as_an_answer_in_one_piece(
+    client: openai.OpenAI, endpoint: ScriptedEndpoint
+) -> None:
+    """The pieces of a stream, put together, are the text and the usage of the plain answer."""
+    conversation: list[ChatCompletionMessageParam] = [
+        {"role": "user", "content": "weather?"},
+        {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+    ]
+    plain = client.chat.completions.create(model="m", messages=conversation)
+    with client.chat.completions.create(
+        model="m", messages=conversation, stream=True, stream_options={"include_usage": True}
+    ) as stream:
+        chunks = list(stream)
+
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == plain.choices[0].message.content == "In Łódź it is sunny today."
+    assert len(chunks) > len(text.split())
+    assert chunks[-1].usage == plain.usage
+    assert [exchange.streamed for exchange in endpoint.exchanges] == [False, True]
+
+
+def test_a_streamed_tool_call_comes_in_pieces(client: openai.OpenAI) -> None:
+    """The library's own accumulator rebuilds a streamed tool call."""
+    with client.chat.completions.stream(
+        model="m", messages=[{"role": "user", "content": "weather?"}]
+    ) as stream:
+        message = stream.get_final_completion().choices[0].message
+
+    (call,) = tool_calls(message)
+    assert call.function.name == WEATHER.name
+    assert json.loads(call.function.arguments) == dict(WEATHER.arguments)
+
+
+def test_usage_is_streamed_only_when_asked_for(client: openai.OpenAI) -> None:
+    """Without `stream_options.include_usage` no chunk carries usage, as the service does it."""
+    with client.chat.completions.create(
+        model="m", messages=[{"role": "user", "content": "weather?"}], stream=True
+    ) as stream:
+        assert [chunk.usage for chunk in stream if chunk.usage is not None] == []
+
+
+def test_the_same_conversation_gets_the_same_answer() -> None:
+    """Two runs give the same bytes, so that recorded traffic and tests stay the same."""
+    bodies = []
+    for _ in range(2):
+        with ScriptedEndpoint(weather_script) as endpoint:
+            request = {"model": "m", "messages": [{"role": "user", "content": "weather?"}]}
+            bodies.append(httpx.post(f"{endpoint.base_url}/chat/completions", json=request).content)
+
+    assert bodies[0] == bodies[1]
+
+
+def test_an_unknown_conversation_is_refused_in_the_services_form(
+    client: openai.OpenAI, endpoint: ScriptedEndpoint
+) -> None:
+    """A script without an answer is a 400 that says so, and no exchange is noted."""
+    with pytest.raises(openai.BadRequestError, match="not about the weather"):
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "chess?"}])
+
+    assert endpoint.exchanges == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/chat/completions", b"{", 400),
+        ("POST", "/chat/completions", b"[]", 400),
+        ("POST", "/chat/completions", b'{"model": "m"}', 400),
+        ("POST", "/embeddings", b"{}", 404),
+        ("GET", "/models", b"", 404),
+    ],
+)
+def test_other_requests_get_an_error_body(
+    endpoint: ScriptedEndpoint, method: str, path: str, body: bytes, status: int
+) -> None:
+    """What is no chat request is refused with an error object, not with a closed connection."""
+    answer = httpx.request(method, endpoint.base_url + path, content=body)
+
+    assert answer.status_code == status
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_client_that_leaves_in_the_middle_does_no_harm(endpoint: ScriptedEndpoint) -> None:
+    """A stream that nobody reads to its end leaves the endpoint serving."""
+    request = {"model": "m", "messages": [{"role": "user", "content": "weather?"}], "stream": True}
+    with httpx.stream("POST", f"{endpoint.base_url}/chat/completions", json=request) as stream:
+        assert stream.status_code == 200
+
+    again = httpx.post(f"{endpoint.base_url}/chat/completions", json={**request, "stream": False})
+    assert again.status_code == 200
