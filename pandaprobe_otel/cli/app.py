@@ -1,0 +1,69 @@
+"""The command group, and what becomes of errors: one line on standard error and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from pandaprobe_otel.cli.demo import demo
+from pandaprobe_otel.cli.doctor import doctor
+from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
+from pandaprobe_otel.cli.extras import missing_extra
+from pandaprobe_otel.cli.local import local
+from pandaprobe_otel.cli.run import run_command
+from pandaprobe_otel.errors import PandaProbeError
+
+_EPILOG = "Exit codes: 0 ok, 1 general, 2 credentials, 3 not found, 4 bad input or settings, 5 other answer of the API."
+
+
+@click.group(
+    name="pandaprobe-otel",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    epilog=_EPILOG,
+)
+@click.version_option(package_name="pandaprobe-otel", message="%(prog)s %(version)s")
+@click.pass_context
+def app(context: click.Context) -> None:
+    """PandaProbe for OpenTelemetry: try it, run it locally, find out what is wrong."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for _command in (demo, doctor, local, run_command):
+    app.add_command(_command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (default: the process's) and return its exit code. Raises nothing but SystemExit."""
+    try:
+        result: Any = app.main(args=arguments, prog_name="pandaprobe-otel", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.VALIDATION
+    except click.ClickException as error:
+        return _fail(error.format_message(), ExitCode.GENERAL)
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except PandaProbeError as error:
+        return _fail(str(error), exit_code_of(error))
+    except ModuleNotFoundError as error:
+        return _fail(missing_extra(error), ExitCode.GENERAL)
+    except Exception as error:  # noqa: BLE001 - the last line of defence of a command line
+        return _unexpected(error)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("PANDAPROBE_DEBUG", "").strip().lower() in ("1", "true", "yes", "on"):
+        raise error
+    hint = "" if isinstance(error, OSError) else " (PANDAPROBE_DEBUG=true shows the traceback)"
+    return _fail(f"{type(error).__name__}: {error}{hint}", ExitCode.GENERAL)
+
+
+def _fail(message: str, code: ExitCode) -> int:
+    click.echo(f"pandaprobe-otel: {message}", err=True)
+    return code

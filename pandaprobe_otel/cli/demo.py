@@ -1,0 +1,110 @@
+"""`pandaprobe-otel demo`: the whole way of a trace in a few seconds, without a key."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.options import console, format_option, print_json
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.demo.runner import Demonstration, Target
+
+
+@click.command("demo")
+@click.option("--keep", is_flag=True, help="Leave the local PandaProbe running until Ctrl-C, to look at its pages.")
+@click.option("--cloud", is_flag=True, help="Use the PandaProbe of your settings (PANDAPROBE_API_KEY, ...) instead.")
+@format_option
+def demo(keep: bool, cloud: bool, output_format: str) -> int:
+    """Trace a small agent, read the traces back and compare them with what the agent did.
+
+    The agent is examples/quickstart.py; its model is scripted, so no key is needed and nothing is paid. Without
+    --cloud, PandaProbe runs in this process with its data in memory. Exit code 0: what came back is what was done.
+    """
+    require("demo", "openai", "rich", *(() if cloud else ("fastapi", "uvicorn", "jinja2")))
+    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.demo.runner import cloud_target, demonstrate, local_target
+
+    as_json = output_format == "json"
+    with nullcontext(cloud_target(Config.resolve())) if cloud else local_target() as target:
+        click.echo(f"PandaProbe: {target.endpoint}, project {target.project_name}\n", err=as_json)
+        result = demonstrate(target, show=_relay(to_stderr=as_json))
+        if as_json:
+            _print_json(result, target)
+        else:
+            _print(result)
+            click.echo(_where(target, result, keep=keep and not cloud))
+        if keep and not cloud:
+            _wait_for_interrupt()
+    return ExitCode.OK if result.ok else ExitCode.GENERAL
+
+
+def _relay(*, to_stderr: bool) -> Callable[[str], None]:
+    stream = sys.stderr if to_stderr else sys.stdout
+
+    def show(piece: str) -> None:
+        stream.write(piece)
+        stream.flush()
+
+    return show
+
+
+def _print(result: Demonstration) -> None:
+    from rich.text import Text
+
+    from pandaprobe_otel.cli.trace_tree import trace_tree
+
+    out = console()
+    out.print()
+    for trace in sorted(result.traces, key=lambda trace: str(trace["started_at"])):
+        out.print(trace_tree(trace))
+    out.print()
+    for check in result.checks:
+        out.print(Text("ok     " if check.ok else "WRONG  ", style="green" if check.ok else "red"), end="")
+        out.print(check.statement, markup=False)
+        for wrong in check.wrong:
+            out.print(f"       {wrong}", markup=False, style="red")
+    if result.exit_code != 0:
+        out.print(f"WRONG  the agent ended with exit code {result.exit_code}", style="red")
+    elif result.session_id is None:
+        out.print("WRONG  the agent did not name its session", style="red")
+
+
+def _where(target: Target, result: Demonstration, *, keep: bool) -> str:
+    if not target.local:
+        return f"\nLook it up in PandaProbe: project {target.project_name}, session {result.session_id}."
+    page = f"{target.endpoint}/ui/sessions/{result.session_id}"
+    if keep:
+        return f"\nLook at it: {page}   (Ctrl-C ends)"
+    return "\nLook at it in the browser: pandaprobe-otel demo --keep"
+
+
+def _print_json(result: Demonstration, target: Target) -> None:
+    checks = [{**asdict(check), "ok": check.ok} for check in result.checks]
+    print_json(
+        {
+            "ok": result.ok,
+            "endpoint": target.endpoint,
+            "project_name": target.project_name,
+            "session_id": result.session_id,
+            "agent_exit_code": result.exit_code,
+            "checks": checks,
+            "traces": list(result.traces),
+        }
+    )
+
+
+def _wait_for_interrupt() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        click.echo("", err=True)

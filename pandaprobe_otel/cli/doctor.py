@@ -1,0 +1,141 @@
+"""`pandaprobe-otel doctor`: every setting with its source, what is installed, and whether the key works."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from pandaprobe_otel.cli.environment_notes import environment_notes
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.options import console, format_option, print_json
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.cli.inventory import Library
+    from pandaprobe_otel.cli.key_check import KeyCheck
+    from pandaprobe_otel.config import Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that the command finds out; secrets are masked in it already."""
+
+    versions: dict[str, str | None]
+    settings: list[dict[str, Any]]
+    problems: list[dict[str, Any]]
+    notes: list[str]
+    libraries: list[Library]
+    other_instrumentors: list[str]
+    key: KeyCheck
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """2 without a usable key, 4 if another setting cannot be used, 5 if the endpoint does not answer, else 0."""
+        if any(problem["setting"] == "api_key" and problem["fatal"] for problem in self.problems):
+            return ExitCode.AUTH
+        if self.key.exit_code is not ExitCode.OK:
+            return self.key.exit_code
+        return ExitCode.VALIDATION if self.problems else ExitCode.OK
+
+
+@click.command("doctor")
+@click.option("--offline", is_flag=True, help="Ask the endpoint nothing.")
+@format_option
+def doctor(offline: bool, output_format: str) -> int:
+    """Show every setting and where it comes from, what is installed, and whether the API key is accepted.
+
+    The check of the key creates no project and no trace.
+    """
+    report = examine(offline=offline)
+    if output_format == "json":
+        print_json(asdict(report))
+    else:
+        _print(report)
+    return report.exit_code
+
+
+def examine(*, offline: bool) -> Report:
+    """Gather the report for this process's environment."""
+    from pandaprobe_otel.cli.inventory import libraries, other_instrumentors, versions
+    from pandaprobe_otel.config import Config
+
+    config = Config.resolve()
+    return Report(
+        versions=versions(),
+        settings=_settings(config),
+        problems=[asdict(problem) for problem in config.problems],
+        notes=environment_notes(os.environ),
+        libraries=libraries(),
+        other_instrumentors=other_instrumentors(),
+        key=_key(config, offline=offline),
+    )
+
+
+def masked(value: str) -> str:
+    """Show enough of a secret to recognise it, and no more."""
+    url = urlsplit(value)
+    if url.scheme and url.hostname:
+        credentials = "***@" if url.username or url.password else ""
+        port = f":{url.port}" if url.port else ""
+        return f"{url.scheme}://{credentials}{url.hostname}{port}{url.path}"
+    if len(value) < 16:
+        return f"*** ({len(value)} characters)"
+    return f"{value[:6]}…{value[-4:]}"
+
+
+def _settings(config: Config) -> list[dict[str, Any]]:
+    from pandaprobe_otel.config import LOCAL_API_KEY, SETTINGS
+
+    rows: list[dict[str, Any]] = []
+    for setting in SETTINGS:
+        value = getattr(config, setting.name)
+        if setting.secret and value is not None and value != LOCAL_API_KEY:
+            value = masked(str(value))
+        rows.append({"name": setting.name, "value": value, "source": config.sources[setting.name], "env": setting.env})
+    return rows
+
+
+def _key(config: Config, *, offline: bool) -> KeyCheck:
+    from pandaprobe_otel.cli.key_check import KeyCheck, KeyState, check_key
+    from pandaprobe_otel.transport import HttpTransport
+
+    if offline:
+        return KeyCheck(state=KeyState.NOT_ASKED, message="--offline")
+    fatal = [problem.message for problem in config.problems if problem.fatal]
+    if fatal or config.api_key is None:
+        return KeyCheck(state=KeyState.NOT_ASKED, message="the settings are not complete")
+    transport = HttpTransport(config.endpoint, {"X-API-Key": config.api_key})
+    try:
+        return check_key(transport)
+    finally:
+        transport.close()
+
+
+def _print(report: Report) -> None:
+    from rich.table import Table
+
+    out = console()
+    out.print("  ".join(f"{name} {found or '-'}" for name, found in report.versions.items()))
+    table = Table("setting", "value", "source", "variable", box=None, pad_edge=False, header_style="bold")
+    for row in report.settings:
+        table.add_row(row["name"], _shown(row["value"]), row["source"], row["env"] or "")
+    out.print(table)
+    out.print("\n[bold]Instrumentable[/bold]")
+    for library in report.libraries:
+        found = library.installed or f'not installed: pip install "pandaprobe-otel[{library.name}]"'
+        out.print(f"  {library.name}  {found}", markup=False)
+    if report.other_instrumentors:
+        out.print("  by other packages: " + ", ".join(report.other_instrumentors), markup=False)
+    out.print(f"\n[bold]API key[/bold] {report.key.state}: ", end="")
+    out.print(report.key.message, markup=False)
+    for problem in report.problems:
+        out.print(f"Problem ({problem['setting']}): {problem['message']}", markup=False, style="red")
+    for note in report.notes:
+        out.print(f"Note: {note}", markup=False, style="yellow")
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None or value == () else str(value)

@@ -1,0 +1,53 @@
+"""Environment variables that do not do what their owner may believe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from pandaprobe_otel.config import SETTINGS
+
+# Read by the official SDK or by PandaProbe's own command line, not by this library.
+_OF_OTHERS: Final = {
+    "PANDAPROBE_BATCH_SIZE": "each trace is sent by itself, when it is complete",
+    "PANDAPROBE_FLUSH_INTERVAL": "a trace is sent when it is complete",
+    "PANDAPROBE_MAX_QUEUE_SIZE": "the bound is in bytes: PANDAPROBE_MAX_QUEUE_BYTES",
+}
+_OF_THE_COMMANDS: Final = frozenset({"PANDAPROBE_FORMAT", "PANDAPROBE_AUTH_URL", "PANDAPROBE_TIMEOUT"})
+# Switches of other vendors' instrumentations; without content an evaluation has nothing to read.
+_CONTENT_SWITCHES: Final = {
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": frozenset({"false", "no_content"}),
+    "TRACELOOP_TRACE_CONTENT": frozenset({"false"}),
+    "OPENINFERENCE_HIDE_INPUTS": frozenset({"true"}),
+    "OPENINFERENCE_HIDE_OUTPUTS": frozenset({"true"}),
+}
+
+
+def environment_notes(environ: Mapping[str, str]) -> list[str]:
+    """Return one sentence for each variable that is misspelt, not read, or takes the content away."""
+    return [*_unknown(environ), *_without_content(environ)]
+
+
+def _unknown(environ: Mapping[str, str]) -> list[str]:
+    known = {setting.env for setting in SETTINGS if setting.env}
+    notes: list[str] = []
+    for name in sorted(environ):
+        if not name.startswith("PANDAPROBE_") or name in known or name in _OF_THE_COMMANDS:
+            continue
+        if name in _OF_OTHERS:
+            notes.append(f"{name} is not read here: {_OF_OTHERS[name]}.")
+            continue
+        likely = get_close_matches(name, known, n=1)
+        hint = f" Did you mean {likely[0]}?" if likely else ""
+        notes.append(f"{name} is no setting.{hint}")
+    return notes
+
+
+def _without_content(environ: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name}={environ[name]} keeps messages out of the spans of libraries that obey it: "
+        "an evaluation of them has nothing to read."
+        for name, off in _CONTENT_SWITCHES.items()
+        if environ.get(name, "").strip().lower() in off
+    ]

@@ -1,0 +1,59 @@
+"""Is the API key good? Asked in a way that costs nothing and leaves no trace on the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.transport import Request, Transport, VerdictKind, judge
+
+
+class KeyState(StrEnum):
+    """What became of the question."""
+
+    GOOD = "good"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    UNCLEAR = "unclear"
+    NOT_ASKED = "not asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCheck:
+    """The state of the key and, in words, what the endpoint said."""
+
+    state: KeyState
+    message: str
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command that asked should end with, on account of this."""
+        match self.state:
+            case KeyState.GOOD | KeyState.NOT_ASKED:
+                return ExitCode.OK
+            case KeyState.REFUSED:
+                return ExitCode.AUTH
+            case _:
+                return ExitCode.API
+
+
+def check_key(transport: Transport, *, timeout_s: float = 10.0) -> KeyCheck:
+    """Ask for traces without naming a project; `transport` sends the key as X-API-Key and no X-Project-Name.
+
+    The server checks the key first and the project second (measured on 0.5.0): 401 is a bad key, 422 about the
+    project a good one. A request that named the project would create it.
+    """
+    verdict = judge(transport.send(Request(method="GET", path="/traces", timeout_s=timeout_s)))
+    match verdict.kind:
+        case VerdictKind.PROJECT | VerdictKind.DELIVERED:
+            return KeyCheck(state=KeyState.GOOD, message="the endpoint accepts the key")
+        case VerdictKind.AUTH:
+            return KeyCheck(state=KeyState.REFUSED, message=verdict.message)
+        case VerdictKind.RATE_LIMITED:
+            return KeyCheck(state=KeyState.UNCLEAR, message=f"{verdict.message}; try again in a minute")
+        case VerdictKind.UNAVAILABLE | VerdictKind.UNKNOWN:
+            return KeyCheck(state=KeyState.UNREACHABLE, message=verdict.message)
+        case _:
+            message = f"{verdict.message} (is this the base URL of a PandaProbe?)"
+            return KeyCheck(state=KeyState.UNCLEAR, message=message)

@@ -1,0 +1,38 @@
+"""Options and output that several commands have."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDTH_OF_PIPES: Final = 200
+"""Columns where there is no terminal: wide enough that no table breaks a value in two."""
+
+format_option = click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    envvar="PANDAPROBE_FORMAT",
+    show_default=True,
+    help="`table` for people, `json` for programs; both on standard output.",
+)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON on standard output; what JSON has no form for becomes its text."""
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    click.echo(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str))
+
+
+def console() -> Console:
+    """The terminal, or whatever standard output is."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)

@@ -1,0 +1,74 @@
+"""`pandaprobe-otel run -- CMD`: any Python program, traced without a line of code in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import click
+
+from pandaprobe_otel.cli.exits import ExitCode
+
+# With a distribution of OpenTelemetry installed, each of these defaults to `otlp`, and the whole set-up fails if
+# that exporter is not installed. Traces reach PandaProbe through our own instrumentor, whatever stands here.
+_DEFAULTS: Final = {
+    "OTEL_TRACES_EXPORTER": "none",
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
+}
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run_command(command: tuple[str, ...]) -> int:
+    """Run a Python program with auto-instrumentation: pandaprobe-otel run -- python app.py
+
+    The program needs no set-up code. Settings come from PANDAPROBE_* variables; variables of OpenTelemetry that
+    are set already are left as they are. Ends with the program's exit code.
+    """
+    executable = find_command(command[0], os.environ)
+    if executable is None:
+        click.echo(f"pandaprobe-otel: {command[0]}: no such command.", err=True)
+        return ExitCode.GENERAL
+    return _execute([executable, *command[1:]], environment(os.environ, cwd=Path.cwd()))
+
+
+def find_command(name: str, current: Mapping[str, str]) -> str | None:
+    """Return the path of a command, None if there is none.
+
+    Commands beside this Python come first: another Python would not find this library.
+    """
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(name, path=os.pathsep.join([beside, current.get("PATH", os.defpath)]))
+
+
+def environment(current: Mapping[str, str], *, cwd: Path) -> dict[str, str]:
+    """Return the variables under which Python loads OpenTelemetry's auto-instrumentation when it starts."""
+    variables = {**_DEFAULTS, **{name: value for name, value in current.items() if value or name not in _DEFAULTS}}
+    hook = str(_hook_directory())
+    others = [entry for entry in current.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != hook]
+    if str(cwd) not in others:
+        # As opentelemetry-instrument does: a console script (gunicorn) does not have it on its path by itself.
+        others.insert(0, str(cwd))
+    variables["PYTHONPATH"] = os.pathsep.join([hook, *others])
+    return variables
+
+
+def _hook_directory() -> Path:
+    """The directory whose `sitecustomize` starts the instrumentation."""
+    spec = find_spec("opentelemetry.instrumentation.auto_instrumentation")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("opentelemetry-instrumentation is not installed", name="opentelemetry")
+    return Path(spec.origin).parent
+
+
+def _execute(arguments: list[str], variables: dict[str, str]) -> int:
+    if sys.platform != "win32":  # there, exec starts a second process and does not wait for it
+        os.execve(arguments[0], arguments, variables)
+    return subprocess.call(arguments, env=variables)

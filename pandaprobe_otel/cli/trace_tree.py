@@ -1,0 +1,72 @@
+"""A trace as a tree for the terminal: kinds, times, tokens, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+_COLOURS: Final = {
+    "AGENT": "magenta",
+    "LLM": "cyan",
+    "TOOL": "yellow",
+    "RETRIEVER": "green",
+    "EMBEDDING": "green",
+    "CHAIN": "blue",
+}
+
+
+def trace_tree(trace: Mapping[str, Any]) -> Tree:
+    """Return the tree of a trace as GET /traces/{id} gives it. Spans whose parent is missing stand at the top."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    spans: Sequence[Mapping[str, Any]] = sorted(trace["spans"], key=lambda span: str(span["started_at"]))
+    known = {span["span_id"] for span in spans}
+    tree = Tree(Text(f"trace {trace['trace_id']}  {trace['status']}", style="dim"))
+    branches: dict[Any, list[Mapping[str, Any]]] = {}
+    for span in spans:
+        parent = span.get("parent_span_id")
+        branches.setdefault(parent if parent in known else None, []).append(span)
+    _grow(tree, None, branches)
+    return tree
+
+
+def _grow(tree: Tree, parent: Any, branches: dict[Any, list[Mapping[str, Any]]]) -> None:
+    # `pop`: a span that is its own ancestor, which the server accepts, is shown once and not for ever.
+    for span in branches.pop(parent, []):
+        _grow(tree.add(_label(span)), span["span_id"], branches)
+
+
+def _label(span: Mapping[str, Any]) -> Text:
+    from rich.text import Text
+
+    label = Text()
+    label.append(f"{span['kind']:<6}", style=_COLOURS.get(str(span["kind"]), "white"))
+    label.append(f" {span['name']}", style="bold")
+    label.append(f"  {duration(span)}", style="dim")
+    usage: Mapping[str, Any] = span.get("token_usage") or {}
+    if usage:
+        label.append(f"  {usage.get('prompt_tokens', 0)} → {usage.get('completion_tokens', 0)} tokens")
+    if span.get("model"):
+        label.append(f"  {span['model']}", style="dim")
+    if span.get("status") == "ERROR":
+        label.append(f"  ERROR {span.get('error') or ''}", style="red")
+    return label
+
+
+def duration(span: Mapping[str, Any]) -> str:
+    """How long a span took, such as `12 ms` or `1.25 s`; `running` without an end."""
+    if not span.get("ended_at"):
+        return "running"
+    took = _time(span["ended_at"]) - _time(span["started_at"])
+    seconds = took.total_seconds()
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _time(value: Any) -> datetime:
+    return datetime.fromisoformat(str(value))

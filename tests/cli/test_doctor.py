@@ -1,0 +1,162 @@
+"""`pandaprobe-otel doctor`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import clean_environment, run_command_line
+from fixed_answer import fixed_answer
+from pandaprobe_otel.cli.doctor import masked
+from pandaprobe_otel.config import SETTINGS
+
+KEY = "sk_pp_0123456789abcdef0123456789abcdef"
+SCOPE = b'{"detail":"Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."}'
+
+
+def doctor(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, Any]]:
+    """Run the command and return its exit code and its JSON."""
+    environment = clean_environment(home, **variables)
+    done = run_command_line("doctor", "--format", "json", *arguments, environment=environment)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_it_shows_every_setting_with_its_source(tmp_path: Path) -> None:
+    """Each row of the table of settings is there, with the value and where it comes from."""
+    code, report = doctor(
+        "--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_PROJECT_NAME="shop", OTEL_SERVICE_NAME="web"
+    )
+
+    rows = {row["name"]: row for row in report["settings"]}
+    assert code == 0
+    assert list(rows) == [setting.name for setting in SETTINGS]
+    assert (rows["project_name"]["value"], rows["project_name"]["source"]) == ("shop", "PANDAPROBE_PROJECT_NAME")
+    assert (rows["service_name"]["value"], rows["service_name"]["source"]) == ("web", "OTEL_SERVICE_NAME")
+    assert rows["capture"]["source"] == "default"
+
+
+def test_it_never_shows_a_secret(tmp_path: Path) -> None:
+    """Neither the key nor a password in a URL is printed, in either format."""
+    environment = clean_environment(
+        tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_REDIS_URL="redis://user:hunter2@cache:6379/0"
+    )
+    for output in ("json", "table"):
+        done = run_command_line("doctor", "--offline", "--format", output, environment=environment)
+        assert KEY not in done.stdout
+        assert "hunter2" not in done.stdout
+        assert "sk_pp_…cdef" in done.stdout
+        assert "redis://***@cache:6379/0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [("short", "*** (5 characters)"), ("redis://cache/0", "redis://cache/0"), ("sk_pp_" + "a" * 30, "sk_pp_…aaaa")],
+)
+def test_a_secret_is_masked(secret: str, shown: str) -> None:
+    """What is left of a secret identifies it for its owner only."""
+    assert masked(secret) == shown
+
+
+def test_a_good_key_is_told_without_naming_a_project(tmp_path: Path) -> None:
+    """The question carries the key and no project, so that the server creates none; 422 is the good answer."""
+    with fixed_answer(422, SCOPE, Content_Type="application/json") as server:
+        code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
+
+    ((method, path, headers),) = server.requests
+    assert (method, path) == ("GET", "/traces")
+    assert headers["x-api-key"] == KEY
+    assert "x-project-name" not in headers
+    assert (code, report["key"]["state"]) == (0, "good")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "exit_code", "state", "words"),
+    [
+        (401, b'{"detail":"Invalid or revoked API key."}', 2, "refused", "Invalid or revoked"),
+        (401, b'{"detail":"API key has expired. Please generate a new one."}', 2, "refused", "expired"),
+        (429, b'{"error":"Rate limit exceeded: 200 per 1 minute"}', 5, "unclear", "in a minute"),
+        (404, b'{"detail":"Not Found"}', 5, "unclear", "base URL"),
+        (500, b"Internal Server Error", 5, "unreachable", "500"),
+    ],
+)
+def test_other_answers_have_their_exit_code(
+    tmp_path: Path, status: int, body: bytes, exit_code: int, state: str, words: str
+) -> None:
+    """A refused key ends with 2, any other answer with 5, and the server's words are shown."""
+    with fixed_answer(status, body) as server:
+        code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
+
+    assert (code, report["key"]["state"]) == (exit_code, state)
+    assert words in report["key"]["message"]
+
+
+def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Nothing listens: exit code 5 and a reason, no traceback."""
+    with fixed_answer(200, b"") as server:
+        closed = server.url
+    code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=closed)
+
+    assert (code, report["key"]["state"]) == (5, "unreachable")
+    assert "refused" in report["key"]["message"].lower()
+
+
+@pytest.mark.parametrize("key", ["", "your-api-key", "<key>"])
+def test_without_a_key_it_says_which_variable_to_set(tmp_path: Path, key: str) -> None:
+    """A missing or placeholder key ends with 2, asks nobody, and the remedy is in the message."""
+    code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=key)
+
+    assert (code, report["key"]["state"]) == (2, "not asked")
+    (problem,) = report["problems"]
+    assert "PANDAPROBE_API_KEY" in problem["message"]
+
+
+def test_a_bad_setting_is_told_with_its_source(tmp_path: Path) -> None:
+    """A value that cannot be read ends with 4 and is named together with its variable."""
+    code, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_SAMPLE_RATE="ten")
+
+    assert code == 4
+    (problem,) = report["problems"]
+    assert problem["setting"] == "sample_rate"
+    assert "PANDAPROBE_SAMPLE_RATE" in problem["message"]
+
+
+def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
+    """A variable that nobody reads is noted, with the one that was probably meant."""
+    _, report = doctor(
+        "--offline",
+        home=tmp_path,
+        PANDAPROBE_API_KEY=KEY,
+        PANDAPROBE_PROJECT="shop",
+        PANDAPROBE_BATCH_SIZE="10",
+        TRACELOOP_TRACE_CONTENT="false",
+    )
+
+    notes = "\n".join(report["notes"])
+    assert "PANDAPROBE_PROJECT is no setting. Did you mean PANDAPROBE_PROJECT_NAME?" in notes
+    assert "PANDAPROBE_BATCH_SIZE is not read here" in notes
+    assert "TRACELOOP_TRACE_CONTENT=false" in notes
+
+
+def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:
+    """The OpenAI library is installed here, and is listed with its version."""
+    from importlib.metadata import version
+
+    _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY)
+
+    assert {"name": "openai", "installed": version("openai"), "instrumentor": "pandaprobe_openai"} in report[
+        "libraries"
+    ]
+
+
+def test_the_table_says_the_same(tmp_path: Path) -> None:
+    """The form for people has the settings, the problem and the remedy."""
+    environment = clean_environment(tmp_path, PANDAPROBE_PROJECT_NAME="shop")
+    done = run_command_line("doctor", "--offline", environment=environment)
+
+    assert done.returncode == 2
+    for words in ("PANDAPROBE_PROJECT_NAME", "shop", "Problem (api_key)", "pandaprobe-otel local", "openai"):
+        assert words in done.stdout

@@ -1,0 +1,89 @@
+"""`pandaprobe-otel run`: the environment it makes and the program it becomes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command_line import clean_environment, run_command_line
+from pandaprobe_otel.cli.run import environment, find_command
+
+
+def test_exporters_default_to_none(tmp_path: Path) -> None:
+    """No exporter that may not be installed is asked for."""
+    variables = environment({}, cwd=tmp_path)
+
+    assert {name: variables[f"OTEL_{name}_EXPORTER"] for name in ("TRACES", "METRICS", "LOGS")} == {
+        "TRACES": "none",
+        "METRICS": "none",
+        "LOGS": "none",
+    }
+
+
+def test_the_users_variables_stay(tmp_path: Path) -> None:
+    """What is set already is left alone; empty counts as unset, as OpenTelemetry's specification says."""
+    variables = environment(
+        {"OTEL_TRACES_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "", "PANDAPROBE_SPANS": "all", "EMPTY": ""},
+        cwd=tmp_path,
+    )
+
+    assert variables["OTEL_TRACES_EXPORTER"] == "console"
+    assert variables["OTEL_LOGS_EXPORTER"] == "none"
+    assert variables["PANDAPROBE_SPANS"] == "all"
+    assert variables["EMPTY"] == ""
+
+
+def test_the_hook_comes_first_on_the_path(tmp_path: Path) -> None:
+    """The directory with OpenTelemetry's sitecustomize is first, once, and the user's entries stay in order."""
+    once = environment({"PYTHONPATH": os.pathsep.join(["/one", "/two"])}, cwd=tmp_path)
+    twice = environment(once, cwd=tmp_path)
+
+    hook, *others = once["PYTHONPATH"].split(os.pathsep)
+    assert (Path(hook) / "sitecustomize.py").is_file()
+    assert others == [str(tmp_path), "/one", "/two"]
+    assert twice["PYTHONPATH"] == once["PYTHONPATH"]
+
+
+def test_commands_beside_this_python_come_first() -> None:
+    """`python` is the one that has this library, whatever PATH says."""
+    found = find_command("python", {"PATH": os.defpath})
+
+    assert found is not None
+    assert Path(found).parent == Path(sys.executable).parent
+
+
+def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
+    """One line and exit code 1."""
+    done = run_command_line("run", "--", "no-such-program-here", environment=clean_environment(tmp_path))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pandaprobe-otel: no-such-program-here: no such command.\n"
+
+
+@pytest.mark.parametrize("dashes", [["--"], []])
+def test_the_program_gets_its_arguments_and_gives_its_exit_code(tmp_path: Path, dashes: list[str]) -> None:
+    """Options after the command are the program's, also those that `run` has itself."""
+    program = "import sys; print(sys.argv[1:]); sys.exit(7)"
+    done = run_command_line(
+        "run", *dashes, "python", "-c", program, "-h", "--format=x", environment=clean_environment(tmp_path)
+    )
+
+    assert (done.returncode, done.stdout) == (7, "['-h', '--format=x']\n")
+
+
+def test_the_program_reads_standard_input(tmp_path: Path) -> None:
+    """The program takes the place of the command: input, output and signals are its own."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("pandaprobe-otel")), "run", "python", "-c", "print(input())"],
+        input="hello\n",
+        env=clean_environment(tmp_path),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+    assert done.stdout == "hello\n"
