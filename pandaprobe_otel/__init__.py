@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from pandaprobe_otel.bootstrap import init as init
     from pandaprobe_otel.bootstrap import shutdown as shutdown
     from pandaprobe_otel.bootstrap import status as status
-    from pandaprobe_otel.trace_context import context as context
-    from pandaprobe_otel.trace_context import context_executor as context_executor
-    from pandaprobe_otel.trace_context import current_trace_id as current_trace_id
-    from pandaprobe_otel.trace_context import session as session
-    from pandaprobe_otel.trace_context import set_session as set_session
-    from pandaprobe_otel.trace_context import set_user as set_user
-    from pandaprobe_otel.trace_context import user as user
     from pandaprobe_otel.decorators import agent as agent
     from pandaprobe_otel.decorators import chain as chain
     from pandaprobe_otel.decorators import embedding as embedding
@@ -40,6 +33,13 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import uninstrument as uninstrument
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
     from pandaprobe_otel.scores import score as score
+    from pandaprobe_otel.trace_context import context as context
+    from pandaprobe_otel.trace_context import context_executor as context_executor
+    from pandaprobe_otel.trace_context import current_trace_id as current_trace_id
+    from pandaprobe_otel.trace_context import session as session
+    from pandaprobe_otel.trace_context import set_session as set_session
+    from pandaprobe_otel.trace_context import set_user as set_user
+    from pandaprobe_otel.trace_context import user as user
     from pandaprobe_otel.tracing import PandaProbeSpanExporter as PandaProbeSpanExporter
     from pandaprobe_otel.tracing import PandaProbeSpanProcessor as PandaProbeSpanProcessor
 

@@ -1,0 +1,225 @@
+"""`init()`: one line in an app. Joins or creates the provider, adds the processor, instruments the libraries."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
+from pandaprobe_otel.status import Status
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+# What the official instrumentations need to write messages on spans. Set only where the user has set nothing.
+_CONTENT_SWITCHES: Final = {
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+}
+_SPAN_ATTRIBUTE_LIMIT: Final = 4096
+"""The SDK's default of 128 silently drops messages of a long chat in the dialects that write one attribute each."""
+
+
+class PandaProbe:
+    """What `init` returns: flush, shut down, and see what became of the spans."""
+
+    def __init__(self, pipeline: Pipeline, config: Config) -> None:
+        self._pipeline = pipeline
+        self._config = config
+
+    @property
+    def enabled(self) -> bool:
+        """Whether traces are sent."""
+        return self._config.usable
+
+    @property
+    def config(self) -> Config:
+        """The settings, with the source of each."""
+        return self._config
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Deliver every trace whose root span has ended.
+
+        Returns within `timeout` seconds: True when all of them were delivered, False when some still wait.
+        """
+        return self._pipeline.flush(timeout)
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Deliver what can be delivered within `timeout` seconds, then stop for good.
+
+        Returns True when nothing was dropped. What was dropped is counted, and named in one log line. The end of
+        the process does this by itself. Default timeout: the setting `shutdown_timeout_s`.
+        """
+        return self._pipeline.shutdown(timeout)
+
+    def send_score(self, body: Mapping[str, Any]) -> None:
+        """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""
+        self._pipeline.put_score(body)
+
+    def status(self) -> Status:
+        """Read the counts of spans, the server's answers, the settings and what is instrumented."""
+        from pandaprobe_otel.registry import instrumented
+
+        hooked = {result.name: f"{result.state}: {result.reason}".rstrip(": ") for result in instrumented()}
+        return dataclasses.replace(self._pipeline.status(), instrumented=hooked)
+
+    def __repr__(self) -> str:
+        if not self.enabled:
+            return "<PandaProbe: not sending>"
+        return f"<PandaProbe: project {self._config.project_name!r} at {self._config.endpoint}>"
+
+
+_lock = threading.Lock()
+_current: PandaProbe | None = None
+
+
+def init(
+    *,
+    api_key: str | None = None,
+    project_name: str | None = None,
+    endpoint: str | None = None,
+    environment: str | None = None,
+    release: str | None = None,
+    service_name: str | None = None,
+    enabled: bool | None = None,
+    instrument: Literal["auto"] | bool | Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    spans: Literal["agent", "all"] | Callable[..., bool] | None = None,
+    capture: Literal["all", "metadata", "off"] | None = None,
+    mask: Any = None,
+    sample_rate: float | None = None,
+    tracer_provider: TracerProvider | None = None,
+    spool: str | None = None,
+    redis_url: str | None = None,
+    console: bool | None = None,
+    debug: bool | None = None,
+    strict: bool | None = None,
+    batch_size: int | None = None,
+    flush_interval: float | None = None,
+    max_queue_size: int | None = None,
+) -> PandaProbe:
+    """Send this app's agent traces to PandaProbe.
+
+    Joins the app's `TracerProvider` (or the one given, or creates one when there is none), never replaces it;
+    instruments the supported libraries that are installed. Does no network I/O and starts no thread. A second
+    call returns the first one's handle. Every argument has an environment variable (see the configuration table).
+
+    `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
+    users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded
+    in bytes.
+
+    Raises:
+        ConfigError: only with `strict=True` (or `PANDAPROBE_STRICT=true`), when a setting cannot be used. Otherwise
+            one warning names the setting, its source and the remedy, and the app goes on untraced.
+    """
+    arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
+    global _current
+    with _lock:
+        if _current is not None:
+            _logger.debug("init() was called before; its first call counts")
+            return _current
+        config = Config.resolve(arguments)
+        if config.strict and config.problems:
+            raise ConfigError(" ".join(problem.message for problem in config.problems))
+        if config.debug:
+            _logger.setLevel(logging.DEBUG)
+        if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
+            _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
+        _current = _set_up(config, tracer_provider)
+        return _current
+
+
+def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
+    from pandaprobe_otel.pipeline import open_pipeline
+
+    pipeline = open_pipeline(config, counts_starts=True)
+    handle = PandaProbe(pipeline, config)
+    if isinstance(pipeline, IdlePipeline):
+        return handle
+    if config.capture == "all":
+        for name, value in _CONTENT_SWITCHES.items():
+            os.environ.setdefault(name, value)
+    joined = _add_processor(pipeline, config, provider)
+    _instrument(config, joined)
+    _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.endpoint)
+    return handle
+
+
+def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
+    from opentelemetry import trace
+
+    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
+
+    target: Any = provider or trace.get_tracer_provider()
+    if not hasattr(target, "add_span_processor"):
+        if not isinstance(target, trace.ProxyTracerProvider):
+            _logger.warning(
+                "pandaprobe-otel: the app's tracer provider (%s) takes no span processors; no traces are sent. "
+                "Pass tracer_provider=... with one of the OpenTelemetry SDK.",
+                type(target).__name__,
+            )
+            return None
+        target = _new_provider(config)
+        trace.set_tracer_provider(target)
+    target.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
+    return target  # type: ignore[no-any-return]
+
+
+def _new_provider(config: Config) -> TracerProvider:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+
+    described = {
+        "service.name": config.service_name,
+        "deployment.environment.name": config.environment,
+        "service.version": config.release,
+    }
+    limits = None if "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in os.environ else _SPAN_ATTRIBUTE_LIMIT
+    return TracerProvider(
+        resource=Resource.create({name: value for name, value in described.items() if value}),
+        span_limits=SpanLimits(max_span_attributes=limits),
+    )
+
+
+def _instrument(config: Config, provider: TracerProvider | None) -> None:
+    if config.instrument is False:
+        return
+    from pandaprobe_otel.registry import instrument_all
+
+    instrument_all(config.instrument, config.exclude, tracer_provider=provider)
+
+
+def current() -> PandaProbe | None:
+    """The handle of `init`, or None before it was called."""
+    return _current
+
+
+def flush(timeout: float = 30.0) -> bool:
+    """Deliver every trace whose root span has ended; True when all were, in `timeout` seconds at most."""
+    return _current.flush(timeout) if _current is not None else True
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Deliver what can be delivered in `timeout` seconds, then stop for good; True when nothing was dropped."""
+    return _current.shutdown(timeout) if _current is not None else True
+
+
+def status() -> Status:
+    """What became of the spans; all zero before `init`."""
+    if _current is not None:
+        return _current.status()
+    config = Config.resolve()
+    return dataclasses.replace(IdlePipeline(config).status(), problems=("init() was not called",))
+
+
+def get_client() -> PandaProbe | None:
+    """The handle of `init`, or None before it was called (the official SDK's name for it)."""
+    return _current

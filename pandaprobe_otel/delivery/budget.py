@@ -1,0 +1,164 @@
+"""The budget of POST /traces: leased tokens.
+
+There are 100 tokens. One is lent when a request is sent and comes back 60 s (plus a margin) after the *answer*
+to that request arrived. Then no interval of 60 s on the server, however aligned, ever sees more than 100
+requests. Proof: let each request i be sent at s, counted at h and answered at r, with s <= h <= r. Suppose 101
+hits lie within less than W = 60 s. Take the one sent last, at s*. For each other i, h_i > h* - W, so its token
+comes back at r_i + W >= h_i + W > h* >= s*: all 100 tokens are out at s*, yet one was taken. Contradiction.
+Returning a token any earlier is unsafe, since the delays are unknown; so the schedule is also the fastest safe one.
+
+When a 429 arrives nevertheless, somebody else uses the key: an episode begins (see `Episode`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+CAPACITY: Final = 100
+"""POST /traces a minute and key (measured: a fixed window of 60 s that opens with the first request)."""
+WINDOW_S: Final = 60.0
+MARGIN_S: Final = 0.1
+"""Covers clocks that run 500 ppm apart on both sides over one window, with room to spare."""
+UNANSWERED_EXTRA_S: Final = 5.0
+"""A request without an answer may be counted this much later than we gave up on it."""
+
+_FIRST_PROBE_S: Final = 15.0
+_LAST_PROBE_S: Final = 240.0
+_SHRINK: Final = 0.8
+_REGROW_S: Final = 300.0
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A token that is out. Hand it back with `LeasedBucket.release`."""
+
+    probe: bool = False
+
+
+class LeasedBucket:
+    """Tokens for one key at one endpoint. Not thread-safe: its owner calls it under one lock.
+
+    Times are readings of one monotonic clock, in seconds. The number of tokens shrinks to 80 % with each refusal
+    of the server and grows back along a cubic curve within five minutes, so that a client that shares the key
+    gets its part.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int = CAPACITY,
+        window_s: float = WINDOW_S,
+        margin_s: float = MARGIN_S,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._capacity = capacity
+        self._hold_s = window_s + margin_s
+        self._uniform = uniform
+        self._out = 0
+        self._returning: list[float] = []
+        self._limit = _Limit(capacity)
+        self._episode: _Episode | None = None
+
+    def acquire(self, now: float) -> Lease | None:
+        """Take a token, or None when there is none to be had before `next_free`."""
+        self._collect(now)
+        if self._episode is not None:
+            if self._episode.probing or now < self._episode.until:
+                return None
+            self._episode.probing = True
+            return self._lend(Lease(probe=True))
+        if self._out + len(self._returning) >= self._limit.at(now):
+            return None
+        return self._lend(Lease())
+
+    def next_free(self, now: float) -> float:
+        """When `acquire` may succeed; `math.inf` while that depends on a request that is under way."""
+        if self._episode is not None:
+            return math.inf if self._episode.probing else max(now, self._episode.until)
+        self._collect(now)
+        free = self._limit.at(now) - self._out - len(self._returning)
+        if free > 0:
+            return now
+        return self._returning[0] if self._returning else math.inf
+
+    def release(self, lease: Lease, now: float, *, answered: bool = True) -> None:
+        """Hand a token back: the answer arrived now, or none ever will."""
+        self._out -= 1
+        extra = 0.0 if answered else UNANSWERED_EXTRA_S
+        heapq.heappush(self._returning, now + self._hold_s + extra)
+        if lease.probe and self._episode is not None:
+            self._episode.probing = False
+
+    def limited(self, now: float, retry_after_s: float | None) -> None:
+        """The server refused for the rate: pause, and claim less of the key for a while."""
+        if self._episode is None:
+            self._limit.shrink(now)
+            self._episode = _Episode(until=now)
+        self._episode.extend(now, retry_after_s, self._uniform)
+
+    def accepted(self, now: float) -> None:
+        """The server accepted a request: whatever episode there was is over."""
+        self._episode = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether an episode is going on."""
+        return self._episode is not None
+
+    def _lend(self, lease: Lease) -> Lease:
+        self._out += 1
+        return lease
+
+    def _collect(self, now: float) -> None:
+        while self._returning and self._returning[0] <= now:
+            heapq.heappop(self._returning)
+
+
+@dataclass(slots=True)
+class _Episode:
+    """Somebody else filled the window: everything waits, then one probe at a time goes out.
+
+    With Retry-After the server's word counts. Without, a probe follows after 15 s, then after twice as long each
+    time up to 240 s, with jitter, so that clients which share the key do not probe in step.
+    """
+
+    until: float
+    next_s: float = _FIRST_PROBE_S
+    probing: bool = False
+
+    def extend(self, now: float, retry_after_s: float | None, uniform: Callable[[float, float], float]) -> None:
+        if retry_after_s is not None:
+            self.until = max(self.until, now + retry_after_s)
+            return
+        if self.until > now:  # several refusals of one burst are one event
+            return
+        self.until = now + self.next_s * uniform(1.0, 1.25)
+        self.next_s = min(self.next_s * 2, _LAST_PROBE_S)
+
+
+class _Limit:
+    """How many tokens we claim: all, less after a refusal, growing back along a cubic curve (CUBIC, RFC 9438)."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._failed_at = float(capacity)
+        self._since: float | None = None
+
+    def at(self, now: float) -> int:
+        if self._since is None:
+            return self._capacity
+        scale = self._failed_at * (1 - _SHRINK) / _REGROW_S**3
+        grown = scale * (now - self._since - _REGROW_S) ** 3 + self._failed_at
+        if grown >= self._capacity:
+            self._since = None
+            return self._capacity
+        return max(1, int(grown))
+
+    def shrink(self, now: float) -> None:
+        self._failed_at = float(self.at(now))
+        self._since = now

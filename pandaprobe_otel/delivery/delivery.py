@@ -1,0 +1,148 @@
+"""The threads that send: started with the first parcel, four at the most, bounded in every wait."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S, Attempt
+from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.transport.messages import Outcome, Transport
+
+MAX_SENDERS: Final = 4
+"""Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class Delivery:
+    """Sends parcels in the background. `put` never blocks on the network."""
+
+    def __init__(
+        self,
+        *,
+        dispatcher: Callable[[], Dispatcher],
+        transport: Transport,
+        monotonic: Callable[[], float] = time.monotonic,
+        max_senders: int = MAX_SENDERS,
+    ) -> None:
+        self._make_dispatcher = dispatcher
+        self._transport = transport
+        self._monotonic = monotonic
+        self._max_senders = max_senders
+        self._start_fresh()
+
+    def _start_fresh(self) -> None:
+        self._dispatcher = self._make_dispatcher()
+        self._changed = threading.Condition(threading.Lock())
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0
+        self._stopped = False
+        self._deadline = math.inf
+
+    @property
+    def last_error(self) -> str | None:
+        """The newest answer that was not a success, in the server's words."""
+        return self._dispatcher.last_error
+
+    def put(self, parcel: Parcel) -> None:
+        """Take over a parcel; it is sent as soon as the budget allows."""
+        with self._changed:
+            self._dispatcher.put(parcel, self._monotonic())
+            if self._waiting == 0 and not self._stopped:
+                self._add_sender()
+            self._changed.notify()
+
+    def wait_idle(self, deadline: float) -> bool:
+        """Wait until nothing is left to send; False when the deadline (a monotonic time) came first."""
+        if not self._has_live_sender():
+            self._send_until(deadline)
+        with self._changed:
+            while not self._dispatcher.idle:
+                remaining = deadline - self._monotonic()
+                if remaining <= 0:
+                    return False
+                self._changed.wait(remaining)
+        return True
+
+    def close(self, deadline: float) -> int:
+        """Send what can be sent before the deadline, then stop; return how many spans had to be dropped."""
+        with self._changed:
+            if self._stopped:
+                return 0
+            self._dispatcher.closing = True
+            self._deadline = deadline
+            self._changed.notify_all()
+        self.wait_idle(deadline)
+        with self._changed:
+            self._stopped = True
+            dropped = self._dispatcher.drop_all("shutdown")
+            self._changed.notify_all()
+        self._join_senders()
+        return dropped
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: the parent sends what it has; the child starts empty, with new locks."""
+        self._transport.reset_after_fork()
+        self._start_fresh()
+
+    # -- senders ------------------------------------------------------------------------------------------------------
+
+    def _has_live_sender(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _add_sender(self) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) >= self._max_senders:
+            return
+        name = f"pandaprobe-sender-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._send_until, args=(math.inf,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return  # the interpreter is shutting down: close() sends in the thread that calls it
+        self._threads.append(thread)
+
+    def _send_until(self, deadline: float) -> None:
+        """Send until stopped, or, in a thread of the app at its end, until nothing can be sent in time."""
+        while (attempt := self._take(deadline)) is not None:
+            now = self._monotonic()
+            timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - now, 0.05))
+            outcome = self._transport.send(attempt.request(timeout_s))
+            with self._changed:
+                self._settle(attempt, outcome)
+                self._changed.notify_all()
+
+    def _take(self, deadline: float) -> Attempt | None:
+        is_own_thread = deadline == math.inf
+        with self._changed:
+            while not self._stopped:
+                now = self._monotonic()
+                step = self._dispatcher.next(now)
+                if isinstance(step, Attempt):
+                    return step
+                if not is_own_thread and (self._dispatcher.idle or min(step, deadline) <= now or step > deadline):
+                    return None
+                self._waiting += is_own_thread
+                self._changed.wait(None if step == math.inf else max(step - now, 0.001))
+                self._waiting -= is_own_thread
+        return None
+
+    def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
+        try:
+            self._dispatcher.done(attempt, outcome, self._monotonic())
+        except Exception:
+            _logger.exception("Delivery of a trace failed inside pandaprobe-otel; please report this")
+            self._dispatcher.abandon(attempt)
+
+    def _join_senders(self) -> None:
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(0.2)
+        if not self._has_live_sender():
+            self._transport.close()

@@ -1,0 +1,327 @@
+"""What to send next, and what an answer means for it: a state machine without threads, I/O or a clock of its own."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
+from pandaprobe_otel.delivery.parcel import Parcel, Step, adopted_id
+from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
+
+PERSIST_LAG_S: Final = 0.5
+"""An accepted trace is stored this much later when the server is idle (measured 0.15 to 0.5 s)."""
+CHECK_AFTER_S: Final = 5.0
+"""Look for a create of unknown outcome after this time: by then an accepted one is stored."""
+FINISH_AFTER_DOUBT_S: Final = 10.0
+"""Two copies of one create may be applied in any order; a later fact waits until both are."""
+ADOPT_AFTER_S: Final = 300.0
+"""How long the root's process has to post a trace before its other spans become a trace of their own."""
+MISSING_AFTER_S: Final = 300.0
+OUTAGE_AFTER_FAILURES: Final = 3
+POISON_AFTER_ERRORS: Final = 5
+STRANGER_AFTER_ADOPTIONS: Final = 3
+_REMEMBERED_ADOPTIONS: Final = 10_000
+
+
+class Dispatcher:
+    """Decides. Not thread-safe: `Delivery` calls it under one lock.
+
+    A job leaves the outbox in one of two ways: it was delivered, or it was dropped under a reason that the ledger
+    counts and a log line explains.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox: MemoryOutbox,
+        bucket: LeasedBucket,
+        ledger: Ledger,
+        notices: Notices,
+        project: str,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._outbox = outbox
+        self._bucket = bucket
+        self._ledger = ledger
+        self._notices = notices
+        self._project = project
+        self._uniform = uniform
+        self._outage = Gate(OUTAGE, uniform)
+        self._auth = Gate(AUTH, uniform)
+        self._quota = Gate(QUOTA, uniform)
+        self._failures = 0
+        self._deliveries = 0
+        self._adopted: OrderedDict[str, None] = OrderedDict()
+        self._adoptions: Counter[str] = Counter()
+        self.closing = False
+        """True while the process ends: what would wait for another process is decided now."""
+        self.last_error: str | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return len(self._outbox) == 0
+
+    def put(self, parcel: Parcel, now: float) -> None:
+        """Take over a parcel, in pieces that a request may carry."""
+        if parcel.is_remote and parcel.trace_id in self._adopted:
+            derived = adopted_id(parcel.trace_id, self._project)
+            parcel = replace(parcel, trace_id=derived, is_remote=False)
+        for piece in parcel.split():
+            for job in self._outbox.put(piece, now):
+                self._ledger.dropped("queue_full", len(job.parcel.spans))
+                self._notices.say(
+                    "queue_full",
+                    "Traces are dropped: they come faster than PandaProbe takes them, and the memory for waiting ones "
+                    "is used up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
+                )
+
+    def next(self, now: float) -> Attempt | float:
+        """The next request, or the time at which to ask again (infinity: when something has changed)."""
+        blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
+        if blocked_until > now:
+            return blocked_until
+        return self._next_other(now) or self._next_create(now) or self._wake_at(now)
+
+    def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        """Draw the consequences of an outcome."""
+        verdict = judge(outcome)
+        self._ledger.answered(verdict.kind)
+        if attempt.lease is not None:
+            self._bucket.release(attempt.lease, now, answered=verdict.status is not None)
+        self._leave_gates(verdict, now)
+        if verdict.kind is not VerdictKind.DELIVERED:
+            self.last_error = f"{attempt.job.parcel.method} {attempt.job.parcel.path}: {verdict.message}"
+        if attempt.is_check:
+            self._after_check(attempt.job, verdict, now)
+        else:
+            self._after_send(attempt.job, verdict, now)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Give a job up because of a fault of ours."""
+        self._drop(attempt.job, "internal_error", math.inf)
+
+    def drop_all(self, reason: str) -> int:
+        """Give up everything that waits; return how many spans that are."""
+        jobs = list(self._outbox)
+        for job in jobs:
+            self._drop(job, reason, math.inf)
+        return sum(len(job.parcel.spans) for job in jobs)
+
+    # -- choosing ---------------------------------------------------------------------------------------------------
+
+    def _next_other(self, now: float) -> Attempt | None:
+        job = self._outbox.next_other(now)
+        return self._start(Attempt(job=job, is_check=job.in_doubt), now) if job is not None else None
+
+    def _next_create(self, now: float) -> Attempt | None:
+        job = self._outbox.next_create(now)
+        if job is None:
+            return None
+        if job.in_doubt:
+            return self._start(Attempt(job=job, is_check=True), now)
+        if self._quota.opens_at() > now:
+            return None
+        lease = self._bucket.acquire(now)
+        if lease is None:
+            return None
+        self._quota.enter(now)
+        return self._start(Attempt(job=job, lease=lease), now)
+
+    def _start(self, attempt: Attempt, now: float) -> Attempt:
+        self._outage.enter(now)
+        self._auth.enter(now)
+        attempt.job.attempts += 1
+        self._outbox.start(attempt.job)
+        return attempt
+
+    def _wake_at(self, now: float) -> float:
+        create_at, other_at = self._outbox.next_due()
+        if create_at is not None and create_at <= now:
+            create_at = max(self._bucket.next_free(now), self._quota.opens_at())
+        times = [at for at in (create_at, other_at) if at is not None]
+        return min(times, default=math.inf)
+
+    # -- consequences -----------------------------------------------------------------------------------------------
+
+    def _leave_gates(self, verdict: Verdict, now: float) -> None:
+        """An answer opens the gates whose cause it disproves."""
+        kind = verdict.kind
+        if kind in (VerdictKind.UNAVAILABLE, VerdictKind.UNKNOWN):
+            self._failures += 1
+            if self._failures >= OUTAGE_AFTER_FAILURES or self._outage.closed:
+                self._outage.close(now, at_least_s=verdict.retry_after_s or 0.0)
+            self._auth.leave()
+            return
+        self._failures = 0
+        self._outage.open()
+        self._notices.over("outage")
+        if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
+            self._auth.open()
+            self._notices.over("auth")
+        else:
+            self._auth.leave()
+
+    def _after_check(self, job: Job, verdict: Verdict, now: float) -> None:
+        is_score = job.parcel.step is Step.SCORE
+        if verdict.kind is VerdictKind.DELIVERED and not is_score:
+            self._delivered(job, now)
+        elif verdict.kind is VerdictKind.NOT_FOUND and is_score:
+            self._not_there_yet(job, now)
+        elif verdict.kind in (VerdictKind.DELIVERED, VerdictKind.NOT_FOUND):
+            job.in_doubt = False
+            self._outbox.retry(job, now)
+        else:
+            self._refused(job, verdict, now)
+
+    def _after_send(self, job: Job, verdict: Verdict, now: float) -> None:
+        if verdict.kind is VerdictKind.DELIVERED:
+            self._delivered(job, now)
+        elif verdict.kind is VerdictKind.NOT_FOUND and job.parcel.step is not Step.CREATE:
+            self._not_there_yet(job, now)
+        elif verdict.kind in (VerdictKind.INVALID, VerdictKind.TOO_LARGE):
+            reason = "refused" if verdict.kind is VerdictKind.INVALID else "too_large"
+            self._give_up(job, reason, verdict, now)
+        elif verdict.kind is VerdictKind.UNKNOWN and job.parcel.step is Step.SCORE:
+            self._give_up(job, "outcome_unknown", verdict, now)  # sent again, it might be there twice
+        else:
+            self._refused(job, verdict, now)
+
+    def _delivered(self, job: Job, now: float) -> None:
+        parcel = job.parcel
+        self._deliveries += 1
+        self._ledger.delivered(len(parcel.spans))
+        next_at = now
+        if parcel.step is Step.CREATE:
+            self._bucket.accepted(now)
+            self._quota.open()
+            self._notices.over("quota")
+            self._notices.over("rate")
+            self._ledger.trace_delivered()
+            next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else PERSIST_LAG_S)
+        elif parcel.is_remote:
+            self._adoptions.pop(parcel.name, None)
+        self._outbox.finish(job, now, next_at=next_at)
+
+    def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
+        """The request was not carried out for a cause outside of it: the job stays."""
+        is_create = job.parcel.step is Step.CREATE
+        match verdict.kind:
+            case VerdictKind.RATE_LIMITED if is_create:
+                self._bucket.limited(now, verdict.retry_after_s)
+                self._say_rate(verdict)
+                self._outbox.retry(job, now)
+            case VerdictKind.RATE_LIMITED:
+                self._outbox.retry(job, now + (verdict.retry_after_s or self._backoff(job)))
+            case VerdictKind.QUOTA if is_create:
+                self._quota.close(now)
+                self._say_quota(verdict)
+                self._outbox.retry(job, now)
+            case VerdictKind.QUOTA:
+                self._outbox.retry(job, now + self._backoff(job))
+            case VerdictKind.AUTH | VerdictKind.PROJECT | VerdictKind.NOT_FOUND | VerdictKind.REDIRECTED:
+                self._auth.close(now)
+                self._say_auth(verdict)
+                self._outbox.retry(job, now)
+            case VerdictKind.UNKNOWN if is_create:
+                job.in_doubt = True
+                self._say_outage(verdict)
+                self._outbox.retry(job, now + CHECK_AFTER_S)
+            case _:
+                self._server_error(job, verdict, now)
+
+    def _server_error(self, job: Job, verdict: Verdict, now: float) -> None:
+        if verdict.status is not None:
+            job.server_errors += 1
+            if job.server_errors == 1:
+                job.deliveries_before = self._deliveries
+            poisonous = job.server_errors >= POISON_AFTER_ERRORS and self._deliveries > job.deliveries_before
+            if poisonous:  # a body that the server cannot take looks like an outage, but only for itself
+                self._give_up(job, "refused", verdict, now)
+                return
+        self._say_outage(verdict)
+        self._outbox.retry(job, now + self._backoff(job))
+
+    def _not_there_yet(self, job: Job, now: float) -> None:
+        if job.not_found_since is None:
+            job.not_found_since = now
+            job.attempts = 1
+        waited = now - job.not_found_since
+        if job.parcel.is_remote:
+            stranger = self._adoptions[job.parcel.name] >= STRANGER_AFTER_ADOPTIONS
+            if self.closing or stranger or waited >= ADOPT_AFTER_S:
+                self._adopt(job, now)
+                return
+        elif waited >= MISSING_AFTER_S:
+            self._drop(job, "trace_lost", now)
+            self._notices.say(
+                "trace_lost",
+                f"PandaProbe accepted trace {job.parcel.trace_id} but does not have it after {MISSING_AFTER_S:.0f} s; "
+                "its later spans are dropped.",
+            )
+            return
+        self._outbox.retry(job, now + min(PERSIST_LAG_S * 2 ** (job.attempts - 1), 60.0))
+
+    def _adopt(self, job: Job, now: float) -> None:
+        self._adoptions[job.parcel.name] += 1
+        self._adopted[job.parcel.trace_id] = None
+        if len(self._adopted) > _REMEMBERED_ADOPTIONS:
+            self._adopted.popitem(last=False)
+        self._outbox.adopt(job, self._project, now)
+
+    def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
+        self._drop(job, reason, now)
+        self._notices.say(
+            f"{reason}: {verdict.message[:60]}",
+            f"PandaProbe refused {job.parcel.method} {job.parcel.path} ({job.parcel.name!r}): {verdict.message}. "
+            f"Its {len(job.parcel.spans)} spans are dropped.",
+            level=logging.ERROR,
+        )
+
+    def _drop(self, job: Job, reason: str, now: float) -> None:
+        self._ledger.dropped(reason, len(job.parcel.spans))
+        self._outbox.finish(job, now)
+
+    def _backoff(self, job: Job) -> float:
+        return self._uniform(0.0, min(60.0, 2.0 ** min(job.attempts, 6)))
+
+    # -- one line for each cause --------------------------------------------------------------------------------------
+
+    def _say_rate(self, verdict: Verdict) -> None:
+        self._notices.say(
+            "rate",
+            f"PandaProbe limits the rate ({verdict.message}): something else uses this API key too. "
+            "Traces wait; none is lost.",
+        )
+
+    def _say_quota(self, verdict: Verdict) -> None:
+        self._notices.say(
+            "quota",
+            f"PandaProbe's quota is used up ({verdict.message}). Traces wait; upgrade the plan, or lower sample_rate.",
+            level=logging.ERROR,
+        )
+
+    def _say_auth(self, verdict: Verdict) -> None:
+        self._notices.say(
+            "auth",
+            f"PandaProbe refuses these settings ({verdict.message}). Check PANDAPROBE_API_KEY, PANDAPROBE_PROJECT_NAME "
+            "and PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`). Traces wait and are tried again.",
+            level=logging.ERROR,
+        )
+
+    def _say_outage(self, verdict: Verdict) -> None:
+        self._notices.say(
+            "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are tried again."
+        )

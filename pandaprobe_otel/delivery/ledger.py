@@ -1,0 +1,78 @@
+"""The count of every span: ended = delivered + dropped by reason + pending, at any time."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCounts:
+    """One consistent reading of the ledger."""
+
+    ended: int
+    delivered: int
+    dropped: Mapping[str, int]
+    traces_delivered: int
+    answers: Mapping[str, int]
+
+    @property
+    def pending(self) -> int:
+        """Spans that ended and are neither delivered nor dropped yet."""
+        return self.ended - self.delivered - sum(self.dropped.values())
+
+
+class Ledger:
+    """Counts under one lock; no method does more than add."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start from zero, with a new lock (also in a forked child: the parent's spans stay the parent's)."""
+        self._lock = threading.Lock()
+        self._ended = 0
+        self._delivered = 0
+        self._traces = 0
+        self._dropped: Counter[str] = Counter()
+        self._answers: Counter[str] = Counter()
+
+    def ended(self, spans: int) -> None:
+        """Count spans that have ended."""
+        with self._lock:
+            self._ended += spans
+
+    def delivered(self, spans: int) -> None:
+        """Count spans that the server has accepted."""
+        with self._lock:
+            self._delivered += spans
+
+    def trace_delivered(self) -> None:
+        """Count an accepted POST /traces."""
+        with self._lock:
+            self._traces += 1
+
+    def dropped(self, reason: str, spans: int) -> None:
+        """Count spans that will not be delivered, under a named reason."""
+        if spans:
+            with self._lock:
+                self._dropped[reason] += spans
+
+    def answered(self, verdict: str) -> None:
+        """Count an answer of the server by what it meant."""
+        with self._lock:
+            self._answers[verdict] += 1
+
+    def read(self) -> LedgerCounts:
+        """Read all counts at one moment."""
+        with self._lock:
+            return LedgerCounts(
+                ended=self._ended,
+                delivered=self._delivered,
+                dropped=MappingProxyType(dict(self._dropped)),
+                traces_delivered=self._traces,
+                answers=MappingProxyType(dict(self._answers)),
+            )

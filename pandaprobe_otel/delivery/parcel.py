@@ -1,0 +1,104 @@
+"""What the tracing side hands over: one request's worth of a trace, encoded."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+MAX_SPANS: Final = 500
+"""The server refuses a request with more spans than this (measured, and in its published contract)."""
+
+_ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
+
+
+class Step(StrEnum):
+    """The requests that a trace is made of, in their order."""
+
+    CREATE = "create"
+    """POST /traces: billed, and the only one under the limit of 100 a minute."""
+    APPEND = "append"
+    """POST /traces/{id}/spans: free; 404 until the trace is stored."""
+    FINISH = "finish"
+    """PATCH /traces/{id}: free; 404 until the trace is stored."""
+    SCORE = "score"
+    """POST /evaluations/trace-scores: free; answered with 500 until the trace is stored (measured), so look first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """Part of a trace, ready to be sent.
+
+    `fields` is the JSON object of the trace's own fields, `spans` one JSON object for each span: kept apart, so
+    that a body can be split, or a span repaired or left out, without decoding the rest.
+    """
+
+    step: Step
+    trace_id: str
+    fields: bytes = b"{}"
+    spans: tuple[bytes, ...] = ()
+    name: str = ""
+    is_error: bool = False
+    is_remote: bool = False
+    """The trace's root is in another process: append, and create it under a derived id when nobody else does."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the parcel takes, with an allowance for the objects themselves."""
+        return len(self.fields) + sum(len(span) + 40 for span in self.spans) + 200
+
+    @property
+    def line(self) -> str:
+        """Parcels of one line are sent in order. A score has its own: it may be given before its trace is posted."""
+        return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
+
+    @property
+    def method(self) -> str:
+        """HTTP method of the request."""
+        return "PATCH" if self.step is Step.FINISH else "POST"
+
+    @property
+    def path(self) -> str:
+        """Path of the request below the endpoint."""
+        if self.step is Step.CREATE:
+            return "/traces"
+        if self.step is Step.SCORE:
+            return "/evaluations/trace-scores"
+        suffix = "/spans" if self.step is Step.APPEND else ""
+        return f"/traces/{self.trace_id}{suffix}"
+
+    def body(self) -> bytes:
+        """The JSON body of the request."""
+        spans = b"[" + b",".join(self.spans) + b"]"
+        if self.step is Step.APPEND:
+            return spans
+        if self.step is not Step.CREATE:
+            return self.fields
+        return self.fields[:-1] + (b"," if len(self.fields) > 2 else b"") + b'"spans":' + spans + b"}"
+
+    def split(self) -> tuple[Parcel, ...]:
+        """This parcel and, where it has more spans than one request may carry, the appends that follow it."""
+        if len(self.spans) <= MAX_SPANS:
+            return (self,)
+        first = replace(self, spans=self.spans[:MAX_SPANS])
+        rest = (
+            replace(self, step=Step.APPEND, fields=self.fields, spans=self.spans[start : start + MAX_SPANS])
+            for start in range(MAX_SPANS, len(self.spans), MAX_SPANS)
+        )
+        return (first, *rest)
+
+    def adopted(self, project: str) -> Parcel:
+        """The same spans as a trace of their own, under an id derived from the trace and the project.
+
+        Never under the original id: the process that holds the root may still post it, and a trace id is global
+        on the server, so that another project's trace could be overwritten (measured).
+        """
+        derived = adopted_id(self.trace_id, project)
+        fields = self.fields.replace(self.trace_id.encode(), derived.encode(), 1)
+        return replace(self, step=Step.CREATE, trace_id=derived, fields=fields, is_remote=False)
+
+
+def adopted_id(trace_id: str, project: str) -> str:
+    """The id under which the spans of a trace whose root never arrives are posted; the same in every process."""
+    return str(uuid.uuid5(_ORPHANS, f"{trace_id}/{project}"))

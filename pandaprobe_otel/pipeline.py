@@ -1,0 +1,276 @@
+"""The way of a span, put together: worker, encoder, delivery, and the life of the process around them."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pandaprobe_otel.config import SETTINGS, Config
+from pandaprobe_otel.status import Status
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from pandaprobe_otel.tracing.encoder import PartEncoder
+    from pandaprobe_otel.tracing.timing import Timing
+    from pandaprobe_otel.tracing.trace_buffer import Part
+    from pandaprobe_otel.transport.messages import Transport
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class Pipeline(Protocol):
+    """What processors, exporters and the handle of `init` need."""
+
+    def started(self, span: ReadableSpan) -> None:
+        """A span has started."""
+        ...
+
+    def ended(self, span: ReadableSpan) -> None:
+        """A span has ended."""
+        ...
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Deliver what is complete, in `timeout` seconds."""
+        ...
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Deliver what can be delivered, then stop."""
+        ...
+
+    def put_score(self, body: Mapping[str, Any]) -> None:
+        """Send a score after its trace."""
+        ...
+
+    def status(self) -> Status:
+        """Read the counts."""
+        ...
+
+
+def open_pipeline(config: Config, *, counts_starts: bool) -> Pipeline:
+    """The pipeline for these settings: one that delivers, or, where they cannot work, one that ignores everything.
+
+    Problems are logged here, one line each, naming the setting's source and the remedy.
+    """
+    for problem in config.problems:
+        _logger.warning("pandaprobe-otel: %s", problem.message)
+    if not config.usable:
+        return IdlePipeline(config)
+    return ExportPipeline(config, counts_starts=counts_starts)
+
+
+class IdlePipeline:
+    """Ignores every span: the settings say so, or cannot work."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def started(self, span: ReadableSpan) -> None:
+        """Ignore."""
+
+    def ended(self, span: ReadableSpan) -> None:
+        """Ignore."""
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Nothing waits."""
+        return True
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Nothing waits."""
+        return True
+
+    def put_score(self, body: Mapping[str, Any]) -> None:
+        """Ignore."""
+
+    def status(self) -> Status:
+        """All zero, with the reason in `problems`."""
+        return Status(enabled=False, **_described(self._config))
+
+
+class ExportPipeline:
+    """Assembles, maps and delivers. Nothing is loaded, started or connected before the first span."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        counts_starts: bool,
+        transport: Transport | None = None,
+        timing: Timing | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        from pandaprobe_otel.delivery import Delivery, Ledger
+        from pandaprobe_otel.delivery.budget import LeasedBucket
+        from pandaprobe_otel.delivery.dispatcher import Dispatcher
+        from pandaprobe_otel.delivery.notices import Notices
+        from pandaprobe_otel.delivery.outbox import MemoryOutbox
+        from pandaprobe_otel.tracing.assembler import Assembler
+        from pandaprobe_otel.tracing.timing import Timing
+        from pandaprobe_otel.tracing.worker import Worker
+        from pandaprobe_otel.transport import HttpTransport, api_key_headers
+
+        self._config = config
+        self._monotonic = monotonic
+        self._ledger = Ledger()
+        self._notices = Notices(monotonic)
+        half = config.max_queue_bytes // 2
+        self._delivery = Delivery(
+            dispatcher=lambda: Dispatcher(
+                outbox=MemoryOutbox(half),
+                bucket=LeasedBucket(),
+                ledger=self._ledger,
+                notices=self._notices,
+                project=config.project_name,
+            ),
+            transport=transport
+            or HttpTransport(config.endpoint, api_key_headers(config.api_key or "", config.project_name)),
+            monotonic=monotonic,
+        )
+        self._worker = Worker(
+            assembler=lambda: Assembler(timing=timing or Timing(), counts_starts=counts_starts, max_bytes=half),
+            deliver=self._deliver,
+            ledger=self._ledger,
+            monotonic=monotonic,
+        )
+        self.started = self._worker.started
+        self.ended = self._worker.ended
+        self._closed = False
+        self._close_lock = threading.Lock()
+        _watch_process(self)
+
+    @functools.cached_property
+    def _encoder(self) -> PartEncoder:
+        # Built by the worker with the first part: mapping and its tables are not loaded by apps that never trace.
+        from pandaprobe_otel.mapping import MappingOptions
+        from pandaprobe_otel.tracing.encoder import PartEncoder
+        from pandaprobe_otel.tracing.span_filter import SpanFilter
+
+        return PartEncoder(
+            span_filter=SpanFilter(self._config.spans),
+            options=MappingOptions.from_config(self._config, os.environ),
+            ledger=self._ledger,
+            sample_rate=self._config.sample_rate,
+        )
+
+    def _deliver(self, part: Part) -> None:
+        for parcel in self._encoder.encode(part):
+            self._delivery.put(parcel)
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Deliver every trace whose root has ended; True when nothing of them is left, in `timeout` seconds at most."""
+        deadline = self._monotonic() + max(timeout, 0.0)
+        return self._worker.flush(deadline) and self._delivery.wait_idle(deadline)
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Deliver what can be delivered before the timeout, drop and count the rest; True when nothing was dropped."""
+        with self._close_lock:
+            if self._closed:
+                return True
+            self._closed = True
+        deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
+        self._worker.close(deadline)
+        dropped = self._delivery.close(deadline)
+        if dropped:
+            reason = self._delivery.last_error or "the time was too short"
+            _logger.warning(
+                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). "
+                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more than %g s.",
+                dropped,
+                reason,
+                self._config.shutdown_timeout_s,
+            )
+        return not dropped
+
+    def put_score(self, body: Mapping[str, Any]) -> None:
+        """Send a score as soon as its trace is stored."""
+        from pandaprobe_otel.delivery.parcel import Parcel, Step
+        from pandaprobe_otel.mapping.clean import encode
+
+        fields = encode(body).encode()
+        self._delivery.put(
+            Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
+        )
+
+    def status(self) -> Status:
+        """Read the counts."""
+        counts = self._ledger.read()
+        return Status(
+            enabled=True,
+            spans_ended=counts.ended,
+            spans_delivered=counts.delivered,
+            spans_pending=counts.pending,
+            spans_dropped=counts.dropped,
+            traces_delivered=counts.traces_delivered,
+            answers=counts.answers,
+            last_error=self._delivery.last_error,
+            **_described(self._config),
+        )
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: start empty, with new locks and threads; the parent keeps what it had."""
+        self._close_lock = threading.Lock()
+        self._ledger.reset()
+        self._notices.reset()
+        self._delivery.reset_after_fork()
+        self._worker.reset_after_fork()
+        _finish_with_multiprocessing(self)
+
+
+def _described(config: Config) -> dict[str, Any]:
+    settings: dict[str, tuple[str, str]] = {}
+    for setting in SETTINGS:
+        value = getattr(config, setting.name)
+        shown = "***" if setting.secret and value is not None else str(value)
+        settings[setting.name] = (shown, config.sources.get(setting.name, "default"))
+    return {
+        "endpoint": config.endpoint,
+        "project_name": config.project_name,
+        "problems": tuple(problem.message for problem in config.problems),
+        "settings": settings,
+    }
+
+
+# -- the process around it --------------------------------------------------------------------------------------------
+
+
+def _watch_process(pipeline: ExportPipeline) -> None:
+    """Deliver at the end of the process, and start over in forked children. Holds the pipeline weakly."""
+    ref = weakref.ref(pipeline)
+
+    def at_exit() -> None:
+        if (alive := ref()) is not None:
+            alive.shutdown()
+
+    def in_child() -> None:
+        if (alive := ref()) is not None:
+            alive.reset_after_fork()
+
+    atexit.register(at_exit)
+    weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=in_child)
+    _finish_with_multiprocessing(pipeline)
+
+
+def _finish_with_multiprocessing(pipeline: ExportPipeline) -> None:
+    """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None:
+        return
+    from multiprocessing.util import Finalize
+
+    ref = weakref.ref(pipeline)
+
+    def finish() -> None:
+        if (alive := ref()) is not None:
+            alive.shutdown()
+
+    Finalize(None, finish, exitpriority=0)

@@ -1,0 +1,142 @@
+"""Collects spans by trace and says when a trace, or a part of it, is ready to go out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.tracing.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
+from pandaprobe_otel.tracing.trace_buffer import Memory, Part, Stage, TraceBuffer
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+
+class Assembler:
+    """One buffer for each trace. Not thread-safe: only the worker touches it. Has no clock: `now` is passed in.
+
+    With `counts_starts` (behind a span processor) a trace is complete when no span of it is open. Without (behind
+    an exporter, which only sees ends) it is complete when its root has arrived and nothing followed for a while.
+    """
+
+    def __init__(self, *, timing: Timing, counts_starts: bool, max_bytes: int) -> None:
+        self._timing = timing
+        self._counts_starts = counts_starts
+        self._max_bytes = max_bytes
+        self._buffers: OrderedDict[int, TraceBuffer] = OrderedDict()
+        self._remembered: OrderedDict[int, Memory] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    @property
+    def ended_spans(self) -> int:
+        """Spans that have ended and wait for the rest of their traces."""
+        return sum(len(buffer.ended) for buffer in self._buffers.values())
+
+    def started(self, span: ReadableSpan, now: float) -> None:
+        """A span has started."""
+        if span.context is not None:
+            self._buffer(span.context.trace_id, now).start(span, now)
+
+    def ended(self, span: ReadableSpan, now: float) -> None:
+        """A span has ended."""
+        if span.context is not None:
+            self._buffer(span.context.trace_id, now).end(span, now)
+
+    def due(self, now: float) -> Iterator[Part]:
+        """The parts that are ready now."""
+        for buffer in list(self._buffers.values()):
+            stage = self._stage(buffer, now)
+            if stage is not None:
+                yield self._take(buffer, stage, now)
+            elif not buffer.open and not buffer.ended:
+                self._forget(buffer)
+        yield from self._over_the_bound(now)
+
+    def flush(self, now: float) -> Iterator[Part]:
+        """The traces whose root has ended, without waiting for stragglers."""
+        for buffer in list(self._buffers.values()):
+            root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
+            if buffer.ended and (buffer.memory.posted or root_ended):
+                yield self._take(buffer, self._closing_stage(buffer), now)
+
+    def close(self, now: float) -> Iterator[Part]:
+        """Everything, complete or not."""
+        for buffer in list(self._buffers.values()):
+            if buffer.ended:
+                unfinished = buffer.open_entries and not buffer.memory.posted
+                yield self._take(buffer, Stage.FIRST if unfinished else self._closing_stage(buffer), now)
+
+    # -- rules --------------------------------------------------------------------------------------------------------
+
+    def _stage(self, buffer: TraceBuffer, now: float) -> Stage | None:
+        if not buffer.ended:
+            return None
+        if self._is_complete(buffer, now):
+            return self._closing_stage(buffer)
+        timing = self._timing
+        if buffer.memory.posted:
+            return Stage.MORE if now - buffer.last_part >= timing.append_every_s or self._is_large(buffer) else None
+        if now - buffer.created_at >= timing.checkpoint_after_s or self._is_large(buffer):
+            return Stage.FIRST
+        return None
+
+    def _is_complete(self, buffer: TraceBuffer, now: float) -> bool:
+        timing, quiet_for = self._timing, now - buffer.last_change
+        if not self._counts_starts:
+            return quiet_for >= (timing.quiet_s if buffer.entries_ended_at is not None else timing.rootless_s)
+        if not buffer.open:
+            return quiet_for >= timing.settle_s
+        if buffer.open_entries or buffer.entries_ended_at is None:
+            return False
+        return now - buffer.entries_ended_at >= timing.linger_s and not buffer.memory.posted
+
+    def _is_large(self, buffer: TraceBuffer) -> bool:
+        return len(buffer.ended) >= self._timing.checkpoint_spans or buffer.bytes >= self._timing.checkpoint_bytes
+
+    @staticmethod
+    def _closing_stage(buffer: TraceBuffer) -> Stage:
+        if buffer.memory.running and not buffer.open_entries:
+            return Stage.LAST
+        return Stage.MORE if buffer.memory.posted else Stage.WHOLE
+
+    # -- keeping ------------------------------------------------------------------------------------------------------
+
+    def _buffer(self, trace_id: int, now: float) -> TraceBuffer:
+        buffer = self._buffers.get(trace_id)
+        if buffer is None:
+            memory = self._remembered.pop(trace_id, None) or Memory()
+            buffer = TraceBuffer(trace_id, memory, created_at=now, last_part=now)
+            self._buffers[trace_id] = buffer
+        return buffer
+
+    def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> Part:
+        part = buffer.take(stage, now)
+        if not buffer.open:
+            self._forget(buffer)
+        return part
+
+    def _forget(self, buffer: TraceBuffer) -> None:
+        del self._buffers[buffer.trace_id]
+        self._remembered[buffer.trace_id] = buffer.memory
+        if len(self._remembered) > REMEMBERED_TRACES:
+            self._remembered.popitem(last=False)
+
+    def _over_the_bound(self, now: float) -> Iterator[Part]:
+        """Send the oldest traces early when all together hold more than they may."""
+        held = sum(buffer.bytes for buffer in self._buffers.values())
+        for buffer in list(self._buffers.values()):
+            too_many = len(self._buffers) > MAX_OPEN_TRACES
+            if held <= self._max_bytes and not too_many:
+                return
+            held -= buffer.bytes
+            part = buffer.take(self._early_stage(buffer), now)
+            if too_many:
+                self._forget(buffer)
+            if part.ended:
+                yield part
+
+    def _early_stage(self, buffer: TraceBuffer) -> Stage:
+        return Stage.FIRST if buffer.open_entries and not buffer.memory.posted else self._closing_stage(buffer)

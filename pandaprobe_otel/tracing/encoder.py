@@ -1,0 +1,97 @@
+"""Parts of traces become parcels: chosen, mapped, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.tracing.span_filter import SpanFilter
+from pandaprobe_otel.tracing.trace_buffer import Part, Stage
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.ledger import Ledger
+
+_FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
+"""What the end of a running trace may change (PATCH takes no other; name and start stand)."""
+
+
+class PartEncoder:
+    """Turns a part into the requests that deliver it. Pure but for the ledger and the trace's memory."""
+
+    def __init__(self, *, span_filter: SpanFilter, options: MappingOptions, ledger: Ledger, sample_rate: float) -> None:
+        self._filter = span_filter
+        self._options = options
+        self._ledger = ledger
+        self._sampled_below = int(sample_rate * (1 << 56))
+
+    def encode(self, part: Part) -> list[Parcel]:
+        """The parcels of a part, in the order in which they must be sent; none when nothing of it is wanted."""
+        if part.trace_id & ((1 << 56) - 1) >= self._sampled_below:
+            self._ledger.dropped("sampled_out", len(part.ended))
+            return []
+        ended = [(span, read_span(span)) for span in part.ended]
+        open_views = [read_span(span) for span in part.open]
+        if not part.memory.posted and not self._filter.is_wanted([view for _, view in ended] + open_views):
+            self._ledger.dropped("filtered", len(ended))
+            part.memory.parents.update((view.span_id, view.parent_id) for _, view in ended)
+            return []
+        kept = self._filter.keep(ended, open_views, part.memory.parents)
+        self._ledger.dropped("filtered", kept.left_out)
+        views = kept.views
+        if part.stage is Stage.FIRST:
+            views += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
+            self._ledger.ended(len(views) - len(kept.views))  # an open root is sent once now and once at its end
+        if not views:
+            return []
+        return self._parcels(part, views)
+
+    def _parcels(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
+        mapped = map_views(views, whole=part.stage is Stage.WHOLE, options=self._options)
+        spans = tuple(orjson.dumps(span) for span in mapped.spans)
+        memory, trace_id = part.memory, trace_uuid(part.trace_id)
+        is_error = mapped.trace.get("status") == "ERROR"
+        name = str(mapped.trace.get("name", ""))
+        if memory.posted:
+            parcels = [Parcel(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
+            if part.stage is Stage.LAST:
+                memory.running = False
+                final = self._final_fields(part, mapped)
+                parcels.append(Parcel(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
+            return parcels
+        fields = dict(mapped.trace)
+        if part.stage is Stage.FIRST and not part.is_remote:
+            fields.update(status="RUNNING", ended_at=None)
+            memory.running = True
+        memory.posted = not part.is_remote
+        memory.had_input = fields.get("input") is not None
+        memory.tags = tuple(fields.get("tags") or ())
+        return [
+            Parcel(
+                step=Step.APPEND if part.is_remote else Step.CREATE,
+                trace_id=trace_id,
+                fields=orjson.dumps(fields),
+                spans=spans,
+                name=name,
+                is_error=is_error,
+                is_remote=part.is_remote,
+            )
+        ]
+
+    @staticmethod
+    def _final_fields(part: Part, mapped: MappedTrace) -> bytes:
+        fields: dict[str, Any] = {key: mapped.trace[key] for key in _FINAL_FIELDS if mapped.trace.get(key)}
+        if part.memory.tags and "tags" in fields:  # PATCH replaces tags
+            fields["tags"] = sorted({*part.memory.tags, *fields["tags"]})
+        root = _root_of(mapped)
+        if root.get("input") is not None and mapped.trace.get("input") is not None and not part.memory.had_input:
+            fields["input"] = mapped.trace["input"]
+        return orjson.dumps(fields)
+
+
+def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
+    return next((span for span in mapped.spans if span.get("parent_span_id") is None), {})

@@ -1,0 +1,66 @@
+"""The span processor: sees starts and ends, so it knows exactly when a trace is complete."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Unpack
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+from pandaprobe_otel.config import Config, ExportSettings
+from pandaprobe_otel.pipeline import Pipeline, open_pipeline
+from pandaprobe_otel.trace_context import stamp
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class PandaProbeSpanProcessor(SpanProcessor):
+    """Add it to a `TracerProvider`: each trace is assembled, mapped and delivered to PandaProbe.
+
+    Starting and ending a span costs the calling thread an append; everything else happens in background threads,
+    which start with the first span. Nothing is sent to the network by the constructor, and nothing raised: with
+    settings that cannot work (no API key), one warning is logged and spans are ignored.
+
+    The settings are those of `init` that concern the connection, the content and the delivery, all optional:
+    `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `sample_rate`,
+    `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `shutdown_timeout_s`.
+    """
+
+    def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
+        if pipeline is None:
+            pipeline = open_pipeline(Config.resolve(settings), counts_starts=True)
+        self.pipeline = pipeline
+        self._started = pipeline.started
+        self._ended = pipeline.ended
+        self._stamp_failed = False
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Stamp session, user, tags and metadata of the context on the span, and count it as open."""
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        try:
+            stamp(span, parent_context)
+        except Exception:  # the guard of span starts: the app's span must start whatever its context holds
+            if not self._stamp_failed:
+                self._stamp_failed = True
+                _logger.exception("Session and user could not be read from the context; please report this")
+        self._started(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Hand the span over."""
+        context = span.context
+        if context is not None and context.trace_flags.sampled:
+            self._ended(span)
+
+    def shutdown(self) -> None:
+        """Deliver what can be delivered within the shutdown timeout, then stop."""
+        self.pipeline.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver every trace whose root has ended; False when that took longer than the timeout."""
+        return self.pipeline.flush(timeout_millis / 1000)

@@ -1,0 +1,81 @@
+"""Which spans go out, and to which parent their children go when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from pandaprobe_otel.mapping import SpanView, is_dropped, is_genai, is_plumbing
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+Selection = Literal["agent", "all"] | Callable[..., bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The views that go out, with their parents set right, and how many spans were left out."""
+
+    views: tuple[SpanView, ...]
+    left_out: int
+
+
+class SpanFilter:
+    """The rule behind the setting `spans`.
+
+    "agent": a trace without any GenAI span is not sent; inside a kept one, HTTP, database and messaging spans are
+    left out, except the local root. "all": everything goes. A function is asked for each span.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+
+    def is_wanted(self, views: Sequence[SpanView]) -> bool:
+        """Whether a trace with these spans (ended or open) is to be sent at all."""
+        return self._selection != "agent" or any(is_genai(view) for view in views)
+
+    def keep(
+        self,
+        ended: Sequence[tuple[ReadableSpan, SpanView]],
+        open_views: Sequence[SpanView],
+        parents: dict[int, int | None],
+    ) -> Kept:
+        """Choose among the ended spans. `parents` remembers the parent of each span that was left out."""
+        here = {view.span_id for _, view in ended} | {view.span_id for view in open_views}
+        for view in open_views:
+            if self._selection == "agent" and is_plumbing(view) and not _is_root(view, here):
+                parents.setdefault(view.span_id, view.parent_id)
+        kept: list[SpanView] = []
+        for span, view in ended:
+            if self._wants(span, view, here):
+                parents.pop(view.span_id, None)
+                kept.append(view)
+            else:
+                parents[view.span_id] = view.parent_id
+        return Kept(
+            views=tuple(_reparent(view, parents) for view in kept),
+            left_out=len(ended) - len(kept),
+        )
+
+    def _wants(self, span: ReadableSpan, view: SpanView, here: set[int]) -> bool:
+        if is_dropped(view):
+            return False
+        if callable(self._selection):
+            return bool(self._selection(span))
+        return self._selection == "all" or not is_plumbing(view) or _is_root(view, here)
+
+
+def _is_root(view: SpanView, here: set[int]) -> bool:
+    """The local root: no parent, or one in another process."""
+    return view.parent_id is None or (view.parent_is_remote and view.parent_id not in here)
+
+
+def _reparent(view: SpanView, parents: Mapping[int, int | None]) -> SpanView:
+    parent = view.parent_id
+    seen = {view.span_id}
+    while parent is not None and parent in parents and parent not in seen:
+        seen.add(parent)
+        parent = parents[parent]
+    return view if parent == view.parent_id else replace(view, parent_id=parent)

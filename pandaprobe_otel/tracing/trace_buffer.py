@@ -1,0 +1,132 @@
+"""What is known of one trace while it is being assembled, and what stays of it afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+
+class Stage(StrEnum):
+    """Which part of a trace goes out."""
+
+    WHOLE = "whole"
+    """All of it: one POST and nothing more, unless spans come late."""
+    FIRST = "first"
+    """The root is still open: posted as RUNNING."""
+    MORE = "more"
+    """Spans for a trace that has been posted."""
+    LAST = "last"
+    """The root of a running trace has ended: its spans, and the trace's final fields."""
+
+
+@dataclass(slots=True, eq=False)
+class Memory:
+    """What stays of a trace, for the parts and the late spans that follow."""
+
+    posted: bool = False
+    running: bool = False
+    """Posted as RUNNING, not finished yet."""
+    had_input: bool = False
+    tags: tuple[str, ...] = ()
+    parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])
+    """Parent of each span that was left out: its children go to the nearest kept ancestor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Spans of one trace that are to go out together."""
+
+    trace_id: int
+    stage: Stage
+    ended: tuple[ReadableSpan, ...]
+    open: tuple[ReadableSpan, ...]
+    is_remote: bool
+    memory: Memory
+
+
+@dataclass(slots=True, eq=False)
+class TraceBuffer:
+    """One trace. Touched by the worker alone."""
+
+    trace_id: int
+    memory: Memory
+    created_at: float
+    ended: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
+    open: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
+    open_entries: set[int] = field(default_factory=set[int])
+    """Open spans whose parent is not one of this process's: the local roots."""
+    bytes: int = 0
+    last_change: float = 0.0
+    last_part: float = 0.0
+    entries_ended_at: float | None = None
+    has_root: bool = False
+    has_remote_parent: bool = False
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the root of this trace is in another process."""
+        return self.has_remote_parent and not self.has_root
+
+    def start(self, span: ReadableSpan, now: float) -> None:
+        """A span has started."""
+        span_id = _span_id(span)
+        if self._is_entry(span):
+            self.open_entries.add(span_id)
+        self.open[span_id] = span
+        self.last_change = now
+
+    def end(self, span: ReadableSpan, now: float) -> None:
+        """A span has ended."""
+        span_id = _span_id(span)
+        if span_id not in self.open:  # its start was not seen: the processor was added later, or there is none
+            if self._is_entry(span):
+                self.entries_ended_at = now
+        elif span_id in self.open_entries:
+            self.open_entries.discard(span_id)
+            self.entries_ended_at = now
+        self.open.pop(span_id, None)
+        self.ended.append(span)
+        self.bytes += _size(span)
+        self.last_change = now
+
+    def take(self, stage: Stage, now: float) -> Part:
+        """Hand over what has ended since the last part."""
+        part = Part(
+            trace_id=self.trace_id,
+            stage=stage,
+            ended=tuple(self.ended),
+            open=tuple(self.open.values()),
+            is_remote=self.is_remote,
+            memory=self.memory,
+        )
+        self.ended = []
+        self.bytes = 0
+        self.last_part = now
+        return part
+
+    def _is_entry(self, span: ReadableSpan) -> bool:
+        parent = span.parent
+        if parent is None:
+            self.has_root = True
+            return True
+        if parent.is_remote:
+            self.has_remote_parent = True
+            return parent.span_id not in self.open  # a call from this process to itself has its parent here
+        return False
+
+
+def _span_id(span: ReadableSpan) -> int:
+    context = span.context
+    return 0 if context is None else context.span_id
+
+
+def _size(span: ReadableSpan) -> int:
+    """Bytes that a span holds on to, roughly: its text, and an allowance for the objects themselves."""
+    total = 2000
+    for value in (span.attributes or {}).values():
+        total += len(value) if isinstance(value, (str, bytes, tuple)) else 8
+    return total

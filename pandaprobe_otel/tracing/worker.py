@@ -1,0 +1,155 @@
+"""The hand-over from the app's threads, and the one thread that assembles.
+
+The app's threads append to a deque and do nothing else: no lock, no I/O, no encoding. The worker polls it while
+traces are open and sleeps otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.tracing.assembler import Assembler
+from pandaprobe_otel.tracing.trace_buffer import Part
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+MAX_EVENTS: Final = 65_536
+"""Span starts and ends that may wait for the worker: about a second of the fastest app."""
+_POLL_S: Final = 0.1
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class Worker:
+    """Takes span starts and ends from any thread; gives the parts that are ready to `deliver`, in its own."""
+
+    def __init__(
+        self,
+        *,
+        assembler: Callable[[], Assembler],
+        deliver: Callable[[Part], None],
+        ledger: Ledger,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make_assembler = assembler
+        self._deliver = deliver
+        self._ledger = ledger
+        self._monotonic = monotonic
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Start empty (in a forked child the parent's spans stay with the parent), with new locks and no thread."""
+        self._assembler = self._make_assembler()
+        self._events: deque[tuple[ReadableSpan, bool]] = deque()
+        self._wake = threading.Event()
+        self._asleep = False
+        self._start_lock = threading.Lock()
+        self._work_lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def started(self, span: ReadableSpan) -> None:
+        """A span has started."""
+        self._add(span, True)
+
+    def ended(self, span: ReadableSpan) -> None:
+        """A span has ended. Over the bound it is counted as dropped, since the app must not wait for us."""
+        if self._stopped or len(self._events) >= MAX_EVENTS:
+            self._ledger.ended(1)
+            self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
+            return
+        self._add(span, False)
+
+    @property
+    def held_spans(self) -> int:
+        """Spans that have ended and are not handed to delivery yet, roughly (no lock is taken)."""
+        return self._assembler.ended_spans
+
+    def flush(self, deadline: float) -> bool:
+        """Hand over every trace whose root has ended; False when the deadline passed before the worker was free."""
+        return self._run_now(self._assembler.flush, deadline)
+
+    def close(self, deadline: float) -> bool:
+        """Hand over everything and stop."""
+        done = self._run_now(self._assembler.close, deadline)
+        self._stopped = True
+        self._wake.set()
+        return done
+
+    # -- the app's side -----------------------------------------------------------------------------------------------
+
+    def _add(self, span: ReadableSpan, is_start: bool) -> None:
+        self._events.append((span, is_start))
+        if self._thread is None:
+            self._start()
+        elif self._asleep:
+            self._wake.set()
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is not None or self._stopped:
+                return
+            thread = threading.Thread(target=self._run, name="pandaprobe-worker", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the interpreter is shutting down: close() does the work in the thread that calls it
+            self._thread = thread
+
+    # -- the worker's side --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopped:
+            with self._work_lock:
+                self._work(self._assembler.due)
+                is_idle = not len(self._assembler)
+            if is_idle:
+                self._asleep = True
+                if not self._events:  # a span that came after this look sets the event
+                    self._wake.wait()
+                self._asleep = False
+                self._wake.clear()
+            else:
+                time.sleep(_POLL_S)
+
+    def _run_now(self, ready: Callable[[float], Iterable[Part]], deadline: float) -> bool:
+        remaining = deadline - self._monotonic()
+        if not self._work_lock.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.001)):
+            return False
+        try:
+            self._work(ready)
+        finally:
+            self._work_lock.release()
+        return True
+
+    def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
+        self._drain()
+        for part in ready(self._monotonic()):
+            try:
+                self._deliver(part)
+            except Exception:
+                # The guard of the worker: what we cannot encode costs this part, not the thread.
+                self._ledger.dropped("internal_error", len(part.ended))
+                _logger.exception("A trace could not be encoded inside pandaprobe-otel; please report this")
+
+    def _drain(self) -> None:
+        """Move what has arrived into the assembler; later arrivals wait for the next round."""
+        ended = 0
+        now = self._monotonic()
+        for _ in range(len(self._events)):
+            span, is_start = self._events.popleft()
+            if is_start:
+                self._assembler.started(span, now)
+            else:
+                ended += 1
+                self._assembler.ended(span, now)
+        if ended:
+            self._ledger.ended(ended)

@@ -1,0 +1,22 @@
+"""Who is asking: the headers of each way to authenticate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+
+def api_key_headers(api_key: str, project_name: str) -> Mapping[str, str]:
+    """Headers of an API key with its project.
+
+    No Authorization header beside it: the server would then count the rate limit by that (measured on 0.5.0).
+    """
+    return {"X-API-Key": api_key, "X-Project-Name": project_name, "User-Agent": user_agent()}
+
+
+@cache
+def user_agent() -> str:
+    """Name and version of this library, for the server's log."""
+    from importlib.metadata import version
+
+    return f"pandaprobe-otel/{version('pandaprobe-otel')}"

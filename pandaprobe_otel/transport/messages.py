@@ -1,0 +1,53 @@
+"""What goes out and what comes back, as values: the seam behind which the network lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request below the endpoint."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP answer. Header names are in lower case."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAnswer:
+    """No answer came: `reason` for the log, and whether the whole request may have reached the server."""
+
+    reason: str
+    may_have_arrived: bool
+
+
+Outcome = Answer | NoAnswer
+
+
+class Transport(Protocol):
+    """Whatever can carry a request; never raises."""
+
+    def send(self, request: Request) -> Outcome:
+        """Send one request and wait for its answer, `request.timeout_s` at the most."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+    def reset_after_fork(self) -> None:
+        """Forget connections that belong to the parent process, without touching them."""
+        ...
