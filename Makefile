@@ -1,0 +1,47 @@
+# The same verbs on a laptop and in CI (.ci/run calls the same tools). `make install` first, in an activated
+# virtual environment.
+
+PYTHON ?= python
+TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
+
+.PHONY: help install check lint format type test bench build docs demo ci
+
+help:  ## list the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+install:  ## install for development, editable, with every extra
+	$(PYTHON) -m pip install -e ".[dev]"
+
+check: lint type test  ## everything that must pass before a commit is shared
+
+lint:  ## rules and formatting
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) scripts/readme_settings.py --check
+
+format:  ## put the source into shape
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+type:  ## both type checkers, strict
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pyright --pythonpath "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+
+test:  ## the test suite
+	$(PYTHON) -m pytest
+
+bench:  ## the measurements that the numbers in the source come from
+	@for file in benchmarks/bench_*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PYTHON) "$$file"; done
+
+build:  ## source distribution and wheel, in dist/
+	$(PYTHON) -m pip install --quiet build
+	$(PYTHON) -m build
+
+docs:  ## what is written from the source: the table of settings in README.md
+	$(PYTHON) scripts/readme_settings.py
+
+demo:  ## trace a small agent against a local PandaProbe
+	$(PYTHON) -m pandaprobe_otel.cli demo
+
+ci:  ## what CI does, in fresh environments
+	.ci/run

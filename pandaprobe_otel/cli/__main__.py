@@ -1,0 +1,7 @@
+"""`python -m pandaprobe_otel.cli`: the command line where scripts are not on the path."""
+
+from __future__ import annotations
+
+from pandaprobe_otel.cli import main
+
+main()
