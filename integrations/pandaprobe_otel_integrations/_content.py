@@ -1,0 +1,62 @@
+"""Whether message content is recorded, and how it becomes span attributes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ._json import to_json
+
+CAPTURE_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_ON: Final = frozenset({"true", "1", "yes", "on", "span_only", "span_and_event"})
+_OFF: Final = frozenset({"false", "0", "no", "off", "no_content", "event_only"})
+
+MAX_ATTRIBUTE_CHARS: Final = 4 << 20
+"""Bound of one content attribute, in characters of JSON text. Longer texts inside are cut, with a mark."""
+_CUT_STEPS: Final = (65536, 8192, 1024, 128)
+
+_logger = logging.getLogger(__name__)
+
+Content = Mapping[str, Any]
+"""Attribute name (`gen_ai.input.messages`, ...) to the plain value that its JSON text stands for."""
+
+
+def captures_content() -> bool:
+    """What OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says; True when it is not set.
+
+    Both generations of values are understood: true/false, and NO_CONTENT, SPAN_ONLY, EVENT_ONLY and
+    SPAN_AND_EVENT. EVENT_ONLY keeps content off spans, so here it means no content. A word that is none of
+    these means no content too, with a warning: whoever set it meant to restrict something.
+    """
+    raw = os.environ.get(CAPTURE_VARIABLE, "").strip().lower()
+    if not raw or raw in _ON:
+        return True
+    if raw not in _OFF:
+        _logger.warning("%s=%r is not known; message content is not recorded.", CAPTURE_VARIABLE, raw)
+    return False
+
+
+def encoded(content: Content) -> dict[str, str]:
+    """Content as span attributes: JSON text, each within MAX_ATTRIBUTE_CHARS."""
+    return {name: _bounded(value) for name, value in content.items() if value}
+
+
+def _bounded(value: Any) -> str:
+    written = to_json(value)
+    for limit in _CUT_STEPS:
+        if len(written) <= MAX_ATTRIBUTE_CHARS:
+            break
+        written = to_json(_with_short_texts(value, limit))
+    return written[:MAX_ATTRIBUTE_CHARS]
+
+
+def _with_short_texts(value: Any, limit: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= limit else f"{value[:limit]}… [cut, {len(value)} characters]"
+    if isinstance(value, Mapping):
+        return {key: _with_short_texts(item, limit) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, (list, tuple)):
+        return [_with_short_texts(item, limit) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value

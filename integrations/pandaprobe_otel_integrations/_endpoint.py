@@ -1,0 +1,67 @@
+"""What a library's folder supplies: how its requests, answers and streams read as span attributes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ._content import Content
+from ._streams.sse import Event, Events
+
+Attributes = dict[str, Any]
+"""Span attributes; a None value means that there is none."""
+Body = Mapping[str, Any]
+"""The JSON of a request or an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An error that came inside a body, under HTTP status 200."""
+
+    type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one answer says. `content` is only read when content is recorded."""
+
+    attributes: Attributes = field(default_factory=dict[str, Any])
+    content: Content = field(default_factory=dict[str, Any])
+    failure: Failure | None = None
+
+
+class Endpoint(Protocol):
+    """One kind of call of one API. Implementations keep no state and may raise: the caller guards them."""
+
+    @property
+    def operation(self) -> str:
+        """`gen_ai.operation.name`."""
+        ...
+
+    @property
+    def terminal(self) -> re.Pattern[bytes] | None:
+        """Matches the beginning of the event after which a stream has nothing more to say."""
+        ...
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Attributes of a request; `gen_ai.request.model` also names the span."""
+        ...
+
+    def request_content(self, body: Body) -> Content:
+        """Messages, instructions and tools of a request."""
+        ...
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """What a complete answer says."""
+        ...
+
+    def merged(self, events: Events) -> Body:
+        """The events of a stream, complete or not, as the answer that the API gives without streaming."""
+        ...
+
+    def is_output(self, event: Event) -> bool:
+        """Whether an event carries a part of the answer: the first one is the first token."""
+        ...

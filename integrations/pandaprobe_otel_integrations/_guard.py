@@ -1,0 +1,20 @@
+"""The one place where an integration's own errors end: they are logged, and the app goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_logger = logging.getLogger("pandaprobe_otel.integrations")
+
+
+def guarded(function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
+    """The function's result; None, and a DEBUG record with the traceback, when it raises."""
+    try:
+        return function(*args, **kwargs)
+    except Exception:
+        _logger.debug("An observation failed; the observed call is not affected.", exc_info=True)
+        return None

@@ -1,0 +1,158 @@
+"""What every instrumentor of this package has in common."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import weakref
+from abc import abstractmethod
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar, Literal
+
+from opentelemetry.instrumentation.dependencies import DependencyConflictError, get_dependency_conflicts
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.trace import get_tracer
+
+from ._content import captures_content
+from ._model_call import Recorder
+from ._patching import Patch, when_imported
+from ._rivals import Rival, active_rival
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
+"""The semantic conventions that the attributes follow; the GenAI part was revised last there."""
+
+State = Literal["hooked", "skipped", "failed", "adopted"]
+_logger = logging.getLogger("pandaprobe_otel.integrations")
+_awaited: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an instrumentor achieved. `reason` is empty when there is nothing to say."""
+
+    state: State
+    reason: str = ""
+
+
+class Integration(BaseInstrumentor):
+    """Base of the instrumentors: a library is hooked where it is loaded, or as soon as it is.
+
+    Options of `instrument()`:
+
+    - `tracer_provider`: where the spans go; default: the global provider.
+    - `capture_content`: True or False for messages in the spans; default: what
+      OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says when `instrument()` is called, and True when it says
+      nothing.
+    - `beside_others`: True to record calls also while another vendor's instrumentation of this library is active.
+
+    Nothing of the library is imported. A library that is built in an unexpected way is left alone, and said so in
+    `outcome` and once in the log.
+    """
+
+    library: ClassVar[str]
+    """Name in the registry, which is also the name of the instrumentation scope's last part."""
+    requirements: ClassVar[tuple[str, ...]]
+    """Distributions with their oldest tested version, as in pyproject.toml."""
+    hooked_modules: ClassVar[tuple[str, ...]]
+    """Modules of the library that `_hook` is called with, each when it is loaded."""
+    rivals: ClassVar[tuple[Rival, ...]] = ()
+
+    _lock = threading.RLock()
+    _patches: list[Patch]
+    _problems: dict[str, str]
+    _recorder: Recorder
+    _beside_others = False
+    _open = False
+    _every_client = False
+    _clients: weakref.WeakSet[Any]
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The library with its oldest version that the tests run with; there is no newest one."""
+        return self.requirements
+
+    @property
+    def outcome(self) -> Outcome:
+        """How things stand now."""
+        if not self._open:
+            return Outcome(state="skipped", reason="not instrumented")
+        rival = None if self._beside_others else active_rival(self.rivals)
+        if rival is not None:
+            return Outcome(state="skipped", reason=f"{rival.vendor} records these calls ({rival.module})")
+        if self._problems:
+            return Outcome(state="failed", reason="; ".join(self._problems.values()))
+        waiting = [name for name in self.hooked_modules if name not in sys.modules]
+        return Outcome(state="hooked", reason="waits for the import of " + ", ".join(waiting) if waiting else "")
+
+    def instrument(self, **kwargs: Any) -> Any:
+        """Turn this on. A second time is no error; it can only widen what is recorded."""
+        if self._is_instrumented_by_opentelemetry:
+            self._every_client = self._every_client or not kwargs.get("only_watched_clients", False)
+            return None
+        return super().instrument(**kwargs)
+
+    def uninstrument(self, **kwargs: Any) -> Any:
+        """Turn this off and put everything back as it was; no error when it is off."""
+        return super().uninstrument(**kwargs) if self._is_instrumented_by_opentelemetry else None
+
+    def watch_client(self, client: Any) -> None:
+        """Record the calls of this client also when the library as a whole is not instrumented."""
+        self._clients.add(client)
+
+    @abstractmethod
+    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        """Patch one loaded module. What raises is reported; patches made before it stay."""
+
+    def _instrument(self, **kwargs: Any) -> None:
+        # `opentelemetry-instrument` skips this check of the base class, which then is ours to make.
+        conflict = get_dependency_conflicts(self.requirements)
+        if conflict is not None:
+            raise DependencyConflictError(conflict)
+        with self._lock:
+            self._recorder = self._make_recorder(kwargs.get("tracer_provider"), kwargs.get("capture_content"))
+            self._beside_others = bool(kwargs.get("beside_others", False))
+            self._every_client = not kwargs.get("only_watched_clients", False)
+            self._patches, self._problems, self._open = [], {}, True
+            self._clients = weakref.WeakSet()
+            for name in self.hooked_modules:
+                self._hook_when_loaded(name)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        with self._lock:
+            self._open = False
+            for patch in reversed(self._patches):
+                patch.undo()
+            self._patches = []
+
+    def _lets_through(self, client: Any) -> bool:
+        """Whether a call is to be recorded. Wrappers that outlive `uninstrument` ask this too."""
+        if not self._open or not (self._every_client or client in self._clients):
+            return False
+        return self._beside_others or active_rival(self.rivals) is None
+
+    def _make_recorder(self, tracer_provider: Any, capture_content: bool | None) -> Recorder:
+        from pandaprobe_otel import __version__
+
+        tracer = get_tracer(f"pandaprobe_otel.{self.library}", __version__, tracer_provider, SCHEMA_URL)
+        return Recorder(tracer=tracer, with_content=captures_content() if capture_content is None else capture_content)
+
+    def _hook_when_loaded(self, name: str) -> None:
+        # An import hook cannot be taken back, so there is one for each module however often this is turned on.
+        key = (type(self).__name__, name)
+        if name in sys.modules:
+            self._hook_loaded(sys.modules[name])
+        elif key not in _awaited:
+            _awaited.add(key)
+            when_imported(name, self._hook_loaded)
+
+    def _hook_loaded(self, module: ModuleType) -> None:
+        with self._lock:
+            if not self._open:
+                return
+            try:
+                self._patches.extend(self._hook(module))
+            except Exception as error:  # noqa: BLE001 - a library built differently must not fail the app's import
+                self._problems[module.__name__] = f"{module.__name__}: {error}"
+                _logger.warning("%s is not instrumented: %s", self.library, error)

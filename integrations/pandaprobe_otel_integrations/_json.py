@@ -1,0 +1,46 @@
+"""JSON text of message content, and values from JSON bytes, without ever raising for odd data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON text of any value; what JSON cannot say is written as its `str`."""
+    try:
+        return orjson.dumps(value, default=_plain, option=_OPTIONS).decode()
+    except TypeError:
+        # A lone surrogate, an int over 64 bits or nesting over orjson's limit; the standard library is lenient.
+        return json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True)
+
+
+def from_json(data: bytes | str) -> Any:
+    """The value of a JSON document.
+
+    Raises ValueError when it is none. The standard library reads what orjson refuses: NaN and lone surrogates.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        if isinstance(data, bytes):
+            data = data.decode("utf-8", errors="replace")
+        return json.loads(data)
+
+
+def _plain(value: Any) -> Any:
+    """What a value that is not JSON stands for: pydantic models by their fields, the rest by its text."""
+    dump = getattr(value, "model_dump", None)
+    if callable(dump) and not isinstance(value, type):
+        return dump(mode="json", exclude_unset=True)
+    if isinstance(value, dict):
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, str):
+        return str.__str__(value)
+    return str(value)

@@ -1,0 +1,104 @@
+"""The span of one model call, from its request to the end of its answer, whatever the client library is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+
+from ._content import encoded
+from ._endpoint import Answer, Attributes, Body, Endpoint
+from ._guard import guarded
+from ._llm_span import with_llm_span
+
+_OPERATION: Final = "gen_ai.operation.name"
+_REQUEST_MODEL: Final = "gen_ai.request.model"
+_RESPONSE_MODEL: Final = "gen_ai.response.model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """What every span of one integration is made with."""
+
+    tracer: Tracer
+    with_content: bool
+
+
+class ModelCall:
+    """One span. Whatever is added after it has ended is lost, by OpenTelemetry's rules."""
+
+    __slots__ = ("_model", "_recorder", "endpoint", "span", "started_ns")
+
+    def __init__(self, recorder: Recorder, endpoint: Endpoint, body: Body, place: Attributes, context: Context) -> None:
+        self.endpoint = endpoint
+        self.started_ns = time.time_ns()
+        self._recorder = recorder
+        attributes: Attributes = {_OPERATION: endpoint.operation, **place}
+        attributes.update(guarded(endpoint.request_attributes, body) or {})
+        self._model: Any = attributes.get(_REQUEST_MODEL)
+        self.span: Span = recorder.tracer.start_span(
+            f"{endpoint.operation} {self._model}" if self._model else endpoint.operation,
+            context,
+            kind=SpanKind.CLIENT,
+            attributes=_present(attributes),
+            start_time=self.started_ns,
+        )
+        if recorder.with_content and self.span.is_recording():
+            guarded(self._add_request_content, body)
+
+    def context(self, context: Context) -> Context:
+        """The context that the call runs in: this span is its LLM span and the parent of what happens below."""
+        return with_llm_span(self.span, context)
+
+    def add(self, attributes: Mapping[str, Any]) -> None:
+        """Further attributes; None values are left out."""
+        self.span.set_attributes(_present(attributes))
+
+    def answered(self, body: Body) -> None:
+        """The answer, complete or as far as it came, in the form that the API gives without streaming."""
+        if not self.span.is_recording():
+            return
+        answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
+        self.add(answer.attributes)
+        if not self._model and answer.attributes.get(_RESPONSE_MODEL):
+            self.span.update_name(f"{self.endpoint.operation} {answer.attributes[_RESPONSE_MODEL]}")
+        if self._recorder.with_content:
+            self.span.set_attributes(encoded(answer.content))
+        self._note_failure(answer)
+
+    def raised(self, error: BaseException) -> None:
+        """The call ended with an exception. Cancellation and its like are control flow, not a failure."""
+        if not isinstance(error, Exception):
+            return
+        # The provider's error text may quote the prompt.
+        text = str(error) if self._recorder.with_content else type(error).__name__
+        self._fail(_type_name(error), text)
+
+    def end(self, end_ns: int | None = None) -> None:
+        """The span ends, now or at `end_ns` (epoch ns)."""
+        self.span.end(end_ns)
+
+    def _add_request_content(self, body: Body) -> None:
+        self.span.set_attributes(encoded(self.endpoint.request_content(body)))
+
+    def _note_failure(self, answer: Answer) -> None:
+        if answer.failure is not None:
+            failure = answer.failure
+            self._fail(failure.type, failure.message if self._recorder.with_content else failure.type)
+
+    def _fail(self, kind: str, text: str) -> None:
+        self.span.set_attribute("error.type", kind)
+        self.span.set_status(Status(StatusCode.ERROR, text))
+
+
+def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

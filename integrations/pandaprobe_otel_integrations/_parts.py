@@ -1,0 +1,92 @@
+"""Message parts in the form of the OTel GenAI semantic conventions (`gen_ai.input.messages` and its kin).
+
+Every builder returns a plain dict, ready to be encoded. Binary content never gets into an attribute: a blob is
+named by its MIME type, its size and the SHA-256 of its bytes, so that equal images are recognisable as equal.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from base64 import b64decode
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ._json import from_json
+
+Part = dict[str, Any]
+
+
+def text(content: str) -> Part:
+    """Plain text."""
+    return {"type": "text", "content": content}
+
+
+def reasoning(content: str) -> Part:
+    """What the model thought, or the summary it gives of that."""
+    return {"type": "reasoning", "content": content}
+
+
+def tool_call(*, id: str | None, name: str | None, arguments: Any) -> Part:
+    """A call that the model wants made. JSON text of arguments becomes the object it stands for."""
+    return {"type": "tool_call", "id": id, "name": name or "", "arguments": decoded_arguments(arguments)}
+
+
+def tool_response(*, id: str | None, response: Any) -> Part:
+    """What a tool answered."""
+    return {"type": "tool_call_response", "id": id, "response": response}
+
+
+def server_tool_call(*, id: str | None, name: str, call: Any) -> Part:
+    """A call that the provider made and answered itself (web search, code interpreter)."""
+    return {"type": "server_tool_call", "id": id, "name": name, "server_tool_call": call}
+
+
+def file_reference(file_id: str, modality: str, mime_type: str | None = None) -> Part:
+    """A file that was uploaded before."""
+    part: Part = {"type": "file", "modality": modality, "file_id": file_id}
+    if mime_type is not None:
+        part["mime_type"] = mime_type
+    return part
+
+
+def blob(data: bytes, modality: str, mime_type: str | None) -> Part:
+    """Binary content, named but not carried."""
+    return {
+        "type": "blob",
+        "modality": modality,
+        "mime_type": mime_type,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def base64_blob(data: str, modality: str, mime_type: str | None) -> Part:
+    """Base64 text as a blob; text that is no base64 is taken as the bytes themselves."""
+    try:
+        return blob(b64decode(data), modality, mime_type)
+    except (binascii.Error, ValueError):
+        return blob(data.encode("utf-8", errors="surrogatepass"), modality, mime_type)
+
+
+def media(url: str, modality: str) -> Part:
+    """A `data:` URL as a blob, any other address as it is."""
+    if not url.startswith("data:"):
+        return {"type": "uri", "modality": modality, "uri": url}
+    header, _, payload = url[len("data:") :].partition(",")
+    mime_type, *flags = header.split(";")
+    if any(flag.strip().lower() == "base64" for flag in flags):
+        return base64_blob(payload, modality, mime_type or None)
+    return blob(unquote_to_bytes(payload), modality, mime_type or None)
+
+
+def decoded_arguments(arguments: Any) -> Any:
+    """Arguments of a tool call: JSON text of an object as that object, everything else unchanged."""
+    if not isinstance(arguments, str):
+        return arguments
+    if not arguments.lstrip().startswith("{"):
+        return arguments
+    try:
+        return from_json(arguments)
+    except ValueError:
+        return arguments

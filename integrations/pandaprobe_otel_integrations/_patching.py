@@ -1,0 +1,53 @@
+"""Putting a wrapper on a class and taking it off again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """One wrapped attribute."""
+
+    owner: Any
+    name: str
+    original: Any
+    replacement: Any
+
+    def undo(self) -> None:
+        """Put the original object back, unless someone has put another wrapper over ours in the meantime.
+
+        Ours stays inside theirs then, and passes through.
+        """
+        if self.owner.__dict__.get(self.name) is self.replacement:
+            setattr(self.owner, self.name, self.original)
+
+
+def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
+    """Wrap `owner.name`, which must be defined on `owner` itself.
+
+    Raises AttributeError when it is not there, as in a version of the library that is built differently.
+    """
+    original = owner.__dict__.get(name)
+    if original is None:
+        raise AttributeError(f"{owner.__name__} has no {name}")
+    replacement = wrapt.FunctionWrapper(original, wrapper)
+    setattr(owner, name, replacement)
+    return Patch(owner=owner, name=name, original=original, replacement=replacement)
+
+
+def when_imported(module: str, action: Callable[[ModuleType], None]) -> None:
+    """Run `action` with the module: now if it is loaded, else right after it is imported. Never imports it."""
+    loaded = sys.modules.get(module)
+    if loaded is not None and not getattr(getattr(loaded, "__spec__", None), "_initializing", False):
+        action(loaded)
+    else:
+        wrapt.register_post_import_hook(action, module)

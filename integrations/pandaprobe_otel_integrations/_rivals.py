@@ -1,0 +1,30 @@
+"""Other vendors' instrumentations of the same library: while one is active, ours is silent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """An instrumentor class of somebody else, by its module; it is never imported to look."""
+
+    vendor: str
+    module: str
+    class_name: str
+
+    def is_active(self) -> bool:
+        """Whether it has instrumented the library: an OpenTelemetry instrumentor is a singleton that knows."""
+        module = sys.modules.get(self.module)
+        if module is None:
+            return False
+        instance: Any = getattr(getattr(module, self.class_name, None), "_instance", None)
+        return bool(getattr(instance, "_is_instrumented_by_opentelemetry", False))
+
+
+def active_rival(rivals: Iterable[Rival]) -> Rival | None:
+    """The first of `rivals` that is active."""
+    return next((rival for rival in rivals if rival.is_active()), None)

@@ -1,0 +1,55 @@
+"""Reading JSON of unknown make: the value if it has the expected shape, else nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+Object = Mapping[str, Any]
+
+
+def obj(value: Any) -> Object:
+    """`value` as an object. A pydantic model (the app sends back what it received) counts by its fields."""
+    if isinstance(value, Mapping):
+        return cast("Object", value)
+    dump = getattr(value, "model_dump", None)
+    if callable(dump) and not isinstance(value, type):
+        dumped: Any = dump(mode="json", exclude_unset=True)
+        return cast("Object", dumped) if isinstance(dumped, dict) else {}
+    return {}
+
+
+def items(value: Any) -> list[Any]:
+    """`value` as a list; a text or anything else that is no list is no items."""
+    return list(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else []
+
+
+def objects(value: Any) -> list[Object]:
+    """The objects among the items of `value`."""
+    return [found for item in items(value) if (found := obj(item))]
+
+
+def string(value: Any) -> str | None:
+    """A text that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def integer(value: Any) -> int | None:
+    """An integer; no bool."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def number(value: Any) -> float | None:
+    """A number as a float, as the conventions type it; no bool."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def strings(value: Any) -> list[str] | None:
+    """A text or a list of texts as a list; None when there is none."""
+    if isinstance(value, str):
+        return [value]
+    return [item for item in items(value) if isinstance(item, str)] or None

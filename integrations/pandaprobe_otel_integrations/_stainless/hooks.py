@@ -1,0 +1,121 @@
+"""The two hooks on a Stainless client: around `request`, and before `_process_response`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextvars import Token
+from typing import Any, Protocol
+
+from opentelemetry.context import Context, attach, get_current
+
+from pandaprobe_otel_integrations._context_slot import restore
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+
+from .call import StainlessCall, call_in, without_call
+
+Wrapped = Callable[..., Any]
+
+
+class StainlessApi(Protocol):
+    """What is particular to one Stainless client library."""
+
+    def endpoint(self, method: str, path: str) -> Endpoint | None:
+        """The endpoint of a request, None for requests that are no model calls."""
+        ...
+
+    def place(self, client: Any) -> Attributes:
+        """`gen_ai.provider.name`, `server.address` and `server.port`."""
+        ...
+
+
+class StainlessHooks:
+    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+
+    def __init__(self, api: StainlessApi, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._api = api
+        self._recorder = recorder
+        self._gate = gate
+
+    def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around the synchronous `request`."""
+        opened = guarded(self._open, client, args, kwargs)
+        if opened is None:
+            return wrapped(*args, **kwargs)
+        call, context = opened
+        token = attach(context)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            if call is not None:
+                guarded(call.raised, error)
+            raise
+        finally:
+            restore(token)
+        if call is not None:
+            guarded(call.returned)
+        return result
+
+    async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around the asynchronous `request`: nothing happens before it is awaited, as in the original."""
+        opened = guarded(self._open, client, args, kwargs)
+        call, context = opened if opened is not None else (None, None)
+        token: Token[Context] | None = attach(context) if context is not None else None
+        try:
+            result = wrapped(*args, **kwargs)
+            if inspect.isawaitable(result):
+                result = await result
+        except BaseException as error:
+            if call is not None:
+                guarded(call.raised, error)
+            raise
+        finally:
+            if token is not None:
+                restore(token)
+        if call is not None:
+            guarded(call.returned)
+        return result
+
+    def process_response(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Before `_process_response`, in both clients: what it returns, an awaitable or not, is passed on."""
+        guarded(_show, client, kwargs)
+        return wrapped(*args, **kwargs)
+
+    def _open(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[StainlessCall | None, Context] | None:
+        context = get_current()
+        call = self._call(client, args, kwargs, context)
+        if call is not None:
+            return call, call.context(context)
+        # A request inside another one, say from an event hook: its response is not the outer call's.
+        bare = without_call(context)
+        return None if bare is None else (None, bare)
+
+    def _call(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context
+    ) -> StainlessCall | None:
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        endpoint = self._api.endpoint(options.method, options.url)
+        if endpoint is None or is_taken(context) or not self._gate(client):
+            return None
+        place = guarded(self._api.place, client) or {}
+        return StainlessCall(client, ModelCall(self._recorder, endpoint, _sent(options, kwargs), place, context))
+
+
+def _show(client: Any, kwargs: dict[str, Any]) -> None:
+    call = call_in(get_current(), client)
+    if call is not None:
+        call.received(kwargs["response"], kwargs.get("retries_taken"))
+
+
+def _sent(options: Any, kwargs: dict[str, Any]) -> Body:
+    """The JSON that is sent; `extra_body` of a call goes over it, as the client does when it builds the request."""
+    body = options.json_data
+    if not isinstance(body, dict):
+        return {"stream": True} if kwargs.get("stream") else {}
+    extra = getattr(options, "extra_json", None)
+    return {**body, **extra} if isinstance(extra, dict) else body  # pyright: ignore[reportUnknownVariableType]

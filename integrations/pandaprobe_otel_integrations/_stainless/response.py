@@ -1,0 +1,71 @@
+"""From an HTTP response of httpx or httpx2 to what it says. Only attributes that both have are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pandaprobe_otel_integrations._endpoint import Body, Endpoint
+from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._streams import decoding, sse
+from pandaprobe_otel_integrations._streams.body import BodyRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyFormat:
+    """How a body is written. It stands in for the response, which must stay free to be forgotten."""
+
+    content_type: str
+    content_encoding: str
+
+    @classmethod
+    def of(cls, response: Any) -> BodyFormat:
+        """The format by the response's headers."""
+        headers = response.headers
+        return cls(
+            content_type=headers.get("content-type") or "", content_encoding=headers.get("content-encoding") or ""
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a body says (None: neither JSON nor events) and when its first output came (epoch ns)."""
+
+    body: Body | None
+    first_output_ns: int | None = None
+
+
+def is_in_memory(response: Any) -> bool:
+    """Whether the body has been read; then `response.content` is its decoded bytes."""
+    return bool(response.is_closed and response.is_stream_consumed)
+
+
+def said_in_memory(response: Any, endpoint: Endpoint) -> Said:
+    """What a response that was read says."""
+    content: bytes = response.content
+    return Said(body=_read(content, BodyFormat.of(response).content_type, endpoint)[0])
+
+
+def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
+    """What a body says as far as the app read it."""
+    chunks: Sequence[bytes] = record.chunks
+    if written.content_encoding:
+        chunks = list(decoding.decoded(chunks, written.content_encoding))
+    body, output_at = _read(b"".join(chunks), written.content_type, endpoint)
+    if output_at is None:
+        return Said(body=body)
+    sizes = (len(chunk) for chunk in chunks)
+    return Said(body=body, first_output_ns=sse.arrival(output_at, sizes, record.times_ns))
+
+
+def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body | None, int | None]:
+    if "event-stream" in content_type or sse.looks_like_events(content):
+        events = sse.parse(content)
+        first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
+        return endpoint.merged(events), first
+    try:
+        body = from_json(content)
+    except ValueError:
+        return None, None
+    return (body if isinstance(body, dict) else None), None  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,37 @@
+"""OpenTelemetry spans for the `openai` client, whatever service it speaks to."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
+
+from .api import OpenAIApi
+
+__all__ = ["OpenAIInstrumentor"]
+
+
+class OpenAIInstrumentor(StainlessIntegration):
+    """Chat completions, responses, completions and embeddings, sync and async, in every form they are called.
+
+    What the app receives is what it would receive without: same types, same objects, same timing. See
+    `Integration` for the options of `instrument()`.
+    """
+
+    library = "openai"
+    requirements = ("openai >= 1.40",)
+    hooked_modules = ("openai._base_client",)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.openai", class_name="OpenAIInstrumentor"),
+        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.openai", class_name="OpenAIInstrumentor"),
+        Rival(
+            vendor="OpenTelemetry contrib",
+            module="opentelemetry.instrumentation.openai_v2",
+            class_name="OpenAIInstrumentor",
+        ),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.openai",
+            class_name="OpenAIInstrumentor",
+        ),
+    )
+    api = OpenAIApi()

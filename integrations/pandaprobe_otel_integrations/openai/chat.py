@@ -1,0 +1,87 @@
+"""`POST /chat/completions`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .chat_messages import input_message, output_messages, tool_definition
+from .chat_stream import merged_chunks
+from .errors import failure_in
+from .parameters import sampling_attributes
+from .usage import usage_attributes
+
+DONE: Final = re.compile(rb"(?:^|\n|\r)data: ?\[DONE\]")
+_OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
+
+
+class ChatCompletions:
+    """Chat completions of OpenAI and of everything that speaks like it."""
+
+    operation = "chat"
+    terminal = DONE
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        return {
+            **sampling_attributes(body),
+            names.OUTPUT_TYPE: _output_type(body),
+            names.REASONING_LEVEL: string(body.get("reasoning_effort")),
+            names.API_TYPE: "chat_completions",
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Messages, tools and (before tools existed) functions."""
+        definitions = [tool_definition(tool) for tool in objects(body.get("tools"))]
+        definitions += [
+            tool_definition({"type": "function", "function": one}) for one in objects(body.get("functions"))
+        ]
+        return {
+            names.INPUT_MESSAGES: [input_message(message) for message in objects(body.get("messages"))],
+            names.TOOL_DEFINITIONS: definitions,
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Every choice, its finish reason, and the usage."""
+        choices = sorted(objects(body.get("choices")), key=_index)
+        attributes: Attributes = {
+            names.RESPONSE_ID: string(body.get("id")),
+            names.RESPONSE_MODEL: string(body.get("model")),
+            names.FINISH_REASONS: strings([choice.get("finish_reason") for choice in choices]),
+            names.RESPONSE_SERVICE_TIER: string(body.get("service_tier")),
+            names.SYSTEM_FINGERPRINT: string(body.get("system_fingerprint")),
+            **usage_attributes(body.get("usage")),
+        }
+        content: Content = {}
+        if with_content:
+            content = {names.OUTPUT_MESSAGES: output_messages(choices)}
+        return Answer(attributes=attributes, content=content, failure=_failure(body))
+
+    def merged(self, events: Events) -> Body:
+        """The chunks as one completion."""
+        return merged_chunks([obj(event.data) for event in events.items])
+
+    def is_output(self, event: Event) -> bool:
+        """The first chunk with a choice: Azure's content filter results come before it in one without."""
+        return bool(objects(obj(event.data).get("choices")))
+
+
+def _output_type(body: Body) -> str | None:
+    if "audio" in (strings(body.get("modalities")) or ()):
+        return "speech"
+    return _OUTPUT_TYPES.get(string(obj(body.get("response_format")).get("type")) or "")
+
+
+def _index(choice: Object) -> int:
+    index: Any = choice.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _failure(body: Body) -> Failure | None:
+    return failure_in(body.get("error"))

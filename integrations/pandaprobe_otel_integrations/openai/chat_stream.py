@@ -1,0 +1,143 @@
+"""The chunks of a streamed chat completion, put together.
+
+Services that speak OpenAI's protocol differ in the details: a tool call's `index` may be missing or always 0,
+usage may be on every chunk (then it is cumulative: the last one counts), the `[DONE]` mark may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._shape import Object, obj, objects, string
+
+_TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning")
+_LAST_WINS: Final = ("id", "model", "usage", "system_fingerprint", "service_tier", "error")
+
+
+def merged_chunks(chunks: Iterable[Object]) -> Body:
+    """The completion that the chunks make up, in the form of an answer without streaming."""
+    merged: dict[str, Any] = {}
+    choices: dict[int, _Choice] = {}
+    for chunk in chunks:
+        for key in _LAST_WINS:
+            if chunk.get(key):
+                merged[key] = chunk[key]
+        for piece in objects(chunk.get("choices")):
+            index: Any = piece.get("index")
+            choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(piece)
+    merged["choices"] = [{"index": index, **choices[index].whole()} for index in sorted(choices)]
+    return merged
+
+
+class _Choice:
+    """One of the answers that a request asked for."""
+
+    def __init__(self) -> None:
+        self._role: str | None = None
+        self._texts: dict[str, list[str]] = {}
+        self._legacy_text: list[str] = []
+        self._calls = _ToolCalls()
+        self._function: dict[str, str] = {}
+        self._audio: dict[str, str] = {}
+        self._finish_reason: str | None = None
+
+    def add(self, piece: Object) -> None:
+        # Some services send the whole message again in the last chunk; a delta beside it is all that counts.
+        delta = obj(piece.get("delta"))
+        self._role = string(delta.get("role")) or self._role
+        self._finish_reason = string(piece.get("finish_reason")) or self._finish_reason
+        for name in _TEXTS:
+            if found := string(delta.get(name)):
+                self._texts.setdefault(name, []).append(found)
+        if found := string(piece.get("text")):
+            self._legacy_text.append(found)
+        for call in objects(delta.get("tool_calls")):
+            self._calls.add(call)
+        _append(self._function, obj(delta.get("function_call")), ("name", "arguments"))
+        audio = obj(delta.get("audio"))
+        _append(self._audio, audio, ("data", "transcript"))
+        if audio_id := string(audio.get("id")):
+            self._audio["id"] = audio_id
+
+    def whole(self) -> dict[str, Any]:
+        if self._legacy_text:
+            return {"text": "".join(self._legacy_text), "finish_reason": self._finish_reason}
+        message: dict[str, Any] = {"role": self._role or "assistant"}
+        message.update((name, "".join(found)) for name, found in self._texts.items())
+        if calls := self._calls.whole():
+            message["tool_calls"] = calls
+        if self._function:
+            message["function_call"] = self._function
+        if self._audio:
+            message["audio"] = self._audio
+        return {"message": message, "finish_reason": self._finish_reason}
+
+
+class _ToolCalls:
+    """Fragments belong to the call at their index. A new id there opens another call; none goes to the last one."""
+
+    def __init__(self) -> None:
+        self._calls: list[_ToolCall] = []
+        self._at: dict[int, _ToolCall] = {}
+
+    def add(self, fragment: Object) -> None:
+        index: Any = fragment.get("index")
+        call_id = string(fragment.get("id"))
+        call = self._at.get(index) if isinstance(index, int) else (self._calls[-1] if self._calls else None)
+        if call is None or not call.goes_on_with(call_id, fragment):
+            call = next((one for one in self._calls if call_id is not None and one.id == call_id), None)
+            if call is None:
+                call = _ToolCall()
+                self._calls.append(call)
+            if isinstance(index, int):
+                self._at[index] = call
+        call.add(fragment)
+
+    def whole(self) -> list[dict[str, Any]]:
+        return [call.whole() for call in self._calls]
+
+
+class _ToolCall:
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self._type: str | None = None
+        self._parts: dict[str, dict[str, str]] = {}
+
+    def goes_on_with(self, call_id: str | None, fragment: Object) -> bool:
+        """Whether a fragment that came for this place is a part of this call."""
+        if call_id is not None:
+            return self.id in (None, call_id)
+        # Gemini's compatible endpoint sends whole calls, all at index 0 and without ids.
+        function = obj(fragment.get("function"))
+        arguments = self._parts.get("function", {}).get("arguments")
+        if not arguments or not string(function.get("name")) or not string(function.get("arguments")):
+            return True
+        return not _is_json(arguments)
+
+    def add(self, fragment: Object) -> None:
+        self.id = self.id or string(fragment.get("id"))
+        self._type = self._type or string(fragment.get("type"))
+        for kind, keys in (("function", ("name", "arguments")), ("custom", ("name", "input"))):
+            if found := obj(fragment.get(kind)):
+                _append(self._parts.setdefault(kind, {}), found, keys)
+
+    def whole(self) -> dict[str, Any]:
+        return {"id": self.id, "type": self._type or "function", **self._parts}
+
+
+def _append(target: dict[str, str], source: Object, keys: Iterable[str]) -> None:
+    for key in keys:
+        if found := string(source.get(key)):
+            # A name comes in one piece; some services repeat it with every fragment.
+            target[key] = found if key == "name" else target.get(key, "") + found
+
+
+def _is_json(text: str) -> bool:
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True

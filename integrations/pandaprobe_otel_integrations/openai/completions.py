@@ -1,0 +1,38 @@
+"""`POST /completions`: text in, text out, from before there were messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Attributes, Body
+from pandaprobe_otel_integrations._shape import items
+
+from .chat import ChatCompletions
+from .parameters import sampling_attributes
+
+
+class Completions(ChatCompletions):
+    """Legacy completions. Answer and stream have the form of chat completions, with `text` for the message."""
+
+    operation = "text_completion"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        return sampling_attributes(body)
+
+    def request_content(self, body: Body) -> Content:
+        """The prompt, or each of several; token ids are named by their number only."""
+        prompt = body.get("prompt")
+        prompts = [prompt] if isinstance(prompt, str) or _is_tokens(prompt) else items(prompt)
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]}
+
+
+def _is_tokens(prompt: Any) -> bool:
+    return any(isinstance(item, int) for item in items(prompt)[:1])
+
+
+def _text(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else f"[{len(items(prompt))} token ids]"

@@ -1,0 +1,71 @@
+"""`POST /embeddings`. The vectors are never recorded."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .errors import failure_in
+from .usage import usage_attributes
+
+_BYTES_PER_NUMBER: Final = 4
+"""The client asks for base64 of 32-bit floats unless the app says otherwise."""
+
+
+class Embeddings:
+    """Embeddings of one or several texts."""
+
+    operation = "embeddings"
+    terminal: re.Pattern[bytes] | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model, dimensions and encoding."""
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.DIMENSION_COUNT: integer(body.get("dimensions")),
+            names.ENCODING_FORMATS: strings(body.get("encoding_format")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """The texts."""
+        value = body.get("input")
+        texts = [value] if isinstance(value, str) else [item for item in items(value) if isinstance(item, str)]
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else []
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Model, usage and how long the vectors are."""
+        usage = usage_attributes(body.get("usage"))
+        usage.pop(names.OUTPUT_TOKENS, None)
+        vectors = objects(body.get("data"))
+        return Answer(
+            attributes={
+                names.RESPONSE_MODEL: string(body.get("model")),
+                names.DIMENSION_COUNT: _dimensions(vectors[0].get("embedding")) if vectors else None,
+                **usage,
+            },
+            failure=failure_in(body.get("error")),
+        )
+
+    def merged(self, events: Events) -> Body:
+        """Embeddings are not streamed."""
+        return obj(events.items[-1].data) if events.items else {}
+
+    def is_output(self, event: Event) -> bool:
+        """Embeddings are not streamed."""
+        return False
+
+
+def _dimensions(vector: Any) -> int | None:
+    if isinstance(vector, str):
+        return len(b64decode(vector)) // _BYTES_PER_NUMBER
+    return len(items(vector)) or None

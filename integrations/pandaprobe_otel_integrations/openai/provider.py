@@ -1,0 +1,57 @@
+"""Who answers: the client of OpenAI speaks to many services, and the address tells which."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_BY_DOMAIN: Final = {
+    # Names of the conventions' list of well-known providers.
+    "openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai",
+    "cognitiveservices.azure.com": "azure.ai.openai",
+    "services.ai.azure.com": "azure.ai.inference",
+    "models.ai.azure.com": "azure.ai.inference",
+    "inference.ai.azure.com": "azure.ai.inference",
+    "anthropic.com": "anthropic",
+    "amazonaws.com": "aws.bedrock",
+    "cohere.ai": "cohere",
+    "cohere.com": "cohere",
+    "deepseek.com": "deepseek",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
+    "groq.com": "groq",
+    "ml.cloud.ibm.com": "ibm.watsonx.ai",
+    "mistral.ai": "mistral_ai",
+    "moonshot.ai": "moonshot_ai",
+    "moonshot.cn": "moonshot_ai",
+    "perplexity.ai": "perplexity",
+    "x.ai": "x_ai",
+    # Others, in the same style.
+    "openrouter.ai": "openrouter",
+    "together.ai": "together_ai",
+    "together.xyz": "together_ai",
+    "fireworks.ai": "fireworks_ai",
+    "cerebras.ai": "cerebras",
+    "sambanova.ai": "sambanova",
+    "nvidia.com": "nvidia",
+    "huggingface.co": "hugging_face",
+    "aliyuncs.com": "alibaba_cloud",
+    "bigmodel.cn": "zhipu_ai",
+    "z.ai": "zhipu_ai",
+    "minimax.io": "minimax",
+    "minimaxi.com": "minimax",
+    "ai21.com": "ai21",
+    "deepinfra.com": "deepinfra",
+    "github.ai": "github",
+    "databricks.com": "databricks",
+}
+
+
+def provider_of(host: str, default: str) -> str:
+    """The provider behind a host name; `default` for a gateway, a local server, and whatever is not known."""
+    labels = host.lower().rstrip(".").split(".")
+    for start in range(len(labels) - 1):
+        known = _BY_DOMAIN.get(".".join(labels[start:]))
+        if known is not None:
+            return known
+    return default

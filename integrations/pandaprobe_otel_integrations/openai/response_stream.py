@@ -1,0 +1,93 @@
+"""The events of a streamed response, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._shape import Object, items, obj, string
+
+_FINAL_EVENTS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a delta continues: a member of an item, or of the part of an item at an index that the event names."""
+
+    item_type: str
+    member: str
+    group: str | None = None
+    index_name: str = ""
+    part_type: str = ""
+
+
+_DELTAS: Final = {
+    "response.function_call_arguments.delta": _Place("function_call", "arguments"),
+    "response.custom_tool_call_input.delta": _Place("custom_tool_call", "input"),
+    "response.mcp_call_arguments.delta": _Place("mcp_call", "arguments"),
+    "response.code_interpreter_call_code.delta": _Place("code_interpreter_call", "code"),
+    "response.output_text.delta": _Place("message", "text", "content", "content_index", "output_text"),
+    "response.refusal.delta": _Place("message", "refusal", "content", "content_index", "refusal"),
+    "response.reasoning_text.delta": _Place("reasoning", "text", "content", "content_index", "reasoning_text"),
+    "response.reasoning_summary_text.delta": _Place("reasoning", "text", "summary", "summary_index", "summary_text"),
+}
+
+
+def merged_events(events: Sequence[Object]) -> Body:
+    """The response of the final event; where that is missing or empty, what the deltas add up to."""
+    response: dict[str, Any] = {}
+    for event in events:
+        if carried := obj(event.get("response")):
+            response.update(carried)
+            if event.get("type") in _FINAL_EVENTS:
+                break
+        elif event.get("type") == "error":
+            response["error"] = event.get("error") or dict(event)
+    # Some services leave the output of the final response empty.
+    if not items(response.get("output")):
+        response["output"] = _output(events)
+    return response
+
+
+def _output(events: Sequence[Object]) -> list[dict[str, Any]]:
+    found: dict[int, _Item] = {}
+    for event in events:
+        index: Any = event.get("output_index")
+        if isinstance(index, int):
+            found.setdefault(index, _Item()).add(event)
+    return [item for index in sorted(found) if (item := found[index].whole())]
+
+
+class _Item:
+    """One item of the output: as it was announced, then as its deltas or, in the end, itself complete it."""
+
+    def __init__(self) -> None:
+        self._item: dict[str, Any] = {}
+        self._pieces: dict[tuple[_Place, int], list[str]] = {}
+
+    def add(self, event: Object) -> None:
+        kind = string(event.get("type")) or ""
+        if kind in ("response.output_item.added", "response.output_item.done"):
+            self._item = dict(obj(event.get("item")))
+            self._pieces.clear()
+            return
+        place = _DELTAS.get(kind)
+        delta = event.get("delta")
+        if place is None or not isinstance(delta, str):
+            return
+        index: Any = event.get(place.index_name)
+        self._pieces.setdefault((place, index if isinstance(index, int) else 0), []).append(delta)
+        if not self._item:
+            self._item = {"type": place.item_type, "id": event.get("item_id")}
+
+    def whole(self) -> dict[str, Any]:
+        item = dict(self._item)
+        for (place, _), pieces in sorted(self._pieces.items(), key=lambda entry: entry[0][1]):
+            if place.group is None:
+                item[place.member] = "".join(pieces)
+            else:
+                group = items(item.get(place.group))
+                item[place.group] = [*group, {"type": place.part_type, place.member: "".join(pieces)}]
+        return item

@@ -1,0 +1,142 @@
+"""`POST /responses`, and `GET /responses/{id}` that fetches one again."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._shape import obj, objects, string
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .chat_messages import tool_definition
+from .errors import failure_in
+from .parameters import sampling_attributes
+from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages
+from .response_stream import merged_events
+from .usage import usage_attributes
+
+_LAST_EVENT: Final = re.compile(
+    rb"(?:^|[\n\r])(?:event: ?(?:response\.(?:completed|failed|incomplete)|error)[\n\r]"
+    rb'|data: ?\{"type": ?"(?:response\.(?:completed|failed|incomplete)|error)")'
+)
+_PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
+
+
+class Responses:
+    """The Responses API: one response, made now."""
+
+    operation = "chat"
+    terminal = _LAST_EVENT
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        return {
+            **sampling_attributes(body),
+            names.OUTPUT_TYPE: _output_type(body),
+            names.REASONING_LEVEL: string(obj(body.get("reasoning")).get("effort")),
+            names.PREVIOUS_RESPONSE_ID: string(body.get("previous_response_id")),
+            names.CONVERSATION_ID: _conversation(body.get("conversation")),
+            names.API_TYPE: "responses",
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Input, instructions and tools."""
+        return {
+            names.SYSTEM_INSTRUCTIONS: _instructions(body.get("instructions")),
+            names.INPUT_MESSAGES: input_messages(body.get("input")),
+            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Output items, usage, and the error of a response that failed."""
+        reason = finish_reason(body)
+        attributes: Attributes = {
+            names.RESPONSE_ID: string(body.get("id")),
+            names.RESPONSE_MODEL: string(body.get("model")),
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            names.RESPONSE_SERVICE_TIER: string(body.get("service_tier")),
+            names.CONVERSATION_ID: _conversation(body.get("conversation")),
+            **usage_attributes(body.get("usage")),
+        }
+        content: Content = {names.OUTPUT_MESSAGES: output_messages(body, reason)} if with_content else {}
+        return Answer(attributes=attributes, content=content, failure=_failure(body))
+
+    def merged(self, events: Events) -> Body:
+        """The response that the last event carries, or what the events before it add up to."""
+        return merged_events([obj(event.data) for event in events.items])
+
+    def is_output(self, event: Event) -> bool:
+        """The first event that is about output; those before it announce that work has begun."""
+        kind = string(obj(event.data).get("type")) or event.name
+        return kind is not None and kind not in _PREPARATIONS
+
+
+class FetchedResponse(Responses):
+    """A response fetched by its id. What it cost belongs to the call that made it.
+
+    The conventions' `fetch_response` reports no tokens, with good reason: a response may be fetched often. The
+    exception is a response that was made in the background: no other call ever saw its usage. It is reported
+    by the first fetch in this process that sees it complete.
+    """
+
+    operation = "fetch_response"
+
+    def __init__(self, response_id: str) -> None:
+        self._response_id = response_id
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """The id is all that a fetch has."""
+        return {
+            names.RESPONSE_ID: self._response_id,
+            names.STREAM: True if body.get("stream") is True else None,
+            names.API_TYPE: "responses",
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """As for a new response, with the status and without what is not this call's."""
+        answer = super().answer(body, with_content=with_content)
+        answer.attributes[names.RESPONSE_STATUS] = string(body.get("status"))
+        if not (body.get("background") is True and _first_sight(body)):
+            for name in usage_attributes({}):
+                answer.attributes.pop(name, None)
+        # That the response failed is not a failure of the fetch.
+        return Answer(attributes=answer.attributes, content=answer.content)
+
+
+_seen: dict[str, None] = {}
+_MAX_SEEN: Final = 1024
+
+
+def _first_sight(body: Body) -> bool:
+    response_id = string(body.get("id"))
+    if response_id is None or not obj(body.get("usage")) or response_id in _seen:
+        return False
+    if len(_seen) >= _MAX_SEEN:
+        _seen.pop(next(iter(_seen)), None)
+    _seen[response_id] = None
+    return True
+
+
+def _failure(body: Body) -> Failure | None:
+    if body.get("status") in FINAL_STATUSES and body.get("status") != "failed":
+        return None
+    return failure_in(body.get("error"))
+
+
+def _output_type(body: Body) -> str | None:
+    kind = string(obj(obj(body.get("text")).get("format")).get("type"))
+    return {"text": "text", "json_object": "json", "json_schema": "json"}.get(kind or "")
+
+
+def _conversation(value: Any) -> str | None:
+    return string(value) or string(obj(value).get("id"))
+
+
+def _instructions(value: Any) -> list[parts.Part]:
+    if text := string(value):
+        return [parts.text(text)]
+    return [part for message in input_messages(value) for part in message["parts"]]

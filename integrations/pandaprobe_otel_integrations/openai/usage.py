@@ -1,0 +1,30 @@
+"""Token counts of OpenAI's APIs. Its input includes cached tokens and its output reasoning, as the conventions do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._endpoint import Attributes
+from pandaprobe_otel_integrations._shape import integer, obj
+
+
+def usage_attributes(usage: Any) -> Attributes:
+    """The usage object of a chat, completion, embedding or response; nothing where the service sent none."""
+    counts = obj(usage)
+    inputs = obj(counts.get("prompt_tokens_details") or counts.get("input_tokens_details"))
+    outputs = obj(counts.get("completion_tokens_details") or counts.get("output_tokens_details"))
+    cached = _first(inputs.get("cached_tokens"), counts.get("prompt_cache_hit_tokens"))
+    return {
+        names.INPUT_TOKENS: _first(counts.get("prompt_tokens"), counts.get("input_tokens")),
+        names.OUTPUT_TOKENS: _first(counts.get("completion_tokens"), counts.get("output_tokens")),
+        names.CACHE_READ_TOKENS: cached,
+        names.CACHE_WRITE_TOKENS: integer(inputs.get("cache_write_tokens")),
+        names.REASONING_TOKENS: integer(outputs.get("reasoning_tokens")),
+        names.AUDIO_INPUT_TOKENS: integer(inputs.get("audio_tokens")) or None,
+        names.AUDIO_OUTPUT_TOKENS: integer(outputs.get("audio_tokens")) or None,
+    }
+
+
+def _first(*values: Any) -> int | None:
+    return next((found for value in values if (found := integer(value)) is not None), None)

@@ -1,0 +1,130 @@
+"""The instrumentations of our own, by name, and turning them on and off.
+
+The core never imports them: a name leads to a string, and the string to a class when it is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, Literal, TypeVar
+
+State = Literal["hooked", "skipped", "failed", "adopted"]
+_Client = TypeVar("_Client")
+_logger = logging.getLogger(__name__)
+
+INTEGRATIONS: Final[Mapping[str, str]] = {
+    "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
+}
+"""Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
+
+LIBRARIES: Final[Mapping[str, str]] = {
+    "openai": "openai",
+}
+"""Name to the module of the library that it instruments: `auto` means those that are installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstrumentResult:
+    """How it went with one library.
+
+    `hooked`: its calls are recorded. `adopted`: it makes spans itself, and those are used. `skipped`: nothing is
+    done, on purpose. `failed`: nothing is done, and something should be. `reason` may be empty for the first two.
+    """
+
+    name: str
+    state: State
+    reason: str = ""
+
+
+def instrument(name: str, **options: Any) -> InstrumentResult:
+    """Record the calls of one library, whether it is imported already or later.
+
+    Options are those of the instrumentor (`tracer_provider`, `capture_content`, `beside_others`). Never raises: an
+    unknown name, a library that is missing or too old and a failure are in the result, a failure also in the log.
+    """
+    try:
+        instrumentor = _instrumentor(name)
+        instrumentor.instrument(skip_dep_check=True, **options)
+        result = _result(name, instrumentor)
+    except Exception as error:  # noqa: BLE001 - one library's failure must not reach the app or the other libraries
+        result = InstrumentResult(name=name, state="failed", reason=str(error) or type(error).__name__)
+        _logger.warning("%s is not instrumented: %s", name, result.reason)
+    return result
+
+
+def uninstrument(name: str) -> None:
+    """Stop recording the calls of one library and undo every change to it. Unknown names are no error."""
+    try:
+        _instrumentor(name).uninstrument()
+    except Exception as error:  # noqa: BLE001 - as in instrument()
+        _logger.warning("%s cannot be uninstrumented: %s", name, error)
+
+
+def instrument_all(
+    selection: Literal["auto", False] | Sequence[str] = "auto", exclude: Sequence[str] = ()
+) -> tuple[InstrumentResult, ...]:
+    """Record the calls of several libraries.
+
+    "auto": every supported one that is installed, without importing it; False: none; else those of the given
+    names. Names in `exclude` are left out and reported as skipped.
+    """
+    if selection is False:
+        return ()
+    chosen = [name for name in INTEGRATIONS if _is_installed(name)] if selection == "auto" else list(selection)
+    return tuple(
+        InstrumentResult(name=name, state="skipped", reason="excluded") if name in exclude else instrument(name)
+        for name in dict.fromkeys(chosen)
+    )
+
+
+def instrumented() -> tuple[InstrumentResult, ...]:
+    """How things stand now with every library that has been instrumented; loads nothing."""
+    return tuple(_result(name, made) for name, made in _made.items() if made.is_instrumented_by_opentelemetry)
+
+
+def wrap_openai(client: _Client) -> _Client:
+    """Record the calls of this OpenAI or AsyncOpenAI client and of its `with_options` copies.
+
+    Returns the client itself. Other clients are recorded only after `instrument("openai")`.
+    """
+    return _wrap("openai", client)
+
+
+_made: dict[str, Any] = {}
+
+
+def _instrumentor(name: str) -> Any:
+    if name not in _made:
+        target = INTEGRATIONS.get(name)
+        if target is None:
+            raise LookupError(f"there is no integration of this name; there are: {', '.join(INTEGRATIONS)}")
+        module, _, class_name = target.partition(":")
+        _made[name] = getattr(import_module(module), class_name)()
+    return _made[name]
+
+
+def _result(name: str, instrumentor: Any) -> InstrumentResult:
+    outcome = instrumentor.outcome
+    return InstrumentResult(name=name, state=outcome.state, reason=outcome.reason)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(LIBRARIES[name]) is not None
+    except (ImportError, ValueError):
+        # A parent package that is missing, or a module that stands in sys.modules without a spec.
+        return False
+
+
+def _wrap(name: str, client: _Client) -> _Client:
+    result = instrument(name, only_watched_clients=True)
+    if result.state != "failed":
+        try:
+            _instrumentor(name).watch_client(client)
+        except (AttributeError, TypeError) as error:
+            _logger.warning("This client's calls are not recorded: %s", error)
+    return client
