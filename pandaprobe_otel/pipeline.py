@@ -19,6 +19,7 @@ from pandaprobe_otel.status import Status
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from pandaprobe_otel.delivery.budget import LeasedBucket
     from pandaprobe_otel.tracing.encoder import PartEncoder
     from pandaprobe_otel.tracing.timing import Timing
     from pandaprobe_otel.tracing.trace_buffer import Part
@@ -105,6 +106,7 @@ class ExportPipeline:
         counts_starts: bool,
         transport: Transport | None = None,
         timing: Timing | None = None,
+        bucket: Callable[[], LeasedBucket] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         from pandaprobe_otel.delivery import Delivery, Ledger
@@ -125,7 +127,7 @@ class ExportPipeline:
         self._delivery = Delivery(
             dispatcher=lambda: Dispatcher(
                 outbox=MemoryOutbox(half),
-                bucket=LeasedBucket(),
+                bucket=(bucket or LeasedBucket)(),
                 ledger=self._ledger,
                 notices=self._notices,
                 project=config.project_name,

@@ -61,7 +61,8 @@ class HttpTransport:
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            client.close()
+            with _quiet():
+                client.close()
 
     def reset_after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone."""

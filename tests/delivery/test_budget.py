@@ -1,0 +1,148 @@
+"""The leased-token bucket against models of the server's window, in simulated time."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
+
+WINDOW_S = 60.0
+
+
+def no_jitter(low: float, high: float) -> float:
+    """The lower end of every random range."""
+    return low
+
+
+def simulate(up: list[float], down: list[float], seconds: float) -> list[float]:
+    """Run a saturated client; return the times at which the server counted its requests."""
+    bucket = LeasedBucket(uniform=no_jitter)
+    answers: list[tuple[float, int, Lease]] = []
+    hits: list[float] = []
+    now, sent = 0.0, 0
+    while now < seconds:
+        while answers and answers[0][0] <= now:
+            at, _, lease = heapq.heappop(answers)
+            bucket.release(lease, at)
+        lease_or_none = bucket.acquire(now)
+        if lease_or_none is None:
+            following = min(bucket.next_free(now), answers[0][0] if answers else math.inf)
+            now = max(following, now + 1e-6)
+            continue
+        hit = now + up[sent % len(up)]
+        hits.append(hit)
+        heapq.heappush(answers, (hit + down[sent % len(down)], sent, lease_or_none))
+        sent += 1
+    return hits
+
+
+def most_in_any_window(hits: list[float]) -> int:
+    """The largest number of hits within less than 60 s."""
+    hits = sorted(hits)
+    first, most = 0, 0
+    for last, at in enumerate(hits):
+        while at - hits[first] >= WINDOW_S:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    up=st.lists(st.floats(0.0, 5.0), min_size=1, max_size=40),
+    down=st.lists(st.floats(0.0, 5.0), min_size=1, max_size=40),
+)
+def test_no_window_ever_sees_more_than_the_limit(up: list[float], down: list[float]) -> None:
+    """Whatever the delays and the order of arrival, no 60 s hold more than 100 requests."""
+    assert most_in_any_window(simulate(up, down, 400.0)) <= 100
+
+
+def test_the_whole_limit_is_used() -> None:
+    """With delays of 5 to 500 ms each way, at least 98.5 requests a minute go out."""
+    rng = random.Random(7)
+    delays = [rng.uniform(0.005, 0.5) for _ in range(997)]
+    hits = simulate(delays, delays[::-1], 660.0)
+
+    assert sum(60.0 <= at < 660.0 for at in hits) / 10 >= 98.5
+
+
+def test_an_unanswered_request_holds_its_token_longer() -> None:
+    """A request that was given up may be counted late, so its token stays out for five seconds more."""
+    bucket = LeasedBucket(capacity=1)
+    lease = bucket.acquire(0.0)
+    assert lease is not None
+    bucket.release(lease, 10.0, answered=False)
+
+    assert bucket.acquire(75.0) is None
+    assert bucket.next_free(70.2) == pytest.approx(75.1)
+    assert bucket.acquire(75.2) is not None
+
+
+def test_a_refusal_pauses_everything_and_probes_with_one_request() -> None:
+    """After a 429 nothing goes for 15 s; then one request at a time, twice as late after each refusal."""
+    bucket = LeasedBucket(uniform=no_jitter)
+    first = bucket.acquire(0.0)
+    assert first is not None
+    bucket.release(first, 0.1)
+    bucket.limited(0.1, None)
+
+    assert bucket.acquire(15.0) is None
+    probe = bucket.acquire(15.2)
+    assert probe is not None
+    assert probe.probe
+    assert bucket.acquire(15.3) is None
+    bucket.release(probe, 15.4)
+    bucket.limited(15.4, None)
+    assert bucket.next_free(16.0) == pytest.approx(45.4)
+    again = bucket.acquire(46.0)
+    assert again is not None
+    bucket.release(again, 46.1)
+    bucket.accepted(46.1)
+    assert not bucket.paused
+
+
+def test_retry_after_is_obeyed_to_the_second() -> None:
+    """The server's own word counts, whatever our schedule would have been."""
+    bucket = LeasedBucket(uniform=no_jitter)
+    bucket.limited(0.0, 7.0)
+
+    assert bucket.acquire(6.9) is None
+    assert bucket.acquire(7.0) is not None
+
+
+def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> None:
+    """80 tokens right after a refusal, 100 again within about five minutes."""
+    bucket = LeasedBucket(uniform=no_jitter)
+    bucket.limited(0.0, 1.0)
+    probe = bucket.acquire(1.0)
+    assert probe is not None
+    bucket.release(probe, 1.0)
+    bucket.accepted(1.0)
+
+    at_once = 0
+    while bucket.acquire(1.0) is not None:
+        at_once += 1
+    assert at_once == 79  # 80, one of which is still held by the probe
+
+    grown = LeasedBucket(uniform=no_jitter)
+    grown.limited(0.0, 1.0)
+    grown.accepted(1.0)
+    later = 0
+    while grown.acquire(310.0) is not None:
+        later += 1
+    assert later == 100
+
+
+def test_several_refusals_of_one_burst_count_once() -> None:
+    """Four requests refused together are one event: the pause does not grow and the share shrinks once."""
+    bucket = LeasedBucket(uniform=no_jitter)
+    for _ in range(4):
+        bucket.limited(0.0, None)
+
+    assert bucket.next_free(0.0) == pytest.approx(15.0)

@@ -1,0 +1,308 @@
+"""What each answer leads to, in simulated time."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from pandaprobe_otel.delivery import Step
+from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.parcel import adopted_id
+from pandaprobe_otel.transport import Answer, NoAnswer, Outcome
+from simulated_delivery import SimulatedDelivery, accepted, create
+
+
+def detail(status: int, text: str) -> Answer:
+    """An answer with the server's `detail`."""
+    return Answer(status=status, body=json.dumps({"detail": text}).encode())
+
+
+RATE = Answer(status=429, body=b'{"error":"Rate limit exceeded: 100 per 1 minute"}')
+QUOTA = detail(429, "You've reached the traces limit (100) for your HOBBY plan.")
+
+
+def balance(delivery: SimulatedDelivery) -> bool:
+    """Whether every span is accounted for, with nothing left waiting."""
+    return delivery.ledger.read().pending == 0
+
+
+def test_a_hundred_go_at_once_and_the_next_after_a_minute() -> None:
+    """The bucket gives 100 tokens, and the 101st request goes 60.1 s after the first answer."""
+    delivery = SimulatedDelivery(request_s=0.01)
+    for number in range(101):
+        delivery.put(create(number))
+    delivery.run(30)
+    assert delivery.count("POST", "/traces") == 100
+    delivery.run(31)
+
+    assert delivery.count("POST", "/traces") == 101
+    assert delivery.sent[-1][0] == pytest.approx(60.11, abs=0.02)
+
+
+def test_spans_over_five_hundred_follow_as_appends() -> None:
+    """One billed request for a trace of any size; what one request cannot carry follows once it is stored."""
+    delivery = SimulatedDelivery()
+    delivery.put(create(1, spans=1201))
+    delivery.run(5)
+
+    spans = "/traces/00000000-0000-0000-0000-000000000001/spans"
+    assert [sent[1:] for sent in delivery.sent] == [("POST", "/traces"), ("POST", spans), ("POST", spans)]
+    assert delivery.sent[1][0] >= 0.5
+    assert delivery.ledger.read().delivered == 1201
+
+
+def test_an_append_waits_until_the_trace_is_stored() -> None:
+    """404 means "not yet": the append is tried again, later each time, and costs no token."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        if attempt.job.parcel.step is Step.APPEND and now < 20:
+            return detail(404, "Trace x not found.")
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(create(1, spans=501))
+    delivery.run(60)
+
+    assert delivery.ledger.read().delivered == 501
+    assert delivery.count("POST", "/traces") == 1
+    assert len(delivery.sent) < 10
+
+
+def test_a_rate_limit_costs_one_probe_at_a_time_and_nothing_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """429 `error` for two minutes: few requests, one log line, everything delivered afterwards."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        return RATE if now < 120 else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    for number in range(20):
+        delivery.put(create(number))
+    with caplog.at_level(logging.WARNING):
+        delivery.run(110)
+        during = len(delivery.sent)
+        delivery.run(600)
+
+    assert during <= 5
+    assert delivery.ledger.read().delivered == 20
+    assert [record.message for record in caplog.records if "limits the rate" in record.message] != []
+    assert len(caplog.records) == 1
+
+
+def test_a_used_up_quota_is_not_hammered_and_appends_still_flow(caplog: pytest.LogCaptureFixture) -> None:
+    """429 `detail`: at most four billed requests in an hour, one error line, appends of posted traces go on."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        return QUOTA if attempt.job.parcel.step is Step.CREATE else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    for number in range(5):
+        delivery.put(create(number))
+    delivery.put(replace(create(9), step=Step.APPEND))
+    with caplog.at_level(logging.WARNING):
+        delivery.run(3600)
+
+    assert delivery.count("POST", "/traces") <= 4
+    assert delivery.ledger.read().delivered == 1
+    assert delivery.ledger.read().pending == 5
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        detail(401, "Invalid or revoked API key."),
+        detail(403, "Forbidden"),
+        detail(422, "Project scope required."),
+        detail(404, "Not Found"),
+        Answer(status=307, headers={"location": "https://elsewhere.example/traces"}),
+    ],
+    ids=["401", "403", "project", "wrong-url", "redirect"],
+)
+def test_refused_settings_are_tried_again_rarely_and_named_once(
+    answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is lost while the key or the endpoint is wrong; half an hour costs at most eight requests."""
+    mended = [False]
+    delivery = SimulatedDelivery(lambda attempt, now: accepted(attempt, now) if mended[0] else answer)
+    for number in range(3):
+        delivery.put(create(number))
+    with caplog.at_level(logging.WARNING):
+        delivery.run(1800)
+    assert len(delivery.sent) <= 8
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    mended[0] = True
+    delivery.run(3700)
+
+    assert delivery.ledger.read().delivered == 3
+
+
+def test_a_refused_trace_is_dropped_counted_and_explained(caplog: pytest.LogCaptureFixture) -> None:
+    """422 with a field: this trace goes, with the server's words, and the others are delivered."""
+    body = {"detail": "Validation error", "errors": [{"field": "spans -> 0 -> name", "message": "too long"}]}
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        if attempt.job.parcel.trace_id.endswith("1"):
+            return Answer(status=422, body=json.dumps(body).encode())
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(create(1))
+    delivery.put(create(2))
+    with caplog.at_level(logging.WARNING):
+        delivery.run(10)
+
+    counts = delivery.ledger.read()
+    assert (counts.delivered, dict(counts.dropped)) == (1, {"refused": 1})
+    assert "spans -> 0 -> name: too long" in caplog.text
+
+
+def test_an_outage_is_probed_by_one_request_and_survived() -> None:
+    """Ten minutes without a server: few connections, and all traces arrive afterwards."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        return NoAnswer(reason="refused", may_have_arrived=False) if now < 600 else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    for number in range(50):
+        delivery.put(create(number))
+    delivery.run(600)
+    assert len(delivery.sent) <= 40
+    delivery.run(200)
+
+    assert delivery.ledger.read().delivered == 50
+
+
+def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> None:
+    """A re-POST is billed, so a trace that is there is not sent twice."""
+    stored: set[str] = set()
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        trace_id = attempt.job.parcel.trace_id
+        if attempt.is_check:
+            return Answer(status=200) if trace_id in stored else detail(404, "Trace not found.")
+        if trace_id.endswith("1") and trace_id not in stored:
+            stored.add(trace_id)
+            return NoAnswer(reason="reset", may_have_arrived=True)
+        if trace_id.endswith("2") and "tried" not in stored:
+            stored.add("tried")
+            return NoAnswer(reason="reset", may_have_arrived=True)
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(create(1))
+    delivery.put(create(2))
+    delivery.run(30)
+
+    assert delivery.ledger.read().delivered == 2
+    assert delivery.count("POST", "/traces") == 3  # the first once, the second twice
+    assert delivery.count("GET") == 2
+
+
+def test_a_trace_that_only_fails_itself_is_poison_and_not_an_outage() -> None:
+    """500 five times for one trace while others pass: that one is dropped, the others are not held up."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        if attempt.job.parcel.trace_id.endswith("0007"):
+            return Answer(status=500, body=b"Internal Server Error")
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(create(7))
+    for number in range(20, 40):
+        delivery.put(create(number))
+        delivery.run(10)
+    delivery.run(300)
+
+    counts = delivery.ledger.read()
+    assert (counts.delivered, dict(counts.dropped)) == (20, {"refused": 1})
+
+
+def test_over_the_memory_bound_the_oldest_goes_and_errors_stay() -> None:
+    """The bound holds, what goes is counted, and traces with errors are the last to go."""
+    delivery = SimulatedDelivery(lambda attempt, now: QUOTA, max_bytes=50_000)
+    delivery.put(create(0, is_error=True, size=4000))
+    for number in range(1, 40):
+        delivery.put(create(number, size=4000))
+    counts = delivery.ledger.read()
+
+    assert delivery.outbox.bytes <= 50_000
+    assert counts.dropped["queue_full"] == counts.ended - counts.pending
+    waiting = [job.parcel.trace_id for job in delivery.outbox]
+    assert create(0).trace_id in waiting
+    assert create(39).trace_id in waiting
+    assert create(1).trace_id not in waiting
+
+
+def test_a_remote_trace_is_appended_to_and_never_created_under_its_own_id() -> None:
+    """The root's process posts the trace; ours adds its spans, with no token and no bill."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        return accepted(attempt, now) if now > 40 else detail(404, "Trace x not found.")
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))
+    delivery.run(120)
+
+    assert delivery.ledger.read().delivered == 1
+    assert delivery.count("POST", "/traces") == 0
+
+
+def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -> None:
+    """After five minutes its spans become a trace of their own; later spans of it follow there."""
+    original = create(1).trace_id
+    derived = adopted_id(original, "p")
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        path = attempt.job.parcel.path
+        return detail(404, "Trace x not found.") if original in path else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))
+    delivery.run(290)
+    assert delivery.count("POST", "/traces") == 0
+    delivery.run(120)
+    assert delivery.count("POST", "/traces") == 1
+    delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))
+    delivery.run(10)
+
+    assert delivery.sent[-1][2] == f"/traces/{derived}/spans"
+    assert balance(delivery)
+
+
+def test_an_upstream_that_never_reports_is_learned() -> None:
+    """After three adoptions in a row, spans entered by that name are adopted without waiting."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        parcel = attempt.job.parcel
+        return detail(404, "Trace x not found.") if parcel.is_remote else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    for number in range(3):
+        delivery.put(replace(create(number), step=Step.APPEND, is_remote=True))
+    delivery.run(400)
+    started = delivery.now
+    delivery.put(replace(create(50), step=Step.APPEND, is_remote=True))
+    delivery.run(5)
+
+    assert delivery.now - started == pytest.approx(5)
+    assert delivery.ledger.read().delivered == 4
+
+
+def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
+    """The server fails on a score whose trace it does not have yet, so we look first."""
+    score = replace(create(1, spans=0), step=Step.SCORE)
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        if attempt.is_check and now < 3:
+            return detail(404, "Trace x not found.")
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(score)
+    delivery.run(30)
+
+    assert delivery.count("POST", "/evaluations/trace-scores") == 1
+    assert delivery.dispatcher.idle

@@ -1,0 +1,73 @@
+"""Gates: closed for a cause, one probe at a time."""
+
+from __future__ import annotations
+
+from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, Gate
+
+
+def test_an_open_gate_lets_everything_through() -> None:
+    """Without a cause nothing waits."""
+    gate = Gate(AUTH)
+
+    assert gate.enter(0.0)
+    assert gate.enter(0.0)
+
+
+def test_a_closed_gate_lets_one_probe_through_when_its_time_has_come() -> None:
+    """Exactly one request tries whether the cause is gone."""
+    gate = Gate(AUTH)
+    gate.close(0.0)
+
+    assert not gate.enter(59.9)
+    assert gate.enter(60.0)
+    assert not gate.enter(60.1)
+
+
+def test_each_failed_probe_doubles_the_wait_up_to_the_longest() -> None:
+    """A cause that stays is asked about less and less often."""
+    gate = Gate(AUTH)
+    now, waits = 0.0, []
+    for _ in range(8):
+        gate.close(now)
+        waits.append(gate.opens_at() - now)
+        now = gate.opens_at()
+        assert gate.enter(now)
+
+    assert waits == [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
+
+
+def test_answers_to_requests_that_were_under_way_do_not_lengthen_the_wait() -> None:
+    """Four failures of one moment are one failure."""
+    gate = Gate(AUTH)
+    for _ in range(4):
+        gate.close(0.0)
+
+    assert gate.opens_at() == 60.0
+
+
+def test_an_outage_waits_for_a_random_time() -> None:
+    """Full jitter: anything between nothing and the bound, so that many clients do not return together."""
+    drawn: list[tuple[float, float]] = []
+
+    def draw(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return high / 2
+
+    gate = Gate(OUTAGE, draw)
+    gate.close(0.0)
+    assert gate.enter(0.5)
+    gate.close(0.5)
+
+    assert drawn == [(0.0, 1.0), (0.0, 2.0)]
+
+
+def test_an_opened_gate_starts_over() -> None:
+    """After a success the next cause waits as briefly as the first."""
+    gate = Gate(AUTH)
+    gate.close(0.0)
+    assert gate.enter(60.0)
+    gate.close(60.0)
+    gate.open()
+    gate.close(500.0)
+
+    assert gate.opens_at() == 560.0

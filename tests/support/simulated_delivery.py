@@ -1,0 +1,79 @@
+"""A dispatcher in simulated time, with a server that is a function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pandaprobe_otel.delivery import Ledger, Parcel, Step
+from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.transport import Answer, Outcome
+
+Server = Callable[[Attempt, float], Outcome]
+
+
+def accepted(attempt: Attempt, now: float) -> Outcome:
+    """A server that takes everything."""
+    return Answer(status=202 if attempt.job.parcel.step is Step.CREATE and not attempt.is_check else 200)
+
+
+class SimulatedDelivery:
+    """Sends one request after the other; each takes `request_s` of simulated time."""
+
+    def __init__(self, server: Server = accepted, *, max_bytes: int = 1 << 20, request_s: float = 0.1) -> None:
+        self.now = 0.0
+        self.server = server
+        self.request_s = request_s
+        self.ledger = Ledger()
+        self.notices = Notices(lambda: self.now)
+        self.outbox = MemoryOutbox(max_bytes)
+        self.dispatcher = Dispatcher(
+            outbox=self.outbox,
+            bucket=LeasedBucket(uniform=lambda low, high: high),
+            ledger=self.ledger,
+            notices=self.notices,
+            project="p",
+            uniform=lambda low, high: high,
+        )
+        self.sent: list[tuple[float, str, str]] = []
+
+    def put(self, parcel: Parcel) -> None:
+        """Offer a parcel now, counting its spans as ended."""
+        self.ledger.ended(len(parcel.spans))
+        self.dispatcher.put(parcel, self.now)
+
+    def run(self, seconds: float) -> None:
+        """Let simulated time pass."""
+        end = self.now + seconds
+        while self.now < end:
+            step = self.dispatcher.next(self.now)
+            if isinstance(step, Attempt):
+                request = step.request()
+                self.sent.append((self.now, request.method, request.path))
+                outcome = self.server(step, self.now)
+                self.now += self.request_s
+                self.dispatcher.done(step, outcome, self.now)
+            else:
+                self.now = min(end, step if step != math.inf else end)
+
+    def count(self, method: str, path: str | None = None) -> int:
+        """How many requests of this kind were sent."""
+        return sum(sent[1] == method and (path is None or sent[2] == path) for sent in self.sent)
+
+
+def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0) -> Parcel:
+    """A create with `spans` spans (and about `size` bytes)."""
+    trace_id = f"00000000-0000-0000-0000-{number:012d}"
+    body = b'{"span_id":"s","x":"' + b"x" * size + b'"}'
+    return Parcel(
+        step=Step.CREATE,
+        trace_id=trace_id,
+        fields=f'{{"trace_id":"{trace_id}","name":"t"}}'.encode(),
+        spans=(body,) * spans,
+        name="t",
+        is_error=is_error,
+    )

@@ -1,0 +1,231 @@
+"""A strict PandaProbe for delivery tests: real HTTP on loopback, the real limiter, faults on request.
+
+It keeps the rules that delivery depends on (a fixed window that opens with the first hit, an accepted trace that
+becomes visible a little later, appends that need it) and writes down every request.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, RateLimiter
+
+RATE_BODY = {"error": "Rate limit exceeded: 100 per 1 minute"}
+QUOTA_BODY = {"detail": "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """A scripted answer to one request, instead of the server's own."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reset: str | None = None
+    """"unread": reset the connection at once; "accepted": carry the request out, then reset; "silent": never answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """One request as the server saw it; `at` is monotonic, in seconds."""
+
+    method: str
+    path: str
+    status: int
+    at: float
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(kw_only=True)
+class StoredTrace:
+    """A trace with the server's upsert rules, as far as delivery needs them."""
+
+    fields: dict[str, Any]
+    spans: dict[str, dict[str, Any]]
+    visible_at: float
+
+
+class StrictPandaProbe:
+    """Use as a context manager; `url` is the endpoint. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        limit: int = 100,
+        window_s: int = 60,
+        moving: bool = False,
+        persist_lag_s: float = 0.05,
+        retry_after: str | None = None,
+        delay: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._item = RateLimitItemPerSecond(limit, window_s)
+        storage = MemoryStorage()
+        self._limiter: RateLimiter = MovingWindowRateLimiter(storage) if moving else FixedWindowRateLimiter(storage)
+        self._persist_lag_s = persist_lag_s
+        self._retry_after = retry_after
+        self._delay = delay
+        self._lock = threading.Lock()
+        self.script: deque[Reply] = deque()
+        """Answers to the next POST /traces, one each."""
+        self.answer: Callable[[str, str], Reply | None] = lambda method, path: None
+        """Asked for every request (method, path) when the script is empty; None: the server's own answer."""
+        self.log: list[Logged] = []
+        self.traces: dict[str, StoredTrace] = {}
+        self.scores: list[dict[str, Any]] = []
+        self.accepted_at: list[float] = []
+
+    def __enter__(self) -> Self:
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.owner = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+    def requests(self, method: str | None = None, path: str | None = None) -> list[Logged]:
+        """The requests so far, in order of their answers, by method and path."""
+        with self._lock:
+            return [
+                entry
+                for entry in self.log
+                if (method is None or entry.method == method) and (path is None or entry.path == path)
+            ]
+
+    def posts(self) -> list[Logged]:
+        """The POST /traces so far."""
+        return self.requests("POST", "/traces")
+
+    def span_ids(self) -> set[str]:
+        """Every span that is stored."""
+        with self._lock:
+            return {span_id for trace in self.traces.values() for span_id in trace.spans}
+
+    # -- carrying out -------------------------------------------------------------------------------------------------
+
+    def handle(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> Reply:
+        """Answer a request and write it down."""
+        time.sleep(self._delay())
+        body = json.loads(raw) if raw else None
+        with self._lock:
+            reply = self._reply(method, path, headers, body)
+            status = 0 if reply.reset else reply.status
+            self.log.append(
+                Logged(method=method, path=path, status=status, at=time.monotonic(), headers=headers, body=body)
+            )
+        time.sleep(self._delay())
+        return reply
+
+    def _reply(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> Reply:
+        scripted = self.script.popleft() if self.script and (method, path) == ("POST", "/traces") else None
+        scripted = scripted or self.answer(method, path)
+        if scripted is not None:
+            if scripted.reset == "accepted":
+                self._own(method, path, headers, body)
+            return scripted
+        return self._own(method, path, headers, body)
+
+    def _own(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> Reply:
+        if path == "/traces" and method == "POST":
+            return self._create(headers, body)
+        if path == "/evaluations/trace-scores" and method == "POST":
+            self.scores.append(body)
+            return Reply(status=201, body={})
+        parts = path.strip("/").split("/")
+        trace = self.traces.get(parts[1]) if len(parts) > 1 else None
+        if trace is None or time.monotonic() < trace.visible_at:
+            return Reply(status=404, body={"detail": f"Trace {parts[-1]} not found."})
+        if method == "POST":
+            for span in body:
+                self._put_span(trace, span)
+            return Reply(status=201, body={"span_ids": [span["span_id"] for span in body]})
+        if method == "PATCH":
+            trace.fields.update(body)
+        return Reply(status=200, body={**trace.fields, "spans": list(trace.spans.values())})
+
+    def _create(self, headers: Mapping[str, str], body: Any) -> Reply:
+        if len(body.get("spans", [])) > 500:
+            error = {"field": "spans", "message": "List should have at most 500 items after validation"}
+            return Reply(status=422, body={"detail": "Validation error", "errors": [error]})
+        if not self._limiter.hit(self._item, headers.get("x-api-key", "")):
+            extra = {} if self._retry_after is None else {"Retry-After": self._retry_after}
+            return Reply(status=429, body=RATE_BODY, headers=extra)
+        now = time.monotonic()
+        self.accepted_at.append(now)
+        fields = {key: value for key, value in body.items() if key != "spans"}
+        trace = self.traces.setdefault(
+            body["trace_id"], StoredTrace(fields={}, spans={}, visible_at=now + self._persist_lag_s)
+        )
+        trace.fields.update(fields)
+        for span in body.get("spans", []):
+            self._put_span(trace, span)
+        return Reply(status=202, body={"trace_id": body["trace_id"], "task_id": "t"})
+
+    @staticmethod
+    def _put_span(trace: StoredTrace, span: dict[str, Any]) -> None:
+        old = trace.spans.get(span["span_id"])
+        parent = (old or span).get("parent_span_id")  # never updated after the first insert (measured)
+        trace.spans[span["span_id"]] = {**span, "parent_span_id": parent}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    owner: StrictPandaProbe
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("content-length") or 0)
+        raw = self.rfile.read(length)
+        if len(raw) < length:
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        reply = self.server.owner.handle(self.command, self.path, headers, raw)
+        if reply.reset == "silent":
+            time.sleep(30)
+        if reply.reset:
+            # SO_LINGER with zero seconds makes close() a reset instead of an orderly end.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+            return
+        payload = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The server keeps its own log."""

@@ -1,0 +1,141 @@
+"""The HTTP transport against real sockets."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+
+import pytest
+
+from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Request, api_key_headers
+from strict_pandaprobe import Reply, StrictPandaProbe
+
+BODY = b'{"trace_id":"a","name":"n","spans":[]}'
+
+
+def post(url: str, *, timeout_s: float = 5.0) -> Answer | NoAnswer:
+    """One POST /traces."""
+    transport = HttpTransport(url, api_key_headers("sk_pp_x", "shop"))
+    try:
+        return transport.send(Request(method="POST", path="/traces", body=BODY, timeout_s=timeout_s))
+    finally:
+        transport.close()
+
+
+def test_key_project_and_content_type_go_out_and_nothing_else_authenticates() -> None:
+    """A bearer header would change what the server counts the limit by."""
+    with StrictPandaProbe() as server:
+        answer = post(server.url)
+        headers = server.posts()[0].headers
+
+    assert isinstance(answer, Answer)
+    assert answer.status == 202
+    assert headers["x-api-key"] == "sk_pp_x"
+    assert headers["x-project-name"] == "shop"
+    assert headers["content-type"] == "application/json"
+    assert headers["user-agent"].startswith("pandaprobe-otel/")
+    assert "authorization" not in headers
+
+
+def test_nobody_listening_is_not_an_unknown_outcome() -> None:
+    """A refused connection cannot have carried a request."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    answer = post(url)
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+
+
+def test_a_reset_after_the_body_is_an_unknown_outcome() -> None:
+    """The server may have carried it out."""
+    with StrictPandaProbe() as server:
+        server.script.append(Reply(reset="accepted"))
+        answer = post(server.url)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+
+
+def test_a_server_that_never_answers_ends_at_the_timeout() -> None:
+    """A request takes no longer than it may."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        begun = time.monotonic()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"],
+    ids=["garbage", "truncated"],
+)
+def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
+    """Whatever comes back broken, the request was read."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(raw)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        thread.join(5)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+
+
+def test_a_redirect_is_an_answer_and_the_key_does_not_follow_it() -> None:
+    """The other host sees no request."""
+    with StrictPandaProbe() as elsewhere, StrictPandaProbe() as server:
+        server.script.append(Reply(status=307, headers={"Location": f"{elsewhere.url}/traces"}))
+        answer = post(server.url)
+
+        assert isinstance(answer, Answer)
+        assert answer.status == 307
+        assert elsewhere.log == []
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> None:
+    """Idle connections expire before the server closes them, so the next request finds a good one."""
+    with StrictPandaProbe() as server:
+        transport = HttpTransport(server.url, api_key_headers("k", "p"))
+        first = transport.send(Request(method="POST", path="/traces", body=BODY))
+        time.sleep(2.2)
+        second = transport.send(Request(method="POST", path="/traces", body=BODY))
+        transport.close()
+
+    assert [answer.status for answer in (first, second) if isinstance(answer, Answer)] == [202, 202]
+
+
+def test_our_requests_leave_no_line_in_the_apps_log(caplog: pytest.LogCaptureFixture) -> None:
+    """httpx logs each request at INFO; an app with INFO on would get a line for each trace."""
+    with StrictPandaProbe() as server, caplog.at_level(logging.DEBUG):
+        post(server.url)
+
+    assert [record.name for record in caplog.records if record.name.startswith("http")] == []
+
+
+def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Only ours are kept quiet."""
+    import httpx
+
+    with StrictPandaProbe() as server, caplog.at_level(logging.INFO):
+        post(server.url)
+        httpx.get(f"{server.url}/traces/x")
+
+    assert [record.name for record in caplog.records if record.name == "httpx"] == ["httpx"]
