@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from typing import Final
 
 _OURS: Final = "pandaprobe_"
@@ -18,7 +18,7 @@ class Library:
     name: str
     installed: str | None
     instrumentor: str
-    """The entry point that instruments it."""
+    """The entry point that instruments it: the name to switch it off by."""
 
 
 def versions() -> dict[str, str | None]:
@@ -35,12 +35,15 @@ def versions() -> dict[str, str | None]:
 
 def libraries() -> list[Library]:
     """The libraries that this package has an integration for, by name."""
-    ours = (point for point in _instrumentors() if point.name.startswith(_OURS))
-    names = ((point.name.removeprefix(_OURS), point) for point in ours)
-    return sorted(
-        (Library(name=name, installed=installed_version(name), instrumentor=point.name) for name, point in names),
-        key=lambda library: library.name,
-    )
+    from pandaprobe_otel.registry import INTEGRATIONS, LIBRARIES
+
+    distributions = packages_distributions()
+    found: list[Library] = []
+    for name in sorted(INTEGRATIONS):
+        brought_by = distributions.get(LIBRARIES[name].partition(".")[0], ())
+        installed = installed_version(brought_by[0]) if brought_by else None
+        found.append(Library(name=name, installed=installed, instrumentor=f"{_OURS}{name}"))
+    return found
 
 
 def other_instrumentors() -> list[str]:

@@ -16,7 +16,7 @@ import click
 from pandaprobe_otel.cli.exits import ExitCode
 
 # With a distribution of OpenTelemetry installed, each of these defaults to `otlp`, and the whole set-up fails if
-# that exporter is not installed. Traces reach PandaProbe through our own instrumentor, whatever stands here.
+# that exporter is not installed.
 _DEFAULTS: Final = {
     "OTEL_TRACES_EXPORTER": "none",
     "OTEL_METRICS_EXPORTER": "none",
@@ -51,6 +51,10 @@ def find_command(name: str, current: Mapping[str, str]) -> str | None:
 def environment(current: Mapping[str, str], *, cwd: Path) -> dict[str, str]:
     """Return the variables under which Python loads OpenTelemetry's auto-instrumentation when it starts."""
     variables = {**_DEFAULTS, **{name: value for name, value in current.items() if value or name not in _DEFAULTS}}
+    # Traces reach PandaProbe through our instrumentor, with and without a distribution; the exporter of the same
+    # target needs one, and makes the instrumentor step aside.
+    exporters = [name.strip() for name in variables["OTEL_TRACES_EXPORTER"].split(",")]
+    variables["OTEL_TRACES_EXPORTER"] = ",".join(name for name in exporters if name != "pandaprobe") or "none"
     hook = str(_hook_directory())
     others = [entry for entry in current.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != hook]
     if str(cwd) not in others:

@@ -37,6 +37,12 @@ def test_the_users_variables_stay(tmp_path: Path) -> None:
     assert variables["EMPTY"] == ""
 
 
+@pytest.mark.parametrize(("given", "left"), [("pandaprobe", "none"), ("console, pandaprobe", "console")])
+def test_our_exporter_gives_way_to_our_instrumentor(tmp_path: Path, given: str, left: str) -> None:
+    """The exporter alone would need a distribution of OpenTelemetry: without one, nothing would be traced."""
+    assert environment({"OTEL_TRACES_EXPORTER": given}, cwd=tmp_path)["OTEL_TRACES_EXPORTER"] == left
+
+
 def test_the_hook_comes_first_on_the_path(tmp_path: Path) -> None:
     """The directory with OpenTelemetry's sitecustomize is first, once, and the user's entries stay in order."""
     once = environment({"PYTHONPATH": os.pathsep.join(["/one", "/two"])}, cwd=tmp_path)

@@ -1,0 +1,72 @@
+"""A trace as a tree in the terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pandaprobe_otel.cli.trace_tree import duration, trace_tree
+
+
+def span(name: str, parent: str | None, second: int, **fields: Any) -> dict[str, Any]:
+    """A span of half a second whose id is its name."""
+    return {
+        "span_id": name,
+        "parent_span_id": parent,
+        "name": name,
+        "kind": "OTHER",
+        "status": "OK",
+        "started_at": f"2026-01-01T00:00:{second:02}+00:00",
+        "ended_at": f"2026-01-01T00:00:{second:02}.5+00:00",
+        **fields,
+    }
+
+
+def lines(*spans: dict[str, Any]) -> list[str]:
+    """The printed tree of a trace with these spans."""
+    trace = {"trace_id": "t-1", "status": "COMPLETED", "spans": list(spans)}
+    out = Console(file=io.StringIO(), width=200)
+    out.print(trace_tree(trace))
+    text: str = out.file.getvalue()  # type: ignore[attr-defined]
+    return text.splitlines()
+
+
+def test_it_shows_kind_name_time_tokens_and_errors() -> None:
+    """One line for each span, under its parent, in the order of their starts."""
+    tool = span("find", "root", 2, kind="TOOL", status="ERROR", error="LookupError: no [bold]order[/bold]")
+    model = span("chat", "root", 1, kind="LLM", model="m-1", token_usage={"prompt_tokens": 7, "completion_tokens": 3})
+
+    printed = lines(tool, model, span("root", None, 0, kind="AGENT"))
+
+    assert [line.rstrip() for line in printed] == [
+        "trace t-1  COMPLETED",
+        "└── AGENT  root  500 ms",
+        "    ├── LLM    chat  500 ms  7 → 3 tokens  m-1",
+        "    └── TOOL   find  500 ms  ERROR LookupError: no [bold]order[/bold]",
+    ]
+
+
+def test_a_span_without_its_parent_stands_at_the_top() -> None:
+    """A parent in another process is not in the trace; its child is shown all the same."""
+    assert any("orphan" in line for line in lines(span("orphan", "elsewhere", 0)))
+
+
+def test_a_span_that_is_its_own_ancestor_does_not_hang() -> None:
+    """The server accepts such trees; they end."""
+    assert lines(span("root", None, 0), span("loop", "loop", 1))[0] == "trace t-1  COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "shown"),
+    [
+        (None, "running"),
+        ("2026-01-01T00:00:00.012+00:00", "12 ms"),
+        ("2026-01-01T00:00:01.250+00:00", "1.25 s"),
+    ],
+)
+def test_durations(ended_at: str | None, shown: str) -> None:
+    """Milliseconds below a second, seconds from there on."""
+    assert duration({"started_at": "2026-01-01T00:00:00+00:00", "ended_at": ended_at}) == shown

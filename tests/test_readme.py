@@ -1,0 +1,39 @@
+"""README.md says what is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_table_of_settings_is_up_to_date() -> None:
+    """The table is what the script writes from the settings."""
+    script = ROOT / "scripts" / "readme_settings.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--check"], capture_output=True, encoding="utf-8", check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_two_commands_stand_in_it() -> None:
+    """Whoever comes for the first time finds how to see it work and how to test it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert 'pip install -e ".[demo]" && pandaprobe-otel demo\n' in text
+    assert 'pip install -e ".[dev]" && pytest\n' in text
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    """Every relative link names a file that is there."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+
+    assert [link for link in links if not (ROOT / link).exists()] == []
