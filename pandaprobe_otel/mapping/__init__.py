@@ -1,0 +1,63 @@
+"""OpenTelemetry spans of any dialect -> one PandaProbe trace. Pure functions: no I/O, no clock, never an exception.
+
+Names are loaded on first use: the decorators, which libraries ship, need only `clean` and must not pay for the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.mapping.assemble import MappedTrace as MappedTrace
+    from pandaprobe_otel.mapping.assemble import map_trace as map_trace
+    from pandaprobe_otel.mapping.assemble import map_views as map_views
+    from pandaprobe_otel.mapping.kinds import is_dropped as is_dropped
+    from pandaprobe_otel.mapping.kinds import is_genai as is_genai
+    from pandaprobe_otel.mapping.kinds import is_plumbing as is_plumbing
+    from pandaprobe_otel.mapping.kinds import kind_of as kind_of
+    from pandaprobe_otel.mapping.options import MappingOptions as MappingOptions
+    from pandaprobe_otel.mapping.view import EventView as EventView
+    from pandaprobe_otel.mapping.view import LinkView as LinkView
+    from pandaprobe_otel.mapping.view import LogView as LogView
+    from pandaprobe_otel.mapping.view import SpanView as SpanView
+    from pandaprobe_otel.mapping.view import read_log as read_log
+    from pandaprobe_otel.mapping.view import read_span as read_span
+
+_HOMES: Final = {
+    "assemble": ("MappedTrace", "map_trace", "map_views"),
+    "kinds": ("is_dropped", "is_genai", "is_plumbing", "kind_of"),
+    "options": ("MappingOptions",),
+    "view": ("EventView", "LinkView", "LogView", "SpanView", "read_log", "read_span"),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "EventView",
+    "LinkView",
+    "LogView",
+    "MappedTrace",
+    "MappingOptions",
+    "SpanView",
+    "is_dropped",
+    "is_genai",
+    "is_plumbing",
+    "kind_of",
+    "map_trace",
+    "map_views",
+    "read_log",
+    "read_span",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: Any = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

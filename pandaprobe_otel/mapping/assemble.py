@@ -1,0 +1,133 @@
+"""All spans of one trace -> the body of POST /traces."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.details import with_details
+from pandaprobe_otel.mapping.kinds import is_dropped
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.outgoing import finished
+from pandaprobe_otel.mapping.span_fields import map_span
+from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
+from pandaprobe_otel.mapping.tree import place_numbers
+from pandaprobe_otel.mapping.view import EventView, SpanView, read_log, read_span
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+_DEFAULTS = MappingOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTrace:
+    """A trace in PandaProbe's form: its own fields, and its spans sorted by start."""
+
+    trace: dict[str, Any]
+    spans: list[dict[str, Any]]
+    encoded_spans: list[bytes]
+    """The same spans as JSON text, one each, for who sends them in batches."""
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of POST /traces, all spans in it."""
+        return {**self.trace, "spans": self.spans}
+
+    def encoded(self) -> bytes:
+        """Return the body of POST /traces as JSON."""
+        return self.encoded_batch(self.encoded_spans)
+
+    def encoded_batch(self, spans: Sequence[bytes]) -> bytes:
+        """Return the body of POST /traces with only these of the encoded spans."""
+        return b'%b,"spans":[%b]}' % (orjson.dumps(self.trace)[:-1], b",".join(spans))
+
+
+def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) -> dict[str, Any]:
+    """Return the JSON body of POST /traces for the spans of one trace, in any dialect and any order.
+
+    All spans are in it, however many; only Logfire's copies of pending spans are left out. Log records that hold
+    the spans' content are joined by span id. The result is deterministic, holds plain JSON values only, and is
+    safe to send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Never
+    raises; without spans the result is an empty object.
+    """
+    return map_views([_read(span) for span in spans], log_records).body()
+
+
+def map_views(
+    views: Sequence[SpanView],
+    log_records: Iterable[Any] = (),
+    *,
+    whole: bool = True,
+    options: MappingOptions = _DEFAULTS,
+) -> MappedTrace:
+    """Map the views of one trace.
+
+    With `whole` false only part of the trace is in hand: sums of agents and chains then stay in the metadata,
+    since the calls that they stand for may be in the other part. Never raises.
+    """
+    views = _joined([view for view in views if not is_dropped(view)], log_records)
+    if not views:
+        return MappedTrace({}, [], [])
+    spans = [_map(view) for view in sorted(views, key=lambda view: (view.start_ns, view.span_id))]
+    place_numbers(spans, whole=whole)
+    root = root_of(spans)
+    started_at, ended_at = times(spans)
+    trace = {"trace_id": trace_uuid(root.view.trace_id), **trace_fields(spans, root, options), "started_at": started_at}
+    if ended_at is not None:
+        trace["ended_at"] = ended_at
+    return finished(trace, [span.body for span in spans], options, MappedTrace)
+
+
+def _read(span: ReadableSpan) -> SpanView:
+    try:
+        return read_span(span)
+    except Exception:  # noqa: BLE001 - a span of a foreign SDK; the trace must not be lost with it
+        return SpanView(str(getattr(span, "name", "span")), 0, 0)
+
+
+def _map(view: SpanView) -> MappedSpan:
+    ids = _ids(view)
+    try:
+        return map_span(view, ids)
+    except Exception:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
+        return _bare(view, ids)
+
+
+def _ids(view: SpanView) -> tuple[str, str | None]:
+    parent = view.parent_id
+    return span_uuid(view.trace_id, view.span_id), None if not parent else span_uuid(view.trace_id, parent)
+
+
+def _bare(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
+    """Return the span with its names and times only, and a note that its attributes could not be read."""
+    body: dict[str, Any] = {"span_id": ids[0], "name": str(view.name)[:512].strip() or "span", "kind": "OTHER"}
+    if ids[1] is not None:
+        body["parent_span_id"] = ids[1]
+    body["status"] = "ERROR" if view.status_code == "ERROR" else "OK" if view.end_ns is not None else "UNSET"
+    body["metadata"] = {"unreadable": True}
+    body["started_at"] = rfc3339(view.start_ns)
+    if view.end_ns is not None:
+        body["ended_at"] = rfc3339(max(view.end_ns, view.start_ns))
+    return MappedSpan(view, "OTHER", {}, body)
+
+
+def _joined(views: list[SpanView], log_records: Iterable[Any]) -> list[SpanView]:
+    """Return the views with their log records among their events, and content events among their attributes."""
+    logs: dict[tuple[int, int], list[EventView]] = {}
+    for record in log_records:
+        log = read_log(record)
+        if log is not None:
+            logs.setdefault((log.trace_id, log.span_id), []).append(log.event)
+    joined: list[SpanView] = []
+    for view in views:
+        if logs and (mine := logs.get((view.trace_id, view.span_id))):
+            view = dataclasses.replace(view, events=(*view.events, *mine))
+        joined.append(with_details(view) if view.events else view)
+    return joined

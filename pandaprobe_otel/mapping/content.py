@@ -1,0 +1,163 @@
+"""A span's input and output: chat messages where the value holds any, else the value itself.
+
+Kinds differ: an LLM span is a conversation, a TOOL span arguments and a result, a RETRIEVER a query and documents,
+an EMBEDDING texts in and nothing out (vectors are never sent).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.messages import Conversation, unwrapped
+from pandaprobe_otel.mapping.values import decoded, decoded_twice, is_absent
+
+DEFAULT_ROLE: Final = {"input": "user", "output": "assistant"}
+
+
+def conversation(raw: Any, side: str) -> Conversation:
+    """Read chat messages by definition: a list, one message, JSON text of either, or text that is one message."""
+    result = Conversation()
+    result.add_all(decoded(raw), DEFAULT_ROLE[side])
+    return result
+
+
+def found_conversation(value: Any, side: str) -> Conversation | None:
+    """Return the conversation inside any value, None if it holds no messages."""
+    kind = type_of(value)
+    if kind is list:
+        raw: Any = value if _are_messages(value) else None
+    elif kind is dict:
+        raw = _inside(value, side)
+    else:
+        raw = None
+    if raw is None:
+        return None
+    result = Conversation()
+    result.add_all(raw, DEFAULT_ROLE[side])
+    if kind is dict:
+        for key in ("system", "instructions", "system_instruction", "systemInstruction"):
+            if not is_absent(value.get(key)):
+                result.add_system(value[key])
+                break
+        config = value.get("config")
+        if type_of(config) is dict and not is_absent(config.get("system_instruction")):
+            result.add_system(config["system_instruction"])
+    return result
+
+
+def _inside(value: Any, side: str) -> Any:
+    """Return the raw messages inside a request, a response, or a state of a framework."""
+    if _is_message(value):
+        return [value]
+    for key in ("messages", "contents") if side == "input" else ("messages",):
+        inner = value.get(key)
+        if type_of(inner) is list and inner and _are_messages(_first_list(inner)):
+            return _first_list(inner)
+    if side == "input":
+        inner = value.get("input")
+        return inner if type_of(inner) is list and inner and _are_messages(inner) else None
+    return _in_response(value)
+
+
+def _in_response(value: Any) -> Any:
+    choices = value.get("choices")
+    if type_of(choices) is list and choices:
+        return [_choice(choice) for choice in choices]
+    generations = value.get("generations")
+    if type_of(generations) is list and generations:
+        return [_generation(item) for item in _first_list(generations)]
+    candidates = value.get("candidates")
+    if type_of(candidates) is list and candidates:
+        return [item.get("content") for item in candidates if type_of(item) is dict]
+    message = value.get("message")
+    if type_of(message) is dict and _is_message(message):
+        return [message]
+    content = value.get("content")
+    if type_of(content) is dict and type_of(content.get("parts")) is list:  # Gemini, as Google ADK stores it
+        return [content]
+    output = value.get("output")
+    if type_of(output) is list and output and _are_messages(output):
+        return output
+    if type_of(output) is dict:
+        return _in_response(output) if "message" in output else None
+    return None
+
+
+def _choice(choice: Any) -> Any:
+    if type_of(choice) is not dict:
+        return choice
+    if type_of(choice.get("message")) is dict:
+        return choice["message"]
+    return choice.get("text")
+
+
+def _generation(item: Any) -> Any:
+    if type_of(item) is dict and type_of(item.get("message")) is not dict:
+        return item.get("text")
+    return item
+
+
+def _first_list(items: list[Any]) -> list[Any]:
+    return items[0] if type_of(items[0]) is list else items
+
+
+def _are_messages(items: list[Any]) -> bool:
+    return bool(items) and all(type_of(item) is dict and _is_message(item) for item in items)
+
+
+_ITEM_TYPES: Final = frozenset({"function_call", "function_call_output", "reasoning", "message"})
+
+
+def _is_message(item: Any) -> bool:
+    role = item.get("role")
+    if type_of(role) is str:
+        return "content" in item or "parts" in item or "tool_calls" in item
+    if "lc" in item:
+        path = item.get("id")
+        return type_of(path) is list and bool(path) and "Message" in str(path[-1])
+    inner = unwrapped(item)
+    of_type = inner.get("type")
+    if type_of(of_type) is not str:
+        return False
+    if of_type in _ITEM_TYPES:
+        return bool(inner.keys() & {"call_id", "summary", "content"})
+    return of_type.lower() in _MESSAGE_TYPES and "content" in inner
+
+
+_MESSAGE_TYPES: Final = frozenset({"human", "ai", "system", "tool", "aimessagechunk"}) | {
+    f"{name}message" for name in ("human", "ai", "system", "tool")
+}
+
+
+def unwrap_envelope(value: Any) -> Any:
+    """Return what is inside the envelopes of decorators: `{"args", "kwargs"}`, LangChain's inputs and outputs."""
+    if type_of(value) is not dict:
+        return value
+    args, kwargs = value.get("args"), value.get("kwargs")
+    if type_of(args) is list and type_of(kwargs) is dict and len(value) == 2:
+        if not kwargs and len(args) == 1:
+            return args[0]
+        if not args:
+            return kwargs or None
+        return value
+    for key in ("inputs", "outputs", "input_str"):
+        if key in value and value.keys() <= _ENVELOPE_KEYS:
+            return decoded(value[key])
+    return value
+
+
+_ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "input_str", "tags", "metadata", "kwargs"})
+
+
+def any_content(raw: Any, kind: str, side: str) -> tuple[Any, list[str]]:
+    """Return (content, reasoning) of a value for an LLM, AGENT, CHAIN or OTHER span."""
+    value = unwrap_envelope(decoded_twice(raw))
+    if is_absent(value):
+        return None, []
+    talk = found_conversation(value, side)
+    if talk is not None:
+        return talk.content(), talk.reasoning
+    if kind == "LLM" and type_of(value) is str:
+        return {"messages": [{"role": DEFAULT_ROLE[side], "content": value}]}, []
+    return value, []

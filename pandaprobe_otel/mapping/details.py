@@ -1,0 +1,37 @@
+"""Content that travels beside the span: events named `gen_ai.client.inference.operation.details`.
+
+They carry the same attributes as the span, on a span event or a log record, often over several events of one name
+(input in one, output in another). So they are folded into the span's attributes, which win where both have one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.values import decoded, is_absent
+from pandaprobe_otel.mapping.view import SpanView
+
+NAME: Final = "gen_ai.client.inference.operation.details"
+
+
+def with_details(view: SpanView) -> SpanView:
+    """Return the view with the attributes of its details events; the view itself when it has none."""
+    folded: dict[str, Any] = {}
+    for event in view.events:
+        if event.name == NAME:
+            for key, value in event.attributes.items():
+                folded[key] = _both(folded[key], value) if key in folded else value
+    if not folded:
+        return view
+    own = {key: value for key, value in view.attributes.items() if not is_absent(value)}
+    return dataclasses.replace(view, attributes={**folded, **own})
+
+
+def _both(earlier: Any, later: Any) -> Any:
+    """Return both values where they are lists of messages, else the later one."""
+    first, second = decoded(earlier), decoded(later)
+    if type_of(first) is list and type_of(second) is list and first != second:
+        return [*first, *second]
+    return later

@@ -1,0 +1,212 @@
+"""OpenTelemetry's GenAI semantic conventions, current names first, then the older ones that are still emitted.
+
+Semantic conventions 1.27 to 1.44 and the semantic-conventions-genai tree that followed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.parameters import named
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
+
+_OPERATIONS: Final = {
+    **dict.fromkeys(
+        (
+            "chat",
+            "generate_content",
+            "text_completion",
+            "completion",
+            "generate",
+            "response",
+            "responses",
+            "llm_request",
+        ),
+        "LLM",
+    ),
+    "embeddings": "EMBEDDING",
+    **dict.fromkeys(("retrieval", "vector_db_retrieve", "search_memory"), "RETRIEVER"),
+    "execute_tool": "TOOL",
+    **dict.fromkeys(("invoke_agent", "create_agent"), "AGENT"),
+    **dict.fromkeys(
+        ("invoke_workflow", "execute_task", "plan", "agent_step", "execute_event_loop_cycle", "chain"), "CHAIN"
+    ),
+}
+_PROVIDERS: Final = {
+    "az.ai.openai": "azure.ai.openai",
+    "az.ai.inference": "azure.ai.inference",
+    "vertex_ai": "gcp.vertex_ai",
+    "gemini": "gcp.gemini",
+}
+
+
+def provider(value: Any) -> str | None:
+    """The provider's name in lower case, older names under the current ones."""
+    name = text(value)
+    if name is None:
+        return None
+    name = name.lower()
+    return _PROVIDERS.get(name, name)
+
+
+def model(value: Any) -> str | None:
+    """A model's name; `unknown` says nothing."""
+    name = text(value)
+    return None if name is None or name.lower() == "unknown" else name
+
+
+def finish_reasons(value: Any) -> list[str] | None:
+    """Finish reasons as a list of text, from a list, JSON text, one text or the name of an enum member."""
+    reasons = texts(value)
+    if reasons is None:
+        return None
+    return [reason.rpartition(".")[2].lower() if reason.startswith("FinishReason.") else reason for reason in reasons]
+
+
+def seconds(value: Any) -> int | None:
+    """A duration in seconds as nanoseconds."""
+    amount = number(value)
+    return round(amount * 1_000_000_000) if amount is not None and 0 <= amount < 1e9 else None
+
+
+def milliseconds(value: Any) -> int | None:
+    """A duration in milliseconds as nanoseconds."""
+    amount = number(value)
+    return round(amount * 1_000_000) if amount is not None and 0 <= amount < 1e12 else None
+
+
+def is_present(kind: str) -> Any:
+    """Return a decision: the kind, if the attribute has a value."""
+
+    def decide(value: Any, _: Any) -> str | None:
+        return None if usable(value) is None else kind
+
+    return decide
+
+
+def _mcp(value: Any, _: Any) -> str | None:
+    return "TOOL" if value == "tools/call" else None if usable(value) is None else "OTHER"
+
+
+_KINDS: Final = (
+    KindRule("gen_ai.operation.name", _OPERATIONS),
+    KindRule("mcp.method.name", decide=_mcp, note="`tools/call` TOOL, else OTHER"),
+    KindRule("gen_ai.tool.name", decide=is_present("TOOL"), note="present: TOOL"),
+    KindRule("gen_ai.tool.call.id", decide=is_present("TOOL"), note="present: TOOL"),
+)
+
+_CONTENT: Final = (
+    Row("input", ("gen_ai.input.messages",), decoded, "JSON text or structured", form="messages"),
+    Row("output", ("gen_ai.output.messages",), decoded, "JSON text or structured", form="messages"),
+    Row("system", ("gen_ai.system_instructions",), decoded, "parts or plain text; one system message in front"),
+    Row("tool.input", ("gen_ai.tool.call.arguments",)),
+    Row("tool.output", ("gen_ai.tool.call.result",)),
+    Row("query", ("gen_ai.retrieval.query.text",), text),
+    Row("documents", ("gen_ai.retrieval.documents",), structure),
+)
+
+_MODEL: Final = (
+    Row("model", ("gen_ai.response.model", "gen_ai.request.model"), model, "what answered before what was asked"),
+    Row("metadata.request_model", ("gen_ai.request.model",), model, "only if another model answered"),
+    Row("metadata.provider", ("gen_ai.provider.name", "gen_ai.system"), provider),
+    Row("first_token_after", ("gen_ai.response.time_to_first_chunk",), seconds, "seconds"),
+    Row("first_token_after", ("gen_ai.server.time_to_first_token",), milliseconds, "milliseconds"),
+)
+
+_PARAMETERS: Final = (
+    *(
+        Row("parameters", (f"gen_ai.request.{name}",), named(name))
+        for name in (
+            "temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty",
+            "stop_sequences",
+        )
+    ),
+    Row("parameters", ("gen_ai.request.choice.count",), named("n"), "1 is left out"),
+    Row("parameters", ("gen_ai.request.reasoning.level",), named("reasoning_effort")),
+    Row("parameters", ("gen_ai.request.structured_output_schema",), named("response_format")),
+    Row("parameters", ("gen_ai.openai.request.seed",), named("seed")),
+    Row("parameters", ("gen_ai.openai.request.response_format",), named("response_format")),
+    Row("parameters", ("openai.request.service_tier", "gen_ai.openai.request.service_tier"), named("service_tier")),
+)  # fmt: skip
+
+_USAGE: Final = (
+    Row("usage.prompt", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"), count),
+    Row("usage.completion", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"), count),
+    Row("usage.total", ("gen_ai.usage.total_tokens",), count, "only to tell the two meanings of input apart"),
+    Row(
+        "usage.cache_read",
+        (
+            "gen_ai.usage.cache_read.input_tokens",
+            "gen_ai.usage.cache_read_input_tokens",
+            "gen_ai.usage.cache_read_tokens",
+        ),
+        count,
+    ),
+    Row(
+        "usage.cache_write",
+        (
+            "gen_ai.usage.cache_write.input_tokens",
+            "gen_ai.usage.cache_creation.input_tokens",
+            "gen_ai.usage.cache_creation_input_tokens",
+            "gen_ai.usage.cache_write_input_tokens",
+            "gen_ai.usage.cache_write_tokens",
+        ),
+        count,
+    ),
+    Row("usage.reasoning", ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"), count),
+    Row("aggregated.prompt", ("gen_ai.aggregated_usage.input_tokens",), count),
+    Row("aggregated.completion", ("gen_ai.aggregated_usage.output_tokens",), count),
+    Row("aggregated.cache_read", ("gen_ai.aggregated_usage.cache_read.input_tokens",), count),
+    Row(
+        "aggregated.cache_write",
+        (
+            "gen_ai.aggregated_usage.cache_write.input_tokens",
+            "gen_ai.aggregated_usage.cache_creation.input_tokens",
+        ),
+        count,
+    ),
+    Row("aggregated.reasoning", ("gen_ai.aggregated_usage.reasoning.output_tokens",), count),
+)
+
+_OLD_USAGE: Final = (
+    Row("usage.prompt", ("gen_ai.response.input_tokens",), count, "old Microsoft.Extensions.AI"),
+    Row("usage.completion", ("gen_ai.response.output_tokens",), count, "old Microsoft.Extensions.AI"),
+)
+
+_METADATA: Final = (
+    Row("tool_name", ("gen_ai.tool.name",), text, "name of a TOOL span"),
+    Row("metadata.tools", ("gen_ai.tool.definitions",), structure),
+    Row("metadata.finish_reasons", ("gen_ai.response.finish_reasons",), finish_reasons),
+    Row("metadata.response_id", ("gen_ai.response.id",), text),
+    Row("metadata.agent_name", ("gen_ai.agent.name",), text),
+    Row("metadata.agent_id", ("gen_ai.agent.id",), text),
+    Row("metadata.agent_description", ("gen_ai.agent.description",), text),
+    Row("metadata.agent_version", ("gen_ai.agent.version",), text),
+    Row("metadata.workflow_name", ("gen_ai.workflow.name",), text),
+    Row("metadata.tool_call_id", ("gen_ai.tool.call.id",), text),
+    Row("metadata.tool_description", ("gen_ai.tool.description",), text),
+    Row("metadata.tool_type", ("gen_ai.tool.type",), text),
+    Row("metadata.data_source_id", ("gen_ai.data_source.id",), text),
+    Row("metadata.output_type", ("gen_ai.output.type",), text),
+    Row("metadata.previous_response_id", ("gen_ai.request.previous_response.id",), text),
+    Row("metadata.prompt_name", ("gen_ai.prompt.name",), text),
+    Row("metadata.prompt_version", ("gen_ai.prompt.version",), text),
+    Row("metadata.encoding_formats", ("gen_ai.request.encoding_formats",), texts),
+    Row("metadata.stream", ("gen_ai.request.stream",)),
+    Row("metadata.dimensions", ("gen_ai.embeddings.dimension.count",), count),
+    Row("metadata.top_k", ("gen_ai.retrieval.top_k",), count),
+    Row("metadata.mcp_method", ("mcp.method.name",), text),
+    Row("metadata.operation", ("gen_ai.operation.name",), text, "only if the operation is unknown"),
+    Row("error_type", ("error.type",), text),
+    Row("session_id", ("gen_ai.conversation.id",), text),
+)
+
+DIALECT: Final = Dialect(
+    name="otel_genai",
+    title="OpenTelemetry GenAI semantic conventions",
+    namespaces=("gen_ai.", "mcp."),
+    kinds=_KINDS,
+    rows=(*_CONTENT, *_MODEL, *_PARAMETERS, *_USAGE, *_METADATA, *_OLD_USAGE),
+)
+"""`mcp.session.id` is the session of a transport, not of a user: it is not read."""

@@ -1,0 +1,87 @@
+"""What this library's own decorators and context managers write."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel import attributes as names
+from pandaprobe_otel.mapping import usage
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.kind_names import KINDS
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.values import count, mapping, number, scalar, text, texts
+
+
+def _bag(value: Any) -> dict[str, int] | None:
+    source = mapping(value)
+    if source is None:
+        return None
+    counts = usage.provider_counts(source) or {}
+    for counter, name in usage.DETAILS:
+        found = count(source.get(name))
+        if found is not None:
+            counts.setdefault(counter, found)
+    return counts or None
+
+
+def cost(value: Any) -> dict[str, float] | None:
+    """Costs by name, in US dollars; amounts that are no finite positive number are left out."""
+    source = mapping(value)
+    if source is None:
+        return None
+    amounts = {key: number(item) for key, item in source.items()}
+    result = {key: float(item) for key, item in amounts.items() if item is not None and item >= 0}
+    return result or None
+
+
+def _parameters(value: Any) -> dict[str, Any] | None:
+    # Set by hand, so every name is meant; only empty values are left out.
+    source = mapping(value)
+    return {key: item for key, item in source.items() if item is not None} if source else None
+
+
+def _status(value: Any) -> str | None:
+    return value if value in ("PENDING", "RUNNING", "COMPLETED", "ERROR") else None
+
+
+def _nanoseconds(value: Any) -> int | None:
+    return value if type_of(value) is int and value > 0 else None
+
+
+DIALECT: Final = Dialect(
+    name="pandaprobe",
+    title="PandaProbe decorators",
+    namespaces=(
+        names.KIND,
+        names.INPUT,
+        names.OUTPUT,
+        names.MODEL,
+        names.TOKEN_USAGE,
+        names.COST,
+        names.COMPLETION_START_TIME,
+        names.SPAN_METADATA,
+        names.ERROR,
+    ),
+    kinds=(KindRule(names.KIND, {kind.lower(): kind for kind in KINDS}, states=True),),
+    rows=(
+        Row("input", (names.INPUT,), scalar),
+        Row("output", (names.OUTPUT,), scalar),
+        Row("model", (names.MODEL,), text),
+        Row("parameters", (names.MODEL_PARAMETERS,), _parameters),
+        Row("usage.bag", (names.TOKEN_USAGE,), _bag),
+        Row("cost", (names.COST,), cost),
+        Row("first_token_ns", (names.COMPLETION_START_TIME,), _nanoseconds, "nanoseconds since the epoch"),
+        Row("error.own", (names.ERROR,), text),
+        Row("metadata", (names.SPAN_METADATA,), mapping),
+        Row("session_id", (names.SESSION_ID,), text),
+        Row("user_id", (names.USER_ID,), text),
+        Row("tags", (names.TAGS,), texts),
+        Row("environment", (names.ENVIRONMENT,), text),
+        Row("release", (names.RELEASE,), text),
+        Row("trace.name", (names.TRACE_NAME,), text),
+        Row("trace.input", (names.TRACE_INPUT,), scalar),
+        Row("trace.output", (names.TRACE_OUTPUT,), scalar),
+        Row("trace.status", (names.TRACE_STATUS,), _status),
+        Row("trace.metadata", (names.METADATA,), mapping),
+    ),
+)

@@ -1,0 +1,59 @@
+"""HTTP, database, messaging and RPC spans: a short list of attributes, no content, and nothing that holds secrets."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.table import Dialect, Row
+from pandaprobe_otel.mapping.values import text, usable
+
+MAX_QUERY: Final = 2048
+
+
+def _query(value: Any) -> str | None:
+    found = text(value)
+    return found[:MAX_QUERY] if found is not None else None
+
+
+def _path(value: Any) -> str | None:
+    found = text(value)
+    return found.partition("?")[0].partition("#")[0] if found is not None else None
+
+
+def bare_url(value: Any) -> str | None:
+    """A URL without user, password, query and fragment."""
+    found = text(value)
+    if found is None:
+        return None
+    try:
+        parts = urlsplit(found)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
+
+
+def _status_code(value: Any) -> int | None:
+    return value if type_of(value) is int else None
+
+
+DIALECT: Final = Dialect(
+    name="plain",
+    title="OpenTelemetry HTTP, database, messaging and RPC conventions",
+    rows=(
+        Row("metadata.http.request.method", ("http.request.method", "http.method"), text),
+        Row("metadata.url.path", ("url.path", "http.target"), _path, "without query"),
+        Row("metadata.url.full", ("url.full", "http.url"), bare_url, "without user, password, query and fragment"),
+        Row("metadata.http.response.status_code", ("http.response.status_code", "http.status_code"), _status_code),
+        Row("metadata.server.address", ("server.address", "net.peer.name"), usable),
+        Row("metadata.db.system.name", ("db.system.name", "db.system"), text),
+        Row("metadata.db.query.text", ("db.query.text", "db.statement"), _query, "at most 2 kB"),
+        Row("metadata.db.collection.name", ("db.collection.name",), text),
+        Row("metadata.messaging.system", ("messaging.system",), text),
+        Row("metadata.messaging.destination.name", ("messaging.destination.name", "messaging.destination"), text),
+        Row("metadata.rpc.method", ("rpc.method",), text),
+        Row("user_id", ("enduser.id",), text),
+    ),
+)

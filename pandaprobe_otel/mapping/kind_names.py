@@ -1,0 +1,11 @@
+"""The kinds of a span on the PandaProbe API; case sensitive there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
+MODEL_KINDS: Final = frozenset({"LLM", "EMBEDDING", "RETRIEVER"})
+"""Kinds whose spans carry `model`: the server's list of top models counts every span that has one."""
+TALKING_KINDS: Final = frozenset({"LLM", "AGENT", "CHAIN"})
+"""Kinds whose input and output can be a conversation that stands for the whole trace."""

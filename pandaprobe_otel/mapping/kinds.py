@@ -1,0 +1,84 @@
+"""What a span is: LLM, AGENT, TOOL, RETRIEVER, CHAIN, EMBEDDING or OTHER.
+
+Rules in order: a kind that a dialect states, operation names and the like, the span's name and scope, and last
+what its attributes show. OpenTelemetry's own span kind and HTTP attributes are never asked: an LLM span of the
+Anthropic SDK is a CLIENT span with HTTP attributes. Usage alone shows nothing, since agents carry sums.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.shape import Shape, shape_of
+from pandaprobe_otel.mapping.view import SpanView
+
+_NAME_RULES: Final = tuple(
+    rule.decide for dialect in DIALECTS for rule in dialect.kinds if not rule.attribute and rule.decide is not None
+)
+_SCOPES: Final = tuple(scope for dialect in DIALECTS for scope in dialect.scopes)
+_MODEL_KEYS: Final = (
+    "gen_ai.request.model", "gen_ai.response.model", "llm.model_name", "llm.response.model_name", "ai.model.id",
+)  # fmt: skip
+_INDEXED_PROMPT: Final = re.compile(r"gen_ai\.(?:prompt|completion)\.\d|llm\.input_messages\.\d")
+_VECTOR_STORES: Final = frozenset(
+    {"pinecone", "qdrant", "chroma", "chromadb", "weaviate", "milvus", "lancedb", "marqo", "pgvector"}
+)
+_PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.")
+
+
+def kind_of(view: SpanView) -> str:
+    """Return the PandaProbe kind of the span."""
+    return kind_in(shape_of(view), view)
+
+
+def is_genai(view: SpanView) -> bool:
+    """Whether anything shows that the span is about GenAI work: its vocabulary, its scope, or its kind."""
+    shape = shape_of(view)
+    return shape.genai or view.scope_name.startswith(_SCOPES) or kind_in(shape, view) != "OTHER"
+
+
+def is_plumbing(view: SpanView) -> bool:
+    """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
+    return any(key.startswith(_PLUMBING) for key in view.attributes) and not is_genai(view)
+
+
+def is_dropped(view: SpanView) -> bool:
+    """Whether the span is no span: Logfire announces each span by a copy of it that is still pending."""
+    return view.attributes.get("logfire.span_type") == "pending_span"
+
+
+def kind_in(shape: Shape, view: SpanView) -> str:
+    """Return the kind of a span whose shape is known."""
+    attributes = view.attributes
+    for key, rule in shape.kind_rules:
+        value = attributes[key]
+        if rule.decide is not None:
+            kind = rule.decide(value, view)
+        elif type_of(value) is str:
+            kind = rule.values.get(value) or rule.values.get(value.strip().lower())
+        else:
+            kind = None
+        if kind is not None:
+            return kind
+    for decide in _NAME_RULES:
+        kind = decide(None, view)
+        if kind is not None:
+            return kind
+    return _by_evidence(view)
+
+
+def _by_evidence(view: SpanView) -> str:
+    attributes = view.attributes
+    if any(key.startswith(("embedding.", "gen_ai.embeddings.")) for key in attributes):
+        return "EMBEDDING"
+    if any(key.startswith(("gen_ai.retrieval.", "retrieval.documents.")) for key in attributes):
+        return "RETRIEVER"
+    if any(type_of(attributes.get(key)) is str and attributes[key] for key in _MODEL_KEYS):
+        return "LLM"
+    if any(_INDEXED_PROMPT.match(key) for key in attributes):
+        return "LLM"
+    store = attributes.get("db.system.name", attributes.get("db.system"))
+    return "RETRIEVER" if type_of(store) is str and store.lower() in _VECTOR_STORES else "OTHER"

@@ -1,0 +1,230 @@
+"""Chat messages in any dialect's shape -> PandaProbe's normal form, `{"messages": [{"role", "content", ...}]}`.
+
+The normal form is the wire form of OpenAI's chat API: `tool_calls` hold arguments as JSON text, a tool's result is
+a message of its own with role `tool`. Reasoning is taken out of the messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.parts import Draft, result_text
+from pandaprobe_otel.mapping.values import decoded, is_absent
+
+ROLES: Final = {
+    "human": "user",
+    "ai": "assistant",
+    "aimessagechunk": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "function": "tool",
+    "tool-call": "assistant",
+    "tool-response": "tool",
+    **{role: role for role in ("user", "assistant", "system", "developer", "tool")},
+}
+"""Roles of other vocabularies; a role that is not listed stays as it is."""
+
+_LANGCHAIN_TYPES: Final = {
+    "human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool", "chat": "user",
+    "humanmessage": "user", "aimessage": "assistant", "aimessagechunk": "assistant", "systemmessage": "system",
+    "toolmessage": "tool", "functionmessage": "tool", "humanmessagechunk": "user", "chatmessage": "user",
+}  # fmt: skip
+_ITEM_ROLES: Final = {
+    "function_call": "assistant", "tool_call": "assistant", "tool_use": "assistant", "tool-call": "assistant",
+    "reasoning": "assistant", "message": "assistant", "output_text": "assistant",
+    "function_call_output": "tool", "tool_result": "tool", "tool_call_response": "tool", "tool-result": "tool",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Messages in normal form, and the reasoning that was taken out of them."""
+
+    messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    reasoning: list[str] = field(default_factory=list[str])
+
+    def add_all(self, raw: Any, role: str) -> None:
+        """Add every message of a list, of a single message, or of text; `role` is for those without one."""
+        if type_of(raw) is list:
+            if raw and type_of(raw[0]) is list:  # LangChain batches: one list of messages per prompt
+                raw = raw[0]
+            for item in raw:
+                self.add(item, role)
+        else:
+            self.add(raw, role)
+
+    def add(self, item: Any, role: str) -> None:
+        """Add one message in any shape."""
+        kind = type_of(item)
+        if kind is dict:
+            self._add_dict(item, role)
+        elif kind is str:
+            if item:
+                self.messages.append({"role": role, "content": item})
+        elif kind is list and len(item) == 2 and type_of(item[0]) is str and type_of(item[1]) is str:
+            self.add({"role": item[0], "content": item[1]}, role)  # LangChain's ("human", "Hi")
+
+    def add_system(self, instructions: Any) -> None:
+        """Put system instructions in front, unless a system message is there already."""
+        if any(message["role"] in ("system", "developer") for message in self.messages[:1]):
+            return
+        draft = Draft("system")
+        raw = decoded(instructions)
+        for part in raw if type_of(raw) is list else [raw]:
+            if type_of(part) is dict and type_of(part.get("parts")) is list:
+                for inner in part["parts"]:
+                    draft.add(inner)
+            else:
+                draft.add(part)
+        content = draft.body()
+        if content is not None:
+            self.messages.insert(0, {"role": "system", "content": content})
+
+    def content(self) -> dict[str, Any] | None:
+        """Return `{"messages": [...]}`, None when there is no message."""
+        return {"messages": self.messages} if self.messages else None
+
+    def _add_dict(self, item: Any, default: str) -> None:
+        parts = item.get("parts")
+        # The shape of the current conventions, by far the most frequent one, on the shortest way.
+        if type_of(parts) is list and len(parts) == 1 and type_of(parts[0]) is dict:
+            part = parts[0]
+            words = part.get("content")
+            if part.get("type") == "text" and type_of(words) is str and words:
+                role = item.get("role")
+                message = {"role": ROLES.get(role, role) if type_of(role) is str else default, "content": words}
+                if item.get("name"):
+                    message["name"] = item["name"]
+                self.messages.append(message)
+                return
+        item = unwrapped(item)
+        self._add_draft(item, _role_of(item, default))
+
+    def _add_draft(self, item: Any, role: str) -> None:
+        draft = Draft(role)
+        raw = item.get("content")
+        if type_of(item.get("parts")) is list:
+            raw = item["parts"]
+        elif "role" not in item and item.get("type") in _ITEM_ROLES and item["type"] != "message":
+            raw = [item]
+        elif type_of(raw) is str and raw[:2] == "[{":
+            raw = typed_parts(raw) or raw
+        if role == "tool" and not _holds_result(raw):
+            self._add_tool_message(item, raw)
+            return
+        for part in raw if type_of(raw) is list else [raw]:
+            draft.add(part)
+        _add_fields(draft, item)
+        self._finish(draft, item)
+
+    def _add_tool_message(self, item: Any, raw: Any) -> None:
+        if is_absent(raw) and raw != "":
+            return
+        message: dict[str, Any] = {"role": "tool", "content": result_text(raw)}
+        identity = item.get("tool_call_id") or item.get("call_id") or item.get("toolCallId") or item.get("id")
+        if identity:
+            message["tool_call_id"] = identity
+        if item.get("name"):
+            message["name"] = item["name"]
+        self.messages.append(message)
+
+    def _finish(self, draft: Draft, item: Any) -> None:
+        self.reasoning.extend(draft.reasoning)
+        content = draft.body()
+        own: dict[str, Any] | None = None
+        if content is not None or draft.calls:
+            own = {"role": draft.role, "content": content}
+            if draft.calls:
+                own["tool_calls"] = draft.calls
+            if item.get("name") and type_of(item["name"]) is str and "call_id" not in item:
+                own["name"] = item["name"]
+        # Results answer the calls before them: in front of what the user says next, but after the assistant.
+        if draft.role == "assistant":
+            self.messages.extend([own] if own else [])
+            self.messages.extend(draft.results)
+        else:
+            self.messages.extend(draft.results)
+            if own and draft.role != "tool":
+                self.messages.append(own)
+            elif own:
+                self.messages.append({**own, "role": "tool"})
+
+
+def unwrapped(item: Any) -> Any:
+    """Return the message inside LangChain's constructors (`lc`), dumps (`{type, data}`) and generations."""
+    for _ in range(3):
+        if "lc" in item and type_of(item.get("kwargs")) is dict:
+            path = item.get("id")
+            name = str(path[-1]).lower() if type_of(path) is list and path else ""
+            item = {"type": name, **item["kwargs"]}
+        elif type_of(item.get("data")) is dict and item.get("type") in _LANGCHAIN_TYPES:
+            item = {"type": item["type"], **item["data"]}
+        elif type_of(item.get("message")) is dict and "role" not in item:
+            item = item["message"]
+        else:
+            break
+    return item
+
+
+def _role_of(item: Any, default: str) -> str:
+    role = item.get("role")
+    if type_of(role) is str and role:
+        return ROLES.get(role.lower(), str(role))
+    of_type = item.get("type")
+    if type_of(of_type) is str:
+        lowered = of_type.lower()
+        return _LANGCHAIN_TYPES.get(lowered) or _ITEM_ROLES.get(lowered) or default
+    return default
+
+
+def typed_parts(text: str) -> Any:
+    """Return the parts when the text is JSON of a list of typed parts, None for anything a user may have typed."""
+    if text[:2] != "[{":
+        return None
+    raw = decoded(text)
+    return raw if type_of(raw) is list and all(type_of(part) is dict and _is_part(part) for part in raw) else None
+
+
+def _is_part(part: Any) -> bool:
+    return type_of(part.get("type")) is str or bool(part.keys() & {"text", "toolUse", "toolResult", "reasoningContent"})
+
+
+_RESULT_KEYS: Final = frozenset({"toolResult", "function_response", "functionResponse"})
+_RESULT_TYPES: Final = frozenset(
+    {"tool_call_response", "tool_result", "tool-result", "function_call_output", "toolResult"}
+)
+
+
+def _holds_result(raw: Any) -> bool:
+    if type_of(raw) is not list:
+        return False
+    for part in raw:
+        if type_of(part) is not dict:
+            continue
+        if part.get("type") in _RESULT_TYPES or part.keys() & _RESULT_KEYS:
+            return True
+    return False
+
+
+def _add_fields(draft: Draft, item: Any) -> None:
+    """Read what stands beside the content: tool calls, refusals, reasoning."""
+    calls = item.get("tool_calls")
+    extra = item.get("additional_kwargs")
+    if is_absent(calls) and type_of(extra) is dict:
+        calls = extra.get("tool_calls")
+    calls = decoded(calls)
+    for call in calls if type_of(calls) is list else ():
+        draft.add_call(call)
+    invalid = item.get("invalid_tool_calls")
+    for call in invalid if type_of(invalid) is list else ():
+        draft.add_call(call)
+    if type_of(item.get("function_call")) is dict:
+        draft.add_call(item["function_call"])
+    if not draft.content:
+        draft.add_text(item.get("refusal"))
+    for key in ("reasoning", "reasoning_content", "thinking"):
+        if type_of(item.get(key)) in (str, list, dict):
+            draft.add({"type": "reasoning", "content": item[key]})
+            break

@@ -1,0 +1,74 @@
+"""Model parameters: a list of known names, since the bags they come in also hold keys, URLs and whole prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.values import decoded, is_absent, mapping
+
+KNOWN: Final = frozenset(
+    {
+        "temperature", "top_p", "top_k", "seed", "n", "candidate_count", "max_tokens", "max_output_tokens",
+        "max_completion_tokens", "frequency_penalty", "presence_penalty", "stop", "stop_sequences",
+        "response_format", "response_modalities", "response_mime_type", "reasoning_effort", "reasoning",
+        "thinking", "thinking_level", "thinking_budget", "thinking_config", "stream_options", "service_tier",
+        "truncation", "logprobs", "top_logprobs",
+    }
+)  # fmt: skip
+"""The official SDK's list (version 0.6.0)."""
+
+_RENAMED: Final = {
+    "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens", "maxOutputTokens": "max_tokens",
+    "frequencyPenalty": "frequency_penalty", "presencePenalty": "presence_penalty",
+    "stopSequences": "stop_sequences", "responseFormat": "response_format", "candidateCount": "candidate_count",
+    "reasoningEffort": "reasoning_effort", "serviceTier": "service_tier", "thinkingConfig": "thinking_config",
+    "responseMimeType": "response_mime_type", "responseModalities": "response_modalities",
+    "maxCompletionTokens": "max_completion_tokens", "topLogprobs": "top_logprobs", "candidateCounts": "n",
+}  # fmt: skip
+_STRUCTURED: Final = frozenset(
+    {"response_format", "reasoning", "thinking", "thinking_config", "stop", "stop_sequences"}
+)
+
+
+def bag(value: Any) -> dict[str, Any] | None:
+    """Return the known parameters of a bag (an object or its JSON text), also of a `model_config`-like inner one."""
+    source = mapping(value)
+    return selected(source) if source is not None else None
+
+
+def selected(source: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the known parameters among the keys, under PandaProbe's names."""
+    result: dict[str, Any] = {}
+    for key, value in source.items():
+        name = _RENAMED.get(key, key)
+        if name in KNOWN:
+            value = normal(name, value)
+            if value is not None:
+                result.setdefault(name, value)
+    return result or None
+
+
+def named(name: str) -> Any:
+    """Return a converter that gives one parameter under that name."""
+
+    def convert(value: Any) -> dict[str, Any] | None:
+        value = normal(name, value)
+        return None if value is None else {name: value}
+
+    return convert
+
+
+def normal(name: str, value: Any) -> Any:
+    """Return the value as it is sent, None when it says nothing (null, empty, one choice)."""
+    if is_absent(value):
+        return None
+    kind = type_of(value)
+    if name == "n" and value == 1:
+        return None
+    if name in ("top_k", "n", "seed") and kind is float and value == int(value):
+        return int(value)  # seen as 40.0
+    if kind is str and name in _STRUCTURED:
+        return decoded(value)
+    return value

@@ -1,0 +1,387 @@
+"""Parts of a chat message, in any provider's shape -> content, tool calls, tool results and reasoning.
+
+Shapes read: OpenTelemetry GenAI parts, OpenAI chat and responses items, Anthropic blocks, Bedrock Converse blocks,
+Gemini parts, Vercel AI SDK parts, LangChain content blocks.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
+from pandaprobe_otel.mapping.values import decoded, is_absent
+
+_encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+class Draft:
+    """A message while its parts are read."""
+
+    __slots__ = ("calls", "content", "reasoning", "results", "role")
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.content: list[Any] = []
+        self.calls: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
+        self.reasoning: list[str] = []
+
+    def add(self, part: Any) -> None:
+        """Sort one part into content, calls, results or reasoning. What is not known is kept as content."""
+        kind = type_of(part)
+        if kind is str:
+            self.add_text(part)
+        elif kind is dict:
+            of_type = part.get("type")
+            reader = _READERS.get(of_type) if type_of(of_type) is str else None
+            (reader or _reader_by_key(part))(self, part)
+        elif part is not None:
+            self.content.append(part)
+
+    def add_text(self, text: Any) -> None:
+        """Add text, unless it is empty."""
+        if type_of(text) is str and text:
+            self.content.append({"type": "text", "text": text})
+
+    def add_call(self, call: Any) -> None:
+        """Add a tool call in any shape, once per id."""
+        if type_of(call) is not dict:
+            return
+        function = call.get("function")
+        inner: dict[str, Any] = function if type_of(function) is dict else call
+        identity = _first(call, "id", "call_id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
+        name = _first(inner, "name", "toolName", "tool_name")
+        if identity is not None and any(known.get("id") == identity for known in self.calls):
+            return
+        arguments = _first(inner, "arguments", "args", "input")
+        normal = {
+            "id": identity,
+            "type": "function",
+            "function": {"name": name, "arguments": arguments_text(arguments)},
+        }
+        self.calls.append(normal)
+
+    def add_result(self, identity: Any, value: Any, name: Any = None) -> None:
+        """Add the result of a tool call; None says nothing and is left out."""
+        if value is None:
+            return
+        result = {"role": "tool", "tool_call_id": identity, "content": result_text(value)}
+        if identity is None:
+            del result["tool_call_id"]
+        if name:
+            result["name"] = name
+        self.results.append(result)
+
+    def body(self) -> Any:
+        """Return the content: one text if it is text only, else a list of parts; None if there is none."""
+        content = self.content
+        if not content:
+            return None
+        if len(content) == 1 and type_of(content[0]) is dict and content[0].get("type") == "text":
+            return content[0].get("text")
+        if all(type_of(part) is dict and part.get("type") == "text" and len(part) == 2 for part in content):
+            return "\n".join(part["text"] for part in content)
+        return content
+
+
+def arguments_text(arguments: Any) -> str:
+    """Return a tool call's arguments as JSON text; text stays as it is, even when it is broken JSON."""
+    if arguments is None:
+        return "{}"
+    return str(arguments) if type_of(arguments) is str else to_json(arguments)
+
+
+def result_text(value: Any) -> str:
+    """Return a tool's result as text: blocks of text joined, anything else that is not text as JSON."""
+    kind = type_of(value)
+    if kind is str:
+        return str(value)
+    if kind is dict:
+        if "value" in value and type_of(value.get("type")) is str and len(value) <= 3:
+            return result_text(value["value"])
+        texts = _texts_of([value])
+    elif kind is list:
+        texts = _texts_of(value)
+    else:
+        texts = None
+    return "\n".join(texts) if texts is not None else to_json(value)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text with Python's own separators, as the wire form of arguments has it."""
+    try:
+        return _encode_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return str(type(value).__name__)
+
+
+def _texts_of(blocks: list[Any]) -> list[str] | None:
+    """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`), None for anything else."""
+    texts: list[str] = []
+    for block in blocks:
+        if type_of(block) is not dict:
+            return None
+        found = block.get("text", block.get("content") if block.get("type") == "text" else None)
+        if type_of(found) is not str or not block.keys() <= _TEXT_BLOCK_KEYS:
+            return None
+        if block.get("type", "text") not in _TEXT_TYPES:
+            return None
+        texts.append(found)
+    return texts or None
+
+
+_TEXT_TYPES: Final = frozenset({"text", "input_text", "output_text", "summary_text"})
+_TEXT_BLOCK_KEYS: Final = frozenset(
+    {"type", "text", "content", "annotations", "citations", "id", "cache_control", "index"}
+)
+
+
+def _first(source: dict[str, Any], *keys: str) -> Any:
+    for key in keys:
+        value = source.get(key)
+        if value is not None:
+            return value
+    return None
+
+
+# -- readers of one part ----------------------------------------------------------------------------------------------
+
+
+def _text(draft: Draft, part: Any) -> None:
+    draft.add_text(_first(part, "text", "content", "value"))
+
+
+def _call(draft: Draft, part: Any) -> None:
+    draft.add_call(part)
+
+
+def _call_response(draft: Draft, part: Any) -> None:
+    draft.add_result(part.get("id"), _first(part, "response", "result", "content"))
+
+
+def _tool_result(draft: Draft, part: Any) -> None:
+    identity = _first(part, "tool_use_id", "toolCallId", "tool_call_id", "call_id", "toolUseId", "id")
+    draft.add_result(identity, _first(part, "content", "output", "result"))
+
+
+def _reasoning(draft: Draft, part: Any) -> None:
+    found = _first(part, "content", "text", "thinking", "reasoning", "summary")
+    if type_of(found) is str and found.lstrip()[:1] == "[":
+        found = decoded(found)
+    for item in found if type_of(found) is list else [found]:
+        words = _first(item, "text", "content") if type_of(item) is dict else item
+        if type_of(words) is str and words.strip():
+            draft.reasoning.append(words)
+
+
+def _blob(draft: Draft, part: Any) -> None:
+    mime = part.get("mime_type") or part.get("mediaType") or ""
+    image = part.get("modality") == "image" or str(mime).startswith("image/")
+    data = _first(part, "content", "data")
+    if data is not None:
+        draft.content.append(media(image, mime, data))
+
+
+def _uri(draft: Draft, part: Any) -> None:
+    uri = _first(part, "uri", "url")
+    if part.get("modality", "image") == "image" or str(part.get("mime_type") or "").startswith("image/"):
+        draft.content.append({"type": "image_url", "image_url": {"url": uri}})
+    else:
+        draft.content.append({"type": "file", "file": {"url": uri}})
+
+
+def _file(draft: Draft, part: Any) -> None:
+    if type_of(part.get("file")) is dict:
+        draft.content.append(part)
+        return
+    mime = str(_first(part, "mime_type", "mediaType", "mimeType") or "")
+    data = _first(part, "data", "file_data", "content")
+    url = _first(part, "url", "uri", "file_url")
+    if type_of(data) is str and data.startswith(("http://", "https://", "data:")):
+        url, data = data, None
+    if data is not None:
+        draft.content.append(media(mime.startswith("image/"), mime, data))
+    elif mime.startswith("image/") and url is not None:
+        draft.content.append({"type": "image_url", "image_url": {"url": url}})
+    elif url is not None:
+        draft.content.append({"type": "file", "file": {"url": url}})
+    else:
+        draft.content.append({"type": "file", "file": {"file_id": _first(part, "file_id", "id")}})
+
+
+def _image(draft: Draft, part: Any) -> None:
+    source = _first(part, "source", "image", "data", "url", "image_url")
+    mime = _first(part, "mime_type", "mediaType", "mimeType", "media_type") or "image/png"
+    if type_of(source) is dict:
+        if type_of(source.get("image")) is dict:  # OpenInference: image.image.url
+            source = source["image"]
+        mime = source.get("media_type") or source.get("mime_type") or mime
+        if type_of(source.get("bytes")) is not type(None):
+            mime = f"image/{part.get('format') or mime.removeprefix('image/')}"
+        url = _first(source, "url", "uri")
+        if url is not None:
+            draft.content.append({"type": "image_url", "image_url": {"url": url}})
+            return
+        source = _first(source, "data", "bytes")
+    if type_of(source) is str and source.startswith(("http://", "https://", "data:")):
+        draft.content.append({"type": "image_url", "image_url": {"url": source}})
+    elif source is not None:
+        draft.content.append(media(True, mime, source))
+    else:
+        draft.content.append(part)
+
+
+def _document(draft: Draft, part: Any) -> None:
+    source = part.get("source")
+    if type_of(source) is not dict:
+        draft.content.append(part)
+    elif source.get("type") == "text" and type_of(source.get("data")) is str:
+        draft.add_text(source["data"])
+    elif source.get("data") is not None:
+        draft.content.append(media(False, source.get("media_type") or "", source["data"]))
+    else:
+        draft.content.append(
+            {"type": "file", "file": {key: source[key] for key in ("url", "file_id") if key in source}}
+        )
+
+
+def _input_image(draft: Draft, part: Any) -> None:
+    url = part.get("image_url")
+    if type_of(url) is str:
+        draft.content.append({"type": "image_url", "image_url": {"url": url}})
+    elif part.get("file_id"):
+        draft.content.append({"type": "file", "file": {"file_id": part["file_id"]}})
+    else:
+        draft.content.append(part)
+
+
+def _refusal(draft: Draft, part: Any) -> None:
+    draft.add_text(part.get("refusal"))
+
+
+def _nested_message(draft: Draft, part: Any) -> None:
+    content = part.get("content")
+    for inner in content if type_of(content) is list else [content]:
+        draft.add(inner)
+
+
+def _keep(draft: Draft, part: Any) -> None:
+    if len(part) > 1:
+        draft.content.append(part)
+
+
+def media(image: bool, mime: Any, data: Any) -> dict[str, Any]:
+    """Return an image or file part holding the data (base64 text or bytes), or its digest when it is long."""
+    if type_of(data) is bytes:
+        data = base64.b64encode(data).decode()
+    if type_of(data) is not str:
+        return {"type": "file", "file": {"file_data": data}}
+    url = data if data.startswith("data:") else f"data:{mime or 'application/octet-stream'};base64,{data}"
+    held = (digest_of_data_url(url) if len(url) >= MIN_DATA_URL else None) or url
+    if image:
+        return {"type": "image_url", "image_url": {"url": held}}
+    return {"type": "file", "file": {"file_data": held}}
+
+
+# -- parts without a type: Bedrock and Gemini name the part by its key ------------------------------------------------
+
+
+def _bedrock_call(draft: Draft, part: Any) -> None:
+    draft.add_call(part.get("toolUse"))
+
+
+def _bedrock_result(draft: Draft, part: Any) -> None:
+    result = part.get("toolResult")
+    if type_of(result) is dict:
+        draft.add_result(result.get("toolUseId"), result.get("content"))
+
+
+def _bedrock_reasoning(draft: Draft, part: Any) -> None:
+    inner = part.get("reasoningContent")
+    text = inner.get("reasoningText") if type_of(inner) is dict else None
+    _reasoning(draft, text if type_of(text) is dict else {"text": text})
+
+
+def _bedrock_image(draft: Draft, part: Any) -> None:
+    inner = part.get("image")
+    if type_of(inner) is dict:
+        _image(draft, inner)
+
+
+def _gemini_call(draft: Draft, part: Any) -> None:
+    draft.add_call(_first(part, "function_call", "functionCall"))
+
+
+def _gemini_result(draft: Draft, part: Any) -> None:
+    result = _first(part, "function_response", "functionResponse")
+    if type_of(result) is dict:
+        draft.add_result(result.get("id"), result.get("response"), result.get("name"))
+
+
+def _gemini_data(draft: Draft, part: Any) -> None:
+    inner = _first(part, "inline_data", "inlineData")
+    if type_of(inner) is dict:
+        _blob(draft, {"mime_type": _first(inner, "mime_type", "mimeType"), "data": inner.get("data")})
+
+
+def _gemini_file(draft: Draft, part: Any) -> None:
+    inner = _first(part, "file_data", "fileData")
+    if type_of(inner) is dict:
+        _file(draft, {"url": _first(inner, "file_uri", "fileUri"), "mime_type": _first(inner, "mime_type", "mimeType")})
+
+
+def _untyped_text(draft: Draft, part: Any) -> None:
+    if part.get("thought") is True:
+        _reasoning(draft, part)
+    else:
+        _text(draft, part)
+
+
+Reader = Callable[[Draft, Any], None]
+
+_READERS: Final[dict[Any, Reader]] = {
+    **dict.fromkeys(("text", "input_text", "output_text", "summary_text"), _text),
+    **dict.fromkeys(("tool_call", "tool_use", "function_call", "tool-call", "function", "toolUse"), _call),
+    "tool_call_response": _call_response,
+    **dict.fromkeys(("tool_result", "tool-result", "function_call_output", "toolResult"), _tool_result),
+    **dict.fromkeys(("reasoning", "thinking", "redacted_thinking", "reasoning_content"), _reasoning),
+    "blob": _blob,
+    "uri": _uri,
+    "file": _file,
+    "input_file": _file,
+    "image": _image,
+    "input_image": _input_image,
+    "document": _document,
+    "refusal": _refusal,
+    "message": _nested_message,
+}
+
+_BY_KEY: Final[tuple[tuple[str, Reader], ...]] = (
+    ("toolUse", _bedrock_call),
+    ("toolResult", _bedrock_result),
+    ("reasoningContent", _bedrock_reasoning),
+    ("function_call", _gemini_call),
+    ("functionCall", _gemini_call),
+    ("function_response", _gemini_result),
+    ("functionResponse", _gemini_result),
+    ("inline_data", _gemini_data),
+    ("inlineData", _gemini_data),
+    ("file_data", _gemini_file),
+    ("fileData", _gemini_file),
+    ("text", _untyped_text),
+    ("content", _untyped_text),
+    ("image", _bedrock_image),
+)
+
+
+def _reader_by_key(part: Any) -> Reader:
+    if "type" not in part:
+        for key, reader in _BY_KEY:
+            if not is_absent(part.get(key)):
+                return reader
+        return _keep
+    return _keep

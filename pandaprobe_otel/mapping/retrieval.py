@@ -1,0 +1,91 @@
+"""Queries and documents of retrievers, texts of embeddings; vectors are left out wherever they hide."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.values import decoded, is_absent, number
+
+_TEXT_KEYS: Final = ("page_content", "content", "text", "pageContent", "document")
+_VECTOR_KEYS: Final = frozenset({"embedding", "embeddings", "vector", "sparse_embedding", "dense_vector", "values"})
+_LIST_KEYS: Final = ("documents", "nodes", "results", "matches", "docs", "source_nodes")
+_QUERY_KEYS: Final = ("query", "query_str", "query_text", "question", "input", "text")
+_INPUT_KEYS: Final = ("input", "inputs", "texts", "text", "documents", "contents", "values", "value")
+
+
+def documents(value: Any) -> Any:
+    """Return retrieved documents as `[{page_content, metadata, id, score}]`; what is not a list of them stays."""
+    value = decoded(value)
+    if is_absent(value):
+        return None
+    if type_of(value) is dict:
+        inner = next((value[key] for key in _LIST_KEYS if type_of(value.get(key)) is list), None)
+        if inner is None:
+            return value
+        value = inner
+    if type_of(value) is not list:
+        return value
+    return [_document(item) for item in value]
+
+
+def _document(item: Any) -> Any:
+    if type_of(item) is not dict:
+        return item
+    outer, item = item, _inner(item)
+    result: dict[str, Any] = {}
+    text = next((item[key] for key in _TEXT_KEYS if not is_absent(item.get(key))), None)
+    if text is not None:
+        result["page_content"] = text
+    metadata = decoded(item.get("metadata", item.get("meta")))
+    if not is_absent(metadata):
+        result["metadata"] = metadata
+    identity = _first(item, "id", "id_", "node_id", "doc_id")
+    if identity is not None:
+        result["id"] = identity
+    score = number(outer.get("score", item.get("score")))
+    if score is not None:
+        result["score"] = score
+    return result or {key: value for key, value in item.items() if key not in _VECTOR_KEYS}
+
+
+def _inner(item: Any) -> Any:
+    """Return the document inside LlamaIndex's scored nodes and LangChain's constructors."""
+    for key in ("node", "document", "kwargs"):
+        inner = item.get(key)
+        if type_of(inner) is dict and inner:
+            return inner
+    return item
+
+
+def query_text(value: Any) -> Any:
+    """Return the query inside the arguments of a retriever; anything else stays as it is."""
+    if type_of(value) is dict:
+        for key in _QUERY_KEYS:
+            if type_of(value.get(key)) is str and value[key]:
+                return value[key]
+    return value
+
+
+def embedding_texts(value: Any) -> Any:
+    """Return the embedded text or texts: one text as text, several as a list; vectors are left out."""
+    value = decoded(value)
+    if is_absent(value):
+        return None
+    if type_of(value) is dict:
+        value = next((value[key] for key in _INPUT_KEYS if not is_absent(value.get(key))), None)
+        return embedding_texts(value) if value is not None else None
+    if type_of(value) is not list:
+        return value
+    texts = [text for text in map(_embedded_text, value) if text is not None]
+    return texts or None
+
+
+def _embedded_text(item: Any) -> Any:
+    if type_of(item) is dict:
+        return next((item[key] for key in _TEXT_KEYS if type_of(item.get(key)) is str), None)
+    return item if type_of(item) is str else None
+
+
+def _first(source: dict[str, Any], *keys: str) -> Any:
+    return next((source[key] for key in keys if source.get(key) is not None), None)

@@ -1,0 +1,124 @@
+"""One span -> the fields of a PandaProbe span, everything but the questions that need the whole trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
+from pandaprobe_otel.mapping.kinds import kind_in
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.shape import Shape, shape_of
+from pandaprobe_otel.mapping.span_content import add_content
+from pandaprobe_otel.mapping.status import last_exception, outcome
+from pandaprobe_otel.mapping.text import short_text
+from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.usage import token_usage
+from pandaprobe_otel.mapping.view import SpanView
+
+MAX_NAME: Final = 512
+MAX_ID: Final = 255
+MAX_LINKS: Final = 32
+MAX_STACK_TRACE: Final = 4096
+
+
+def map_span(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
+    """Map one span; `ids` are its own UUID and its parent's."""
+    shape = shape_of(view)
+    kind = kind_in(shape, view)
+    found = shape.read(view.attributes)
+    status, error = outcome(view, found)
+    metadata = _metadata(shape, view, kind, found, status)
+    body: dict[str, Any] = {"span_id": ids[0]}
+    if ids[1] is not None:
+        body["parent_span_id"] = ids[1]
+    body["name"] = _name(view, kind, found)
+    body["kind"] = kind
+    body["status"] = status
+    if shape.contents:
+        add_content(body, metadata, shape, view, kind)
+    _add_model(body, metadata, kind, found)
+    if (parameters := found.get("parameters")) is not None:
+        body["model_parameters"] = parameters
+    if error is not None:
+        body["error"] = error
+    body["metadata"] = metadata
+    _add_times(body, view, found)
+    usage = token_usage(found, view.scope_name)
+    aggregated = token_usage(found, view.scope_name, "aggregated.")
+    return MappedSpan(view, kind, found, body, usage, aggregated, found.get("cost"))
+
+
+def _name(view: SpanView, kind: str, found: Mapping[str, Any]) -> str:
+    name = found.get("tool_name") if kind == "TOOL" else None
+    if name is None:
+        name = found.get("display_name")
+    if name is None:
+        name = view.name
+    name = name.strip()
+    return short_text(name, MAX_NAME) if name else "span"
+
+
+def _add_model(body: dict[str, Any], metadata: dict[str, Any], kind: str, found: Mapping[str, Any]) -> None:
+    model = found.get("model")
+    if model is None:
+        return
+    short = short_text(model, MAX_ID)
+    if kind in MODEL_KINDS:
+        body["model"] = short
+        if short is not model:
+            metadata["full_model"] = model
+    else:
+        metadata["model"] = model
+    if found.get("metadata.request_model") == model:
+        metadata.pop("request_model", None)
+
+
+def _add_times(body: dict[str, Any], view: SpanView, found: Mapping[str, Any]) -> None:
+    start, end = view.start_ns, view.end_ns
+    body["started_at"] = rfc3339(start)
+    first = found.get("first_token_ns")
+    if first is None and (after := found.get("first_token_after")) is not None:
+        first = start + after
+    if end is not None:
+        body["ended_at"] = rfc3339(max(end, start))
+    if first is not None and start <= first and (end is None or first <= end):
+        body["completion_start_time"] = rfc3339(first)
+
+
+def _metadata(shape: Shape, view: SpanView, kind: str, found: Mapping[str, Any], status: str) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    for field, key in shape.metadata:
+        value = found.get(field)
+        if value is not None:
+            metadata[key] = value
+    if kind != "OTHER":
+        metadata.pop("operation", None)
+    if (bag := found.get("metadata")) is not None:
+        for key, value in bag.items():
+            metadata.setdefault(key, value)
+    if view.scope_name:
+        metadata["scope"] = view.scope_name
+    if status == "ERROR":
+        _add_error(metadata, view, found)
+    if view.links:
+        metadata["links"] = [
+            {"trace_id": f"{link.trace_id:032x}", "span_id": f"{link.span_id:016x}"} for link in view.links[:MAX_LINKS]
+        ]
+    if view.dropped_attributes:
+        metadata["dropped_attributes"] = view.dropped_attributes
+    return metadata
+
+
+def _add_error(metadata: dict[str, Any], view: SpanView, found: Mapping[str, Any]) -> None:
+    if (error_type := found.get("error_type")) is not None:
+        metadata["error_type"] = error_type
+    exception = last_exception(view)
+    if exception is None:
+        return
+    for key, name in (("exception.type", "exception_type"), ("exception.stacktrace", "stack_trace")):
+        value = exception.attributes.get(key)
+        if type_of(value) is str and value:
+            # The end of a stack trace is where it happened.
+            metadata[name] = value[-MAX_STACK_TRACE:]

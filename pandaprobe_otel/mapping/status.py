@@ -1,0 +1,41 @@
+"""Outcome of a span: OK, ERROR or UNSET, and the text of the error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.view import EventView, SpanView
+
+MAX_ERROR: Final = 16_384
+"""Characters of an error text; the server has no limit, but an error repeated in a judge's prompt should have one."""
+
+
+def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return (status, error text). An `exception` event alone is a handled exception, not a failure."""
+    failed = view.status_code == "ERROR" or "error_type" in found or "error.flag" in found
+    if not failed:
+        return ("OK" if view.end_ns is not None else "UNSET"), None
+    return "ERROR", error_text(view, found)[:MAX_ERROR]
+
+
+def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
+    """Return the text of the error: the exception's own message first, since it equals `str(exc)`."""
+    exception = last_exception(view)
+    if exception is not None:
+        for key in ("exception.message", "exception.type"):
+            if text := _text(exception.attributes.get(key)):
+                return text
+    return _text(view.status_description) or _text(found.get("error.text")) or _text(found.get("error_type")) or "error"
+
+
+def last_exception(view: SpanView) -> EventView | None:
+    """Return the last `exception` event, None if there is none."""
+    for event in reversed(view.events):
+        if event.name in ("exception", "gen_ai.client.operation.exception"):
+            return event
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None

@@ -1,0 +1,250 @@
+"""The fields of a trace, derived from its spans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.content import found_conversation
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.kind_names import TALKING_KINDS
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.text import short_text
+from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.values import is_absent
+
+MAX_NAME: Final = 512
+MAX_ID: Final = 255
+_QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
+_ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
+_RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
+
+
+def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: MappingOptions) -> dict[str, Any]:
+    """Return everything of the trace but its id, times and spans. `spans` are sorted by start."""
+    ordered = [root, *(span for span in spans if span is not root)]
+    fields: dict[str, Any] = {"name": _name(ordered, root), "status": _status(ordered, root)}
+    for key, value in (
+        ("input", _input(ordered, spans, root)),
+        ("output", _output(ordered, spans, root)),
+        ("session_id", _first(ordered, "session_id") or _from_metadata(ordered, _SESSION_KEYS)),
+        ("user_id", _first(ordered, "user_id") or _from_metadata(ordered, _USER_KEYS)),
+        ("environment", options.environment or _first(ordered, "environment") or _environment(root)),
+        ("release", options.release or _first(ordered, "release") or _text(root.view.resource.get("service.version"))),
+    ):
+        if value is not None:
+            fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
+    metadata = _metadata(ordered, root)
+    for key in ("session_id", "user_id", "environment", "release"):
+        value = fields.get(key)
+        if value is not None and len(value) > MAX_ID:
+            fields[key] = short_text(value, MAX_ID)
+            metadata[f"full_{key}"] = value
+    tags = _tags(ordered, root)
+    if tags:
+        fields["tags"] = tags
+    fields["metadata"] = metadata
+    return fields
+
+
+def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
+    """Return the root: the earliest span without a parent in this trace; a parentless one beats one with a lost parent.
+
+    `spans` are sorted by start and not empty.
+    """
+    ids = {span.view.span_id for span in spans}
+    lost: MappedSpan | None = None
+    for span in spans:
+        if span.view.parent_id is None:
+            return span
+        if lost is None and (span.view.parent_is_remote or span.view.parent_id not in ids):
+            lost = span
+    return lost or spans[0]
+
+
+def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
+    """Return (started_at, ended_at) of the trace: the earliest start and the latest end of the spans sent."""
+    start = min(span.view.start_ns for span in spans)
+    ends = [max(span.view.end_ns, span.view.start_ns) for span in spans if span.view.end_ns is not None]
+    return rfc3339(start), rfc3339(max(ends)) if ends else None
+
+
+def _name(ordered: Sequence[MappedSpan], root: MappedSpan) -> str:
+    name = _first(ordered, "trace.name")
+    if name is None:
+        speaker = root if root.kind != "OTHER" else _first_of_kind(ordered) or root
+        name = speaker.body["name"]
+    return short_text(name, MAX_NAME)
+
+
+def _first_of_kind(ordered: Sequence[MappedSpan]) -> MappedSpan | None:
+    for kinds in ({"AGENT", "CHAIN"}, {"LLM"}):
+        for span in ordered:
+            if span.kind in kinds:
+                return span
+    return None
+
+
+def _status(ordered: Sequence[MappedSpan], root: MappedSpan) -> str:
+    explicit = _first(ordered, "trace.status")
+    if explicit is not None:
+        return str(explicit)
+    if root.body["status"] == "ERROR":
+        return "ERROR"
+    return "COMPLETED" if root.view.end_ns is not None else "RUNNING"
+
+
+# -- input and output -------------------------------------------------------------------------------------------------
+
+
+def _input(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
+    explicit = _first(ordered, "trace.input")
+    if explicit is not None:
+        return _explicit(explicit, ordered, "input")
+    own = root.body.get("input")
+    found = _question(own)
+    if found is not None:
+        return found
+    for span in spans:
+        if span.kind in TALKING_KINDS and (message := _last_message(span.body.get("input"), "user")) is not None:
+            return {"messages": [message]}
+    return None if is_absent(own) or _is_talk(own) else own
+
+
+def _output(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
+    explicit = _first(ordered, "trace.output")
+    if explicit is not None:
+        return _explicit(explicit, ordered, "output")
+    own = root.body.get("output")
+    found = _answer(own)
+    if found is not None:
+        return found
+    speakers = sorted(
+        (span for span in spans if span.kind in TALKING_KINDS), key=lambda span: span.view.end_ns or 0, reverse=True
+    )
+    for span in speakers:
+        if (message := _last_message(span.body.get("output"), "assistant")) is not None:
+            return {"messages": [message]}
+    for span in (root, *speakers):
+        if (message := _last_call(span.body.get("output"))) is not None:
+            return {"messages": [message]}
+    return None if is_absent(own) or _is_talk(own) else own
+
+
+def _explicit(value: Any, ordered: Sequence[MappedSpan], side: str) -> Any:
+    """Return what was set by hand; our own decorators mean it as it is, others' text stands for a message."""
+    if any(f"pandaprobe.trace.{side}" in span.view.attributes for span in ordered):
+        return value
+    role, pick = ("user", _question) if side == "input" else ("assistant", _answer)
+    if type_of(value) is str:
+        return {"messages": [{"role": role, "content": value}]}
+    talk = found_conversation(value, side)
+    content = talk.content() if talk is not None else None
+    return (pick(content) or content) if content is not None else value
+
+
+def _question(value: Any) -> Any:
+    if type_of(value) is str and value:
+        return {"messages": [{"role": "user", "content": value}]}
+    if _is_talk(value):
+        message = _last_message(value, "user")
+        return None if message is None else {"messages": [message]}
+    return _said(value, _QUESTION_KEYS, "user")
+
+
+def _answer(value: Any) -> Any:
+    if type_of(value) is str and value:
+        return {"messages": [{"role": "assistant", "content": value}]}
+    if _is_talk(value):
+        message = _last_message(value, "assistant")
+        return None if message is None else {"messages": [message]}
+    return _said(value, _ANSWER_KEYS, "assistant")
+
+
+def _said(value: Any, keys: Iterable[str], role: str) -> Any:
+    if type_of(value) is dict:
+        for key in keys:
+            if type_of(value.get(key)) is str and value[key]:
+                return {"messages": [{"role": role, "content": value[key]}]}
+    return None
+
+
+def _is_talk(value: Any) -> bool:
+    return type_of(value) is dict and type_of(value.get("messages")) is list
+
+
+def _last_message(value: Any, role: str) -> dict[str, Any] | None:
+    """Return the last message of the role that has content, without its tool calls."""
+    if not _is_talk(value):
+        return None
+    for message in reversed(value["messages"]):
+        if type_of(message) is dict and message.get("role") == role and not is_absent(message.get("content")):
+            return {key: item for key, item in message.items() if key != "tool_calls"}
+    return None
+
+
+def _last_call(value: Any) -> dict[str, Any] | None:
+    if not _is_talk(value):
+        return None
+    for message in reversed(value["messages"]):
+        if type_of(message) is dict and message.get("role") == "assistant" and message.get("tool_calls"):
+            return dict(message)
+    return None
+
+
+# -- context ----------------------------------------------------------------------------------------------------------
+
+_SESSION_KEYS: Final = ("session_id", "sessionId", "thread_id", "conversation_id")
+_USER_KEYS: Final = ("user_id", "userId")
+
+
+def _first(ordered: Sequence[MappedSpan], field: str) -> Any:
+    for span in ordered:
+        value = span.found.get(field)
+        if value is not None:
+            return value
+    return None
+
+
+def _from_metadata(ordered: Sequence[MappedSpan], keys: Iterable[str]) -> str | None:
+    for span in ordered:
+        for field in ("trace.metadata", "metadata"):
+            bag = span.found.get(field)
+            if bag is not None:
+                for key in keys:
+                    if value := _text(bag.get(key)):
+                        return value
+    return None
+
+
+def _text(value: Any) -> str | None:
+    kind = type_of(value)
+    if kind is int:
+        return str(value)
+    return value if kind is str and value else None
+
+
+def _environment(root: MappedSpan) -> str | None:
+    resource = root.view.resource
+    return _text(resource.get("deployment.environment.name")) or _text(resource.get("deployment.environment"))
+
+
+def _tags(ordered: Sequence[MappedSpan], root: MappedSpan) -> list[str]:
+    tags: list[str] = []
+    for span in ordered:
+        for field in ("tags", "root_tags") if span is root else ("tags",):
+            tags.extend(tag for tag in span.found.get(field, ()) if tag not in tags)
+    return tags
+
+
+def _metadata(ordered: Sequence[MappedSpan], root: MappedSpan) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    for span in ordered:
+        bag: Mapping[str, Any] = span.found.get("trace.metadata") or {}
+        for key, value in bag.items():
+            metadata.setdefault(key, value)
+    for key in _RESOURCE_KEYS:
+        if value := _text(root.view.resource.get(key)):
+            metadata[key] = value
+    return metadata

@@ -1,0 +1,75 @@
+"""Questions about usage that only the tree of spans can answer: one model call is counted exactly once.
+
+PandaProbe adds up the tokens of every span, whatever its kind. So the sums that agents, chains and outer
+instrumentations carry go into the metadata, except where they are all there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+
+_ANY: Final = 1
+_CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
+_YIELDS_TO: Final = {"LLM": 2, "EMBEDDING": 4, "RETRIEVER": 6}
+"""Which calls below a span make its own numbers a repetition; other kinds yield to any numbers below them."""
+
+_BORDERS: Final = frozenset({"TOOL", "AGENT"})
+"""A model call below one of these is another call: Google ADK 1 nests tools and sub-agents under `call_llm`."""
+
+
+def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
+    """Write `token_usage` and `cost` where they count, and the sums of others into the metadata.
+
+    With only a part of a trace in hand (`whole` false), sums never count: what they stand for may be elsewhere.
+    """
+    if any(span.usage is not None or span.aggregated is not None for span in spans):
+        below = _numbers_below(spans, lambda span: span.usage is not None or span.aggregated is not None)
+        for span in spans:
+            counts = _counts(span.kind, below.get(span.view.span_id, 0), whole)
+            _place(span.body, "token_usage", span.usage, counts)
+            if span.aggregated is not None:
+                span.body["metadata"]["aggregated_token_usage"] = span.aggregated
+                if span.usage is None and counts:
+                    span.body["token_usage"] = span.aggregated
+    if any(span.cost is not None for span in spans):
+        below = _numbers_below(spans, lambda span: span.cost is not None)
+        for span in spans:
+            _place(span.body, "cost", span.cost, _counts(span.kind, below.get(span.view.span_id, 0), whole))
+
+
+def _counts(kind: str, below: int, whole: bool) -> bool:
+    yields_to = _YIELDS_TO.get(kind)
+    return whole and not below if yields_to is None else not below & yields_to
+
+
+def _place(body: dict[str, Any], field: str, numbers: Any, counts: bool) -> None:
+    if numbers is None:
+        return
+    if counts:
+        body[field] = numbers
+    else:
+        body["metadata"][f"aggregated_{field}"] = numbers
+
+
+def _numbers_below(spans: Sequence[MappedSpan], has_numbers: Callable[[MappedSpan], bool]) -> Mapping[int, int]:
+    """Return for each span id what stands below it: numbers at all, and calls that no border separates from it."""
+    by_id = {span.view.span_id: span for span in spans}
+    marks: dict[int, int] = {}
+    for span in spans:
+        if not has_numbers(span):
+            continue
+        mark = _ANY | _CALLS.get(span.kind, 0)
+        parent = by_id.get(span.view.parent_id or 0)
+        # Stops where the marks are set already: linear in all, and safe in a ring of parents.
+        while parent is not None:
+            known = marks.get(parent.view.span_id, 0)
+            if known | mark == known:
+                break
+            marks[parent.view.span_id] = known | mark
+            if parent.kind in _BORDERS:
+                mark = _ANY
+            parent = by_id.get(parent.view.parent_id or 0)
+    return marks

@@ -1,0 +1,134 @@
+"""Token counts of one model call, under one meaning: input includes cached tokens, output includes reasoning.
+
+That is the meaning of the OpenTelemetry GenAI conventions; where an emitter reports the parts beside the whole, the
+parts are added. PandaProbe sums `prompt_tokens` and `completion_tokens` over every span, whatever its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.values import MAX_COUNT, count
+
+COUNTERS: Final = ("prompt", "completion", "total", "cache_read", "cache_write", "reasoning")
+DETAILS: Final = (
+    ("cache_read", "cache_read_tokens"),
+    ("cache_write", "cache_creation_tokens"),
+    ("reasoning", "reasoning_tokens"),
+    ("audio", "audio_tokens"),
+    ("accepted_prediction", "accepted_prediction_tokens"),
+    ("rejected_prediction", "rejected_prediction_tokens"),
+)
+_EXCLUSIVE_SCOPES: Final = ("opentelemetry.instrumentation.botocore",)
+"""Instrumentations that pass on a provider's own numbers, which leave cached tokens out of the input."""
+
+
+def token_usage(found: Mapping[str, Any], scope: str, prefix: str = "usage.") -> dict[str, int] | None:
+    """Return the counts of a span in PandaProbe's names, None when it has none. Never invents zeros."""
+    counts = _counts(found, prefix)
+    if not counts:
+        return None
+    prompt, completion = counts.get("prompt"), counts.get("completion")
+    cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
+    exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)
+    if (
+        prompt is not None
+        and cached
+        and (exclusive or _is_exclusive(prompt, completion or 0, cached, counts.get("total")))
+    ):
+        prompt = min(prompt + cached, MAX_COUNT)
+    if completion is not None and counts.get("reasoning_excluded"):
+        completion = min(completion + counts.get("reasoning", 0), MAX_COUNT)
+    return _named(prompt, completion, counts)
+
+
+def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]) -> dict[str, int] | None:
+    usage: dict[str, int] = {}
+    if prompt is not None:
+        usage["prompt_tokens"] = prompt
+    if completion is not None:
+        # The server adds both as int4 (measured on server 0.5.0): their sum must fit as well.
+        usage["completion_tokens"] = completion = min(completion, MAX_COUNT - (prompt or 0))
+    if usage:
+        usage["total_tokens"] = (prompt or 0) + (completion or 0)
+    elif (total := counts.get("total")) is not None:
+        usage["total_tokens"] = total
+    else:
+        return None
+    for counter, name in DETAILS:
+        if value := counts.get(counter):
+            usage[name] = value
+    return usage
+
+
+def _is_exclusive(prompt: int, completion: int, cached: int, total: int | None) -> bool:
+    """Whether the numbers themselves show that the input leaves the cached tokens out."""
+    if cached > prompt:
+        return True
+    return total is not None and total == prompt + cached + completion != prompt + completion
+
+
+def _counts(found: Mapping[str, Any], prefix: str) -> dict[str, int]:
+    """Collect the counters: single attributes first, then what bags of a provider's numbers add."""
+    counts: dict[str, int] = {}
+    for counter in COUNTERS:
+        value = found.get(prefix + counter)
+        if value is not None:
+            counts[counter] = value
+    bag = found.get(prefix + "bag")
+    if bag is not None:
+        for counter, value in bag.items():
+            counts.setdefault(counter, value)
+    return counts
+
+
+def counts_from(bag: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:
+    """Return the counters in a provider's bag of numbers; of several names of one counter the first hit counts."""
+    counts: dict[str, int] = {}
+    for name, counter in names.items():
+        value = count(bag.get(name))
+        if value is not None:
+            counts.setdefault(counter, value)
+    return counts
+
+
+BAG_NAMES: Final = {
+    "input_tokens": "prompt", "prompt_tokens": "prompt", "inputTokens": "prompt", "promptTokens": "prompt",
+    "output_tokens": "completion", "completion_tokens": "completion", "outputTokens": "completion",
+    "completionTokens": "completion", "total_tokens": "total", "totalTokens": "total",
+    "cache_read_input_tokens": "cache_read", "cache_read_tokens": "cache_read", "cached_tokens": "cache_read",
+    "cachedInputTokens": "cache_read", "cacheReadInputTokens": "cache_read",
+    "cache_creation_input_tokens": "cache_write", "cache_creation_tokens": "cache_write",
+    "cache_write_tokens": "cache_write", "cache_write_input_tokens": "cache_write",
+    "cacheWriteInputTokens": "cache_write", "reasoning_tokens": "reasoning", "reasoningTokens": "reasoning",
+}  # fmt: skip
+"""Names of counters inside bags, of every provider seen; unknown ones are left alone, never added up."""
+
+_DETAIL_BAGS: Final = {
+    "input_token_details": {"cache_read": "cache_read", "cache_creation": "cache_write", "audio": "audio"},
+    "output_token_details": {"reasoning": "reasoning", "audio": "audio"},
+    "prompt_tokens_details": {"cached_tokens": "cache_read", "audio_tokens": "audio"},
+    "input_tokens_details": {"cached_tokens": "cache_read"},
+    "completion_tokens_details": {
+        "reasoning_tokens": "reasoning",
+        "audio_tokens": "audio",
+        "accepted_prediction_tokens": "accepted_prediction",
+        "rejected_prediction_tokens": "rejected_prediction",
+    },
+    "output_tokens_details": {"reasoning_tokens": "reasoning"},
+}
+
+
+def provider_counts(bag: Any) -> dict[str, int] | None:
+    """Return the counters of a usage object as providers and LangChain shape it, details included."""
+    if type_of(bag) is not dict:
+        return None
+    counts = counts_from(bag, BAG_NAMES)
+    for key, names in _DETAIL_BAGS.items():
+        details = bag.get(key)
+        if type_of(details) is dict:
+            for counter, value in counts_from(details, names).items():
+                counts.setdefault(counter, value)
+    return counts or None

@@ -1,0 +1,141 @@
+"""Converters from attribute values to field values; each returns None for a value that says nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.mapping.exact import type_of
+
+ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "{}", "[]"})
+"""What emitters write when they have nothing to say."""
+
+MAX_COUNT: Final = 2_147_483_647
+"""The server casts token counts to int4; one larger value breaks every list of the project (server 0.5.0)."""
+
+
+def is_absent(value: Any) -> bool:
+    """Whether the value is one of the ways to say nothing."""
+    kind = type_of(value)
+    if kind is str:
+        return value in ABSENT_TEXTS
+    return value is None or (kind in _CONTAINERS and not value)
+
+
+_CONTAINERS: Final = frozenset({list, dict})
+
+
+def usable(value: Any) -> Any:
+    """The value as it is, None if it says nothing."""
+    return None if is_absent(value) else value
+
+
+def text(value: Any) -> str | None:
+    """Text, trimmed; numbers as text; a single-element list as its element."""
+    kind = type_of(value)
+    if kind is list and len(value) == 1:
+        return text(value[0])
+    if kind is int or kind is float:
+        return str(value)
+    if kind is not str:
+        return None
+    value = value.strip()
+    return None if value in ABSENT_TEXTS else value
+
+
+def unquoted(value: Any) -> str | None:
+    """Text that may have been encoded as JSON text once more (`"\\"gpt-4\\""`)."""
+    plain = text(value)
+    if plain is not None and plain[0] == '"' == plain[-1]:
+        return text(decoded(plain))
+    return plain
+
+
+def count(value: Any) -> int | None:
+    """A token count: a whole number from 0, clamped to what the server can hold; booleans and text are refused."""
+    kind = type_of(value)
+    if kind is str:
+        value = value.strip()
+        if not (value.isascii() and value.isdigit() and len(value) < 20):
+            return None
+        value = int(value)
+    elif kind is float:
+        if not math.isfinite(value) or value != int(value):
+            return None
+        value = int(value)
+    elif kind is not int:
+        return None
+    return min(value, MAX_COUNT) if value >= 0 else None
+
+
+def number(value: Any) -> float | int | None:
+    """A finite number, from text as well."""
+    kind = type_of(value)
+    if kind is int:
+        return int(value)
+    if kind is not float and kind is not str:
+        return None
+    try:
+        amount = float(value)
+    except ValueError:
+        return None
+    return amount if math.isfinite(amount) else None
+
+
+def decoded(value: Any) -> Any:
+    """Parse text that is JSON (an object, a list or a quoted text); anything else is returned as it is."""
+    if type_of(value) is not str:
+        return value
+    stripped = value.lstrip()
+    if not stripped or stripped[0] not in '[{"':
+        return value
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return value
+
+
+def decoded_twice(value: Any) -> Any:
+    """Parse JSON text, and once more if that gave JSON text again."""
+    value = decoded(value)
+    return decoded(value) if type_of(value) is str else value
+
+
+def scalar(value: Any) -> Any:
+    """Parse JSON text including numbers, booleans and null, for dialects that encode every value."""
+    if type_of(value) is not str:
+        return value
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return value
+
+
+def texts(value: Any) -> list[str] | None:
+    """A list of texts, from a list, from JSON text of a list, or from one text."""
+    value = decoded(value)
+    if type_of(value) is not list:
+        value = [value]
+    result = [item for item in map(text, value) if item is not None]
+    return result or None
+
+
+def comma_separated(value: Any) -> list[str] | None:
+    """A list of texts, from a list or from text with commas."""
+    if type_of(value) is str:
+        value = value.split(",")
+    return texts(value)
+
+
+def mapping(value: Any) -> dict[str, Any] | None:
+    """A non-empty object, from an object or from JSON text."""
+    value = decoded(value)
+    return value if type_of(value) is dict and value else None
+
+
+def structure(value: Any) -> Any:
+    """An object or list, from JSON text or as it is; None for plain text."""
+    value = decoded(value)
+    return value if type_of(value) in _CONTAINERS and value else None
