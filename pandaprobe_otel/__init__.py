@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from pandaprobe_otel.bootstrap import PandaProbe as PandaProbe
     from pandaprobe_otel.bootstrap import flush as flush
     from pandaprobe_otel.bootstrap import get_client as get_client

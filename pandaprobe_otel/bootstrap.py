@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
-from pandaprobe_otel.status import Status
+from pandaprobe_otel.status_report import Status
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

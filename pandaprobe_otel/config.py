@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, cast
 from urllib.parse import urlsplit
 
 from pandaprobe_otel.settings import SETTINGS, BadValueError, Setting
@@ -25,7 +25,7 @@ LOCAL_API_KEY: Final = "sk_pp_local"
 
 _PLACEHOLDER_KEY = re.compile(
     r"(?:<.*>|\$\{.*\}|x{3,}|\.{3,}|(?:your|my|insert|replace|change)[ _-]?.*|todo|changeme|none|null|api[ _-]?key|"
-    r"sk_pp_(?:x+|\.+|your.*))",
+    r"sk_pp_(?:x{3,}|\.{2,}|your.*))",
     re.IGNORECASE,
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -163,7 +163,7 @@ def _candidates(
 def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
     key = values["api_key"]
     if key is None:
-        if urlsplit(values["endpoint"]).hostname in _LOOPBACK:
+        if urlsplit(str(values["endpoint"])).hostname in _LOOPBACK:
             values["api_key"], sources["api_key"] = LOCAL_API_KEY, "default for a local endpoint"
             return
         message = (
@@ -199,4 +199,4 @@ def _read_file(path: Path, problems: list[Problem]) -> Mapping[str, Any]:
     except yaml.YAMLError as error:
         problems.append(Problem(setting="config file", message=f"{path} is not YAML ({error}); it is ignored."))
         return {}
-    return content if isinstance(content, dict) else {}
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}

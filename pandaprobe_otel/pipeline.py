@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import os
 import sys
@@ -14,7 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pandaprobe_otel.config import SETTINGS, Config
-from pandaprobe_otel.status import Status
+from pandaprobe_otel.forks import loading
+from pandaprobe_otel.status_report import Status
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -140,29 +140,34 @@ class ExportPipeline:
             assembler=lambda: Assembler(timing=timing or Timing(), counts_starts=counts_starts, max_bytes=half),
             deliver=self._deliver,
             ledger=self._ledger,
+            notices=self._notices,
+            on_first_span=lambda: _finish_with_multiprocessing(self),
             monotonic=monotonic,
         )
         self.started = self._worker.started
         self.ended = self._worker.ended
         self._closed = False
+        self._encoder: PartEncoder | None = None
         self._close_lock = threading.Lock()
-        _watch_process(self)
+        _watch_process(self, at_exit_too=counts_starts)
 
-    @functools.cached_property
-    def _encoder(self) -> PartEncoder:
-        # Built by the worker with the first part: mapping and its tables are not loaded by apps that never trace.
+    def _load_encoder(self) -> PartEncoder:
+        """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
         from pandaprobe_otel.mapping import MappingOptions
         from pandaprobe_otel.tracing.encoder import PartEncoder
         from pandaprobe_otel.tracing.span_filter import SpanFilter
 
         return PartEncoder(
             span_filter=SpanFilter(self._config.spans),
-            options=MappingOptions.from_config(self._config, os.environ),
+            options=MappingOptions(),
             ledger=self._ledger,
             sample_rate=self._config.sample_rate,
         )
 
     def _deliver(self, part: Part) -> None:
+        if self._encoder is None:
+            with loading():
+                self._encoder = self._load_encoder()
         for parcel in self._encoder.encode(part):
             self._delivery.put(parcel)
 
@@ -223,7 +228,6 @@ class ExportPipeline:
         self._notices.reset()
         self._delivery.reset_after_fork()
         self._worker.reset_after_fork()
-        _finish_with_multiprocessing(self)
 
 
 def _described(config: Config) -> dict[str, Any]:
@@ -243,8 +247,12 @@ def _described(config: Config) -> dict[str, Any]:
 # -- the process around it --------------------------------------------------------------------------------------------
 
 
-def _watch_process(pipeline: ExportPipeline) -> None:
-    """Deliver at the end of the process, and start over in forked children. Holds the pipeline weakly."""
+def _watch_process(pipeline: ExportPipeline, *, at_exit_too: bool) -> None:
+    """Deliver at the end of the process, and start over in forked children. Holds the pipeline weakly.
+
+    Behind an exporter the end is the batch processor's to announce: it hands over its last spans when its provider
+    shuts down, which may be after an exit handler of ours.
+    """
     ref = weakref.ref(pipeline)
 
     def at_exit() -> None:
@@ -255,15 +263,18 @@ def _watch_process(pipeline: ExportPipeline) -> None:
         if (alive := ref()) is not None:
             alive.reset_after_fork()
 
-    atexit.register(at_exit)
-    weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
+    if at_exit_too:
+        atexit.register(at_exit)
+        weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=in_child)
-    _finish_with_multiprocessing(pipeline)
 
 
 def _finish_with_multiprocessing(pipeline: ExportPipeline) -> None:
-    """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though."""
+    """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though.
+
+    Called with the first span of a process: a child clears its list of finalizers after the fork.
+    """
     process = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None:
         return

@@ -65,18 +65,20 @@ def uninstrument(name: str) -> None:
 
 
 def instrument_all(
-    selection: Literal["auto", False] | Sequence[str] = "auto", exclude: Sequence[str] = ()
+    selection: Literal["auto", False] | Sequence[str] = "auto", exclude: Sequence[str] = (), **options: Any
 ) -> tuple[InstrumentResult, ...]:
     """Record the calls of several libraries.
 
     "auto": every supported one that is installed, without importing it; False: none; else those of the given
-    names. Names in `exclude` are left out and reported as skipped.
+    names. Names in `exclude` are left out and reported as skipped. Options are those of `instrument`.
     """
     if selection is False:
         return ()
     chosen = [name for name in INTEGRATIONS if _is_installed(name)] if selection == "auto" else list(selection)
     return tuple(
-        InstrumentResult(name=name, state="skipped", reason="excluded") if name in exclude else instrument(name)
+        InstrumentResult(name=name, state="skipped", reason="excluded")
+        if name in exclude
+        else instrument(name, **options)
         for name in dict.fromkeys(chosen)
     )
 

@@ -94,4 +94,4 @@ class PartEncoder:
 
 
 def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
-    return next((span for span in mapped.spans if span.get("parent_span_id") is None), {})
+    return next((span for span in mapped.spans if span.get("parent_span_id") is None), dict[str, Any]())

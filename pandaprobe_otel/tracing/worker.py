@@ -10,11 +10,13 @@ import logging
 import math
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.tracing.assembler import Assembler
 from pandaprobe_otel.tracing.trace_buffer import Part
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 MAX_EVENTS: Final = 65_536
 """Span starts and ends that may wait for the worker: about a second of the fastest app."""
 _POLL_S: Final = 0.1
-
-_logger = logging.getLogger("pandaprobe_otel")
 
 
 class Worker:
@@ -37,8 +37,12 @@ class Worker:
         assembler: Callable[[], Assembler],
         deliver: Callable[[Part], None],
         ledger: Ledger,
+        notices: Notices,
+        on_first_span: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._notices = notices
+        self._on_first_span = on_first_span
         self._make_assembler = assembler
         self._deliver = deliver
         self._ledger = ledger
@@ -103,6 +107,7 @@ class Worker:
             except RuntimeError:
                 return  # the interpreter is shutting down: close() does the work in the thread that calls it
             self._thread = thread
+        self._on_first_span()
 
     # -- the worker's side --------------------------------------------------------------------------------------------
 
@@ -135,10 +140,14 @@ class Worker:
         for part in ready(self._monotonic()):
             try:
                 self._deliver(part)
-            except Exception:
-                # The guard of the worker: what we cannot encode costs this part, not the thread.
+            except Exception as error:  # noqa: BLE001 - the guard of the worker: costs this part, not the thread
                 self._ledger.dropped("internal_error", len(part.ended))
-                _logger.exception("A trace could not be encoded inside pandaprobe-otel; please report this")
+                self._notices.say(
+                    f"encode: {type(error).__name__}",
+                    "A trace could not be encoded inside pandaprobe-otel; please report this: "
+                    + "".join(traceback.format_exception(error)),
+                    level=logging.ERROR,
+                )
 
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from pandaprobe_otel.forks import loading
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
@@ -35,11 +37,12 @@ class HttpTransport:
 
     def send(self, request: Request) -> Outcome:
         """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
+        client = self._connected()
         import httpx
 
         try:
             with _quiet():
-                response = self._connected().request(
+                response = client.request(
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
@@ -72,9 +75,11 @@ class HttpTransport:
             self._client = None
 
     def _connected(self) -> httpx.Client:
-        with self._lock:
+        with loading(), self._lock:
             if self._client is None:
                 import httpx
+
+                import_module("opentelemetry.instrumentation.utils")  # loaded now, while forks are held back
 
                 self._client = httpx.Client(
                     headers=self._headers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.transport.messages import NoAnswer, Outcome
@@ -90,18 +90,15 @@ def _object(body: bytes) -> dict[str, Any]:
         value: Any = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _field_errors(body: dict[str, Any]) -> tuple[FieldError, ...]:
     rows: Any = body.get("errors")
     if not isinstance(rows, list):
         return ()
-    return tuple(
-        FieldError(field=str(row.get("field", "")), message=str(row.get("message", "")))
-        for row in rows
-        if isinstance(row, dict)
-    )
+    found = (cast("dict[str, Any]", row) for row in cast("list[Any]", rows) if isinstance(row, dict))
+    return tuple(FieldError(field=str(row.get("field", "")), message=str(row.get("message", ""))) for row in found)
 
 
 def _words(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldError, ...]) -> str:

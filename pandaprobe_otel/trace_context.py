@@ -1,0 +1,282 @@
+"""Session, user, tags and metadata of the traces that are made from here on.
+
+Three ways to say them, and who wins: an argument of a decorator or block > the innermost `with context(...)` >
+`set_session` / `set_user` > the `session.id` and `user.id` entries of W3C baggage that came with a request.
+Tags of all levels add up; metadata of all levels is merged, the inner value wins.
+
+The values of `context` live frozen on the OpenTelemetry context, so that they follow it into tasks and, with
+`context_executor`, into threads; those of `set_session` live in a context variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from opentelemetry.baggage import set_baggage
+from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.trace import Span, get_current_span
+
+from pandaprobe_otel import attributes as names
+from pandaprobe_otel.guard import failed
+from pandaprobe_otel.ids import trace_uuid
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
+AttributeValue = str | tuple[str, ...]
+
+_VALUES_KEY: Final = "pandaprobe-trace-values"
+# The API keeps this key to itself; asking it to make a baggage is the public way to learn it.
+_BAGGAGE_KEY: Final = next(iter(set_baggage("a", "b", Context())))
+
+_session: ContextVar[str | None] = ContextVar("pandaprobe_session", default=None)
+_user: ContextVar[str | None] = ContextVar("pandaprobe_user", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceValues:
+    """What is said about traces at one level; `over` lays it on top of the level around it."""
+
+    session: str | None = None
+    user: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, object] | None = None
+    attributes: Mapping[str, AttributeValue] | None = None
+    """The same as span attributes, encoded once for all spans; None on a level that was not laid yet."""
+
+    def over(self, outer: TraceValues | None) -> TraceValues:
+        """Return the values that hold inside both levels, with their attributes."""
+        if outer is None:
+            outer = TraceValues()
+        session = self.session if self.session is not None else outer.session
+        user = self.user if self.user is not None else outer.user
+        tags = tuple(dict.fromkeys((*outer.tags, *self.tags)))
+        metadata = {**(outer.metadata or {}), **(self.metadata or {})}
+        attributes: dict[str, AttributeValue] = {}
+        if session is not None:
+            attributes[names.SESSION_ID] = session
+        if user is not None:
+            attributes[names.USER_ID] = user
+        if tags:
+            attributes[names.TAGS] = tags
+        if metadata:
+            attributes[names.METADATA] = _encode(metadata)
+        return TraceValues(session=session, user=user, tags=tags, metadata=metadata, attributes=attributes)
+
+
+def trace_values(
+    *, session: object, user: object, tags: Sequence[str] | None, metadata: Mapping[str, object] | None
+) -> TraceValues | None:
+    """Return the arguments as one level of values, None when there is nothing in them."""
+    if session is None and user is None and not tags and not metadata:
+        return None
+    return TraceValues(
+        session=None if session is None else str(session),
+        user=None if user is None else str(user),
+        tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags or ()),
+        metadata=dict(metadata or {}),
+    )
+
+
+def with_values(values: TraceValues, context: Context) -> Context:
+    """Return the OpenTelemetry context with these values laid over those it has."""
+    return set_value(_VALUES_KEY, values.over(_values_in(context)), context)
+
+
+def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
+    """Return the attributes that a span started in this context gets, None when nothing is set (the usual case)."""
+    values = cast("TraceValues | None", context.get(_VALUES_KEY))
+    session, user, baggage = _session.get(), _user.get(), context.get(_BAGGAGE_KEY)
+    if session is None and user is None and not baggage:
+        return None if values is None else values.attributes
+    result: dict[str, AttributeValue] = {}
+    if isinstance(baggage, Mapping):
+        entries = cast("Mapping[str, object]", baggage)
+        result.update({key: str(entries[key]) for key in (names.SESSION_ID, names.USER_ID) if entries.get(key)})
+    if session is not None:
+        result[names.SESSION_ID] = session
+    if user is not None:
+        result[names.USER_ID] = user
+    if values is not None and values.attributes:
+        result.update(values.attributes)
+    return result or None
+
+
+def metadata_in(context: Context) -> Mapping[str, object]:
+    """Return the metadata that traces made in this context get."""
+    values = _values_in(context)
+    return (values.metadata if values is not None else None) or {}
+
+
+def stamp(span: Span, parent_context: Context | None) -> None:
+    """Write session, user, tags and metadata that hold in `parent_context` (None: the current one) on a span.
+
+    For span processors, in `on_start`. What the span has already, somebody said explicitly: it stays.
+    """
+    try:
+        wanted = attributes_in(parent_context if parent_context is not None else get_current())
+        if wanted is None:
+            return
+        present: Mapping[str, object] = getattr(span, "attributes", None) or {}
+        for name, value in wanted.items():
+            if name not in present:
+                span.set_attribute(name, value)
+    except Exception as error:  # noqa: BLE001 - runs for every span of the app; counted and logged
+        failed("stamp", error)
+
+
+class ContextBlock:
+    """What `context`, `session` and `user` return: a `with` block, an `async with` block or a decorator.
+
+    One block may be entered many times, also by several tasks at once: what it replaced is kept on the
+    context that it made, not in the block.
+    """
+
+    __slots__ = ("_baggage", "_key", "_values")
+
+    def __init__(self, values: TraceValues | None, *, baggage: bool = False) -> None:
+        self._values = values
+        self._baggage = baggage
+        self._key = f"pandaprobe-block-{id(self)}"
+
+    def __enter__(self) -> None:
+        outer = get_current()
+        attach(set_value(self._key, outer, self.applied_to(outer)))
+
+    def __exit__(self, *_: object) -> None:
+        outer = get_current().get(self._key)
+        # Absent when a foreign task or the garbage collector closes the block: nothing to restore there.
+        if isinstance(outer, Context):
+            attach(outer)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function: the values hold while it runs (for a generator: while it is iterated)."""
+        from pandaprobe_otel.decorators.wrapping import ContextScope, wrap
+
+        return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
+
+    def applied_to(self, context: Context) -> Context:
+        """Return this OpenTelemetry context with the values of the block."""
+        values = self._values
+        if values is None:
+            return context
+        try:
+            context = with_values(values, context)
+            if self._baggage and values.session is not None:
+                context = set_baggage(names.SESSION_ID, values.session, context)
+            if self._baggage and values.user is not None:
+                context = set_baggage(names.USER_ID, values.user, context)
+        except Exception as error:  # noqa: BLE001 - the block runs without the values; counted and logged
+            failed("context", error)
+        return context
+
+
+def context(
+    *,
+    session: str | None = None,
+    user: str | None = None,
+    tags: Sequence[str] | None = None,
+    metadata: Mapping[str, object] | None = None,
+    baggage: bool = False,
+) -> ContextBlock:
+    """Say what holds for every trace made inside the block (or, as a decorator, inside the function).
+
+    Args:
+        session: Id of the conversation; PandaProbe groups traces by it. Over 255 characters it is shortened.
+        user: Id of the end user.
+        tags: Added to the tags of the blocks around.
+        metadata: Merged over the metadata of the blocks around; read when the block is entered.
+        baggage: True: session and user are also put into W3C baggage, so that they go out in the headers of
+            every instrumented request, to whoever it is sent to.
+    """
+    return ContextBlock(trace_values(session=session, user=user, tags=tags, metadata=metadata), baggage=baggage)
+
+
+def session(session_id: str) -> ContextBlock:
+    """Set the session of the traces made inside the block or the decorated function."""
+    return ContextBlock(trace_values(session=session_id, user=None, tags=None, metadata=None))
+
+
+def user(user_id: str) -> ContextBlock:
+    """Set the user of the traces made inside the block or the decorated function."""
+    return ContextBlock(trace_values(session=None, user=user_id, tags=None, metadata=None))
+
+
+def set_session(session_id: str | None) -> None:
+    """Set the session from here on, in this thread or task, and on the span that is open now. None clears it."""
+    set_current_session_id(session_id)
+    _mark_current_span(names.SESSION_ID, session_id)
+
+
+def set_user(user_id: str | None) -> None:
+    """Set the user from here on, in this thread or task, and on the span that is open now. None clears it."""
+    set_current_user_id(user_id)
+    _mark_current_span(names.USER_ID, user_id)
+
+
+def set_current_session_id(session_id: str | None) -> Token[str | None]:
+    """Set the session from here on; the token is for `reset_current_session_id`."""
+    return _session.set(None if session_id is None else str(session_id))
+
+
+def reset_current_session_id(token: Token[str | None]) -> None:
+    """Take a `set_current_session_id` back."""
+    _session.reset(token)
+
+
+def set_current_user_id(user_id: str | None) -> Token[str | None]:
+    """Set the user from here on; the token is for `reset_current_user_id`."""
+    return _user.set(None if user_id is None else str(user_id))
+
+
+def reset_current_user_id(token: Token[str | None]) -> None:
+    """Take a `set_current_user_id` back."""
+    _user.reset(token)
+
+
+def current_trace_id() -> str | None:
+    """Return the id under which PandaProbe shows the trace that is open here (UUID text), None outside of one."""
+    found = get_current_span().get_span_context()
+    return trace_uuid(found.trace_id) if found.is_valid else None
+
+
+def context_executor(executor: Executor) -> Executor:
+    """Return an executor that runs each task of this one in the context of whoever submitted it.
+
+    The returned executor and the given one share their threads; shutting one down shuts down both. A process
+    pool cannot take a context along: its tasks run as they would without this function.
+    """
+    from pandaprobe_otel.executors import ContextExecutor
+
+    return ContextExecutor(executor)
+
+
+def _values_in(context: Context) -> TraceValues | None:
+    return cast("TraceValues | None", context.get(_VALUES_KEY))
+
+
+def _mark_current_span(name: str, value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        span = get_current_span()
+        if span.is_recording():
+            span.set_attribute(name, str(value))
+    except Exception as error:  # noqa: BLE001 - a span class of another vendor ran; counted and logged
+        failed("set_session or set_user", error)
+
+
+def _encode(metadata: Mapping[str, object]) -> str:
+    from pandaprobe_otel.mapping.clean import encode  # on use: loads the JSON encoder
+
+    return encode(metadata)

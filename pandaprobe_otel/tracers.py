@@ -1,0 +1,41 @@
+"""Which tracer the decorators use: the global provider's, or that of a provider chosen for this library alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider, get_tracer_provider
+
+SCOPE_NAME: Final = "pandaprobe_otel"
+"""Instrumentation scope of every span that this library makes by hand."""
+
+
+class _State:
+    __slots__ = ("cached", "chosen")
+
+    def __init__(self) -> None:
+        self.chosen: TracerProvider | None = None
+        self.cached: tuple[TracerProvider, Tracer] | None = None
+
+
+_state = _State()
+
+
+def use_tracer_provider(provider: TracerProvider | None) -> None:
+    """Use this provider instead of the global one; None: the global one again."""
+    _state.chosen = provider
+
+
+def current_tracer() -> Tracer | None:
+    """Return the tracer to make spans with, None as long as nobody has set up a tracer provider."""
+    provider = _state.chosen
+    if provider is None:
+        provider = get_tracer_provider()
+    cached = _state.cached
+    if cached is not None and cached[0] is provider:
+        return cached[1]
+    if isinstance(provider, ProxyTracerProvider):
+        return None
+    tracer = provider.get_tracer(SCOPE_NAME)
+    _state.cached = (provider, tracer)
+    return tracer

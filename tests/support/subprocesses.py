@@ -1,0 +1,44 @@
+"""Programs run as a user would run them: a fresh interpreter, with the settings in the environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+
+SET_UP = """
+import pandaprobe_otel
+from opentelemetry import trace
+handle = pandaprobe_otel.init(instrument=False)
+tracer = trace.get_tracer("test")
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+def one(name):
+    with tracer.start_as_current_span(name, attributes={"gen_ai.operation.name": "invoke_agent"}):
+        with tracer.start_as_current_span("chat", attributes=CHAT):
+            pass
+"""
+
+
+def environment(endpoint: str | None = None, **more: str) -> dict[str, str]:
+    """The process's environment without settings of ours or OpenTelemetry's, plus the ones given."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
+    if endpoint is not None:
+        clean |= {"PANDAPROBE_ENDPOINT": endpoint, "PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_PROJECT_NAME": "shop"}
+    return {**clean, **more}
+
+
+def run_python(
+    code: str, env: Mapping[str, str], *, timeout_s: float = 30.0, set_up: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter with warnings as errors; its output is captured."""
+    program = (SET_UP if set_up else "") + textwrap.dedent(code)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )

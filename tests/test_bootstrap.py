@@ -1,0 +1,226 @@
+"""`init()` and what the launcher loads, each in a fresh interpreter, since the provider is the process's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment, run_python
+
+CHAT = '{"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}'
+
+
+def test_one_line_exports_traces() -> None:
+    """`init()` and nothing else: a trace made with OpenTelemetry's API arrives at the end of the process."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        import pandaprobe_otel
+        pandaprobe_otel.init()
+        from opentelemetry import trace
+        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+            pass
+        """
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert [post.body["name"] for post in server.posts()] == ["hello"]
+
+
+def test_it_joins_a_provider_and_never_replaces_it() -> None:
+    """Processors that were there keep working, and the provider stays the same object."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        mine, memory = TracerProvider(), InMemorySpanExporter()
+        mine.add_span_processor(SimpleSpanProcessor(memory))
+        trace.set_tracer_provider(mine)
+        import pandaprobe_otel
+        handle = pandaprobe_otel.init()
+        assert trace.get_tracer_provider() is mine
+        assert pandaprobe_otel.init(project_name="other") is handle
+        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+            pass
+        assert len(memory.get_finished_spans()) == 1
+        assert handle.flush(5)
+        """
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(server.posts()) == 1
+
+
+def test_a_given_provider_is_used() -> None:
+    """The global provider is left alone."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        import pandaprobe_otel
+        mine = TracerProvider()
+        handle = pandaprobe_otel.init(tracer_provider=mine)
+        assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        with mine.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+            pass
+        assert pandaprobe_otel.flush(5)
+        assert pandaprobe_otel.status().spans_delivered == 1
+        """
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({}, "set PANDAPROBE_API_KEY"),
+        ({"PANDAPROBE_API_KEY": "your-api-key"}, "PANDAPROBE_API_KEY holds a placeholder"),
+        ({"PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_ENDPOINT": "nonsense"}, "PANDAPROBE_ENDPOINT = 'nonsense'"),
+    ],
+)
+def test_bad_settings_warn_once_and_the_app_goes_on(env: dict[str, str], words: str) -> None:
+    """One line on stderr for a thousand traces; flush, status and shutdown work."""
+    code = """
+    import pandaprobe_otel
+    handle = pandaprobe_otel.init()
+    from opentelemetry import trace
+    for n in range(1000):
+        with trace.get_tracer("app").start_as_current_span("hello"):
+            pass
+    assert handle.flush(1) and handle.shutdown(1)
+    assert not handle.status().enabled and handle.status().problems
+    print("went on")
+    """
+    result = run_python(code, environment(**env), set_up=False)
+
+    assert (result.returncode, result.stdout) == (0, "went on\n")
+    assert result.stderr.count("pandaprobe-otel:") == 1
+    assert words in result.stderr
+
+
+def test_strict_raises_with_the_same_words() -> None:
+    """Who wants to know at start is told by an exception."""
+    code = """
+    import pandaprobe_otel
+    try:
+        pandaprobe_otel.init(strict=True)
+    except pandaprobe_otel.PandaProbeError as error:
+        print(type(error).__name__, error)
+    """
+    result = run_python(code, environment(), set_up=False)
+
+    assert result.stdout.startswith("ConfigError no API key: set PANDAPROBE_API_KEY")
+
+
+def test_init_starts_no_thread_and_opens_no_connection() -> None:
+    """Nothing happens before the first span."""
+    code = """
+    import socket, threading
+    def refuse(*arguments, **named): raise AssertionError("a connection")
+    socket.socket.connect = refuse
+    socket.getaddrinfo = refuse
+    import sys
+    import pandaprobe_otel
+    pandaprobe_otel.init()
+    assert threading.active_count() == 1, threading.enumerate()
+    assert "httpx" not in sys.modules
+    """
+    result = run_python(code, environment("http://127.0.0.1:9"), set_up=False)
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_users_own_content_switch_is_not_overwritten() -> None:
+    """Defaults for the official instrumentations are set, never over a value of the user's."""
+    code = """
+    import os, pandaprobe_otel
+    pandaprobe_otel.init()
+    print(os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"])
+    """
+    name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+    assert run_python(code, environment("http://127.0.0.1:9"), set_up=False).stdout == "SPAN_ONLY\n"
+    mine = run_python(code, environment("http://127.0.0.1:9", **{name: "NO_CONTENT"}), set_up=False)
+    assert mine.stdout == "NO_CONTENT\n"
+
+
+def test_the_import_is_light() -> None:
+    """`import pandaprobe_otel` loads neither httpx nor pydantic nor the SDK of OpenTelemetry."""
+    code = """
+    import sys
+    before = set(sys.modules)
+    import pandaprobe_otel
+    heavy = ("httpx", "pydantic", "opentelemetry.sdk", "opentelemetry", "orjson", "yaml", "wrapt", "asyncio")
+    print([name for name in heavy if name in sys.modules])
+    print([name for name in set(sys.modules) - before if name.startswith("pandaprobe")])
+    """
+    assert run_python(code, environment(), set_up=False).stdout == "[]\n['pandaprobe_otel']\n"
+
+
+def test_every_public_name_loads() -> None:
+    """The list of names is what the package really has."""
+    import pandaprobe_otel
+
+    for name in pandaprobe_otel.__all__:
+        assert getattr(pandaprobe_otel, name) is not None
+    assert set(pandaprobe_otel.__all__) <= set(dir(pandaprobe_otel))
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = pandaprobe_otel.nonsense
+
+
+APP = f"""
+from opentelemetry import trace
+with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+    pass
+"""
+
+
+def launch(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the app under OpenTelemetry's own configuration and instrumentor entry points, as the launcher does."""
+    program = """
+from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+_OTelSDKConfigurator().configure(auto_instrumentation_version="x")
+from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
+from opentelemetry.instrumentation.distro import DefaultDistro
+_load_instrumentors(DefaultDistro())
+"""
+    return subprocess.run(
+        [sys.executable, "-c", program + APP], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
+def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(exporter: str) -> None:
+    """By the instrumentor entry point, or by OTEL_TRACES_EXPORTER=pandaprobe: one POST either way."""
+    switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    with StrictPandaProbe() as server:
+        result = launch(environment(server.url, **switches))
+
+        assert result.returncode == 0, result.stderr
+        assert [post.body["name"] for post in server.posts()] == ["hello"]
+
+
+@pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
+def test_the_launcher_survives_settings_that_cannot_work(exporter: str) -> None:
+    """A raise in a constructor would stop all of the app's telemetry."""
+    switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    result = launch(environment(**switches))
+
+    assert result.returncode == 0, result.stderr
+    assert "PANDAPROBE_API_KEY" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_public_name_is_hidden_by_a_module() -> None:
+    """Importing a submodule sets it as an attribute of the package, over a function of the same name."""
+    import pkgutil
+
+    import pandaprobe_otel
+
+    modules = {module.name for module in pkgutil.iter_modules(pandaprobe_otel.__path__)}
+    assert modules.isdisjoint(pandaprobe_otel.__all__)

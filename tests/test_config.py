@@ -1,0 +1,139 @@
+"""Settings: where values come from, and what is said about bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel.config import LOCAL_API_KEY, SETTINGS, Config
+from pandaprobe_otel.settings import CLOUD_ENDPOINT
+
+NO_FILE = Path("/nonexistent/config.yaml")
+GOOD_KEY = "sk_pp_" + "0a" * 32
+
+
+def resolve(arguments: dict[str, object] | None = None, file: Path = NO_FILE, **env: Any) -> Config:
+    """Resolve with these arguments and variables only."""
+    return Config.resolve(arguments, environ=env, file=file)
+
+
+def test_an_argument_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path) -> None:
+    """One order for every setting, and each value remembers where it came from."""
+    file = tmp_path / "config.yaml"
+    file.write_text("api_key: sk_pp_file\nproject: from-file\nendpoint: https://file.example\n", encoding="utf-8")
+    config = resolve(
+        {"api_key": "sk_pp_argument"}, file, PANDAPROBE_API_KEY="sk_pp_env", PANDAPROBE_PROJECT_NAME="from-env"
+    )
+
+    assert (config.api_key, config.sources["api_key"]) == ("sk_pp_argument", "argument api_key")
+    assert (config.project_name, config.sources["project_name"]) == ("from-env", "PANDAPROBE_PROJECT_NAME")
+    assert config.endpoint == "https://file.example"
+    assert "config.yaml" in config.sources["endpoint"]
+    assert (config.sample_rate, config.sources["sample_rate"]) == (1.0, "default")
+    assert config.problems == ()
+
+
+def test_opentelemetrys_own_variables_are_read_after_ours() -> None:
+    """Environment and release come from the resource attributes unless ours say otherwise."""
+    attributes = "service.version=1.2,deployment.environment.name=staging,service.name=shop"
+    config = resolve(OTEL_RESOURCE_ATTRIBUTES=attributes, PANDAPROBE_RELEASE="2.0", PANDAPROBE_API_KEY=GOOD_KEY)
+
+    assert (config.environment, config.release, config.service_name) == ("staging", "2.0", "shop")
+    assert config.sources["environment"] == "OTEL_RESOURCE_ATTRIBUTES (deployment.environment.name)"
+
+
+def test_the_sdk_switched_off_switches_us_off() -> None:
+    """OTEL_SDK_DISABLED=true, and only that word, as the specification says."""
+    assert not resolve(OTEL_SDK_DISABLED="True", PANDAPROBE_API_KEY=GOOD_KEY).enabled
+    assert resolve(OTEL_SDK_DISABLED="1", PANDAPROBE_API_KEY=GOOD_KEY).enabled
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({}, "set PANDAPROBE_API_KEY"),
+        ({"PANDAPROBE_API_KEY": ""}, "set PANDAPROBE_API_KEY"),
+        ({"PANDAPROBE_API_KEY": "your-api-key"}, "PANDAPROBE_API_KEY holds a placeholder"),
+        ({"PANDAPROBE_API_KEY": "xxx"}, "PANDAPROBE_API_KEY holds a placeholder"),
+        ({"PANDAPROBE_API_KEY": "<key>"}, "PANDAPROBE_API_KEY holds a placeholder"),
+        ({"PANDAPROBE_API_KEY": "sk_pp_..."}, "PANDAPROBE_API_KEY holds a placeholder"),
+        ({"PANDAPROBE_API_KEY": GOOD_KEY, "PANDAPROBE_ENDPOINT": "api.pandaprobe.com"}, "PANDAPROBE_ENDPOINT"),
+        ({"PANDAPROBE_API_KEY": GOOD_KEY, "PANDAPROBE_ENDPOINT": "http://[::1"}, "PANDAPROBE_ENDPOINT"),
+        ({"PANDAPROBE_API_KEY": GOOD_KEY, "PANDAPROBE_ENDPOINT": "https://u:p@x.example"}, "PANDAPROBE_ENDPOINT"),
+    ],
+)
+def test_settings_that_cannot_work_stop_sending_and_name_the_variable(env: dict[str, Any], words: str) -> None:
+    """What is wrong, where it came from, what to do."""
+    config = resolve(**env)
+
+    assert not config.usable
+    assert words in " ".join(problem.message for problem in config.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default"),
+    [
+        ("PANDAPROBE_SAMPLE_RATE", "ten", 1.0),
+        ("PANDAPROBE_SAMPLE_RATE", "1.5", 1.0),
+        ("PANDAPROBE_ENABLED", "maybe", True),
+        ("PANDAPROBE_CAPTURE", "some", "all"),
+        ("PANDAPROBE_SPANS", "few", "agent"),
+        ("PANDAPROBE_SHUTDOWN_TIMEOUT", "soon", 5.0),
+        ("PANDAPROBE_MAX_QUEUE_BYTES", "7", 64 << 20),
+        ("PANDAPROBE_PROJECT_NAME", "a/b", "default"),
+    ],
+)
+def test_a_bad_value_is_named_and_the_default_used(name: str, value: str, default: object) -> None:
+    """A bad number does not switch tracing off, as it does in the official SDK."""
+    env: dict[str, Any] = {"PANDAPROBE_API_KEY": GOOD_KEY, name: value}
+    config = resolve(**env)
+    setting = next(setting for setting in SETTINGS if setting.env == name)
+
+    assert config.usable
+    assert getattr(config, setting.name) == default
+    (problem,) = config.problems
+    assert name in problem.message
+    assert repr(value) in problem.message
+
+
+def test_a_key_is_never_shown() -> None:
+    """Not even a bad one."""
+    config = resolve(PANDAPROBE_API_KEY="sk_pp_secret with spaces")
+
+    assert "secret" not in " ".join(problem.message for problem in config.problems)
+
+
+def test_a_local_endpoint_needs_no_key() -> None:
+    """A local PandaProbe takes any key."""
+    config = resolve(PANDAPROBE_ENDPOINT="http://localhost:8000/")
+
+    assert (config.api_key, config.endpoint, config.usable) == (LOCAL_API_KEY, "http://localhost:8000", True)
+
+
+def test_a_broken_file_is_ignored_and_named(tmp_path: Path) -> None:
+    """The app starts whatever the file holds."""
+    file = tmp_path / "config.yaml"
+    file.write_text("a: [", encoding="utf-8")
+    config = resolve(file=file, PANDAPROBE_API_KEY=GOOD_KEY)
+
+    assert config.usable
+    assert str(file) in config.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [("auto", "auto"), ("false", False), ("openai, anthropic", ("openai", "anthropic")), ("", "auto")],
+)
+def test_instrument_is_auto_off_or_a_list(raw: str, expected: object) -> None:
+    """The variable has the same three forms as the argument."""
+    assert resolve(PANDAPROBE_INSTRUMENT=raw, PANDAPROBE_API_KEY=GOOD_KEY).instrument == expected
+
+
+def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
+    """The table is the one truth: nothing in it is dead, nothing stands beside it."""
+    fields = set(Config.__dataclass_fields__) - {"sources", "problems"}
+
+    assert fields == {setting.name for setting in SETTINGS}
+    assert resolve(PANDAPROBE_API_KEY=GOOD_KEY).endpoint == CLOUD_ENDPOINT

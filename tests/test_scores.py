@@ -1,0 +1,59 @@
+"""`score()`: natural values in, what the server takes out, mistakes at the call."""
+
+from __future__ import annotations
+
+import pytest
+
+from pandaprobe_otel.errors import InvalidRequest
+from pandaprobe_otel.scores import score_body
+
+TRACE = "18f151b4-deac-4eb0-8f06-ac7b20a519de"
+
+
+@pytest.mark.parametrize(
+    ("value", "data_type", "text", "kind"),
+    [
+        (0.9, None, "0.9", "NUMERIC"),
+        (1, None, "1", "NUMERIC"),
+        (True, None, "true", "BOOLEAN"),
+        ("helpful", None, "helpful", "CATEGORICAL"),
+        ("0.5", "NUMERIC", "0.5", "NUMERIC"),
+        ("False", "BOOLEAN", "false", "BOOLEAN"),
+    ],
+)
+def test_the_value_decides_the_type_and_goes_as_text(
+    value: float | bool | str, data_type: str | None, text: str, kind: str
+) -> None:
+    """The server takes texts only; users write numbers and booleans."""
+    body = score_body(TRACE, "quality", value, data_type=data_type, reason="why", metadata={"a": 1})
+
+    assert body == {
+        "trace_id": TRACE,
+        "name": "quality",
+        "value": text,
+        "data_type": kind,
+        "source": "PROGRAMMATIC",
+        "reason": "why",
+        "metadata": {"a": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("trace_id", "name", "value", "field"),
+    [
+        ("nonsense", "n", 0.5, "trace_id"),
+        (TRACE, "", 0.5, "name"),
+        (TRACE, "n" * 256, 0.5, "name"),
+        (TRACE, "n", 1.01, "value"),
+        (TRACE, "n", float("nan"), "value"),
+        (TRACE, "n", "x" * 256, "value"),
+    ],
+)
+def test_what_cannot_be_a_score_is_refused_at_the_call(
+    trace_id: str, name: str, value: float | str, field: str
+) -> None:
+    """The error names the field, before anything is sent."""
+    with pytest.raises(InvalidRequest) as caught:
+        score_body(trace_id, name, value)
+
+    assert [error.field for error in caught.value.errors] == [field]
