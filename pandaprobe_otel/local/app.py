@@ -1,0 +1,27 @@
+"""The application: routes, error answers and the outer layer, over one set of services."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from pandaprobe_otel.local.errors import install_error_handlers
+from pandaprobe_otel.local.middleware import OuterLayer
+from pandaprobe_otel.local.routes import api_keys, ingest, organizations, projects, reading, service, sessions
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.settings import SERVER_VERSION
+
+# Fixed paths (/traces/users, /traces/analytics) stand before those with a parameter; for a path with several
+# methods the first router gives the `Allow` of a 405, which is POST for /traces on the real server.
+_ROUTERS = (ingest, reading, sessions, organizations, projects, api_keys, service)
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the ASGI application of a local server."""
+    # The interactive documentation loads scripts from the network, which a local server must not cause.
+    app = FastAPI(title="PandaProbe", version=SERVER_VERSION, docs_url=None, redoc_url=None)
+    app.state.services = services
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    install_error_handlers(app, retry_after=services.settings.retry_after)
+    app.add_middleware(OuterLayer, faults=services.faults, allowed_hosts=services.settings.allowed_hosts)
+    return app

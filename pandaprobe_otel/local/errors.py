@@ -1,0 +1,125 @@
+"""Answers that are no success, in the server's own words and shapes (measured on server 0.5.0).
+
+A validation error has `detail` and a list `errors`; a refusal of the application has `detail` only; a rate limit has
+`error` only; a failure of the server is plain text on a connection that is then closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pandaprobe_otel.local.limits import RateLimitedError
+from pandaprobe_otel.local.payloads import TooDeepError
+from pandaprobe_otel.local.store.spans import ForeignSpanError
+from pandaprobe_otel.local.store.traces import ForeignTraceError
+from pandaprobe_otel.local.uuid_messages import uuid_message
+
+
+class InvalidFieldError(Exception):
+    """One field is refused after the body was valid by its schema."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class DeterministicFailureError(Exception):
+    """A request that makes the real server fail with a 500 each time; reproduced, since retries must end."""
+
+
+def not_found(what: str) -> HTTPException:
+    """Return the 404 `<what> not found.`"""
+    return HTTPException(404, f"{what} not found.")
+
+
+def refused(detail: str) -> HTTPException:
+    """Return a 422 of the application."""
+    return HTTPException(422, detail)
+
+
+def quota_error(kind: str, limit: int, plan: str) -> HTTPException:
+    """Return the 429 of a used-up quota; its key `detail` tells it from a rate limit."""
+    return HTTPException(
+        429, f"You've reached the {kind} limit ({limit}) for your {plan} plan. Please upgrade to continue."
+    )
+
+
+def plain_500() -> Response:
+    """Return the server's answer to its own failures."""
+    response = PlainTextResponse("Internal Server Error", status_code=500)
+    response.headers["connection"] = "close"
+    return response
+
+
+def validation_body(errors: Sequence[tuple[str, str]]) -> JSONResponse:
+    """Return the 422 of a body, path or query that does not fit; each error is a field path and a message."""
+    listed = [{"field": field, "message": message} for field, message in errors]
+    return JSONResponse({"detail": "Validation error", "errors": listed}, status_code=422)
+
+
+def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
+    """Give every exception its answer. `retry_after`: a rate limit carries `Retry-After`, as the documentation says."""
+
+    async def on_validation_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return validation_body([(_field(item["loc"]), _message(item)) for item in error.errors()])
+
+    async def on_rate_limit(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RateLimitedError)
+        response = JSONResponse({"error": str(error)}, status_code=429)
+        if retry_after:
+            response.headers["retry-after"] = str(max(1, -int(-error.retry_after_s // 1)))
+        return response
+
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(RateLimitedError, on_rate_limit)
+    app.add_exception_handler(InvalidFieldError, _on_invalid_field)
+    app.add_exception_handler(ForeignTraceError, _on_foreign_trace)
+    app.add_exception_handler(ForeignSpanError, _on_foreign_span)
+    app.add_exception_handler(TooDeepError, _on_deterministic_failure)
+    app.add_exception_handler(DeterministicFailureError, _on_deterministic_failure)
+
+
+def _field(location: Sequence[Any]) -> str:
+    parts = location[1:] if location and location[0] == "body" else location
+    return " -> ".join(str(part) for part in parts)
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return a message in server 0.5.0's words where other versions of the framework have their own."""
+    if error["type"] == "uuid_parsing" and isinstance(error.get("input"), str):
+        return uuid_message(error["input"])
+    if tuple(error["loc"]) == ("body",) and error.get("input") is None:
+        return "Field required"
+    message: str = error["msg"]
+    return message
+
+
+async def _on_invalid_field(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidFieldError)
+    return validation_body([(error.field, str(error))])
+
+
+async def _on_foreign_trace(_request: Request, _error: Exception) -> Response:
+    return validation_body([("trace_id", "This trace id belongs to another project; trace ids are global")])
+
+
+async def _on_foreign_span(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ForeignSpanError)
+    prefix = "" if request.url.path.endswith("/spans") else "spans -> "
+    return validation_body(
+        [(f"{prefix}{error.index} -> span_id", "This span id belongs to another trace; span ids are global")]
+    )
+
+
+async def _on_deterministic_failure(request: Request, _error: Exception) -> Response:
+    request.state.no_request_id = True
+    return plain_500()

@@ -1,0 +1,117 @@
+"""Rate limits: a fixed window per credential and path that opens at the first hit.
+
+Measured on server 0.5.0: the window is not aligned to the clock, refused requests are counted but do not extend it,
+and the credential is the bearer token if there is one, else the API key, else the client's address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+DEFAULT_LIMIT: Final = 200
+"""Requests a minute for each path that has no limit of its own."""
+
+OWN_LIMITS: Final[Mapping[tuple[str, str], int]] = {
+    ("POST", "/traces"): 100,
+    ("POST", "/evaluations/trace-runs"): 50,
+    ("POST", "/evaluations/trace-runs/batch"): 50,
+    ("POST", "/evaluations/trace-runs/{run_id}/retry"): 50,
+    ("POST", "/evaluations/session-runs"): 50,
+    ("POST", "/evaluations/session-runs/batch"): 50,
+    ("POST", "/evaluations/session-runs/{run_id}/retry"): 50,
+    ("POST", "/evaluations/monitors/{monitor_id}/trigger"): 10,
+}
+"""Routes that are counted after authentication and validation instead of before both."""
+
+_SWEEP_ABOVE = 10_000
+
+
+class RateLimitedError(Exception):
+    """Too many requests in this window."""
+
+    def __init__(self, limit: int, retry_after_s: float) -> None:
+        super().__init__(f"Rate limit exceeded: {limit} per 1 minute")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(slots=True)
+class _Window:
+    opened: float
+    hits: int
+
+
+class FixedWindows:
+    """Counts hits per bucket; memory is bounded by sweeping windows that have closed."""
+
+    def __init__(self, *, window_s: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._window_s = window_s
+        self._monotonic = monotonic
+        self._windows: dict[tuple[str, str, int], _Window] = {}
+        self._lock = threading.Lock()
+
+    def hit(self, credential: str, path: str, limit: int) -> None:
+        """Count one request; raises RateLimitedError when the bucket had been full already."""
+        now = self._monotonic()
+        with self._lock:
+            window = self._windows.get((credential, path, limit))
+            if window is None or now - window.opened >= self._window_s:
+                if len(self._windows) > _SWEEP_ABOVE:
+                    self._sweep(now)
+                self._windows[(credential, path, limit)] = _Window(now, 1)
+                return
+            window.hits += 1
+            if window.hits > limit:
+                raise RateLimitedError(limit, window.opened + self._window_s - now)
+
+    def clear(self) -> None:
+        """Open every window again."""
+        with self._lock:
+            self._windows.clear()
+
+    def _sweep(self, now: float) -> None:
+        closed = [key for key, window in self._windows.items() if now - window.opened >= self._window_s]
+        for key in closed:
+            del self._windows[key]
+
+
+class RateLimits:
+    """The server's table of limits over one set of windows.
+
+    `traces_per_minute` replaces the 100 of `POST /traces`; None turns every limit off.
+    """
+
+    def __init__(self, windows: FixedWindows, *, traces_per_minute: int | None = 100) -> None:
+        self._windows = windows
+        self.traces_per_minute = traces_per_minute
+
+    def clear(self) -> None:
+        """Forget every request counted so far."""
+        self._windows.clear()
+
+    def spend(self, request: Request, route: tuple[str, str]) -> None:
+        """Count a request of a route; raises RateLimitedError."""
+        if self.traces_per_minute is None:
+            return
+        limit = self.traces_per_minute if route == ("POST", "/traces") else OWN_LIMITS.get(route, DEFAULT_LIMIT)
+        self._windows.hit(credential_of(request), request.url.path, limit)
+
+
+def credential_of(request: Request) -> str:
+    """Return what requests are counted by: a hash of the bearer token or API key, or the client's address."""
+    authorization = request.headers.get("authorization", "")
+    if authorization[:7].lower() == "bearer ":
+        return _hashed(authorization[7:].strip())
+    if key := request.headers.get("x-api-key"):
+        return _hashed(key)
+    return request.client.host if request.client else ""
+
+
+def _hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,89 @@
+"""The outermost layer, written as plain ASGI because every request passes through it.
+
+It checks the Host header (a web page must not reach a loopback server under its own name), makes faults happen and
+puts `x-request-id` on every answer that has one on the real server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pandaprobe_otel.local.errors import plain_500
+from pandaprobe_otel.local.faults import Faults
+
+PAGES: Final = "/ui"
+_BAD_HOST = "This Host is not served here: use the address that the server printed, or start it with --host."
+
+
+TRANSPORT: Final = "transport"
+"""Key of the request's state under which the HTTP protocol leaves its connection."""
+
+
+class OuterLayer:
+    """Host check, faults and request ids around the application."""
+
+    def __init__(self, app: ASGIApp, *, faults: Faults, allowed_hosts: frozenset[str]) -> None:
+        self._app = app
+        self._faults = faults
+        self._allowed_hosts = allowed_hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if not self._host_allowed(headers.get("host", "")):
+            await JSONResponse({"detail": _BAD_HOST}, status_code=400)(scope, receive, send)
+            return
+        if not scope["path"].startswith(PAGES) and await self._fault(scope, receive, send):
+            return
+        await self._app(scope, receive, _with_request_id(scope, headers.get("x-request-id"), send))
+
+    def _host_allowed(self, host: str) -> bool:
+        if "*" in self._allowed_hosts:
+            return True
+        name = host.rsplit("]", 1)[0].lstrip("[") if host.startswith("[") else host.rsplit(":", 1)[0]
+        return name.lower() in self._allowed_hosts
+
+    async def _fault(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Make the next fault happen; True when the request needs no further handling."""
+        if self._faults.slow_s > 0:
+            await asyncio.sleep(self._faults.slow_s)
+        fault = self._faults.take()
+        if fault is None:
+            return False
+        if isinstance(fault, int):
+            await _failure(fault)(scope, receive, send)
+            return True
+        if fault == "drop_after":
+            await self._app(scope, receive, _swallow)
+        scope["state"][TRANSPORT].abort()
+        # The ASGI server must see the lost connection before the request ends, or it would try to answer.
+        await asyncio.sleep(0.01)
+        return True
+
+
+def _failure(status: int) -> Response:
+    if status == 500:
+        return plain_500()
+    return PlainTextResponse(f"Injected fault {status}", status_code=status)
+
+
+async def _swallow(_message: Message) -> None:
+    """Take an answer that nobody will get."""
+
+
+def _with_request_id(scope: Scope, given: str | None, send: Send) -> Send:
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start" and not scope.get("state", {}).get("no_request_id"):
+            MutableHeaders(scope=message)["x-request-id"] = given or str(uuid4())
+        await send(message)
+
+    return send_with_id

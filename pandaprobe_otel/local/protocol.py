@@ -1,0 +1,18 @@
+"""uvicorn's HTTP protocol, which also lets a request reach its own connection, so that a fault can drop it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pandaprobe_otel.local.middleware import TRANSPORT
+
+
+class LocalProtocol(H11Protocol):
+    """HTTP/1.1 with the transport in each request's state."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Remember the transport of a new connection."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}

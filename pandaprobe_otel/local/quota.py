@@ -1,0 +1,70 @@
+"""Plans and their quotas per 30 days (measured on server 0.5.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from starlette.exceptions import HTTPException
+
+from pandaprobe_otel.local.errors import quota_error
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.store.accounts import Organization
+
+Counter = Literal["traces", "trace_evals", "session_evals"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A plan; None means unlimited."""
+
+    name: str
+    traces: int | None
+    trace_evals: int | None
+    session_evals: int | None
+    monitoring: bool
+    max_members: int | None
+    pay_as_you_go: bool = False
+
+    def included(self, counter: Counter) -> int | None:
+        """Return how much of a counter the plan includes."""
+        return {"traces": self.traces, "trace_evals": self.trace_evals, "session_evals": self.session_evals}[counter]
+
+    @property
+    def limits(self) -> dict[str, int | bool | None]:
+        """The plan as the usage route shows it."""
+        return {
+            "base_traces": self.traces,
+            "base_trace_evals": self.trace_evals,
+            "base_session_evals": self.session_evals,
+            "monitoring_allowed": self.monitoring,
+            "max_members": self.max_members,
+            "pay_as_you_go": self.pay_as_you_go,
+        }
+
+
+_HOBBY: Final = Plan(name="HOBBY", traces=100, trace_evals=100, session_evals=10, monitoring=False, max_members=1)
+PLANS: Final[Mapping[str, Plan]] = {
+    "HOBBY": _HOBBY,
+    "DEVELOPMENT": Plan(
+        name="DEVELOPMENT", traces=None, trace_evals=None, session_evals=None, monitoring=True, max_members=1
+    ),
+}
+
+
+def check_quota(services: Services, organization: Organization, counter: Counter, amount: int) -> None:
+    """Raise the 429 of a used-up quota if `amount` more would not fit."""
+    if services.faults.quota_used_up:
+        raise quota_error(counter, _HOBBY.included(counter) or 0, "HOBBY")
+    services.accounts.roll_period(organization)
+    included = PLANS[organization.plan].included(counter)
+    if included is not None and getattr(organization, counter) + amount > included:
+        raise quota_error(counter, included, organization.plan)
+
+
+def check_monitoring(services: Services, organization: Organization) -> None:
+    """Raise the 429 of a plan without monitors."""
+    plan = _HOBBY if services.faults.quota_used_up else PLANS[organization.plan]
+    if not plan.monitoring:
+        raise HTTPException(429, f"Monitoring is not available on your {plan.name} plan. Please upgrade.")

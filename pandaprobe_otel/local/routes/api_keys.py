@@ -1,0 +1,85 @@
+"""API keys of an organization."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from pandaprobe_otel.local.auth import Developer
+from pandaprobe_otel.local.errors import not_found
+from pandaprobe_otel.local.models.management import ApiKeyResponse, CreateApiKey
+from pandaprobe_otel.local.routes.organizations import organization_of
+from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.store.accounts import ApiKey
+from pandaprobe_otel.local.times import DAY, iso, iso_or_none
+
+router = APIRouter(route_class=ApiRoute, tags=["api-keys"], prefix="/organizations/{org_id}/api-keys")
+
+_LIFETIME = 90 * DAY
+
+
+@router.post("", status_code=201, response_model=ApiKeyResponse)
+def create_api_key(services: Developer, org_id: UUID, body: CreateApiKey) -> Response:
+    """Create a key; its secret stands in this answer only."""
+    organization = organization_of(services, org_id)
+    expires_at = None if body.expiration == "never" else services.now() + _LIFETIME
+    key, secret = services.accounts.add_key(organization.id, body.name, expires_at=expires_at)
+    return answer(_record(key, secret), 201)
+
+
+@router.get("", response_model=list[ApiKeyResponse])
+def list_org_api_keys(services: Developer, org_id: UUID) -> Response:
+    """List the keys, revoked ones too."""
+    organization = organization_of(services, org_id)
+    return answer([_record(key) for key in services.accounts.keys(organization.id)])
+
+
+@router.get("/{key_id}", response_model=ApiKeyResponse)
+def get_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
+    """Return a key without its secret."""
+    return answer(_record(_key(services, org_id, key_id)))
+
+
+@router.delete("/{key_id}", status_code=204)
+def delete_api_key(services: Developer, org_id: UUID, key_id: UUID, permanent: bool = False) -> None:
+    """Revoke a key, or forget it for good."""
+    key = _key(services, org_id, key_id)
+    if permanent:
+        services.accounts.delete_key(key)
+    else:
+        services.accounts.revoke_key(key)
+
+
+@router.post("/{key_id}/rotate", status_code=201, response_model=ApiKeyResponse)
+def rotate_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
+    """Revoke a key and create its successor of the same name and lifetime."""
+    old = _key(services, org_id, key_id)
+    services.accounts.revoke_key(old)
+    expires_at = None if old.expires_at is None else services.now() + _LIFETIME
+    key, secret = services.accounts.add_key(old.org_id, old.name, expires_at=expires_at)
+    return answer(_record(key, secret), 201)
+
+
+def _key(services: Services, org_id: UUID, key_id: UUID) -> ApiKey:
+    organization = organization_of(services, org_id)
+    key = services.accounts.key_by_id(organization.id, str(key_id))
+    if key is None:
+        raise not_found(f"API key {key_id}")
+    return key
+
+
+def _record(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "org_id": key.org_id,
+        "key_prefix": key.key_prefix,
+        "name": key.name,
+        "is_active": key.is_active,
+        "created_at": iso(key.created_at),
+        "expires_at": iso_or_none(key.expires_at),
+        "raw_key": secret,
+    }

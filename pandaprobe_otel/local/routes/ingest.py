@@ -1,0 +1,123 @@
+"""`POST /traces`, spans, and changes of what is stored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Body
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pandaprobe_otel.local.auth import ProjectScope, Scope
+from pandaprobe_otel.local.errors import DeterministicFailureError, not_found
+from pandaprobe_otel.local.models.traces import (
+    MAX_SPANS,
+    BatchDelete,
+    BatchTags,
+    Deleted,
+    SpanCreate,
+    SpanResponse,
+    SpansAccepted,
+    SpanUpdate,
+    TraceAccepted,
+    TraceCreate,
+    TraceResponse,
+    TraceUpdate,
+    Updated,
+)
+from pandaprobe_otel.local.quota import check_quota
+from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.store.records import span_record, trace_record
+
+router = APIRouter(route_class=ApiRoute, tags=["traces"])
+
+
+@router.post("/traces", status_code=202, response_model=TraceAccepted)
+def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
+    """Store a trace with up to 500 spans, or merge it into the one with its id. It is readable when this answers."""
+    scope.spend("POST", "/traces")
+    services = scope.services
+    check_quota(services, scope.organization, "traces", 1)
+    with services.database.write() as connection:
+        services.accounts.keep(scope.project, connection)
+        services.traces.save(connection, scope.project_id, body, now=services.now())
+        services.accounts.count(connection, scope.organization.id, "traces", 1)
+    return answer({"trace_id": str(body.trace_id), "task_id": str(uuid4())}, 202)
+
+
+@router.post("/traces/batch/delete", response_model=Deleted)
+def batch_delete(scope: Scope, body: BatchDelete) -> Response:
+    """Delete up to 500 traces."""
+    return answer({"deleted": scope.services.traces.delete(scope.project_id, map(str, body.trace_ids))})
+
+
+@router.post("/traces/batch/tags", response_model=Updated)
+def batch_tags(scope: Scope, body: BatchTags) -> Response:
+    """Add and remove tags of up to 500 traces."""
+    if not body.add_tags and not body.remove_tags:
+        return answer({"updated": 0})
+    changed = scope.services.traces.change_tags(
+        scope.project_id, map(str, body.trace_ids), body.add_tags, body.remove_tags
+    )
+    return answer({"updated": changed})
+
+
+@router.patch("/traces/{trace_id}", response_model=TraceResponse)
+def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
+    """Change what is sent: metadata is merged, tags are replaced, null clears."""
+    _refuse_empty_name(body.name)
+    if not scope.services.traces.patch(scope.project_id, str(trace_id), body):
+        raise not_found(f"Trace {trace_id}")
+    return answer({**_trace(scope, trace_id), **_as_sent(ended_at=body.ended_at)})
+
+
+@router.post("/traces/{trace_id}/spans", status_code=201, response_model=SpansAccepted)
+def add_spans(
+    scope: Scope, trace_id: UUID, spans: Annotated[list[SpanCreate], Body(min_length=1, max_length=MAX_SPANS)]
+) -> Response:
+    """Add or merge up to 500 spans; the trace's own fields stay, and no quota is used."""
+    if not scope.services.traces.add_spans(scope.project_id, str(trace_id), spans):
+        raise not_found(f"Trace {trace_id}")
+    return answer({"span_ids": [str(span.span_id) for span in spans]}, 201)
+
+
+@router.patch("/traces/{trace_id}/spans/{span_id}", response_model=SpanResponse)
+def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -> Response:
+    """Change what is sent of one span."""
+    _refuse_empty_name(body.name)
+    traces = scope.services.traces
+    missing = HTTPException(404, f"Span {span_id} not found on trace {trace_id}.")
+    if not traces.patch_span(scope.project_id, str(trace_id), str(span_id), body):
+        raise missing
+    row = traces.get_span(scope.project_id, str(trace_id), str(span_id))
+    if row is None:
+        raise missing
+    sent = _as_sent(ended_at=body.ended_at, completion_start_time=body.completion_start_time)
+    return answer({**span_record(row, str(trace_id)), **sent})
+
+
+@router.delete("/traces/{trace_id}", status_code=204)
+def delete_trace(scope: Scope, trace_id: UUID) -> None:
+    """Delete a trace with its spans and scores."""
+    if not scope.services.traces.delete(scope.project_id, [str(trace_id)]):
+        raise not_found(f"Trace {trace_id}")
+
+
+def _trace(scope: ProjectScope, trace_id: UUID) -> dict[str, Any]:
+    found = scope.services.traces.get(scope.project_id, str(trace_id))
+    if found is None:
+        raise not_found(f"Trace {trace_id}")
+    row, spans = found
+    return trace_record(row, [span_record(span, row["trace_id"]) for span in spans])
+
+
+def _as_sent(**moments: datetime | None) -> dict[str, str]:
+    """A PATCH answers moments with the offset they were sent with (measured on server 0.5.0)."""
+    return {field: moment.isoformat() for field, moment in moments.items() if moment is not None}
+
+
+def _refuse_empty_name(name: str | None) -> None:
+    if name == "":
+        raise DeterministicFailureError  # measured on server 0.5.0: a PATCH with an empty name is a 500

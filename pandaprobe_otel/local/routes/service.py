@@ -1,0 +1,45 @@
+"""What is served without credentials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.services import services_of
+from pandaprobe_otel.local.settings import SERVER_VERSION
+from pandaprobe_otel.local.times import iso
+
+router = APIRouter(route_class=ApiRoute, tags=["health"])
+
+
+@router.get("/health", response_model=dict[str, Any])
+def health_check(request: Request) -> Response:
+    """Say that the server is up."""
+    return answer(
+        {
+            "status": "healthy",
+            "version": SERVER_VERSION,
+            "environment": "development",
+            "timestamp": iso(services_of(request).now()),
+        }
+    )
+
+
+@router.get("/", response_model=dict[str, Any])
+def root(request: Request) -> Response:
+    """Describe the server; a browser is sent to the pages."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/ui", status_code=303)
+    return answer(
+        {
+            "name": "PandaProbe",
+            "version": SERVER_VERSION,
+            "status": "healthy",
+            "docs": "/docs",
+            "scalar": "/scalar",
+        }
+    )

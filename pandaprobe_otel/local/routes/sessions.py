@@ -1,0 +1,67 @@
+"""Sessions: the traces that share a session id."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from pandaprobe_otel.local.auth import Scope
+from pandaprobe_otel.local.errors import not_found
+from pandaprobe_otel.local.models.fields import SortOrder
+from pandaprobe_otel.local.models.traces import Deleted, Page, SessionDetail, SessionSortBy, SessionSummary
+from pandaprobe_otel.local.routes.parameters import Limit200, Limit1000, Offset, Since, Tags, micros_or_none
+from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+from pandaprobe_otel.local.store.records import span_record, trace_record
+
+router = APIRouter(route_class=ApiRoute, tags=["sessions"])
+
+
+@router.get("/sessions", response_model=Page[SessionSummary])
+def list_sessions(
+    scope: Scope,
+    limit: Limit200 = 50,
+    offset: Offset = 0,
+    user_id: str | None = None,
+    has_error: bool | None = None,
+    started_after: Since = None,
+    started_before: Since = None,
+    tags: Tags = None,
+    query: str | None = None,
+    sort_by: SessionSortBy = SessionSortBy.RECENT,
+    sort_order: SortOrder = SortOrder.DESC,
+) -> Response:
+    """List sessions; filters also restrict the traces that are summed, `recent` is the time of arrival."""
+    wanted = TraceFilter(
+        user_id=user_id,
+        tags=tuple(tags or ()),
+        session_query=query,
+        after=micros_or_none(started_after),
+        before=micros_or_none(started_before),
+    )
+    items, total = scope.services.queries.sessions(
+        scope.project_id, wanted, Slice(limit=limit, offset=offset), sort_by, sort_order, has_error=has_error
+    )
+    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
+
+
+@router.get("/sessions/{session_id}", response_model=SessionDetail)
+def get_session(scope: Scope, session_id: str, limit: Limit1000 = 200, offset: Offset = 0) -> Response:
+    """Return a session with a page of its traces, oldest first; the sums cover all of them."""
+    queries = scope.services.queries
+    summary = queries.session(scope.project_id, session_id)
+    if summary is None:
+        raise not_found(f"Session '{session_id}'")
+    traces = queries.session_traces(scope.project_id, session_id, Slice(limit=limit, offset=offset))
+    summary["traces"] = [trace_record(row, [span_record(s, row["trace_id"]) for s in spans]) for row, spans in traces]
+    return answer(summary)
+
+
+@router.delete("/sessions/{session_id}", response_model=Deleted)
+def delete_session(scope: Scope, session_id: str) -> Response:
+    """Delete every trace of a session."""
+    services = scope.services
+    ids = services.queries.session_trace_ids(scope.project_id, session_id)
+    if not ids:
+        raise not_found(f"Session '{session_id}'")
+    return answer({"deleted": services.traces.delete(scope.project_id, ids)})

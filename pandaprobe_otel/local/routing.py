@@ -1,0 +1,48 @@
+"""The route class of the API: counts the default limit first, and stores a new project when a request succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pandaprobe_otel.local.limits import OWN_LIMITS, RateLimitedError
+from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.services import services_of
+from pandaprobe_otel.local.store.accounts import Project
+
+
+class ApiRoute(APIRoute):
+    """A route of the API."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the generated handler."""
+        handle = super().get_route_handler()
+        route = (next(iter(self.methods or ())), self.path)
+        counted_first = route not in OWN_LIMITS
+
+        async def limited(request: Request) -> Response:
+            services = services_of(request)
+            if counted_first:
+                # Before authentication and validation, and outside of what adds the request id.
+                try:
+                    services.limits.spend(request, route)
+                except RateLimitedError:
+                    request.state.no_request_id = True
+                    raise
+            response = await handle(request)
+            project: Project | None = getattr(request.state, "project", None)
+            if project is not None and not project.stored and response.status_code < 400:
+                await run_in_threadpool(services.accounts.keep, project)
+            return response
+
+        return limited
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    """Return a JSON answer; stored JSON inside it is copied, not parsed."""
+    return Response(dumps(content), status_code=status, media_type="application/json")

@@ -1,0 +1,329 @@
+"""Start and stop a local server: in a thread (`LocalServer`) or in the foreground (`serve`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Generator, Sequence
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from pandaprobe_otel.config import LOCAL_API_KEY
+from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.services import Services, build_services
+from pandaprobe_otel.local.settings import LocalSettings
+from pandaprobe_otel.local.store.database import MEMORY, Database
+
+DEFAULT_PORT: Final = 8787
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_STOP_WITHIN_S: Final = 5.0
+
+
+class LocalServer:
+    """A PandaProbe in a background thread, as a context manager.
+
+    `with LocalServer() as server:` gives `server.url` and `server.api_key`. `start()` returns when requests can be
+    sent; `stop()` ends the thread and closes the database. Both are idempotent.
+
+    db: `:memory:` or the path of a SQLite file. A request that was answered survives a killed process. A file that
+        another process serves raises DatabaseInUseError.
+    host, port: where to listen; port 0 takes a free one. An address other than loopback needs `auth=True`.
+    api_keys: keys that are good, beside those made through the API.
+    auth: False is the real server's development mode (any bearer token; any API key until the first one exists);
+        True checks keys, and management routes need `token`.
+    token: the bearer token with `auth`; made up when not given (see `.token`).
+    limit: `POST /traces` per minute and key (the real server's 100); None turns every rate limit off.
+    window_s: seconds of a rate limit's window.
+    retry_after: whether 429 carries Retry-After, as the documentation says; server 0.5.0 sends none.
+    fail, slow_s: faults; see `.faults`, where they and more can be changed while it runs.
+    judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without one
+        they behave as on a server without a provider.
+    """
+
+    def __init__(
+        self,
+        db: str | os.PathLike[str] = MEMORY,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        api_keys: Sequence[str] = (),
+        auth: bool = False,
+        token: str | None = None,
+        limit: int | None = 100,
+        window_s: float = 60.0,
+        retry_after: bool = True,
+        fail: float = 0.0,
+        slow_s: float = 0.0,
+        judge_url: str | None = None,
+        judge_key: str | None = None,
+        judge_model: str | None = None,
+        embedding_model: str | None = None,
+    ) -> None:
+        if host not in _LOOPBACK and not auth:
+            raise ConfigError(
+                f"host={host!r} can be reached from other machines: pass auth=True (--auth), so that keys are checked."
+            )
+        self._db = db
+        self._host = host
+        self._port = port
+        self._given_key = api_keys[0] if api_keys else None
+        self.token = token or (secrets.token_urlsafe(24) if auth else None)
+        self.settings = LocalSettings(
+            auth=auth,
+            token=self.token,
+            api_keys=tuple(api_keys),
+            traces_per_minute=limit,
+            window_s=window_s,
+            retry_after=retry_after,
+            allowed_hosts=_LOOPBACK if host in _LOOPBACK else frozenset({"*"}),
+            judge_url=judge_url,
+            judge_key=judge_key,
+            judge_model=judge_model,
+            embedding_model=embedding_model,
+        )
+        self.faults = Faults(fail=fail, slow_s=slow_s)
+        self._running: _Running | None = None
+        self._api_key: str | None = None
+
+    def start(self) -> Self:
+        """Open the database and begin to listen; raises DatabaseInUseError, or OSError for a port that is taken."""
+        if self._running is None:
+            self._running = _Running(self._db, self._host, self._port, self.settings, self.faults)
+            self._api_key = self._choose_key(self._running.services)
+        return self
+
+    def stop(self) -> None:
+        """Stop listening, end the thread and close the database."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.stop()
+
+    @property
+    def url(self) -> str:
+        """Base URL, such as `http://127.0.0.1:43817`."""
+        running = self._started()
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{running.port}"
+
+    @property
+    def api_key(self) -> str:
+        """A good API key: the first of `api_keys`, else `sk_pp_local`, or with `auth` one made at the start."""
+        self._started()
+        assert self._api_key is not None
+        return self._api_key
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are being served."""
+        return self._running is not None and self._running.alive
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the data is gone when the server stops."""
+        return self.database_path == MEMORY
+
+    @property
+    def database_path(self) -> str:
+        """The database file, or `:memory:`."""
+        return os.fspath(self._db)
+
+    @property
+    def services(self) -> Services:
+        """The parts of the running server, for tests that look behind the API."""
+        return self._started().services
+
+    def make_key(self, *, plan: str | None = None, used_traces: int = 0) -> str:
+        """Make an API key; with `plan` (`HOBBY`) that of a new organization which has used `used_traces` traces."""
+        accounts = self.services.accounts
+        organization = accounts.home if plan is None else accounts.add_organization(f"{plan} organization", plan)
+        if used_traces:
+            accounts.use_up(organization.id, used_traces)
+        _, secret = accounts.add_key(organization.id, "made by make_key")
+        return secret
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            raise RuntimeError("the local server is not running: use it as a context manager, or call start()")
+        return self._running
+
+    def _choose_key(self, services: Services) -> str:
+        if self._given_key is not None:
+            return self._given_key
+        if not self.settings.auth:
+            return LOCAL_API_KEY
+        _, secret = services.accounts.add_key(services.accounts.home.id, "made at start")
+        return secret
+
+
+class _Running:
+    """A database, a socket and the thread that serves them."""
+
+    def __init__(
+        self, db: str | os.PathLike[str], host: str, port: int, settings: LocalSettings, faults: Faults
+    ) -> None:
+        self._socket = _listen(host, port)
+        try:
+            self._database = Database(db)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        self.services = build_services(settings, self._database, faults)
+        self._server = _uvicorn_server(self.services)
+        # Connections wait in the socket's queue until the thread accepts them, so nobody has to wait for it here.
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="pandaprobe-local", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still serves."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the thread and close everything."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_WITHIN_S)
+        self._socket.close()
+        self._database.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only for sockets that name TCP; with it every answer takes 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(512)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _uvicorn_server(services: Services) -> Any:
+    import uvicorn
+
+    from pandaprobe_otel.local.app import create_app
+    from pandaprobe_otel.local.protocol import LocalProtocol
+
+    config = uvicorn.Config(
+        create_app(services),
+        http=LocalProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        # The real server closes idle connections after about 5 s (measured on server 0.5.0).
+        timeout_keep_alive=5,
+    )
+    return uvicorn.Server(config)
+
+
+def serve(
+    *,
+    db: str | os.PathLike[str] = MEMORY,
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    api_keys: Sequence[str] = (),
+    auth: bool = False,
+    token: str | None = None,
+    limit: int | None = 100,
+    retry_after: bool = True,
+    fail: float = 0.0,
+    slow_s: float = 0.0,
+    judge_url: str | None = None,
+    judge_key: str | None = None,
+    judge_model: str | None = None,
+    embedding_model: str | None = None,
+    out: IO[str] | None = None,
+) -> None:
+    """Serve until interrupted (Ctrl-C or SIGTERM); the parameters are those of `LocalServer`.
+
+    Prints where the pages are, an API key and the two environment lines to set, to `out` (standard output).
+    Raises ConfigError, DatabaseInUseError, or OSError for a port that is taken.
+    """
+    server = LocalServer(
+        db,
+        host,
+        port,
+        api_keys=api_keys,
+        auth=auth,
+        token=token,
+        limit=limit,
+        retry_after=retry_after,
+        fail=fail,
+        slow_s=slow_s,
+        judge_url=judge_url,
+        judge_key=judge_key,
+        judge_model=judge_model,
+        embedding_model=embedding_model,
+    )
+    with server:
+        _announce(server, sys.stdout if out is None else out)
+        interrupted = threading.Event()
+        with _on_interrupt(interrupted.set):
+            while server.alive and not interrupted.wait(0.5):
+                pass
+
+
+@contextlib.contextmanager
+def _on_interrupt(react: Callable[[], object]) -> Generator[None]:
+    """Call `react` on Ctrl-C and SIGTERM; outside the main thread Python has no signals and nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(_number: int, _frame: object) -> None:
+        react()
+
+    old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _announce(server: LocalServer, out: IO[str]) -> None:
+    lines = [
+        f"PandaProbe is running at {server.url}",
+        f"  pages     {server.url}/ui",
+        f"  data      {'in memory, gone when this ends' if server.in_memory else server.database_path}",
+        f"  API key   {server.api_key}",
+    ]
+    if server.token is not None:
+        lines.append(f"  token     {server.token}")
+    lines += [
+        "",
+        "Point a program at it:",
+        f"  export PANDAPROBE_ENDPOINT={server.url}",
+        f"  export PANDAPROBE_API_KEY={server.api_key}",
+        "",
+        "Ctrl-C ends it.",
+    ]
+    print("\n".join(lines), file=out, flush=True)

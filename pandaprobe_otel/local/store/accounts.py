@@ -1,0 +1,306 @@
+"""Organizations, projects and API keys, kept in memory too: every request asks for them.
+
+The store belongs to one process, so memory and file cannot differ. API keys are stored as SHA-256 hashes only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.times import DAY
+
+PERIOD: Final = 30 * DAY
+"""Length of a quota period."""
+
+DEVELOPMENT: Final = "DEVELOPMENT"
+HOBBY: Final = "HOBBY"
+
+
+@dataclass(slots=True, kw_only=True)
+class Organization:
+    """An organization with what it has used in this period."""
+
+    id: str
+    name: str
+    plan: str
+    created_at: int
+    subscription_id: str
+    period_start: int
+    period_end: int
+    traces: int = 0
+    trace_evals: int = 0
+    session_evals: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Project:
+    """A project; `stored` is False until a request in it has succeeded, as on the server."""
+
+    id: str
+    org_id: str
+    name: str
+    description: str
+    created_at: int
+    stored: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class ApiKey:
+    """An API key without its secret."""
+
+    id: str
+    org_id: str
+    name: str
+    key_prefix: str
+    is_active: bool
+    created_at: int
+    expires_at: int | None
+
+
+class NameTakenError(Exception):
+    """The organization has a project of this name."""
+
+
+class Accounts:
+    """Who may do what where."""
+
+    def __init__(self, database: Database, now: Callable[[], int]) -> None:
+        self._database = database
+        self._now = now
+        self._lock = threading.RLock()
+        self._organizations: dict[str, Organization] = {}
+        self._projects: dict[tuple[str, str], Project] = {}
+        self._keys: dict[str, ApiKey] = {}
+        self._load()
+        if not self._organizations:
+            self.add_organization("local", DEVELOPMENT)
+
+    # -- organizations ------------------------------------------------------------------------------------------------
+
+    @property
+    def home(self) -> Organization:
+        """The oldest organization: that of keys made without naming one."""
+        return next(iter(self._organizations.values()))
+
+    def organizations(self) -> list[Organization]:
+        """Return every organization, oldest first."""
+        return list(self._organizations.values())
+
+    def organization(self, org_id: str) -> Organization | None:
+        """Return an organization by id."""
+        return self._organizations.get(org_id)
+
+    def add_organization(self, name: str, plan: str) -> Organization:
+        """Create an organization; a new quota period begins now."""
+        now = self._now()
+        new = Organization(
+            id=str(uuid4()),
+            name=name,
+            plan=plan,
+            created_at=now,
+            subscription_id=str(uuid4()),
+            period_start=now,
+            period_end=now + PERIOD,
+        )
+        with self._lock, self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO organizations (id, name, plan, created_at, subscription_id, period_start, period_end)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (new.id, name, plan, now, new.subscription_id, now, new.period_end),
+            )
+            self._organizations[new.id] = new
+        return new
+
+    def rename_organization(self, org_id: str, name: str) -> None:
+        """Rename an organization."""
+        with self._lock, self._database.write() as connection:
+            connection.execute("UPDATE organizations SET name = ? WHERE id = ?", (name, org_id))
+            self._organizations[org_id].name = name
+
+    def delete_organization(self, org_id: str) -> None:
+        """Delete an organization with its projects, traces and keys."""
+        with self._lock, self._database.write() as connection:
+            connection.execute("DELETE FROM organizations WHERE id = ?", (org_id,))
+            self._organizations.pop(org_id, None)
+            self._projects = {at: project for at, project in self._projects.items() if project.org_id != org_id}
+            self._keys = {at: key for at, key in self._keys.items() if key.org_id != org_id}
+
+    def count(self, connection: sqlite3.Connection, org_id: str, kind: str, amount: int) -> None:
+        """Add to what an organization has used, inside the caller's transaction. `kind` is a counter's name."""
+        org = self._organizations[org_id]
+        setattr(org, kind, getattr(org, kind) + amount)
+        connection.execute(f"UPDATE organizations SET {kind} = {kind} + ? WHERE id = ?", (amount, org_id))
+
+    def use_up(self, org_id: str, traces: int) -> None:
+        """Set the number of traces used in this period."""
+        with self._lock, self._database.write() as connection:
+            self.count(connection, org_id, "traces", traces - self._organizations[org_id].traces)
+
+    def roll_period(self, org: Organization) -> None:
+        """Begin a new quota period if the last one is over."""
+        now = self._now()
+        if now < org.period_end:
+            return
+        with self._lock, self._database.write() as connection:
+            org.period_start, org.period_end = now, now + PERIOD
+            org.traces = org.trace_evals = org.session_evals = 0
+            connection.execute(
+                "UPDATE organizations SET period_start = ?, period_end = ?, traces = 0, trace_evals = 0,"
+                " session_evals = 0 WHERE id = ?",
+                (now, org.period_end, org.id),
+            )
+
+    # -- projects -----------------------------------------------------------------------------------------------------
+
+    def projects(self, org_id: str) -> list[Project]:
+        """Return the stored projects of an organization, oldest first."""
+        return [project for project in self._projects.values() if project.org_id == org_id and project.stored]
+
+    def project(self, project_id: str) -> Project | None:
+        """Return a stored project by id."""
+        return next((p for p in list(self._projects.values()) if p.id == project_id and p.stored), None)
+
+    def project_named(self, org_id: str, name: str) -> Project:
+        """Return a project by name; an unknown one gets its id now and is stored by `keep`."""
+        found = self._projects.get((org_id, name))
+        if found is not None:
+            return found
+        with self._lock:
+            return self._projects.setdefault(
+                (org_id, name),
+                Project(
+                    id=str(uuid4()), org_id=org_id, name=name, description="", created_at=self._now(), stored=False
+                ),
+            )
+
+    def keep(self, project: Project, connection: sqlite3.Connection | None = None) -> None:
+        """Store a project that exists in memory only; in the caller's transaction if there is one."""
+        if project.stored:
+            return
+        if connection is None:
+            with self._lock, self._database.write() as own:
+                self.keep(project, own)
+            return
+        connection.execute(
+            "INSERT INTO projects (id, org_id, name, description, created_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO NOTHING",
+            (project.id, project.org_id, project.name, project.description, project.created_at),
+        )
+        project.stored = True
+
+    def add_project(self, org_id: str, name: str, description: str) -> Project:
+        """Create a project; raises NameTakenError."""
+        with self._lock:
+            project = self.project_named(org_id, name)
+            if project.stored:
+                raise NameTakenError(name)
+            project.description = description
+            self.keep(project)
+            return project
+
+    def change_project(self, project: Project, name: str | None, description: str | None) -> None:
+        """Rename or describe a project; raises NameTakenError."""
+        with self._lock:
+            target = (project.org_id, name or project.name)
+            other = self._projects.get(target)
+            if other is not None and other is not project and other.stored:
+                raise NameTakenError(name)
+            del self._projects[(project.org_id, project.name)]
+            project.name, project.description = target[1], project.description if description is None else description
+            self._projects[target] = project
+            with self._database.write() as connection:
+                connection.execute(
+                    "UPDATE projects SET name = ?, description = ? WHERE id = ?",
+                    (project.name, project.description, project.id),
+                )
+
+    def delete_project(self, project: Project) -> None:
+        """Delete a project with its traces, scores, runs and monitors; its name is free again."""
+        with self._lock, self._database.write() as connection:
+            connection.execute("DELETE FROM projects WHERE id = ?", (project.id,))
+            self._projects.pop((project.org_id, project.name), None)
+            # Requests that hold the object must not store rows under an id that is gone.
+            project.stored = False
+
+    # -- API keys -----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether any key was ever made or passed in."""
+        return bool(self._keys)
+
+    def key(self, secret: str) -> ApiKey | None:
+        """Return the key with this secret, active or not."""
+        return self._keys.get(hash_of(secret))
+
+    def keys(self, org_id: str) -> list[ApiKey]:
+        """Return the keys of an organization, oldest first."""
+        return [key for key in self._keys.values() if key.org_id == org_id]
+
+    def key_by_id(self, org_id: str, key_id: str) -> ApiKey | None:
+        """Return a key of an organization by id."""
+        return next((key for key in self.keys(org_id) if key.id == key_id), None)
+
+    def add_key(
+        self, org_id: str, name: str, *, secret: str | None = None, expires_at: int | None = None
+    ) -> tuple[ApiKey, str]:
+        """Create a key and return it with its secret, which is not kept. An existing secret is returned as it is."""
+        secret = secret or "sk_pp_" + secrets.token_hex(32)
+        digest = hash_of(secret)
+        with self._lock:
+            if (known := self._keys.get(digest)) is not None:
+                return known, secret
+            new = ApiKey(
+                id=str(uuid4()),
+                org_id=org_id,
+                name=name,
+                key_prefix=secret[:10],
+                is_active=True,
+                created_at=self._now(),
+                expires_at=expires_at,
+            )
+            with self._database.write() as connection:
+                connection.execute(
+                    "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, is_active, created_at, expires_at)"
+                    " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
+                    (new.id, org_id, name, digest, new.key_prefix, new.created_at, expires_at),
+                )
+            self._keys[digest] = new
+        return new, secret
+
+    def revoke_key(self, key: ApiKey) -> None:
+        """Refuse a key from now on."""
+        with self._lock, self._database.write() as connection:
+            connection.execute("UPDATE api_keys SET is_active = 0 WHERE id = ?", (key.id,))
+            key.is_active = False
+
+    def delete_key(self, key: ApiKey) -> None:
+        """Forget a key."""
+        with self._lock, self._database.write() as connection:
+            connection.execute("DELETE FROM api_keys WHERE id = ?", (key.id,))
+            self._keys = {digest: other for digest, other in self._keys.items() if other is not key}
+
+    def _load(self) -> None:
+        with self._database.read() as connection:
+            for row in connection.execute("SELECT * FROM organizations ORDER BY created_at, rowid"):
+                self._organizations[row["id"]] = Organization(**dict(row))
+            for row in connection.execute("SELECT * FROM projects ORDER BY created_at, rowid"):
+                self._projects[(row["org_id"], row["name"])] = Project(**dict(row), stored=True)
+            for row in connection.execute("SELECT * FROM api_keys ORDER BY created_at, rowid"):
+                fields: dict[str, Any] = dict(row)
+                digest = fields.pop("key_hash")
+                fields["is_active"] = bool(fields["is_active"])
+                self._keys[digest] = ApiKey(**fields)
+
+
+def hash_of(secret: str) -> str:
+    """Return what is stored of an API key."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

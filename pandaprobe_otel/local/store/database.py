@@ -1,0 +1,137 @@
+"""One SQLite database: one writer connection, as many readers as there are requests.
+
+A committed request survives a killed process (write-ahead log, `synchronous=NORMAL`); a power cut may lose the
+last moments. A file belongs to one process at a time: a second one is told so instead of corrupting answers with
+its own caches.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pandaprobe_otel.errors import PandaProbeError
+from pandaprobe_otel.local.store.schema import create_schema
+
+MEMORY = ":memory:"
+
+
+class DatabaseInUseError(PandaProbeError):
+    """Another process serves this database file."""
+
+
+class Database:
+    """The connections of one database; `path` is a file or `:memory:`."""
+
+    def __init__(self, path: str | os.PathLike[str] = MEMORY) -> None:
+        self.path = os.fspath(path)
+        self.in_memory = self.path == MEMORY
+        self._lock = threading.RLock()
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._guard = None if self.in_memory else _FileGuard(Path(self.path))
+        self._closed = False
+        try:
+            self._writer = self._connect()
+            create_schema(self._writer)
+        except BaseException:
+            self._release()
+            raise
+
+    @contextmanager
+    def write(self) -> Generator[sqlite3.Connection]:
+        """Give the writer connection for one transaction: committed at the end, rolled back on an exception."""
+        with self._lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    @contextmanager
+    def read(self) -> Generator[sqlite3.Connection]:
+        """Give a connection for reading one consistent state."""
+        if self.in_memory:
+            # A private in-memory database lives in its one connection.
+            with self._lock:
+                yield self._writer
+            return
+        try:
+            connection = self._readers.get_nowait()
+        except queue.Empty:
+            connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+            self._readers.put(connection)
+
+    def close(self) -> None:
+        """Close every connection and give the file free. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            while not self._readers.empty():
+                self._readers.get_nowait().close()
+            self._writer.close()
+            self._release()
+
+    def _release(self) -> None:
+        if self._guard is not None:
+            self._guard.release()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if not self.in_memory:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA busy_timeout = 5000")
+        # The default of 2 MB makes random span ids miss the cache from some 10,000 traces on.
+        connection.execute("PRAGMA cache_size = -65536")
+        return connection
+
+
+class _FileGuard:
+    """An advisory lock beside the file; the operating system drops it with the process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self._path, "a+b")  # noqa: SIM115 - held as long as the database is open
+        try:
+            _lock(self._file.fileno())
+        except OSError:
+            self._file.close()
+            raise DatabaseInUseError(
+                f"{path} is served by another process: stop it, or choose another file with --db."
+            ) from None
+
+    def release(self) -> None:
+        """Give the file free. The lock file stays: deleting it would let two processes lock two different files."""
+        self._file.close()
+
+
+if os.name == "nt":  # pragma: no cover - the tests run on POSIX
+
+    def _lock(fileno: int) -> None:
+        import msvcrt
+
+        msvcrt.locking(fileno, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+
+else:
+
+    def _lock(fileno: int) -> None:
+        import fcntl
+
+        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,231 @@
+"""Lists of traces, users and sessions.
+
+The filters of a session list restrict the traces that are summed, not only the sessions that are shown, and
+`recent` means the time of arrival (both measured on server 0.5.0). Descending order puts missing values first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.local.models.fields import SortOrder
+from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
+from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
+from pandaprobe_otel.local.store.traces import spans_of
+from pandaprobe_otel.local.times import iso, iso_or_none
+
+_TRACE_ORDER: Final = {
+    TraceSortBy.STARTED_AT: "started_at",
+    TraceSortBy.ENDED_AT: "ended_at",
+    TraceSortBy.NAME: "name",
+    TraceSortBy.LATENCY: "ended_at - started_at",
+    TraceSortBy.STATUS: "status",
+}
+_NEVER_NULL: Final = frozenset({TraceSortBy.STARTED_AT, TraceSortBy.NAME, TraceSortBy.STATUS})
+_SESSION_ORDER: Final = {
+    SessionSortBy.RECENT: "MAX(created_at)",
+    SessionSortBy.TRACE_COUNT: "COUNT(*)",
+    SessionSortBy.LATENCY: "SUM(ended_at - started_at)",
+    SessionSortBy.COST: "SUM(total_cost)",
+}
+_SESSION_SUMS: Final = """
+    session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
+    SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
+    SUM(total_tokens) AS total_tokens, SUM(total_cost) AS total_cost
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFilter:
+    """Which traces of a project; None means any. Moments are microseconds, `before` is exclusive."""
+
+    session_id: str | None = None
+    status: str | None = None
+    user_id: str | None = None
+    tags: tuple[str, ...] = ()
+    name: str | None = None
+    after: int | None = None
+    before: int | None = None
+    session_query: str | None = None
+
+    def where(self, project_id: str) -> tuple[str, list[Any]]:
+        """Return the SQL condition and its values."""
+        clauses, values = ["project_id = ?"], [project_id]
+        equal = {"session_id": self.session_id, "status": self.status, "user_id": self.user_id}
+        for column, value in equal.items():
+            if value is not None:
+                clauses.append(f"{column} = ?")
+                values.append(value)
+        if self.tags:
+            clauses.append(
+                "seq IN (SELECT trace_seq FROM trace_tags WHERE project_id = ?"
+                " AND tag IN (SELECT value FROM json_each(?)))"
+            )
+            values += [project_id, dumps(self.tags).decode()]
+        if self.name:
+            clauses.append("instr(folded_name, ?) > 0")
+            values.append(self.name.lower())
+        if self.session_query:
+            clauses.append("instr(lower(session_id), ?) > 0")
+            values.append(self.session_query.lower())
+        return _window(clauses, values, self.after, self.before)
+
+
+def _window(clauses: list[str], values: list[Any], after: int | None, before: int | None) -> tuple[str, list[Any]]:
+    if after is not None:
+        clauses.append("started_at >= ?")
+        values.append(after)
+    if before is not None:
+        clauses.append("started_at < ?")
+        values.append(before)
+    return " AND ".join(clauses), values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """A page of a list."""
+
+    limit: int
+    offset: int
+
+
+def order_by(expression: str, order: SortOrder, *, nullable: bool, tie_breaker: str) -> str:
+    """Return an ORDER BY with PostgreSQL's places for missing values: first when descending, last when ascending."""
+    nulls = "" if not nullable else " NULLS FIRST" if order is SortOrder.DESC else " NULLS LAST"
+    return f"ORDER BY {expression} {order.value}{nulls}, {tie_breaker} {order.value}"
+
+
+class Queries:
+    """Reads lists."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def traces(
+        self, project_id: str, wanted: TraceFilter, page: Slice, sort_by: TraceSortBy, order: SortOrder
+    ) -> tuple[list[sqlite3.Row], int]:
+        """Return the rows of one page of traces and the number of all that match."""
+        where, values = wanted.where(project_id)
+        ordered = order_by(_TRACE_ORDER[sort_by], order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
+        with self._database.read() as connection:
+            (total,) = connection.execute(f"SELECT COUNT(*) FROM traces WHERE {where}", values).fetchone()
+            rows = connection.execute(
+                f"SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE {where} {ordered} LIMIT ? OFFSET ?",
+                (*values, page.limit, page.offset),
+            ).fetchall()
+        return rows, total
+
+    def users(self, project_id: str, page: Slice) -> tuple[list[dict[str, Any]], int]:
+        """Return one page of users, the last seen first, and the number of all."""
+        with self._database.read() as connection:
+            (total,) = connection.execute(
+                "SELECT COUNT(DISTINCT user_id) FROM traces WHERE project_id = ? AND user_id IS NOT NULL", (project_id,)
+            ).fetchone()
+            rows = connection.execute(
+                "SELECT user_id, COUNT(*) AS n, MIN(started_at) AS first, MAX(started_at) AS last,"
+                " SUM(status = 'ERROR') AS errors FROM traces WHERE project_id = ? AND user_id IS NOT NULL"
+                " GROUP BY user_id ORDER BY last DESC, user_id LIMIT ? OFFSET ?",
+                (project_id, page.limit, page.offset),
+            ).fetchall()
+        return [
+            {
+                "user_id": row["user_id"],
+                "trace_count": row["n"],
+                "first_seen": iso(row["first"]),
+                "last_seen": iso(row["last"]),
+                "error_count": row["errors"],
+            }
+            for row in rows
+        ], total
+
+    def sessions(
+        self,
+        project_id: str,
+        wanted: TraceFilter,
+        page: Slice,
+        sort_by: SessionSortBy,
+        order: SortOrder,
+        *,
+        has_error: bool | None = None,
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return one page of session summaries and the number of all that match."""
+        where, values = wanted.where(project_id)
+        where += " AND session_id IS NOT NULL"
+        having = "" if has_error is None else f"HAVING MAX(status = 'ERROR') = {int(has_error)}"
+        ordered = order_by(
+            _SESSION_ORDER[sort_by], order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="MAX(seq)"
+        )
+        groups = f"FROM traces WHERE {where} GROUP BY session_id {having}"
+        with self._database.read() as connection:
+            (total,) = connection.execute(f"SELECT COUNT(*) FROM (SELECT 1 {groups})", values).fetchone()
+            rows = connection.execute(
+                f"SELECT {_SESSION_SUMS} {groups} {ordered} LIMIT ? OFFSET ?", (*values, page.limit, page.offset)
+            ).fetchall()
+            ids = dumps([row["session_id"] for row in rows]).decode()
+            members = connection.execute(
+                f"SELECT session_id, user_id, tags FROM traces WHERE {where}"
+                " AND session_id IN (SELECT value FROM json_each(?)) ORDER BY started_at, seq",
+                (*values, ids),
+            ).fetchall()
+        return _summaries(rows, members), total
+
+    def session(self, project_id: str, session_id: str) -> dict[str, Any] | None:
+        """Return the summary of one session, None when no trace of the project is in it."""
+        found, _ = self.sessions(
+            project_id,
+            TraceFilter(session_id=session_id),
+            Slice(limit=1, offset=0),
+            SessionSortBy.RECENT,
+            SortOrder.DESC,
+        )
+        return found[0] if found else None
+
+    def session_traces(
+        self, project_id: str, session_id: str, page: Slice
+    ) -> list[tuple[sqlite3.Row, list[sqlite3.Row]]]:
+        """Return one page of the traces of a session, oldest first, with their spans."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT {TRACE_COLUMNS} FROM traces WHERE project_id = ? AND session_id = ?"
+                " ORDER BY started_at, seq LIMIT ? OFFSET ?",
+                (project_id, session_id, page.limit, page.offset),
+            ).fetchall()
+            return [(row, spans_of(connection, row["seq"])) for row in rows]
+
+    def session_trace_ids(self, project_id: str, session_id: str) -> list[str]:
+        """Return the ids of the traces of a session."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT trace_id FROM traces WHERE project_id = ? AND session_id = ?", (project_id, session_id)
+            ).fetchall()
+        return [row["trace_id"] for row in rows]
+
+
+def _summaries(rows: list[sqlite3.Row], members: list[sqlite3.Row]) -> list[dict[str, Any]]:
+    users: dict[str, str] = {}
+    tags: dict[str, set[str]] = {}
+    for member in members:
+        if member["user_id"] is not None:
+            users.setdefault(member["session_id"], member["user_id"])
+        if member["tags"] != "[]":
+            tags.setdefault(member["session_id"], set()).update(loads(member["tags"]))
+    return [
+        {
+            "session_id": row["session_id"],
+            "trace_count": row["trace_count"],
+            "first_trace_at": iso(row["first_at"]),
+            "last_trace_at": iso_or_none(row["last_at"]),
+            "total_latency_ms": None if row["latency"] is None else row["latency"] / 1000,
+            "has_error": bool(row["has_error"]),
+            "user_id": users.get(row["session_id"]),
+            "tags": sorted(tags.get(row["session_id"], ())),
+            "total_span_count": row["span_count"],
+            "total_tokens": row["total_tokens"],
+            "total_cost": row["total_cost"],
+        }
+        for row in rows
+    ]

@@ -1,0 +1,199 @@
+"""Tables of the store, as numbered steps: a database made by an older version is brought up to date on opening."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from pandaprobe_otel.errors import PandaProbeError
+
+# Moments are microseconds since the epoch; JSON is text; the large columns stand last, because SQLite reads the pages
+# of a row in order and a list must not walk through inputs and outputs.
+_STEPS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE organizations (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        plan TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        subscription_id TEXT NOT NULL,
+        period_start INTEGER NOT NULL,
+        period_end INTEGER NOT NULL,
+        traces INTEGER NOT NULL DEFAULT 0,
+        trace_evals INTEGER NOT NULL DEFAULT 0,
+        session_evals INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE projects (
+        id TEXT PRIMARY KEY,
+        org_id TEXT NOT NULL REFERENCES organizations(id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        description TEXT NOT NULL DEFAULT '',
+        created_at INTEGER NOT NULL,
+        UNIQUE (org_id, name)
+    );
+    CREATE TABLE api_keys (
+        id TEXT PRIMARY KEY,
+        org_id TEXT NOT NULL REFERENCES organizations(id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        key_hash TEXT NOT NULL UNIQUE,
+        key_prefix TEXT NOT NULL,
+        is_active INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER
+    );
+    CREATE TABLE traces (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        trace_id TEXT NOT NULL UNIQUE,
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        status TEXT NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        created_at INTEGER NOT NULL,
+        span_count INTEGER NOT NULL DEFAULT 0,
+        total_tokens INTEGER NOT NULL DEFAULT 0,
+        total_cost REAL NOT NULL DEFAULT 0,
+        session_id TEXT,
+        user_id TEXT,
+        name TEXT NOT NULL,
+        folded_name TEXT NOT NULL,
+        environment TEXT,
+        release TEXT,
+        tags TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        input TEXT,
+        output TEXT
+    );
+    CREATE INDEX traces_by_start ON traces (project_id, started_at);
+    CREATE INDEX traces_by_session ON traces (project_id, session_id) WHERE session_id IS NOT NULL;
+    CREATE INDEX traces_by_user ON traces (project_id, user_id, started_at) WHERE user_id IS NOT NULL;
+    CREATE TABLE trace_tags (
+        project_id TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
+        PRIMARY KEY (project_id, tag, trace_seq)
+    ) WITHOUT ROWID;
+    CREATE INDEX trace_tags_by_trace ON trace_tags (trace_seq);
+    CREATE TABLE spans (
+        span_id TEXT NOT NULL UNIQUE,
+        trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
+        parent_span_id TEXT,
+        kind TEXT NOT NULL,
+        status TEXT NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        completion_start_time INTEGER,
+        prompt_tokens INTEGER NOT NULL DEFAULT 0,
+        completion_tokens INTEGER NOT NULL DEFAULT 0,
+        total_cost REAL NOT NULL DEFAULT 0,
+        name TEXT NOT NULL,
+        model TEXT,
+        token_usage TEXT,
+        model_parameters TEXT,
+        cost TEXT,
+        metadata TEXT NOT NULL,
+        error TEXT,
+        input TEXT,
+        output TEXT
+    );
+    CREATE INDEX spans_by_trace ON spans (trace_seq);
+    CREATE TABLE eval_runs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        target_type TEXT NOT NULL,
+        name TEXT,
+        status TEXT NOT NULL,
+        metric_names TEXT NOT NULL,
+        filters TEXT NOT NULL,
+        sampling_rate REAL NOT NULL,
+        model TEXT,
+        monitor_id TEXT REFERENCES monitors(id) ON DELETE SET NULL,
+        total_targets INTEGER NOT NULL,
+        evaluated_count INTEGER NOT NULL DEFAULT 0,
+        failed_count INTEGER NOT NULL DEFAULT 0,
+        error_message TEXT,
+        created_at INTEGER NOT NULL,
+        completed_at INTEGER,
+        targets TEXT NOT NULL
+    );
+    CREATE INDEX eval_runs_by_project ON eval_runs (project_id, target_type, seq);
+    CREATE INDEX eval_runs_by_monitor ON eval_runs (monitor_id) WHERE monitor_id IS NOT NULL;
+    CREATE INDEX eval_runs_unfinished ON eval_runs (status) WHERE status IN ('PENDING', 'RUNNING');
+    CREATE TABLE monitors (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        target_type TEXT NOT NULL,
+        metric_names TEXT NOT NULL,
+        filters TEXT NOT NULL,
+        sampling_rate REAL NOT NULL,
+        model TEXT,
+        cadence TEXT NOT NULL,
+        only_if_changed INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        last_run_at INTEGER,
+        last_run_id TEXT,
+        next_run_at INTEGER,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL
+    );
+    CREATE INDEX monitors_by_project ON monitors (project_id, seq);
+    CREATE INDEX monitors_due ON monitors (next_run_at) WHERE status = 'ACTIVE';
+    CREATE TABLE trace_scores (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        trace_id TEXT NOT NULL REFERENCES traces(trace_id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        data_type TEXT NOT NULL,
+        value TEXT,
+        source TEXT NOT NULL,
+        status TEXT NOT NULL,
+        eval_run_id TEXT REFERENCES eval_runs(id) ON DELETE SET NULL,
+        environment TEXT,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        metadata TEXT NOT NULL,
+        reason TEXT
+    );
+    CREATE INDEX trace_scores_by_project ON trace_scores (project_id, created_at);
+    CREATE INDEX trace_scores_by_trace ON trace_scores (trace_id);
+    CREATE INDEX trace_scores_by_run ON trace_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
+    CREATE TABLE session_scores (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        session_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        data_type TEXT NOT NULL,
+        value TEXT,
+        source TEXT NOT NULL,
+        status TEXT NOT NULL,
+        eval_run_id TEXT REFERENCES eval_runs(id) ON DELETE SET NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        metadata TEXT NOT NULL,
+        reason TEXT
+    );
+    CREATE INDEX session_scores_by_project ON session_scores (project_id, created_at);
+    CREATE INDEX session_scores_by_session ON session_scores (project_id, session_id);
+    CREATE INDEX session_scores_by_run ON session_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
+    """,
+)
+
+
+class DatabaseTooNewError(PandaProbeError):
+    """The database file was written by a later version of this library."""
+
+
+def create_schema(connection: sqlite3.Connection) -> None:
+    """Create or update the tables; raises DatabaseTooNewError for a file of a later version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(_STEPS):
+        raise DatabaseTooNewError(
+            f"The database has format {version}, this version of pandaprobe-otel reads up to {len(_STEPS)}: "
+            "upgrade pandaprobe-otel, or choose another file with --db."
+        )
+    for number in range(version, len(_STEPS)):
+        connection.executescript(f"BEGIN; {_STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;")

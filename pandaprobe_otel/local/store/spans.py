@@ -1,0 +1,153 @@
+"""Spans: insert, merge by id, patch.
+
+Merge rules (measured on server 0.5.0): name, kind, status, start, input, output, usage, parameters and cost are
+overwritten, also by nothing; model, end, error and first-token time are kept when omitted; metadata is merged on its
+first level; the parent never changes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.local.models.fields import token_count
+from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate
+from pandaprobe_otel.local.payloads import dumps, encode, merge_objects
+from pandaprobe_otel.local.times import micros_of
+
+_INSERT: Final = """
+    INSERT INTO spans (
+        span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time, prompt_tokens,
+        completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata, error, input, output
+    ) VALUES (
+        :span_id, :trace_seq, :parent_span_id, :kind, :status, :started_at, :ended_at, :completion_start_time,
+        :prompt_tokens, :completion_tokens, :total_cost, :name, :model, :token_usage, :model_parameters, :cost,
+        :metadata, :error, :input, :output
+    )
+"""
+_MERGE: Final = """
+    UPDATE spans SET
+        kind = :kind, status = :status, started_at = :started_at, name = :name, input = :input, output = :output,
+        token_usage = :token_usage, model_parameters = :model_parameters, cost = :cost,
+        prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, total_cost = :total_cost,
+        model = COALESCE(:model, model), ended_at = COALESCE(:ended_at, ended_at), error = COALESCE(:error, error),
+        completion_start_time = COALESCE(:completion_start_time, completion_start_time), metadata = :metadata
+    WHERE span_id = :span_id
+"""
+_TOTALS: Final = """
+    UPDATE traces SET (span_count, total_tokens, total_cost) = (
+        SELECT COUNT(*), COALESCE(SUM(prompt_tokens + completion_tokens), 0), COALESCE(SUM(total_cost), 0.0)
+        FROM spans WHERE trace_seq = traces.seq
+    ) WHERE seq = ?
+"""
+
+
+class ForeignSpanError(Exception):
+    """A span id belongs to another trace; the real server would change that trace's span."""
+
+    def __init__(self, index: int, span_id: str) -> None:
+        super().__init__(span_id)
+        self.index = index
+        self.span_id = span_id
+
+
+def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[SpanCreate], *, fresh: bool) -> None:
+    """Insert or merge spans of one trace, in order, and bring the trace's totals up to date.
+
+    `fresh` says that the trace has no spans yet. Raises ForeignSpanError, and TooDeepError for a payload nested too
+    deep; the caller's transaction must then be rolled back.
+    """
+    rows = [_row(trace_seq, span) for span in spans]
+    known = _known(connection, trace_seq, rows)
+    inserts: list[dict[str, Any]] = []
+    for row in rows:
+        old = known.get(row["span_id"])
+        if old is None:
+            inserts.append(row)
+            known[row["span_id"]] = row["metadata"]
+        else:
+            # A repeated id in one body merges into the row of its first occurrence, so that one must be there.
+            connection.executemany(_INSERT, inserts)
+            inserts.clear()
+            row["metadata"] = known[row["span_id"]] = merge_objects(old, row["new_metadata"])
+            connection.execute(_MERGE, row)
+    connection.executemany(_INSERT, inserts)
+    if rows or not fresh:
+        connection.execute(_TOTALS, (trace_seq,))
+
+
+def patch_span(connection: sqlite3.Connection, row: sqlite3.Row, update: SpanUpdate) -> None:
+    """Change what the request names: null clears, but is ignored for name, kind, status and metadata."""
+    sent = update.sent()
+    columns: dict[str, Any] = {}
+    for field in ("name", "kind", "status"):
+        if sent.get(field) is not None:
+            columns[field] = sent[field]
+    for field in ("model", "error"):
+        if field in sent:
+            columns[field] = sent[field]
+    for field in ("ended_at", "completion_start_time"):
+        if field in sent:
+            columns[field] = None if sent[field] is None else micros_of(sent[field])
+    for field in ("input", "output", "model_parameters", "token_usage", "cost"):
+        if field in sent:
+            columns[field] = encode(sent[field])
+    if "token_usage" in sent:
+        columns["prompt_tokens"], columns["completion_tokens"] = _tokens(update.token_usage)
+    if "cost" in sent:
+        columns["total_cost"] = (update.cost or {}).get("total", 0.0)
+    if sent.get("metadata") is not None:
+        columns["metadata"] = merge_objects(row["metadata"], sent["metadata"])
+    if columns:
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        connection.execute(f"UPDATE spans SET {assignments} WHERE span_id = ?", (*columns.values(), row["span_id"]))
+        connection.execute(_TOTALS, (row["trace_seq"],))
+
+
+def _row(trace_seq: int, span: SpanCreate) -> dict[str, Any]:
+    prompt, completion = _tokens(span.token_usage)
+    ended, first_token = span.ended_at, span.completion_start_time
+    return {
+        "span_id": str(span.span_id),
+        "trace_seq": trace_seq,
+        "parent_span_id": None if span.parent_span_id is None else str(span.parent_span_id),
+        "kind": span.kind.value,
+        "status": span.status.value,
+        "started_at": micros_of(span.started_at),
+        "ended_at": None if ended is None else micros_of(ended),
+        "completion_start_time": None if first_token is None else micros_of(first_token),
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_cost": (span.cost or {}).get("total", 0.0),
+        "name": span.name,
+        "model": span.model,
+        "token_usage": encode(span.token_usage),
+        "model_parameters": encode(span.model_parameters),
+        "cost": encode(span.cost),
+        "metadata": encode(span.metadata) or "{}",
+        "new_metadata": span.metadata,
+        "error": span.error,
+        "input": encode(span.input),
+        "output": encode(span.output),
+    }
+
+
+def _tokens(usage: dict[str, Any] | None) -> tuple[int, int]:
+    usage = usage or {}
+    return token_count(usage.get("prompt_tokens")) or 0, token_count(usage.get("completion_tokens")) or 0
+
+
+def _known(connection: sqlite3.Connection, trace_seq: int, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the stored metadata of the spans that exist already, by id."""
+    if not rows:
+        return {}
+    ids = dumps([row["span_id"] for row in rows]).decode()
+    found = connection.execute(
+        "SELECT span_id, trace_seq, metadata FROM spans WHERE span_id IN (SELECT value FROM json_each(?))", (ids,)
+    ).fetchall()
+    if any(row["trace_seq"] != trace_seq for row in found):
+        foreign = {row["span_id"] for row in found if row["trace_seq"] != trace_seq}
+        index = next(i for i, row in enumerate(rows) if row["span_id"] in foreign)
+        raise ForeignSpanError(index, rows[index]["span_id"])
+    return {row["span_id"]: row["metadata"] for row in found}

@@ -1,0 +1,217 @@
+"""Traces: one transaction for a whole POST, merge by id, patch, delete, tags.
+
+Merge rules of a repeated `POST /traces` (measured on server 0.5.0): name, status, start, input and output are
+overwritten, also by nothing; end, session, user, environment and release are kept when omitted; metadata is merged
+on its first level; tags become the sorted union; spans are merged by id.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
+from pandaprobe_otel.local.payloads import dumps, encode, loads, merge_objects
+from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.records import SPAN_COLUMNS, TRACE_COLUMNS
+from pandaprobe_otel.local.store.spans import patch_span, save_spans
+from pandaprobe_otel.local.times import micros_of
+
+_INSERT: Final = """
+    INSERT INTO traces (
+        trace_id, project_id, status, started_at, ended_at, created_at, session_id, user_id, name, folded_name,
+        environment, release, tags, metadata, input, output
+    ) VALUES (
+        :trace_id, :project_id, :status, :started_at, :ended_at, :created_at, :session_id, :user_id, :name,
+        :folded_name, :environment, :release, :tags, :metadata, :input, :output
+    )
+"""
+_MERGE: Final = """
+    UPDATE traces SET
+        status = :status, started_at = :started_at, name = :name, folded_name = :folded_name, input = :input,
+        output = :output, tags = :tags, metadata = :metadata, ended_at = COALESCE(:ended_at, ended_at),
+        session_id = COALESCE(:session_id, session_id), user_id = COALESCE(:user_id, user_id),
+        environment = COALESCE(:environment, environment), release = COALESCE(:release, release)
+    WHERE seq = :seq
+"""
+
+
+class ForeignTraceError(Exception):
+    """A trace id belongs to another project; the real server would overwrite that project's trace."""
+
+
+class TraceStore:
+    """Writes traces and reads single ones; lists are in `queries`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, connection: sqlite3.Connection, project_id: str, trace: TraceCreate, *, now: int) -> None:
+        """Insert or merge a trace with its spans, inside the caller's transaction.
+
+        Raises ForeignTraceError, ForeignSpanError or TooDeepError; the transaction must then be rolled back.
+        """
+        row = _row(project_id, trace, now)
+        known = connection.execute(
+            "SELECT seq, project_id, tags, metadata FROM traces WHERE trace_id = ?", (row["trace_id"],)
+        ).fetchone()
+        if known is None:
+            seq = connection.execute(_INSERT, row).lastrowid or 0
+            _index_tags(connection, project_id, seq, trace.tags)
+        elif known["project_id"] != project_id:
+            raise ForeignTraceError(row["trace_id"])
+        else:
+            seq = known["seq"]
+            tags = sorted({*loads(known["tags"]), *trace.tags})
+            row["seq"], row["tags"] = seq, encode(tags)
+            row["metadata"] = merge_objects(known["metadata"], trace.metadata)
+            connection.execute(_MERGE, row)
+            _index_tags(connection, project_id, seq, trace.tags)
+        save_spans(connection, seq, trace.spans, fresh=known is None)
+
+    def add_spans(self, project_id: str, trace_id: str, spans: Sequence[SpanCreate]) -> bool:
+        """Insert or merge spans of a known trace; False when the project has no such trace."""
+        with self._database.write() as connection:
+            row = _find(connection, project_id, trace_id)
+            if row is None:
+                return False
+            save_spans(connection, row["seq"], spans, fresh=False)
+            return True
+
+    def patch(self, project_id: str, trace_id: str, update: TraceUpdate) -> bool:
+        """Change what the request names; False when the project has no such trace."""
+        with self._database.write() as connection:
+            row = _find(connection, project_id, trace_id)
+            if row is None:
+                return False
+            columns = _patched(row, update)
+            if columns:
+                assignments = ", ".join(f"{column} = ?" for column in columns)
+                connection.execute(f"UPDATE traces SET {assignments} WHERE seq = ?", (*columns.values(), row["seq"]))
+            if "tags" in columns:
+                _reindex_tags(connection, project_id, row["seq"], update.tags or [])
+            return True
+
+    def patch_span(self, project_id: str, trace_id: str, span_id: str, update: SpanUpdate) -> bool:
+        """Change a span; False when the project has no such span on this trace."""
+        with self._database.write() as connection:
+            trace = _find(connection, project_id, trace_id)
+            row = None if trace is None else _find_span(connection, trace["seq"], span_id)
+            if row is None:
+                return False
+            patch_span(connection, row, update)
+            return True
+
+    def get(self, project_id: str, trace_id: str) -> tuple[sqlite3.Row, list[sqlite3.Row]] | None:
+        """Return the rows of a trace and of its spans, None when the project has no such trace."""
+        with self._database.read() as connection:
+            row = _find(connection, project_id, trace_id)
+            return None if row is None else (row, spans_of(connection, row["seq"]))
+
+    def get_span(self, project_id: str, trace_id: str, span_id: str) -> sqlite3.Row | None:
+        """Return the row of a span, None when the project has no such span on this trace."""
+        with self._database.read() as connection:
+            trace = _find(connection, project_id, trace_id)
+            return None if trace is None else _find_span(connection, trace["seq"], span_id)
+
+    def delete(self, project_id: str, trace_ids: Iterable[str]) -> int:
+        """Delete traces with their spans, tags and scores; return how many there were."""
+        ids = dumps(list(trace_ids)).decode()
+        with self._database.write() as connection:
+            return connection.execute(
+                "DELETE FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
+                (project_id, ids),
+            ).rowcount
+
+    def change_tags(self, project_id: str, trace_ids: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> int:
+        """Add and remove tags; the result is sorted and unique. Return how many traces there were."""
+        added, removed = set(add), set(remove)
+        ids = dumps(list(trace_ids)).decode()
+        with self._database.write() as connection:
+            rows = connection.execute(
+                "SELECT seq, tags FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
+                (project_id, ids),
+            ).fetchall()
+            for row in rows:
+                tags = sorted({*loads(row["tags"]), *added} - removed)
+                connection.execute("UPDATE traces SET tags = ? WHERE seq = ?", (encode(tags), row["seq"]))
+                _reindex_tags(connection, project_id, row["seq"], tags)
+            return len(rows)
+
+
+def spans_of(connection: sqlite3.Connection, trace_seq: int) -> list[sqlite3.Row]:
+    """Return the rows of a trace's spans, ordered by start, then id."""
+    return connection.execute(
+        f"SELECT {SPAN_COLUMNS} FROM spans WHERE trace_seq = ? ORDER BY started_at, span_id", (trace_seq,)
+    ).fetchall()
+
+
+def _row(project_id: str, trace: TraceCreate, now: int) -> dict[str, Any]:
+    return {
+        "trace_id": str(trace.trace_id),
+        "project_id": project_id,
+        "status": trace.status.value,
+        "started_at": micros_of(trace.started_at),
+        "ended_at": None if trace.ended_at is None else micros_of(trace.ended_at),
+        "created_at": now,
+        "session_id": trace.session_id,
+        "user_id": trace.user_id,
+        "name": trace.name,
+        "folded_name": trace.name.lower(),
+        "environment": trace.environment,
+        "release": trace.release,
+        "tags": encode(trace.tags),
+        "metadata": encode(trace.metadata),
+        "input": encode(trace.input),
+        "output": encode(trace.output),
+    }
+
+
+def _patched(row: sqlite3.Row, update: TraceUpdate) -> dict[str, Any]:
+    sent = update.sent()
+    columns: dict[str, Any] = {}
+    for field in ("name", "status"):
+        if sent.get(field) is not None:
+            columns[field] = sent[field]
+    if "name" in columns:
+        columns["folded_name"] = columns["name"].lower()
+    for field in ("session_id", "user_id", "environment", "release"):
+        if field in sent:
+            columns[field] = sent[field]
+    for field in ("input", "output"):
+        if field in sent:
+            columns[field] = encode(sent[field])
+    if "ended_at" in sent:
+        columns["ended_at"] = None if update.ended_at is None else micros_of(update.ended_at)
+    if sent.get("tags") is not None:
+        columns["tags"] = encode(sent["tags"])
+    if sent.get("metadata") is not None:
+        columns["metadata"] = merge_objects(row["metadata"], sent["metadata"])
+    return columns
+
+
+def _find(connection: sqlite3.Connection, project_id: str, trace_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        f"SELECT {TRACE_COLUMNS} FROM traces WHERE trace_id = ? AND project_id = ?", (trace_id, project_id)
+    ).fetchone()
+    return row
+
+
+def _find_span(connection: sqlite3.Connection, trace_seq: int, span_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        f"SELECT {SPAN_COLUMNS} FROM spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
+    ).fetchone()
+    return row
+
+
+def _index_tags(connection: sqlite3.Connection, project_id: str, seq: int, tags: Iterable[str]) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO trace_tags (project_id, tag, trace_seq) VALUES (?, ?, ?)",
+        [(project_id, tag, seq) for tag in tags],
+    )
+
+
+def _reindex_tags(connection: sqlite3.Connection, project_id: str, seq: int, tags: Iterable[str]) -> None:
+    connection.execute("DELETE FROM trace_tags WHERE trace_seq = ?", (seq,))
+    _index_tags(connection, project_id, seq, tags)

@@ -1,0 +1,237 @@
+"""Starting, stopping and breaking a local server."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
+
+STARTED = "2026-01-02T03:04:05.678901+00:00"
+TRACE = {"name": "t", "started_at": STARTED}
+
+
+def client(server: LocalServer, **headers: str) -> httpx.Client:
+    """An HTTP client of project `p` with the server's key."""
+    return httpx.Client(
+        base_url=server.url,
+        headers={"X-API-Key": server.api_key, "X-Project-Name": "p", **headers},
+        trust_env=False,
+    )
+
+
+def test_a_trace_is_readable_as_soon_as_it_was_accepted() -> None:
+    """A trace is readable as soon as it was accepted."""
+    with LocalServer() as server, client(server) as http:
+        accepted = http.post("/traces", json=TRACE)
+        read = http.get(f"/traces/{accepted.json()['trace_id']}")
+    assert (accepted.status_code, read.status_code) == (202, 200)
+    assert read.json()["started_at"] == STARTED
+
+
+def test_start_and_stop_may_be_repeated() -> None:
+    """Start and stop are idempotent, and a stopped server says what to do."""
+    server = LocalServer()
+    url = server.start().url
+    assert server.start().url == url
+    server.stop()
+    server.stop()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = server.url
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url + "/health", trust_env=False)
+
+
+def test_an_address_other_machines_reach_needs_auth() -> None:
+    """An address that other machines reach is refused without auth."""
+    with pytest.raises(ConfigError, match="auth=True"):
+        LocalServer(host="0.0.0.0")
+
+
+def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path) -> None:
+    """A taken port raises OSError, and the database can be opened afterwards."""
+    db = tmp_path / "p.db"
+    with LocalServer() as first:
+        port = int(first.url.rsplit(":", 1)[1])
+        with pytest.raises(OSError, match="in use"):
+            LocalServer(db, port=port).start()
+    with LocalServer(db) as server:
+        assert httpx.get(server.url + "/health", trust_env=False).status_code == 200
+
+
+def test_a_file_belongs_to_one_server_at_a_time(tmp_path: Path) -> None:
+    """A second server on one file is told so, and may open it once the first has stopped."""
+    db = tmp_path / "p.db"
+    with LocalServer(db), pytest.raises(DatabaseInUseError, match="another process"):
+        LocalServer(db).start()
+    with LocalServer(db) as server:
+        assert server.alive
+
+
+def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:
+    """Every trace that was answered with 202 is there after kill -9, and the file can be served again."""
+    db = tmp_path / "p.db"
+    program = (
+        "import sys, time; from pandaprobe_otel.local import LocalServer\n"
+        f"s = LocalServer({str(db)!r}, limit=None).start(); print(s.url, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        headers = {"X-API-Key": "sk_pp_local", "X-Project-Name": "p"}
+        with httpx.Client(base_url=url, headers=headers, trust_env=False) as http:
+            accepted = [http.post("/traces", json=TRACE).json()["trace_id"] for _ in range(20)]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    with LocalServer(db) as server, client(server) as http:
+        stored = {item["trace_id"] for item in http.get("/traces").json()["items"]}
+    assert stored == set(accepted)
+
+
+def test_serve_prints_how_to_use_it_and_ends_on_sigterm(tmp_path: Path) -> None:
+    """`serve` prints the URL, a key and the lines to set, and ends in order on SIGTERM."""
+    program = f"from pandaprobe_otel.local import serve; serve(db={str(tmp_path / 'p.db')!r}, port=0)"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        printed = ""
+        while "Ctrl-C" not in printed:
+            printed += process.stdout.readline()
+    url = printed.split()[4]
+    assert f"export PANDAPROBE_ENDPOINT={url}" in printed
+    assert "export PANDAPROBE_API_KEY=sk_pp_local" in printed
+    assert httpx.get(url + "/health", trust_env=False).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+
+
+def test_serve_refuses_an_open_address() -> None:
+    """`serve` refuses an open address before it prints anything."""
+    out = io.StringIO()
+    with pytest.raises(ConfigError):
+        serve(host="0.0.0.0", port=0, out=out)
+    assert out.getvalue() == ""
+
+
+def test_a_foreign_host_header_is_refused() -> None:
+    """A name that a web page could point at this machine is refused; the usual ones are served."""
+    with LocalServer() as server:
+        port = server.url.rsplit(":", 1)[1]
+        statuses = {
+            host: httpx.get(server.url + "/health", headers={"Host": host}, trust_env=False).status_code
+            for host in ("evil.example", f"evil.example:{port}", f"localhost:{port}", f"127.0.0.1:{port}", "[::1]")
+        }
+    assert list(statuses.values()) == [400, 400, 200, 200, 200]
+
+
+def test_unknown_keys_are_good_until_one_is_made() -> None:
+    """Without auth any key is good until the first is made; then unknown ones are refused, `sk_pp_local` is not."""
+    with LocalServer() as server:
+        statuses = [httpx.Client(base_url=server.url, trust_env=False)]
+        with statuses[0] as http:
+
+            def status(key: str) -> int:
+                return http.get("/traces", headers={"X-API-Key": key, "X-Project-Name": "p"}).status_code
+
+            before = status("anything")
+            made = server.make_key()
+            after = [status(key) for key in ("anything", made, "sk_pp_local")]
+    assert before == 200
+    assert after == [401, 200, 200]
+
+
+def test_with_auth_only_known_keys_and_the_token_are_good() -> None:
+    """With auth the local key is refused, and management routes want the server's token."""
+    with LocalServer(auth=True, api_keys=["sk_pp_mine"]) as server, httpx.Client(base_url=server.url) as http:
+        keys = [
+            http.get("/traces", headers={"X-API-Key": key, "X-Project-Name": "p"}).status_code
+            for key in ("sk_pp_mine", "sk_pp_local")
+        ]
+        tokens = [
+            http.get("/organizations", headers={"Authorization": f"Bearer {token}"}).status_code
+            for token in (server.token, "guess", "sk_pp_mine")
+        ]
+        none = http.get("/organizations")
+        assert server.api_key == "sk_pp_mine"
+    assert keys == [200, 401]
+    assert tokens == [200, 401, 401]
+    assert none.json() == {"detail": "Bearer token required. Provide Authorization: Bearer <token>."}
+
+
+def test_queued_faults_hit_the_next_requests_in_order() -> None:
+    """Queued faults hit the next requests, and `drop_after` has processed its request."""
+    with LocalServer() as server, client(server) as http:
+        server.faults.next(500, 503, "drop", "drop_after")
+        plain = http.post("/traces", json=TRACE)
+        other = http.post("/traces", json=TRACE)
+        for _ in range(2):
+            with pytest.raises(httpx.TransportError):
+                http.post("/traces", json=TRACE)
+        total = http.get("/traces").json()["total"]
+    assert (plain.status_code, plain.text, other.status_code) == (500, "Internal Server Error", 503)
+    assert "x-request-id" not in plain.headers
+    assert total == 1
+
+
+def test_the_share_of_failing_requests_is_repeatable() -> None:
+    """With one seed the same requests fail, and about the wanted share of them."""
+    outcomes: list[list[int]] = []
+    for _ in range(2):
+        with LocalServer(fail=0.3, limit=None) as server, client(server) as http:
+            outcomes.append([http.get("/traces").status_code for _ in range(60)])
+    assert outcomes[0] == outcomes[1]
+    assert 8 <= outcomes[0].count(500) <= 30
+
+
+def test_a_slow_server_is_slow() -> None:
+    """`slow_s` delays every API answer."""
+    with LocalServer(slow_s=0.15) as server, client(server) as http:
+        begun = time.monotonic()
+        http.get("/traces")
+        assert time.monotonic() - begun >= 0.15
+
+
+def test_a_used_up_quota_is_no_rate_limit() -> None:
+    """`quota_used_up` answers the 429 with `detail`, and reading still works."""
+    with LocalServer() as server, client(server) as http:
+        server.faults.quota_used_up = True
+        refused = http.post("/traces", json=TRACE)
+        assert http.get("/traces").status_code == 200
+    assert refused.status_code == 429
+    assert refused.json() == {
+        "detail": "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."
+    }
+
+
+def test_a_hobby_key_runs_out() -> None:
+    """A key of a HOBBY organization is refused once its traces are used up, repeated ids included."""
+    with LocalServer() as server:
+        key = server.make_key(plan="HOBBY", used_traces=99)
+        with client(server, **{"X-API-Key": key}) as http:
+            body = {**TRACE, "trace_id": "00000000-0000-4000-8000-000000000001"}
+            assert [http.post("/traces", json=body).status_code for _ in range(2)] == [202, 429]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts open files through /proc")
+def test_servers_leave_no_open_files() -> None:
+    """Starting and stopping servers leaves no socket or database file open."""
+    with LocalServer():
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with LocalServer() as server:
+            httpx.get(server.url + "/health", trust_env=False)
+    assert len(os.listdir("/proc/self/fd")) <= before
