@@ -1,7 +1,7 @@
-"""Write the table of settings in README.md from `pandaprobe_otel.config.SETTINGS`.
+"""Write the table of settings in README.md from `pandaprobe_otel.settings.SETTINGS`.
 
-    python scripts/readme_settings.py            write it
-    python scripts/readme_settings.py --check    exit with 1 if README.md does not have it as it should be
+python scripts/readme_settings.py            write it
+python scripts/readme_settings.py --check    exit with 1 if README.md does not have it as it should be
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pandaprobe_otel
-from pandaprobe_otel.config import SETTINGS, Setting
+from pandaprobe_otel.settings import SETTINGS, Setting
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- settings: written by scripts/readme_settings.py -->"

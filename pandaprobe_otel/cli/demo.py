@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
     from pandaprobe_otel.demo.runner import cloud_target, demonstrate, local_target
 
     as_json = output_format == "json"
-    with nullcontext(cloud_target(Config.resolve())) if cloud else local_target() as target:
+    with _checked(cloud_target(Config.resolve())) if cloud else local_target() as target:
         click.echo(f"PandaProbe: {target.endpoint}, project {target.project_name}\n", err=as_json)
         result = demonstrate(target, show=_relay(to_stderr=as_json))
         if as_json:
@@ -45,6 +45,14 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
         if keep and not cloud:
             _wait_for_interrupt()
     return ExitCode.OK if result.ok else ExitCode.GENERAL
+
+
+def _checked(target: Target) -> AbstractContextManager[Target]:
+    """Find out that a key is bad before the agent runs and its traces cannot be delivered."""
+    from pandaprobe_otel.cli.key_check import require_key
+
+    require_key(target.endpoint, target.api_key)
+    return nullcontext(target)
 
 
 def _relay(*, to_stderr: bool) -> Callable[[str], None]:

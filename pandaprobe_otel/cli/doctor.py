@@ -99,19 +99,14 @@ def _settings(config: Config) -> list[dict[str, Any]]:
 
 
 def _key(config: Config, *, offline: bool) -> KeyCheck:
-    from pandaprobe_otel.cli.key_check import KeyCheck, KeyState, check_key
-    from pandaprobe_otel.transport import HttpTransport
+    from pandaprobe_otel.cli.key_check import KeyCheck, KeyState, check_key_at
 
     if offline:
         return KeyCheck(state=KeyState.NOT_ASKED, message="--offline")
     fatal = [problem.message for problem in config.problems if problem.fatal]
     if fatal or config.api_key is None:
         return KeyCheck(state=KeyState.NOT_ASKED, message="the settings are not complete")
-    transport = HttpTransport(config.endpoint, {"X-API-Key": config.api_key})
-    try:
-        return check_key(transport)
-    finally:
-        transport.close()
+    return check_key_at(config.endpoint, config.api_key)
 
 
 def _print(report: Report) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pandaprobe_otel.cli.exits import ExitCode
-from pandaprobe_otel.transport import Request, Transport, VerdictKind, judge
+from pandaprobe_otel.errors import AuthError, ServerError
+from pandaprobe_otel.transport import HttpTransport, Request, Transport, VerdictKind, judge
 
 
 class KeyState(StrEnum):
@@ -36,6 +37,24 @@ class KeyCheck:
                 return ExitCode.AUTH
             case _:
                 return ExitCode.API
+
+
+def require_key(endpoint: str, api_key: str) -> None:
+    """Raise AuthError if the endpoint refuses the key, and ServerError if it cannot be asked."""
+    check = check_key_at(endpoint, api_key)
+    if check.state is KeyState.REFUSED:
+        raise AuthError(f"{endpoint} refuses the API key: {check.message}")
+    if check.state is not KeyState.GOOD:
+        raise ServerError(f"{endpoint} does not take the API key: {check.message}")
+
+
+def check_key_at(endpoint: str, api_key: str) -> KeyCheck:
+    """Check a key over a connection of its own."""
+    transport = HttpTransport(endpoint, {"X-API-Key": api_key})
+    try:
+        return check_key(transport)
+    finally:
+        transport.close()
 
 
 def check_key(transport: Transport, *, timeout_s: float = 10.0) -> KeyCheck:

@@ -2,36 +2,70 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.extras import require
 
+_MEMORY = ":memory:"
+
 
 @click.command("local")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0: any free port.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; another than loopback needs --auth."
+)
 @click.option(
     "--db",
     metavar="FILE|:memory:",
-    default=":memory:",
+    default=_MEMORY,
     show_default=True,
     help="Where traces are kept: an SQLite file, or memory, which is gone with the process.",
 )
-def local(port: int, host: str, db: str) -> int:
+@click.option("--auth", is_flag=True, help="Check keys. Without it, any API key is good.")
+@click.option("--api-key", "api_keys", multiple=True, metavar="KEY", help="A key that is good; may be repeated.")
+@click.option("--token", metavar="TOKEN", help="With --auth: the bearer token of management; made up when not given.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="POST /traces a minute and key; 0: no limit at all.",
+)
+@click.option(
+    "--retry-after/--no-retry-after",
+    default=True,
+    show_default=True,
+    help="Whether a refusal for the rate says when to come back.",
+)
+@click.option("--fail", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Answer this share with 500.")
+@click.option("--slow", "slow_s", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Answer late.")
+def local(db: str, host: str, port: int, limit: int, **options: Any) -> int:
     """Run a local PandaProbe: the same HTTP API, and web pages to look at traces.
 
-    Point programs at it with PANDAPROBE_ENDPOINT; any API key is accepted.
+    Point programs at it with PANDAPROBE_ENDPOINT, as it says when it starts.
     """
     require("local", "fastapi", "uvicorn", "jinja2")
     from pandaprobe_otel.local import DatabaseInUseError, serve
 
-    database = db if db == ":memory:" else str(Path(db).expanduser())
+    database = db if db == _MEMORY else str(Path(db).expanduser())
     try:
-        serve(db=database, host=host, port=port)
+        serve(db=database, host=host, port=port, limit=limit or None, **options)
     except DatabaseInUseError as error:
-        click.echo(f"pandaprobe-otel: {error}", err=True)
-        return ExitCode.GENERAL
+        return _refuse(str(error))
+    except sqlite3.Error as error:
+        return _refuse(f"{database} cannot be used: {error}.")
+    except OSError as error:
+        # Only errors about files carry a file name.
+        what = f"{database} cannot be used" if error.filename else f"cannot listen on {host} port {port}"
+        return _refuse(f"{what}: {error.strerror or error}.")
     return ExitCode.OK
+
+
+def _refuse(message: str) -> int:
+    click.echo(f"pandaprobe-otel: {message}", err=True)
+    return ExitCode.GENERAL

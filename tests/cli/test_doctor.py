@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from command_line import clean_environment, run_command_line
 from fixed_answer import fixed_answer
 from pandaprobe_otel.cli.doctor import masked
 from pandaprobe_otel.config import SETTINGS
+from pandaprobe_otel.local import LocalServer
 
 KEY = "sk_pp_0123456789abcdef0123456789abcdef"
 SCOPE = b'{"detail":"Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."}'
@@ -71,6 +73,27 @@ def test_a_good_key_is_told_without_naming_a_project(tmp_path: Path) -> None:
     assert headers["x-api-key"] == KEY
     assert "x-project-name" not in headers
     assert (code, report["key"]["state"]) == (0, "good")
+
+
+def test_the_check_of_a_key_creates_no_project(tmp_path: Path) -> None:
+    """Against a PandaProbe that checks keys: good and bad are told apart, and no project has appeared."""
+    with LocalServer(auth=True) as server:
+        before = _projects(server)
+        good, _ = doctor(home=tmp_path, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_ENDPOINT=server.url)
+        bad, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
+        after = _projects(server)
+
+    assert (good, bad) == (0, 2)
+    assert "Invalid or revoked API key" in report["key"]["message"]
+    assert after == before
+
+
+def _projects(server: LocalServer) -> list[str]:
+    with httpx.Client(
+        base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, trust_env=False
+    ) as client:
+        (organization,) = client.get("/organizations").json()
+        return [project["name"] for project in client.get(f"/organizations/{organization['id']}/projects").json()]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from command_line import clean_environment, run_command_line
 from pandaprobe_otel.cli.run import environment, find_command
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.shop_script import shop_script
+from pandaprobe_otel.local import LocalServer
 
 
 def test_exporters_default_to_none(tmp_path: Path) -> None:
@@ -93,3 +98,42 @@ def test_the_program_reads_standard_input(tmp_path: Path) -> None:
     )
 
     assert done.stdout == "hello\n"
+
+
+APP = """
+import openai
+
+client = openai.OpenAI()
+answer = client.chat.completions.create(model="m-1", messages=[{"role": "user", "content": "Where is my order 17?"}])
+print(answer.choices[0].message.tool_calls[0].function.name)
+"""
+
+
+def test_a_program_without_any_set_up_is_traced(tmp_path: Path) -> None:
+    """A plain program with the OpenAI library arrives as a trace, tokens and messages included."""
+    app = tmp_path / "app.py"
+    app.write_text(APP)
+    with LocalServer() as server, ScriptedEndpoint(shop_script) as model:
+        environment = clean_environment(
+            tmp_path,
+            PANDAPROBE_ENDPOINT=server.url,
+            PANDAPROBE_PROJECT_NAME="p",
+            OPENAI_BASE_URL=model.base_url,
+            OPENAI_API_KEY="any",
+        )
+        done = run_command_line("run", "--", "python", str(app), environment=environment)
+        traces = _traces(server)
+        (exchange,) = model.exchanges
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "look_up_order\n", "")
+    ((span,),) = [trace["spans"] for trace in traces]
+    assert (span["kind"], span["model"]) == ("LLM", "m-1")
+    assert span["token_usage"]["prompt_tokens"] == exchange.usage.prompt_tokens
+    assert span["input"]["messages"][0]["content"] == "Where is my order 17?"
+
+
+def _traces(server: LocalServer) -> list[dict[str, Any]]:
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+        listed: list[dict[str, Any]] = client.get("/traces").json()["items"]
+        return [client.get(f"/traces/{trace['trace_id']}").json() for trace in listed]

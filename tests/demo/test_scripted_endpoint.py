@@ -59,9 +59,7 @@ def test_the_client_reads_a_tool_call(client: openai.OpenAI, endpoint: ScriptedE
     assert answer.usage.completion_tokens == endpoint.exchanges[0].usage.completion_tokens
 
 
-def test_a_stream_says_the_same_as_an_answer_in_one_piece(
-    client: openai.OpenAI, endpoint: ScriptedEndpoint
-) -> None:
+def test_a_stream_says_the_same_as_an_answer_in_one_piece(client: openai.OpenAI, endpoint: ScriptedEndpoint) -> None:
     """The pieces of a stream, put together, are the text and the usage of the plain answer."""
     conversation: list[ChatCompletionMessageParam] = [
         {"role": "user", "content": "weather?"},
@@ -82,9 +80,7 @@ def test_a_stream_says_the_same_as_an_answer_in_one_piece(
 
 def test_a_streamed_tool_call_comes_in_pieces(client: openai.OpenAI) -> None:
     """The library's own accumulator rebuilds a streamed tool call."""
-    with client.chat.completions.stream(
-        model="m", messages=[{"role": "user", "content": "weather?"}]
-    ) as stream:
+    with client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "weather?"}]) as stream:
         message = stream.get_final_completion().choices[0].message
 
     (call,) = tool_calls(message)

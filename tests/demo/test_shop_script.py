@@ -41,9 +41,7 @@ def test_it_follows_the_results() -> None:
     """The parcel of the order is tracked, and the answer tells what tracking said."""
     order, parcel = tool({"parcel": "P-9"}), tool({"status": "here", "arrives": "now"})
 
-    assert shop_script([order]) == Reply(
-        tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-9"}),)
-    )
+    assert shop_script([order]) == Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-9"}),))
     assert shop_script([order, parcel]) == Reply(text="Your order is here: it arrives now.")
 
 

@@ -1,0 +1,138 @@
+"""`pandaprobe-otel local`, as a user runs it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from command_line import COMMAND, clean_environment, run_command_line
+
+TRACE = {"name": "t", "started_at": "2026-01-01T00:00:00+00:00", "session_id": "s"}
+
+
+@contextmanager
+def local(*arguments: str, environment: Mapping[str, str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A running `pandaprobe-otel local` on a free port: its URL and its process, which is interrupted at the end."""
+    with subprocess.Popen(
+        [COMMAND, "local", "--port", "0", *arguments],
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found, "it did not say where it is"
+            yield found[0], process
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def post(url: str, key: str = "any") -> int:
+    """Send a trace; the status of the answer."""
+    headers = {"X-API-Key": key, "X-Project-Name": "p"}
+    return httpx.post(f"{url}/traces", json=TRACE, headers=headers, trust_env=False).status_code
+
+
+def count(url: str) -> int:
+    """How many traces there are."""
+    headers = {"X-API-Key": "any", "X-Project-Name": "p"}
+    total: int = httpx.get(f"{url}/traces", headers=headers, trust_env=False).json()["total"]
+    return total
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    """It takes a trace with any key, and ends with 0 and without a traceback on Ctrl-C and SIGTERM."""
+    with local(environment=clean_environment(tmp_path)) as (url, process):
+        assert post(url) == 202
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_database_file_survives(tmp_path: Path) -> None:
+    """What was sent to one process is there in the next."""
+    arguments = ("--db", str(tmp_path / "traces.sqlite"))
+    with local(*arguments, environment=clean_environment(tmp_path)) as (url, _):
+        assert post(url) == 202
+    with local(*arguments, environment=clean_environment(tmp_path)) as (url, _):
+        assert count(url) == 1
+
+
+def test_a_file_in_use_is_refused(tmp_path: Path) -> None:
+    """A second process on the same file ends with 1 and says why."""
+    arguments = ("--db", str(tmp_path / "traces.sqlite"))
+    environment = clean_environment(tmp_path)
+    with local(*arguments, environment=environment):
+        done = run_command_line("local", "--port", "0", *arguments, environment=environment)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "traces.sqlite" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    """Exit code 1, the file in the message, and the file is left as it was."""
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, but text of some length " * 50)
+    before = file.read_bytes()
+    done = run_command_line("local", "--port", "0", "--db", str(file), environment=clean_environment(tmp_path))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert file.read_bytes() == before
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    """Exit code 1 and the port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run_command_line("local", "--port", port, environment=clean_environment(tmp_path))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
+
+
+def test_other_machines_need_keys(tmp_path: Path) -> None:
+    """An address that others can reach is refused without --auth, with the code for bad settings."""
+    done = run_command_line("local", "--host", "0.0.0.0", environment=clean_environment(tmp_path))
+
+    assert done.returncode == 4
+    assert "--auth" in done.stderr
+
+
+def test_keys_are_checked_with_auth(tmp_path: Path) -> None:
+    """With --auth, a key that was given is good and any other is not."""
+    with local("--auth", "--api-key", "sk_pp_mine", environment=clean_environment(tmp_path)) as (url, _):
+        assert post(url, "sk_pp_mine") == 202
+        assert post(url, "sk_pp_other") == 401
+
+
+def test_the_limit_can_be_chosen(tmp_path: Path) -> None:
+    """The request over the limit is refused; 0 takes the limit away."""
+    with local("--limit", "2", environment=clean_environment(tmp_path)) as (url, _):
+        assert [post(url) for _ in range(3)] == [202, 202, 429]
+    with local("--limit", "0", environment=clean_environment(tmp_path)) as (url, _):
+        assert {post(url) for _ in range(120)} == {202}
+
+
+@pytest.mark.parametrize("arguments", [("--port", "70000"), ("--fail", "2"), ("--slow", "-1"), ("--limit", "x")])
+def test_bad_options_end_with_4(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Values that make no sense are refused before anything starts."""
+    done = run_command_line("local", *arguments, environment=clean_environment(tmp_path))
+
+    assert (done.returncode, done.stdout) == (4, "")

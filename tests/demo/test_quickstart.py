@@ -1,0 +1,189 @@
+"""`examples/quickstart.py` as its user runs it, and `pandaprobe-otel demo`, which runs it too."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from command_line import clean_environment, run_command_line
+from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.quickstart_run import quickstart_environment, quickstart_path, run_quickstart
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.shop_script import shop_script
+from pandaprobe_otel.local import LocalServer
+
+
+def test_the_demonstration_succeeds(tmp_path: Path) -> None:
+    """Exit code 0, the conversation, a tree with kinds, tokens and the error, and every check passed."""
+    done = run_command_line("demo", environment=clean_environment(tmp_path))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in (
+        "Customer:  Where is my order 17?",
+        "AGENT  shop_assistant",
+        "AGENT  note_writer",
+        "LLM    chat gpt-4o-mini",
+        "TOOL   look_up_order",
+        "ERROR no order '17'",
+        "tokens  gpt-4o-mini",
+        "pandaprobe-otel demo --keep",
+    ):
+        assert words in done.stdout
+    assert "WRONG" not in done.stdout
+
+
+def test_the_demonstration_speaks_json(tmp_path: Path) -> None:
+    """The result is on standard output, and nothing else; the traces in it are those that were read back."""
+    done = run_command_line("demo", "--format", "json", environment=clean_environment(tmp_path))
+
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["ok"]) == (0, True)
+    assert all(check["ok"] for check in result["checks"])
+    assert {trace["session_id"] for trace in result["traces"]} == {result["session_id"]}
+    assert "Customer:" in done.stderr
+
+
+def test_the_users_own_settings_do_not_break_the_demonstration(tmp_path: Path) -> None:
+    """Variables that would switch tracing off, send it elsewhere or go through a proxy are not followed."""
+    environment = clean_environment(
+        tmp_path,
+        PANDAPROBE_ENABLED="false",
+        PANDAPROBE_ENDPOINT="http://127.0.0.1:9",
+        PANDAPROBE_SAMPLE_RATE="0",
+        OTEL_SDK_DISABLED="true",
+        OPENAI_BASE_URL="http://127.0.0.1:9",
+        HTTP_PROXY="http://127.0.0.1:9",
+        NO_PROXY="",
+    )
+
+    done = run_command_line("demo", environment=environment)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_settings_decide_with_cloud(tmp_path: Path) -> None:
+    """`--cloud` sends to the PandaProbe of the settings and reads it back from there."""
+    with LocalServer(auth=True) as server:
+        url = server.url
+        environment = clean_environment(
+            tmp_path, PANDAPROBE_ENDPOINT=url, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_PROJECT_NAME="shop"
+        )
+        done = run_command_line("demo", "--cloud", "--format", "json", environment=environment)
+
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["ok"]) == (0, True)
+    assert (result["endpoint"], result["project_name"]) == (url, "shop")
+
+
+def test_cloud_without_a_key_says_what_is_missing(tmp_path: Path) -> None:
+    """Exit code 4 and the variable to set; nothing is started."""
+    done = run_command_line("demo", "--cloud", environment=clean_environment(tmp_path))
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "PANDAPROBE_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_cloud_with_a_refused_key_fails(tmp_path: Path) -> None:
+    """The key is tried before anything is run: exit code 2, and the server's word in the message."""
+    with LocalServer(auth=True) as server:
+        environment = clean_environment(
+            tmp_path, PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY="sk_pp_" + "0" * 64
+        )
+        done = run_command_line("demo", "--cloud", environment=environment)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Invalid or revoked API key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_cloud_with_an_endpoint_that_is_not_there_fails(tmp_path: Path) -> None:
+    """Nothing listens: exit code 5, before anything is run."""
+    environment = clean_environment(
+        tmp_path, PANDAPROBE_ENDPOINT="http://127.0.0.1:9", PANDAPROBE_API_KEY="sk_pp_" + "0" * 64
+    )
+    done = run_command_line("demo", "--cloud", environment=environment)
+
+    assert (done.returncode, done.stdout) == (5, "")
+
+
+def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
+    """After the demonstration the page of the session is served, until an interrupt."""
+    command = str(Path(sys.executable).with_name("pandaprobe-otel"))
+    with subprocess.Popen(
+        [command, "demo", "--keep"],
+        env=clean_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        url = None
+        for line in process.stdout:
+            if found := re.search(r"Look at it: (\S+)", line):
+                url = found[1]
+                break
+        try:
+            assert url is not None
+            page = httpx.get(url, trust_env=False)
+        finally:
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+
+    assert page.status_code == 200
+    assert "text/html" in page.headers["content-type"]
+    assert (process.returncode, "Traceback" in errors) == (0, False)
+
+
+def test_the_example_is_found_in_a_checkout() -> None:
+    """The file that the demonstration runs is the one that README.md shows."""
+    assert quickstart_path() == Path(__file__).parents[2] / "examples" / "quickstart.py"
+
+
+def test_the_example_runs_without_a_pandaprobe(tmp_path: Path) -> None:
+    """Without a key the program does its work, and one line says why nothing is traced and what to set."""
+    with ScriptedEndpoint(shop_script) as endpoint:
+        done = subprocess.run(
+            [sys.executable, str(quickstart_path())],
+            env=clean_environment(tmp_path, OPENAI_BASE_URL=endpoint.base_url, OPENAI_API_KEY="any"),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+    assert done.returncode == 0
+    assert "arrives on Tuesday" in done.stdout
+    (warning,) = done.stderr.strip().splitlines()
+    assert "PANDAPROBE_API_KEY" in warning
+
+
+def test_a_failing_example_is_reported() -> None:
+    """A program that ends badly has its exit code in the result, and no session."""
+
+    def silent(_: object) -> Reply:
+        raise LookupError("nothing to say")
+
+    shown: list[str] = []
+    with ScriptedEndpoint(silent) as endpoint:
+        environment = quickstart_environment(
+            {}, model_url=endpoint.base_url, pandaprobe={"PANDAPROBE_ENABLED": "false"}
+        )
+        run = run_quickstart({**environment, "PYTHONWARNINGS": "ignore"}, show=shown.append)
+
+    assert (run.exit_code, run.session_id) == (1, None)
+    assert "".join(shown) == ""
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_proxies_of_the_user_are_kept(name: str) -> None:
+    """What is exempt from the proxy already stays so; loopback is added."""
+    environment = quickstart_environment({name: "intern.example"}, model_url="http://m", pandaprobe={})
+
+    assert environment[name] == "intern.example,127.0.0.1,localhost"
