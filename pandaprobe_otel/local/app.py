@@ -6,13 +6,15 @@ from fastapi import FastAPI
 
 from pandaprobe_otel.local.errors import install_error_handlers
 from pandaprobe_otel.local.middleware import OuterLayer
+from pandaprobe_otel.local.pages import routes as pages
+from pandaprobe_otel.local.pages import static
 from pandaprobe_otel.local.routes import api_keys, ingest, organizations, projects, reading, service, sessions
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.settings import SERVER_VERSION
 
 # Fixed paths (/traces/users, /traces/analytics) stand before those with a parameter; for a path with several
 # methods the first router gives the `Allow` of a 405, which is POST for /traces on the real server.
-_ROUTERS = (ingest, reading, sessions, organizations, projects, api_keys, service)
+_ROUTERS = (ingest, reading, sessions, organizations, projects, api_keys, service, pages, static)
 
 
 def create_app(services: Services) -> FastAPI:

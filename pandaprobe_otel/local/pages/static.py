@@ -1,0 +1,31 @@
+"""The style sheet and the script of the pages."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, STATIC
+
+router = APIRouter(prefix="/ui/static", include_in_schema=False)
+
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+@router.get("/{name}")
+def static_file(name: str) -> Response:
+    """Return one of the files that belong to the pages."""
+    files = _files()
+    if name not in files:
+        raise HTTPException(404)
+    headers = {**SECURITY_HEADERS, "cache-control": "no-cache"}
+    return Response(files[name], media_type=_TYPES[name.rsplit(".", 1)[1]], headers=headers)
+
+
+@cache
+def _files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix[1:] in _TYPES}
