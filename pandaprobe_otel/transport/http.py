@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 
+# What a request would import on its way; loaded before the first one, while forks are held back.
+_LOADED_BY_REQUESTS: Final = ("encodings.idna", "opentelemetry.instrumentation.utils")
+
 _abandoned: list[object] = []
 """Clients of a parent process: closing them would write into the parent's TLS streams, so they are kept unused."""
 
@@ -79,7 +82,8 @@ class HttpTransport:
             if self._client is None:
                 import httpx
 
-                import_module("opentelemetry.instrumentation.utils")  # loaded now, while forks are held back
+                for name in _LOADED_BY_REQUESTS:
+                    import_module(name)
 
                 self._client = httpx.Client(
                     headers=self._headers,

@@ -97,8 +97,13 @@ def _field_errors(body: dict[str, Any]) -> tuple[FieldError, ...]:
     rows: Any = body.get("errors")
     if not isinstance(rows, list):
         return ()
-    found = (cast("dict[str, Any]", row) for row in cast("list[Any]", rows) if isinstance(row, dict))
-    return tuple(FieldError(field=str(row.get("field", "")), message=str(row.get("message", ""))) for row in found)
+    return tuple(
+        _field_error(cast("dict[str, Any]", row)) for row in cast("list[object]", rows) if isinstance(row, dict)
+    )
+
+
+def _field_error(row: dict[str, Any]) -> FieldError:
+    return FieldError(field=str(row.get("field", "")), message=str(row.get("message", "")))
 
 
 def _words(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldError, ...]) -> str:

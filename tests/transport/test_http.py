@@ -11,6 +11,7 @@ import pytest
 
 from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Request, api_key_headers
 from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
 
 BODY = b'{"trace_id":"a","name":"n","spans":[]}'
 
@@ -139,3 +140,21 @@ def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureF
         httpx.get(f"{server.url}/traces/x")
 
     assert [record.name for record in caplog.records if record.name == "httpx"] == ["httpx"]
+
+
+def test_a_request_imports_nothing_once_connected() -> None:
+    """A fork during an import in a background thread would leave the child with a locked module."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        import sys
+        from pandaprobe_otel.transport import HttpTransport, Request
+        transport = HttpTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
+        transport._connected()
+        connected = set(sys.modules)
+        transport.send(Request(method="GET", path="/traces/x"))
+        transport.close()
+        print(sorted(set(sys.modules) - connected))
+        """
+        result = run_python(code, environment(), set_up=False)
+
+    assert (result.stdout, result.stderr) == ("[]\n", "")
