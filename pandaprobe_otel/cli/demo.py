@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,7 +41,8 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
             _print_json(result, target)
         else:
             _print(result)
-            click.echo(_where(target, result, keep=keep and not cloud))
+            if result.traces:
+                click.echo("\n" + _where(target, result, stays=keep or cloud))
         if keep and not cloud:
             _wait_for_interrupt()
     return ExitCode.OK if result.ok else ExitCode.GENERAL
@@ -65,6 +66,10 @@ def _relay(*, to_stderr: bool) -> Callable[[str], None]:
     return show
 
 
+def _in_order(result: Demonstration) -> list[Mapping[str, Any]]:
+    return sorted(result.traces, key=lambda trace: str(trace["started_at"]))
+
+
 def _print(result: Demonstration) -> None:
     from rich.text import Text
 
@@ -72,7 +77,7 @@ def _print(result: Demonstration) -> None:
 
     out = console()
     out.print()
-    for trace in sorted(result.traces, key=lambda trace: str(trace["started_at"])):
+    for trace in _in_order(result):
         out.print(trace_tree(trace))
     out.print()
     for check in result.checks:
@@ -86,13 +91,13 @@ def _print(result: Demonstration) -> None:
         out.print("WRONG  the agent did not name its session", style="red")
 
 
-def _where(target: Target, result: Demonstration, *, keep: bool) -> str:
+def _where(target: Target, result: Demonstration, *, stays: bool) -> str:
     if not target.local:
-        return f"\nLook it up in PandaProbe: project {target.project_name}, session {result.session_id}."
-    page = f"{target.endpoint}/ui/sessions/{result.session_id}"
-    if keep:
-        return f"\nLook at it: {page}   (Ctrl-C ends)"
-    return "\nLook at it in the browser: pandaprobe-otel demo --keep"
+        return f"Look it up in PandaProbe: project {target.project_name}, session {result.session_id}."
+    if not stays:
+        return "Look at it in the browser: pandaprobe-otel demo --keep"
+    pages = [f"  {target.endpoint}/ui/traces/{trace['trace_id']}" for trace in _in_order(result)]
+    return "\n".join(["Look at it:", *pages])
 
 
 def _print_json(result: Demonstration, target: Target) -> None:
@@ -111,6 +116,7 @@ def _print_json(result: Demonstration, target: Target) -> None:
 
 
 def _wait_for_interrupt() -> None:
+    click.echo("Ctrl-C ends it.", err=True)
     try:
         while True:
             time.sleep(3600)

@@ -115,7 +115,7 @@ def test_cloud_with_an_endpoint_that_is_not_there_fails(tmp_path: Path) -> None:
 
 
 def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
-    """After the demonstration the page of the session is served, until an interrupt."""
+    """After the demonstration the pages of its traces are served, until an interrupt."""
     command = str(Path(sys.executable).with_name("pandaprobe-otel"))
     with subprocess.Popen(
         [command, "demo", "--keep"],
@@ -125,20 +125,19 @@ def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
         encoding="utf-8",
     ) as process:
         assert process.stdout is not None
-        url = None
+        urls: list[str] = []
         for line in process.stdout:
-            if found := re.search(r"Look at it: (\S+)", line):
-                url = found[1]
+            urls += re.findall(r"^  (http://\S+)$", line)
+            if len(urls) == 2:
                 break
         try:
-            assert url is not None
-            page = httpx.get(url, trust_env=False)
+            pages = [httpx.get(url, trust_env=False) for url in urls]
         finally:
             process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
 
-    assert page.status_code == 200
-    assert "text/html" in page.headers["content-type"]
+    assert [page.status_code for page in pages] == [200, 200]
+    assert "look_up_order" in pages[0].text
     assert (process.returncode, "Traceback" in errors) == (0, False)
 
 
