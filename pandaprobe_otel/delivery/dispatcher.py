@@ -12,11 +12,13 @@ from typing import Final
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.fitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step, adopted_id
+from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.transport.messages import Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
@@ -29,6 +31,8 @@ FINISH_AFTER_DOUBT_S: Final = 10.0
 ADOPT_AFTER_S: Final = 300.0
 """How long the root's process has to post a trace before its other spans become a trace of their own."""
 MISSING_AFTER_S: Final = 300.0
+LARGEST_BODY: Final = 4 << 20
+"""Bytes of one request until a server refuses less: the server itself has no bound, but lags behind large ones."""
 OUTAGE_AFTER_FAILURES: Final = 3
 POISON_AFTER_ERRORS: Final = 5
 STRANGER_AFTER_ADOPTIONS: Final = 3
@@ -61,6 +65,7 @@ class Dispatcher:
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
+        self._body_cap = LARGEST_BODY
         self._failures = 0
         self._deliveries = 0
         self._adopted: OrderedDict[str, None] = OrderedDict()
@@ -79,7 +84,10 @@ class Dispatcher:
         if parcel.is_remote and parcel.trace_id in self._adopted:
             derived = adopted_id(parcel.trace_id, self._project)
             parcel = replace(parcel, trace_id=derived, is_remote=False)
-        for piece in parcel.split():
+        pieces = parcel.split()
+        if parcel.size > self._body_cap:
+            pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
+        for piece in pieces:
             for job in self._outbox.put(piece, now):
                 self._ledger.dropped("queue_full", len(job.parcel.spans))
                 self._notices.say(
@@ -191,9 +199,10 @@ class Dispatcher:
             self._delivered(job, now)
         elif verdict.kind is VerdictKind.NOT_FOUND and job.parcel.step is not Step.CREATE:
             self._not_there_yet(job, now)
-        elif verdict.kind in (VerdictKind.INVALID, VerdictKind.TOO_LARGE):
-            reason = "refused" if verdict.kind is VerdictKind.INVALID else "too_large"
-            self._give_up(job, reason, verdict, now)
+        elif verdict.kind is VerdictKind.INVALID:
+            self._mend(job, verdict, now)
+        elif verdict.kind is VerdictKind.TOO_LARGE:
+            self._shrink(job, verdict, now)
         elif verdict.kind is VerdictKind.UNKNOWN and job.parcel.step is Step.SCORE:
             self._give_up(job, "outcome_unknown", verdict, now)  # sent again, it might be there twice
         else:
@@ -253,6 +262,38 @@ class Dispatcher:
                 return
         self._say_outage(verdict)
         self._outbox.retry(job, now + self._backoff(job))
+
+    def _mend(self, job: Job, verdict: Verdict, now: float) -> None:
+        """The server names fields: without them, or without their spans, the rest may pass."""
+        repaired = repair(job.parcel, verdict.errors) if verdict.errors and job.repairs < MAX_REPAIRS else None
+        if repaired is None:
+            self._give_up(job, "refused", verdict, now)
+            return
+        job.repairs += 1
+        self._ledger.dropped("refused", repaired.left_out)
+        self._notices.say(
+            f"repaired: {verdict.message[:60]}",
+            f"PandaProbe refused part of trace {job.parcel.name!r} ({verdict.message}). It is sent without that.",
+        )
+        if repaired.left_out and not repaired.parcel.spans and job.parcel.step is Step.APPEND:
+            self._outbox.replace(job, (repaired.parcel,), now)
+            self._outbox.finish(job, now)
+        else:
+            self._outbox.replace(job, (repaired.parcel,), now)
+
+    def _shrink(self, job: Job, verdict: Verdict, now: float) -> None:
+        """A proxy takes no body of this size: learn half of it as the bound, and send in pieces."""
+        size = len(job.parcel.body())
+        if size <= SMALLEST_CAP:
+            self._give_up(job, "too_large", verdict, now)
+            return
+        self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
+        self._notices.say(
+            "too_large",
+            f"PandaProbe (or a proxy before it) takes no body of {size} bytes: traces are sent in pieces of "
+            f"{self._body_cap} bytes, and single values above that are cut.",
+        )
+        self._outbox.replace(job, fit(job.parcel, self._body_cap), now)
 
     def _not_there_yet(self, job: Job, now: float) -> None:
         if job.not_found_since is None:

@@ -22,6 +22,7 @@ class Job:
     """How many deliveries there had been when the server failed on this job for the first time."""
     in_doubt: bool = False
     """Look whether the trace is there before sending (again): a create got no answer, or this is a score."""
+    repairs: int = 0
     not_found_since: float | None = None
     in_flight: bool = False
 
@@ -110,6 +111,15 @@ class MemoryOutbox:
             self._schedule(trace_id, line, now if next_at is None else next_at)
         else:
             del self._lines[trace_id]
+
+    def replace(self, job: Job, pieces: tuple[Parcel, ...], now: float) -> None:
+        """Put other content of the same trace in the place of a job: the first piece for it, the rest behind it."""
+        line = self._lines[job.parcel.line]
+        self._bytes += sum(piece.size for piece in pieces) - job.parcel.size
+        job.parcel = pieces[0]
+        for index, piece in enumerate(pieces[1:], 1):
+            line.jobs.insert(index, Job(piece))
+        self.retry(job, now)
 
     def adopt(self, job: Job, project: str, now: float) -> None:
         """The trace's root is not coming: its waiting spans become a trace of their own, under a derived id."""

@@ -1,0 +1,68 @@
+"""300 one-span traces offered at once, a fixed window of 60 s: when do they arrive, and is any request refused?
+
+    python benchmarks/delivery/burst.py [--traces 300] [--delay 0.05]
+
+The server is the strict one of the tests, with the real server's limiter (`limits`, fixed window) and no Retry-After.
+Prints the number of 429s, the arrival times, and whether the three marks hold: 100 in the first minute, 200 by
+61 s + 1 s, 300 by 121 s + 1 s. `--delay` is the longest way to the server and back, in seconds, drawn evenly;
+the time that a hundred requests take over it (four at a time) comes on top of the marks. Takes two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+from opentelemetry.sdk.trace import TracerProvider
+
+from pandaprobe_otel import PandaProbeSpanProcessor
+from strict_pandaprobe import StrictPandaProbe
+
+MARGIN_S = 1.0
+
+
+def main() -> int:
+    """Run the benchmark; exit code 0 when every mark holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--traces", type=int, default=300)
+    parser.add_argument("--delay", type=float, default=0.0)
+    options = parser.parse_args()
+    traces = options.traces
+    delays = random.Random(1)
+    with StrictPandaProbe(delay=lambda: delays.uniform(0.0, options.delay / 2)) as server:
+        processor = PandaProbeSpanProcessor(api_key="sk_pp_bench", project_name="bench", endpoint=server.url)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        tracer = provider.get_tracer("bench")
+        begun = time.monotonic()
+        for number in range(traces):
+            with tracer.start_as_current_span(f"trace {number}", attributes={"gen_ai.operation.name": "chat"}):
+                pass
+        offered_in = time.monotonic() - begun
+        delivered = processor.force_flush(int((traces // 100 + 1) * 61_000))
+        provider.shutdown()
+        arrived = [at - begun for at in server.accepted_at]
+        refused = sum(post.status == 429 for post in server.posts())
+    return report(traces, offered_in, delivered, arrived, refused)
+
+
+def report(traces: int, offered_in: float, delivered: bool, arrived: list[float], refused: int) -> int:
+    """Print the figures; 0 when every mark holds."""
+    print(f"offered: {traces} traces in {offered_in * 1000:.0f} ms; arrived: {len(arrived)}; 429s: {refused}")
+    ok = delivered and refused == 0 and len(arrived) == traces
+    for hundred in range(100, traces + 1, 100):
+        at = arrived[hundred - 1] if len(arrived) >= hundred else float("inf")
+        bound = (hundred // 100 - 1) * 60 + 1 + MARGIN_S if hundred > 100 else 60.0
+        ok = ok and at <= bound
+        print(f"number {hundred} arrived at {at:.2f} s (bound {bound:.0f} s)")
+    print("every mark holds" if ok else "a mark does not hold")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Parcels that are larger than a server (or a proxy before it) takes: split, and if need be cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+
+SMALLEST_CAP: Final = 64 * 1024
+"""Below this many bytes a body is not made smaller: whatever refuses it is not about size."""
+_MARK: Final = "…[cut {} bytes: the server takes no larger body]"
+_CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
+
+
+def fit(parcel: Parcel, cap: int) -> tuple[Parcel, ...]:
+    """The parcel in pieces whose bodies have at most `cap` bytes: one of its kind, then appends.
+
+    A span that alone is larger loses text of its largest fields, with a mark of how much.
+    """
+    fields = _cut(parcel.fields, cap // 2) if len(parcel.fields) > cap // 2 else parcel.fields
+    room = cap - len(fields) - 16
+    groups: list[list[bytes]] = [[]]
+    used = 0
+    for span in parcel.spans:
+        most = room if len(parcel.spans) == 1 else cap - 16
+        span = _cut(span, most) if len(span) > most else span
+        if groups[-1] and used + len(span) + 1 > room:
+            groups.append([])
+            used, room = 0, cap - 16
+        if not groups[-1] and len(groups) == 1 and len(parcel.spans) > 1 and len(span) + 1 > room:
+            groups.append([])  # the trace's own fields take the first request
+            used, room = 0, cap - 16
+        groups[-1].append(span)
+        used += len(span) + 1
+    first = replace(parcel, fields=fields, spans=tuple(groups[0]))
+    return (first, *(replace(parcel, step=Step.APPEND, fields=fields, spans=tuple(group)) for group in groups[1:]))
+
+
+def _cut(encoded: bytes, cap: int) -> bytes:
+    """The JSON object with its largest fields replaced by the start of their text, until it has `cap` bytes."""
+    value: dict[str, Any] = orjson.loads(encoded)
+    sizes = sorted(((len(orjson.dumps(value[name])), name) for name in _CUTTABLE if name in value), reverse=True)
+    excess = len(encoded) - cap
+    for size, name in sizes:
+        if excess <= 0:
+            break
+        keep = max(size - excess - 128, 256)
+        if keep >= size:
+            continue
+        text = value[name] if isinstance(value[name], str) else orjson.dumps(value[name]).decode()
+        shown = text.encode()[:keep].decode("utf-8", "ignore")
+        cut = _MARK.format(len(text.encode()) - len(shown.encode()))
+        value[name] = {"cut": shown + cut} if name in ("metadata", "model_parameters") else shown + cut
+        excess -= size - len(orjson.dumps(value[name]))
+    return orjson.dumps(value)

@@ -1,0 +1,83 @@
+"""A refused request is mended by the field that the server names: the field goes, then the span, never the trace."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+import orjson
+
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.errors import FieldError
+
+MAX_REPAIRS: Final = 2
+MARK: Final = "pandaprobe_otel.repaired"
+"""Metadata key of what was mended: the names of the fields that the server refused."""
+
+_MAX_NAME: Final = 512
+_SPAN_OPTIONAL: Final = frozenset(
+    {"kind", "status", "input", "output", "model", "model_parameters", "token_usage", "cost", "metadata"}
+    | {"parent_span_id", "ended_at", "error", "completion_start_time"}
+)
+_TRACE_OPTIONAL: Final = frozenset(
+    {"status", "input", "output", "metadata", "ended_at", "session_id", "user_id", "tags", "environment", "release"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """What is sent instead, and how many spans could not be mended."""
+
+    parcel: Parcel
+    left_out: int
+
+
+def repair(parcel: Parcel, errors: Iterable[FieldError]) -> Repaired | None:
+    """Mend a parcel by the server's field errors; None when they do not say how.
+
+    The server writes a path as `spans -> 1 -> name`, and as `1 -> name` for an append, whose body is a bare list
+    (measured).
+    """
+    of_trace: set[str] = set()
+    of_spans: defaultdict[int, set[str]] = defaultdict(set)
+    for error in errors:
+        path = error.field.split(" -> ")
+        if parcel.step is not Step.APPEND and path[0] != "spans":
+            of_trace.add(path[0])
+            continue
+        path = path if parcel.step is Step.APPEND else path[1:]
+        if not path or not path[0].isdigit() or int(path[0]) >= len(parcel.spans) or "JSON decode" in error.message:
+            return None
+        of_spans[int(path[0])].add(path[1] if len(path) > 1 else "")
+    fields = parcel.fields
+    if of_trace:
+        mended = _mend(orjson.loads(fields), of_trace, _TRACE_OPTIONAL)
+        if mended is None:
+            return None
+        fields = mended
+    spans = [_mend_span(span, of_spans.get(index)) for index, span in enumerate(parcel.spans)]
+    kept = tuple(span for span in spans if span is not None)
+    return Repaired(parcel=replace(parcel, fields=fields, spans=kept), left_out=len(spans) - len(kept))
+
+
+def _mend_span(span: bytes, names: set[str] | None) -> bytes | None:
+    if names is None:
+        return span
+    return _mend(orjson.loads(span), names, _SPAN_OPTIONAL)
+
+
+def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
+    """The object without the refused fields and with a mark; None when a field that must be there is at fault."""
+    metadata = value.get("metadata") if "metadata" not in names else None
+    for name in names:
+        if name == "name":
+            value["name"] = str(value.get("name") or "unnamed")[:_MAX_NAME]
+        elif name in optional:
+            value.pop(name, None)
+        else:
+            return None
+    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else dict[str, Any]()
+    value["metadata"] = {**kept, MARK: sorted(names)}
+    return orjson.dumps(value)
