@@ -10,12 +10,12 @@ The values of `context` live frozen on the OpenTelemetry context, so that they f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from opentelemetry.baggage import set_baggage
 from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
@@ -30,10 +30,10 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 AttributeValue = str | tuple[str, ...]
 
 _VALUES_KEY: Final = "pandaprobe-trace-values"
-# The API keeps this key to itself; asking it to make a baggage is the public way to learn it.
-_BAGGAGE_KEY: Final = next(iter(set_baggage("a", "b", Context())))
 
 _session: ContextVar[str | None] = ContextVar("pandaprobe_session", default=None)
+_baggage_key: list[str] = []
+
 _user: ContextVar[str | None] = ContextVar("pandaprobe_user", default=None)
 
 
@@ -90,13 +90,12 @@ def with_values(values: TraceValues, context: Context) -> Context:
 def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
     """Return the attributes that a span started in this context gets, None when nothing is set (the usual case)."""
     values = cast("TraceValues | None", context.get(_VALUES_KEY))
-    session, user, baggage = _session.get(), _user.get(), context.get(_BAGGAGE_KEY)
+    session, user, baggage = _session.get(), _user.get(), _baggage_in(context)
     if session is None and user is None and not baggage:
         return None if values is None else values.attributes
     result: dict[str, AttributeValue] = {}
-    if isinstance(baggage, Mapping):
-        entries = cast("Mapping[str, object]", baggage)
-        result.update({key: str(entries[key]) for key in (names.SESSION_ID, names.USER_ID) if entries.get(key)})
+    if baggage:
+        result.update({key: str(baggage[key]) for key in (names.SESSION_ID, names.USER_ID) if baggage.get(key)})
     if session is not None:
         result[names.SESSION_ID] = session
     if user is not None:
@@ -172,10 +171,8 @@ class ContextBlock:
             return context
         try:
             context = with_values(values, context)
-            if self._baggage and values.session is not None:
-                context = set_baggage(names.SESSION_ID, values.session, context)
-            if self._baggage and values.user is not None:
-                context = set_baggage(names.USER_ID, values.user, context)
+            if self._baggage:
+                context = _with_baggage(values, context)
         except Exception as error:  # noqa: BLE001 - the block runs without the values; counted and logged
             failed("context", error)
         return context
@@ -261,8 +258,32 @@ def context_executor(executor: Executor) -> Executor:
     return ContextExecutor(executor)
 
 
+def _baggage_in(context: Context) -> Mapping[str, object] | None:
+    """Return the W3C baggage of a context. The API keeps its key to itself: one made with it tells the key.
+
+    While `opentelemetry.baggage` is not loaded, nobody has made any; loading it here would only cost time.
+    """
+    if not _baggage_key:
+        if "opentelemetry.baggage" not in sys.modules:
+            return None
+        from opentelemetry.baggage import set_baggage
+
+        _baggage_key.extend(set_baggage("key", "value", Context()))
+    return cast("Mapping[str, object] | None", context.get(_baggage_key[0]))
+
+
 def _values_in(context: Context) -> TraceValues | None:
     return cast("TraceValues | None", context.get(_VALUES_KEY))
+
+
+def _with_baggage(values: TraceValues, context: Context) -> Context:
+    from opentelemetry.baggage import set_baggage
+
+    if values.session is not None:
+        context = set_baggage(names.SESSION_ID, values.session, context)
+    if values.user is not None:
+        context = set_baggage(names.USER_ID, values.user, context)
+    return context
 
 
 def _mark_current_span(name: str, value: str | None) -> None:

@@ -1,0 +1,106 @@
+"""From the arguments of a call to the input of its span."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.guard import failed
+
+NOTHING: Final = object()
+"""Stands for 'this call has no input to show'."""
+
+_RECEIVERS = frozenset({"self", "cls", "mcs"})
+# Other defaults are sentinels whose repr says nothing (`NOT_GIVEN`, `object()`).
+_SHOWN_DEFAULTS: Final[tuple[type[Any], ...]] = (type(None), bool, int, float, str, list, tuple, dict)
+
+
+class ArgumentReader:
+    """Reads the arguments of one function: without `self`, without what is ignored, only what is captured.
+
+    Several arguments become an object by parameter name: those given, then the defaults of those not given;
+    `**kwargs` stand among them under their own names. Exactly one given argument becomes its bare value,
+    unless `keep_object`: an agent's input then is the question itself, which is what evaluations read.
+    A parameter called `messages` keeps its name in any case, as `{"messages": [...]}` is PandaProbe's own form.
+
+    It does not validate: a call with wrong arguments raises in the function itself.
+    """
+
+    __slots__ = (
+        "_filters",
+        "_hidden",
+        "_keep_object",
+        "_named",
+        "_only",
+        "_positional",
+        "_rest",
+        "_skip",
+        "_template",
+        "_words",
+    )
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        only: Iterable[str] | None = None,
+        ignore: Iterable[str] = (),
+        keep_object: bool = False,
+        has_receiver: bool = True,
+    ) -> None:
+        self._keep_object = keep_object
+        self._only = None if only is None else frozenset(only)
+        self._hidden = frozenset(ignore)
+        self._filters = bool(self._hidden) or self._only is not None
+        parameters = _parameters(function)
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._skip = 1 if has_receiver and names and names[0] in _RECEIVERS else 0
+        self._positional = tuple(names[self._skip :])
+        self._rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
+        self._words = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "kwargs")
+        self._named = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+        self._template = self._made_template(parameters[self._skip :])
+
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+        """Return the input of this call, `NOTHING` when no argument is to be shown."""
+        if self._skip:
+            args = args[1:]
+        given: dict[str, Any] = dict(zip(self._positional, args))  # noqa: B905 - the function itself counts them
+        if len(args) > len(self._positional):
+            given[self._rest] = args[len(self._positional) :]
+        if kwargs:
+            given.update(kwargs)
+        if self._filters:
+            given = {name: value for name, value in given.items() if self._shows(name)}
+        if len(given) == 1 and not self._keep_object:
+            name, value = next(iter(given.items()))
+            return given if name == "messages" else value
+        shown = given if len(given) >= len(self._template) else self._template | given
+        return shown if shown or self._keep_object else NOTHING
+
+    def _made_template(self, parameters: list[inspect.Parameter]) -> dict[str, Any]:
+        """Return the parameters in their order with the defaults; a call replaces what it gives."""
+        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return {
+            p.name: None if p.default is p.empty else p.default
+            for p in parameters
+            if p.kind not in variable
+            and (p.default is p.empty or isinstance(p.default, _SHOWN_DEFAULTS))
+            and self._shows(p.name)
+        }
+
+    def _shows(self, name: str) -> bool:
+        """Whether a parameter is shown; a name that only `**kwargs` took also answers to the name `kwargs`."""
+        labels = {name} if name in self._named else {name, self._words}
+        return labels.isdisjoint(self._hidden) and (self._only is None or not labels.isdisjoint(self._only))
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []  # a builtin without a signature: positional arguments appear as `args`
+    except Exception as error:  # noqa: BLE001 - a `__signature__` of the user's ran; counted and logged
+        failed("signature", error)
+        return []

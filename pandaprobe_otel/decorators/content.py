@@ -1,0 +1,165 @@
+"""Content of a span: JSON text, made while the value is as the call saw it; and what a stream yielded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from pandaprobe_otel.guard import failed
+from pandaprobe_otel.mapping.exact import type_of
+
+MAX_TEXT_CHARS: Final = 200_000
+"""Text of a stream that is kept; what follows is counted, not kept. Below the encoder's own bound of 256 KiB."""
+MAX_ITEMS: Final = 10_000
+"""Items of a stream that are kept for `reduce`."""
+
+# The commonest results, told apart before the slower question whether something is an iterator.
+_PLAIN: Final = frozenset({str, dict, list, tuple, int, float, bool, type(None)})
+
+_ITEM_OVERHEAD: Final = 32
+"""What an item costs besides its text, so that a million tiny ones are bounded too."""
+
+_SCALARS: Final = frozenset({int, bool, float, type(None)})
+# Two levels of 16 texts of 256 characters stay below every bound, so such values need no closer look.
+_FEW: Final = 16
+_SHORT: Final = 256
+
+
+class _Encoders:
+    """Loaded on first use, since decorated libraries may run without anyone who listens."""
+
+    __slots__ = ("careful", "quick")
+
+    def __init__(self) -> None:
+        import orjson
+
+        from pandaprobe_otel.mapping.clean import encode as careful
+
+        self.careful = careful
+        self.quick = orjson.dumps
+
+
+_encoders: list[_Encoders] = []
+
+
+def encode(value: object, max_bytes: int = 262_144) -> str:
+    """Return the value as JSON text of at most `max_bytes` (at least 256) bytes; never raises for its sake."""
+    if not _encoders:
+        _encoders.append(_Encoders())
+    kind = type_of(value)
+    if (kind is dict or kind is list) and _is_simple(value, 1):
+        # Half the cost of the careful way, for what most calls of tools are given and give back.
+        try:
+            text = _encoders[0].quick(value).decode()
+        except (TypeError, ValueError):  # a key that is no text, a lone surrogate, a number over 64 bits
+            pass
+        else:
+            if len(text) * 4 <= max_bytes and "\\u0000" not in text:
+                return text
+    return _encoders[0].careful(value, max_bytes)
+
+
+def _is_simple(value: Any, levels_below: int) -> bool:
+    """Whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
+    kind = type_of(value)
+    items: Any = tuple(value.values()) if kind is dict else value
+    if len(items) > _FEW:
+        return False
+    for item in items:
+        kind = type_of(item)
+        if kind is str:
+            if len(item) > _SHORT:
+                return False
+        elif kind not in _SCALARS and not (
+            levels_below and (kind is dict or kind is list) and _is_simple(item, levels_below - 1)
+        ):
+            return False
+    return True
+
+
+def is_result(value: object) -> bool:
+    """Whether a returned value says anything: None does not, nor does a stream that nobody has read yet."""
+    kind = type_of(value)
+    if kind in _PLAIN:
+        return value is not None
+    return not (hasattr(kind, "__next__") or hasattr(kind, "__anext__") or hasattr(kind, "__await__"))
+
+
+class StreamContent:
+    """What a generator yielded, in bounded memory: joined text, or a JSON array of its items.
+
+    Each item is encoded as it passes, so that nothing of the user's is kept alive or shown as it became later.
+    With `reduce` the items themselves are kept (at most `MAX_ITEMS`, at most `MAX_TEXT_CHARS` of text) and
+    handed to it as a list at the end.
+    """
+
+    __slots__ = ("_items", "_left", "_missing", "_parts", "_reduce", "_seen", "_texts")
+
+    def __init__(self, reduce: Callable[[list[Any]], Any] | None = None) -> None:
+        self._reduce = reduce
+        self._items: list[Any] = []
+        self._texts: list[str] = []
+        self._parts: list[str] = []
+        self._left = MAX_TEXT_CHARS
+        self._missing = 0
+        self._seen = 0
+
+    def __bool__(self) -> bool:
+        return self._seen > 0
+
+    def add(self, item: Any) -> None:
+        """Take one yielded item in."""
+        self._seen += 1
+        if self._reduce is not None:
+            self._keep(item)
+        elif type(item) is str and not self._parts:
+            self._join(item)
+        else:
+            self._leave_text()
+            self._append(item)
+
+    def text(self) -> str:
+        """Return everything as JSON text."""
+        if self._reduce is not None:
+            return encode(self._reduce(self._items))
+        if self._parts:
+            missing = [encode(f"…[cut: {self._missing} more items]")] if self._missing else []
+            return f"[{','.join(self._parts + missing)}]"
+        text = "".join(self._texts)
+        return encode(f"{text}…[cut {self._missing} more characters]" if self._missing else text)
+
+    def _keep(self, item: Any) -> None:
+        size = len(item) if isinstance(item, (str, bytes)) else 0
+        if len(self._items) < MAX_ITEMS and size <= self._left:
+            self._items.append(item)
+            self._left -= size
+
+    def _join(self, text: str) -> None:
+        kept = text if len(text) <= self._left else text[: self._left]
+        if kept:
+            self._texts.append(kept)
+            self._left -= len(kept)
+        self._missing += len(text) - len(kept)
+
+    def _leave_text(self) -> None:
+        if self._texts:
+            self._parts = [encode(text) for text in self._texts]
+            self._texts = []
+            self._missing = min(self._missing, 1)
+
+    def _append(self, item: Any) -> None:
+        if self._left <= 0:
+            self._missing += 1
+            return
+        part = encode(item, self._left)
+        self._parts.append(part)
+        self._left -= len(part) + _ITEM_OVERHEAD
+
+
+def stream_text(content: StreamContent) -> str | None:
+    """Return the content of a stream, None when the user's `reduce` fails: the stream itself is not affected."""
+    try:
+        return content.text()
+    except Exception as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
+        failed("reduce", error)
+        return None

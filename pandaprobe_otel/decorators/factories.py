@@ -1,0 +1,223 @@
+"""`trace`, `span` and their kin: one object per name that is a decorator and a maker of blocks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar, cast, overload
+
+from opentelemetry.context import get_current
+
+from pandaprobe_otel.decorators.arguments import ArgumentReader
+from pandaprobe_otel.decorators.call import CallRecipe
+from pandaprobe_otel.decorators.handles import SpanHandle
+from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
+from pandaprobe_otel.decorators.wrapping import wrap
+from pandaprobe_otel.trace_context import trace_values
+
+F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
+H = TypeVar("H", bound=SpanHandle)
+
+NOT_GIVEN: Final[Any] = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanOptions:
+    """Everything that can be said about a span where it is declared."""
+
+    kind: str
+    is_trace: bool
+    name: str | None = None
+    model: str | None = None
+    capture: bool | Collection[str] = True
+    ignore: Collection[str] = ()
+    tags: Sequence[str] | None = None
+    metadata: Mapping[str, Any] | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    reduce: Callable[[list[Any]], Any] | None = None
+    input: Any = NOT_GIVEN
+
+    def plan(self, name: str) -> SpanPlan:
+        """Return the plan of a span of this name. Metadata of a trace is the trace's, else the span's own."""
+        values = trace_values(
+            session=self.session_id,
+            user=self.user_id,
+            tags=self.tags,
+            metadata=self.metadata if self.is_trace else None,
+        )
+        return SpanPlan(
+            name,
+            kind=self.kind,
+            is_trace=self.is_trace,
+            model=self.model,
+            metadata=None if self.is_trace else self.metadata,
+            values=values,
+        )
+
+
+class SpanBlock(Generic[H]):
+    """What `span("name", ...)` returns: a `with` block, an `async with` block or a decorator.
+
+    It may be entered many times, also by several tasks at once; each time it makes a new span.
+    """
+
+    __slots__ = ("_handle_class", "_key", "_open", "_options")
+
+    def __init__(self, options: SpanOptions, handle_class: type[H]) -> None:
+        self._options = options
+        self._handle_class = handle_class
+        self._key = f"pandaprobe-block-{id(self)}"
+        self._open: list[H] = []
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, method or class."""
+        return decorate(function, self._options)
+
+    def __enter__(self) -> H:
+        options = self._options
+        plan = options.plan(options.name or options.kind.lower())
+        handle = self._handle_class(plan, key=self._key)
+        if options.input is not NOT_GIVEN:
+            handle.set_input(options.input)
+        self._open.append(handle)
+        return handle.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The context knows which of several open entries this is, unless somebody replaced the context.
+        handle = cast("H | None", get_current().get(self._key))
+        if handle is None or handle not in self._open:
+            if not self._open:
+                return
+            handle = self._open[-1]
+        self._open.remove(handle)
+        handle.__exit__(kind, error, trace)
+
+    async def __aenter__(self) -> H:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+class SpanFactory(Generic[H]):
+    """The type of `trace`, `span`, `agent`, `tool`, `llm`, `chain`, `retriever` and `embedding`.
+
+    Each is used in four ways, and each way makes one span per call or block::
+
+        @tool                                   @tool(name="search", ignore=("token",))
+        def search(query: str): ...             async def search(query: str, token: str): ...
+
+        with tool("search") as s:               async with tool("search", input={"query": q}) as s:
+            s.set_output(...)                       s.output = ...
+
+    Functions, coroutine functions, generators, async generators, methods, class and static methods (in either
+    order) keep their type, signature and sort; of a class, the public methods that it defines are decorated.
+    The span of a generator lasts from its first step to its last, and its output is what it yielded.
+
+    An exception passes unchanged and makes the span an ERROR. Cancellation sets `pandaprobe.cancelled` only,
+    and a generator that is closed early simply ends. A fault of tracing itself is logged once and counted.
+    """
+
+    def __init__(self, kind: str, handle_class: type[H], doc: str, *, is_trace: bool = False) -> None:
+        self._defaults = SpanOptions(kind=kind, is_trace=is_trace)
+        self._handle_class = handle_class
+        self.__doc__ = f"{doc}\n\n    See `SpanFactory` for the ways to use it."
+
+    @overload
+    def __call__(self, function: F, /) -> F: ...
+    @overload
+    def __call__(
+        self,
+        title: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        kind: str | None = None,
+        model: str | None = None,
+        capture: bool | Collection[str] = True,
+        ignore: Collection[str] = (),
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        reduce: Callable[[list[Any]], Any] | None = None,
+        input: Any = NOT_GIVEN,
+    ) -> SpanBlock[H]: ...
+    def __call__(self, target: Any = None, /, **given: Any) -> Any:
+        """Decorate a function, or return a block that is also a decorator.
+
+        Args:
+            title: Name of the span, as the first argument.
+            name: Name of the span; default: the function's name, of a block without one the kind.
+            kind: AGENT, TOOL, LLM, RETRIEVER, CHAIN, EMBEDDING or OTHER; default: the kind of this decorator.
+            model: Name of the model that is called.
+            capture: True: arguments and result are recorded; False: neither; names: of the arguments only these.
+            ignore: Names of arguments that are never recorded, also inside `**kwargs`.
+            tags: Tags of the trace.
+            metadata: Metadata of the span; of `trace`: of the trace.
+            session_id: Session of the trace, also for everything called inside.
+            user_id: User of the trace, likewise.
+            reduce: Makes the output of a generator from the list of what it yielded (bounded: 10,000 items);
+                default: text is joined, everything else a list.
+            input: Input of the span; for blocks only.
+        """
+        if target is None or isinstance(target, str):
+            return SpanBlock(self._options(target, given), self._handle_class)
+        return decorate(target, self._options(None, given))
+
+    def _options(self, title: str | None, given: dict[str, Any]) -> SpanOptions:
+        if title is not None:
+            given.setdefault("name", title)
+        kind = given.pop("kind", None)
+        if kind is not None:
+            given["kind"] = kind_of(kind)
+        return replace(self._defaults, **given)
+
+
+def decorate(target: F, options: SpanOptions) -> F:
+    """Return the function with a span around each call; a class is returned with its methods replaced."""
+    if isinstance(target, type):
+        return cast("F", _decorate_class(cast("type[Any]", target), options))
+    function = cast("Callable[..., Any]", getattr(target, "__func__", target))
+    is_static = isinstance(target, staticmethod)
+    captured = options.capture
+    read = None
+    if captured is not False:
+        read = ArgumentReader(
+            function,
+            only=None if captured is True else _names(captured),
+            ignore=_names(options.ignore),
+            keep_object=options.kind == "TOOL",
+            has_receiver=not is_static,
+        )
+    recipe = CallRecipe(
+        options.plan(options.name or _name_of(function)),
+        read=read,
+        captures_output=captured is not False,
+        reduce=options.reduce,
+    )
+    return wrap(target, recipe.open)
+
+
+def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
+    owner = options.name or target.__name__
+    for name, member in list(vars(target).items()):
+        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod))):
+            setattr(target, name, decorate(cast("Any", member), replace(options, name=f"{owner}.{name}")))
+    return target
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    inner = getattr(function, "func", function)  # functools.partial
+    return str(getattr(inner, "__name__", type(function).__name__))
+
+
+def _names(names: Collection[str]) -> Collection[str]:
+    return (names,) if isinstance(names, str) else names

@@ -1,0 +1,240 @@
+"""The objects that `with span(...) as s` and `with start_trace(...) as t` give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import time_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from opentelemetry.context import Context, set_value
+from opentelemetry.trace import StatusCode
+
+from pandaprobe_otel import attributes as names
+from pandaprobe_otel.decorators.activity import Activity, start
+from pandaprobe_otel.decorators.content import encode
+from pandaprobe_otel.decorators.outcome import record_exception
+from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
+from pandaprobe_otel.guard import failed
+from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.trace_context import metadata_in
+
+if TYPE_CHECKING:  # both cost more to load than most apps ever use of them
+    from datetime import datetime
+
+    from pandaprobe_otel.enums import TraceStatus
+
+_NO_ID: Final = "00000000-0000-0000-0000-000000000000"
+
+
+class SpanHandle:
+    """A span as a `with` or `async with` block.
+
+    No method raises. What is written is encoded at once, so that later changes of the object are not shown;
+    what is written before the block is entered, when it is entered. Nothing is encoded while nobody traces.
+    """
+
+    def __init__(self, plan: SpanPlan, *, home: Context | None = None, key: str | None = None) -> None:
+        self._plan = plan
+        self._home = home
+        self._key = key
+        self._entered = False
+        self._activity: Activity | None = None
+        self._early: list[tuple[str, Callable[[Activity], None]]] = []
+        self._input: Any = None
+        self._output: Any = None
+        self._model = plan.model
+        self._metadata: dict[str, Any] = dict(plan.metadata or {})
+
+    def __enter__(self) -> Self:
+        if self._entered:
+            return self
+        self._entered = True
+        started = start(self._plan, self._home)
+        if started is not None:
+            activity = self._activity = Activity(*started)
+            if self._key is not None:
+                activity.context = set_value(self._key, self, activity.context)
+            activity.resume()
+            for what, write in self._early:
+                self._do(what, write)
+        self._early.clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._activity is not None:
+            self._activity.pause()
+            self._activity.end(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace in PandaProbe (UUID text); all zeros before the block is entered or untraced."""
+        return _NO_ID if self._activity is None else trace_uuid(self._activity.span.get_span_context().trace_id)
+
+    @property
+    def span_id(self) -> str:
+        """The id of this span in PandaProbe (UUID text); all zeros before the block is entered or untraced."""
+        if self._activity is None:
+            return _NO_ID
+        context = self._activity.span.get_span_context()
+        return span_uuid(context.trace_id, context.span_id)
+
+    @property
+    def input(self) -> Any:
+        """The input; assigning it is `set_input`."""
+        return self._input
+
+    @input.setter
+    def input(self, value: Any) -> None:
+        self.set_input(value)
+
+    @property
+    def output(self) -> Any:
+        """The output; assigning it is `set_output`."""
+        return self._output
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self.set_output(value)
+
+    @property
+    def model(self) -> str | None:
+        """The model; assigning it is `set_model`."""
+        return self._model
+
+    @model.setter
+    def model(self, value: str) -> None:
+        self.set_model(value)
+
+    def set_input(self, input: Any) -> None:
+        """Set the input; of an LLM span: the messages."""
+        self._input = input
+        self._do("set_input", lambda activity: activity.write_input(encode(input)))
+
+    def set_output(self, output: Any) -> None:
+        """Set the output."""
+        self._output = output
+        self._do("set_output", lambda activity: activity.write_output(encode(output)))
+
+    def set_model(self, model: str) -> None:
+        """Set the name of the model that was asked."""
+        self._model = model
+        self._set("set_model", {names.MODEL: model, names.REQUEST_MODEL: model})
+
+    def set_model_parameters(self, params: Mapping[str, Any]) -> None:
+        """Set the parameters of the model call, such as temperature."""
+        self._set_json("set_model_parameters", names.MODEL_PARAMETERS, dict(params))
+
+    def set_token_usage(self, *, prompt_tokens: int = 0, completion_tokens: int = 0, **extra: int) -> None:
+        """Set the tokens that the model call used; further counts go by any name."""
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, **extra}
+        self._set_json("set_token_usage", names.TOKEN_USAGE, usage)
+        if self._plan.kind in ("LLM", "EMBEDDING"):  # sums of an agent would be counted twice elsewhere
+            counts = {names.USAGE_INPUT_TOKENS: prompt_tokens, names.USAGE_OUTPUT_TOKENS: completion_tokens}
+            self._set("set_token_usage", counts)
+
+    def set_cost(self, *, total: float, **extra: float) -> None:
+        """Set what the call cost, in US dollars."""
+        self._set_json("set_cost", names.COST, {"total": total, **extra})
+
+    def set_completion_start_time(self, ts: datetime | None = None) -> None:
+        """Set when the first token arrived; None: now. A time without a zone is local time."""
+        now = time_ns()
+
+        def write(activity: Activity) -> None:
+            activity.span.set_attribute(names.COMPLETION_START_TIME, now if ts is None else _nanoseconds(ts))
+
+        self._do("set_completion_start_time", write)
+
+    def set_error(self, error: str | BaseException) -> None:
+        """Mark the span as failed, with a text or with the exception that was caught."""
+        if isinstance(error, BaseException):
+            self._do("set_error", lambda activity: record_exception(activity.span, error))
+            return
+        self._set("set_error", {names.ERROR: error})
+        self._do("set_error", lambda activity: activity.span.set_status(StatusCode.ERROR, error))
+
+    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata of the span."""
+        self._metadata.update(metadata)
+        self._set_json("set_metadata", names.SPAN_METADATA, self._metadata)
+
+    def _set(self, what: str, attributes: Mapping[str, str | int]) -> None:
+        self._do(what, lambda activity: activity.span.set_attributes(attributes))
+
+    def _set_json(self, what: str, name: str, value: object) -> None:
+        self._do(what, lambda activity: activity.span.set_attribute(name, encode(value)))
+
+    def _do(self, what: str, write: Callable[[Activity], None]) -> None:
+        if not self._entered:
+            self._early.append((what, write))
+            return
+        try:
+            if self._activity is not None and self._activity.span.is_recording():
+                write(self._activity)
+        except Exception as error:  # noqa: BLE001 - arguments of any sort arrive here; counted and logged
+            failed(what, error)
+
+
+class TraceHandle(SpanHandle):
+    """The root span of a trace as a block, and the way to its spans.
+
+    Inside an active trace it is a child span of that trace, `trace_id` included: a second trace would cost
+    quota. Under a span of something else, such as a web request, it gives the trace its name, input and output.
+    """
+
+    def span(
+        self,
+        name: str,
+        *,
+        kind: str = "OTHER",
+        model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SpanHandle:
+        """Return a span of this trace, to be entered with `with`.
+
+        Its parent is the current span; in a thread that knows nothing of this trace, the trace's own span.
+        """
+        plan = SpanPlan(name, kind=kind_of(kind), model=model, metadata=metadata)
+        return SpanHandle(plan, home=None if self._activity is None else self._activity.context)
+
+    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata of the trace."""
+        self._metadata.update(metadata)
+        added = dict(self._metadata)
+
+        def write(activity: Activity) -> None:
+            whole = {**metadata_in(activity.context), **added}
+            activity.span.set_attribute(names.METADATA, encode(whole))
+
+        self._do("set_metadata", write)
+
+    def set_status(self, status: TraceStatus | str) -> None:
+        """Set the state of the trace: PENDING, RUNNING, COMPLETED or ERROR."""
+
+        def write(activity: Activity) -> None:
+            from pandaprobe_otel.enums import TraceStatus
+
+            value = TraceStatus(status)
+            activity.span.set_attribute(names.TRACE_STATUS, value.value)
+            if value is TraceStatus.ERROR:
+                activity.span.set_status(StatusCode.ERROR)
+
+        self._do("set_status", write)
+
+
+def _nanoseconds(moment: datetime) -> int:
+    from datetime import UTC, datetime, timedelta
+
+    aware = moment if moment.tzinfo is not None else moment.astimezone()
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000

@@ -1,0 +1,68 @@
+"""How an exception that leaves a span is recorded on it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final
+
+from opentelemetry.trace import Span, StatusCode
+
+from pandaprobe_otel import attributes as names
+
+MAX_MESSAGE_CHARS: Final = 10_000
+MAX_FRAMES: Final = 50
+"""Frames of a recorded stack trace, the innermost; without a bound, an error that leaves n nested spans costs n²."""
+
+# By name, so that neither asyncio nor trio is imported; both derive from BaseException.
+_CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
+
+
+def record_exception(span: Span, error: BaseException) -> None:
+    """Record what an exception says about the work of the span.
+
+    An error: status ERROR, an `exception` event and `error.type`. The end of an iteration and a stream closed
+    early say nothing. A cancellation came from outside and is no error either: only `pandaprobe.cancelled`.
+    """
+    if isinstance(error, (GeneratorExit, StopIteration, StopAsyncIteration)):
+        return
+    if _is_cancellation(error):
+        span.set_attribute(names.CANCELLED, True)
+        return
+    kind = _qualified_name(type(error))
+    message = _message(error)
+    span.set_attribute(names.ERROR_TYPE, kind)
+    span.add_event(
+        "exception",
+        {
+            "exception.type": kind,
+            "exception.message": message,
+            "exception.stacktrace": _stack_trace(error),
+            "exception.escaped": "True",
+        },
+    )
+    span.set_status(StatusCode.ERROR, f"{kind}: {message}")
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, Exception):
+        return False
+    return any(base.__name__ in _CANCELLATIONS for base in type(error).__mro__)
+
+
+def _qualified_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the exception's own `__str__` ran; the placeholder tells of it
+        return f"<{type(error).__name__}: cannot be shown>"
+    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
+
+
+def _stack_trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error, limit=-MAX_FRAMES))
+    except Exception:  # noqa: BLE001 - code of the user's exception ran; the placeholder tells of it
+        return "<the stack trace cannot be shown>"

@@ -1,0 +1,77 @@
+"""What is known about a span before it starts: its name, its kind and what goes on every span like it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry.util.types import AttributeValue
+
+from pandaprobe_otel import attributes as names
+from pandaprobe_otel.decorators.content import encode
+from pandaprobe_otel.trace_context import TraceValues
+
+KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
+
+# OpenTelemetry GenAI semantic conventions; a chain has no operation there that would always be true of it.
+_OPERATIONS: Final = {
+    "AGENT": "invoke_agent",
+    "TOOL": "execute_tool",
+    "LLM": "chat",
+    "RETRIEVER": "retrieval",
+    "EMBEDDING": "embeddings",
+}
+_NAME_ATTRIBUTES: Final = {"AGENT": names.AGENT_NAME, "TOOL": names.TOOL_NAME}
+
+
+def kind_of(kind: object) -> str:
+    """Return the PandaProbe kind that the text or enum member means; OTHER, with a warning, for an unknown one."""
+    text = str(kind).upper()
+    if text in KINDS:
+        return text
+    logging.getLogger("pandaprobe_otel").warning("Unknown span kind %r is taken as OTHER.", text[:40])
+    return "OTHER"
+
+
+class SpanPlan:
+    """A span to be made, perhaps many times. `values` are the session, user, tags and metadata it asks for."""
+
+    __slots__ = ("_attributes", "_values", "is_trace", "kind", "metadata", "model", "name", "values")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kind: str,
+        is_trace: bool = False,
+        model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        values: TraceValues | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.is_trace = is_trace
+        self.model = model
+        self.metadata = metadata
+        self.values = values
+        self._attributes: dict[str, AttributeValue] | None = None
+
+    def attributes(self) -> dict[str, AttributeValue]:
+        """Return the attributes that every such span starts with: one dict for all, not to be changed."""
+        made = self._attributes
+        if made is None:
+            made = self._attributes = self._made_attributes()
+        return made
+
+    def _made_attributes(self) -> dict[str, AttributeValue]:
+        made: dict[str, AttributeValue] = {names.KIND: self.kind}
+        if (operation := _OPERATIONS.get(self.kind)) is not None:
+            made[names.OPERATION_NAME] = operation
+        if (name_attribute := _NAME_ATTRIBUTES.get(self.kind)) is not None:
+            made[name_attribute] = self.name
+        if self.model is not None:
+            made[names.MODEL] = made[names.REQUEST_MODEL] = str(self.model)
+        if self.metadata:
+            made[names.SPAN_METADATA] = encode(dict(self.metadata))
+        return made

@@ -1,0 +1,222 @@
+"""Wrapping of functions of every sort: what runs around the call is a `Scope`, what is seen from outside stays.
+
+A wrapper is of the same sort as its function (`inspect.iscoroutinefunction` and the like hold), has its name,
+documentation and signature, and passes arguments, results and exceptions through as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import Token
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from opentelemetry.context import Context, attach, get_current
+
+from pandaprobe_otel.decorators.activity import restore
+
+F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
+
+
+class Scope(Protocol):
+    """What surrounds one call. None of its methods raises."""
+
+    def resume(self) -> None:
+        """Code of the function is about to run."""
+
+    def pause(self) -> None:
+        """Code of the function has stopped, for now or for good."""
+
+    def produced(self, item: Any, /) -> None:
+        """A generator has yielded."""
+
+    def returned(self, value: Any, /) -> None:
+        """The call has ended with this value."""
+
+    def raised(self, error: BaseException, /) -> None:
+        """The call has ended with this exception."""
+
+
+Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
+"""Makes the scope of a call from its arguments, None when nothing is to surround it. Does not raise."""
+
+
+class _NoScope:
+    """Surrounds a call with nothing."""
+
+    def resume(self) -> None:
+        pass
+
+    def pause(self) -> None:
+        pass
+
+    def produced(self, item: Any, /) -> None:
+        pass
+
+    def returned(self, value: Any, /) -> None:
+        pass
+
+    def raised(self, error: BaseException, /) -> None:
+        pass
+
+
+_NO_SCOPE: Final = _NoScope()
+
+
+class ContextScope(_NoScope):
+    """Surrounds a call with an OpenTelemetry context and nothing else."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._token: Token[Context] | None = None
+
+    def resume(self) -> None:
+        """Make the context current."""
+        self._token = attach(self._context)
+
+    def pause(self) -> None:
+        """Put the previous context back, and remember what the code made of its own."""
+        token, self._token = self._token, None
+        if token is not None:
+            self._context = get_current()
+            restore(token)
+
+
+def wrap(function: F, open_scope: Opener) -> F:
+    """Return the function with a scope around each call; class and static methods keep their sort."""
+    if isinstance(function, (classmethod, staticmethod)):
+        method = cast("Any", function)
+        return cast("F", method.__class__(wrap(method.__func__, open_scope)))
+    callee: Callable[..., Any] = function
+    if inspect.isasyncgenfunction(callee):
+        wrapper = _around_async_generator(callee, open_scope)
+    elif inspect.isgeneratorfunction(callee):
+        wrapper = _around_generator(callee, open_scope)
+    elif inspect.iscoroutinefunction(callee) or inspect.iscoroutinefunction(type(callee).__call__):
+        wrapper = _around_coroutine(callee, open_scope)
+    else:
+        wrapper = _around_function(callee, open_scope)
+    return cast("F", functools.update_wrapper(wrapper, callee))
+
+
+def _around_function(function: Callable[..., Any], open_scope: Opener) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        scope = open_scope(args, kwargs)
+        if scope is None:
+            return function(*args, **kwargs)
+        scope.resume()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            scope.pause()
+            scope.raised(error)
+            raise
+        scope.pause()
+        scope.returned(result)
+        return result
+
+    return wrapper
+
+
+def _around_coroutine(function: Callable[..., Any], open_scope: Opener) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        scope = open_scope(args, kwargs)
+        if scope is None:
+            return await function(*args, **kwargs)
+        scope.resume()
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            scope.pause()
+            scope.raised(error)
+            raise
+        scope.pause()
+        scope.returned(result)
+        return result
+
+    return wrapper
+
+
+def _around_generator(function: Callable[..., Any], open_scope: Opener) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator: Generator[Any, Any, Any] = function(*args, **kwargs)
+        scope = open_scope(args, kwargs)
+        if scope is None:
+            return (yield from generator)
+        step: Callable[[Any], Any] = generator.send
+        argument: Any = None
+        while True:
+            scope.resume()
+            try:
+                item = step(argument)
+            except StopIteration as stop:
+                scope.pause()
+                scope.returned(stop.value)
+                return stop.value
+            except BaseException as error:
+                argument = None  # it may be this very exception: a cycle through this frame
+                scope.pause()
+                scope.raised(error)
+                raise
+            scope.pause()
+            scope.produced(item)
+            try:
+                argument = yield item
+                step = generator.send
+            except BaseException as error:  # noqa: BLE001 - thrown on at the next step
+                # GeneratorExit too: thrown in, it does to the generator whatever it would have done without us.
+                step, argument = generator.throw, error
+
+    return wrapper
+
+
+def _around_async_generator(function: Callable[..., Any], open_scope: Opener) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+        scope = open_scope(args, kwargs) or _NO_SCOPE  # there is no `yield from` to fall back on
+        step: Callable[[Any], Any] = _first_step(generator)
+        argument: Any = None
+        while True:
+            scope.resume()
+            try:
+                item = await step(argument)
+            except StopAsyncIteration:
+                scope.pause()
+                scope.returned(None)
+                return
+            except BaseException as error:
+                argument = None
+                scope.pause()
+                scope.raised(error)
+                raise
+            scope.pause()
+            scope.produced(item)
+            try:
+                argument = yield item
+                step = generator.asend
+            except BaseException as error:  # noqa: BLE001 - thrown on at the next step
+                step, argument = generator.athrow, error
+
+    return wrapper
+
+
+def _first_step(generator: AsyncGenerator[Any, Any]) -> Callable[[Any], Any]:
+    """Return the `asend` of a generator that its event loop does not get to know of.
+
+    A loop that shuts down closes all generators it knows at once; were this one among them, it would be closed
+    by the loop and by its wrapper at the same time, and one of them would fail with RuntimeError.
+    """
+
+    def first(argument: Any) -> Any:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=None)
+        try:
+            return generator.asend(argument)  # only makes the awaitable, which is when the loop is told
+        finally:
+            sys.set_asyncgen_hooks(firstiter=hooks.firstiter)
+
+    return first

@@ -1,0 +1,443 @@
+"""Decorated generators: the span lasts the iteration and the protocol passes through."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.trace import StatusCode, get_current_span
+
+import pandaprobe_otel as pp
+from span_recorder import SpanRecorder
+
+
+@pp.tool
+def words(text: str) -> Iterator[str]:
+    """Yield the words of a text."""
+    yield from text.split()
+
+
+@pp.tool
+async def awords(text: str) -> AsyncGenerator[str, None]:
+    """Yield the words of a text."""
+    for word in text.split():
+        await asyncio.sleep(0)
+        yield word
+
+
+def test_span_lasts_the_iteration_and_joins_text(recorder: SpanRecorder) -> None:
+    """Nothing happens before the first step; after the last one the span ends with the joined text."""
+    stream = words("a b")
+    assert recorder.spans == []
+    assert next(stream) == "a"
+    assert recorder.spans == []
+    assert list(stream) == ["b"]
+    assert recorder.output("words") == "ab"
+    assert recorder.input("words") == {"text": "a b"}
+
+
+async def test_async_generator_does_the_same(recorder: SpanRecorder) -> None:
+    """The span of an async generator ends with its last step."""
+    stream = awords("a b")
+    assert await anext(stream) == "a"
+    assert recorder.spans == []
+    assert [word async for word in stream] == ["b"]
+    assert recorder.output("awords") == "ab"
+
+
+def test_items_that_are_not_text_become_a_list(recorder: SpanRecorder) -> None:
+    """Items of other types, also mixed with text, are the elements of a list, as they were when yielded."""
+
+    @pp.chain
+    def numbers() -> Iterator[Any]:
+        item = {"n": 1}
+        yield item
+        item["n"] = 2
+        yield item
+        yield "text"
+
+    @pp.chain
+    def mixed() -> Iterator[Any]:
+        yield "text"
+        yield 1
+
+    list(numbers())
+    list(mixed())
+    assert recorder.output("numbers") == [{"n": 1}, {"n": 2}, "text"]
+    assert recorder.output("mixed") == ["text", 1]
+
+
+def test_reduce_makes_the_output(recorder: SpanRecorder) -> None:
+    """`reduce` gets everything that was yielded as a list."""
+
+    @pp.llm(reduce=lambda chunks: {"total": sum(chunks)})
+    def tokens() -> Iterator[int]:
+        yield from (1, 2, 3)
+
+    assert list(tokens()) == [1, 2, 3]
+    assert recorder.output("tokens") == {"total": 6}
+
+
+def test_reduce_that_fails_costs_the_output_only(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """A `reduce` that raises leaves the stream alone."""
+
+    @pp.llm(reduce=lambda chunks: 1 / 0)
+    def tokens() -> Iterator[int]:
+        yield 1
+
+    assert list(tokens()) == [1]
+    assert "pandaprobe.output" not in recorder.attributes("tokens")
+    caplog.clear()
+
+
+def test_llm_stream_records_when_its_first_item_came(recorder: SpanRecorder) -> None:
+    """The time of the first item stands between start and end of the span."""
+
+    @pp.llm
+    def tokens() -> Iterator[str]:
+        yield "a"
+        yield "b"
+
+    list(tokens())
+    span = recorder.one("tokens")
+    first = recorder.attributes()["pandaprobe.completion_start_time_unix_nano"]
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.start_time <= first <= span.end_time
+
+
+def test_send_throw_and_return_value_pass_through(recorder: SpanRecorder) -> None:
+    """The generator sees what is sent and thrown in, and its return value arrives."""
+
+    @pp.chain
+    def echo() -> Generator[str, str, str]:
+        got = yield "ready"
+        try:
+            yield f"got {got}"
+        except KeyError as error:
+            yield f"caught {error.args[0]}"
+        return "done"
+
+    stream = echo()
+    assert next(stream) == "ready"
+    assert stream.send("x") == "got x"
+    assert stream.throw(KeyError("k")) == "caught k"
+    with pytest.raises(StopIteration) as stop:
+        next(stream)
+    assert stop.value.value == "done"
+    assert recorder.output("echo") == "readygot xcaught k"
+    assert recorder.one("echo").status.status_code is StatusCode.UNSET
+
+
+async def test_asend_and_athrow_pass_through(recorder: SpanRecorder) -> None:
+    """The same for an async generator."""
+
+    @pp.chain
+    async def echo() -> AsyncGenerator[str, str]:
+        got = yield "ready"
+        try:
+            yield f"got {got}"
+        except KeyError as error:
+            yield f"caught {error.args[0]}"
+
+    stream = echo()
+    assert await anext(stream) == "ready"
+    assert await stream.asend("x") == "got x"
+    assert await stream.athrow(KeyError("k")) == "caught k"
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+    assert recorder.output("echo") == "readygot xcaught k"
+
+
+def test_return_value_is_the_output_when_nothing_was_yielded(recorder: SpanRecorder) -> None:
+    """A generator that only returns has that as its output."""
+
+    @pp.chain
+    def empty() -> Generator[str, None, str]:
+        if recorder is None:
+            yield "never"
+        return "all"
+
+    assert list(empty()) == []
+    assert recorder.output("empty") == "all"
+
+
+def test_generator_that_catches_its_close_still_returns(recorder: SpanRecorder) -> None:
+    """Cleaning up on close works, and the span ends once, without an error."""
+    cleaned: list[str] = []
+
+    @pp.chain
+    def careful() -> Iterator[int]:
+        try:
+            yield 1
+        except GeneratorExit:
+            cleaned.append("closed")
+
+    stream = careful()
+    assert next(stream) == 1
+    stream.close()  # type: ignore[attr-defined]
+    assert cleaned == ["closed"]
+    assert recorder.one("careful").status.status_code is StatusCode.UNSET
+
+
+def test_generator_that_ignores_its_close_fails_as_any_other(recorder: SpanRecorder) -> None:
+    """A generator that yields when it is closed gets Python's own RuntimeError."""
+
+    @pp.chain
+    def stubborn() -> Iterator[int]:
+        try:
+            yield 1
+        except GeneratorExit:
+            yield 2
+
+    stream = stubborn()
+    next(stream)
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        stream.close()  # type: ignore[attr-defined]
+
+
+def test_exception_inside_a_generator(recorder: SpanRecorder) -> None:
+    """The exception passes unchanged; what was yielded until then is the output."""
+    error = ValueError("broken")
+
+    @pp.llm
+    def breaks() -> Iterator[str]:
+        yield "a"
+        raise error
+
+    stream = breaks()
+    assert next(stream) == "a"
+    with pytest.raises(ValueError) as caught:
+        next(stream)
+    assert caught.value is error
+    assert caught.value.__context__ is None
+    assert recorder.one("breaks").status.status_code is StatusCode.ERROR
+    assert recorder.output("breaks") == "a"
+
+
+def test_exception_leaves_no_cycle(recorder: SpanRecorder) -> None:
+    """An exception thrown into a generator is freed without the garbage collector."""
+    import weakref
+
+    class Thrown(Exception):
+        pass
+
+    @pp.chain
+    def body() -> Iterator[int]:
+        yield 1
+
+    def throw() -> weakref.ref[Thrown]:
+        stream: Any = body()
+        next(stream)
+        try:
+            stream.throw(Thrown())
+        except Thrown as error:  # unbound again at the end of this clause: no cycle of the test's own
+            return weakref.ref(error)
+        raise AssertionError("nothing was raised")
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert throw()() is None
+    finally:
+        gc.enable()
+
+
+def test_spans_of_the_consumer_are_not_nested(recorder: SpanRecorder) -> None:
+    """Between two steps the consumer's spans belong to the consumer; spans of the body to the generator."""
+
+    @pp.tool
+    def body_step(n: int) -> int:
+        return n
+
+    @pp.chain
+    def produce() -> Iterator[int]:
+        yield body_step(1)
+
+    with recorder.tracer.start_as_current_span("consumer"):
+        for _ in produce():
+            with recorder.tracer.start_as_current_span("between"):
+                pass
+    assert recorder.tree() == {
+        "body_step": "produce",
+        "between": "consumer",
+        "produce": "consumer",
+        "consumer": None,
+    }
+
+
+async def test_spans_of_the_async_consumer_are_not_nested(recorder: SpanRecorder) -> None:
+    """The same for an async generator, with the body awaiting inside a step."""
+
+    @pp.tool
+    async def body_step(n: int) -> int:
+        await asyncio.sleep(0)
+        return n
+
+    @pp.chain
+    async def produce() -> AsyncIterator[int]:
+        yield await body_step(1)
+
+    with recorder.tracer.start_as_current_span("consumer"):
+        async for _ in produce():
+            with recorder.tracer.start_as_current_span("between"):
+                await asyncio.sleep(0)
+    assert recorder.tree() == {
+        "body_step": "produce",
+        "between": "consumer",
+        "produce": "consumer",
+        "consumer": None,
+    }
+
+
+def test_span_held_open_across_yields_in_the_body(recorder: SpanRecorder) -> None:
+    """A block inside the body keeps its children and does not capture the consumer's spans."""
+
+    @pp.chain
+    def produce() -> Iterator[int]:
+        with pp.span("held"):
+            yield 1
+            with pp.span("inner"):
+                pass
+            yield 2
+
+    for n in produce():
+        with pp.span(f"between-{n}"):
+            pass
+    assert recorder.tree() == {
+        "between-1": None,
+        "inner": "held",
+        "between-2": None,
+        "held": "produce",
+        "produce": None,
+    }
+
+
+def test_early_break_ends_the_span_without_an_error(recorder: SpanRecorder) -> None:
+    """A consumer that stops reading ends the span once, UNSET, with what it has read."""
+    for word in words("a b c"):
+        if word == "b":
+            break
+    gc.collect()
+    assert recorder.one("words").status.status_code is StatusCode.UNSET
+    assert recorder.output("words") == "ab"
+
+
+async def test_early_break_of_an_async_generator(recorder: SpanRecorder) -> None:
+    """The event loop closes an abandoned async generator; its span ends once, UNSET."""
+    async for word in awords("a b c"):
+        if word == "b":
+            break
+    gc.collect()
+    await asyncio.sleep(0.01)
+    assert recorder.one("awords").status.status_code is StatusCode.UNSET
+    assert recorder.output("awords") == "ab"
+
+
+async def test_close_from_another_task(recorder: SpanRecorder) -> None:
+    """`aclose()` in a foreign task ends the span cleanly and leaves that task's context alone."""
+
+    @pp.chain
+    async def produce() -> AsyncGenerator[int, None]:
+        with pp.span("held"):
+            try:
+                yield 1
+            finally:
+                await asyncio.sleep(0)
+
+    async def close(stream: AsyncGenerator[int, None]) -> None:
+        with recorder.tracer.start_as_current_span("closer") as closer:
+            await stream.aclose()
+            assert get_current_span() is closer
+
+    stream = produce()
+    assert await anext(stream) == 1
+    await asyncio.create_task(close(stream))
+    assert recorder.tree() == {"held": "produce", "produce": None, "closer": None}
+    assert {span.status.status_code for span in recorder.spans} == {StatusCode.UNSET}
+
+
+async def test_reader_cancelled_inside_a_step(recorder: SpanRecorder) -> None:
+    """A cancelled read marks the span as cancelled and is no error."""
+
+    @pp.llm
+    async def slow() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(60)
+
+    async def read() -> None:
+        async for _ in slow():
+            pass
+
+    task = asyncio.create_task(read())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert recorder.attributes("slow")["pandaprobe.cancelled"] is True
+    assert recorder.one("slow").status.status_code is StatusCode.UNSET
+    assert recorder.output("slow") == "a"
+
+
+def test_loop_that_shuts_down_closes_open_generators_once(
+    recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Generators that are open at the end of the loop clean up and end their spans, without a RuntimeError."""
+    open_streams: list[AsyncGenerator[int, None]] = []
+    cleaned: list[int] = []
+
+    @pp.chain
+    async def produce(n: int) -> AsyncGenerator[int, None]:
+        try:
+            yield n
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(n)
+
+    async def main() -> None:
+        for n in range(20):
+            stream = produce(n)
+            open_streams.append(stream)
+            await anext(stream)
+
+    asyncio.run(main())
+    assert sorted(cleaned) == list(range(20))
+    assert recorder.names == ["produce"] * 20
+    assert [r.getMessage() for r in caplog.records if r.name == "asyncio"] == []
+
+
+def test_generator_without_a_provider_is_left_alone() -> None:
+    """While nobody traces, generators behave as undecorated."""
+    assert list(words("a b")) == ["a", "b"]
+
+    async def collect() -> list[str]:
+        return [word async for word in awords("a b")]
+
+    assert asyncio.run(collect()) == ["a", "b"]
+
+
+def test_generator_of_a_sampled_out_trace_still_carries_its_context() -> None:
+    """Children of a generator in a dropped trace are dropped too."""
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+    from span_recorder import recording
+
+    @pp.chain
+    def produce() -> Iterator[bool]:
+        with pp.span("inside"):
+            yield get_current_span().get_span_context().is_valid
+
+    with recording(ParentBased(ALWAYS_OFF)) as dropped:
+        assert list(produce()) == [True]
+    assert dropped.spans == []
+
+
+def test_sorts_of_functions_stay_what_they_are() -> None:
+    """`inspect` sees a generator as a generator and an async generator as one."""
+    assert inspect.isgeneratorfunction(words)
+    assert inspect.isasyncgenfunction(awords)
+    assert not inspect.iscoroutinefunction(awords)

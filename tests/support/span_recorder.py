@@ -1,0 +1,89 @@
+"""Spans of a real OpenTelemetry SDK, kept in memory, with short ways to look at them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.trace import Tracer
+
+from pandaprobe_otel.tracers import use_tracer_provider
+
+
+class SpanRecorder:
+    """A tracer provider of its own, whose finished spans can be asked for by name."""
+
+    def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(sampler=sampler)
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.tracer: Tracer = self.provider.get_tracer("somebody.else")
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """Finished spans in the order of their end."""
+        return list(self._exporter.get_finished_spans())
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the finished spans in the order of their end."""
+        return [span.name for span in self.spans]
+
+    def one(self, name: str | None = None) -> ReadableSpan:
+        """The only finished span (of that name)."""
+        (found,) = [span for span in self.spans if name is None or span.name == name]
+        return found
+
+    def attributes(self, name: str | None = None) -> dict[str, Any]:
+        """Attributes of the only finished span (of that name)."""
+        return dict(self.one(name).attributes or {})
+
+    def json(self, attribute: str, name: str | None = None) -> Any:
+        """Decoded JSON text of one of these attributes."""
+        return json.loads(self.attributes(name)[attribute])
+
+    def input(self, name: str | None = None) -> Any:
+        """Decoded input of the only finished span (of that name)."""
+        return self.json("pandaprobe.input", name)
+
+    def output(self, name: str | None = None) -> Any:
+        """Decoded output of the only finished span (of that name)."""
+        return self.json("pandaprobe.output", name)
+
+    def input_of(self, span: ReadableSpan) -> Any:
+        """Decoded input of this span."""
+        return json.loads(str((span.attributes or {})["pandaprobe.input"]))
+
+    def output_of(self, span: ReadableSpan) -> Any:
+        """Decoded output of this span."""
+        return json.loads(str((span.attributes or {})["pandaprobe.output"]))
+
+    def parent_of(self, span: ReadableSpan) -> str | None:
+        """Name of the span's parent among the finished spans, None for a root."""
+        if span.parent is None:
+            return None
+        wanted = span.parent.span_id
+        return next(s.name for s in self.spans if s.context is not None and s.context.span_id == wanted)
+
+    def tree(self) -> dict[str, str | None]:
+        """Name of each finished span -> name of its parent. Names must differ."""
+        assert len(set(self.names)) == len(self.names)
+        return {span.name: self.parent_of(span) for span in self.spans}
+
+
+@contextmanager
+def recording(sampler: Sampler = ALWAYS_ON) -> Iterator[SpanRecorder]:
+    """Let the decorators make their spans with a recorder while the block runs."""
+    recorder = SpanRecorder(sampler)
+    use_tracer_provider(recorder.provider)
+    try:
+        yield recorder
+    finally:
+        use_tracer_provider(None)
+        recorder.provider.shutdown()
