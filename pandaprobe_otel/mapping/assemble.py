@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -24,7 +24,8 @@ from pandaprobe_otel.mapping.view import EventView, SpanView, read_log, read_spa
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-_DEFAULTS = MappingOptions()
+_DEFAULTS: Final = MappingOptions()
+_NEVER: Final = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) ->
     All spans are in it, however many; only Logfire's copies of pending spans are left out. Log records that hold
     the spans' content are joined by span id. The result is deterministic, holds plain JSON values only, and is
     safe to send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Never
-    raises; without spans the result is an empty object.
+    raises; without spans the result only has an empty list of them.
     """
     return map_views([_read(span) for span in spans], log_records).body()
 
@@ -75,7 +76,7 @@ def map_views(
     views = _joined([view for view in views if not is_dropped(view)], log_records)
     if not views:
         return MappedTrace({}, [], [])
-    spans = [_map(view) for view in sorted(views, key=lambda view: (view.start_ns, view.span_id))]
+    spans = [_map(view) for view in sorted(views, key=_order)]
     place_numbers(spans, whole=whole)
     root = root_of(spans)
     started_at, ended_at = times(spans)
@@ -83,6 +84,11 @@ def map_views(
     if ended_at is not None:
         trace["ended_at"] = ended_at
     return finished(trace, [span.body for span in spans], options, MappedTrace)
+
+
+def _order(view: SpanView) -> tuple[int, int, int]:
+    """By start; of spans that start together the one that ends last comes first, as parents do."""
+    return view.start_ns, -(view.end_ns or _NEVER), view.span_id
 
 
 def _read(span: ReadableSpan) -> SpanView:

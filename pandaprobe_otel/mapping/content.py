@@ -26,7 +26,7 @@ def found_conversation(value: Any, side: str) -> Conversation | None:
     """Return the conversation inside any value, None if it holds no messages."""
     kind = type_of(value)
     if kind is list:
-        raw: Any = value if _are_messages(value) else None
+        raw: Any = value if _are_messages(value) else _updates(value)
     elif kind is dict:
         raw = _inside(value, side)
     else:
@@ -60,6 +60,18 @@ def _inside(value: Any, side: str) -> Any:
     return _in_response(value)
 
 
+def _updates(commands: list[Any]) -> Any:
+    """Return the messages in LangGraph's commands (`{"update": {"messages": [...]}}`), None if there are none."""
+    messages: list[Any] = []
+    for command in commands:
+        update: Any = command.get("update") if type_of(command) is dict else None
+        added: Any = update.get("messages") if type_of(update) is dict else None
+        if type_of(added) is not list:
+            return None
+        messages.extend(added)
+    return messages if messages and _are_messages(messages) else None
+
+
 def _in_response(value: Any) -> Any:
     choices = value.get("choices")
     if type_of(choices) is list and choices:
@@ -70,6 +82,9 @@ def _in_response(value: Any) -> Any:
     candidates = value.get("candidates")
     if type_of(candidates) is list and candidates:
         return [item.get("content") for item in candidates if type_of(item) is dict]
+    replies = value.get("replies")  # Haystack
+    if type_of(replies) is list and replies and _are_messages(replies):
+        return replies
     message = value.get("message")
     if type_of(message) is dict and _is_message(message):
         return [message]
@@ -135,19 +150,22 @@ def unwrap_envelope(value: Any) -> Any:
     if type_of(value) is not dict:
         return value
     args, kwargs = value.get("args"), value.get("kwargs")
-    if type_of(args) is list and type_of(kwargs) is dict and len(value) == 2:
+    if type_of(args) is list and type_of(kwargs) is dict and value.keys() <= _CALL_KEYS:
         if not kwargs and len(args) == 1:
             return args[0]
         if not args:
             return kwargs or None
         return value
-    for key in ("inputs", "outputs", "input_str"):
-        if key in value and value.keys() <= _ENVELOPE_KEYS:
+    for key in ("inputs", "outputs", "input_str", "output"):
+        if key in value and value.keys() <= _ENVELOPE_KEYS and (key != "output" or "kwargs" in value):
             return decoded(value[key])
     return value
 
 
-_ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "input_str", "tags", "metadata", "kwargs"})
+_ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "tags", "metadata", "kwargs"})
+
+
+_CALL_KEYS: Final = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
 
 def any_content(raw: Any, kind: str, side: str) -> tuple[Any, list[str]]:
@@ -155,9 +173,32 @@ def any_content(raw: Any, kind: str, side: str) -> tuple[Any, list[str]]:
     value = unwrap_envelope(decoded_twice(raw))
     if is_absent(value):
         return None, []
+    if type_of(value) is dict and "lc" in value and not _is_message(value):
+        value = without_constructors(value)  # LangChain's prompt values hold messages
     talk = found_conversation(value, side)
     if talk is not None:
         return talk.content(), talk.reasoning
     if kind == "LLM" and type_of(value) is str:
         return {"messages": [{"role": DEFAULT_ROLE[side], "content": value}]}, []
-    return value, []
+    return without_constructors(value), []
+
+
+def without_constructors(value: Any, depth: int = 32) -> Any:
+    """Return the value with LangChain's constructors (`{"lc": 1, "kwargs": {...}}`) replaced by what they build."""
+    kind = type_of(value)
+    if depth <= 0 or kind not in (dict, list):
+        return value
+    if kind is list:
+        return [without_constructors(item, depth - 1) for item in value]
+    if "lc" in value and type_of(value.get("kwargs")) is dict:
+        value = value["kwargs"]
+    return {key: without_constructors(item, depth - 1) for key, item in value.items()}
+
+
+def tool_result(value: Any) -> Any:
+    """Return a tool's result; of LangChain's tool messages, the content."""
+    if type_of(value) is dict:
+        inner = unwrapped(value)
+        if str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "tool_call_id" in inner:
+            return decoded(inner.get("content"))
+    return without_constructors(value)

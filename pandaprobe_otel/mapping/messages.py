@@ -94,8 +94,8 @@ class Conversation:
             words = part.get("content")
             if part.get("type") == "text" and type_of(words) is str and words:
                 role = item.get("role")
-                message = {"role": ROLES.get(role, role) if type_of(role) is str else default, "content": words}
-                if item.get("name"):
+                message = {"role": ROLES.get(role) or _role_of(item, default), "content": words}
+                if type_of(item.get("name")) is str and item["name"]:
                     message["name"] = item["name"]
                 self.messages.append(message)
                 return
@@ -170,7 +170,7 @@ def unwrapped(item: Any) -> Any:
 
 def _role_of(item: Any, default: str) -> str:
     role = item.get("role")
-    if type_of(role) is str and role:
+    if type_of(role) is str and role and role != "unknown":
         return ROLES.get(role.lower(), str(role))
     of_type = item.get("type")
     if type_of(of_type) is str:

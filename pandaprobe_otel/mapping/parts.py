@@ -36,7 +36,7 @@ class Draft:
         if kind is str:
             self.add_text(part)
         elif kind is dict:
-            of_type = part.get("type")
+            of_type = part.get("type") or part.get("kind")
             reader = _READERS.get(of_type) if type_of(of_type) is str else None
             (reader or _reader_by_key(part))(self, part)
         elif part is not None:
@@ -379,7 +379,7 @@ _BY_KEY: Final[tuple[tuple[str, Reader], ...]] = (
 
 
 def _reader_by_key(part: Any) -> Reader:
-    if "type" not in part:
+    if "type" not in part and "kind" not in part:
         for key, reader in _BY_KEY:
             if not is_absent(part.get(key)):
                 return reader

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.content import conversation
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.values import decoded, is_absent, number
 
 _TEXT_KEYS: Final = ("page_content", "content", "text", "pageContent", "document")
 _VECTOR_KEYS: Final = frozenset({"embedding", "embeddings", "vector", "sparse_embedding", "dense_vector", "values"})
+_DOCUMENT_KEYS: Final = (
+    _VECTOR_KEYS | set(_TEXT_KEYS) | {"metadata", "meta", "id", "id_", "node_id", "doc_id", "score", "type", "blob"}
+)
 _LIST_KEYS: Final = ("documents", "nodes", "results", "matches", "docs", "source_nodes")
-_QUERY_KEYS: Final = ("query", "query_str", "query_text", "question", "input", "text")
+_QUERY_KEYS: Final = ("query", "query_str", "query_text", "question", "input", "text", "q")
 _INPUT_KEYS: Final = ("input", "inputs", "texts", "text", "documents", "contents", "values", "value")
 
 
@@ -38,6 +42,9 @@ def _document(item: Any) -> Any:
     if text is not None:
         result["page_content"] = text
     metadata = decoded(item.get("metadata", item.get("meta")))
+    if metadata is None and text is not None:
+        # Haystack flattens a document's metadata into the document.
+        metadata = {key: found for key, found in item.items() if key not in _DOCUMENT_KEYS and found is not None}
     if not is_absent(metadata):
         result["metadata"] = metadata
     identity = _first(item, "id", "id_", "node_id", "doc_id")
@@ -77,6 +84,8 @@ def embedding_texts(value: Any) -> Any:
         return embedding_texts(value) if value is not None else None
     if type_of(value) is not list:
         return value
+    if value and all(type_of(item) is dict and "role" in item for item in value):
+        value = [message.get("content") for message in conversation(value, "input").messages]
     texts = [text for text in map(_embedded_text, value) if text is not None]
     return texts or None
 

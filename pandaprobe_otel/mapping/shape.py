@@ -18,6 +18,7 @@ from pandaprobe_otel.mapping.table import (
     CONTENT_FIELDS,
     CONTEXT_FIELDS,
     MERGED_FIELDS,
+    RANKED_FIELDS,
     EventRow,
     Form,
     KindRule,
@@ -53,13 +54,16 @@ class Shape:
     contents: Mapping[str, tuple[Candidate, ...]]
     metadata: tuple[tuple[str, str], ...]
     """(field, key in the metadata) of every `metadata.*` field in `first`."""
+    events: tuple[tuple[str, EventRow], ...]
+    """Fields, other than content, that come from events."""
     kind_rules: tuple[tuple[str, KindRule], ...]
     genai: bool
     """Whether an attribute shows that the span is about GenAI work."""
     keys: frozenset[str]
 
-    def read(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, view: SpanView) -> dict[str, Any]:
         """Return the value of every field, content left out."""
+        attributes = view.attributes
         found: dict[str, Any] = {}
         for field, sources in self.first:
             for source, convert in sources:
@@ -71,6 +75,10 @@ class Shape:
             value = convert(attributes[source] if type(source) is str else _tree(attributes, source))
             if value:
                 _merge(found, field, value)
+        for field, row in self.events:
+            value = _event_value(row, view)
+            if value is not None:
+                found.setdefault(field, value)
         return found
 
 
@@ -97,10 +105,13 @@ def content_value(candidate: Candidate, view: SpanView) -> Any:
     if type(source) is str:
         return candidate.convert(view.attributes[source])
     if type(source) is EventRow:
-        names = source.names
-        events = [event for event in view.events if event.name in names]
-        return candidate.convert(events, view) if events else None
+        return _event_value(source, view)
     return candidate.convert(_tree(view.attributes, source))
+
+
+def _event_value(row: EventRow, view: SpanView) -> Any:
+    events = [event for event in view.events if event.name in row.names]
+    return row.convert(events, view) if events else None
 
 
 def _tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
@@ -207,22 +218,37 @@ def _assembled(
     first: list[tuple[str, tuple[tuple[Source, Callable[[Any], Any]], ...]]] = []
     merged: list[tuple[str, Source, Callable[[Any], Any]]] = []
     contents: dict[str, tuple[Candidate, ...]] = {}
+    events: list[tuple[str, EventRow]] = []
     for field, candidates in by_field.items():
         if field in CONTENT_FIELDS:
             contents[field] = tuple(Candidate(form, source, convert) for _, form, source, convert in candidates)
         elif field in MERGED_FIELDS:
             merged.extend((field, source, convert) for _, _, source, convert in candidates)
+        elif field in RANKED_FIELDS:
+            first.append((field, tuple((source, _ranked(order, convert)) for order, _, source, convert in candidates)))
         else:
-            first.append((field, tuple((source, convert) for _, _, source, convert in candidates)))
+            events.extend((field, source) for _, _, source, _ in candidates if type(source) is EventRow)
+            sources = tuple((source, convert) for _, _, source, convert in candidates if type(source) is not EventRow)
+            if sources:
+                first.append((field, sources))
     return Shape(
         first=tuple(first),
         merged=tuple(merged),
         contents=contents,
         metadata=tuple((field, field[9:]) for field, _ in first if field.startswith("metadata.")),
+        events=tuple(events),
         kind_rules=tuple((key, rule) for key, rule in _KIND_RULES if key in attributes),
         genai=any(_shows_genai(key) for key in attributes),
         keys=frozenset(attributes),
     )
+
+
+def _ranked(order: int, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def with_rank(value: Any) -> tuple[int, Any] | None:
+        value = convert(value)
+        return None if value is None else (order, value)
+
+    return with_rank
 
 
 def _shows_genai(key: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pandaprobe_otel.mapping.content import any_content, conversation, unwrap_envelope
+from pandaprobe_otel.mapping.content import any_content, conversation, tool_result, unwrap_envelope
 from pandaprobe_otel.mapping.messages import Conversation
 from pandaprobe_otel.mapping.retrieval import documents, embedding_texts, query_text
 from pandaprobe_otel.mapping.shape import Candidate, Shape, content_value
@@ -39,7 +39,7 @@ def _tool(shape: Shape, view: SpanView) -> tuple[Any, Any]:
     result = _value(shape, "tool.output", view, empty=True)
     if result is None:
         result = _value(shape, "output", view)
-    return given, result
+    return given, tool_result(result)
 
 
 def _retriever(shape: Shape, view: SpanView) -> tuple[Any, Any]:

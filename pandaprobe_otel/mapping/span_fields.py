@@ -27,7 +27,7 @@ def map_span(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
     """Map one span; `ids` are its own UUID and its parent's."""
     shape = shape_of(view)
     kind = kind_in(shape, view)
-    found = shape.read(view.attributes)
+    found = shape.read(view)
     status, error = outcome(view, found)
     metadata = _metadata(shape, view, kind, found, status)
     body: dict[str, Any] = {"span_id": ids[0]}
@@ -54,6 +54,8 @@ def _name(view: SpanView, kind: str, found: Mapping[str, Any]) -> str:
     name = found.get("tool_name") if kind == "TOOL" else None
     if name is None:
         name = found.get("display_name")
+    if name is None and (function := found.get("function_id")) is not None:
+        name = f"{function}: {found.get('operation_id', view.name)}"
     if name is None:
         name = view.name
     name = name.strip()
@@ -81,6 +83,8 @@ def _add_times(body: dict[str, Any], view: SpanView, found: Mapping[str, Any]) -
     first = found.get("first_token_ns")
     if first is None and (after := found.get("first_token_after")) is not None:
         first = start + after
+    if first is None:
+        first = found.get("first_token_event")
     if end is not None:
         body["ended_at"] = rfc3339(max(end, start))
     if first is not None and start <= first and (end is None or first <= end):

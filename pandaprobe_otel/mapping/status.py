@@ -11,9 +11,12 @@ MAX_ERROR: Final = 16_384
 """Characters of an error text; the server has no limit, but an error repeated in a judge's prompt should have one."""
 
 
+_FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
+
+
 def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return (status, error text). An `exception` event alone is a handled exception, not a failure."""
-    failed = view.status_code == "ERROR" or "error_type" in found or "error.flag" in found
+    failed = view.status_code == "ERROR" or not found.keys().isdisjoint(_FAILURES)
     if not failed:
         return ("OK" if view.end_ns is not None else "UNSET"), None
     return "ERROR", error_text(view, found)[:MAX_ERROR]
@@ -21,6 +24,9 @@ def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
 
 def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
     """Return the text of the error: the exception's own message first, since it equals `str(exc)`."""
+    own = _text(found.get("error.own"))
+    if own is not None:
+        return own
     exception = last_exception(view)
     if exception is not None:
         for key in ("exception.message", "exception.type"):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import found_conversation
 from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.kind_names import TALKING_KINDS
+from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.text import short_text
@@ -28,8 +28,8 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
     for key, value in (
         ("input", _input(ordered, spans, root)),
         ("output", _output(ordered, spans, root)),
-        ("session_id", _first(ordered, "session_id") or _from_metadata(ordered, _SESSION_KEYS)),
-        ("user_id", _first(ordered, "user_id") or _from_metadata(ordered, _USER_KEYS)),
+        ("session_id", _best(ordered, "session_id") or _from_metadata(ordered, _SESSION_KEYS)),
+        ("user_id", _best(ordered, "user_id") or _from_metadata(ordered, _USER_KEYS)),
         ("environment", options.environment or _first(ordered, "environment") or _environment(root)),
         ("release", options.release or _first(ordered, "release") or _text(root.view.resource.get("service.version"))),
     ):
@@ -109,7 +109,7 @@ def _input(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Map
     for span in spans:
         if span.kind in TALKING_KINDS and (message := _last_message(span.body.get("input"), "user")) is not None:
             return {"messages": [message]}
-    return None if is_absent(own) or _is_talk(own) else own
+    return _whole(own, root)
 
 
 def _output(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
@@ -129,7 +129,12 @@ def _output(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Ma
     for span in (root, *speakers):
         if (message := _last_call(span.body.get("output"))) is not None:
             return {"messages": [message]}
-    return None if is_absent(own) or _is_talk(own) else own
+    return _whole(own, root)
+
+
+def _whole(value: Any, root: MappedSpan) -> Any:
+    """Return the root's own value, for want of any message: better than nothing for who reads the trace."""
+    return None if is_absent(value) or _is_talk(value) or root.kind in MODEL_KINDS else value
 
 
 def _explicit(value: Any, ordered: Sequence[MappedSpan], side: str) -> Any:
@@ -205,6 +210,12 @@ def _first(ordered: Sequence[MappedSpan], field: str) -> Any:
         if value is not None:
             return value
     return None
+
+
+def _best(ordered: Sequence[MappedSpan], field: str) -> Any:
+    """Return the value from the best attribute of any span; of equally good ones, the root's or the earliest."""
+    ranked = [found for span in ordered if (found := span.found.get(field)) is not None]
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
 def _from_metadata(ordered: Sequence[MappedSpan], keys: Iterable[str]) -> str | None:

@@ -32,16 +32,21 @@ def token_usage(found: Mapping[str, Any], scope: str, prefix: str = "usage.") ->
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
-    exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)
-    if (
-        prompt is not None
-        and cached
-        and (exclusive or _is_exclusive(prompt, completion or 0, cached, counts.get("total")))
-    ):
-        prompt = min(prompt + cached, MAX_COUNT)
+    if prompt is not None and cached:
+        exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)
+        if exclusive or _is_exclusive(prompt, completion or 0, cached, counts.get("total")):
+            prompt = min(prompt + cached, MAX_COUNT)
+    return _named(prompt, _with_reasoning(completion, counts), counts)
+
+
+def _with_reasoning(completion: int | None, counts: Mapping[str, int]) -> int | None:
+    reasoning = counts.get("reasoning", 0)
+    bare = counts.get("completion_without_reasoning")
+    if bare is not None and completion in (None, bare):
+        return min(bare + reasoning, MAX_COUNT)
     if completion is not None and counts.get("reasoning_excluded"):
-        completion = min(completion + counts.get("reasoning", 0), MAX_COUNT)
-    return _named(prompt, completion, counts)
+        return min(completion + reasoning, MAX_COUNT)
+    return completion
 
 
 def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]) -> dict[str, int] | None:
@@ -79,9 +84,15 @@ def _counts(found: Mapping[str, Any], prefix: str) -> dict[str, int]:
             counts[counter] = value
     bag = found.get(prefix + "bag")
     if bag is not None:
+        # What a bag says about the meaning of its numbers holds for its own numbers only.
+        foreign = {_MEANING[counter] for counter in _MEANING if counter in counts}
         for counter, value in bag.items():
-            counts.setdefault(counter, value)
+            if counter not in foreign:
+                counts.setdefault(counter, value)
     return counts
+
+
+_MEANING: Final = {"prompt": "cache_excluded", "completion": "reasoning_excluded"}
 
 
 def counts_from(bag: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:

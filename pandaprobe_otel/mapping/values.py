@@ -9,7 +9,7 @@ import orjson
 
 from pandaprobe_otel.mapping.exact import type_of
 
-ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "{}", "[]"})
+ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "<not specified>", "{}", "[]"})
 """What emitters write when they have nothing to say."""
 
 MAX_COUNT: Final = 2_147_483_647

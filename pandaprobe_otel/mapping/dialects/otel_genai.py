@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.costs import total
 from pandaprobe_otel.mapping.parameters import named
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
@@ -170,6 +171,7 @@ _USAGE: Final = (
 )
 
 _OLD_USAGE: Final = (
+    Row("cost", ("gen_ai.usage.cost",), total, "US dollars", late=True),
     Row("usage.prompt", ("gen_ai.response.input_tokens",), count, "old Microsoft.Extensions.AI"),
     Row("usage.completion", ("gen_ai.response.output_tokens",), count, "old Microsoft.Extensions.AI"),
 )

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from pandaprobe_otel import attributes as names
 from pandaprobe_otel.mapping import usage
+from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.kind_names import KINDS
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
-from pandaprobe_otel.mapping.values import count, mapping, number, scalar, text, texts
+from pandaprobe_otel.mapping.values import count, mapping, scalar, text, texts
 
 
 def _bag(value: Any) -> dict[str, int] | None:
@@ -22,16 +23,6 @@ def _bag(value: Any) -> dict[str, int] | None:
         if found is not None:
             counts.setdefault(counter, found)
     return counts or None
-
-
-def cost(value: Any) -> dict[str, float] | None:
-    """Costs by name, in US dollars; amounts that are no finite positive number are left out."""
-    source = mapping(value)
-    if source is None:
-        return None
-    amounts = {key: number(item) for key, item in source.items()}
-    result = {key: float(item) for key, item in amounts.items() if item is not None and item >= 0}
-    return result or None
 
 
 def _parameters(value: Any) -> dict[str, Any] | None:
@@ -69,7 +60,7 @@ DIALECT: Final = Dialect(
         Row("model", (names.MODEL,), text),
         Row("parameters", (names.MODEL_PARAMETERS,), _parameters),
         Row("usage.bag", (names.TOKEN_USAGE,), _bag),
-        Row("cost", (names.COST,), cost),
+        Row("cost", (names.COST,), amounts),
         Row("first_token_ns", (names.COMPLETION_START_TIME,), _nanoseconds, "nanoseconds since the epoch"),
         Row("error.own", (names.ERROR,), text),
         Row("metadata", (names.SPAN_METADATA,), mapping),

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.table import Dialect, Row
-from pandaprobe_otel.mapping.values import text, usable
+from pandaprobe_otel.mapping.values import text
 
 MAX_QUERY: Final = 2048
 
@@ -35,6 +35,11 @@ def bare_url(value: Any) -> str | None:
     return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
 
 
+def _address(value: Any) -> str | None:
+    found = text(value)
+    return bare_url(found) if found is not None and "://" in found else found  # some emitters put a URL here
+
+
 def _status_code(value: Any) -> int | None:
     return value if type_of(value) is int else None
 
@@ -47,13 +52,12 @@ DIALECT: Final = Dialect(
         Row("metadata.url.path", ("url.path", "http.target"), _path, "without query"),
         Row("metadata.url.full", ("url.full", "http.url"), bare_url, "without user, password, query and fragment"),
         Row("metadata.http.response.status_code", ("http.response.status_code", "http.status_code"), _status_code),
-        Row("metadata.server.address", ("server.address", "net.peer.name"), usable),
+        Row("metadata.server.address", ("server.address", "net.peer.name"), _address),
         Row("metadata.db.system.name", ("db.system.name", "db.system"), text),
         Row("metadata.db.query.text", ("db.query.text", "db.statement"), _query, "at most 2 kB"),
         Row("metadata.db.collection.name", ("db.collection.name",), text),
         Row("metadata.messaging.system", ("messaging.system",), text),
         Row("metadata.messaging.destination.name", ("messaging.destination.name", "messaging.destination"), text),
         Row("metadata.rpc.method", ("rpc.method",), text),
-        Row("user_id", ("enduser.id",), text),
     ),
 )

@@ -1,0 +1,37 @@
+"""Costs of one model call in US dollars. The server adds up `total` and nothing else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.values import mapping, number
+
+_RENAMED: Final = {
+    "prompt": "input", "completion": "output", "input_cost": "input", "output_cost": "output", "total_cost": "total",
+}  # fmt: skip
+_MAX: Final = 1e12
+
+
+def amounts(value: Any) -> dict[str, float] | None:
+    """Return the amounts of an object under PandaProbe's names; `total` is the sum where it is missing.
+
+    What is no finite number from 0 is left out: the server loses a trace with a cost that is none (measured on
+    server 0.5.0).
+    """
+    source = mapping(value)
+    if source is None:
+        return None
+    costs: dict[str, float] = {}
+    for key, item in source.items():
+        amount = number(item)
+        if amount is not None and 0 <= amount < _MAX:
+            costs.setdefault(_RENAMED.get(key, key.removesuffix("_cost")), float(amount))
+    if costs and "total" not in costs:
+        costs["total"] = math.fsum(costs.values())
+    return costs or None
+
+
+def total(value: Any) -> dict[str, float] | None:
+    """Return one amount as the total."""
+    return amounts({"total": value})

@@ -1,0 +1,127 @@
+"""Content in events: span events, or log records joined by span id, one per message or one per side.
+
+OpenTelemetry's per-message events (conventions 1.28 to 1.36), the older `gen_ai.content.*`, and the shapes that
+Strands, Semantic Kernel and Google ADK give to the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.messages import typed_parts
+from pandaprobe_otel.mapping.table import Dialect, EventRow
+from pandaprobe_otel.mapping.values import decoded, is_absent
+from pandaprobe_otel.mapping.view import EventView, SpanView
+
+_INPUTS: Final = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+}
+_CHOICE: Final = "gen_ai.choice"
+
+
+def from_events(entries: Any, side: str) -> list[Any] | None:
+    """Messages of one side, from event bodies that carry their name as `event.name`."""
+    found: list[Any] = []
+    for entry in entries if type_of(entries) is list else ():
+        name = entry.get("event.name") if type_of(entry) is dict else None
+        if side == "input" and name in _INPUTS:
+            found.append(message(entry, _INPUTS[name]))
+        elif side == "output" and name == _CHOICE:
+            found.extend(choice(entry))
+    return found or None
+
+
+def message(body: Any, role: str) -> dict[str, Any]:
+    """Return the message in an event's body; its role is the event's name unless the body has one."""
+    result: dict[str, Any] = {"role": body.get("role") or role, "content": _content(body.get("content"))}
+    for key in ("tool_calls", "name"):
+        if not is_absent(body.get(key)):
+            result[key] = body[key]
+    identity = body.get("tool_call_id") or body.get("id")
+    if role == "tool" and identity:
+        result["tool_call_id"] = identity
+    return result
+
+
+def choice(body: Any) -> list[dict[str, Any]]:
+    """Return the message in a choice's body, and the tool results that Strands puts beside it."""
+    inner = body.get("message")
+    alone = {"content": inner if inner is not None else body.get("content")}
+    source: Any = inner if type_of(inner) is dict else alone
+    if is_absent(source.get("tool_calls")) and not is_absent(body.get("tool_calls")):
+        source = {**source, "tool_calls": body["tool_calls"]}
+    messages = [message(source, "assistant")]
+    results = decoded(body.get("tool.result"))
+    if type_of(results) is list:
+        messages.append({"role": "tool", "content": results})
+    return messages
+
+
+def _content(value: Any) -> Any:
+    if value == "<elided>":
+        return None
+    if type_of(value) is dict and type_of(value.get("parts")) is list:  # Gemini content, as Google ADK logs it
+        return value["parts"]
+    if type_of(value) is str:
+        return typed_parts(value) or value
+    return value
+
+
+def _body(event: EventView) -> Any:
+    """Return the body of a log record, or the attributes of a span event."""
+    body = decoded(event.body)
+    if type_of(body) is dict:
+        return body
+    return dict(event.attributes)
+
+
+def _inputs(events: list[EventView], view: SpanView) -> list[Any] | None:
+    return [message(_body(event), _INPUTS[event.name]) for event in events] or None
+
+
+def _outputs(events: list[EventView], _: SpanView) -> list[Any] | None:
+    return [one for event in events for one in choice(_body(event))] or None
+
+
+def _prompt(events: list[EventView], _: SpanView) -> Any:
+    return _joined(events, "gen_ai.prompt")
+
+
+def _completion(events: list[EventView], _: SpanView) -> Any:
+    return _joined(events, "gen_ai.completion")
+
+
+def _joined(events: list[EventView], attribute: str) -> Any:
+    joined: list[Any] = []
+    for event in events:
+        value = decoded(event.attributes.get(attribute))
+        joined.extend(value if type_of(value) is list else [] if is_absent(value) else [value])
+    return joined or None
+
+
+def _tool_input(events: list[EventView], _: SpanView) -> Any:
+    return _body(events[0]).get("content")
+
+
+def _tool_output(events: list[EventView], _: SpanView) -> Any:
+    body = _body(events[-1])
+    return body.get("message", body.get("content"))
+
+
+DIALECT: Final = Dialect(
+    name="events",
+    title="Content in span events and log records",
+    events=(
+        EventRow("input", tuple(_INPUTS), _inputs, "one per message"),
+        EventRow("output", (_CHOICE,), _outputs, "one per choice"),
+        EventRow("input", ("gen_ai.content.prompt",), _prompt, "attribute `gen_ai.prompt`"),
+        EventRow("output", ("gen_ai.content.completion",), _completion, "attribute `gen_ai.completion`"),
+        EventRow("tool.input", ("gen_ai.tool.message",), _tool_input, "on a TOOL span (Strands)"),
+        EventRow("tool.output", (_CHOICE,), _tool_output, "on a TOOL span (Strands)"),
+    ),
+    note="`gen_ai.client.inference.operation.details` is folded into the span's attributes before anything is read.",
+)

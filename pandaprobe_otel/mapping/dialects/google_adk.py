@@ -1,0 +1,90 @@
+"""Google ADK: version 1 keeps requests and responses of Gemini as JSON text; version 2 speaks the GenAI conventions."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.content import found_conversation
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.usage import counts_from
+from pandaprobe_otel.mapping.values import decoded, mapping, text, usable
+from pandaprobe_otel.mapping.view import SpanView
+
+_NAMES: Final = (
+    ("call_llm", "LLM"),
+    ("generate_content", "LLM"),
+    ("agent_run", "AGENT"),
+    ("invoke_agent", "AGENT"),
+    ("execute_tool", "TOOL"),
+    ("invocation", "CHAIN"),
+    ("invoke_workflow", "CHAIN"),
+)
+_COUNTS: Final = {
+    "prompt_token_count": "prompt",
+    "candidates_token_count": "completion_without_reasoning",
+    "cached_content_token_count": "cache_read",
+    "thoughts_token_count": "reasoning",
+    "total_token_count": "total",
+}
+
+
+def _kind(_: Any, view: SpanView) -> str | None:
+    if view.scope_name != "gcp.vertex.agent":
+        return None
+    return next((kind for name, kind in _NAMES if view.name.startswith(name)), None)
+
+
+def _request(value: Any) -> list[Any] | None:
+    request = mapping(value)
+    talk = found_conversation(request, "input") if request is not None else None
+    return talk.messages if talk is not None else None
+
+
+def _response(value: Any) -> list[Any] | None:
+    response = mapping(value)
+    content = response.get("content") if response is not None else None
+    return [content] if type_of(content) is dict else None
+
+
+def _usage(value: Any) -> dict[str, int] | None:
+    """Gemini's own numbers: thoughts stand beside the candidates, not inside."""
+    response = mapping(value)
+    usage: Any = response.get("usage_metadata") if response is not None else None
+    return counts_from(usage, _COUNTS) or None if type_of(usage) is dict else None
+
+
+def _tool_response(value: Any) -> Any:
+    value = decoded(usable(value))
+    return None if value == {"result": "<not specified>"} else value
+
+
+def _tools(value: Any) -> list[Any] | None:
+    request = mapping(value) or {}
+    config: Any = request.get("config")
+    tools: Any = config.get("tools") if type_of(config) is dict else None
+    declared: list[Any] = []
+    for tool in tools if type_of(tools) is list else ():
+        listed = tool.get("function_declarations") if type_of(tool) is dict else None
+        declared.extend({"type": "function", "function": one} for one in listed or () if type_of(one) is dict)
+    return declared or None
+
+
+DIALECT: Final = Dialect(
+    name="google_adk",
+    title="Google ADK",
+    namespaces=("gcp.vertex.agent.",),
+    scopes=("gcp.vertex.agent",),
+    kinds=(KindRule(decide=_kind, note="scope `gcp.vertex.agent` and the beginning of the name"),),
+    rows=(
+        Row("input", ("gcp.vertex.agent.llm_request",), _request, "contents and system instruction", form="messages"),
+        Row("output", ("gcp.vertex.agent.llm_response",), _response, form="messages"),
+        Row("tool.input", ("gcp.vertex.agent.tool_call_args",), usable),
+        Row("tool.output", ("gcp.vertex.agent.tool_response",), _tool_response),
+        Row("usage.bag", ("gcp.vertex.agent.llm_response",), _usage, "thoughts are added where output leaves them out"),
+        Row("session_id", ("gcp.vertex.agent.session_id",), text),
+        Row("metadata.invocation_id", ("gcp.vertex.agent.invocation_id",), text),
+        Row("metadata.event_id", ("gcp.vertex.agent.event_id",), text),
+        Row("metadata.tools", ("gcp.vertex.agent.llm_request",), _tools),
+    ),
+)

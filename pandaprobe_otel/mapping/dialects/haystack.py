@@ -1,0 +1,74 @@
+"""Haystack (3.4) without an instrumentor: content only where HAYSTACK_CONTENT_TRACING_ENABLED is set."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.usage import provider_counts
+from pandaprobe_otel.mapping.values import decoded, mapping, text
+from pandaprobe_otel.mapping.view import SpanView
+
+_SUFFIXES: Final = (
+    ("Generator", "LLM"),
+    ("Retriever", "RETRIEVER"),
+    ("Ranker", "RETRIEVER"),
+    ("Embedder", "EMBEDDING"),
+    ("ToolInvoker", "TOOL"),
+    ("Agent", "AGENT"),
+)
+
+
+def _kind(value: Any, _: SpanView) -> str | None:
+    name = text(value)
+    if name is None:
+        return None
+    return next((kind for suffix, kind in _SUFFIXES if name.endswith(suffix)), "CHAIN")
+
+
+def _pipeline(_: Any, view: SpanView) -> str | None:
+    return "CHAIN" if view.name.startswith("haystack.") and "pipeline" in view.name else None
+
+
+def _reply_meta(value: Any) -> Any:
+    output = mapping(value) or {}
+    replies: Any = output.get("replies")
+    if type_of(replies) is list and replies and type_of(replies[0]) is dict:
+        meta: Any = replies[0].get("meta")
+    else:
+        listed: Any = output.get("meta")
+        meta = listed[0] if type_of(listed) is list and listed else listed
+    return meta if type_of(meta) is dict else {}
+
+
+def _model(value: Any) -> str | None:
+    return text(_reply_meta(value).get("model"))
+
+
+def _usage(value: Any) -> dict[str, int] | None:
+    return provider_counts(_reply_meta(value).get("usage"))
+
+
+DIALECT: Final = Dialect(
+    name="haystack",
+    title="Haystack",
+    namespaces=("haystack.",),
+    scopes=("haystack",),
+    kinds=(
+        KindRule(
+            "haystack.component.type",
+            decide=_kind,
+            note="by suffix: Generator LLM, Retriever and Ranker RETRIEVER, ...",
+        ),
+        KindRule(decide=_pipeline, note="names `haystack.pipeline.*`: CHAIN"),
+    ),
+    rows=(
+        Row("input", ("haystack.component.input", "haystack.pipeline.input_data"), decoded, late=True),
+        Row("output", ("haystack.component.output", "haystack.pipeline.output_data"), decoded, late=True),
+        Row("display_name", ("haystack.component.name",), text),
+        Row("model", ("haystack.component.output",), _model, "of the first reply"),
+        Row("usage.bag", ("haystack.component.output",), _usage, "of the first reply"),
+        Row("metadata.component_type", ("haystack.component.type",), text),
+    ),
+)

@@ -1,0 +1,118 @@
+"""Langfuse's SDK (5.0): every value of its own is JSON text or plain text; usage buckets exclude each other."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pandaprobe_otel.mapping import parameters
+from pandaprobe_otel.mapping.costs import amounts
+from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.usage import counts_from
+from pandaprobe_otel.mapping.values import decoded, mapping, scalar, text, texts, unquoted
+from pandaprobe_otel.mapping.view import SpanView
+
+_TYPES: Final = {
+    "generation": "LLM", "embedding": "EMBEDDING", "agent": "AGENT", "tool": "TOOL", "retriever": "RETRIEVER",
+    "chain": "CHAIN", "evaluator": "OTHER", "guardrail": "OTHER", "event": "OTHER",
+}  # fmt: skip
+_BUCKETS: Final = {
+    "input": "prompt", "input_tokens": "prompt", "prompt_tokens": "prompt", "promptTokens": "prompt",
+    "output": "completion", "output_tokens": "completion", "completion_tokens": "completion",
+    "completionTokens": "completion", "total": "total", "total_tokens": "total", "totalTokens": "total",
+    "input_cached_tokens": "cache_read", "input_cache_read": "cache_read", "cache_read_input_tokens": "cache_read",
+    "cached_tokens": "cache_read", "input_cache_creation": "cache_write",
+    "cache_creation_input_tokens": "cache_write", "input_cache_creation_tokens": "cache_write",
+    "output_reasoning_tokens": "reasoning", "output_reasoning": "reasoning", "reasoning_tokens": "reasoning",
+    "input_audio_tokens": "audio", "output_audio_tokens": "audio",
+}  # fmt: skip
+
+
+def _kind(value: Any, view: SpanView) -> str | None:
+    name = unquoted(value)
+    if name is None:
+        return None
+    if name.lower() == "span":  # SDKs up to 3.3 wrote generations as spans
+        asked = any(
+            key.startswith(("langfuse.observation.model", "langfuse.observation.usage")) for key in view.attributes
+        )
+        return "LLM" if asked else None
+    return _TYPES.get(name.lower())
+
+
+def usage_details(value: Any) -> dict[str, int] | None:
+    """Counters of Langfuse's buckets, with the mark that they exclude each other unless the numbers say otherwise."""
+    source = mapping(value)
+    counts = counts_from(source, _BUCKETS) if source is not None else None
+    if not counts:
+        return None
+    total = counts.get("total")
+    if total is None or counts.get("prompt", 0) + counts.get("completion", 0) != total:
+        counts["cache_excluded"] = counts["reasoning_excluded"] = 1
+    return counts
+
+
+def _iso_time(value: Any) -> int | None:
+    written = unquoted(value)
+    if written is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(written)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    return round(seconds * 1_000_000) * 1000
+
+
+def _failed(value: Any) -> bool | None:
+    return True if unquoted(value) == "ERROR" else None
+
+
+def _values(tree: Any) -> dict[str, Any]:
+    return {key: scalar(item) for key, item in flat(tree).items()}
+
+
+DIALECT: Final = Dialect(
+    name="langfuse",
+    title="Langfuse SDK",
+    namespaces=("langfuse.observation.", "langfuse.trace.input", "langfuse.trace.output"),
+    kinds=(
+        KindRule(
+            "langfuse.observation.type",
+            _TYPES,
+            decide=_kind,
+            states=True,
+            note="`span` with a model or usage is an LLM span (SDK <= 3.3), a plain `span` says nothing",
+        ),
+    ),
+    rows=(
+        Row("input", ("langfuse.observation.input",), decoded),
+        Row("output", ("langfuse.observation.output",), decoded),
+        Row("model", ("langfuse.observation.model.name",), unquoted),
+        Row("parameters", ("langfuse.observation.model.parameters",), parameters.bag),
+        Row("usage.bag", ("langfuse.observation.usage_details",), usage_details, "buckets exclude each other"),
+        Row("cost", ("langfuse.observation.cost_details",), amounts),
+        Row("first_token_ns", ("langfuse.observation.completion_start_time",), _iso_time, "ISO time, maybe quoted"),
+        Row("error.flag", ("langfuse.observation.level",), _failed, "`ERROR`"),
+        Row("error.text", ("langfuse.observation.status_message",), unquoted),
+        Row("metadata.level", ("langfuse.observation.level",), unquoted),
+        Row("metadata.prompt_name", ("langfuse.observation.prompt.name",), unquoted),
+        Row("metadata.prompt_version", ("langfuse.observation.prompt.version",), scalar),
+        Row("metadata", ("langfuse.observation.metadata",), mapping),
+        Row("metadata", ("langfuse.observation.metadata.*",), _values),
+        Row("session_id", ("langfuse.session.id",), text),
+        Row("user_id", ("langfuse.user.id",), text),
+        Row("tags", ("langfuse.trace.tags",), texts),
+        Row("environment", ("langfuse.environment",), text),
+        Row("release", ("langfuse.release",), text),
+        Row("trace.name", ("langfuse.trace.name",), text),
+        Row("trace.input", ("langfuse.trace.input",), decoded),
+        Row("trace.output", ("langfuse.trace.output",), decoded),
+        Row("trace.metadata", ("langfuse.trace.metadata",), mapping),
+        Row("trace.metadata", ("langfuse.trace.metadata.*",), _values),
+        Row("trace.metadata", ("langfuse.version",), lambda value: {"version": value} if text(value) else None),
+    ),
+)

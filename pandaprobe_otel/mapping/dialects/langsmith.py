@@ -1,0 +1,58 @@
+"""LangSmith's OpenTelemetry export (0.15): unindexed `gen_ai.prompt` and `gen_ai.completion`, one document each."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.usage import provider_counts
+from pandaprobe_otel.mapping.values import comma_separated, decoded, mapping, text
+
+_KINDS: Final = {
+    "llm": "LLM", "chain": "CHAIN", "tool": "TOOL", "retriever": "RETRIEVER", "embedding": "EMBEDDING",
+    "prompt": "CHAIN", "parser": "CHAIN",
+}  # fmt: skip
+_ENVIRONMENT: Final = ("LANGSMITH_", "LANGCHAIN_")
+
+
+def _document(value: Any) -> Any:
+    """The document; a plain result is wrapped as `{"output": ...}`."""
+    value = decoded(value)
+    if type_of(value) is dict and len(value) == 1 and "output" in value:
+        return value["output"]
+    return value
+
+
+def _metadata(tree: Any) -> dict[str, Any]:
+    """The run's metadata, without the environment variables that LangSmith copies into it."""
+    return {
+        key: item
+        for key, item in flat(tree).items()
+        if not key.isupper() and not key.startswith(_ENVIRONMENT) and key != "usage_metadata"
+    }
+
+
+def _usage(value: Any) -> dict[str, int] | None:
+    return provider_counts(mapping(value))
+
+
+DIALECT: Final = Dialect(
+    name="langsmith",
+    title="LangSmith",
+    namespaces=("langsmith.span.", "langsmith.trace."),
+    scopes=("langsmith",),
+    kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
+    rows=(
+        Row("input", ("gen_ai.prompt",), decoded, "one JSON document", late=True),
+        Row("output", ("gen_ai.completion",), _document, "one JSON document", late=True),
+        Row("usage.bag", ("langsmith.metadata.usage_metadata",), _usage, "details"),
+        Row("session_id", ("langsmith.metadata.session_id",), text),
+        Row("session_id", ("langsmith.metadata.thread_id",), text, late=True),
+        Row("user_id", ("langsmith.metadata.user_id",), text),
+        Row("root_tags", ("langsmith.span.tags",), comma_separated, "of the root only"),
+        Row("metadata", ("langsmith.metadata.*",), _metadata, "without environment variables"),
+    ),
+    note="`langsmith.trace.session_name` is the project, not a session: it is not read.",
+)

@@ -1,0 +1,51 @@
+"""MLflow (3.17): every value is JSON text, scalars too."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.costs import amounts
+from pandaprobe_otel.mapping.dialects.otel_genai import provider
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.usage import provider_counts
+from pandaprobe_otel.mapping.values import mapping, scalar, structure, unquoted
+from pandaprobe_otel.mapping.view import SpanView
+
+_TYPES: Final = {
+    "LLM": "LLM", "CHAT_MODEL": "LLM", "AGENT": "AGENT", "TOOL": "TOOL", "RETRIEVER": "RETRIEVER",
+    "RERANKER": "RETRIEVER", "EMBEDDING": "EMBEDDING", "CHAIN": "CHAIN", "WORKFLOW": "CHAIN", "TASK": "CHAIN",
+}  # fmt: skip
+
+
+def _kind(value: Any, _: SpanView) -> str | None:
+    name = unquoted(value)
+    return None if name is None else _TYPES.get(name.upper(), "OTHER")
+
+
+def _usage(value: Any) -> dict[str, int] | None:
+    return provider_counts(mapping(value))
+
+
+def _provider(value: Any) -> str | None:
+    return provider(unquoted(value))
+
+
+DIALECT: Final = Dialect(
+    name="mlflow",
+    title="MLflow",
+    namespaces=("mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs", "mlflow.chat.", "mlflow.llm."),
+    scopes=("mlflow.tracing",),
+    kinds=(KindRule("mlflow.spanType", _TYPES, decide=_kind, note="others are OTHER"),),
+    rows=(
+        Row("input", ("mlflow.spanInputs",), scalar, late=True),
+        Row("output", ("mlflow.spanOutputs",), scalar, late=True),
+        Row("model", ("mlflow.llm.model",), unquoted),
+        Row("metadata.provider", ("mlflow.llm.provider",), _provider),
+        Row("usage.bag", ("mlflow.chat.tokenUsage",), _usage),
+        Row("cost", ("mlflow.llm.cost",), amounts, "the suffix `_cost` is cut"),
+        Row("metadata.tools", ("mlflow.chat.tools",), structure),
+        Row("session_id", ("mlflow.trace.session",), unquoted),
+        Row("user_id", ("mlflow.trace.user",), unquoted),
+        Row("metadata.mlflow_request_id", ("mlflow.traceRequestId",), unquoted),
+    ),
+)

@@ -1,0 +1,158 @@
+"""OpenInference (semantic conventions 0.1.42): flattened messages, JSON text in `input.value` and `output.value`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping import parameters
+from pandaprobe_otel.mapping.costs import amounts
+from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, model, provider
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.families import items
+from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts
+from pandaprobe_otel.mapping.view import EventView, SpanView
+
+_KINDS: Final = {
+    "llm": "LLM", "embedding": "EMBEDDING", "retriever": "RETRIEVER", "tool": "TOOL", "agent": "AGENT",
+    "chain": "CHAIN", "reranker": "RETRIEVER", "prompt": "CHAIN", "guardrail": "OTHER", "evaluator": "OTHER",
+}  # fmt: skip
+
+
+def messages(tree: Any) -> list[Any] | None:
+    """Messages of `llm.input_messages.*` or `llm.output_messages.*`, as OpenAI shapes them."""
+    return [_message(entry.get("message")) for entry in items(tree) if type_of(entry) is dict] or None
+
+
+def _message(source: Any) -> dict[str, Any]:
+    if type_of(source) is not dict:
+        return {}
+    message = {key: source[key] for key in ("role", "content", "name", "tool_call_id") if key in source}
+    parts = [_part(part) for part in items(source.get("contents"))]
+    if parts:
+        message["content"] = parts
+    calls = [_call(call.get("tool_call")) for call in items(source.get("tool_calls")) if type_of(call) is dict]
+    if calls:
+        message["tool_calls"] = calls
+    if "function_call_name" in source:
+        message["function_call"] = {
+            "name": source["function_call_name"],
+            "arguments": source.get("function_call_arguments_json"),
+        }
+    return message
+
+
+def _part(source: Any) -> Any:
+    if type_of(source) is not dict:
+        return source
+    part = source.get("message_content")
+    if type_of(part) is not dict:
+        return _call(source.get("tool_call"))
+    # Anthropic's instrumentor repeats a call as content; calls are known by their ids and counted once.
+    return {**part, **_call(source["tool_call"])} if type_of(source.get("tool_call")) is dict else part
+
+
+def _call(source: Any) -> dict[str, Any]:
+    if type_of(source) is not dict:
+        return {}
+    function = source.get("function")
+    return {"id": source.get("id"), "type": "function", "function": function if type_of(function) is dict else {}}
+
+
+def documents(tree: Any) -> list[Any] | None:
+    """Documents of `retrieval.documents.*` and the like."""
+    found: list[Any] = []
+    for entry in items(tree):
+        document: Any = entry.get("document") if type_of(entry) is dict else None
+        if type_of(document) is dict:
+            found.append({**document, "metadata": decoded(document.get("metadata"))})
+    return found or None
+
+
+def _texts(tree: Any) -> list[Any] | None:
+    entries: list[Any] = [entry.get("embedding") for entry in items(tree) if type_of(entry) is dict]
+    return [entry["text"] for entry in entries if type_of(entry) is dict and type_of(entry.get("text")) is str] or None
+
+
+def _tools(tree: Any) -> list[Any] | None:
+    tools: list[Any] = []
+    for entry in items(tree):
+        tool: Any = entry.get("tool") if type_of(entry) is dict else None
+        if type_of(tool) is dict and "json_schema" in tool:
+            tools.append(decoded(tool["json_schema"]))
+    return tools or None
+
+
+def _costs(tree: Any) -> dict[str, float] | None:
+    return amounts({key: item for key, item in tree.items() if type_of(item) is not dict})
+
+
+def _cost_details(tree: Any) -> Any:
+    return {key: item for key, item in tree.items() if type_of(item) is dict} or None
+
+
+def _prompt_template(tree: Any) -> Any:
+    return {key: decoded(item) for key, item in tree.items()} or None
+
+
+def _first_token(events: list[EventView], _: SpanView) -> int | None:
+    return events[0].time_ns
+
+
+DIALECT: Final = Dialect(
+    name="openinference",
+    title="OpenInference",
+    namespaces=(
+        "openinference.",
+        "llm.",
+        "input.value",
+        "output.value",
+        "embedding.",
+        "retrieval.",
+        "reranker.",
+        "tool.",
+    ),
+    scopes=("openinference.instrumentation",),
+    kinds=(KindRule("openinference.span.kind", _KINDS, states=True, note="UNKNOWN says nothing"),),
+    rows=(
+        Row("input", ("llm.input_messages.*",), messages, "by number", form="messages"),
+        Row("output", ("llm.output_messages.*",), messages, "by number", form="messages"),
+        Row("input", ("input.value",), decoded, "only where there are no messages", late=True),
+        Row("output", ("output.value",), decoded, "only where there are no messages", late=True),
+        Row("query", ("reranker.query",), text),
+        Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), documents),
+        Row("embedding.input", ("embedding.embeddings.*",), _texts, "texts only, never vectors"),
+        Row("model", ("llm.response.model_name", "llm.model_name"), model),
+        Row("model", ("embedding.model_name", "reranker.model_name"), model),
+        Row("metadata.request_model", ("llm.request.model_name",), model, "only if another model answered"),
+        Row("metadata.provider", ("llm.provider", "llm.system"), provider),
+        Row("parameters", ("llm.invocation_parameters", "embedding.invocation_parameters"), parameters.bag),
+        Row("usage.prompt", ("llm.token_count.prompt",), count),
+        Row("usage.completion", ("llm.token_count.completion",), count),
+        Row("usage.total", ("llm.token_count.total",), count),
+        Row(
+            "usage.cache_read",
+            ("llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input"),
+            count,
+        ),
+        Row("usage.cache_write", ("llm.token_count.prompt_details.cache_write",), count),
+        Row("usage.reasoning", ("llm.token_count.completion_details.reasoning",), count),
+        Row("usage.audio", ("llm.token_count.completion_details.audio",), count),
+        Row("cost", ("llm.cost.*",), _costs, "prompt is input, completion is output"),
+        Row("metadata.cost_details", ("llm.cost.*",), _cost_details),
+        Row("metadata.finish_reasons", ("llm.finish_reason",), finish_reasons),
+        Row("metadata.tools", ("llm.tools.*",), _tools),
+        Row("metadata.prompt_template", ("llm.prompt_template.*",), _prompt_template),
+        Row("tool_name", ("tool.name",), text),
+        Row("metadata.tool_description", ("tool.description",), text),
+        Row("metadata.tool_call_id", ("tool_call.id", "tool.id"), text),
+        Row("metadata.agent_name", ("agent.name",), text),
+        Row("metadata.graph_node_id", ("graph.node.id",), text),
+        Row("metadata.graph_node_parent_id", ("graph.node.parent_id",), text),
+        Row("metadata.graph_node_name", ("graph.node.name",), text),
+        Row("metadata", ("metadata",), mapping, "session and user are looked for in it last"),
+        Row("tags", ("tag.tags",), texts),
+    ),
+    events=(EventRow("first_token_event", ("First Token Stream Event",), _first_token),),
+    note="`tool.parameters` is a schema in some instrumentors and arguments in others, so it is never an input.",
+)

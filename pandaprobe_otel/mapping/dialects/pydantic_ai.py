@@ -1,0 +1,129 @@
+"""Pydantic AI (1.0 to 2.68, instrumentation versions 1 to 6) and Logfire (5.4)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.costs import total
+from pandaprobe_otel.mapping.dialects.events import from_events
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.parts import to_json
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from
+from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts, usable
+from pandaprobe_otel.mapping.view import SpanView
+
+_DETAIL_NAMES: Final = {
+    **BAG_NAMES,
+    "thoughts_tokens": "reasoning",
+    "audio_tokens": "audio",
+    "accepted_prediction_tokens": "accepted_prediction",
+    "rejected_prediction_tokens": "rejected_prediction",
+}
+
+
+def details(tree: Any) -> dict[str, int] | None:
+    """Counters under `details.*`: a provider's raw numbers, whose input leaves cached tokens out."""
+    counts = counts_from(tree, _DETAIL_NAMES)
+    if not counts:
+        return None
+    return {**counts, "cache_excluded": 1}
+
+
+def _asked(value: Any) -> list[Any] | None:
+    """The run's messages up to the user's last one."""
+    messages = decoded(value)
+    return messages[: _last_user(messages) + 1] or None if type_of(messages) is list else None
+
+
+def _answered(value: Any) -> list[Any] | None:
+    messages = decoded(value)
+    return messages[_last_user(messages) + 1 :] or None if type_of(messages) is list else None
+
+
+def _last_user(messages: list[Any]) -> int:
+    return max((index for index, message in enumerate(messages) if _is_of_user(message)), default=-1)
+
+
+def _is_of_user(message: Any) -> bool:
+    """Whether the user says something in it; results of tools also come under the user's role."""
+    if type_of(message) is not dict or message.get("role") != "user":
+        return False
+    parts = message.get("parts")
+    if type_of(parts) is not list:
+        return True
+    return any(type_of(part) is dict and part.get("type") != "tool_call_response" for part in parts)
+
+
+def _final_result(value: Any) -> list[Any] | None:
+    value = usable(value)
+    if value is None:
+        return None
+    return [{"role": "assistant", "content": value if type_of(value) is str else to_json(value)}]
+
+
+def _tools(value: Any) -> list[Any] | None:
+    """Tool definitions inside `model_request_parameters`, for versions without `gen_ai.tool.definitions`."""
+    parameters = mapping(value) or {}
+    tools: list[Any] = []
+    for key in ("function_tools", "output_tools"):
+        listed: Any = parameters.get(key)
+        for tool in listed if type_of(listed) is list else ():
+            if type_of(tool) is dict and text(tool.get("name")) is not None:
+                schema = tool.get("parameters_json_schema")
+                tools.append(
+                    {
+                        "type": "function",
+                        "name": tool["name"],
+                        "description": tool.get("description"),
+                        "parameters": schema,
+                    }
+                )
+    return tools or None
+
+
+def _is_agent(_: Any, view: SpanView) -> str | None:
+    if view.name == "agent run" and view.scope_name.startswith("pydantic-ai"):
+        return "AGENT"
+    return "AGENT" if "agent_name" in view.attributes and "gen_ai.request.model" not in view.attributes else None
+
+
+def _is_tools(_: Any, view: SpanView) -> str | None:
+    return "CHAIN" if view.name in ("running tools", "AutoFunctionInvocationLoop") else None
+
+
+DIALECT: Final = Dialect(
+    name="pydantic_ai",
+    title="Pydantic AI and Logfire",
+    namespaces=("pydantic_ai.", "all_messages_events", "model_request_parameters"),
+    scopes=("pydantic-ai",),
+    kinds=(
+        KindRule(decide=_is_agent, note="name `agent run`, or `agent_name` without a request model: AGENT"),
+        KindRule(decide=_is_tools, note="names `running tools` and `AutoFunctionInvocationLoop`: CHAIN"),
+    ),
+    rows=(
+        Row(
+            "input",
+            ("pydantic_ai.all_messages", "all_messages_events"),
+            _asked,
+            "up to the user's last",
+            form="messages",
+        ),
+        Row("output", ("final_result",), _final_result, "structured results as JSON text", form="messages"),
+        Row("output", ("pydantic_ai.all_messages", "all_messages_events"), _answered, "the rest", form="messages"),
+        Row("input", ("events",), lambda value: from_events(decoded(value), "input"), "version 1", form="messages"),
+        Row("output", ("events",), lambda value: from_events(decoded(value), "output"), "version 1", form="messages"),
+        Row("tool.input", ("tool_arguments",)),
+        Row("tool.output", ("tool_response",)),
+        Row("usage.bag", ("gen_ai.usage.details.*",), details, "raw numbers of the provider"),
+        Row("aggregated.bag", ("gen_ai.aggregated_usage.details.*",), details),
+        Row("cost", ("operation.cost",), total, "US dollars"),
+        Row("model", ("model_name",), text),
+        Row("metadata.agent_name", ("agent_name",), text),
+        Row("metadata.tools", ("model_request_parameters",), _tools),
+        Row("display_name", ("logfire.msg",), text, "the span's name is a template"),
+        Row("tags", ("logfire.tags",), texts),
+        Row("metadata.log_level", ("logfire.level_num",), count),
+    ),
+    note="Spans whose `logfire.span_type` is `pending_span` are left out.",
+)

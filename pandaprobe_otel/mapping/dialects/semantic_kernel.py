@@ -1,0 +1,19 @@
+"""Semantic Kernel (1.45), where it leaves the GenAI conventions; its content comes in log records."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons
+from pandaprobe_otel.mapping.table import Dialect, Row
+
+DIALECT: Final = Dialect(
+    name="semantic_kernel",
+    title="Semantic Kernel",
+    scopes=("semantic_kernel",),
+    rows=(
+        Row(
+            "metadata.finish_reasons", ("gen_ai.response.finish_reason",), finish_reasons, "`FinishReason.STOP` is stop"
+        ),
+    ),
+)

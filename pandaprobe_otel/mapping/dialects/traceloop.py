@@ -1,0 +1,125 @@
+"""OpenLLMetry (Traceloop): decorators' entities, indexed prompts up to 0.47, the GenAI conventions from 0.60 on."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.dialects.otel_genai import is_present
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.families import flat, items
+from pandaprobe_otel.mapping.messages import typed_parts
+from pandaprobe_otel.mapping.parameters import named
+from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.values import count, decoded, is_absent, text
+from pandaprobe_otel.mapping.view import EventView, SpanView
+
+_KINDS: Final = {"workflow": "CHAIN", "task": "CHAIN", "agent": "AGENT", "tool": "TOOL"}
+_REQUEST_TYPES: Final = {"chat": "LLM", "completion": "LLM", "embedding": "EMBEDDING", "rerank": "RETRIEVER"}
+_ROLES: Final = ("user", "system", "assistant")
+
+
+def prompts(tree: Any) -> list[Any] | None:
+    """Messages of `gen_ai.prompt.N.*`."""
+    return [_message(entry, "user") for entry in items(tree) if type_of(entry) is dict] or None
+
+
+def completions(tree: Any) -> list[Any] | None:
+    """Messages of `gen_ai.completion.N.*`."""
+    return [_message(entry, "assistant") for entry in items(tree) if type_of(entry) is dict] or None
+
+
+def _message(source: Any, default: str) -> dict[str, Any]:
+    role = source.get("role")
+    if role == "thinking":
+        return {"role": "assistant", "content": [{"type": "thinking", "thinking": source.get("content")}]}
+    message: dict[str, Any] = {"role": role or default, "content": source.get("content")}
+    if type_of(message["content"]) is str:
+        message["content"] = typed_parts(message["content"]) or message["content"]
+    for key in _ROLES:
+        if "content" not in source and type_of(source.get(key)) is str:  # the legacy completions API
+            message = {"role": key, "content": source[key]}
+    for key in ("tool_call_id", "reasoning", "name"):
+        if not is_absent(source.get(key)):
+            message[key] = source[key]
+    calls = items(source.get("tool_calls"))
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _embedded(tree: Any) -> list[Any] | None:
+    entries = [entry.get("content") for entry in items(tree) if type_of(entry) is dict]
+    return [entry for entry in entries if type_of(entry) is str] or None
+
+
+def _functions(tree: Any) -> list[Any] | None:
+    tools = [
+        {
+            "type": "function",
+            "function": {key: decoded(item) if key == "parameters" else item for key, item in entry.items()},
+        }
+        for entry in items(tree)
+        if type_of(entry) is dict
+    ]
+    return tools or None
+
+
+def _first_chunk(events: list[EventView], _: SpanView) -> int | None:
+    return events[0].time_ns
+
+
+def _finish_reasons(tree: Any) -> list[str] | None:
+    reasons = [entry.get("finish_reason") for entry in items(tree) if type_of(entry) is dict]
+    return [reason for reason in reasons if type_of(reason) is str and reason] or None
+
+
+DIALECT: Final = Dialect(
+    name="traceloop",
+    title="OpenLLMetry (Traceloop)",
+    namespaces=("traceloop.span.", "traceloop.entity.", "llm.request.", "llm.usage."),
+    scopes=("traceloop.",),
+    kinds=(
+        KindRule("traceloop.span.kind", _KINDS),
+        KindRule("llm.request.type", _REQUEST_TYPES),
+        KindRule("gen_ai.prompt.0.role", decide=is_present("LLM"), note="present: LLM"),
+    ),
+    rows=(
+        Row("input", ("gen_ai.prompt.*",), prompts, "up to 0.47, by number", form="messages"),
+        Row("output", ("gen_ai.completion.*",), completions, "up to 0.47, by number", form="messages"),
+        Row("embedding.input", ("gen_ai.prompt.*",), _embedded),
+        Row("input", ("traceloop.entity.input",), decoded, "envelopes are taken off", late=True),
+        Row("output", ("traceloop.entity.output",), decoded, "envelopes are taken off", late=True),
+        Row("tool_name", ("traceloop.entity.name",), text),
+        Row("usage.prompt", ("llm.usage.prompt_tokens",), count),
+        Row("usage.completion", ("llm.usage.completion_tokens",), count),
+        Row("usage.total", ("llm.usage.total_tokens",), count),
+        Row(
+            "parameters", ("gen_ai.request.reasoning_effort", "llm.request.reasoning_effort"), named("reasoning_effort")
+        ),
+        Row("parameters", ("llm.top_k",), named("top_k")),
+        Row("parameters", ("llm.temperature",), named("temperature")),
+        Row("parameters", ("llm.top_p",), named("top_p")),
+        Row("parameters", ("llm.frequency_penalty",), named("frequency_penalty")),
+        Row("parameters", ("llm.presence_penalty",), named("presence_penalty")),
+        Row("parameters", ("llm.chat.stop_sequences",), named("stop_sequences")),
+        Row("metadata.tools", ("llm.request.functions.*",), _functions),
+        Row("metadata.finish_reasons", ("gen_ai.completion.*",), _finish_reasons),
+        Row("metadata.workflow_name", ("traceloop.workflow.name",), text),
+        Row("metadata.entity_path", ("traceloop.entity.path",), text),
+        Row("metadata.stream", ("gen_ai.is_streaming", "llm.is_streaming")),
+        Row("session_id", ("traceloop.association.properties.session_id",), text),
+        Row("session_id", ("traceloop.association.properties.thread_id",), text, late=True),
+        Row("session_id", ("traceloop.association.properties.chat_id",), text, late=True),
+        Row("user_id", ("gen_ai.user", "llm.user"), text),
+        Row("user_id", ("traceloop.association.properties.user_id",), text),
+        Row("metadata", ("traceloop.association.properties.*",), flat),
+    ),
+    events=(
+        EventRow(
+            "first_token_event",
+            ("llm.content.completion.chunk", "gen_ai.content.completion.chunk"),
+            _first_chunk,
+            "the first of them; the chunks themselves are never copied",
+        ),
+    ),
+)

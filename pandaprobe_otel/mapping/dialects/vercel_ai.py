@@ -1,0 +1,144 @@
+"""The Vercel AI SDK, version 6 and older (scope `ai`); version 7 speaks the GenAI conventions."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, milliseconds, model, provider
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.parameters import selected
+from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.values import count, decoded, is_absent, text, texts, usable
+from pandaprobe_otel.mapping.view import EventView, SpanView
+
+_CONTEXT: Final = frozenset({"sessionId", "userId", "tags"})
+
+
+def _kind(value: Any, _: SpanView) -> str | None:
+    operation = text(value)
+    operation = operation.split()[0] if operation else ""
+    if not operation.startswith("ai."):
+        return None
+    if operation.endswith((".doGenerate", ".doStream")):
+        return "LLM"
+    if operation.endswith(".doEmbed"):
+        return "EMBEDDING"
+    if operation.endswith(".doRerank"):
+        return "RETRIEVER"
+    if operation == "ai.toolCall":
+        return "TOOL"
+    return "CHAIN" if operation.startswith(("ai.embed", "ai.rerank")) else "AGENT"
+
+
+def _prompt(value: Any) -> Any:
+    """Messages of `ai.prompt`: `{system, prompt}` or `{system, messages}`."""
+    source = decoded(value)
+    if type_of(source) is not dict:
+        return usable(source)
+    messages: list[Any] = []
+    if not is_absent(source.get("system")):
+        messages.append({"role": "system", "content": source["system"]})
+    for key in ("messages", "prompt"):
+        given = source.get(key)
+        if type_of(given) is list:
+            messages.extend(given)
+        elif not is_absent(given):
+            messages.append({"role": "user", "content": given})
+    return messages or None
+
+
+def _response(tree: Any) -> list[Any] | None:
+    """The assistant's message, made of `ai.response.text`, `.toolCalls`, `.object` and `.reasoning`."""
+    parts: list[Any] = []
+    if not is_absent(tree.get("reasoning")):
+        parts.append({"type": "reasoning", "content": tree["reasoning"]})
+    for key in ("text", "object"):
+        if not is_absent(tree.get(key)):
+            parts.append(tree[key])
+            break
+    calls = decoded(tree.get("toolCalls"))
+    message = {"role": "assistant", "content": parts, "tool_calls": calls if type_of(calls) is list else []}
+    return [message] if parts or message["tool_calls"] else None
+
+
+def _values(value: Any) -> Any:
+    """Embedded values: JSON text each, in a list or alone."""
+    if type_of(value) is list:
+        return [decoded(item) for item in value]
+    return decoded(value)
+
+
+def _tools(value: Any) -> list[Any] | None:
+    return [decoded(item) for item in value] if type_of(value) is list and value else None
+
+
+def _settings(tree: Any) -> dict[str, Any] | None:
+    return selected(tree)
+
+
+def _metadata(tree: Any) -> dict[str, Any]:
+    return {key: item for key, item in flat(tree).items() if key not in _CONTEXT}
+
+
+def _first_chunk(events: list[EventView], _: SpanView) -> int | None:
+    return events[0].time_ns
+
+
+DIALECT: Final = Dialect(
+    name="vercel_ai",
+    title="Vercel AI SDK 6 and older",
+    namespaces=(
+        "ai.operationId",
+        "ai.model.",
+        "ai.prompt",
+        "ai.response.",
+        "ai.usage.",
+        "ai.toolCall.",
+        "ai.value",
+        "ai.embedding",
+    ),
+    scopes=(),
+    kinds=(
+        KindRule("ai.operationId", decide=_kind, note="`*.doGenerate`, `*.doStream` LLM; `*.doEmbed` EMBEDDING; ..."),
+        KindRule("operation.name", decide=_kind, note="first word, if it begins with `ai.`"),
+    ),
+    rows=(
+        Row("input", ("ai.prompt.messages",), decoded, form="messages"),
+        Row("input", ("ai.prompt",), _prompt, "system, and prompt or messages", form="messages"),
+        Row("output", ("ai.response.*",), _response, "text, object, tool calls", form="messages"),
+        Row("output", ("ai.result.*",), _response, "older versions", form="messages"),
+        Row("input", ("ai.values", "ai.value"), _values, "of `ai.embed` and `ai.embedMany`"),
+        Row("embedding.input", ("ai.values", "ai.value"), _values),
+        Row("tool.input", ("ai.toolCall.args",)),
+        Row("tool.output", ("ai.toolCall.result",)),
+        Row("tool_name", ("ai.toolCall.name",), text),
+        Row("metadata.tool_call_id", ("ai.toolCall.id",), text),
+        Row("operation_id", ("ai.operationId",), text),
+        Row("function_id", ("ai.telemetry.functionId",), text, "`<function id>: <operation id>` is the name"),
+        Row("model", ("ai.response.model", "ai.model.id"), model),
+        Row("metadata.provider", ("ai.model.provider",), provider),
+        Row("metadata.response_id", ("ai.response.id",), text),
+        Row("metadata.finish_reasons", ("ai.response.finishReason", "ai.finishReason"), finish_reasons),
+        Row("metadata.tools", ("ai.prompt.tools",), _tools),
+        Row(
+            "first_token_after",
+            ("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk"),
+            milliseconds,
+            "milliseconds",
+        ),
+        Row("parameters", ("ai.settings.*",), _settings, "camelCase; maxOutputTokens is max_tokens"),
+        Row("usage.prompt", ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"), count),
+        Row("usage.completion", ("ai.usage.outputTokens", "ai.usage.completionTokens"), count),
+        Row("usage.total", ("ai.usage.totalTokens",), count),
+        Row("usage.cache_read", ("ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens"), count),
+        Row("usage.cache_write", ("ai.usage.inputTokenDetails.cacheWriteTokens",), count),
+        Row("usage.reasoning", ("ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens"), count),
+        Row("session_id", ("ai.telemetry.metadata.sessionId",), text),
+        Row("user_id", ("ai.telemetry.metadata.userId",), text),
+        Row("tags", ("ai.telemetry.metadata.tags",), texts),
+        Row("metadata", ("ai.telemetry.metadata.*",), _metadata),
+    ),
+    events=(EventRow("first_token_event", ("ai.stream.firstChunk",), _first_chunk),),
+    note="`ai.embedding` and `ai.embeddings` are vectors: they are not read.",
+)
