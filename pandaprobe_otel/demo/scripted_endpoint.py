@@ -8,6 +8,7 @@ answer.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +115,10 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], endpoint: ScriptedEndpoint) -> None:
         super().__init__(address, _Handler)
         self.endpoint = endpoint
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # clients leave as they like
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -135,6 +137,19 @@ def test_other_requests_get_an_error_body(
 
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_reset_connection_is_no_news(endpoint: ScriptedEndpoint, capfd: pytest.CaptureFixture[str]) -> None:
+    """A client that ends with a reset, as a process that exits does, leaves nothing on standard error."""
+    host, port = httpx.URL(endpoint.base_url).host, httpx.URL(endpoint.base_url).port
+    assert port is not None
+    with socket.create_connection((host, port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 10\r\n")
+    again = httpx.get(f"{endpoint.base_url}/models")
+
+    assert again.status_code == 404
+    assert capfd.readouterr().err == ""
 
 
 def test_a_client_that_leaves_in_the_middle_does_no_harm(endpoint: ScriptedEndpoint) -> None:

@@ -1,0 +1,134 @@
+"""What a user sees when the settings are wrong: the program works, and standard error says what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from command_line import clean_environment
+from pandaprobe_otel.demo.quickstart_run import quickstart_path
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.shop_script import shop_script
+from pandaprobe_otel.local import LocalServer
+
+WRONG_KEY = "sk_pp_" + "0" * 64
+LOST = f"{2 + 5 + 3} spans were not delivered"
+"""The quickstart has two agents, five model calls and three tool calls."""
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ScriptedEndpoint]:
+    """The scripted model of the quickstart."""
+    with ScriptedEndpoint(shop_script) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def pandaprobe() -> Iterator[LocalServer]:
+    """A PandaProbe that checks keys."""
+    with LocalServer(auth=True) as server:
+        yield server
+
+
+def quickstart(model: ScriptedEndpoint, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the example with these settings."""
+    environment = clean_environment(home, OPENAI_BASE_URL=model.base_url, OPENAI_API_KEY="any", **variables)
+    return subprocess.run(
+        [sys.executable, str(quickstart_path())], env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, ["PANDAPROBE_API_KEY", "pandaprobe-otel local", "no traces are sent"]),
+        ({"PANDAPROBE_API_KEY": "your-key"}, ["PANDAPROBE_API_KEY", "placeholder"]),
+        ({"PANDAPROBE_API_KEY": WRONG_KEY, "PANDAPROBE_ENDPOINT": "localhost:1"}, ["PANDAPROBE_ENDPOINT", "URL"]),
+    ],
+)
+def test_settings_that_cannot_work_are_told_once(
+    model: ScriptedEndpoint, tmp_path: Path, variables: dict[str, str], words: list[str]
+) -> None:
+    """One line names the variable and the remedy; the program is as fast and as good as without the library."""
+    done = quickstart(model, tmp_path, **variables)
+
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, "arrives on Tuesday" in done.stdout) == (0, True)
+    assert [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PANDAPROBE_PROJECT_NAME", "a/b"),
+        ("PANDAPROBE_SAMPLE_RATE", "ten"),
+        ("PANDAPROBE_SPANS", "some"),
+        ("PANDAPROBE_SHUTDOWN_TIMEOUT", "soon"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_replaced_by_the_default(
+    model: ScriptedEndpoint, pandaprobe: LocalServer, tmp_path: Path, name: str, value: str
+) -> None:
+    """One line names the variable and its value, and the traces are sent all the same."""
+    before = _stored(pandaprobe)
+    settings = {"PANDAPROBE_API_KEY": pandaprobe.api_key, "PANDAPROBE_ENDPOINT": pandaprobe.url}
+    done = quickstart(model, tmp_path, **settings, **{name: value})
+
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 0
+    assert f"{name} = {value!r}" in line
+    assert _stored(pandaprobe) == before + 2
+
+
+def _stored(pandaprobe: LocalServer) -> int:
+    headers = {"X-API-Key": pandaprobe.api_key, "X-Project-Name": "default"}
+    total: int = httpx.get(f"{pandaprobe.url}/traces", headers=headers, trust_env=False).json()["total"]
+    return total
+
+
+def test_a_refused_key_is_told_with_the_remedy(
+    model: ScriptedEndpoint, pandaprobe: LocalServer, tmp_path: Path
+) -> None:
+    """The server's words, the variable to check and the number of spans that were lost; no traceback, no flood."""
+    done = quickstart(
+        model,
+        tmp_path,
+        PANDAPROBE_API_KEY=WRONG_KEY,
+        PANDAPROBE_ENDPOINT=pandaprobe.url,
+        PANDAPROBE_SHUTDOWN_TIMEOUT="0.5",
+    )
+
+    assert (done.returncode, "arrives on Tuesday" in done.stdout) == (0, True)
+    assert "Invalid or revoked API key" in done.stderr
+    assert "PANDAPROBE_API_KEY" in done.stderr
+    assert LOST in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_server_that_is_not_there_is_told(model: ScriptedEndpoint, tmp_path: Path) -> None:
+    """Nothing listens: the reason and the loss are told, and the program ends in time."""
+    done = quickstart(
+        model,
+        tmp_path,
+        PANDAPROBE_API_KEY=WRONG_KEY,
+        PANDAPROBE_ENDPOINT="http://127.0.0.1:9",
+        PANDAPROBE_SHUTDOWN_TIMEOUT="0.5",
+    )
+
+    assert (done.returncode, "arrives on Tuesday" in done.stdout) == (0, True)
+    assert "refused" in done.stderr
+    assert LOST in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_strict_stops_the_program(model: ScriptedEndpoint, tmp_path: Path) -> None:
+    """With PANDAPROBE_STRICT a wrong setting is an exception of `init`, before anything is done."""
+    done = quickstart(model, tmp_path, PANDAPROBE_API_KEY="your-key", PANDAPROBE_STRICT="true")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("pandaprobe_otel.errors.ConfigError: PANDAPROBE_API_KEY")
