@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.context import get_current
+
+from pandaprobe_otel_integrations._streams import open_bodies
+from provider_server import ProviderServer
+from span_recorder import SpanRecorder
+
+
+@pytest.fixture(autouse=True)
+def short_collections() -> None:
+    """Take what is there out of the garbage collector's sight: tests of forgotten streams collect very often."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def running_server() -> Iterator[ProviderServer]:
+    """A loopback provider for all tests of a module."""
+    with ProviderServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: ProviderServer) -> ProviderServer:
+    """The loopback provider, with no memory of the tests before."""
+    running_server.received.clear()
+    return running_server
+
+
+@pytest.fixture
+def recorder() -> Iterator[SpanRecorder]:
+    """A span recorder that nothing is attached to yet."""
+    made = SpanRecorder()
+    yield made
+    made.provider.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """After each test: the context is as it was, no stream is open, and nothing was logged at WARNING or above."""
+    before = get_current()
+    yield
+    gc.collect()
+    assert get_current() == before
+    assert open_bodies.open_count() == 0
+    logged = [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in logged] == []

@@ -1,0 +1,387 @@
+"""Calls of the openai client that are answered in one piece or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import openai
+import pydantic
+import pytest
+from opentelemetry.trace import StatusCode
+
+from openai_traffic import (
+    ANSWER,
+    ANSWERED_BY,
+    MODEL,
+    QUESTION,
+    completion,
+    embedding,
+    error,
+    message_item,
+    response,
+)
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from provider_server import ProviderServer, Received, Reply, json_reply
+from span_recorder import SpanRecorder
+
+
+class Weather(pydantic.BaseModel):
+    """What the parsing helpers make of an answer."""
+
+    sky: str
+
+
+PARSED = json.dumps({"sky": "clear"})
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+CHAT: Any = {"model": MODEL, "messages": MESSAGES}
+RESPONSE: Any = {"model": MODEL, "input": QUESTION}
+
+Call = Callable[[openai.OpenAI], list[Any]]
+AsyncCall = Callable[[openai.AsyncOpenAI], Awaitable[list[Any]]]
+
+
+def _raw(client: openai.OpenAI) -> list[Any]:
+    raw = client.chat.completions.with_raw_response.create(**CHAT)
+    return [raw, raw.parse(), raw.headers["content-type"], raw.status_code]
+
+
+def _streaming_parse(client: openai.OpenAI) -> list[Any]:
+    with client.chat.completions.with_streaming_response.create(**CHAT) as answer:
+        return [answer, answer.parse()]
+
+
+def _streaming_bytes(client: openai.OpenAI) -> list[Any]:
+    with client.chat.completions.with_streaming_response.create(**CHAT) as answer:
+        return [answer, b"".join(answer.iter_bytes(7))]
+
+
+def _streaming_json(client: openai.OpenAI) -> list[Any]:
+    with client.responses.with_streaming_response.create(**RESPONSE) as answer:
+        return [answer, answer.json()]
+
+
+CALLS: dict[str, Call] = {
+    "chat create": lambda client: [client.chat.completions.create(**CHAT)],
+    "chat parse": lambda client: [client.chat.completions.parse(**CHAT, response_format=Weather)],
+    "chat raw": _raw,
+    "chat streaming parse": _streaming_parse,
+    "chat streaming bytes": _streaming_bytes,
+    "chat with_options": lambda client: [client.with_options(timeout=9).chat.completions.create(**CHAT)],
+    "chat post": lambda client: [client.post("/chat/completions", body=CHAT, cast_to=object)],
+    "response create": lambda client: [client.responses.create(**RESPONSE)],
+    "response parse": lambda client: [client.responses.parse(**RESPONSE, text_format=Weather)],
+    "response raw": lambda client: [client.responses.with_raw_response.create(**RESPONSE)],
+    "response streaming json": _streaming_json,
+}
+
+
+async def _chat_async(client: openai.AsyncOpenAI) -> list[Any]:
+    return [await client.chat.completions.create(**CHAT)]
+
+
+async def _parse_async(client: openai.AsyncOpenAI) -> list[Any]:
+    return [await client.chat.completions.parse(**CHAT, response_format=Weather)]
+
+
+async def _raw_async(client: openai.AsyncOpenAI) -> list[Any]:
+    raw = await client.chat.completions.with_raw_response.create(**CHAT)
+    return [raw, raw.parse()]
+
+
+async def _streaming_parse_async(client: openai.AsyncOpenAI) -> list[Any]:
+    async with client.chat.completions.with_streaming_response.create(**CHAT) as answer:
+        return [answer, await answer.parse()]
+
+
+async def _response_async(client: openai.AsyncOpenAI) -> list[Any]:
+    return [await client.responses.create(**RESPONSE)]
+
+
+async def _response_parse_async(client: openai.AsyncOpenAI) -> list[Any]:
+    return [await client.responses.parse(**RESPONSE, text_format=Weather)]
+
+
+ASYNC_CALLS: dict[str, AsyncCall] = {
+    "chat create": _chat_async,
+    "chat parse": _parse_async,
+    "chat raw": _raw_async,
+    "chat streaming parse": _streaming_parse_async,
+    "response create": _response_async,
+    "response parse": _response_parse_async,
+}
+
+
+@pytest.fixture
+def instrumentor() -> Iterator[OpenAIInstrumentor]:
+    """The instrumentor, not yet turned on; off again after the test."""
+    made = OpenAIInstrumentor()
+    yield made
+    made.uninstrument()
+
+
+def _answer(name: str) -> Reply:
+    text = PARSED if "parse" in name and "streaming" not in name else ANSWER
+    if name.startswith("response"):
+        return json_reply(response(message_item(text)))
+    return json_reply(completion({"content": text}))
+
+
+def _seen(results: list[Any]) -> list[tuple[type, str]]:
+    """Types and contents; a raw response has its address in its text, so it counts by its type."""
+    return [(type(one), "" if "Response" in type(one).__name__ else repr(one)) for one in results]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_answered_call(
+    name: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """However a call is made, the app gets the same, and one span has the question, the answer and the tokens."""
+    server.replies(_answer(name))
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        without = _seen(CALLS[name](client))
+        instrumentor.instrument(tracer_provider=recorder.provider)
+        assert _seen(CALLS[name](client)) == without
+    _check(recorder)
+
+
+@pytest.mark.parametrize("name", ASYNC_CALLS)
+async def test_answered_asynchronous_call(
+    name: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """The same for the asynchronous client."""
+    server.replies(_answer(name))
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        without = _seen(await ASYNC_CALLS[name](client))
+        instrumentor.instrument(tracer_provider=recorder.provider)
+        assert _seen(await ASYNC_CALLS[name](client)) == without
+    _check(recorder)
+
+
+def _check(recorder: SpanRecorder) -> None:
+    attributes = recorder.attributes()
+    assert recorder.one().status.status_code is StatusCode.UNSET
+    assert recorder.one().name == f"chat {MODEL}"
+    assert attributes["gen_ai.response.model"] == ANSWERED_BY
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+    assert attributes["gen_ai.usage.output_tokens"] == 34
+    assert "gen_ai.response.time_to_first_chunk" not in attributes
+    (message,) = recorder.json("gen_ai.output.messages")
+    assert message["parts"] in ([{"type": "text", "content": text}] for text in (ANSWER, PARSED))
+
+
+FAILURES: dict[str, tuple[Reply, type[Exception], str]] = {
+    "400": (json_reply(error("bad", "invalid_request_error"), status=400), openai.BadRequestError, "BadRequestError"),
+    "401": (json_reply(error("who", "auth"), status=401), openai.AuthenticationError, "AuthenticationError"),
+    "429": (json_reply(error(), status=429), openai.RateLimitError, "RateLimitError"),
+    "500": (json_reply(error("boom", "server_error"), status=500), openai.InternalServerError, "InternalServerError"),
+    "timeout": (json_reply(completion(), waits_s=0.4), openai.APITimeoutError, "APITimeoutError"),
+    "broken": (Reply(chunks=(b'{"id":',), breaks_off=True), openai.APIConnectionError, "APIConnectionError"),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", FAILURES)
+def test_failed_call(
+    name: str, stream: bool, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """The provider's error reaches the app as it is, and the span says ERROR with its type and text."""
+    reply, kind, type_name = FAILURES[name]
+    server.replies(reply)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=0.2) as client:
+        without = _failure(client, kind, stream)
+        instrumentor.instrument(tracer_provider=recorder.provider)
+        assert _failure(client, kind, stream) == without
+    attributes = recorder.attributes()
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    if not (stream and name == "broken"):  # the app's exception is made above the bytes that broke
+        assert attributes["error.type"] == f"openai.{type_name}"
+        assert recorder.one().status.description == without
+    assert attributes["gen_ai.request.model"] == MODEL
+    assert "gen_ai.usage.input_tokens" not in attributes
+
+
+def _failure(client: openai.OpenAI, kind: type[Exception], stream: bool) -> str:
+    with pytest.raises(kind) as caught:
+        list(client.chat.completions.create(**CHAT, stream=stream))
+    return str(caught.value)
+
+
+async def test_failed_asynchronous_call(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """The same for the asynchronous client."""
+    server.replies(json_reply(error(), status=429))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        with pytest.raises(openai.RateLimitError) as caught:
+            await client.responses.create(**RESPONSE)
+    assert recorder.attributes()["error.type"] == "openai.RateLimitError"
+    assert recorder.one().status.description == str(caught.value)
+
+
+async def test_cancelled_call_is_no_failure(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """A task that is cancelled while it waits for the answer ends its span without ERROR."""
+    server.replies(json_reply(completion(), waits_s=0.5))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        task = asyncio.create_task(_chat_async(client))
+        while not server.received:  # noqa: ASYNC110 - the server runs in a thread
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert recorder.one().status.status_code is StatusCode.UNSET
+    assert "error.type" not in recorder.attributes()
+
+
+async def test_coroutine_that_is_never_awaited_makes_no_span(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """The span begins when the call is awaited, not when it is written down."""
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        client.chat.completions.create(**CHAT).close()
+        manager = client.chat.completions.stream(**CHAT)
+        manager._AsyncChatCompletionStreamManager__api_request.close()  # type: ignore[attr-defined]
+        gc.collect()
+    assert recorder.spans == []
+    assert server.received == []
+
+
+def test_retries_are_counted_in_one_span(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """Two refusals and an answer are one call: one span, with the number of resends and no error."""
+    hurried = {"retry-after-ms": "1"}
+    refusal = Reply(chunks=(b"{}",), status=503, headers=hurried)
+    server.replies(refusal, refusal, json_reply(completion()))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=3) as client:
+        client.chat.completions.create(**CHAT)
+    assert len(server.received) == 3
+    assert recorder.attributes()["http.request.resend_count"] == 2
+    assert recorder.one().status.status_code is StatusCode.UNSET
+
+
+def test_answer_that_the_helper_refuses_keeps_its_tokens(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """`parse` raises for an answer cut by the length limit; it was paid for, so it stands in the failed span."""
+    cut = completion({"content": '{"sky'})
+    cut["choices"][0]["finish_reason"] = "length"
+    server.replies(json_reply(cut))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        pytest.raises(openai.LengthFinishReasonError),
+    ):
+        client.chat.completions.parse(**CHAT, response_format=Weather)
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert recorder.attributes()["error.type"].endswith("LengthFinishReasonError")
+    assert recorder.attributes()["gen_ai.usage.output_tokens"] == 34
+
+
+@pytest.mark.parametrize("vector", [(0.25, -0.5, 0.75), "AACAPgAAAL8AAEA/"])
+def test_embeddings(
+    vector: Any, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """Texts, model, tokens and the length of the vectors are recorded, never the vectors."""
+    server.replies(json_reply(embedding(vector)))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        client.embeddings.create(model="text-embedding-3-small", input=["one", "two"])
+    attributes = recorder.attributes()
+    assert recorder.one().name == "embeddings text-embedding-3-small"
+    assert attributes["gen_ai.operation.name"] == "embeddings"
+    assert attributes["gen_ai.embeddings.dimension.count"] == 3
+    assert attributes["gen_ai.usage.input_tokens"] == 8
+    assert "gen_ai.usage.output_tokens" not in attributes
+    texts = [part["content"] for part in recorder.json("gen_ai.input.messages")[0]["parts"]]
+    assert texts == ["one", "two"]
+    assert not any("0.25" in str(value) or "AACAPg" in str(value) for value in attributes.values())
+
+
+def test_legacy_completion(server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor) -> None:
+    """A prompt without messages, answered with text."""
+    answer = {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "created": 1,
+        "model": "davinci-002",
+        "choices": [{"index": 0, "text": " there", "finish_reason": "length", "logprobs": None}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+    }
+    server.replies(json_reply(answer))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        client.completions.create(model="davinci-002", prompt="Hello", max_tokens=1, stop="\n")
+    attributes = recorder.attributes()
+    assert recorder.one().name == "text_completion davinci-002"
+    assert attributes["gen_ai.response.finish_reasons"] == ("length",)
+    assert attributes["gen_ai.request.stop_sequences"] == ("\n",)
+    assert recorder.json("gen_ai.input.messages")[0]["parts"][0]["content"] == "Hello"
+    assert recorder.json("gen_ai.output.messages")[0]["parts"][0]["content"] == " there"
+
+
+def _fetched(received: Received) -> Reply:
+    stored = response(id="resp_9", background="background" in received.path)
+    return json_reply(stored)
+
+
+def test_fetched_response_costs_nothing_again(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """Fetching a response is not the call that made it: the answer is there, the tokens are not."""
+    server.script = _fetched
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        client.responses.retrieve("resp_9")
+    attributes = recorder.attributes()
+    assert attributes["gen_ai.operation.name"] == "fetch_response"
+    assert attributes["gen_ai.response.id"] == "resp_9"
+    assert attributes["gen_ai.response.status"] == "completed"
+    assert recorder.json("gen_ai.output.messages")[0]["parts"][0]["content"] == ANSWER
+    assert not any(name.startswith("gen_ai.usage") for name in attributes)
+
+
+def test_background_response_counts_once(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """What was made in the background reports its tokens with the first fetch that sees it complete."""
+    made = f"resp_background_{id(recorder)}"
+    queued: dict[str, Any] = {"usage": None, "output": [], "background": True, "id": made}
+    server.replies(
+        json_reply(response(status="queued", **queued)),
+        json_reply(response(status="in_progress", **queued)),
+        json_reply(response(background=True, id=made)),
+        json_reply(response(background=True, id=made)),
+    )
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        client.responses.create(**RESPONSE, background=True)
+        for _ in range(3):
+            client.responses.retrieve(made)
+    counted = [(span.attributes or {}).get("gen_ai.usage.output_tokens") for span in recorder.spans]
+    assert counted == [None, None, 34, None]
+
+
+def test_other_requests_make_no_span(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """Models, input items and deletions are no model calls."""
+    server.replies(json_reply({"object": "list", "data": [], "has_more": False, "id": "x", "deleted": True}))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        list(client.models.list())
+        list(client.responses.input_items.list("resp_1"))
+        client.responses.delete("resp_1")
+        client.chat.completions.delete("chatcmpl-1")
+    assert len(server.received) == 4
+    assert recorder.spans == []

@@ -1,0 +1,441 @@
+"""What stands in the span: messages, tools, tool calls, media and parameters, of every kind of answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from opentelemetry.trace import StatusCode
+
+from openai_traffic import (
+    CHAT_USAGE,
+    MODEL,
+    QUESTION,
+    TOOL,
+    chunk,
+    completion,
+    delta,
+    message_item,
+    response,
+)
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from provider_server import ProviderServer, Reply, events_reply, json_reply
+from span_recorder import SpanRecorder
+
+PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+PIXEL_URL = "data:image/png;base64," + base64.b64encode(PIXEL).decode()
+
+
+@pytest.fixture
+def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.OpenAI]:
+    """A client of the loopback provider, instrumented."""
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+    instrumentor.uninstrument()
+
+
+def _chat(client: openai.OpenAI, *, stream: bool = False, **more: Any) -> None:
+    request: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], **more}
+    answer: Any = client.chat.completions.create(**request, stream=stream)
+    if stream:
+        list(answer)
+
+
+def _call(index: int | None, id: str | None = None, name: str | None = None, arguments: str = "") -> dict[str, Any]:
+    fragment: dict[str, Any] = {"function": {"name": name, "arguments": arguments}}
+    if index is not None:
+        fragment["index"] = index
+    if id is not None:
+        fragment.update(id=id, type="function")
+    return fragment
+
+
+STREAMED_CALLS: dict[str, list[dict[str, Any]]] = {
+    "by index": [
+        _call(0, "a", "get_weather"),
+        _call(1, "b", "get_time"),
+        _call(0, arguments='{"place": '),
+        _call(1, arguments='{"zone": 1}'),
+        _call(0, arguments='"Paris"}'),
+    ],
+    "index always 0": [
+        _call(0, "a", "get_weather", '{"place": '),
+        _call(0, None, None, '"Paris"}'),
+        _call(0, "b", "get_time", '{"zone": 1}'),
+    ],
+    "no index": [
+        _call(None, "a", "get_weather", '{"place":'),
+        _call(None, None, None, ' "Paris"}'),
+        _call(None, "b", "get_time", '{"zone": 1}'),
+    ],
+    "id on every fragment": [
+        _call(0, "a", "get_weather", '{"place": '),
+        _call(1, "b", "get_time", '{"zone": '),
+        _call(0, "a", None, '"Paris"}'),
+        _call(1, "b", None, "1}"),
+    ],
+    "name on every fragment": [
+        _call(0, "a", "get_weather", '{"place": '),
+        _call(0, None, "get_weather", '"Paris"}'),
+        _call(1, "b", "get_time", '{"zone": 1}'),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", STREAMED_CALLS)
+def test_streamed_tool_calls_are_put_together(
+    case: str, client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """Fragments end up in the right calls, also from services that are careless with index and id."""
+    pieces = [chunk(delta(tool_calls=[fragment])) for fragment in STREAMED_CALLS[case]]
+    server.replies(events_reply([*pieces, chunk(delta(finish_reason="tool_calls"))]))
+    _chat(client, stream=True, tools=[TOOL])
+    (message,) = recorder.json("gen_ai.output.messages")
+    assert message["parts"] == [
+        {"type": "tool_call", "id": "a", "name": "get_weather", "arguments": {"place": "Paris"}},
+        {"type": "tool_call", "id": "b", "name": "get_time", "arguments": {"zone": 1}},
+    ]
+    assert message["finish_reason"] == "tool_call"
+    assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("tool_calls",)
+
+
+def test_whole_calls_without_ids(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Two complete calls at index 0 without ids are two calls."""
+    calls = [_call(0, "", "get_weather", '{"place": "Paris"}'), _call(0, "", "get_weather", '{"place": "Rome"}')]
+    server.replies(events_reply([chunk(delta(tool_calls=calls))]))
+    _chat(client, stream=True)
+    (message,) = recorder.json("gen_ai.output.messages")
+    assert [part["arguments"] for part in message["parts"]] == [{"place": "Paris"}, {"place": "Rome"}]
+
+
+def test_streamed_tool_calls_equal_whole_ones(
+    client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The same answer gives the same message, streamed or not."""
+    calls = [{"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"place":"Paris"}'}}]
+    fragments = [_call(0, "a", "get_weather"), _call(0, arguments='{"place":'), _call(0, arguments='"Paris"}')]
+    pieces = [chunk(delta(tool_calls=[fragment])) for fragment in fragments]
+    server.replies(
+        json_reply(completion({"tool_calls": calls})),
+        events_reply([*pieces, chunk(delta(finish_reason="tool_calls")), chunk(usage=CHAT_USAGE)]),
+    )
+    _chat(client)
+    _chat(client, stream=True)
+    whole, streamed = (dict(span.attributes or {}) for span in recorder.spans)
+    for only_streamed in ("gen_ai.request.stream", "gen_ai.response.time_to_first_chunk"):
+        assert streamed.pop(only_streamed)
+    assert streamed == whole
+
+
+def test_several_choices(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Choices that arrive interleaved are kept apart, in the order of their index."""
+    pieces = [
+        chunk(delta(1, content="No")),
+        chunk(delta(0, content="Yes"), delta(1, content=", never")),
+        chunk(delta(1, "length"), delta(0, "stop")),
+    ]
+    server.replies(events_reply(pieces))
+    _chat(client, stream=True, n=2)
+    messages = recorder.json("gen_ai.output.messages")
+    assert [message["parts"][0]["content"] for message in messages] == ["Yes", "No, never"]
+    assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("stop", "length")
+    assert recorder.attributes()["gen_ai.request.choice.count"] == 2
+
+
+def test_cumulative_usage_is_not_summed(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Usage on every chunk is cumulative: the last one is the call's."""
+    counts = [{"prompt_tokens": 9, "completion_tokens": count, "total_tokens": 9 + count} for count in (1, 2, 3)]
+    server.replies(events_reply([chunk(delta(content="x"), usage=usage) for usage in counts]))
+    _chat(client, stream=True)
+    attributes = recorder.attributes()
+    assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (9, 3)
+
+
+def test_no_usage_is_no_zero(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A stream without usage has no token attributes, and the app's request was not changed to get some."""
+    server.replies(events_reply([chunk(delta(content="x")), chunk(delta(finish_reason="stop"))]))
+    _chat(client, stream=True)
+    assert not any(name.startswith("gen_ai.usage") for name in recorder.attributes())
+    assert "stream_options" not in server.received[0].json
+
+
+SPOKEN = base64.b64encode(b"RIFF-wave").decode()
+ANSWERS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "reasoning": (
+        {"reasoning_content": "Hm.", "content": "Yes"},
+        [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "Yes"}],
+    ),
+    "reasoning of OpenRouter": (
+        {"reasoning": "Hm.", "content": "Yes"},
+        [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "Yes"}],
+    ),
+    "refusal": ({"refusal": "I will not."}, [{"type": "text", "content": "I will not."}]),
+    "function call": (
+        {"function_call": {"name": "get_weather", "arguments": '{"place": "Paris"}'}},
+        [{"type": "tool_call", "id": None, "name": "get_weather", "arguments": {"place": "Paris"}}],
+    ),
+    "broken arguments": (
+        {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"place": '}}]},
+        [{"type": "tool_call", "id": "a", "name": "f", "arguments": '{"place": '}],
+    ),
+    "custom tool": (
+        {"tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "shell", "input": "ls"}}]},
+        [{"type": "tool_call", "id": "a", "name": "shell", "arguments": "ls"}],
+    ),
+    "speech": (
+        {"audio": {"id": "audio_1", "data": SPOKEN, "transcript": "Hello", "expires_at": 1}},
+        [
+            {"type": "text", "content": "Hello"},
+            {
+                "type": "blob",
+                "modality": "audio",
+                "mime_type": None,
+                "bytes": 9,
+                "sha256": hashlib.sha256(b"RIFF-wave").hexdigest(),
+            },
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_kinds_of_answers(
+    name: str, stream: bool, client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """Each kind of answer has its parts, whole or streamed."""
+    message, expected = ANSWERS[name]
+    server.replies(events_reply([chunk(delta(**message))]) if stream else json_reply(completion(message)))
+    _chat(client, stream=stream)
+    assert recorder.json("gen_ai.output.messages")[0]["parts"] == expected
+
+
+def test_conversation(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Every role of a conversation with a tool, objects that came from the client included."""
+    server.replies(
+        json_reply(
+            completion({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]})
+        ),
+        json_reply(completion()),
+    )
+    asked: list[Any] = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}], "name": "ada"},
+    ]
+    first = client.chat.completions.create(model=MODEL, messages=asked, tools=[TOOL])  # type: ignore[list-item]
+    asked += [first.choices[0].message, {"role": "tool", "tool_call_id": "a", "content": "21 degrees"}]
+    client.chat.completions.create(model=MODEL, messages=asked)
+    asked.clear()
+    second = json.loads(str((recorder.spans[1].attributes or {})["gen_ai.input.messages"]))
+    assert second == [
+        {"role": "developer", "parts": [{"type": "text", "content": "Be brief."}]},
+        {"role": "user", "parts": [{"type": "text", "content": QUESTION}], "name": "ada"},
+        {"role": "assistant", "parts": [{"type": "tool_call", "id": "a", "name": "f", "arguments": {}}]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "a", "response": "21 degrees"}]},
+    ]
+    (definition,) = json.loads(str((recorder.spans[0].attributes or {})["gen_ai.tool.definitions"]))
+    assert definition["name"] == "get_weather"
+    assert definition["parameters"]["required"] == ["place"]
+
+
+def test_media_are_named_not_carried(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An image, a sound and a file become their type, size and hash; an address stays an address."""
+    server.replies(json_reply(completion()))
+    content: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": PIXEL_URL}},
+        {"type": "image_url", "image_url": {"url": "https://example.test/cat.png"}},
+        {"type": "input_audio", "input_audio": {"data": SPOKEN, "format": "wav"}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERg==", "filename": "a.pdf"}},
+    ]
+    _chat(client, messages=[{"role": "user", "content": content}])
+    image, address, sound, file, document = recorder.json("gen_ai.input.messages")[0]["parts"]
+    assert image == {
+        "type": "blob",
+        "modality": "image",
+        "mime_type": "image/png",
+        "bytes": len(PIXEL),
+        "sha256": hashlib.sha256(PIXEL).hexdigest(),
+    }
+    assert address == {"type": "uri", "modality": "image", "uri": "https://example.test/cat.png"}
+    assert (sound["mime_type"], sound["bytes"]) == ("audio/wav", 9)
+    assert file == {"type": "file", "modality": "document", "file_id": "file-1"}
+    assert (document["mime_type"], document["bytes"]) == ("application/pdf", 4)
+    assert "iVBOR" not in recorder.attributes()["gen_ai.input.messages"]
+
+
+def test_parameters_have_the_types_of_the_conventions(
+    client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """Numbers of the request have their attribute's type; what is not on the list of parameters stays out."""
+    server.replies(json_reply(completion()))
+    _chat(
+        client,
+        temperature=1,
+        top_p=0.5,
+        max_completion_tokens=50,
+        frequency_penalty=0,
+        presence_penalty=1,
+        seed=7,
+        stop=["a", "b"],
+        n=1,
+        reasoning_effort="low",
+        service_tier="flex",
+        response_format={"type": "json_object"},
+        user="somebody",
+        metadata={"secret": "yes"},
+        extra_body={"top_k": 4, "api_key": "sk-1"},
+    )
+    attributes = recorder.attributes()
+    expected = {
+        "gen_ai.request.temperature": 1.0,
+        "gen_ai.request.top_p": 0.5,
+        "gen_ai.request.top_k": 4.0,
+        "gen_ai.request.max_tokens": 50,
+        "gen_ai.request.frequency_penalty": 0.0,
+        "gen_ai.request.presence_penalty": 1.0,
+        "gen_ai.request.seed": 7,
+        "gen_ai.request.stop_sequences": ("a", "b"),
+        "gen_ai.request.reasoning.level": "low",
+        "gen_ai.output.type": "json",
+        "openai.request.service_tier": "flex",
+    }
+    assert {name: attributes[name] for name in expected} == expected
+    assert all(type(attributes[name]) is type(value) for name, value in expected.items())
+    assert "gen_ai.request.choice.count" not in attributes
+    assert not any(word in str(attributes) for word in ("somebody", "secret", "sk-1"))
+
+
+REASONED = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": [{"type": "summary_text", "text": "Think."}, {"type": "summary_text", "text": "Again."}],
+    "encrypted_content": "gAAAA",
+}
+CALLED = {
+    "type": "function_call",
+    "id": "fc_1",
+    "call_id": "call_1",
+    "name": "get_weather",
+    "arguments": '{"place": "Paris"}',
+    "status": "completed",
+}
+SEARCHED = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}
+DRAWN = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": SPOKEN}
+
+
+def test_items_of_a_response(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Reasoning summaries, calls of both kinds, text and images of one response are parts of one message."""
+    server.replies(json_reply(response(REASONED, SEARCHED, message_item("Look:"), CALLED, DRAWN)))
+    client.responses.create(model=MODEL, input=QUESTION, instructions="Be brief.", tools=[{"type": "web_search"}])
+    (message,) = recorder.json("gen_ai.output.messages")
+    assert [part["type"] for part in message["parts"]] == [
+        "reasoning",
+        "reasoning",
+        "server_tool_call",
+        "text",
+        "tool_call",
+        "blob",
+    ]
+    assert message["parts"][4] == {
+        "type": "tool_call",
+        "id": "call_1",
+        "name": "get_weather",
+        "arguments": {"place": "Paris"},
+    }
+    assert message["parts"][2]["name"] == "web_search"
+    assert message["finish_reason"] == "tool_call"
+    assert "gAAAA" not in str(recorder.attributes())
+    assert recorder.json("gen_ai.system_instructions") == [{"type": "text", "content": "Be brief."}]
+    assert recorder.json("gen_ai.tool.definitions") == [{"type": "web_search", "name": "web_search"}]
+
+
+def test_items_sent_back(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Items of a response that go into the next request are one turn of the assistant, the result another."""
+    server.replies(json_reply(response()))
+    sent: list[Any] = [
+        {"role": "user", "content": [{"type": "input_text", "text": QUESTION}, _input_image()]},
+        REASONED,
+        CALLED,
+        {"type": "function_call_output", "call_id": "call_1", "output": "21 degrees"},
+    ]
+    client.responses.create(model=MODEL, input=sent, conversation="conv_1", previous_response_id="resp_0")
+    user, assistant, tool = recorder.json("gen_ai.input.messages")
+    assert [part["type"] for part in user["parts"]] == ["text", "blob"]
+    assert [part["type"] for part in assistant["parts"]] == ["reasoning", "reasoning", "tool_call"]
+    assert tool["parts"] == [{"type": "tool_call_response", "id": "call_1", "response": "21 degrees"}]
+    assert recorder.attributes()["gen_ai.conversation.id"] == "conv_1"
+    assert recorder.attributes()["gen_ai.request.previous_response.id"] == "resp_0"
+
+
+def _input_image() -> dict[str, Any]:
+    return {"type": "input_image", "image_url": PIXEL_URL, "detail": "auto"}
+
+
+def test_incomplete_and_failed_responses(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A response cut by its limit is an answer; one that failed is an ERROR although its HTTP status is 200."""
+    server.replies(
+        json_reply(response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})),
+        json_reply(response(status="failed", error={"code": "server_error", "message": "It broke."}, output=[])),
+    )
+    client.responses.create(model=MODEL, input=QUESTION)
+    client.responses.create(model=MODEL, input=QUESTION)
+    cut, failed = recorder.spans
+    assert (cut.attributes or {})["gen_ai.response.finish_reasons"] == ("length",)
+    assert cut.status.status_code is StatusCode.UNSET
+    assert (failed.attributes or {})["error.type"] == "server_error"
+    assert failed.status.description == "It broke."
+
+
+def test_error_in_the_middle_of_a_stream(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An error event after some text: the app gets its exception, the span the text and the error."""
+    failure = {"error": {"message": "Overloaded", "type": "server_error", "code": 503}}
+    server.replies(events_reply([chunk(delta(content="So")), failure], done=False))
+    with pytest.raises(openai.APIError, match="Overloaded"):
+        _chat(client, stream=True)
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert recorder.one().status.description == "Overloaded"
+    assert recorder.json("gen_ai.output.messages")[0]["parts"] == [{"type": "text", "content": "So"}]
+
+
+def test_response_stream_without_its_end(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Deltas without a final event add up: text, reasoning summary and arguments."""
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": response(status="in_progress", output=[], usage=None)},
+        {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "Hm"},
+        {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "."},
+        {"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "So"},
+        {"type": "response.output_item.added", "output_index": 2, "item": {**CALLED, "arguments": ""}},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": '{"place": '},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": '"Rome"}'},
+    ]
+    server.replies(events_reply(events, named=True, done=False, breaks_off=True))
+    with pytest.raises(openai.APIConnectionError):
+        list(client.responses.create(model=MODEL, input=QUESTION, stream=True))
+    (message,) = recorder.json("gen_ai.output.messages")
+    thought, said, called = message["parts"]
+    assert thought == {"type": "reasoning", "content": "Hm."}
+    assert said == {"type": "text", "content": "So"}
+    assert called["arguments"] == {"place": "Rome"}
+    assert message["finish_reason"] == "incomplete"
+    assert recorder.one().status.status_code is StatusCode.ERROR
+
+
+def test_compressed_stream(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A stream that the server compresses is read like any other."""
+    import gzip
+
+    plain = b"".join(events_reply([chunk(delta(content=word)) for word in ("So ", "what")]).chunks)
+    packed = gzip.compress(plain)
+    halves = (packed[:40], packed[40:])
+    server.replies(Reply(chunks=halves, content_type="text/event-stream", headers={"Content-Encoding": "gzip"}))
+    _chat(client, stream=True)
+    assert recorder.json("gen_ai.output.messages")[0]["parts"][0]["content"] == "So what"
+    assert recorder.attributes()["gen_ai.response.time_to_first_chunk"] > 0

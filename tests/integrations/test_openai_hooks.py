@@ -1,0 +1,443 @@
+"""Turning the openai instrumentation on and off, and living together with others."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import openai
+import pytest
+from openai import _base_client
+from opentelemetry import trace
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from openai_traffic import ANSWER, MODEL, QUESTION, chat_chunks, completion
+from pandaprobe_otel.registry import instrument, instrumented, uninstrument, wrap_openai
+from pandaprobe_otel_integrations._llm_span import llm_span, with_llm_span, without_llm_span
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
+from span_recorder import SpanRecorder
+
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+HOOKED = [
+    (_base_client.SyncAPIClient, "request"),
+    (_base_client.SyncAPIClient, "_process_response"),
+    (_base_client.AsyncAPIClient, "request"),
+    (_base_client.AsyncAPIClient, "_process_response"),
+]
+
+
+@pytest.fixture(autouse=True)
+def off_again() -> Iterator[None]:
+    """Whatever a test has turned on is off after it."""
+    yield
+    uninstrument("openai")
+
+
+@pytest.fixture
+def client(server: ProviderServer) -> Iterator[openai.OpenAI]:
+    """A client of the loopback provider, which gives the same answer to everything."""
+    server.replies(json_reply(completion()))
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def _ask(client: openai.OpenAI) -> str | None:
+    return client.chat.completions.create(model=MODEL, messages=MESSAGES).choices[0].message.content
+
+
+def test_uninstrument_puts_the_originals_back() -> None:
+    """After as many rounds of on and off as you like, the very same functions stand there."""
+    originals = [owner.__dict__[name] for owner, name in HOOKED]
+    for _ in range(3):
+        instrument("openai")
+        instrument("openai")
+        assert all(owner.__dict__[name] is not was for (owner, name), was in zip(HOOKED, originals, strict=True))
+        uninstrument("openai")
+        uninstrument("openai")
+        assert [owner.__dict__[name] for owner, name in HOOKED] == originals
+
+
+def test_twice_on_is_one_span(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """Instrumenting again, through the registry or the class, changes nothing."""
+    instrument("openai", tracer_provider=recorder.provider)
+    OpenAIInstrumentor().instrument(tracer_provider=recorder.provider)
+    _ask(client)
+    assert len(recorder.spans) == 1
+
+
+def test_methods_kept_by_the_app_pass_through_when_off(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """The client caches bound methods of its raw form; one made while on still works when off, unrecorded."""
+    instrument("openai", tracer_provider=recorder.provider)
+    raw = client.chat.completions.with_raw_response
+    request = client.request
+    raw.create(model=MODEL, messages=MESSAGES)
+    uninstrument("openai")
+    assert raw.create(model=MODEL, messages=MESSAGES).parse().choices[0].message.content == ANSWER
+    assert request.__name__ == "request"
+    assert len(recorder.spans) == 1
+
+
+def test_another_wrapper_on_top_stays(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """A wrapper that somebody put over ours is not torn off; ours just passes on beneath it."""
+    instrument("openai", tracer_provider=recorder.provider)
+    owner: Any = _base_client.SyncAPIClient
+    ours = owner.request
+    calls: list[int] = []
+
+    def theirs(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return ours(self, *args, **kwargs)
+
+    original = owner.__dict__["request"].__wrapped__
+    owner.request = theirs
+    try:
+        uninstrument("openai")
+        assert owner.__dict__["request"] is theirs
+        assert _ask(client) == ANSWER
+    finally:
+        owner.request = original
+    assert calls == [1]
+    assert recorder.spans == []
+
+
+def test_stream_that_outlives_uninstrument_ends_its_span(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A call that began while on is recorded to its end."""
+    server.replies(events_reply(chat_chunks()))
+    instrument("openai", tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+        uninstrument("openai")
+        list(stream)
+    assert recorder.attributes()["gen_ai.usage.output_tokens"] == 34
+
+
+class _TheirInstrumentor:
+    _instance: Any = None
+    _is_instrumented_by_opentelemetry = True
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "openinference.instrumentation.openai",
+        "opentelemetry.instrumentation.openai",
+        "opentelemetry.instrumentation.openai_v2",
+        "opentelemetry.instrumentation.genai.openai",
+    ],
+)
+def test_silent_beside_another_instrumentation(module: str, client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """While another vendor's instrumentor is active ours records nothing and says so; afterwards it does."""
+    stand_in: Any = ModuleType(module)
+    stand_in.OpenAIInstrumentor = _TheirInstrumentor
+    _TheirInstrumentor._instance = _TheirInstrumentor()
+    sys.modules[module] = stand_in
+    try:
+        result = instrument("openai", tracer_provider=recorder.provider)
+        assert result.state == "skipped"
+        assert module in result.reason
+        _ask(client)
+        assert recorder.spans == []
+    finally:
+        del sys.modules[module]
+    _ask(client)
+    assert len(recorder.spans) == 1
+    assert [result.state for result in instrumented()] == ["hooked"]
+
+
+def test_beside_others_on_request(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """The app may ask for both."""
+    stand_in: Any = ModuleType("opentelemetry.instrumentation.openai_v2")
+    stand_in.OpenAIInstrumentor = _TheirInstrumentor
+    _TheirInstrumentor._instance = _TheirInstrumentor()
+    sys.modules[stand_in.__name__] = stand_in
+    try:
+        assert instrument("openai", tracer_provider=recorder.provider, beside_others=True).state == "hooked"
+        _ask(client)
+    finally:
+        del sys.modules[stand_in.__name__]
+    assert len(recorder.spans) == 1
+
+
+def test_one_llm_span_per_call(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """Inside a framework's LLM span the client's call is silent; inside a tool of that model it is its own."""
+    instrument("openai", tracer_provider=recorder.provider)
+    with recorder.tracer.start_as_current_span("framework") as span:
+        token = attach(with_llm_span(span))
+        _ask(client)
+        assert recorder.spans == []
+        inner = attach(without_llm_span())
+        _ask(client)
+        detach(inner)
+        detach(token)
+    assert recorder.names == [f"chat {MODEL}", "framework"]
+
+
+@pytest.mark.parametrize("key", ["suppress_language_model_instrumentation", None])
+def test_suppressed(key: str | None, client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """OpenTelemetry's suppression, and that of OpenLLMetry's frameworks, are obeyed."""
+    from opentelemetry.context import set_value
+
+    instrument("openai", tracer_provider=recorder.provider)
+    if key is None:
+        with suppress_instrumentation():
+            _ask(client)
+    else:
+        token = attach(set_value(key, True))
+        _ask(client)
+        detach(token)
+    assert recorder.spans == []
+
+
+def test_span_is_the_parent_of_what_happens_below(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """During the request the span is current, with the app's span as its parent; afterwards it is not."""
+    import httpx2
+
+    seen: list[Any] = []
+
+    def note(_: Any) -> None:
+        seen.append((trace.get_current_span(), llm_span()))
+
+    server.replies(json_reply(completion()))
+    instrument("openai", tracer_provider=recorder.provider)
+    http_client = httpx2.Client(event_hooks={"request": [note]})
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", http_client=http_client) as client,
+        recorder.tracer.start_as_current_span("app") as app,
+    ):
+        _ask(client)
+        assert trace.get_current_span() is app
+    ((current, in_progress),) = seen
+    assert current is in_progress
+    assert recorder.tree() == {f"chat {MODEL}": "app", "app": None}
+    assert current.get_span_context() == recorder.spans[0].get_span_context()
+
+
+def test_call_inside_a_call(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A hook of the HTTP client that itself asks the model: the inner answer does not become the outer's."""
+    import httpx2
+
+    inner_done: list[str | None] = []
+
+    def ask_inside(request: Any) -> None:
+        if not inner_done:
+            inner_done.append("running")
+            inner_done.append(_ask(asking))
+
+    def script(received: Received) -> Reply:
+        return json_reply(completion({"content": f"answer {len(server.received)}"}))
+
+    server.script = script
+    instrument("openai", tracer_provider=recorder.provider)
+    http_client = httpx2.Client(event_hooks={"request": [ask_inside]})
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", http_client=http_client) as asking:
+        assert _ask(asking) == "answer 2"
+    assert inner_done[1] == "answer 1"
+    assert recorder.json("gen_ai.output.messages")[0]["parts"][0]["content"] == "answer 2"
+
+
+@pytest.mark.parametrize(
+    ("value", "captured"),
+    [
+        (None, True),
+        ("", True),
+        ("true", True),
+        ("SPAN_ONLY", True),
+        ("span_and_event", True),
+        ("false", False),
+        ("NO_CONTENT", False),
+        ("event_only", False),
+    ],
+)
+def test_content_switch(
+    value: str | None,
+    captured: bool,
+    server: ProviderServer,
+    recorder: SpanRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenTelemetry's variable decides about messages, tools and the provider's error text; tokens always stay."""
+    name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+    monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    server.replies(json_reply(completion()), json_reply({"error": {"message": "about cats"}}, status=400))
+    instrument("openai", tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    answered, refused = recorder.spans
+    attributes = dict(answered.attributes or {})
+    assert ("gen_ai.input.messages" in attributes) is captured
+    assert ("gen_ai.output.messages" in attributes) is captured
+    assert ("about cats" in str(refused.status.description)) is captured
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+
+
+def test_wrapped_client_alone(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """`wrap_openai` returns the client itself; it and its copies are recorded, other clients are not."""
+    server.replies(json_reply(completion()))
+    OpenAIInstrumentor().instrument(tracer_provider=recorder.provider, only_watched_clients=True)
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as mine,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as other,
+    ):
+        assert wrap_openai(mine) is mine
+        _ask(mine)
+        _ask(mine.with_options(timeout=3))
+        _ask(other)
+        assert len(recorder.spans) == 2
+        instrument("openai")
+        _ask(other)
+        assert len(recorder.spans) == 3
+
+
+@pytest.mark.parametrize(
+    ("base_url", "provider"),
+    [
+        ("https://api.openai.com/v1", "openai"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://my.openai.azure.com/openai/v1", "azure.ai.openai"),
+        ("https://api.deepseek.com", "deepseek"),
+        ("https://openrouter.ai/api/v1", "openrouter"),
+        ("https://api.x.ai/v1", "x_ai"),
+        ("https://api.groq.com/openai/v1", "groq"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai/", "gcp.gemini"),
+        ("http://localhost:11434/v1", "openai"),
+        ("https://notopenai.com.example.org/v1", "openai"),
+        ("https://gateway.example.org/v1", "openai"),
+    ],
+)
+def test_provider_by_address(base_url: str, provider: str, recorder: SpanRecorder) -> None:
+    """The address says who answers; nothing is sent here, since the request fails in the transport."""
+    import httpx2
+
+    def refuse(request: Any) -> Any:
+        raise httpx2.ConnectError("no network here", request=request)
+
+    instrument("openai", tracer_provider=recorder.provider)
+    http_client = httpx2.Client(transport=httpx2.MockTransport(refuse))
+    with (
+        openai.OpenAI(base_url=base_url, api_key="none", max_retries=0, http_client=http_client) as client,
+        pytest.raises(openai.APIConnectionError),
+    ):
+        _ask(client)
+    attributes = recorder.attributes()
+    assert attributes["gen_ai.provider.name"] == provider
+    assert attributes["server.address"] in base_url
+    assert attributes.get("server.port") == (11434 if "11434" in base_url else None)
+
+
+def test_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Azure's client puts the deployment into the path; the model is what the answer says it is."""
+    server.replies(json_reply(completion()))
+    instrument("openai", tracer_provider=recorder.provider)
+    with openai.AzureOpenAI(azure_endpoint=server.url, api_key="none", api_version="2026-01-01") as client:
+        client.chat.completions.create(model="my-deployment", messages=MESSAGES)
+    attributes = recorder.attributes()
+    assert "/deployments/my-deployment/" in server.received[0].path
+    assert attributes["gen_ai.provider.name"] == "azure.ai.openai"
+    assert attributes["gen_ai.request.model"] == "my-deployment"
+    assert attributes["gen_ai.response.model"] != "my-deployment"
+
+
+def test_legacy_http_client(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A client of the older HTTP library that the app passes in is observed as well."""
+    import httpx
+
+    server.replies(json_reply(completion()), events_reply(chat_chunks()))
+    instrument("openai", tracer_provider=recorder.provider)
+    with httpx.Client() as http_client:
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", http_client=http_client)  # type: ignore[arg-type]
+        _ask(client)
+        stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+        assert type(stream) is openai.Stream
+        list(stream)
+        assert stream.response.elapsed.total_seconds() > 0
+    assert [(span.attributes or {})["gen_ai.usage.output_tokens"] for span in recorder.spans] == [34, 34]
+
+
+def test_answer_of_an_unexpected_shape_harms_nothing(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Whatever a gateway answers, the app gets what it gets, and the span ends."""
+    oddities: list[Any] = [
+        {"choices": "none", "usage": [1]},
+        {"choices": [None, 3, {"message": 4, "finish_reason": {}}], "model": 7, "usage": {"prompt_tokens": "12"}},
+        {"choices": [{"message": {"content": {"a": [1]}, "tool_calls": {"b": 2}}}]},
+        {},
+    ]
+    server.replies(*(json_reply(oddity) for oddity in oddities))
+    instrument("openai", tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        for _ in oddities:
+            client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert len(recorder.spans) == len(oddities)
+    assert not any("gen_ai.usage.input_tokens" in (span.attributes or {}) for span in recorder.spans)
+
+
+def test_request_of_an_unexpected_shape_harms_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """The same for what the app sends."""
+    instrument("openai", tracer_provider=recorder.provider)
+    odd: Any = [{"role": 7, "content": 8}, {"content": [1, {"type": "image_url"}, {"type": 5}]}, {}]
+    client.chat.completions.create(model=MODEL, messages=odd, tools=[{"type": "function"}])  # type: ignore[list-item]
+    assert len(recorder.spans) == 1
+
+
+def test_processor_that_raises_does_not_reach_the_app(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """A broken span processor in the app's provider must not fail the model call."""
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    class Broken(SpanProcessor):
+        def on_end(self, span: Any) -> None:
+            raise RuntimeError("broken")
+
+    recorder.provider.add_span_processor(Broken())
+    instrument("openai", tracer_provider=recorder.provider)
+    assert _ask(client) == ANSWER
+
+
+def test_many_threads(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Calls of many threads, streamed and not, each have their own span with their own answer."""
+
+    def script(received: Received) -> Reply:
+        asked = received.json
+        text = asked["messages"][0]["content"]
+        if asked.get("stream"):
+            return events_reply(chat_chunks([text]))
+        return json_reply(completion({"content": text}))
+
+    server.script = script
+    instrument("openai", tracer_provider=recorder.provider)
+    start = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        start.wait()
+        for turn in range(6):
+            said: Any = [{"role": "user", "content": f"{number}-{turn}"}]
+            answer: Any = busy.chat.completions.create(model=MODEL, messages=said, stream=turn % 2 == 0)
+            if turn % 2 == 0:
+                list(answer)
+
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as busy, ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert len(recorder.spans) == 48
+    for span in recorder.spans:
+        attributes = dict(span.attributes or {})
+        question = str(attributes["gen_ai.input.messages"]).split('"content":"')[1].split('"')[0]
+        assert f'"content":"{question}"' in str(attributes["gen_ai.output.messages"])
+
+
+def test_context_is_the_same_after_a_failure(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An exception on the way out leaves no span attached."""
+    server.replies(json_reply({}, status=400))
+    instrument("openai", tracer_provider=recorder.provider)
+    before = get_current()
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        pytest.raises(openai.BadRequestError),
+    ):
+        _ask(client)
+    assert get_current() is before

@@ -1,0 +1,260 @@
+"""Streamed answers of the openai client: the app sees what it saw without us, and each call is one span."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, WORDS, chat_chunks, response_events
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from provider_server import ProviderServer, Reply, events_reply
+from span_recorder import SpanRecorder
+from streamed_forms import (
+    ASYNC_ENDINGS,
+    ENDINGS,
+    AsyncEnding,
+    AsyncForm,
+    AsyncOpened,
+    Ending,
+    Form,
+    Opened,
+    Sighting,
+    look,
+    look_async,
+)
+
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+CHAT: Any = {"model": MODEL, "messages": MESSAGES}
+RESPONSE: Any = {"model": MODEL, "input": QUESTION}
+PAUSE_S = 0.002
+
+
+def _chat_create(client: openai.OpenAI, seen: Sighting) -> Opened:
+    stream = seen.saw(client.chat.completions.create(**CHAT, stream=True))
+    return Opened(stream, stream.close)
+
+
+def _chat_with(client: openai.OpenAI, seen: Sighting) -> Opened:
+    stream = seen.saw(client.chat.completions.create(**CHAT, stream=True))
+    entered = seen.saw(stream.__enter__())
+    return Opened(entered, lambda: stream.__exit__(None, None, None))
+
+
+def _chat_helper(client: openai.OpenAI, seen: Sighting) -> Opened:
+    manager = seen.saw(client.chat.completions.stream(**CHAT))
+    stream = seen.saw(manager.__enter__())
+    return Opened(stream, lambda: manager.__exit__(None, None, None))
+
+
+def _chat_raw(client: openai.OpenAI, seen: Sighting) -> Opened:
+    raw = seen.saw(client.chat.completions.with_raw_response.create(**CHAT, stream=True))
+    stream = seen.saw(raw.parse())
+    return Opened(stream, stream.close)
+
+
+def _chat_streaming_parse(client: openai.OpenAI, seen: Sighting) -> Opened:
+    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
+    answer = seen.saw(manager.__enter__())
+    return Opened(seen.saw(answer.parse()), lambda: manager.__exit__(None, None, None))
+
+
+def _chat_streaming_lines(client: openai.OpenAI, seen: Sighting) -> Opened:
+    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
+    answer = seen.saw(manager.__enter__())
+    return Opened(seen.saw(answer.iter_lines()), lambda: manager.__exit__(None, None, None))
+
+
+def _chat_streaming_bytes(client: openai.OpenAI, seen: Sighting) -> Opened:
+    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
+    answer = seen.saw(manager.__enter__())
+    return Opened(seen.saw(answer.iter_bytes()), lambda: manager.__exit__(None, None, None))
+
+
+def _with_options(client: openai.OpenAI, seen: Sighting) -> Opened:
+    return _chat_create(client.with_options(timeout=7), seen)
+
+
+def _response_create(client: openai.OpenAI, seen: Sighting) -> Opened:
+    stream = seen.saw(client.responses.create(**RESPONSE, stream=True))
+    return Opened(stream, stream.close)
+
+
+def _response_helper(client: openai.OpenAI, seen: Sighting) -> Opened:
+    manager = seen.saw(client.responses.stream(**RESPONSE))
+    stream = seen.saw(manager.__enter__())
+    return Opened(stream, lambda: manager.__exit__(None, None, None))
+
+
+def _response_raw(client: openai.OpenAI, seen: Sighting) -> Opened:
+    raw = seen.saw(client.responses.with_raw_response.create(**RESPONSE, stream=True))
+    stream = seen.saw(raw.parse())
+    return Opened(stream, stream.close)
+
+
+def _response_streaming_lines(client: openai.OpenAI, seen: Sighting) -> Opened:
+    manager = seen.saw(client.responses.with_streaming_response.create(**RESPONSE, stream=True))
+    answer = seen.saw(manager.__enter__())
+    return Opened(seen.saw(answer.iter_lines()), lambda: manager.__exit__(None, None, None))
+
+
+FORMS: dict[str, Form] = {
+    "chat create": _chat_create,
+    "chat with": _chat_with,
+    "chat helper": _chat_helper,
+    "chat raw": _chat_raw,
+    "chat streaming parse": _chat_streaming_parse,
+    "chat streaming lines": _chat_streaming_lines,
+    "chat streaming bytes": _chat_streaming_bytes,
+    "chat with_options": _with_options,
+    "response create": _response_create,
+    "response helper": _response_helper,
+    "response raw": _response_raw,
+    "response streaming lines": _response_streaming_lines,
+}
+
+
+async def _chat_create_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.chat.completions.create(**CHAT, stream=True))
+    return AsyncOpened(stream, stream.close)
+
+
+async def _chat_with_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.chat.completions.create(**CHAT, stream=True))
+    entered = seen.saw(await stream.__aenter__())
+    return AsyncOpened(entered, lambda: stream.__aexit__(None, None, None))
+
+
+async def _chat_helper_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    manager = seen.saw(client.chat.completions.stream(**CHAT))
+    stream = seen.saw(await manager.__aenter__())
+    return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None))
+
+
+async def _chat_raw_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    raw = seen.saw(await client.chat.completions.with_raw_response.create(**CHAT, stream=True))
+    stream = seen.saw(raw.parse())
+    return AsyncOpened(stream, stream.close)
+
+
+async def _chat_streaming_parse_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
+    answer = seen.saw(await manager.__aenter__())
+    return AsyncOpened(seen.saw(await answer.parse()), lambda: manager.__aexit__(None, None, None))
+
+
+async def _chat_streaming_lines_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
+    answer = seen.saw(await manager.__aenter__())
+    return AsyncOpened(seen.saw(answer.iter_lines()), lambda: manager.__aexit__(None, None, None))
+
+
+async def _response_create_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.responses.create(**RESPONSE, stream=True))
+    return AsyncOpened(stream, stream.close)
+
+
+async def _response_helper_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
+    manager = seen.saw(client.responses.stream(**RESPONSE))
+    stream = seen.saw(await manager.__aenter__())
+    return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None))
+
+
+ASYNC_FORMS: dict[str, AsyncForm] = {
+    "chat create": _chat_create_async,
+    "chat with": _chat_with_async,
+    "chat helper": _chat_helper_async,
+    "chat raw": _chat_raw_async,
+    "chat streaming parse": _chat_streaming_parse_async,
+    "chat streaming lines": _chat_streaming_lines_async,
+    "response create": _response_create_async,
+    "response helper": _response_helper_async,
+}
+
+
+@pytest.fixture
+def instrumentor(recorder: SpanRecorder) -> Iterator[OpenAIInstrumentor]:
+    """The instrumentor, not yet turned on; off again after the test."""
+    made = OpenAIInstrumentor()
+    yield made
+    made.uninstrument()
+
+
+def _traffic(form: str, ending: str) -> Reply:
+    payloads = response_events() if form.startswith("response") else chat_chunks()
+    if ending == "cancelled":
+        return events_reply(payloads[:6], named=form.startswith("response"), done=False, hangs_s=1.0)
+    return events_reply(payloads, named=form.startswith("response"), done=form.startswith("chat"), pause_s=PAUSE_S)
+
+
+def _check(span: ReadableSpan, form: str, ending: str) -> None:
+    attributes = dict(span.attributes or {})
+    assert span.name == f"chat {MODEL}"
+    assert span.status.status_code is StatusCode.UNSET
+    assert attributes["gen_ai.request.model"] == MODEL
+    assert QUESTION in str(attributes["gen_ai.input.messages"])
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.end_time >= span.start_time
+    if ending == "read to the end":
+        _check_complete(attributes, span)
+    elif ending in ("never iterate", "close at once"):
+        assert "gen_ai.output.messages" not in attributes
+    else:
+        assert attributes["gen_ai.response.id"] in ("chatcmpl-1", "resp_1")
+        assert "gen_ai.usage.output_tokens" not in attributes
+        assert _text(attributes) in ["".join(WORDS[:count]) for count in range(len(WORDS))]
+
+
+def _check_complete(attributes: dict[str, Any], span: ReadableSpan) -> None:
+    assert attributes["gen_ai.response.model"] == ANSWERED_BY
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+    assert attributes["gen_ai.usage.output_tokens"] == 34
+    assert attributes["gen_ai.usage.cache_read.input_tokens"] == 64
+    assert attributes["gen_ai.usage.reasoning.output_tokens"] == 12
+    assert _text(attributes) == ANSWER
+    assert span.end_time is not None
+    assert span.start_time is not None
+    lasted_s = (span.end_time - span.start_time) / 1e9
+    assert PAUSE_S < attributes["gen_ai.response.time_to_first_chunk"] < lasted_s
+
+
+def _text(attributes: dict[str, Any]) -> str:
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return "".join(part["content"] for message in messages for part in message["parts"])
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", FORMS)
+def test_synchronous_stream(
+    form: str, ending: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
+    server.replies(_traffic(form, ending))
+    end: Ending = ENDINGS[ending]
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        without = look(end, FORMS[form], client)
+        instrumentor.instrument(tracer_provider=recorder.provider)
+        assert look(end, FORMS[form], client) == without
+    _check(recorder.one(), form, ending)
+
+
+@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
+@pytest.mark.parametrize("form", ASYNC_FORMS)
+async def test_asynchronous_stream(
+    form: str, ending: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """The same for the asynchronous client, where the task may also be cancelled."""
+    server.replies(_traffic(form, ending))
+    end: AsyncEnding = ASYNC_ENDINGS[ending]
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        without = await look_async(end, ASYNC_FORMS[form], client)
+        instrumentor.instrument(tracer_provider=recorder.provider)
+        assert await look_async(end, ASYNC_FORMS[form], client) == without
+    _check(recorder.one(), form, ending)

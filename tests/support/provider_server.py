@@ -1,0 +1,169 @@
+"""A loopback HTTP server that plays a model provider: chunked bodies, pauses, errors and broken connections."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self, cast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One request as it came over the wire."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body's JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer: its chunks are sent one by one, with a pause before each."""
+
+    chunks: Sequence[bytes] = ()
+    status: int = 200
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    pause_s: float = 0.0
+    breaks_off: bool = False
+    """The connection is cut after the last chunk, in the middle of the chunked body."""
+    waits_s: float = 0.0
+    """Silence before the status line."""
+    hangs_s: float = 0.0
+    """Silence after the last chunk, before the body is ended."""
+
+
+Script = Callable[[Received], Reply]
+
+
+def json_reply(content: Any, *, status: int = 200, waits_s: float = 0.0) -> Reply:
+    """A JSON document in one chunk."""
+    return Reply(chunks=(json.dumps(content).encode(),), status=status, waits_s=waits_s)
+
+
+def events_reply(
+    payloads: Sequence[Any],
+    *,
+    named: bool = False,
+    done: bool = True,
+    pause_s: float = 0.0,
+    breaks_off: bool = False,
+    hangs_s: float = 0.0,
+) -> Reply:
+    """A stream of events, one per chunk; `named` puts each payload's `type` into an `event:` line."""
+    chunks = [sse(payload, named=named) for payload in payloads]
+    if done:
+        chunks.append(b"data: [DONE]\n\n")
+    return Reply(
+        chunks=chunks,
+        content_type="text/event-stream",
+        pause_s=pause_s,
+        breaks_off=breaks_off,
+        hangs_s=hangs_s,
+    )
+
+
+def sse(payload: Any, *, named: bool = False) -> bytes:
+    """One server-sent event."""
+    name = f"event: {payload['type']}\n" if named else ""
+    return f"{name}data: {json.dumps(payload)}\n\n".encode()
+
+
+class ProviderServer:
+    """The server, on a free loopback port from `__enter__` to `__exit__`. Set `script` before each use."""
+
+    def __init__(self) -> None:
+        self.script: Script = lambda _: Reply(status=404)
+        self.received: list[Received] = []
+        self._server = _Server(("127.0.0.1", 0), self)
+        self._thread = threading.Thread(target=self._serve, name="provider-server", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """The root of the server."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def replies(self, *replies: Reply) -> None:
+        """Answer with these in turn, and with the last one from then on."""
+        waiting = list(replies)
+        self.script = lambda _: waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _serve(self) -> None:
+        self._server.serve_forever(poll_interval=0.01)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], owner: ProviderServer) -> None:
+        super().__init__(address, _Handler)
+        self.owner = owner
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        return  # a client that goes away in the middle is what many tests are about
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Without it, small chunks wait for the client's delayed acknowledgement (40 ms).
+    disable_nagle_algorithm = True
+    wbufsize = 0
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+    def _answer(self) -> None:
+        owner = cast("_Server", self.server).owner
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        received = Received(method=self.command, path=self.path, headers=headers, body=body)
+        owner.received.append(received)
+        reply = owner.script(received)
+        time.sleep(reply.waits_s)
+        head = [f"HTTP/1.1 {reply.status} Whatever", f"Content-Type: {reply.content_type}"]
+        head += [f"{name}: {value}" for name, value in reply.headers.items()]
+        self.wfile.write("\r\n".join([*head, "Transfer-Encoding: chunked", "", ""]).encode())
+        for chunk in reply.chunks:
+            time.sleep(reply.pause_s)
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        time.sleep(reply.hangs_s)
+        if reply.breaks_off:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")

@@ -1,0 +1,234 @@
+"""The ways in which an app reads a streamed answer, and the ways in which it stops.
+
+A form opens a stream on a client; an ending reads it and leaves it. What the app saw of it, types included, is a
+Sighting: with and without instrumentation it must be equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class AppError(Exception):
+    """Raised by the app in the middle of a stream."""
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What the app got to see."""
+
+    types: list[type] = field(default_factory=list[type])
+    items: list[str] = field(default_factory=list[str])
+    raised: tuple[type, str] | None = None
+
+    def saw(self, value: Any) -> Any:
+        """Note the type of something that the library returned, and return it."""
+        self.types.append(type(value))
+        return value
+
+    def read(self, item: Any) -> None:
+        """Note one item of the stream."""
+        self.types.append(type(item))
+        self.items.append(repr(item))
+
+
+@dataclass(slots=True)
+class Opened:
+    """A stream that the app has opened: what it iterates, and how it leaves."""
+
+    items: Iterable[Any]
+    leave: Callable[[], Any]
+
+
+@dataclass(slots=True)
+class AsyncOpened:
+    """The same for an asynchronous client."""
+
+    items: AsyncIterable[Any]
+    leave: Callable[[], Awaitable[Any]]
+
+
+Form = Callable[[Any, Sighting], Opened]
+AsyncForm = Callable[[Any, Sighting], Awaitable[AsyncOpened]]
+Ending = Callable[[Form, Any, Sighting], None]
+AsyncEnding = Callable[[AsyncForm, Any, Sighting], Awaitable[None]]
+
+ITEMS_BEFORE_THE_END = 3
+SILENCE_IS_MEANT_S = 0.05
+"""The provider of a stream that is to be cancelled falls silent; by now everything before that has been read."""
+
+
+def _some(opened: Opened, sighting: Sighting) -> None:
+    for count, item in enumerate(opened.items, start=1):
+        sighting.read(item)
+        if count == ITEMS_BEFORE_THE_END:
+            break
+
+
+def read_to_the_end(form: Form, client: Any, sighting: Sighting) -> None:
+    """Read everything."""
+    opened = form(client, sighting)
+    for item in opened.items:
+        sighting.read(item)
+    opened.leave()
+
+
+def break_and_close(form: Form, client: Any, sighting: Sighting) -> None:
+    """Break out of the loop, then close."""
+    opened = form(client, sighting)
+    _some(opened, sighting)
+    opened.leave()
+
+
+def close_at_once(form: Form, client: Any, sighting: Sighting) -> None:
+    """Close without reading anything."""
+    form(client, sighting).leave()
+
+
+def drop(form: Form, client: Any, sighting: Sighting) -> None:
+    """Break out of the loop and forget the stream."""
+    _some(form(client, sighting), sighting)
+    gc.collect()
+
+
+def never_iterate(form: Form, client: Any, sighting: Sighting) -> None:
+    """Forget the stream without having read anything."""
+    form(client, sighting)
+    gc.collect()
+
+
+def app_raises(form: Form, client: Any, sighting: Sighting) -> None:
+    """An error of the app's own in the middle of the loop, with the stream closed on the way out."""
+    opened = form(client, sighting)
+    try:
+        for count, item in enumerate(opened.items, start=1):
+            sighting.read(item)
+            if count == ITEMS_BEFORE_THE_END:
+                raise AppError("enough")
+    finally:
+        opened.leave()
+
+
+ENDINGS: dict[str, Ending] = {
+    "read to the end": read_to_the_end,
+    "break and close": break_and_close,
+    "close at once": close_at_once,
+    "drop": drop,
+    "never iterate": never_iterate,
+    "app raises": app_raises,
+}
+
+
+def look(ending: Ending, form: Form, client: Any) -> Sighting:
+    """Go through one form and one ending; what is raised is part of the sighting."""
+    sighting = Sighting()
+    try:
+        ending(form, client, sighting)
+    except BaseException as error:  # noqa: BLE001 - a cancellation is a sighting too
+        sighting.raised = (type(error), str(error))
+    gc.collect()
+    return sighting
+
+
+async def _some_async(opened: AsyncOpened, sighting: Sighting) -> None:
+    count = 0
+    async for item in opened.items:
+        sighting.read(item)
+        count += 1
+        if count == ITEMS_BEFORE_THE_END:
+            break
+
+
+async def read_to_the_end_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """Read everything."""
+    opened = await form(client, sighting)
+    async for item in opened.items:
+        sighting.read(item)
+    await opened.leave()
+
+
+async def break_and_close_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """Break out of the loop, then close."""
+    opened = await form(client, sighting)
+    await _some_async(opened, sighting)
+    await opened.leave()
+
+
+async def close_at_once_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """Close without reading anything."""
+    await (await form(client, sighting)).leave()
+
+
+async def drop_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """Break out of the loop and forget the stream."""
+    await _some_async(await form(client, sighting), sighting)
+    gc.collect()
+
+
+async def never_iterate_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """Forget the stream without having read anything."""
+    await form(client, sighting)
+    gc.collect()
+
+
+async def app_raises_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """An error of the app's own in the middle of the loop, with the stream closed on the way out."""
+    opened = await form(client, sighting)
+    count = 0
+    try:
+        async for item in opened.items:
+            sighting.read(item)
+            count += 1
+            if count == ITEMS_BEFORE_THE_END:
+                raise AppError("enough")
+    finally:
+        await opened.leave()
+
+
+async def cancelled_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """The task is cancelled while it waits for the next piece, of a provider that has fallen silent."""
+    read_some = asyncio.Event()
+
+    async def reads() -> None:
+        opened = await form(client, sighting)
+        count = 0
+        async for item in opened.items:
+            sighting.read(item)
+            count += 1
+            if count == ITEMS_BEFORE_THE_END:
+                read_some.set()
+
+    task = asyncio.create_task(reads())
+    await read_some.wait()
+    await asyncio.sleep(SILENCE_IS_MEANT_S)
+    task.cancel()
+    await task
+
+
+ASYNC_ENDINGS: dict[str, AsyncEnding] = {
+    "read to the end": read_to_the_end_async,
+    "break and close": break_and_close_async,
+    "close at once": close_at_once_async,
+    "drop": drop_async,
+    "never iterate": never_iterate_async,
+    "app raises": app_raises_async,
+    "cancelled": cancelled_async,
+}
+
+
+async def look_async(ending: AsyncEnding, form: AsyncForm, client: Any) -> Sighting:
+    """The asynchronous twin of `look`."""
+    sighting = Sighting()
+    try:
+        await ending(form, client, sighting)
+    except BaseException as error:  # noqa: BLE001 - a cancellation is a sighting too
+        sighting.raised = (type(error), str(error))
+    # Asynchronous generators that were forgotten are closed by the loop, one inside the other.
+    for _ in range(12):
+        gc.collect()
+        await asyncio.sleep(0)
+    return sighting

@@ -1,0 +1,62 @@
+"""Registry, entry points, extras, folders and test files name the same integrations."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel.registry import INTEGRATIONS, LIBRARIES
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+FOLDERS = ROOT / "integrations" / "pandaprobe_otel_integrations"
+
+
+def test_every_folder_is_registered() -> None:
+    """A folder without a line in the registry would never be found, a line without a folder would fail."""
+    folders = {found.name for found in FOLDERS.iterdir() if found.is_dir() and not found.name.startswith("_")}
+    assert folders == set(INTEGRATIONS)
+    assert set(LIBRARIES) == set(INTEGRATIONS)
+
+
+def test_every_entry_point_is_registered() -> None:
+    """`opentelemetry-instrument` finds the same classes, under names that no other vendor uses."""
+    named = PROJECT["entry-points"]["opentelemetry_instrumentor"]
+    ours = {name: target for name, target in named.items() if name != "pandaprobe"}
+    assert ours == {f"pandaprobe_{name}": target for name, target in INTEGRATIONS.items()}
+
+
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_extra_and_instrumentor_have_the_same_floor(name: str) -> None:
+    """What the extra installs is what the instrumentor accepts."""
+    module, _, class_name = INTEGRATIONS[name].partition(":")
+    instrumentor = getattr(import_module(module), class_name)()
+    required = {re.sub(r"\s", "", one) for one in instrumentor.instrumentation_dependencies()}
+    assert {re.sub(r"\s", "", one) for one in EXTRAS[name]} == required
+
+
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_every_integration_has_tests(name: str) -> None:
+    """Each has a test file of its own, and is in the extra `all`."""
+    assert list((ROOT / "tests" / "integrations").glob(f"test_{name}*.py"))
+    assert re.search(rf"[\[,]{name}[\],]", " ".join(EXTRAS["all"]).replace(" ", ""))
+
+
+def test_no_extra_is_named_instruments() -> None:
+    """OpenTelemetry reads an extra of that name for the whole distribution and would skip every integration."""
+    assert not [name for name in EXTRAS if name.startswith("instruments")]
+
+
+def test_installed_distribution_agrees() -> None:
+    """What is installed here was built from this project's file."""
+    installed = metadata.distribution("pandaprobe-otel")
+    extras = {re.sub(r"[-_.]+", "-", name) for name in installed.metadata.get_all("Provides-Extra") or []}
+    assert extras == {re.sub(r"[-_.]+", "-", name) for name in EXTRAS}
+    points = {point.name for point in installed.entry_points if point.group == "opentelemetry_instrumentor"}
+    assert points == set(PROJECT["entry-points"]["opentelemetry_instrumentor"])
