@@ -152,11 +152,11 @@ class Dispatcher:
         self._outage.enter(now)
         self._auth.enter(now)
         attempt.job.attempts += 1
-        self._outbox.start(attempt.job)
+        self._outbox.start(attempt.job, now)
         return attempt
 
     def _wake_at(self, now: float) -> float:
-        create_at, other_at = self._outbox.next_due()
+        create_at, other_at = self._outbox.next_due(now)
         if create_at is not None and create_at <= now:
             create_at = max(self._bucket.next_free(now), self._quota.opens_at())
         times = [at for at in (create_at, other_at) if at is not None]

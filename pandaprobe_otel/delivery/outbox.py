@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.turns import Turns
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +26,8 @@ class Job:
     repairs: int = 0
     not_found_since: float | None = None
     in_flight: bool = False
+    since: float = 0.0
+    """When the parcel came."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,23 +35,26 @@ class _Line:
     """The jobs of one trace: only the first may go, since later ones build on it."""
 
     jobs: deque[Job] = field(default_factory=deque[Job])
-    ready_at: float = 0.0
     ticket: int = 0
-    """Number of the heap entry that counts; entries with another number are stale."""
+    """Number of the entry (of a heap, or of the turns) that counts; entries with another number are stale."""
+    is_waiting_for_token: bool = False
 
 
 class MemoryOutbox:
     """Jobs by trace. Not thread-safe: its owner calls it under one lock.
 
-    Creates and free requests wait in separate heaps, because only creates need a token.
+    A line waits in one of three places: in a heap until its time has come, then, if it begins with a create, for its
+    turn to take a token; or nowhere, while its first job is under way.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._count = 0
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._creates: list[tuple[float, int, str]] = []
         self._others: list[tuple[float, int, str]] = []
+        self._turns = Turns(self._is_current)
         self._tickets = itertools.count(1)
 
     @property
@@ -57,39 +63,42 @@ class MemoryOutbox:
         return self._bytes
 
     def __len__(self) -> int:
-        return sum(len(line.jobs) for line in self._lines.values())
+        return self._count
 
     def __iter__(self) -> Iterator[Job]:
         return (job for line in self._lines.values() for job in line.jobs)
 
     def put(self, parcel: Parcel, now: float) -> list[Job]:
         """Add a parcel at the end of its trace's line; return the jobs that had to go for it (not delivered)."""
-        job = Job(parcel, in_doubt=parcel.step is Step.SCORE)
-        line = self._lines.get(parcel.line)
-        if line is None:
-            line = self._lines[parcel.line] = _Line()
-        line.jobs.append(job)
-        self._bytes += parcel.size
+        line = self._lines.setdefault(parcel.line, _Line())
+        self._insert(line, len(line.jobs), Job(parcel, since=now, in_doubt=parcel.step is Step.SCORE))
         if len(line.jobs) == 1:
             self._schedule(parcel.line, line, now)
-        return self._evict(spare=job)
+            self._queue_for_tokens(now)
+        return self._evict()
 
     def next_create(self, now: float) -> Job | None:
         """The create whose turn it is, or None."""
-        return self._peek(self._creates, now)
+        self._queue_for_tokens(now)
+        key = self._turns.next()
+        return None if key is None else self._lines[key].jobs[0]
 
     def next_other(self, now: float) -> Job | None:
-        """The append or finish whose turn it is, or None."""
-        return self._peek(self._others, now)
+        """The append, finish or score whose turn it is, or None."""
+        at = self._first(self._others)
+        return None if at is None or at > now else self._lines[self._others[0][2]].jobs[0]
 
-    def next_due(self) -> tuple[float | None, float | None]:
+    def next_due(self, now: float) -> tuple[float | None, float | None]:
         """When the first create and the first other job are due; None where there is none."""
-        return self._first(self._creates), self._first(self._others)
+        create_at = now if self._turns.next() is not None else self._first(self._creates)
+        return create_at, self._first(self._others)
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, now: float) -> None:
         """The job is being sent: nothing of its trace may go meanwhile."""
         job.in_flight = True
-        self._lines[job.parcel.line].ticket = 0
+        if job.parcel.step is Step.CREATE:
+            self._turns.serve(name=job.parcel.name, is_error=job.parcel.is_error, now=now)
+        self._unschedule(self._lines[job.parcel.line])
 
     def retry(self, job: Job, at: float) -> None:
         """The job goes back to the head of its line, due at `at`."""
@@ -101,78 +110,92 @@ class MemoryOutbox:
     def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
         """The job is done (delivered or given up): the next of its trace may go, at `next_at` the earliest."""
         job.in_flight = False
-        trace_id = job.parcel.line
-        line = self._lines.get(trace_id)
+        key = job.parcel.line
+        line = self._lines.get(key)
         if line is None or job not in line.jobs:
             return
+        self._unschedule(line)
         line.jobs.remove(job)
         self._bytes -= job.parcel.size
+        self._count -= 1
         if line.jobs:
-            self._schedule(trace_id, line, now if next_at is None else next_at)
+            self._schedule(key, line, now if next_at is None else next_at)
         else:
-            del self._lines[trace_id]
+            del self._lines[key]
 
     def replace(self, job: Job, pieces: tuple[Parcel, ...], now: float) -> None:
         """Put other content of the same trace in the place of a job: the first piece for it, the rest behind it."""
         line = self._lines[job.parcel.line]
-        self._bytes += sum(piece.size for piece in pieces) - job.parcel.size
+        self._bytes += pieces[0].size - job.parcel.size
         job.parcel = pieces[0]
         for index, piece in enumerate(pieces[1:], 1):
-            line.jobs.insert(index, Job(piece))
+            self._insert(line, index, Job(piece, since=job.since))
         self.retry(job, now)
 
     def adopt(self, job: Job, project: str, now: float) -> None:
         """The trace's root is not coming: its waiting spans become a trace of their own, under a derived id."""
-        old = self._lines.pop(job.parcel.line)
-        for waiting in list(old.jobs):
-            self._bytes -= waiting.parcel.size
         job.in_flight = False
-        for index, waiting in enumerate(list(old.jobs)):
+        for index, waiting in enumerate(self._remove_line(job.parcel.line)):
             adopted = waiting.parcel.adopted(project)
             self.put(adopted if index == 0 else replace(adopted, step=Step.APPEND), now)
 
+    # -- places ---------------------------------------------------------------------------------------------------
+
+    def _insert(self, line: _Line, index: int, job: Job) -> None:
+        line.jobs.insert(index, job)
+        self._bytes += job.parcel.size
+        self._count += 1
+
     def _schedule(self, key: str, line: _Line, at: float) -> None:
-        line.ready_at = at
+        self._unschedule(line)
         line.ticket = next(self._tickets)
         heap = self._creates if line.jobs[0].parcel.step is Step.CREATE else self._others
         heapq.heappush(heap, (at, line.ticket, key))
 
-    def _peek(self, heap: list[tuple[float, int, str]], now: float) -> Job | None:
-        at = self._first(heap)
-        if at is None or at > now:
-            return None
-        return self._lines[heap[0][2]].jobs[0]
+    def _unschedule(self, line: _Line) -> None:
+        line.ticket = 0
+        if line.is_waiting_for_token:
+            line.is_waiting_for_token = False
+            parcel = line.jobs[0].parcel
+            self._turns.remove(name=parcel.name, is_error=parcel.is_error)
+
+    def _queue_for_tokens(self, now: float) -> None:
+        """Move the creates whose time has come to where they wait for a token."""
+        while (at := self._first(self._creates)) is not None and at <= now:
+            _, ticket, key = heapq.heappop(self._creates)
+            line = self._lines[key]
+            line.is_waiting_for_token = True
+            job = line.jobs[0]
+            self._turns.add(key, ticket, name=job.parcel.name, is_error=job.parcel.is_error, since=job.since)
+
+    def _is_current(self, key: str, ticket: int) -> bool:
+        line = self._lines.get(key)
+        return line is not None and line.ticket == ticket
 
     def _first(self, heap: list[tuple[float, int, str]]) -> float | None:
         while heap:
-            at, ticket, trace_id = heap[0]
-            line = self._lines.get(trace_id)
-            if line is not None and line.ticket == ticket:
+            at, ticket, key = heap[0]
+            if self._is_current(key, ticket):
                 return at
             heapq.heappop(heap)
         return None
 
-    def _evict(self, *, spare: Job) -> list[Job]:
-        """Make room: the oldest traces go first, those with errors last, those under way never."""
+    def _remove_line(self, key: str) -> list[Job]:
+        line = self._lines[key]
+        self._unschedule(line)
+        del self._lines[key]
+        self._bytes -= sum(job.parcel.size for job in line.jobs)
+        self._count -= len(line.jobs)
+        return list(line.jobs)
+
+    def _evict(self) -> list[Job]:
+        """Make room by the rules of `Turns`; what waits for nothing but its time goes when nothing else is left."""
         evicted: list[Job] = []
-        for errors_too in (False, True):
-            if self._bytes <= self._max_bytes:
+        while self._bytes > self._max_bytes:
+            key = self._turns.victim()
+            if key is None:
+                key = next((key for key, line in self._lines.items() if not line.jobs[0].in_flight), None)
+            if key is None:
                 break
-            for trace_id, line in list(self._lines.items()):
-                if self._bytes <= self._max_bytes:
-                    break
-                if line.jobs[0].in_flight or spare in line.jobs:
-                    continue
-                if not errors_too and any(job.parcel.is_error for job in line.jobs):
-                    continue
-                evicted.extend(line.jobs)
-                self._bytes -= sum(job.parcel.size for job in line.jobs)
-                del self._lines[trace_id]
-        if self._bytes > self._max_bytes and spare.parcel.size > self._max_bytes:
-            line = self._lines[spare.parcel.line]
-            line.jobs.remove(spare)
-            self._bytes -= spare.parcel.size
-            evicted.append(spare)
-            if not line.jobs:
-                del self._lines[spare.parcel.line]
+            evicted += self._remove_line(key)
         return evicted

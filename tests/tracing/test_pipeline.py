@@ -273,8 +273,10 @@ def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
         (Reply(status=429, body={"error": "Rate limit exceeded: 100 per 1 minute"}), "limits the rate"),
         (Reply(status=500, body=b"Internal Server Error"), "cannot be reached"),
         (
-            Reply(status=422, body={"detail": "Validation error", "errors": [{"field": "name", "message": "bad"}]}),
-            "name: bad",
+            Reply(
+                status=422, body={"detail": "Validation error", "errors": [{"field": "started_at", "message": "bad"}]}
+            ),
+            "started_at: bad",
         ),
     ],
     ids=["401", "quota", "rate", "500", "422"],
