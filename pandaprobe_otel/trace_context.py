@@ -71,15 +71,19 @@ class TraceValues:
 def trace_values(
     *, session: object, user: object, tags: Sequence[str] | None, metadata: Mapping[str, object] | None
 ) -> TraceValues | None:
-    """Return the arguments as one level of values, None when there is nothing in them."""
+    """Return the arguments as one level of values, None when there is nothing in them or they cannot be read."""
     if session is None and user is None and not tags and not metadata:
         return None
-    return TraceValues(
-        session=None if session is None else str(session),
-        user=None if user is None else str(user),
-        tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags or ()),
-        metadata=dict(metadata or {}),
-    )
+    try:
+        return TraceValues(
+            session=None if session is None else str(session),
+            user=None if user is None else str(user),
+            tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags or ()),
+            metadata=dict(metadata or {}),
+        )
+    except Exception as error:  # noqa: BLE001 - arguments of any sort arrive here; counted and logged
+        failed("session, user, tags or metadata", error)
+        return None
 
 
 def with_values(values: TraceValues, context: Context) -> Context:

@@ -133,7 +133,7 @@ class SpanHandle:
 
     def set_model_parameters(self, params: Mapping[str, Any]) -> None:
         """Set the parameters of the model call, such as temperature."""
-        self._set_json("set_model_parameters", names.MODEL_PARAMETERS, dict(params))
+        self._set_json("set_model_parameters", names.MODEL_PARAMETERS, params)
 
     def set_token_usage(self, *, prompt_tokens: int = 0, completion_tokens: int = 0, **extra: int) -> None:
         """Set the tokens that the model call used; further counts go by any name."""
@@ -166,8 +166,12 @@ class SpanHandle:
 
     def set_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Add to the metadata of the span."""
-        self._metadata.update(metadata)
-        self._set_json("set_metadata", names.SPAN_METADATA, self._metadata)
+
+        def write(activity: Activity) -> None:
+            self._metadata.update(metadata)
+            activity.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
+
+        self._do("set_metadata", write)
 
     def _set(self, what: str, attributes: Mapping[str, str | int]) -> None:
         self._do(what, lambda activity: activity.span.set_attributes(attributes))
@@ -210,11 +214,10 @@ class TraceHandle(SpanHandle):
 
     def set_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Add to the metadata of the trace."""
-        self._metadata.update(metadata)
-        added = dict(self._metadata)
 
         def write(activity: Activity) -> None:
-            whole = {**metadata_in(activity.context), **added}
+            self._metadata.update(metadata)
+            whole = {**metadata_in(activity.context), **self._metadata}
             activity.span.set_attribute(names.METADATA, encode(whole))
 
         self._do("set_metadata", write)

@@ -1,0 +1,348 @@
+"""Spans and traces as blocks, and the handles that they give."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from opentelemetry.trace import StatusCode
+
+import pandaprobe_otel as pp
+from pandaprobe_otel.guard import failures
+from pandaprobe_otel.ids import span_uuid, trace_uuid
+from span_recorder import SpanRecorder
+
+
+def test_span_block(recorder: SpanRecorder) -> None:
+    """A block makes one span with its kind, input and output, and everything in it is a child."""
+    with pp.span("rerank", kind="RETRIEVER", input=["a", "b"]) as s:
+        s.output = ["b"]
+        with pp.span("inner"):
+            pass
+    assert recorder.tree() == {"inner": "rerank", "rerank": None}
+    assert recorder.attributes("rerank")["pandaprobe.span.kind"] == "RETRIEVER"
+    assert recorder.input("rerank") == ["a", "b"]
+    assert recorder.output("rerank") == ["b"]
+    assert (s.input, s.output) == (["a", "b"], ["b"])
+
+
+async def test_async_span_block(recorder: SpanRecorder) -> None:
+    """`async with` does the same, and the decorators by kind make blocks too."""
+    async with pp.tool("search", input={"q": "tea"}) as s:
+        await asyncio.sleep(0)
+        s.set_output("found")
+    assert recorder.attributes()["pandaprobe.span.kind"] == "TOOL"
+    assert recorder.attributes()["gen_ai.tool.name"] == "search"
+    assert recorder.output() == "found"
+
+
+def test_block_without_a_name_is_called_after_its_kind(recorder: SpanRecorder) -> None:
+    """A block needs no name."""
+    with pp.retriever():
+        pass
+    assert recorder.names == ["retriever"]
+
+
+def test_input_none_is_an_input(recorder: SpanRecorder) -> None:
+    """`input=None` is shown as null; without `input` there is none."""
+    with pp.span("none", input=None):
+        pass
+    with pp.span("absent"):
+        pass
+    assert recorder.input("none") is None
+    assert "pandaprobe.input" not in recorder.attributes("absent")
+
+
+def test_everything_a_handle_can_set(recorder: SpanRecorder) -> None:
+    """Each setter of the official SDK arrives as the attribute that the mapping reads."""
+    first_token = datetime(2026, 3, 1, 12, 0, 0, 250_001, tzinfo=UTC)
+    with pp.span("call", kind="LLM", metadata={"a": 1}) as s:
+        s.set_input({"messages": [{"role": "user", "content": "hi"}]})
+        s.set_output({"messages": [{"role": "assistant", "content": "ho"}]})
+        s.set_model("gpt-x")
+        s.set_model_parameters({"temperature": 0.5})
+        s.set_token_usage(prompt_tokens=12, completion_tokens=3, reasoning_tokens=1)
+        s.set_cost(total=0.25, input=0.2)
+        s.set_completion_start_time(first_token)
+        s.set_metadata({"b": 2})
+    attributes = recorder.attributes()
+    assert recorder.input() == {"messages": [{"role": "user", "content": "hi"}]}
+    assert recorder.output() == {"messages": [{"role": "assistant", "content": "ho"}]}
+    assert attributes["pandaprobe.model"] == attributes["gen_ai.request.model"] == "gpt-x"
+    assert recorder.json("pandaprobe.model_parameters") == {"temperature": 0.5}
+    usage = {"prompt_tokens": 12, "completion_tokens": 3, "reasoning_tokens": 1}
+    assert recorder.json("pandaprobe.token_usage") == usage
+    assert attributes["gen_ai.usage.input_tokens"] == 12
+    assert attributes["gen_ai.usage.output_tokens"] == 3
+    assert recorder.json("pandaprobe.cost") == {"total": 0.25, "input": 0.2}
+    second = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
+    assert attributes["pandaprobe.completion_start_time_unix_nano"] == second * 10**9 + 250_001_000
+    assert recorder.json("pandaprobe.span.metadata") == {"a": 1, "b": 2}
+
+
+def test_time_without_a_zone_is_local(recorder: SpanRecorder) -> None:
+    """A naive time means this machine's clock on the wall, no argument means now."""
+    naive = datetime(2026, 3, 1, 12, 0, 0)
+    with pp.span("naive") as s:
+        s.set_completion_start_time(naive)
+    with pp.span("now") as s:
+        s.set_completion_start_time()
+    name = "pandaprobe.completion_start_time_unix_nano"
+    assert recorder.attributes("naive")[name] == int(naive.timestamp()) * 10**9
+    span = recorder.one("now")
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.start_time <= recorder.attributes("now")[name] <= span.end_time
+
+
+def test_usage_of_an_agent_is_not_repeated_in_the_standard_attributes(recorder: SpanRecorder) -> None:
+    """The sums of an agent stay out of `gen_ai.usage.*`, which other backends would add up again."""
+    with pp.agent("plan") as s:
+        s.set_token_usage(prompt_tokens=1, completion_tokens=1)
+    assert recorder.json("pandaprobe.token_usage") == {"prompt_tokens": 1, "completion_tokens": 1}
+    assert not [name for name in recorder.attributes() if name.startswith("gen_ai.usage")]
+
+
+def test_set_error_by_text_and_by_exception(recorder: SpanRecorder) -> None:
+    """An error set by hand makes the span an ERROR, whether a text or a caught exception."""
+    with pp.span("text") as s:
+        s.set_error("quota used up")
+    with pp.span("exception") as s:
+        s.set_error(ValueError("bad"))
+    assert recorder.one("text").status.status_code is StatusCode.ERROR
+    assert recorder.attributes("text")["pandaprobe.error"] == "quota used up"
+    assert recorder.one("exception").status.status_code is StatusCode.ERROR
+    assert recorder.attributes("exception")["error.type"] == "ValueError"
+
+
+def test_exception_out_of_a_block(recorder: SpanRecorder) -> None:
+    """An exception that leaves the block passes, and is recorded on every span it leaves."""
+    error = KeyError("k")
+    with pytest.raises(KeyError) as caught, pp.start_trace("t") as t, t.span("s"):
+        raise error
+    assert caught.value is error
+    assert [span.status.status_code for span in recorder.spans] == [StatusCode.ERROR, StatusCode.ERROR]
+
+
+def test_start_trace(recorder: SpanRecorder) -> None:
+    """A trace block has an id, spans, and what is said about it, which its spans inherit."""
+    with pp.start_trace(
+        "shop", input="where?", session_id="s-1", user_id="u-1", tags=["beta"], metadata={"plan": "pro"}
+    ) as t:
+        with t.span("ask", kind="LLM", model="m", metadata={"try": 1}) as s:
+            span_id = s.span_id
+            assert s.trace_id == t.trace_id == pp.current_trace_id()
+        t.set_output("there")
+        t.set_metadata({"extra": True})
+        t.set_status("COMPLETED")
+    root, child = recorder.one("shop"), recorder.one("ask")
+    assert root.context is not None
+    assert child.context is not None
+    assert t.trace_id == trace_uuid(root.context.trace_id)
+    assert span_id == span_uuid(child.context.trace_id, child.context.span_id)
+    assert recorder.tree() == {"ask": "shop", "shop": None}
+    assert (recorder.input("shop"), recorder.output("shop")) == ("where?", "there")
+    assert recorder.json("pandaprobe.metadata", "shop") == {"plan": "pro", "extra": True}
+    assert recorder.attributes("shop")["pandaprobe.trace.status"] == "COMPLETED"
+    for name in ("shop", "ask"):
+        attributes = recorder.attributes(name)
+        assert attributes["session.id"] == "s-1"
+        assert attributes["user.id"] == "u-1"
+        assert attributes["pandaprobe.tags"] == ("beta",)
+    assert recorder.json("pandaprobe.span.metadata", "ask") == {"try": 1}
+
+
+def test_status_error_of_a_trace(recorder: SpanRecorder) -> None:
+    """A trace that is set to ERROR has a root span that says so."""
+    with pp.start_trace("t") as t:
+        t.set_status(pp.TraceStatus.ERROR)
+    assert recorder.one().status.status_code is StatusCode.ERROR
+
+
+def test_trace_inside_a_trace_is_a_child(recorder: SpanRecorder) -> None:
+    """Decorated, as a block or by `start_trace`: there is one trace, and only the outermost names it."""
+
+    @pp.trace
+    def inner() -> None:
+        with pp.trace("innermost"), pp.start_trace("last"):
+            pass
+
+    with recorder.tracer.start_as_current_span("web request"), pp.trace("outer"):
+        inner()
+    assert recorder.tree() == {
+        "last": "innermost",
+        "innermost": "inner",
+        "inner": "outer",
+        "outer": "web request",
+        "web request": None,
+    }
+    named = {s.name: (s.attributes or {}).get("pandaprobe.trace.name") for s in recorder.spans}
+    assert named == {"last": None, "innermost": None, "inner": None, "outer": "outer", "web request": None}
+
+
+def test_trace_inside_a_foreign_span_gives_the_trace_its_content(recorder: SpanRecorder) -> None:
+    """Under a span of something else, input and output are the trace's; a root needs no such copy."""
+
+    @pp.trace
+    def answer(question: str) -> str:
+        return question + "!"
+
+    answer("root")
+    assert "pandaprobe.trace.input" not in recorder.attributes("answer")
+    with recorder.tracer.start_as_current_span("web request"):
+        answer("child")
+    child = next(span for span in recorder.spans if span.parent is not None)
+    attributes: dict[str, Any] = dict(child.attributes or {})
+    assert attributes["pandaprobe.trace.input"] == attributes["pandaprobe.input"] == '"child"'
+    assert attributes["pandaprobe.trace.output"] == attributes["pandaprobe.output"] == '"child!"'
+
+
+def test_spans_of_a_trace_in_a_bare_thread(recorder: SpanRecorder) -> None:
+    """`trace.span` in a thread without context belongs to the trace all the same."""
+    with pp.start_trace("t", session_id="s") as t:
+
+        def work() -> None:
+            with t.span("in thread"), pp.span("below"):
+                pass
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert recorder.tree() == {"below": "in thread", "in thread": "t", "t": None}
+    assert recorder.attributes("below")["session.id"] == "s"
+
+
+def test_what_is_set_before_the_block_is_entered_is_kept(recorder: SpanRecorder) -> None:
+    """As in the official SDK, a handle may be filled before its block starts."""
+    t = pp.start_trace("t")
+    t.set_input("early")
+    t.set_metadata({"k": 1})
+    with t:
+        s = t.span("s")
+        s.set_model("m")
+        with s:
+            pass
+    assert recorder.input("t") == "early"
+    assert recorder.json("pandaprobe.metadata", "t") == {"k": 1}
+    assert recorder.attributes("s")["pandaprobe.model"] == "m"
+
+
+def test_setting_after_the_end_does_nothing(recorder: SpanRecorder) -> None:
+    """A handle may outlive its block; OpenTelemetry's warning about ended spans does not appear."""
+    with pp.span("s") as s:
+        pass
+    s.set_output("late")
+    s.set_error("late")
+    assert "pandaprobe.output" not in recorder.attributes()
+    assert recorder.one().status.status_code is StatusCode.UNSET
+
+
+def test_entering_a_handle_twice_makes_one_span(recorder: SpanRecorder) -> None:
+    """A handle is one span, however often it is entered."""
+    handle = pp.start_trace("once")
+    with handle, handle:
+        pass
+    assert recorder.names == ["once"]
+
+
+def test_arguments_of_the_wrong_sort_do_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be set is counted and logged, and the rest of the span is fine."""
+    wrong: Any = object()
+    before = failures()
+    with pp.start_trace("t") as t, t.span("s") as s:
+        t.set_status("NO SUCH STATUS")
+        s.set_completion_start_time(wrong)
+        s.set_output("fine")
+    assert recorder.output("s") == "fine"
+    after = failures()
+    assert after["set_status"] == before.get("set_status", 0) + 1
+    assert after["set_completion_start_time"] == before.get("set_completion_start_time", 0) + 1
+    caplog.clear()
+
+
+def test_metadata_of_the_wrong_sort_does_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """Metadata that is no mapping is refused quietly, on a span and on a trace."""
+    wrong: Any = 7
+    with pp.start_trace("t") as t, t.span("s") as s:
+        t.set_metadata(wrong)
+        s.set_metadata(wrong)
+        s.set_model_parameters(wrong)
+    assert recorder.names == ["s", "t"]
+    caplog.clear()
+
+
+def test_handles_while_nobody_traces() -> None:
+    """Without a provider every handle works, has nil ids, and encodes nothing."""
+    nil = "00000000-0000-0000-0000-000000000000"
+
+    class Shy:
+        def __repr__(self) -> str:
+            raise AssertionError("somebody looked")
+
+    with pp.start_trace("t", input=Shy(), session_id="s") as t, t.span("s") as s:
+        s.set_output(Shy())
+        s.model = "m"
+        assert (t.trace_id, s.trace_id, s.span_id) == (nil, nil, nil)
+        assert pp.current_trace_id() is None
+    with pp.span("x") as s:
+        s.set_metadata({"a": Shy()})
+
+
+def test_context_replaced_inside_a_block(recorder: SpanRecorder) -> None:
+    """Code that replaces the whole OpenTelemetry context inside a block does not keep the span open."""
+    from opentelemetry.context import Context, attach
+
+    with pp.span("outer"):
+        attach(Context())
+    with pp.span("after"):
+        pass
+    assert recorder.tree() == {"outer": None, "after": None}
+
+
+def test_unknown_kind_is_other(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """A kind that PandaProbe does not know is OTHER, with a warning that names it."""
+    with pp.span("s", kind="WIZARD"):
+        pass
+    assert recorder.attributes()["pandaprobe.span.kind"] == "OTHER"
+    assert "WIZARD" in caplog.text
+    caplog.clear()
+
+
+@pytest.mark.parametrize(
+    ("factory", "kind", "operation", "name_attribute"),
+    [
+        (pp.trace, "CHAIN", None, None),
+        (pp.span, "OTHER", None, None),
+        (pp.agent, "AGENT", "invoke_agent", "gen_ai.agent.name"),
+        (pp.tool, "TOOL", "execute_tool", "gen_ai.tool.name"),
+        (pp.llm, "LLM", "chat", None),
+        (pp.chain, "CHAIN", None, None),
+        (pp.retriever, "RETRIEVER", "retrieval", None),
+        (pp.embedding, "EMBEDDING", "embeddings", None),
+    ],
+)
+def test_kinds(
+    recorder: SpanRecorder, factory: Any, kind: str, operation: str | None, name_attribute: str | None
+) -> None:
+    """Each decorator writes its kind, and the operation that OpenTelemetry knows for it."""
+    with factory("n"):
+        pass
+    attributes = recorder.attributes("n")
+    assert attributes["pandaprobe.span.kind"] == kind
+    assert attributes.get("gen_ai.operation.name") == operation
+    for name in ("gen_ai.agent.name", "gen_ai.tool.name"):
+        assert attributes.get(name) == ("n" if name == name_attribute else None)
+
+
+def test_operations_are_those_of_the_conventions(recorder: SpanRecorder) -> None:
+    """The operation names stand in OpenTelemetry's list."""
+    from opentelemetry.semconv._incubating.attributes.gen_ai_attributes import GenAiOperationNameValues
+
+    known = {member.value for member in GenAiOperationNameValues}
+    for factory in (pp.agent, pp.tool, pp.llm, pp.retriever, pp.embedding):
+        with factory("n"):
+            pass
+    assert {(span.attributes or {})["gen_ai.operation.name"] for span in recorder.spans} <= known

@@ -1,0 +1,95 @@
+"""Decorators in an app that never sets tracing up, and in one that sets it up later."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(code: str) -> str:
+    """Run the code in a fresh interpreter and return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+USE = """
+    import asyncio, sys
+    import pandaprobe_otel as pp
+
+    @pp.agent
+    def function(a): return a
+
+    @pp.tool(name="t", ignore=("b",))
+    async def coroutine(a, b=None): return a
+
+    @pp.llm
+    def generator(): yield 1
+
+    with pp.context(session="s", metadata={"a": 1}, tags=["t"]), pp.start_trace("t", metadata={"b": 2}) as t:
+        pp.set_session("x")
+        t.set_output(function(1))
+        assert asyncio.run(coroutine(2)) == 2
+        assert list(generator()) == [1]
+"""
+
+
+@pytest.mark.parametrize("module", ["opentelemetry.sdk", "httpx", "pydantic", "orjson", "concurrent.futures.thread"])
+def test_decorators_load_only_the_api(module: str) -> None:
+    """Decorating loads neither the OpenTelemetry SDK nor anything else that is heavy."""
+    code = f"""
+    import sys
+    import pandaprobe_otel as pp
+    pp.agent(lambda: 1)()
+    pp.tool(name="x", metadata={{"a": 1}}, session_id="s")(lambda: 1)()
+    print({module!r} in sys.modules)
+    """
+    assert run(code) == "False\n"
+
+
+def test_everything_works_while_nobody_traces() -> None:
+    """Without a provider no SDK is loaded by any use, and nothing is printed."""
+    assert run(USE + "    print('opentelemetry.sdk' in sys.modules)\n") == "False\n"
+
+
+def test_provider_that_is_set_later_is_used() -> None:
+    """Functions that were decorated and called before are traced from then on."""
+    code = (
+        USE
+        + """
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    function(1)
+    print([span.name for span in exporter.get_finished_spans()])
+    print(exporter.get_finished_spans()[0].instrumentation_scope.name)
+    """
+    )
+    assert run(code) == "['function']\npandaprobe_otel\n"
+
+
+def test_disabled_sdk() -> None:
+    """With `OTEL_SDK_DISABLED` the SDK's provider makes no spans, and decorators run through."""
+    code = (
+        "    import os\n    os.environ['OTEL_SDK_DISABLED'] = 'true'\n"
+        """
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    trace.set_tracer_provider(TracerProvider())
+    """ + USE + "    print(pp.current_trace_id())\n"
+    )
+    assert run(code) == "None\n"

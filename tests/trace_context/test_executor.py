@@ -1,0 +1,73 @@
+"""Executors that carry the context of the submitter into their threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import pandaprobe_otel as pp
+from span_recorder import SpanRecorder
+
+
+@pp.tool
+def work(n: int) -> int:
+    """Make a span in whatever thread this runs in."""
+    return n * 2
+
+
+def test_submitted_tasks_are_children_of_the_submitter(recorder: SpanRecorder) -> None:
+    """Span and session of the submitting code reach the thread."""
+    with pp.context_executor(ThreadPoolExecutor(2)) as executor, pp.session("s"), pp.span("submitter"):
+        assert executor.submit(work, 2).result() == 4
+        assert executor.submit(work, n=3).result() == 6
+    assert [recorder.parent_of(span) for span in recorder.spans if span.name == "work"] == ["submitter"] * 2
+    assert {(span.attributes or {})["session.id"] for span in recorder.spans} == {"s"}
+
+
+def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> None:
+    """Several calls of one `map` are in the context at the same time."""
+    barrier = threading.Barrier(3)
+
+    def wait(n: int) -> int:
+        barrier.wait(timeout=10)
+        return work(n)
+
+    with pp.context_executor(ThreadPoolExecutor(3)) as executor, pp.span("mapper"):
+        assert list(executor.map(wait, range(3))) == [0, 2, 4]
+    assert [recorder.parent_of(span) for span in recorder.spans if span.name == "work"] == ["mapper"] * 3
+
+
+def test_without_it_the_context_is_lost(recorder: SpanRecorder) -> None:
+    """What the wrapper is for: a plain executor starts a new trace."""
+    with ThreadPoolExecutor(1) as executor, pp.span("submitter"):
+        executor.submit(work, 1).result()
+    assert recorder.parent_of(recorder.one("work")) is None
+
+
+def test_run_in_executor(recorder: SpanRecorder) -> None:
+    """asyncio takes the wrapper as an executor."""
+
+    async def main() -> int:
+        with pp.context_executor(ThreadPoolExecutor(1)) as executor, pp.span("async"):
+            return await asyncio.get_running_loop().run_in_executor(executor, work, 5)
+
+    assert asyncio.run(main()) == 10
+    assert recorder.parent_of(recorder.one("work")) == "async"
+
+
+def test_shutdown_and_other_attributes_are_the_executors(recorder: SpanRecorder) -> None:
+    """The wrapper shuts down what it wraps and shows its attributes."""
+    inner = ThreadPoolExecutor(3)
+    executor = pp.context_executor(inner)
+    assert executor._max_workers == 3  # type: ignore[attr-defined]
+    executor.shutdown()
+    assert inner._shutdown
+
+
+def test_process_pool_works_without_context() -> None:
+    """Contexts cannot be pickled: tasks of a process pool run as without the wrapper."""
+    with pp.context_executor(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) as executor:
+        assert executor.submit(abs, -2).result(timeout=60) == 2
+        assert list(executor.map(abs, [-1, -2], chunksize=2)) == [1, 2]
