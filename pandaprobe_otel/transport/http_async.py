@@ -1,0 +1,59 @@
+"""The transport over real HTTP for asyncio: the twin of `HttpTransport`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Mapping
+
+import httpx
+
+from pandaprobe_otel.transport import httpx_pieces
+from pandaprobe_otel.transport.messages import Outcome, Request
+
+
+class AsyncHttpTransport:
+    """Sends requests below one endpoint with fixed headers. Never raises, never follows a redirect.
+
+    Connections belong to the event loop that opened them, and to the process: in another loop (a second
+    `asyncio.run`) or a forked child new ones are opened, and the old ones left alone.
+    """
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
+        self._endpoint = endpoint
+        self._headers = {**headers, "Content-Type": "application/json"}
+        self._client: httpx.AsyncClient | None = None
+        self._home: tuple[weakref.ref[asyncio.AbstractEventLoop], int] | None = None
+
+    async def send(self, request: Request) -> Outcome:
+        """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
+        try:
+            with httpx_pieces.Quiet():
+                response = await self._connected().request(
+                    request.method,
+                    self._endpoint + request.path,
+                    content=request.body,
+                    timeout=httpx_pieces.timeout(request),
+                )
+        except httpx_pieces.FAILURES as error:
+            return httpx_pieces.no_answer(error)
+        return httpx_pieces.answer_of(response)
+
+    async def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        client, self._client = self._client, None
+        if client is not None and self._at_home():
+            with httpx_pieces.Quiet():
+                await client.aclose()
+
+    def _connected(self) -> httpx.AsyncClient:
+        if self._client is None or not self._at_home():
+            self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
+            self._client = httpx.AsyncClient(
+                headers=self._headers, follow_redirects=False, limits=httpx_pieces.limits()
+            )
+        return self._client
+
+    def _at_home(self) -> bool:
+        return self._home is not None and self._home[0]() is asyncio.get_running_loop() and self._home[1] == os.getpid()
