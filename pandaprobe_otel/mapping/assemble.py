@@ -15,6 +15,7 @@ from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import finished
+from pandaprobe_otel.mapping.privacy import without_hidden
 from pandaprobe_otel.mapping.span_fields import map_span
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
@@ -74,16 +75,18 @@ def map_views(
     since the calls that they stand for may be in the other part. Never raises.
     """
     views = _joined([view for view in views if not is_dropped(view)], log_records)
+    if options.hidden:
+        views = [without_hidden(view, options.hidden) for view in views]
     if not views:
         return MappedTrace({}, [], [])
-    spans = [_map(view) for view in sorted(views, key=_order)]
+    spans = [_map(view, options) for view in sorted(views, key=_order)]
     place_numbers(spans, whole=whole)
     root = root_of(spans)
     started_at, ended_at = times(spans)
     trace = {"trace_id": trace_uuid(root.view.trace_id), **trace_fields(spans, root, options), "started_at": started_at}
     if ended_at is not None:
         trace["ended_at"] = ended_at
-    return finished(trace, [span.body for span in spans], options, MappedTrace)
+    return MappedTrace(*finished(trace, [span.body for span in spans], options))
 
 
 def _order(view: SpanView) -> tuple[int, int, int]:
@@ -98,10 +101,10 @@ def _read(span: ReadableSpan) -> SpanView:
         return SpanView(str(getattr(span, "name", "span")), 0, 0)
 
 
-def _map(view: SpanView) -> MappedSpan:
+def _map(view: SpanView, options: MappingOptions) -> MappedSpan:
     ids = _ids(view)
     try:
-        return map_span(view, ids)
+        return map_span(view, ids, options)
     except Exception:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
         return _bare(view, ids)
 

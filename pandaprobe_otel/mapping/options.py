@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything
+from pandaprobe_otel.mapping.switches import hidden_attributes
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config import Config
 
 Capture: TypeAlias = Literal["all", "metadata", "off"]
-Mask: TypeAlias = Callable[[Any], Any]
-"""Value of a field -> value without what must not leave the process."""
+"""`all`; `metadata`: no inputs, outputs and texts of errors; `off`: no metadata and tags either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +21,45 @@ class MappingOptions:
     """Settings of the mapping; the defaults send everything, within the byte budgets."""
 
     capture: Capture = "all"
+    capture_by_kind: Mapping[str, Capture] = field(default_factory=dict[str, Capture])
+    """Kinds that differ from `capture`, such as `{"TOOL": "metadata"}`."""
     masks: tuple[Mask, ...] = ()
+    """Functions from text to text, applied to every text that is sent."""
+    hidden: tuple[str, ...] = ()
+    """Beginnings of the names of attributes that are not read, because an emitter's own switch says so."""
     max_field_bytes: int = 262_144
     max_trace_bytes: int = 4_194_304
     environment: str | None = None
     release: str | None = None
+    problems: tuple[str, ...] = ()
+    """What of the settings could not be used, for the log."""
+
+    @classmethod
+    def from_config(cls, config: Config, environ: Mapping[str, str]) -> MappingOptions:
+        """Read the options from the settings and the switches of emitters in `environ`. Never raises.
+
+        A mask that cannot be used masks every text, and stands in `problems`: failing closed.
+        """
+        problems: list[str] = []
+        try:
+            masks = compile_masks(config.mask)
+        except (TypeError, ValueError) as error:
+            masks = (mask_everything,)
+            problems.append(f"mask cannot be used ({error}); every text is masked until it is mended.")
+        return cls(
+            capture=config.capture,
+            masks=masks,
+            hidden=hidden_attributes(environ),
+            environment=config.environment if _is_own(config, "environment") else None,
+            release=config.release if _is_own(config, "release") else None,
+            problems=tuple(problems),
+        )
+
+    def capture_of(self, kind: str) -> Capture:
+        """Return what is captured of spans of this kind."""
+        return self.capture_by_kind.get(kind, self.capture)
+
+
+def _is_own(config: Config, name: str) -> bool:
+    """Whether a setting was given to PandaProbe; what OpenTelemetry's resource says is in the spans anyway."""
+    return not config.sources.get(name, "default").startswith("OTEL_")

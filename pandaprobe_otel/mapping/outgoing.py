@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 
+from pandaprobe_otel.mapping.budget import fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import MAX_DEPTH, clean
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
-
-Result = TypeVar("Result")
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 
 _ENCODER_DEPTH: Final = 254
 
 
 def finished(
-    trace: dict[str, Any],
-    spans: list[dict[str, Any]],
-    options: MappingOptions,
-    make: Callable[[dict[str, Any], list[dict[str, Any]], list[bytes]], Result],
-) -> Result:
-    """Return the trace and spans, safe to send and within the budgets."""
-    safe_spans: list[dict[str, Any]] = []
-    encoded: list[bytes] = []
-    for span in spans:
-        safe, data = safe_json(span)
-        safe_spans.append(safe)
-        encoded.append(data)
-    return make(safe_json(trace)[0], safe_spans, encoded)
+    trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[bytes]]:
+    """Return the trace, its spans and their encodings, safe to send, masked and within the budgets."""
+    pairs = [_finished(body, options) for body in (trace, *spans)]
+    bodies = [body for body, _ in pairs]
+    encoded = [data for _, data in pairs]
+    total = sum(map(len, encoded))
+    if total > options.max_trace_bytes:
+        fit_trace(bodies, total, options.max_trace_bytes)
+        encoded = [orjson.dumps(body) for body in bodies]
+    return bodies[0], bodies[1:], encoded[1:]
+
+
+def _finished(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
+    body, data = safe_json(body)
+    changed = False
+    if options.masks:
+        body = masked(body, options.masks)
+        changed = True
+    if len(data) > MIN_DATA_URL and b";base64," in data:
+        body = without_data_urls(body)
+        changed = True
+    if len(data) > options.max_field_bytes:
+        changed |= fit_fields(body, options.max_field_bytes)
+    return safe_json(body) if changed else (body, data)
 
 
 def safe_json(value: Any) -> tuple[Any, bytes]:
@@ -59,3 +72,15 @@ def is_deep(value: Any, data: bytes) -> bool:
     except (TypeError, ValueError, RecursionError):
         return True
     return False
+
+
+def without_data_urls(value: Any) -> Any:
+    """Return the value with every long base64 data URL replaced by its type, length and SHA-256."""
+    kind = type_of(value)
+    if kind is str:
+        return digest_of_data_url(value) or value
+    if kind is dict:
+        return {key: without_data_urls(item) for key, item in value.items()}
+    if kind is list:
+        return [without_data_urls(item) for item in value]
+    return value

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from pandaprobe_otel.mapping.custom import is_custom
 from pandaprobe_otel.mapping.dialects import DIALECTS
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.table import (
@@ -59,7 +60,8 @@ class Shape:
     kind_rules: tuple[tuple[str, KindRule], ...]
     genai: bool
     """Whether an attribute shows that the span is about GenAI work."""
-    keys: frozenset[str]
+    custom: tuple[str, ...]
+    """Names of attributes that belong to no vocabulary: what the app itself has set."""
 
     def read(self, view: SpanView) -> dict[str, Any]:
         """Return the value of every field, content left out."""
@@ -215,6 +217,7 @@ def _compile(attributes: Mapping[str, Any], events: bool) -> Shape:
 def _assembled(
     by_field: Mapping[str, list[tuple[int, Form, Source, Callable[..., Any]]]], attributes: Mapping[str, Any]
 ) -> Shape:
+    known = {source for rows in by_field.values() for _, _, source, _ in rows if type(source) is str}
     first: list[tuple[str, tuple[tuple[Source, Callable[[Any], Any]], ...]]] = []
     merged: list[tuple[str, Source, Callable[[Any], Any]]] = []
     contents: dict[str, tuple[Candidate, ...]] = {}
@@ -239,7 +242,7 @@ def _assembled(
         events=tuple(events),
         kind_rules=tuple((key, rule) for key, rule in _KIND_RULES if key in attributes),
         genai=any(_shows_genai(key) for key in attributes),
-        keys=frozenset(attributes),
+        custom=tuple(key for key in attributes if is_custom(key) and key not in known),
     )
 
 

@@ -134,7 +134,9 @@ def _fewer_items(value: Any, keep: int) -> Any:
             result["…"] = f"[cut {len(value) - keep} of {len(value)} keys]"
         return result
     if kind is list and len(value) > keep:
-        marker = f"…[cut {len(value) - keep} of {len(value)} items]"
+        marker: Any = f"…[cut {len(value) - keep} of {len(value)} items]"
+        if type_of(value[0]) is dict and "role" in value[0]:
+            marker = {"role": "system", "content": marker}  # so that a list of messages stays one
         head, tail = value[: (keep + 1) // 2], value[len(value) - keep // 2 :]
         return [*_fewer_items(head, keep), marker, *_fewer_items(tail, keep)]
     if kind is list:

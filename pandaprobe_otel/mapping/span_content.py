@@ -6,13 +6,22 @@ from typing import Any
 
 from pandaprobe_otel.mapping.content import any_content, conversation, tool_result, unwrap_envelope
 from pandaprobe_otel.mapping.messages import Conversation
+from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_texts, query_text
 from pandaprobe_otel.mapping.shape import Candidate, Shape, content_value
 from pandaprobe_otel.mapping.values import decoded_twice, is_absent
 from pandaprobe_otel.mapping.view import SpanView
 
 
-def add_content(body: dict[str, Any], metadata: dict[str, Any], shape: Shape, view: SpanView, kind: str) -> None:
+def add_content(
+    body: dict[str, Any],
+    metadata: dict[str, Any],
+    shape: Shape,
+    view: SpanView,
+    kind: str,
+    options: MappingOptions,
+) -> None:
     """Set `input` and `output` of the body, and the reasoning summary of the metadata."""
     if kind == "TOOL":
         given, result = _tool(shape, view)
@@ -21,9 +30,9 @@ def add_content(body: dict[str, Any], metadata: dict[str, Any], shape: Shape, vi
     elif kind == "EMBEDDING":
         given, result = _embedding(shape, view), None
     else:
-        given = _talk(shape, view, kind, "input", [])
+        given = silence_tools(_talk(shape, view, kind, "input", []), options)
         reasoning: list[str] = []
-        result = _talk(shape, view, kind, "output", reasoning)
+        result = silence_tools(_talk(shape, view, kind, "output", reasoning), options)
         if reasoning:
             metadata["reasoning_summary"] = "\n\n".join(reasoning)
     if given is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.custom import custom_attributes
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.kinds import kind_in
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.privacy import restrict
 from pandaprobe_otel.mapping.shape import Shape, shape_of
 from pandaprobe_otel.mapping.span_content import add_content
 from pandaprobe_otel.mapping.status import last_exception, outcome
@@ -23,7 +26,7 @@ MAX_LINKS: Final = 32
 MAX_STACK_TRACE: Final = 4096
 
 
-def map_span(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
+def map_span(view: SpanView, ids: tuple[str, str | None], options: MappingOptions) -> MappedSpan:
     """Map one span; `ids` are its own UUID and its parent's."""
     shape = shape_of(view)
     kind = kind_in(shape, view)
@@ -36,8 +39,9 @@ def map_span(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
     body["name"] = _name(view, kind, found)
     body["kind"] = kind
     body["status"] = status
-    if shape.contents:
-        add_content(body, metadata, shape, view, kind)
+    capture = options.capture_of(kind)
+    if shape.contents and capture == "all":
+        add_content(body, metadata, shape, view, kind, options)
     _add_model(body, metadata, kind, found)
     if (parameters := found.get("parameters")) is not None:
         body["model_parameters"] = parameters
@@ -45,6 +49,7 @@ def map_span(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
         body["error"] = error
     body["metadata"] = metadata
     _add_times(body, view, found)
+    restrict(body, capture)
     usage = token_usage(found, view.scope_name)
     aggregated = token_usage(found, view.scope_name, "aggregated.")
     return MappedSpan(view, kind, found, body, usage, aggregated, found.get("cost"))
@@ -102,6 +107,8 @@ def _metadata(shape: Shape, view: SpanView, kind: str, found: Mapping[str, Any],
     if (bag := found.get("metadata")) is not None:
         for key, value in bag.items():
             metadata.setdefault(key, value)
+    if shape.custom and (own := custom_attributes(shape.custom, view.attributes)):
+        metadata["attributes"] = own
     if view.scope_name:
         metadata["scope"] = view.scope_name
     if status == "ERROR":

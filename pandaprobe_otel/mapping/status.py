@@ -17,6 +17,8 @@ _FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
 def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return (status, error text). An `exception` event alone is a handled exception, not a failure."""
     failed = view.status_code == "ERROR" or not found.keys().isdisjoint(_FAILURES)
+    if not failed and "cancelled" in found:
+        return "UNSET", None
     if not failed:
         return ("OK" if view.end_ns is not None else "UNSET"), None
     return "ERROR", error_text(view, found)[:MAX_ERROR]

@@ -10,6 +10,7 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.privacy import restrict_trace
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.values import is_absent
@@ -45,6 +46,7 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
     if tags:
         fields["tags"] = tags
     fields["metadata"] = metadata
+    restrict_trace(fields, options.capture)
     return fields
 
 

@@ -62,6 +62,7 @@ DIALECT: Final = Dialect(
         Row("usage.bag", (names.TOKEN_USAGE,), _bag),
         Row("cost", (names.COST,), amounts),
         Row("first_token_ns", (names.COMPLETION_START_TIME,), _nanoseconds, "nanoseconds since the epoch"),
+        Row("cancelled", (names.CANCELLED,), lambda value: True if value is True else None),
         Row("error.own", (names.ERROR,), text),
         Row("metadata", (names.SPAN_METADATA,), mapping),
         Row("session_id", (names.SESSION_ID,), text),

@@ -1,0 +1,67 @@
+"""Byte budgets: no field and no trace grows over its bound; its structure survives, cuts say what they cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.shrink import encoded_size, shrink
+
+FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
+"""Fields of a span or trace that can be of any size."""
+
+MIN_FIELD: Final = 256
+_ROUNDS: Final = 4
+_CUT: Final = "…[cut]"
+
+
+def fit_fields(body: dict[str, Any], max_bytes: int) -> bool:
+    """Cut each field of the body to `max_bytes`; whether anything was cut. The body is JSON-safe and changed."""
+    changed = False
+    for field in FIELDS:
+        value = body.get(field)
+        if value is not None and encoded_size(value) > max_bytes:
+            body[field] = _fitted(field, value, max_bytes)
+            changed = True
+    return changed
+
+
+def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
+    """Cut the largest fields of all bodies, all to the same size, so that the whole fits into `max_bytes`.
+
+    `total` is what the bodies take now. When the bare structure alone is larger, it stays, without content.
+    """
+    for _ in range(_ROUNDS):
+        if total <= max_bytes:
+            return
+        sizes = [(encoded_size(body[field]), body, field) for body in bodies for field in FIELDS if field in body]
+        limit = _level(sorted(size for size, _, _ in sizes), total - max_bytes)
+        for size, body, field in sizes:
+            if size > limit:
+                body[field] = _fitted(field, body[field], max(limit, MIN_FIELD))
+        total = sum(len(orjson.dumps(body)) for body in bodies)
+    for body in bodies:
+        for field in FIELDS:
+            if field in body and encoded_size(body[field]) > len(_CUT):
+                body[field] = {} if field in ("metadata", "model_parameters") else _CUT
+
+
+def _fitted(field: str, value: Any, max_bytes: int) -> Any:
+    cut = shrink(value, max_bytes, digest=True)
+    if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
+        return {"cut": cut}  # the server wants an object here
+    return cut
+
+
+def _level(sizes: list[int], excess: int) -> int:
+    """Return the size to which the largest fields must be cut to save `excess` bytes; `sizes` are ascending."""
+    for taken in range(1, len(sizes) + 1):
+        here = sizes[-taken]
+        below = sizes[-taken - 1] if taken < len(sizes) else 0
+        if (here - below) * taken >= excess:
+            return here - -(-excess // taken)
+        excess -= (here - below) * taken
+    return 0

@@ -1,0 +1,92 @@
+"""Masks: regular expressions and functions that remove what must not leave the process.
+
+They act on every text of what is sent (names, content, errors, metadata with its keys, tags), on a copy, after
+everything is mapped and before anything is cut. They fail closed, and what they matched is never shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias, cast
+
+from pandaprobe_otel.mapping.exact import type_of
+
+Mask: TypeAlias = Callable[[str], str]
+
+MASKED: Final = "[masked]"
+MASK_FAILED: Final = "[masked: the mask failed]"
+_FIELDS: Final = (
+    "name", "input", "output", "error", "metadata", "model_parameters", "tags", "session_id", "user_id",
+)  # fmt: skip
+"""Fields of spans and traces that hold text of the app; the others are ids, times, numbers and fixed words."""
+
+
+def compile_masks(mask: Any) -> tuple[Mask, ...]:
+    """Return the masks of a setting: a regular expression (text or compiled), a function, or several of them.
+
+    Raises ValueError for a text that is no regular expression, TypeError for anything else that is no mask.
+    """
+    if mask is None:
+        return ()
+    several = isinstance(mask, Sequence) and not isinstance(mask, (str, bytes))
+    given = cast("Iterable[object]", mask) if several else (cast("object", mask),)
+    return tuple(_compiled(one) for one in given)
+
+
+def mask_everything(_: str) -> str:
+    """Mask any text."""
+    return MASKED
+
+
+def _compiled(mask: object) -> Mask:
+    if isinstance(mask, str):
+        try:
+            return _substitution(re.compile(mask))
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+    if isinstance(mask, re.Pattern):
+        return _substitution(cast("re.Pattern[str]", mask))
+    if callable(mask):
+        return cast("Mask", mask)
+    raise TypeError(f"{type(mask).__name__} is neither a regular expression nor a function")
+
+
+def _substitution(pattern: re.Pattern[str]) -> Mask:
+    def substitute(text: str) -> str:
+        return pattern.sub(MASKED, text)
+
+    return substitute
+
+
+def masked(body: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
+    """Return a copy of a span's or trace's body with every text masked; the body is JSON-safe."""
+    result = dict(body)
+    for field in _FIELDS:
+        if field in result:
+            result[field] = _masked(result[field], masks)
+    if not result.get("name"):
+        result["name"] = MASKED  # the server refuses an empty one
+    return result
+
+
+def _masked(value: Any, masks: Sequence[Mask]) -> Any:
+    kind = type_of(value)
+    if kind is str:
+        return _text(value, masks)
+    if kind is dict:
+        return {_text(key, masks): _masked(item, masks) for key, item in value.items()}
+    if kind is list:
+        return [_masked(item, masks) for item in value]
+    return value
+
+
+def _text(text: str, masks: Sequence[Mask]) -> str:
+    for mask in masks:
+        try:
+            text = mask(text)
+        except Exception:  # noqa: BLE001 - the user's function ran; what it should have masked must not go out
+            return MASK_FAILED
+        if type_of(text) is not str:
+            return MASK_FAILED
+    return text

@@ -1,0 +1,81 @@
+"""What is taken out of a span before anything is derived from it: by `capture`, and by emitters' switches."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.options import Capture, MappingOptions
+from pandaprobe_otel.mapping.view import EventView, SpanView
+
+_TELLING: Final = frozenset(
+    {"reasoning_summary", "stack_trace", "tools", "prompt_template", "db.query.text", "attributes", "cost_details"}
+)
+"""Metadata that holds texts of the app or of its users."""
+
+
+_NUMBERS: Final = frozenset({int, float, bool})
+
+
+def without_hidden(view: SpanView, hidden: tuple[str, ...]) -> SpanView:
+    """Return the view without the attributes, in itself and in its events, that may not be read."""
+    attributes = {key: value for key, value in view.attributes.items() if not key.startswith(hidden)}
+    events = tuple(_event_without(event, hidden) for event in view.events)
+    return dataclasses.replace(view, attributes=attributes, events=events)
+
+
+def _event_without(event: EventView, hidden: tuple[str, ...]) -> EventView:
+    attributes = {key: value for key, value in event.attributes.items() if not key.startswith(hidden)}
+    silent = event.name.startswith("gen_ai.") and "gen_ai.input.messages" in hidden
+    if silent:  # the whole event is a message
+        attributes = {key: value for key, value in attributes.items() if key.startswith("gen_ai.")}
+    return EventView(event.name, event.time_ns, attributes, None if silent else event.body)
+
+
+def restrict(body: dict[str, Any], capture: Capture) -> None:
+    """Take out of a span's body what `capture` does not allow; its content was never read."""
+    if capture == "all":
+        return
+    metadata: dict[str, Any] = body["metadata"]
+    if "error" in body:
+        body["error"] = str(metadata.get("exception_type") or metadata.get("error_type") or "error")
+    parameters = body.get("model_parameters")
+    if parameters is not None:
+        body["model_parameters"] = {key: item for key, item in parameters.items() if type_of(item) in _NUMBERS}
+    body["metadata"] = {} if capture == "off" else {k: v for k, v in metadata.items() if k not in _TELLING}
+
+
+def restrict_trace(fields: dict[str, Any], capture: Capture) -> None:
+    """Take out of a trace's fields what `capture` does not allow."""
+    if capture == "all":
+        return
+    fields.pop("input", None)
+    fields.pop("output", None)
+    if capture == "off":
+        fields["metadata"] = {}
+        fields.pop("tags", None)
+
+
+def silence_tools(value: Any, options: MappingOptions) -> Any:
+    """Return content without arguments and results of tools, where spans of tools may not show theirs."""
+    if options.capture_of("TOOL") == "all" or type_of(value) is not dict:
+        return value
+    messages = value.get("messages")
+    if type_of(messages) is not list:
+        return value
+    return {**value, "messages": [_without_tools(message) for message in messages]}
+
+
+def _without_tools(message: Any) -> Any:
+    if type_of(message) is not dict:
+        return message
+    if message.get("role") == "tool":
+        return {**message, "content": None}
+    if "tool_calls" in message:
+        calls = [
+            {**call, "function": {"name": call["function"].get("name"), "arguments": "{}"}}
+            for call in message["tool_calls"]
+        ]
+        return {**message, "tool_calls": calls}
+    return message
