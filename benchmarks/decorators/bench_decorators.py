@@ -15,16 +15,21 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import INVALID_SPAN
 
 import pandaprobe_otel as pp
+from pandaprobe_otel.trace_context import stamp
 from pandaprobe_otel.tracers import use_tracer_provider
 
 CALLS = 300
 PROSE = "The quick brown fox jumps over the lazy dog, while the panda probes the traces of its agents. "
+
+HUGE = PROSE * (5_000_000 // len(PROSE))
 
 provider = TracerProvider()
 tracer = provider.get_tracer("bare")
@@ -47,6 +52,13 @@ async def find_async(query: str, limit: int = 5, document: Any = None) -> Any:
     return document
 
 
+def stream(query: str, document: Any = None) -> Iterator[str]:
+    """Stand in for a model that streams 100 pieces."""
+    for _ in range(100):
+        yield "piece"
+
+
+decorated_stream = pp.llm(stream)
 decorated = pp.tool(find)
 decorated_async = pp.tool(find_async)
 
@@ -90,6 +102,29 @@ def loop(function: Callable[..., Any], document: Any) -> Callable[[], None]:
     return run
 
 
+def read_loop(function: Callable[..., Iterator[str]]) -> Callable[[], None]:
+    """Return a run that reads as many streams as give `CALLS` pieces."""
+
+    def run() -> None:
+        for _ in range(CALLS // 100):
+            for _ in function("best tea"):
+                pass
+
+    return run
+
+
+def stamp_loop() -> None:
+    """Stamp `CALLS` spans while nothing is set."""
+    context = Context()
+    for _ in range(CALLS):
+        stamp(INVALID_SPAN, context)
+
+
+def huge_loop() -> None:
+    """Trace one call with a text of 5 MB."""
+    decorated(HUGE)
+
+
 def async_loop(function: Callable[..., Any], document: Any) -> Callable[[], None]:
     """Return a run of `CALLS` awaited calls on one event loop."""
 
@@ -127,6 +162,9 @@ def main() -> None:
         compare(name, loop(bare, document), loop(decorated, document), repeats)
     document = DOCUMENTS["typical (2 KB)"]
     compare("async, typical", async_loop(bare_async, document), async_loop(decorated_async, document), repeats)
+    compare("generator, per piece", read_loop(stream), read_loop(decorated_stream), repeats)
+    print(f"{'stamp, nothing set':24} {min(microseconds(stamp_loop) for _ in range(repeats)):7.2f} us per span")
+    print(f"{'text of 5 MB':24} {min(microseconds(huge_loop) for _ in range(repeats)) * CALLS / 1000:7.2f} ms per call")
 
 
 if __name__ == "__main__":

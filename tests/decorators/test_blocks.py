@@ -342,6 +342,8 @@ def test_operations_are_those_of_the_conventions(recorder: SpanRecorder) -> None
     from opentelemetry.semconv._incubating.attributes.gen_ai_attributes import GenAiOperationNameValues
 
     known = {member.value for member in GenAiOperationNameValues}
+    if "retrieval" not in known:
+        pytest.skip("this version of the conventions is older than the operations")
     for factory in (pp.agent, pp.tool, pp.llm, pp.retriever, pp.embedding):
         with factory("n"):
             pass

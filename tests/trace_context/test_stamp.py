@@ -118,4 +118,4 @@ def test_stamping_nothing_is_cheap() -> None:
         for _ in range(rounds):
             stamp(INVALID_SPAN, context)
         best = min(best, (time.thread_time_ns() - started) / rounds)
-    assert best < 3000  # nanoseconds; 0.3 us measured, a span costs 7 us and more
+    assert best < 3000  # nanoseconds; 0.2 us measured (benchmarks/decorators), a span costs 7 us and more

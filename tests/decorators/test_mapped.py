@@ -1,0 +1,94 @@
+"""What decorated code looks like in PandaProbe: the shapes that evaluations read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+import pandaprobe_otel as pp
+from pandaprobe_otel.mapping import map_trace
+from span_recorder import SpanRecorder
+
+
+@pp.tool
+def search(query: str, limit: int = 3) -> list[str]:
+    """Find documents."""
+    return [query] * limit
+
+
+@pp.llm(model="small")
+def ask(messages: list[dict[str, str]]) -> Iterator[str]:
+    """Stream an answer."""
+    yield "hel"
+    yield "lo"
+
+
+@pp.agent
+def answer(question: str) -> str:
+    """Answer with a tool and a model."""
+    search(question)
+    return "".join(ask([{"role": "user", "content": question}]))
+
+
+def test_trace_of_a_decorated_agent(recorder: SpanRecorder) -> None:
+    """Tool arguments are an object, the model's messages are messages, the answer is the trace's output."""
+
+    @pp.trace(session_id="s", user_id="u", tags=["t"], metadata={"plan": "pro"})
+    def handle(question: str) -> str:
+        return answer(question)
+
+    handle("why?")
+    trace = map_trace(recorder.spans)
+    assert (trace["name"], trace["session_id"], trace["user_id"]) == ("handle", "s", "u")
+    assert trace["tags"] == ["t"]
+    assert trace["metadata"]["plan"] == "pro"
+    spans = {span["name"]: span for span in trace["spans"]}
+    assert {name: span["kind"] for name, span in spans.items()} == {
+        "handle": "CHAIN",
+        "answer": "AGENT",
+        "search": "TOOL",
+        "ask": "LLM",
+    }
+    assert spans["search"]["input"] == {"query": "why?", "limit": 3}
+    assert spans["search"]["output"] == ["why?"] * 3
+    assert spans["answer"]["input"] == "why?"
+    assert spans["answer"]["output"] == "hello"
+    assert spans["ask"]["model"] == "small"
+    assert spans["ask"]["input"] == {"messages": [{"role": "user", "content": "why?"}]}
+    assert "completion_start_time" in spans["ask"]
+    assert "why?" in str(trace["input"])
+    assert "hello" in str(trace["output"])
+
+
+def test_failed_agent_is_a_failed_trace(recorder: SpanRecorder) -> None:
+    """The error of the span is the exception's message."""
+
+    @pp.agent
+    def fail() -> None:
+        raise ValueError("no stock")
+
+    with pytest.raises(ValueError):
+        fail()
+    trace = map_trace(recorder.spans)
+    assert trace["status"] == "ERROR"
+    assert trace["spans"][0]["error"] == "no stock"
+
+
+async def test_cancelled_agent_is_no_failed_trace(recorder: SpanRecorder) -> None:
+    """Cancellation came from outside."""
+
+    @pp.agent
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    trace = map_trace(recorder.spans)
+    assert trace["status"] == "COMPLETED"
+    assert trace["spans"][0]["status"] == "UNSET"
+    assert "error" not in trace["spans"][0]
