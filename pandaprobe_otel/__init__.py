@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     __version__: str
 
     from pandaprobe_otel.bootstrap import PandaProbe as PandaProbe
+    from pandaprobe_otel.bootstrap import aflush as aflush
     from pandaprobe_otel.bootstrap import flush as flush
     from pandaprobe_otel.bootstrap import get_client as get_client
     from pandaprobe_otel.bootstrap import init as init
@@ -35,10 +36,15 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import uninstrument as uninstrument
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
     from pandaprobe_otel.scores import score as score
+    from pandaprobe_otel.serverless import flush_on_return as flush_on_return
     from pandaprobe_otel.trace_context import context as context
     from pandaprobe_otel.trace_context import context_executor as context_executor
     from pandaprobe_otel.trace_context import current_trace_id as current_trace_id
+    from pandaprobe_otel.trace_context import reset_current_session_id as reset_current_session_id
+    from pandaprobe_otel.trace_context import reset_current_user_id as reset_current_user_id
     from pandaprobe_otel.trace_context import session as session
+    from pandaprobe_otel.trace_context import set_current_session_id as set_current_session_id
+    from pandaprobe_otel.trace_context import set_current_user_id as set_current_user_id
     from pandaprobe_otel.trace_context import set_session as set_session
     from pandaprobe_otel.trace_context import set_user as set_user
     from pandaprobe_otel.trace_context import user as user
@@ -46,8 +52,9 @@ if TYPE_CHECKING:
     from pandaprobe_otel.tracing import PandaProbeSpanProcessor as PandaProbeSpanProcessor
 
 _HOMES = {
-    "bootstrap": ("PandaProbe", "flush", "get_client", "init", "shutdown", "status"),
+    "bootstrap": ("PandaProbe", "aflush", "flush", "get_client", "init", "shutdown", "status"),
     "decorators": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
+    "serverless": ("flush_on_return",),
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
     "errors": ("PandaProbeError",),
     "registry": ("instrument", "uninstrument", "wrap_openai"),
@@ -60,6 +67,10 @@ _HOMES = {
         "set_session",
         "set_user",
         "user",
+        "set_current_session_id",
+        "reset_current_session_id",
+        "set_current_user_id",
+        "reset_current_user_id",
     ),
     "tracing": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
 }
@@ -68,6 +79,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation is
     "init",
     "flush",
+    "aflush",
+    "flush_on_return",
     "shutdown",
     "status",
     "get_client",
@@ -89,6 +102,10 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "user",
     "set_session",
     "set_user",
+    "set_current_session_id",
+    "reset_current_session_id",
+    "set_current_user_id",
+    "reset_current_user_id",
     "context_executor",
     "current_trace_id",
     "score",

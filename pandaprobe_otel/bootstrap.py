@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -51,6 +52,12 @@ class PandaProbe:
         Returns within `timeout` seconds: True when all of them were delivered, False when some still wait.
         """
         return self._pipeline.flush(timeout)
+
+    async def aflush(self, timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - the bound of `flush`, not of the task
+        """`flush` for event loops: other tasks go on meanwhile. Cancelled, the delivery goes on in the background."""
+        import asyncio
+
+        return await asyncio.to_thread(self.flush, timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds, then stop for good.
@@ -102,6 +109,9 @@ def init(
     console: bool | None = None,
     debug: bool | None = None,
     strict: bool | None = None,
+    max_traces_per_day: int | None = None,
+    verify: float | None = None,
+    handle_sigterm: bool | None = None,
     batch_size: int | None = None,
     flush_interval: float | None = None,
     max_queue_size: int | None = None,
@@ -149,6 +159,8 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
             os.environ.setdefault(name, value)
     joined = _add_processor(pipeline, config, provider)
     _instrument(config, joined)
+    if config.handle_sigterm:
+        _end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.endpoint)
     return handle
 
@@ -156,6 +168,7 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
 def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
     from opentelemetry import trace
 
+    from pandaprobe_otel.tracers import use_tracer_provider
     from pandaprobe_otel.tracing import PandaProbeSpanProcessor
 
     target: Any = provider or trace.get_tracer_provider()
@@ -169,6 +182,8 @@ def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider 
             return None
         target = _new_provider(config)
         trace.set_tracer_provider(target)
+    elif provider is not None:
+        use_tracer_provider(provider)  # the decorators' spans go there too, although it is not the global one
     target.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
     return target  # type: ignore[no-any-return]
 
@@ -197,6 +212,18 @@ def _instrument(config: Config, provider: TracerProvider | None) -> None:
     instrument_all(config.instrument, config.exclude, tracer_provider=provider)
 
 
+def _end_on_sigterm() -> None:
+    """Make SIGTERM an orderly end, where nobody else handles it: exit handlers run, so traces are delivered."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        _logger.warning("pandaprobe-otel: SIGTERM is handled already (or init() runs in a thread); it is left alone.")
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def current() -> PandaProbe | None:
     """The handle of `init`, or None before it was called."""
     return _current
@@ -205,6 +232,11 @@ def current() -> PandaProbe | None:
 def flush(timeout: float = 30.0) -> bool:
     """Deliver every trace whose root span has ended; True when all were, in `timeout` seconds at most."""
     return _current.flush(timeout) if _current is not None else True
+
+
+async def aflush(timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - the bound of `flush`, not of the task
+    """`flush` for event loops."""
+    return await _current.aflush(timeout) if _current is not None else True
 
 
 def shutdown(timeout: float | None = None) -> bool:

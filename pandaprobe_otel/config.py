@@ -46,6 +46,8 @@ class ExportSettings(TypedDict, total=False):
     sample_rate: float | None
     spool: str | None
     redis_url: str | None
+    max_traces_per_day: int | None
+    verify: float | None
     max_queue_bytes: int | None
     shutdown_timeout_s: float | None
 
@@ -82,6 +84,9 @@ class Config:
     console: bool
     debug: bool
     strict: bool
+    max_traces_per_day: int | None
+    verify: float
+    handle_sigterm: bool
     max_queue_bytes: int
     shutdown_timeout_s: float
     sources: Mapping[str, str] = field(default_factory=dict[str, str])

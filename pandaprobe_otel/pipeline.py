@@ -131,6 +131,8 @@ class ExportPipeline:
                 ledger=self._ledger,
                 notices=self._notices,
                 project=config.project_name,
+                verify=config.verify,
+                max_traces_per_day=config.max_traces_per_day,
             ),
             transport=transport
             or HttpTransport(config.endpoint, api_key_headers(config.api_key or "", config.project_name)),

@@ -104,6 +104,16 @@ def _seconds(raw: Any) -> float:
     return seconds
 
 
+def _count(raw: Any) -> int:
+    try:
+        count = int(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a whole number") from None
+    if count < 1:
+        raise BadValueError("is less than 1")
+    return count
+
+
 def _bytes(raw: Any) -> int:
     try:
         count = int(raw)
@@ -312,6 +322,27 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse=_bool,
         default=False,
         doc="True: `init` raises ConfigError for a bad setting instead of warning.",
+    ),
+    Setting(
+        name="max_traces_per_day",
+        env="PANDAPROBE_MAX_TRACES_PER_DAY",
+        parse=_count,
+        default=None,
+        doc="Most traces that this process posts in 24 hours (each is billed); None: as many as the rate allows.",
+    ),
+    Setting(
+        name="verify",
+        env="PANDAPROBE_VERIFY",
+        parse=_rate,
+        default=0.0,
+        doc="Share of delivered traces that is looked up afterwards; one that the server lost is sent once more.",
+    ),
+    Setting(
+        name="handle_sigterm",
+        env="PANDAPROBE_HANDLE_SIGTERM",
+        parse=_bool,
+        default=False,
+        doc="True: SIGTERM ends the process as `sys.exit(143)` does, so that traces are delivered (unless handled).",
     ),
     Setting(
         name="max_queue_bytes",

@@ -14,11 +14,16 @@ REQUEST_TIMEOUT_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A request for a job. `is_check` only looks whether a create whose outcome is unknown has arrived."""
+    """A request for a job. `is_check` only looks whether the trace is there.
+
+    A check comes before a create whose outcome is unknown is sent again, before a score, and (`is_audit`) some time
+    after a trace was accepted.
+    """
 
     job: Job
     lease: Lease | None = None
     is_check: bool = False
+    is_audit: bool = False
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
         """The HTTP request of this attempt."""

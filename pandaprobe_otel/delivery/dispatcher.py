@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 from collections import Counter, OrderedDict
@@ -11,7 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.causes import Causes
+from pandaprobe_otel.delivery.daily import DailyBudget
+from pandaprobe_otel.delivery.drop_report import DropReport
 from pandaprobe_otel.delivery.fitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -54,17 +57,23 @@ class Dispatcher:
         ledger: Ledger,
         notices: Notices,
         project: str,
+        verify: float = 0.0,
+        max_traces_per_day: int | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._outbox = outbox
         self._bucket = bucket
         self._ledger = ledger
-        self._notices = notices
+        self._causes = Causes(notices)
         self._project = project
         self._uniform = uniform
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
+        self._audit = Audit(verify)
+        self._daily = DailyBudget(max_traces_per_day)
+        self._report = DropReport()
+        self._resent: set[str] = set()
         self._body_cap = LARGEST_BODY
         self._failures = 0
         self._deliveries = 0
@@ -90,18 +99,14 @@ class Dispatcher:
         for piece in pieces:
             for job in self._outbox.put(piece, now):
                 self._ledger.dropped("queue_full", len(job.parcel.spans))
-                self._notices.say(
-                    "queue_full",
-                    "Traces are dropped: they come faster than PandaProbe takes them, and the memory for waiting ones "
-                    "is used up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
-                )
+                self._causes.queue_full()
 
     def next(self, now: float) -> Attempt | float:
         """The next request, or the time at which to ask again (infinity: when something has changed)."""
         blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
         if blocked_until > now:
             return blocked_until
-        return self._next_other(now) or self._next_create(now) or self._wake_at(now)
+        return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         """Draw the consequences of an outcome."""
@@ -112,7 +117,9 @@ class Dispatcher:
         self._leave_gates(verdict, now)
         if verdict.kind is not VerdictKind.DELIVERED:
             self.last_error = f"{attempt.job.parcel.method} {attempt.job.parcel.path}: {verdict.message}"
-        if attempt.is_check:
+        if attempt.is_audit:
+            self._after_audit(verdict, now)
+        elif attempt.is_check:
             self._after_check(attempt.job, verdict, now)
         else:
             self._after_send(attempt.job, verdict, now)
@@ -140,13 +147,21 @@ class Dispatcher:
             return None
         if job.in_doubt:
             return self._start(Attempt(job=job, is_check=True), now)
-        if self._quota.opens_at() > now:
+        if max(self._quota.opens_at(), self._daily.free_at(now)) > now:
             return None
         lease = self._bucket.acquire(now)
         if lease is None:
             return None
         self._quota.enter(now)
+        self._daily.spend(now)
+        reported = self._report.attach(job.parcel, self._ledger.read().dropped)
+        if reported is not job.parcel:
+            self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
+
+    def _next_audit(self, now: float) -> Attempt | None:
+        job = None if self.closing else self._audit.next(now)
+        return None if job is None else Attempt(job=job, is_check=True, is_audit=True)
 
     def _start(self, attempt: Attempt, now: float) -> Attempt:
         self._outage.enter(now)
@@ -158,8 +173,8 @@ class Dispatcher:
     def _wake_at(self, now: float) -> float:
         create_at, other_at = self._outbox.next_due(now)
         if create_at is not None and create_at <= now:
-            create_at = max(self._bucket.next_free(now), self._quota.opens_at())
-        times = [at for at in (create_at, other_at) if at is not None]
+            create_at = max(self._bucket.next_free(now), self._quota.opens_at(), self._daily.free_at(now))
+        times = [at for at in (create_at, other_at, self._audit.next_due()) if at is not None]
         return min(times, default=math.inf)
 
     # -- consequences -----------------------------------------------------------------------------------------------
@@ -175,12 +190,25 @@ class Dispatcher:
             return
         self._failures = 0
         self._outage.open()
-        self._notices.over("outage")
+        self._causes.over("outage")
         if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
             self._auth.open()
-            self._notices.over("auth")
+            self._causes.over("auth")
         else:
             self._auth.leave()
+
+    def _after_audit(self, verdict: Verdict, now: float) -> None:
+        if verdict.kind is VerdictKind.DELIVERED:
+            self._audit.found()
+            self._ledger.answered("verified")
+        elif verdict.kind is not VerdictKind.NOT_FOUND:
+            self._audit.unknown(now)
+        elif (lost := self._audit.missing(now)) is not None:
+            self._causes.lost(lost)
+            self._ledger.answered("lost by the server")
+            self._ledger.undelivered(len(lost.spans))
+            self._resent.add(lost.trace_id)
+            self.put(lost, now)
 
     def _after_check(self, job: Job, verdict: Verdict, now: float) -> None:
         is_score = job.parcel.step is Step.SCORE
@@ -216,9 +244,13 @@ class Dispatcher:
         if parcel.step is Step.CREATE:
             self._bucket.accepted(now)
             self._quota.open()
-            self._notices.over("quota")
-            self._notices.over("rate")
+            self._causes.over("quota")
+            self._causes.over("rate")
             self._ledger.trace_delivered()
+            if parcel.trace_id in self._resent:
+                self._resent.discard(parcel.trace_id)
+            else:
+                self._audit.accepted(parcel, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else PERSIST_LAG_S)
         elif parcel.is_remote:
             self._adoptions.pop(parcel.name, None)
@@ -230,23 +262,23 @@ class Dispatcher:
         match verdict.kind:
             case VerdictKind.RATE_LIMITED if is_create:
                 self._bucket.limited(now, verdict.retry_after_s)
-                self._say_rate(verdict)
+                self._causes.rate(verdict)
                 self._outbox.retry(job, now)
             case VerdictKind.RATE_LIMITED:
                 self._outbox.retry(job, now + (verdict.retry_after_s or self._backoff(job)))
             case VerdictKind.QUOTA if is_create:
                 self._quota.close(now)
-                self._say_quota(verdict)
+                self._causes.quota(verdict)
                 self._outbox.retry(job, now)
             case VerdictKind.QUOTA:
                 self._outbox.retry(job, now + self._backoff(job))
             case VerdictKind.AUTH | VerdictKind.PROJECT | VerdictKind.NOT_FOUND | VerdictKind.REDIRECTED:
                 self._auth.close(now)
-                self._say_auth(verdict)
+                self._causes.auth(verdict)
                 self._outbox.retry(job, now)
             case VerdictKind.UNKNOWN if is_create:
                 job.in_doubt = True
-                self._say_outage(verdict)
+                self._causes.outage(verdict)
                 self._outbox.retry(job, now + CHECK_AFTER_S)
             case _:
                 self._server_error(job, verdict, now)
@@ -260,7 +292,7 @@ class Dispatcher:
             if poisonous:  # a body that the server cannot take looks like an outage, but only for itself
                 self._give_up(job, "refused", verdict, now)
                 return
-        self._say_outage(verdict)
+        self._causes.outage(verdict)
         self._outbox.retry(job, now + self._backoff(job))
 
     def _mend(self, job: Job, verdict: Verdict, now: float) -> None:
@@ -271,10 +303,7 @@ class Dispatcher:
             return
         job.repairs += 1
         self._ledger.dropped("refused", repaired.left_out)
-        self._notices.say(
-            f"repaired: {verdict.message[:60]}",
-            f"PandaProbe refused part of trace {job.parcel.name!r} ({verdict.message}). It is sent without that.",
-        )
+        self._causes.repaired(job.parcel, verdict)
         if repaired.left_out and not repaired.parcel.spans and job.parcel.step is Step.APPEND:
             self._outbox.replace(job, (repaired.parcel,), now)
             self._outbox.finish(job, now)
@@ -288,11 +317,7 @@ class Dispatcher:
             self._give_up(job, "too_large", verdict, now)
             return
         self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
-        self._notices.say(
-            "too_large",
-            f"PandaProbe (or a proxy before it) takes no body of {size} bytes: traces are sent in pieces of "
-            f"{self._body_cap} bytes, and single values above that are cut.",
-        )
+        self._causes.too_large(size, self._body_cap)
         self._outbox.replace(job, fit(job.parcel, self._body_cap), now)
 
     def _not_there_yet(self, job: Job, now: float) -> None:
@@ -307,11 +332,7 @@ class Dispatcher:
                 return
         elif waited >= MISSING_AFTER_S:
             self._drop(job, "trace_lost", now)
-            self._notices.say(
-                "trace_lost",
-                f"PandaProbe accepted trace {job.parcel.trace_id} but does not have it after {MISSING_AFTER_S:.0f} s; "
-                "its later spans are dropped.",
-            )
+            self._causes.never_stored(job.parcel, MISSING_AFTER_S)
             return
         self._outbox.retry(job, now + min(PERSIST_LAG_S * 2 ** (job.attempts - 1), 60.0))
 
@@ -324,12 +345,7 @@ class Dispatcher:
 
     def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
         self._drop(job, reason, now)
-        self._notices.say(
-            f"{reason}: {verdict.message[:60]}",
-            f"PandaProbe refused {job.parcel.method} {job.parcel.path} ({job.parcel.name!r}): {verdict.message}. "
-            f"Its {len(job.parcel.spans)} spans are dropped.",
-            level=logging.ERROR,
-        )
+        self._causes.refused(reason, job.parcel, verdict)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
         self._ledger.dropped(reason, len(job.parcel.spans))
@@ -337,32 +353,3 @@ class Dispatcher:
 
     def _backoff(self, job: Job) -> float:
         return self._uniform(0.0, min(60.0, 2.0 ** min(job.attempts, 6)))
-
-    # -- one line for each cause --------------------------------------------------------------------------------------
-
-    def _say_rate(self, verdict: Verdict) -> None:
-        self._notices.say(
-            "rate",
-            f"PandaProbe limits the rate ({verdict.message}): something else uses this API key too. "
-            "Traces wait; none is lost.",
-        )
-
-    def _say_quota(self, verdict: Verdict) -> None:
-        self._notices.say(
-            "quota",
-            f"PandaProbe's quota is used up ({verdict.message}). Traces wait; upgrade the plan, or lower sample_rate.",
-            level=logging.ERROR,
-        )
-
-    def _say_auth(self, verdict: Verdict) -> None:
-        self._notices.say(
-            "auth",
-            f"PandaProbe refuses these settings ({verdict.message}). Check PANDAPROBE_API_KEY, PANDAPROBE_PROJECT_NAME "
-            "and PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`). Traces wait and are tried again.",
-            level=logging.ERROR,
-        )
-
-    def _say_outage(self, verdict: Verdict) -> None:
-        self._notices.say(
-            "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are tried again."
-        )

@@ -50,6 +50,11 @@ class Ledger:
         with self._lock:
             self._delivered += spans
 
+    def undelivered(self, spans: int) -> None:
+        """The server lost spans that it had accepted: they wait again."""
+        with self._lock:
+            self._delivered -= spans
+
     def trace_delivered(self) -> None:
         """Count an accepted POST /traces."""
         with self._lock:

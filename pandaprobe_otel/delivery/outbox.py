@@ -132,6 +132,11 @@ class MemoryOutbox:
             self._insert(line, index, Job(piece, since=job.since))
         self.retry(job, now)
 
+    def amend(self, job: Job, parcel: Parcel) -> None:
+        """Change a waiting job's content, not its place."""
+        self._bytes += parcel.size - job.parcel.size
+        job.parcel = parcel
+
     def adopt(self, job: Job, project: str, now: float) -> None:
         """The trace's root is not coming: its waiting spans become a trace of their own, under a derived id."""
         job.in_flight = False

@@ -20,6 +20,9 @@ _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id",
 """What the end of a running trace may change (PATCH takes no other; name and start stand)."""
 
 
+SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
+
+
 class PartEncoder:
     """Turns a part into the requests that deliver it. Pure but for the ledger and the trace's memory."""
 
@@ -27,6 +30,7 @@ class PartEncoder:
         self._filter = span_filter
         self._options = options
         self._ledger = ledger
+        self._sample_rate = sample_rate
         self._sampled_below = int(sample_rate * (1 << 56))
 
     def encode(self, part: Part) -> list[Parcel]:
@@ -64,6 +68,8 @@ class PartEncoder:
                 parcels.append(Parcel(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
             return parcels
         fields = dict(mapped.trace)
+        if self._sample_rate < 1.0:  # so that counts can be scaled back
+            fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
         if part.stage is Stage.FIRST and not part.is_remote:
             fields.update(status="RUNNING", ended_at=None)
             memory.running = True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.transport.messages import NoAnswer, Outcome
-from pandaprobe_otel.transport.retry_after import parse_retry_after
+from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_retry_after
 
 
 class VerdictKind(StrEnum):
@@ -64,9 +65,14 @@ def judge(outcome: Outcome) -> Verdict:
         kind=_kind(outcome.status, body, errors),
         message=_words(outcome.status, outcome.body, body, errors),
         status=outcome.status,
-        retry_after_s=parse_retry_after(outcome.headers.get("retry-after"), outcome.headers.get("date")),
+        retry_after_s=_wait(outcome.status, outcome.headers),
         errors=errors,
     )
+
+
+def _wait(status: int, headers: Mapping[str, str]) -> float | None:
+    seconds = parse_retry_after(headers.get("retry-after"), headers.get("date"))
+    return parse_rate_limit_reset(headers) if seconds is None and status == 429 else seconds
 
 
 def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> VerdictKind:

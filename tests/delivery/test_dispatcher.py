@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -304,3 +305,69 @@ def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
 
     assert delivery.count("POST", "/evaluations/trace-scores") == 1
     assert delivery.dispatcher.idle
+
+
+def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.LogCaptureFixture) -> None:
+    """Accepted and not there after two looks: one more POST, one line; the others are only looked at."""
+    posted: list[str] = []
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        trace_id = attempt.job.parcel.trace_id
+        if attempt.is_check:
+            lost = trace_id.endswith("3") and posted.count(trace_id) < 2
+            return detail(404, "Trace not found.") if lost else Answer(status=200)
+        posted.append(trace_id)
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server, verify=1.0)
+    for number in range(5):
+        delivery.put(create(number))
+    with caplog.at_level(logging.WARNING):
+        delivery.run(300)
+
+    counts = delivery.ledger.read()
+    assert len(posted) == 6
+    assert (counts.delivered, counts.pending) == (5, 0)
+    assert counts.answers["verified"] == 4
+    assert "lost it; it is sent once more" in caplog.text
+
+
+def test_without_verify_nothing_is_looked_up() -> None:
+    """The audit is a choice."""
+    delivery = SimulatedDelivery()
+    delivery.put(create(1))
+    delivery.run(300)
+
+    assert delivery.count("GET") == 0
+
+
+def test_a_daily_budget_holds_traces_back_and_loses_none() -> None:
+    """Three today, the fourth when 24 hours have passed since the first."""
+    delivery = SimulatedDelivery(max_traces_per_day=3)
+    for number in range(4):
+        delivery.put(create(number))
+    delivery.run(86_000)
+    assert delivery.count("POST", "/traces") == 3
+    delivery.run(1_000)
+
+    assert delivery.count("POST", "/traces") == 4
+
+
+def test_what_was_dropped_is_told_in_the_next_trace() -> None:
+    """The counts ride in the metadata of a trace that goes out anyway, once."""
+    bodies: list[dict[str, Any]] = []
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        bodies.append(json.loads(attempt.job.parcel.body()))
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.ledger.ended(9)
+    delivery.ledger.dropped("queue_full", 7)
+    delivery.ledger.dropped("filtered", 2)
+    delivery.put(create(1))
+    delivery.put(create(2))
+    delivery.run(5)
+
+    reports = [body["metadata"]["pandaprobe_otel.dropped"] for body in bodies if "metadata" in body]
+    assert reports == [{"queue_full": 7}]

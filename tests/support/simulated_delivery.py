@@ -24,7 +24,15 @@ def accepted(attempt: Attempt, now: float) -> Outcome:
 class SimulatedDelivery:
     """Sends one request after the other; each takes `request_s` of simulated time."""
 
-    def __init__(self, server: Server = accepted, *, max_bytes: int = 1 << 20, request_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        server: Server = accepted,
+        *,
+        max_bytes: int = 1 << 20,
+        request_s: float = 0.1,
+        verify: float = 0.0,
+        max_traces_per_day: int | None = None,
+    ) -> None:
         self.now = 0.0
         self.server = server
         self.request_s = request_s
@@ -37,6 +45,8 @@ class SimulatedDelivery:
             ledger=self.ledger,
             notices=self.notices,
             project="p",
+            verify=verify,
+            max_traces_per_day=max_traces_per_day,
             uniform=lambda low, high: high,
         )
         self.sent: list[tuple[float, str, str]] = []

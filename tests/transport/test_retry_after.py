@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pandaprobe_otel.transport import parse_retry_after
+from pandaprobe_otel.transport import Answer, judge, parse_retry_after
 
 DATE = "Wed, 25 Nov 2026 10:00:00 GMT"
 
@@ -34,3 +34,22 @@ def test_seconds_until_the_next_try(value: str | None, expected: float | None) -
 def test_a_date_without_the_servers_own_date_is_ignored() -> None:
     """Our clock may be wrong, so a date alone says nothing."""
     assert parse_retry_after("Wed, 25 Nov 2026 10:00:30 GMT", None) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"ratelimit": '"default";r=0;t=30'}, 30.0),
+        ({"ratelimit-reset": "12"}, 12.0),
+        ({"x-ratelimit-reset": "9"}, 9.0),
+        ({"x-ratelimit-reset": "1795600845", "date": "Tue, 25 Nov 2026 10:00:00 GMT"}, 45.0),
+        ({"retry-after": "3", "ratelimit-reset": "12"}, 3.0),
+        ({"x-ratelimit-reset": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_rate_limit_headers_stand_in_for_retry_after(headers: dict[str, str], expected: float | None) -> None:
+    """A proxy may say it in its own way; only on a 429 does it count."""
+    assert judge(Answer(status=429, headers=headers)).retry_after_s == expected
+    if "retry-after" not in headers:
+        assert judge(Answer(status=503, headers=headers)).retry_after_s is None

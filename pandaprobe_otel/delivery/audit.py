@@ -1,0 +1,85 @@
+"""Did it really arrive? A sample of the accepted traces is looked up later; one that is not there is sent again.
+
+The server answers 202 before it stores a trace, and tells nobody when it then fails to (measured: a worker gives up
+after about 15 s). A look costs nothing; only a trace that was lost is billed again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+from pandaprobe_otel.delivery.outbox import Job
+from pandaprobe_otel.delivery.parcel import Parcel
+
+LOOK_AFTER_S: Final = 20.0
+LOOK_AGAIN_AFTER_S: Final = 60.0
+"""A trace that is not there yet may still wait in the server's queue."""
+MAX_BYTES: Final = 8 << 20
+
+
+@dataclass(slots=True, eq=False)
+class _Suspect:
+    job: Job
+    due: float
+    looked: bool = False
+
+
+class Audit:
+    """The traces to look up. Not thread-safe: the dispatcher calls it under its lock."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._suspects: deque[_Suspect] = deque()
+        self._looking: _Suspect | None = None
+        self._bytes = 0
+
+    def accepted(self, parcel: Parcel, now: float) -> None:
+        """A create was accepted: keep it for a later look, if it is in the sample and there is room."""
+        in_sample = crc32(parcel.trace_id.encode()) < self._share * (1 << 32)
+        if in_sample and self._bytes + parcel.size <= MAX_BYTES:
+            self._suspects.append(_Suspect(Job(parcel), now + LOOK_AFTER_S))
+            self._bytes += parcel.size
+
+    def next_due(self) -> float | None:
+        """When the next look is due; None when there is none, or one is under way."""
+        return self._suspects[0].due if self._suspects and self._looking is None else None
+
+    def next(self, now: float) -> Job | None:
+        """The trace to look up now."""
+        due = self.next_due()
+        if due is None or due > now:
+            return None
+        self._looking = self._suspects.popleft()
+        return self._looking.job
+
+    def found(self) -> None:
+        """It is there."""
+        if self._looking is not None:
+            self._bytes -= self._looking.job.parcel.size
+        self._looking = None
+
+    def missing(self, now: float) -> Parcel | None:
+        """It is not there: look again later, or, the second time, give it back to be sent again."""
+        suspect, self._looking = self._looking, None
+        if suspect is None:
+            return None
+        if not suspect.looked:
+            suspect.looked = True
+            self._put_back(suspect, now + LOOK_AGAIN_AFTER_S)
+            return None
+        self._bytes -= suspect.job.parcel.size
+        return suspect.job.parcel
+
+    def unknown(self, now: float) -> None:
+        """No answer said whether it is there: look again later."""
+        suspect, self._looking = self._looking, None
+        if suspect is not None:
+            self._put_back(suspect, now + LOOK_AGAIN_AFTER_S)
+
+    def _put_back(self, suspect: _Suspect, due: float) -> None:
+        suspect.due = due
+        index = next((i for i, other in enumerate(self._suspects) if other.due > due), len(self._suspects))
+        self._suspects.insert(index, suspect)

@@ -1,0 +1,98 @@
+"""What the user reads about delivery: one line for each cause, with what happened and what to do."""
+
+from __future__ import annotations
+
+import logging
+
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.transport.verdict import Verdict
+
+
+class Causes:
+    """The texts. Each is logged once until the cause is over (or an hour has passed)."""
+
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
+
+    def over(self, cause: str) -> None:
+        """The cause is gone."""
+        self._notices.over(cause)
+
+    def rate(self, verdict: Verdict) -> None:
+        """429 although the bucket is kept."""
+        self._notices.say(
+            "rate",
+            f"PandaProbe limits the rate ({verdict.message}): something else uses this API key too. "
+            "Traces wait; none is lost.",
+        )
+
+    def quota(self, verdict: Verdict) -> None:
+        """The plan is used up."""
+        self._notices.say(
+            "quota",
+            f"PandaProbe's quota is used up ({verdict.message}). Traces wait; upgrade the plan, or lower sample_rate.",
+            level=logging.ERROR,
+        )
+
+    def auth(self, verdict: Verdict) -> None:
+        """Key, project or endpoint are refused."""
+        self._notices.say(
+            "auth",
+            f"PandaProbe refuses these settings ({verdict.message}). Check PANDAPROBE_API_KEY, "
+            "PANDAPROBE_PROJECT_NAME and PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`). "
+            "Traces wait and are tried again.",
+            level=logging.ERROR,
+        )
+
+    def outage(self, verdict: Verdict) -> None:
+        """No answer, or one that says try later."""
+        self._notices.say(
+            "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are tried again."
+        )
+
+    def queue_full(self) -> None:
+        """No room for what waits."""
+        self._notices.say(
+            "queue_full",
+            "Traces are dropped: they come faster than PandaProbe takes them, and the memory for waiting ones is used "
+            "up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
+        )
+
+    def refused(self, reason: str, parcel: Parcel, verdict: Verdict) -> None:
+        """The server will never take this one."""
+        self._notices.say(
+            f"{reason}: {verdict.message[:60]}",
+            f"PandaProbe refused {parcel.method} {parcel.path} ({parcel.name!r}): {verdict.message}. "
+            f"Its {len(parcel.spans)} spans are dropped.",
+            level=logging.ERROR,
+        )
+
+    def repaired(self, parcel: Parcel, verdict: Verdict) -> None:
+        """The server refused part of a trace; the rest goes."""
+        self._notices.say(
+            f"repaired: {verdict.message[:60]}",
+            f"PandaProbe refused part of trace {parcel.name!r} ({verdict.message}). It is sent without that.",
+        )
+
+    def too_large(self, size: int, cap: int) -> None:
+        """The server takes no body of this size."""
+        self._notices.say(
+            "too_large",
+            f"PandaProbe (or a proxy before it) takes no body of {size} bytes: traces are sent in pieces of {cap} "
+            "bytes, and single values above that are cut.",
+        )
+
+    def never_stored(self, parcel: Parcel, after_s: float) -> None:
+        """The trace of an append does not appear."""
+        self._notices.say(
+            "trace_lost",
+            f"PandaProbe accepted trace {parcel.trace_id} but does not have it after {after_s:.0f} s; its later spans "
+            "are dropped.",
+        )
+
+    def lost(self, parcel: Parcel) -> None:
+        """An audit did not find an accepted trace."""
+        self._notices.say(
+            "lost", f"PandaProbe accepted trace {parcel.trace_id} and then lost it; it is sent once more."
+        )

@@ -1,0 +1,32 @@
+"""A budget of traces for a day, since each one is billed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+_DAY_S: Final = 86_400.0
+
+
+class DailyBudget:
+    """At most `limit` traces in any 24 hours; None: no bound. Times are monotonic, in seconds."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._spent: deque[float] = deque()
+
+    def free_at(self, now: float) -> float:
+        """When the next trace may go."""
+        if self._limit is None:
+            return now
+        while self._spent and self._spent[0] + _DAY_S <= now:
+            self._spent.popleft()
+        if len(self._spent) < self._limit:
+            return now
+        return self._spent[0] + _DAY_S if self._spent else math.inf
+
+    def spend(self, now: float) -> None:
+        """A trace went."""
+        if self._limit is not None:
+            self._spent.append(now)
