@@ -17,7 +17,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 CAPACITY: Final = 100
 """POST /traces a minute and key (measured: a fixed window of 60 s that opens with the first request)."""
@@ -37,7 +37,58 @@ _REGROW_S: Final = 300.0
 class Lease:
     """A token that is out. Hand it back with `LeasedBucket.release`."""
 
+    token: int
     probe: bool = False
+
+
+class Tokens(Protocol):
+    """Where the tokens lie: in this process, or in a place that several processes share.
+
+    `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises.
+    """
+
+    def take(self, most: int, now: float) -> int | None:
+        """Lend a token and return its number; None when `most` or more are out or not back yet."""
+        ...
+
+    def put_back(self, token: int, wait_s: float, now: float) -> None:
+        """The token may be lent again in `wait_s` seconds."""
+        ...
+
+    def next_free(self, most: int, now: float) -> float:
+        """When `take` may succeed: `now`, or later; `math.inf` while that depends on requests under way."""
+        ...
+
+
+class MemoryTokens:
+    """Tokens of this process alone."""
+
+    def __init__(self) -> None:
+        self._out = 0
+        self._returning: list[float] = []
+
+    def take(self, most: int, now: float) -> int | None:
+        """Lend a token; all are alike, so each has the number 0."""
+        if self._taken(now) >= most:
+            return None
+        self._out += 1
+        return 0
+
+    def put_back(self, token: int, wait_s: float, now: float) -> None:
+        """The token may be lent again in `wait_s` seconds."""
+        self._out -= 1
+        heapq.heappush(self._returning, now + wait_s)
+
+    def next_free(self, most: int, now: float) -> float:
+        """When `take` may succeed."""
+        if self._taken(now) < most:
+            return now
+        return self._returning[0] if self._returning else math.inf
+
+    def _taken(self, now: float) -> int:
+        while self._returning and self._returning[0] <= now:
+            heapq.heappop(self._returning)
+        return self._out + len(self._returning)
 
 
 class LeasedBucket:
@@ -55,42 +106,41 @@ class LeasedBucket:
         window_s: float = WINDOW_S,
         margin_s: float = MARGIN_S,
         uniform: Callable[[float, float], float] = random.uniform,
+        tokens: Tokens | None = None,
     ) -> None:
         self._capacity = capacity
         self._hold_s = window_s + margin_s
         self._uniform = uniform
-        self._out = 0
-        self._returning: list[float] = []
+        self._tokens = MemoryTokens() if tokens is None else tokens
         self._limit = _Limit(capacity)
         self._episode: _Episode | None = None
 
     def acquire(self, now: float) -> Lease | None:
         """Take a token, or None when there is none to be had before `next_free`."""
-        self._collect(now)
-        if self._episode is not None:
-            if self._episode.probing or now < self._episode.until:
-                return None
-            self._episode.probing = True
-            return self._lend(Lease(probe=True))
-        if self._out + len(self._returning) >= self._limit.at(now):
+        episode = self._episode
+        if episode is None:
+            token = self._tokens.take(self._limit.at(now), now)
+            return None if token is None else Lease(token)
+        if episode.probing or now < episode.until:
             return None
-        return self._lend(Lease())
+        token = self._tokens.take(self._capacity, now)
+        if token is None:
+            return None
+        episode.probing = True
+        return Lease(token, probe=True)
 
     def next_free(self, now: float) -> float:
         """When `acquire` may succeed; `math.inf` while that depends on a request that is under way."""
-        if self._episode is not None:
-            return math.inf if self._episode.probing else max(now, self._episode.until)
-        self._collect(now)
-        free = self._limit.at(now) - self._out - len(self._returning)
-        if free > 0:
-            return now
-        return self._returning[0] if self._returning else math.inf
+        if self._episode is None:
+            return self._tokens.next_free(self._limit.at(now), now)
+        if self._episode.probing:
+            return math.inf
+        return max(self._episode.until, self._tokens.next_free(self._capacity, now))
 
     def release(self, lease: Lease, now: float, *, answered: bool = True) -> None:
         """Hand a token back: the answer arrived now, or none ever will."""
-        self._out -= 1
         extra = 0.0 if answered else UNANSWERED_EXTRA_S
-        heapq.heappush(self._returning, now + self._hold_s + extra)
+        self._tokens.put_back(lease.token, self._hold_s + extra, now)
         if lease.probe and self._episode is not None:
             self._episode.probing = False
 
@@ -109,14 +159,6 @@ class LeasedBucket:
     def paused(self) -> bool:
         """Whether an episode is going on."""
         return self._episode is not None
-
-    def _lend(self, lease: Lease) -> Lease:
-        self._out += 1
-        return lease
-
-    def _collect(self, now: float) -> None:
-        while self._returning and self._returning[0] <= now:
-            heapq.heappop(self._returning)
 
 
 @dataclass(slots=True)
