@@ -124,7 +124,7 @@ def _bare(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
     body["started_at"] = rfc3339(view.start_ns)
     if view.end_ns is not None:
         body["ended_at"] = rfc3339(max(view.end_ns, view.start_ns))
-    return MappedSpan(view, "OTHER", {}, body)
+    return MappedSpan(view, "OTHER", {}, False, body)
 
 
 def _joined(views: list[SpanView], log_records: Iterable[Any]) -> list[SpanView]:

@@ -23,7 +23,8 @@ _VOCABULARIES: Final = tuple(
         "enduser", "error", "event", "event_loop", "exception", "faas", "feature_flag", "file", "gcp", "gen_ai",
         "graphql", "haystack", "host", "http", "input", "jsonrpc", "k8s", "langfuse", "langsmith", "llm",
         "log", "logfire", "mcp", "messaging", "metadata", "mlflow", "net", "network", "openai", "openinference",
-        "operation", "os", "otel", "output", "pandaprobe", "peer", "process", "pydantic_ai", "reranker", "resource", "retrieval", "rpc",
+        "operation", "os", "otel", "output", "pandaprobe", "peer", "process", "pydantic_ai", "reranker", "resource",
+        "retrieval", "rpc",
         "server", "service", "sk", "smolagents", "source", "system", "tag", "telemetry", "thread", "tls", "tool",
         "traceloop", "url", "user", "user_agent", "vcs", "webengine",
     )

@@ -15,6 +15,8 @@ class MappedSpan:
     view: SpanView
     kind: str
     found: dict[str, Any]
+    has_context: bool
+    """Whether fields of the trace may be found in it."""
     body: dict[str, Any]
     usage: dict[str, int] | None = None
     """The span's own token counts, until the tree decides where they stand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -50,25 +51,35 @@ def selected(source: Mapping[str, Any]) -> dict[str, Any] | None:
     return result or None
 
 
-def named(name: str) -> Any:
-    """Return a converter that gives one parameter under that name."""
-
-    def convert(value: Any) -> dict[str, Any] | None:
-        value = normal(name, value)
-        return None if value is None else {name: value}
-
-    return convert
-
-
 def normal(name: str, value: Any) -> Any:
     """Return the value as it is sent, None when it says nothing (null, empty, one choice)."""
-    if is_absent(value):
-        return None
+    if name == "n":
+        return choices(value)
+    if name in _WHOLE:
+        return whole(value)
+    value = simple(value)
+    return decoded(value) if name in _STRUCTURED else value
+
+
+def simple(value: Any) -> Any:
+    """The value as it is; None for a value that says nothing."""
     kind = type_of(value)
-    if name == "n" and value == 1:
-        return None
-    if name in ("top_k", "n", "seed") and kind is float and value == int(value):
-        return int(value)  # seen as 40.0
-    if kind is str and name in _STRUCTURED:
-        return decoded(value)
-    return value
+    if kind is float or kind is int:
+        return value
+    return None if is_absent(value) else value
+
+
+def whole(value: Any) -> Any:
+    """A number that has no fraction as an integer; seen as 40.0."""
+    if type(value) is float and math.isfinite(value) and value == int(value):
+        return int(value)
+    return simple(value)
+
+
+def choices(value: Any) -> Any:
+    """The number of choices; one choice is the rule and says nothing."""
+    value = whole(value)
+    return None if value == 1 else value
+
+
+_WHOLE: Final = frozenset({"top_k", "seed"})

@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.kinds import kind_in
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
-from pandaprobe_otel.mapping.shape import Shape, shape_of
+from pandaprobe_otel.mapping.shape import Rows, Shape, fill, shape_of
 from pandaprobe_otel.mapping.span_content import add_content
 from pandaprobe_otel.mapping.status import last_exception, outcome
 from pandaprobe_otel.mapping.text import short_text
@@ -32,7 +32,7 @@ def map_span(view: SpanView, ids: tuple[str, str | None], options: MappingOption
     kind = kind_in(shape, view)
     found = shape.read(view)
     status, error = outcome(view, found)
-    metadata = _metadata(shape, view, kind, found, status)
+    metadata = _metadata(shape, view, kind, found)
     body: dict[str, Any] = {"span_id": ids[0]}
     if ids[1] is not None:
         body["parent_span_id"] = ids[1]
@@ -43,16 +43,40 @@ def map_span(view: SpanView, ids: tuple[str, str | None], options: MappingOption
     if shape.contents and capture == "all":
         add_content(body, metadata, shape, view, kind, options)
     _add_model(body, metadata, kind, found)
-    if (parameters := found.get("parameters")) is not None:
-        body["model_parameters"] = parameters
+    _add_parameters(body, shape, view, found)
     if error is not None:
         body["error"] = error
+        _add_error(metadata, view, found)
     body["metadata"] = metadata
     _add_times(body, view, found)
-    restrict(body, capture)
-    usage = token_usage(found, view.scope_name)
-    aggregated = token_usage(found, view.scope_name, "aggregated.")
-    return MappedSpan(view, kind, found, body, usage, aggregated, found.get("cost"))
+    if capture != "all":
+        restrict(body, capture)
+    return MappedSpan(
+        view,
+        kind,
+        found,
+        shape.has_context,
+        body,
+        _usage(shape.usage, "usage.bag", view, found),
+        _usage(shape.aggregated, "aggregated.bag", view, found),
+        found.get("cost"),
+    )
+
+
+def _usage(rows: Rows, bag: str, view: SpanView, found: Mapping[str, Any]) -> dict[str, int] | None:
+    if not rows and bag not in found:
+        return None
+    counts: dict[str, int] = {}
+    fill(counts, rows, view.attributes)
+    return token_usage(counts, found.get(bag), view.scope_name)
+
+
+def _add_parameters(body: dict[str, Any], shape: Shape, view: SpanView, found: Mapping[str, Any]) -> None:
+    parameters: dict[str, Any] = found.get("parameters") or {}
+    if shape.parameters:
+        fill(parameters, shape.parameters, view.attributes)
+    if parameters:
+        body["model_parameters"] = parameters
 
 
 def _name(view: SpanView, kind: str, found: Mapping[str, Any]) -> str:
@@ -78,8 +102,8 @@ def _add_model(body: dict[str, Any], metadata: dict[str, Any], kind: str, found:
             metadata["full_model"] = model
     else:
         metadata["model"] = model
-    if found.get("metadata.request_model") == model:
-        metadata.pop("request_model", None)
+    if metadata.get("request_model") == model:
+        del metadata["request_model"]
 
 
 def _add_times(body: dict[str, Any], view: SpanView, found: Mapping[str, Any]) -> None:
@@ -96,12 +120,9 @@ def _add_times(body: dict[str, Any], view: SpanView, found: Mapping[str, Any]) -
         body["completion_start_time"] = rfc3339(first)
 
 
-def _metadata(shape: Shape, view: SpanView, kind: str, found: Mapping[str, Any], status: str) -> dict[str, Any]:
+def _metadata(shape: Shape, view: SpanView, kind: str, found: Mapping[str, Any]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
-    for field, key in shape.metadata:
-        value = found.get(field)
-        if value is not None:
-            metadata[key] = value
+    fill(metadata, shape.metadata, view.attributes)
     if kind != "OTHER":
         metadata.pop("operation", None)
     if (bag := found.get("metadata")) is not None:
@@ -111,8 +132,6 @@ def _metadata(shape: Shape, view: SpanView, kind: str, found: Mapping[str, Any],
         metadata["attributes"] = own
     if view.scope_name:
         metadata["scope"] = view.scope_name
-    if status == "ERROR":
-        _add_error(metadata, view, found)
     if view.links:
         metadata["links"] = [
             {"trace_id": f"{link.trace_id:032x}", "span_id": f"{link.span_id:016x}"} for link in view.links[:MAX_LINKS]

@@ -83,6 +83,9 @@ class Dialect:
 MERGED_FIELDS: Final = frozenset({"metadata", "parameters", "tags", "trace.metadata", "usage.bag", "aggregated.bag"})
 """Fields to which every row contributes; of all other fields the first usable value wins."""
 
+GROUPS: Final = frozenset({"metadata", "parameters", "usage", "aggregated"})
+"""First parts of fields that are collected by themselves: `usage.prompt` is the counter `prompt` of the usage."""
+
 RANKED_FIELDS: Final = frozenset({"session_id", "user_id"})
 """Fields whose precedence holds over the whole trace: the best attribute of any span wins, not the first span."""
 

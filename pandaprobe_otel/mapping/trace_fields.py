@@ -24,25 +24,26 @@ _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.la
 
 def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: MappingOptions) -> dict[str, Any]:
     """Return everything of the trace but its id, times and spans. `spans` are sorted by start."""
-    ordered = [root, *(span for span in spans if span is not root)]
-    fields: dict[str, Any] = {"name": _name(ordered, root), "status": _status(ordered, root)}
+    told = [span for span in (root, *spans) if span.has_context]  # the root first: of equal sources, its own counts
+    fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
+    resource = root.view.resource
     for key, value in (
-        ("input", _input(ordered, spans, root)),
-        ("output", _output(ordered, spans, root)),
-        ("session_id", _best(ordered, "session_id") or _from_metadata(ordered, _SESSION_KEYS)),
-        ("user_id", _best(ordered, "user_id") or _from_metadata(ordered, _USER_KEYS)),
-        ("environment", options.environment or _first(ordered, "environment") or _environment(root)),
-        ("release", options.release or _first(ordered, "release") or _text(root.view.resource.get("service.version"))),
+        ("input", _input(told, spans, root)),
+        ("output", _output(told, spans, root)),
+        ("session_id", _best(told, "session_id") or _from_metadata(told, _SESSION_KEYS)),
+        ("user_id", _best(told, "user_id") or _from_metadata(told, _USER_KEYS)),
+        ("environment", options.environment or _first(told, "environment") or _environment(resource)),
+        ("release", options.release or _first(told, "release") or _text(resource.get("service.version"))),
     ):
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
-    metadata = _metadata(ordered, root)
+    metadata = _metadata(told, resource)
     for key in ("session_id", "user_id", "environment", "release"):
         value = fields.get(key)
         if value is not None and len(value) > MAX_ID:
             fields[key] = short_text(value, MAX_ID)
             metadata[f"full_{key}"] = value
-    tags = _tags(ordered, root)
+    tags = _tags(told, root)
     if tags:
         fields["tags"] = tags
     fields["metadata"] = metadata
@@ -72,24 +73,24 @@ def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
     return rfc3339(start), rfc3339(max(ends)) if ends else None
 
 
-def _name(ordered: Sequence[MappedSpan], root: MappedSpan) -> str:
-    name = _first(ordered, "trace.name")
+def _name(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> str:
+    name = _first(told, "trace.name")
     if name is None:
-        speaker = root if root.kind != "OTHER" else _first_of_kind(ordered) or root
+        speaker = root if root.kind != "OTHER" else _first_of_kind(spans) or root
         name = speaker.body["name"]
     return short_text(name, MAX_NAME)
 
 
-def _first_of_kind(ordered: Sequence[MappedSpan]) -> MappedSpan | None:
+def _first_of_kind(spans: Sequence[MappedSpan]) -> MappedSpan | None:
     for kinds in ({"AGENT", "CHAIN"}, {"LLM"}):
-        for span in ordered:
+        for span in spans:
             if span.kind in kinds:
                 return span
     return None
 
 
-def _status(ordered: Sequence[MappedSpan], root: MappedSpan) -> str:
-    explicit = _first(ordered, "trace.status")
+def _status(told: Sequence[MappedSpan], root: MappedSpan) -> str:
+    explicit = _first(told, "trace.status")
     if explicit is not None:
         return str(explicit)
     if root.body["status"] == "ERROR":
@@ -100,10 +101,10 @@ def _status(ordered: Sequence[MappedSpan], root: MappedSpan) -> str:
 # -- input and output -------------------------------------------------------------------------------------------------
 
 
-def _input(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
-    explicit = _first(ordered, "trace.input")
+def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
+    explicit = _first(told, "trace.input")
     if explicit is not None:
-        return _explicit(explicit, ordered, "input")
+        return _explicit(explicit, told, "input")
     own = root.body.get("input")
     found = _question(own)
     if found is not None:
@@ -114,10 +115,10 @@ def _input(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Map
     return _whole(own, root)
 
 
-def _output(ordered: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
-    explicit = _first(ordered, "trace.output")
+def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
+    explicit = _first(told, "trace.output")
     if explicit is not None:
-        return _explicit(explicit, ordered, "output")
+        return _explicit(explicit, told, "output")
     own = root.body.get("output")
     found = _answer(own)
     if found is not None:
@@ -139,9 +140,9 @@ def _whole(value: Any, root: MappedSpan) -> Any:
     return None if is_absent(value) or _is_talk(value) or root.kind in MODEL_KINDS else value
 
 
-def _explicit(value: Any, ordered: Sequence[MappedSpan], side: str) -> Any:
+def _explicit(value: Any, told: Sequence[MappedSpan], side: str) -> Any:
     """Return what was set by hand; our own decorators mean it as it is, others' text stands for a message."""
-    if any(f"pandaprobe.trace.{side}" in span.view.attributes for span in ordered):
+    if any(f"pandaprobe.trace.{side}" in span.view.attributes for span in told):
         return value
     role, pick = ("user", _question) if side == "input" else ("assistant", _answer)
     if type_of(value) is str:
@@ -206,22 +207,22 @@ _SESSION_KEYS: Final = ("session_id", "sessionId", "thread_id", "conversation_id
 _USER_KEYS: Final = ("user_id", "userId")
 
 
-def _first(ordered: Sequence[MappedSpan], field: str) -> Any:
-    for span in ordered:
+def _first(told: Sequence[MappedSpan], field: str) -> Any:
+    for span in told:
         value = span.found.get(field)
         if value is not None:
             return value
     return None
 
 
-def _best(ordered: Sequence[MappedSpan], field: str) -> Any:
+def _best(told: Sequence[MappedSpan], field: str) -> Any:
     """Return the value from the best attribute of any span; of equally good ones, the root's or the earliest."""
-    ranked = [found for span in ordered if (found := span.found.get(field)) is not None]
+    ranked = [found for span in told if (found := span.found.get(field)) is not None]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
-def _from_metadata(ordered: Sequence[MappedSpan], keys: Iterable[str]) -> str | None:
-    for span in ordered:
+def _from_metadata(told: Sequence[MappedSpan], keys: Iterable[str]) -> str | None:
+    for span in told:
         for field in ("trace.metadata", "metadata"):
             bag = span.found.get(field)
             if bag is not None:
@@ -238,26 +239,25 @@ def _text(value: Any) -> str | None:
     return value if kind is str and value else None
 
 
-def _environment(root: MappedSpan) -> str | None:
-    resource = root.view.resource
+def _environment(resource: Mapping[str, Any]) -> str | None:
     return _text(resource.get("deployment.environment.name")) or _text(resource.get("deployment.environment"))
 
 
-def _tags(ordered: Sequence[MappedSpan], root: MappedSpan) -> list[str]:
+def _tags(told: Sequence[MappedSpan], root: MappedSpan) -> list[str]:
     tags: list[str] = []
-    for span in ordered:
+    for span in told:
         for field in ("tags", "root_tags") if span is root else ("tags",):
             tags.extend(tag for tag in span.found.get(field, ()) if tag not in tags)
     return tags
 
 
-def _metadata(ordered: Sequence[MappedSpan], root: MappedSpan) -> dict[str, Any]:
+def _metadata(told: Sequence[MappedSpan], resource: Mapping[str, Any]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
-    for span in ordered:
+    for span in told:
         bag: Mapping[str, Any] = span.found.get("trace.metadata") or {}
         for key, value in bag.items():
             metadata.setdefault(key, value)
     for key in _RESOURCE_KEYS:
-        if value := _text(root.view.resource.get(key)):
+        if value := _text(resource.get(key)):
             metadata[key] = value
     return metadata

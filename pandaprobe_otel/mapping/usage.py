@@ -12,7 +12,6 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.values import MAX_COUNT, count
 
-COUNTERS: Final = ("prompt", "completion", "total", "cache_read", "cache_write", "reasoning")
 DETAILS: Final = (
     ("cache_read", "cache_read_tokens"),
     ("cache_write", "cache_creation_tokens"),
@@ -25,9 +24,13 @@ _EXCLUSIVE_SCOPES: Final = ("opentelemetry.instrumentation.botocore",)
 """Instrumentations that pass on a provider's own numbers, which leave cached tokens out of the input."""
 
 
-def token_usage(found: Mapping[str, Any], scope: str, prefix: str = "usage.") -> dict[str, int] | None:
-    """Return the counts of a span in PandaProbe's names, None when it has none. Never invents zeros."""
-    counts = _counts(found, prefix)
+def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: str) -> dict[str, int] | None:
+    """Return a span's counts in PandaProbe's names, None when it has none. Never invents zeros.
+
+    `counts` come from single attributes; `bag` from an object of a provider's numbers, which fills the gaps.
+    """
+    if bag is not None:
+        counts = _with_bag(counts, bag)
     if not counts:
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
@@ -75,21 +78,10 @@ def _is_exclusive(prompt: int, completion: int, cached: int, total: int | None) 
     return total is not None and total == prompt + cached + completion != prompt + completion
 
 
-def _counts(found: Mapping[str, Any], prefix: str) -> dict[str, int]:
-    """Collect the counters: single attributes first, then what bags of a provider's numbers add."""
-    counts: dict[str, int] = {}
-    for counter in COUNTERS:
-        value = found.get(prefix + counter)
-        if value is not None:
-            counts[counter] = value
-    bag = found.get(prefix + "bag")
-    if bag is not None:
-        # What a bag says about the meaning of its numbers holds for its own numbers only.
-        foreign = {_MEANING[counter] for counter in _MEANING if counter in counts}
-        for counter, value in bag.items():
-            if counter not in foreign:
-                counts.setdefault(counter, value)
-    return counts
+def _with_bag(counts: Mapping[str, int], bag: Mapping[str, int]) -> dict[str, int]:
+    # What a bag says about the meaning of its numbers holds for its own numbers only.
+    foreign = {_MEANING[counter] for counter in _MEANING if counter in counts}
+    return {**{counter: value for counter, value in bag.items() if counter not in foreign}, **counts}
 
 
 _MEANING: Final = {"prompt": "cache_excluded", "completion": "reasoning_excluded"}

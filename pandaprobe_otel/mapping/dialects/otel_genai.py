@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.costs import total
-from pandaprobe_otel.mapping.parameters import named
+from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
 
@@ -116,20 +116,27 @@ _MODEL: Final = (
 )
 
 _PARAMETERS: Final = (
-    *(
-        Row("parameters", (f"gen_ai.request.{name}",), named(name))
-        for name in (
-            "temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty",
-            "stop_sequences",
-        )
+    Row("parameters.temperature", ("gen_ai.request.temperature",), simple),
+    Row("parameters.top_p", ("gen_ai.request.top_p",), simple),
+    Row("parameters.top_k", ("gen_ai.request.top_k",), whole, "seen as 40.0"),
+    Row("parameters.max_tokens", ("gen_ai.request.max_tokens",), simple),
+    Row("parameters.seed", ("gen_ai.request.seed", "gen_ai.openai.request.seed"), whole),
+    Row("parameters.frequency_penalty", ("gen_ai.request.frequency_penalty",), simple),
+    Row("parameters.presence_penalty", ("gen_ai.request.presence_penalty",), simple),
+    Row("parameters.stop_sequences", ("gen_ai.request.stop_sequences",), simple),
+    Row("parameters.n", ("gen_ai.request.choice.count",), choices, "1 is left out"),
+    Row("parameters.reasoning_effort", ("gen_ai.request.reasoning.level",), simple),
+    Row(
+        "parameters.response_format",
+        ("gen_ai.request.structured_output_schema", "gen_ai.openai.request.response_format"),
+        decoded,
     ),
-    Row("parameters", ("gen_ai.request.choice.count",), named("n"), "1 is left out"),
-    Row("parameters", ("gen_ai.request.reasoning.level",), named("reasoning_effort")),
-    Row("parameters", ("gen_ai.request.structured_output_schema",), named("response_format")),
-    Row("parameters", ("gen_ai.openai.request.seed",), named("seed")),
-    Row("parameters", ("gen_ai.openai.request.response_format",), named("response_format")),
-    Row("parameters", ("openai.request.service_tier", "gen_ai.openai.request.service_tier"), named("service_tier")),
-)  # fmt: skip
+    Row(
+        "parameters.service_tier",
+        ("openai.request.service_tier", "gen_ai.openai.request.service_tier"),
+        simple,
+    ),
+)
 
 _USAGE: Final = (
     Row("usage.prompt", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"), count),

@@ -8,7 +8,7 @@ from pandaprobe_otel.mapping.dialects.otel_genai import is_present
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.families import flat, items
 from pandaprobe_otel.mapping.messages import typed_parts
-from pandaprobe_otel.mapping.parameters import named
+from pandaprobe_otel.mapping.parameters import simple, whole
 from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.values import count, decoded, is_absent, text
 from pandaprobe_otel.mapping.view import EventView, SpanView
@@ -94,14 +94,17 @@ DIALECT: Final = Dialect(
         Row("usage.completion", ("llm.usage.completion_tokens",), count),
         Row("usage.total", ("llm.usage.total_tokens",), count),
         Row(
-            "parameters", ("gen_ai.request.reasoning_effort", "llm.request.reasoning_effort"), named("reasoning_effort")
+            "parameters.reasoning_effort",
+            ("gen_ai.request.reasoning_effort", "llm.request.reasoning_effort"),
+            simple,
+            "may be an empty list",
         ),
-        Row("parameters", ("llm.top_k",), named("top_k")),
-        Row("parameters", ("llm.temperature",), named("temperature")),
-        Row("parameters", ("llm.top_p",), named("top_p")),
-        Row("parameters", ("llm.frequency_penalty",), named("frequency_penalty")),
-        Row("parameters", ("llm.presence_penalty",), named("presence_penalty")),
-        Row("parameters", ("llm.chat.stop_sequences",), named("stop_sequences")),
+        Row("parameters.top_k", ("llm.top_k",), whole),
+        Row("parameters.temperature", ("llm.temperature",), simple),
+        Row("parameters.top_p", ("llm.top_p",), simple),
+        Row("parameters.frequency_penalty", ("llm.frequency_penalty",), simple),
+        Row("parameters.presence_penalty", ("llm.presence_penalty",), simple),
+        Row("parameters.stop_sequences", ("llm.chat.stop_sequences",), simple),
         Row("metadata.tools", ("llm.request.functions.*",), _functions),
         Row("metadata.finish_reasons", ("gen_ai.completion.*",), _finish_reasons),
         Row("metadata.workflow_name", ("traceloop.workflow.name",), text),

@@ -1,0 +1,77 @@
+"""CPU of mapping and encoding an agent's trace, against the OTLP protobuf encoder on the same spans.
+
+Both sides start from the SDK's finished spans and end with the bytes of a request, in one process and in turns, so
+that a noisy machine troubles both; the figure is the median of the ratios, with its quartiles. The OTLP side needs
+`pip install opentelemetry-exporter-otlp-proto-common`.
+
+    python benchmarks/mapping/bench_mapping.py [repeats] [--profile]
+"""
+
+from __future__ import annotations
+
+import cProfile
+import gc
+import pstats
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan
+from workload import agent_traces
+
+from pandaprobe_otel.mapping import map_views, read_span
+
+TRACES = 40
+
+
+def mapped(spans: Sequence[ReadableSpan]) -> bytes:
+    return map_views([read_span(span) for span in spans]).encoded()
+
+
+def otlp(spans: Sequence[ReadableSpan]) -> bytes:
+    return encode_spans(spans).SerializeToString()
+
+
+def cpu(work: Callable[[Sequence[ReadableSpan]], bytes], traces: Sequence[Sequence[ReadableSpan]]) -> float:
+    gc.collect()
+    started = time.thread_time()
+    for spans in traces:
+        work(spans)
+    return time.thread_time() - started
+
+
+def main() -> None:
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    traces = agent_traces(TRACES)
+    spans = sum(map(len, traces))
+    cpu(mapped, traces), cpu(otlp, traces)
+    if "--profile" in sys.argv:
+        profile(traces)
+        return
+    pairs = [(cpu(mapped, traces), cpu(otlp, traces)) for _ in range(int(arguments[0]) if arguments else 15)]
+    ratios = [ours / theirs for ours, theirs in pairs]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    print(f"mapping + JSON {statistics.median(a for a, _ in pairs) / spans * 1e6:6.1f} us/span")
+    print(f"OTLP protobuf  {statistics.median(b for _, b in pairs) / spans * 1e6:6.1f} us/span")
+    print(f"ratio {statistics.median(ratios):.2f} ({low:.2f}-{high:.2f}); target <= 0.40")
+    print(f"bytes per span: {sum(len(mapped(one)) for one in traces) / spans:.0f} JSON, ", end="")
+    print(f"{sum(len(otlp(one)) for one in traces) / spans:.0f} OTLP")
+
+
+def profile(traces: Sequence[Sequence[ReadableSpan]]) -> None:
+    profiler: Any = cProfile.Profile()
+    profiler.enable()
+    for spans in traces * 5:
+        mapped(spans)
+    profiler.disable()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
+
+
+if __name__ == "__main__":
+    main()

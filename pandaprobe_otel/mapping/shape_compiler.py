@@ -1,0 +1,161 @@
+"""From the tables of all dialects to the rows of one shape."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.custom import is_custom
+from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.shape import Candidate, Members, Rows, Shape, Source
+from pandaprobe_otel.mapping.table import (
+    CONTENT_FIELDS,
+    CONTEXT_FIELDS,
+    GROUPS,
+    MERGED_FIELDS,
+    RANKED_FIELDS,
+    EventRow,
+    Row,
+)
+from pandaprobe_otel.mapping.values import usable
+
+_LATE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A row of some dialect and its rank among all; `family` is the prefix of a family's names."""
+
+    rank: int
+    row: Row
+    family: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """A row that this shape answers."""
+
+    rank: int
+    row: Row | EventRow
+    source: Source
+    convert: Callable[..., Any]
+
+
+def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, EventRow]]]:
+    """Return the rows of all dialects: by attribute name, those of families, and those of events."""
+    exact: dict[str, list[_Entry]] = defaultdict(list)
+    families: list[_Entry] = []
+    events: list[tuple[int, EventRow]] = []
+    rank = 0
+    for dialect in DIALECTS:
+        for row in dialect.rows:
+            for source in row.sources:
+                rank += 1
+                entry_rank = rank + (_LATE if row.late else 0)
+                if source.endswith(".*"):
+                    families.append(_Entry(entry_rank, row, source[:-1]))
+                else:
+                    exact[source].append(_Entry(entry_rank, row))
+        for event_row in dialect.events:
+            rank += 1
+            events.append((rank + (_LATE if event_row.late else 0), event_row))
+    return exact, families, events
+
+
+_EXACT, _FAMILIES, _EVENTS = _index()
+# Stable: rules that state the kind first, then all others in the dialects' order.
+_KIND_RULES: Final = sorted(
+    ((rule.attribute, rule) for dialect in DIALECTS for rule in dialect.kinds if rule.attribute),
+    key=lambda pair: not pair[1].states,
+)
+_NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in dialect.namespaces)
+_CONTEXT_SOURCES: Final = tuple(
+    source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
+)
+_CONTEXT_KEYS: Final = frozenset(source for source in _CONTEXT_SOURCES if not source.endswith(".*"))
+_CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT_SOURCES if source.endswith(".*"))
+
+
+def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
+    """Return the shape of spans with these attribute names, and with or without events."""
+    answered = sorted(_answered(attributes, events), key=lambda ranked: ranked.rank)
+    grouped: dict[str, list[tuple[str, Source, Callable[[Any], Any]]]] = defaultdict(list)
+    contents: dict[str, list[Candidate]] = defaultdict(list)
+    event_rows: list[tuple[str, EventRow]] = []
+    for ranked in answered:
+        field = ranked.row.field
+        if field in CONTENT_FIELDS:
+            contents[field].append(Candidate(ranked.row.form, ranked.source, ranked.convert))
+        elif isinstance(ranked.row, EventRow):
+            event_rows.append((field, ranked.row))
+        else:
+            group, name = _group_of(field)
+            convert = _with_rank(ranked) if field in RANKED_FIELDS else ranked.convert
+            grouped[group].append((name, ranked.source, convert))
+    return _shape(attributes, answered, grouped, contents, event_rows)
+
+
+def _shape(
+    attributes: Mapping[str, Any],
+    answered: Iterable[_Ranked],
+    grouped: Mapping[str, list[tuple[str, Source, Callable[[Any], Any]]]],
+    contents: Mapping[str, list[Candidate]],
+    event_rows: list[tuple[str, EventRow]],
+) -> Shape:
+    known = {ranked.source for ranked in answered if isinstance(ranked.source, str)}
+
+    def rows(group: str) -> Rows:
+        return tuple(grouped.get(group, ()))
+
+    return Shape(
+        fields=rows("fields"),
+        metadata=rows("metadata"),
+        parameters=rows("parameters"),
+        usage=rows("usage"),
+        aggregated=rows("aggregated"),
+        merged=rows("merged"),
+        events=tuple(event_rows),
+        contents={field: tuple(candidates) for field, candidates in contents.items()},
+        kind_rules=tuple((key, rule) for key, rule in _KIND_RULES if key in attributes),
+        has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
+        genai=any(map(_shows_genai, attributes)),
+        custom=tuple(key for key in attributes if key not in known and is_custom(key)),
+    )
+
+
+def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
+    members: dict[int, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+    for key in attributes:
+        for entry in _EXACT.get(key, ()):
+            yield _Ranked(entry.rank, entry.row, key, entry.row.convert or usable)
+        for index, entry in enumerate(_FAMILIES):
+            if key.startswith(entry.family):
+                members[index].append((key, tuple(key[len(entry.family) :].split("."))))
+    for index, keys in members.items():
+        entry = _FAMILIES[index]
+        family: Members = tuple(keys)
+        yield _Ranked(entry.rank, entry.row, family, entry.row.convert or usable)
+    for rank, row in _EVENTS if events else ():
+        yield _Ranked(rank, row, row, row.convert)
+
+
+def _group_of(field: str) -> tuple[str, str]:
+    """Return (group, name in it) of a field: `metadata.response_id` is `response_id` in the group `metadata`."""
+    if field in MERGED_FIELDS:
+        return "merged", field
+    group, _, name = field.partition(".")
+    return (group, name) if group in GROUPS and name else ("fields", field)
+
+
+def _with_rank(ranked: _Ranked) -> Callable[[Any], Any]:
+    def convert(value: Any) -> tuple[int, Any] | None:
+        value = ranked.convert(value)
+        return None if value is None else (ranked.rank, value)
+
+    return convert
+
+
+def _shows_genai(key: str) -> bool:
+    return key.startswith(_NAMESPACES) and key not in _CONTEXT_KEYS and not key.startswith(_CONTEXT_FAMILIES)
