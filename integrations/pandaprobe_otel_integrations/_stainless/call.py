@@ -43,8 +43,9 @@ class StainlessCall:
             body = ObservedBody(
                 lambda record: _finish(model_call, record, written), terminal=model_call.endpoint.terminal
             )
-            response.stream = observed(response.stream, body)
+            stream = observed(response.stream, body)
             body.watch(response)
+            response.stream = stream
             self._body = body
 
     def returned(self) -> None:

@@ -20,6 +20,8 @@ End = Literal["read", "terminal", "closed", "dropped", "failed", "exit"]
 MAX_BODY_BYTES: Final = 16 << 20
 """Bytes of one body that are kept; later ones only count for the time. No chat answer is that long."""
 
+_COLLECTED_ENDS: Final = frozenset({"closed", "dropped", "failed"})
+"""Ends that may come from the garbage collector, which closes the generators that it finds."""
 _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
@@ -64,7 +66,7 @@ class ObservedBody:
 
     def watch(self, owner: object) -> None:
         """End this body as `dropped` when `owner`, the object that the app reads it through, is forgotten."""
-        self._finalizer = weakref.finalize(owner, open_bodies.dropped, self)
+        self._finalizer = weakref.finalize(owner, self.end, "dropped")
         self._finalizer.atexit = False
         open_bodies.add(self)
 
@@ -91,7 +93,11 @@ class ObservedBody:
             self._finalizer = None
         record = BodyRecord(chunks=self._chunks, times_ns=self._times_ns, end=how, error=error)
         self._chunks, self._times_ns = [], []
-        if on_end is not None:
+        if on_end is None:
+            return
+        if how in _COLLECTED_ENDS:
+            open_bodies.run_unlocked(guarded, on_end, record)
+        else:
             guarded(on_end, record)
 
     def abandon(self) -> None:

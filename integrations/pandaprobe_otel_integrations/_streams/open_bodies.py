@@ -2,8 +2,8 @@
 
 A forgotten stream is noticed by the garbage collector, which may run in any thread at any allocation: also while
 a span processor or a logging handler holds its lock. Ending a span there would wait for a lock that this very
-thread holds. So the finalizer looks at the stack: inside such code it hands the body to a thread of our own,
-everywhere else it ends the body on the spot.
+thread holds. So an end that may come from the collector looks at the stack: inside such code it hands the work
+to a thread of our own, everywhere else it is done on the spot.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 import queue
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .body import ObservedBody
@@ -32,7 +34,7 @@ _MAX_FRAMES: Final = 200
 
 _open: dict[int, ObservedBody] = {}
 # A SimpleQueue is reentrant by documentation, so it may be filled from a finalizer.
-_forgotten: queue.SimpleQueue[ObservedBody] = queue.SimpleQueue()
+_handed_over: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
 _start_lock = threading.Lock()
 _reaper: threading.Thread | None = None
 _hooks_set = False
@@ -55,18 +57,20 @@ def open_count() -> int:
     return len(_open)
 
 
-def dropped(body: ObservedBody) -> None:
-    """The app has forgotten `body`: end it here, or in the reaper when this may be the middle of locked code."""
-    if _may_hold_a_lock():
-        _forgotten.put(body)
+def run_unlocked(work: Callable[..., Any], *args: Any) -> None:
+    """Do `work` here, or in the reaper when this may be the middle of code that holds a lock."""
+    if _reaper is not None and _may_hold_a_lock():
+        _handed_over.put(partial(work, *args))
     else:
-        body.end("dropped")
+        work(*args)
 
 
 def end_all() -> None:
     """End everything that is still open; the process is about to exit."""
     for body in tuple(_open.values()):
         body.end("exit")
+    while not _handed_over.empty():
+        _handed_over.get()()
 
 
 def _may_hold_a_lock() -> bool:
@@ -84,7 +88,7 @@ def _may_hold_a_lock() -> bool:
 
 def _reap() -> None:
     while True:
-        _forgotten.get().end("dropped")
+        _handed_over.get()()
 
 
 def _start() -> None:
@@ -100,16 +104,19 @@ def _start() -> None:
                 os.register_at_fork(after_in_child=_forget_all)
             _hooks_set = True
         reaper = threading.Thread(target=_reap, name="pandaprobe-otel-streams", daemon=True)
-        reaper.start()
+        try:
+            reaper.start()
+        except RuntimeError:
+            return  # the interpreter is shutting down, or out of threads; ends are worked on where they happen
         _reaper = reaper
 
 
 def _forget_all() -> None:
     # The streams of the parent end there; a child that ended them too would report every call twice.
-    global _reaper, _forgotten, _start_lock
+    global _reaper, _handed_over, _start_lock
     for body in tuple(_open.values()):
         body.abandon()
     _open.clear()
-    _forgotten = queue.SimpleQueue()
+    _handed_over = queue.SimpleQueue()
     _start_lock = threading.Lock()
     _reaper = None

@@ -1,0 +1,167 @@
+"""Streams that are open when the process ends or forks, or when the garbage collector runs at a bad moment."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from opentelemetry.sdk.trace import SpanProcessor
+
+from openai_traffic import MODEL, QUESTION, chat_chunks
+from pandaprobe_otel_integrations._streams import open_bodies
+from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from provider_server import ProviderServer, events_reply
+from span_recorder import SpanRecorder
+
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+
+PREAMBLE = """
+import os, sys, weakref
+class Kept: pass
+weakref.finalize(Kept(), int)  # the standard library's exit hook is set before ours
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+class Printer(SpanExporter):
+    def export(self, spans):
+        for span in spans:
+            print(os.getpid() == MAIN, span.attributes.get("gen_ai.response.id"), flush=True)
+        return SpanExportResult.SUCCESS
+MAIN = os.getpid()
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(Printer()))
+trace.set_tracer_provider(provider)
+from pandaprobe_otel.registry import instrument
+instrument("openai")
+import openai
+client = openai.OpenAI(base_url=sys.argv[1], api_key="none")
+stream = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], stream=True)
+next(stream)
+"""
+ENDS = {
+    "end of the script": "",
+    "sys.exit": "sys.exit(0)",
+    "error of the app": "raise SystemExit(0) from RuntimeError('x')",
+    "forked child": """
+if os.fork() == 0:
+    from pandaprobe_otel_integrations._streams import open_bodies
+    assert open_bodies.open_count() == 0
+    sys.exit(0)
+os.wait()
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_open_stream_at_the_end_of_the_process(end: str, server: ProviderServer) -> None:
+    """The span of a stream that is still open is exported before the provider shuts down, and only once."""
+    server.replies(events_reply(chat_chunks(), pause_s=0.01))
+    script = PREAMBLE + textwrap.dedent(ENDS[end])
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script, f"{server.url}/v1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (["True chatcmpl-1"], "", 0)
+
+
+@pytest.fixture
+def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.OpenAI]:
+    """An instrumented client of the loopback provider."""
+    server.replies(events_reply(chat_chunks()))
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as made:
+        yield made
+    instrumentor.uninstrument()
+
+
+class _Locking(SpanProcessor):
+    """A processor as many are: a lock that is not reentrant, and work under it that may collect garbage."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.ended: list[str] = []
+
+    def on_end(self, span: Any) -> None:
+        with self.lock:
+            self.ended.append(span.name)
+            gc.collect()
+
+
+def test_stream_forgotten_while_a_processor_holds_its_lock(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """The collector finds a forgotten stream in the middle of `on_end`: no deadlock, and its span ends as well."""
+    processor = _Locking()
+    recorder.provider.add_span_processor(processor)
+    gc.disable()
+    try:
+        next(client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True))
+        recorder.tracer.start_span("other").end()
+    finally:
+        gc.enable()
+    deadline = time.monotonic() + 5
+    while len(processor.ended) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert processor.ended == ["other", f"chat {MODEL}"]
+
+
+def test_many_forgotten_streams_leave_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """Every one of them ends, and none is held."""
+    for _ in range(50):
+        next(client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True))
+        gc.collect()
+    assert open_bodies.open_count() == 0
+    assert len(recorder.spans) == 50
+
+
+def test_body_ends_once() -> None:
+    """Of many threads that end a body at the same time, one is the first."""
+    ends: list[BodyRecord] = []
+    for _ in range(50):
+        body = ObservedBody(ends.append)
+        start = threading.Barrier(4)
+
+        def end(body: ObservedBody = body, start: threading.Barrier = start) -> None:
+            start.wait()
+            body.end("closed")
+
+        threads = [threading.Thread(target=end) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(ends) == 50
+
+
+def test_body_over_the_bound_is_not_kept() -> None:
+    """A body of any length is passed on; only so much of it is kept."""
+    ends: list[BodyRecord] = []
+    body = ObservedBody(ends.append)
+    piece = bytes(1 << 20)
+    for _ in range(40):
+        body.keep(piece)
+    body.end("read")
+    assert sum(len(chunk) for chunk in ends[0].chunks) <= 18 << 20
+    assert len(ends[0].times_ns) == 40
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_stream_read_in_a_forked_child_only_counts_in_the_parent(client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """A child that inherits an open stream does not report it; the parent does."""
+    stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+    next(stream)
+    child = os.fork()
+    if child == 0:
+        del stream
+        gc.collect()
+        os._exit(len(recorder.spans))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    list(stream)
+    assert len(recorder.spans) == 1

@@ -1,0 +1,148 @@
+"""Streams of the openai client that stop at any byte, or come in any pieces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from openai_traffic import CHAT_USAGE, MODEL, chunk, delta, response_events
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from provider_server import sse
+from span_recorder import SpanRecorder
+
+WORDS = ("So", " élan", "!")
+PREFIXES = ["".join(WORDS[:count]) for count in range(len(WORDS) + 1)]
+CHAT_BODY = b"".join(
+    [
+        *(sse(chunk(delta(content=word))) for word in WORDS),
+        sse(chunk(delta(finish_reason="stop"), usage=CHAT_USAGE)),
+        b"data: [DONE]\n\n",
+    ]
+)
+RESPONSE_BODY = b"".join(sse(event, named=True) for event in response_events(WORDS)[2:7])
+
+
+class _Pieces(httpx2.SyncByteStream):
+    """A body in pieces; after the last one it ends, or breaks."""
+
+    def __init__(self, pieces: list[bytes], breaks: bool) -> None:
+        self._pieces = pieces
+        self._breaks = breaks
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+        if self._breaks:
+            raise httpx2.ReadError("gone")
+
+
+class _Provider:
+    """Answers each request with the pieces that are set."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.breaks = False
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        headers = {"content-type": "text/event-stream"}
+        return httpx2.Response(200, headers=headers, stream=_Pieces(self.pieces, self.breaks), request=request)
+
+
+@pytest.fixture
+def provider() -> _Provider:
+    """The provider of this test's client."""
+    return _Provider()
+
+
+@pytest.fixture
+def client(provider: _Provider) -> Iterator[openai.OpenAI]:
+    """A client without a network."""
+    http_client = httpx2.Client(transport=httpx2.MockTransport(provider))
+    with openai.OpenAI(api_key="none", http_client=http_client, max_retries=0) as made:
+        yield made
+
+
+def _chat(client: openai.OpenAI) -> tuple[str, str]:
+    """The text that the app read, and how its loop ended."""
+    read: list[str] = []
+    try:
+        for item in client.chat.completions.create(model=MODEL, messages=[], stream=True):
+            read += [choice.delta.content or "" for choice in item.choices]
+    except Exception as error:  # noqa: BLE001 - which error it is depends on the byte where the stream broke
+        return "".join(read), repr(error)
+    return "".join(read), "ended"
+
+
+def _response(client: openai.OpenAI) -> tuple[str, str]:
+    read: list[str] = []
+    try:
+        stream = client.responses.create(model=MODEL, input="", stream=True)
+        read.extend(getattr(event, "delta", "") for event in stream)
+    except Exception as error:  # noqa: BLE001 - as above
+        return "".join(read), repr(error)
+    return "".join(read), "ended"
+
+
+def _recorded_text(attributes: dict[str, Any]) -> str:
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return "".join(part["content"] for message in messages for part in message["parts"])
+
+
+Ask = Callable[[openai.OpenAI], tuple[str, str]]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+@pytest.mark.parametrize(("ask", "body"), [(_chat, CHAT_BODY), (_response, RESPONSE_BODY)])
+def test_stream_stops_at_any_byte(
+    ask: Ask, body: bytes, breaks: bool, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
+) -> None:
+    """Cut at every offset: the app sees what it saw without, and one span tells what had come by then."""
+    instrumentor = OpenAIInstrumentor()
+    provider.breaks = breaks
+    offsets = range(len(body) + 1)
+    without: list[tuple[str, str]] = []
+    for offset in offsets:
+        provider.pieces = [body[: offset // 2], body[offset // 2 : offset]]
+        without.append(ask(client))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    seen: list[tuple[str, str]] = []
+    for offset in offsets:
+        provider.pieces = [body[: offset // 2], body[offset // 2 : offset]]
+        seen.append(ask(client))
+    instrumentor.uninstrument()
+    assert seen == without
+    assert len(recorder.spans) == len(seen)
+    for span, (text, _) in zip(recorder.spans, seen, strict=True):
+        recorded = _recorded_text(dict(span.attributes or {}))
+        # The client holds an event back until the blank line after it, although its data may be complete.
+        assert PREFIXES.index(recorded) - PREFIXES.index(text) in (0, 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+def test_stream_comes_in_any_pieces(
+    size: int, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
+) -> None:
+    """Events and characters that are torn apart are whole again in the span."""
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    provider.pieces = [CHAT_BODY[start : start + size] for start in range(0, len(CHAT_BODY), size)]
+    assert _chat(client) == ("So élan!", "ended")
+    instrumentor.uninstrument()
+    attributes = recorder.attributes()
+    assert _recorded_text(attributes) == "So élan!"
+    assert attributes["gen_ai.usage.output_tokens"] == CHAT_USAGE["completion_tokens"]
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\r"])
+def test_other_line_ends(line_end: bytes, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """Services behind some proxies end their lines differently; comments keep the connection alive."""
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    provider.pieces = [b": PROCESSING\n\n".replace(b"\n", line_end), CHAT_BODY.replace(b"\n", line_end)]
+    _chat(client)
+    instrumentor.uninstrument()
+    assert _recorded_text(recorder.attributes()) == "So élan!"
