@@ -8,13 +8,45 @@ from pandaprobe_otel.local.errors import install_error_handlers
 from pandaprobe_otel.local.middleware import OuterLayer
 from pandaprobe_otel.local.pages import routes as pages
 from pandaprobe_otel.local.pages import static
-from pandaprobe_otel.local.routes import api_keys, ingest, organizations, projects, reading, service, sessions
+from pandaprobe_otel.local.routes import (
+    analytics,
+    api_keys,
+    cli_auth,
+    ingest,
+    metrics,
+    monitors,
+    organizations,
+    projects,
+    reading,
+    runs,
+    scores,
+    service,
+    sessions,
+    subscriptions,
+)
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.settings import SERVER_VERSION
 
 # Fixed paths (/traces/users, /traces/analytics) stand before those with a parameter; for a path with several
 # methods the first router gives the `Allow` of a 405, which is POST for /traces on the real server.
-_ROUTERS = (ingest, reading, sessions, organizations, projects, api_keys, service, pages, static)
+_ROUTERS = (
+    ingest,
+    analytics,
+    reading,
+    sessions,
+    metrics,
+    runs,
+    scores,
+    monitors,
+    organizations,
+    projects,
+    api_keys,
+    subscriptions,
+    cli_auth,
+    service,
+    pages,
+    static,
+)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -22,6 +54,7 @@ def create_app(services: Services) -> FastAPI:
     # The interactive documentation loads scripts from the network, which a local server must not cause.
     app = FastAPI(title="PandaProbe", version=SERVER_VERSION, docs_url=None, redoc_url=None)
     app.state.services = services
+    app.state.pending_codes = cli_auth.PendingCodes()
     for module in _ROUTERS:
         app.include_router(module.router)
     install_error_handlers(app, retry_after=services.settings.retry_after)

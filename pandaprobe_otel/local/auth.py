@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import sqlite3
 from dataclasses import dataclass
 from typing import Annotated, Final
 from uuid import UUID
@@ -46,6 +47,10 @@ class ProjectScope:
     def project_id(self) -> str:
         """The id that every row of this request carries."""
         return self.project.id
+
+    def keep(self, connection: sqlite3.Connection) -> None:
+        """Store the project, if this is its first request, inside the caller's transaction."""
+        self.services.accounts.keep(self.project, connection)
 
     def spend(self, method: str, route: str) -> None:
         """Count this request against the route's own limit; raises RateLimitedError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,8 +10,8 @@ from typing import Final, Literal
 from starlette.exceptions import HTTPException
 
 from pandaprobe_otel.local.errors import quota_error
-from pandaprobe_otel.local.services import Services
-from pandaprobe_otel.local.store.accounts import Organization
+from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.store.accounts import Accounts, Organization
 
 Counter = Literal["traces", "trace_evals", "session_evals"]
 
@@ -53,18 +54,28 @@ PLANS: Final[Mapping[str, Plan]] = {
 }
 
 
-def check_quota(services: Services, organization: Organization, counter: Counter, amount: int) -> None:
-    """Raise the 429 of a used-up quota if `amount` more would not fit."""
-    if services.faults.quota_used_up:
-        raise quota_error(counter, _HOBBY.included(counter) or 0, "HOBBY")
-    services.accounts.roll_period(organization)
-    included = PLANS[organization.plan].included(counter)
-    if included is not None and getattr(organization, counter) + amount > included:
-        raise quota_error(counter, included, organization.plan)
+class QuotaBook:
+    """What organizations may use and have used."""
 
+    def __init__(self, accounts: Accounts, faults: Faults) -> None:
+        self._accounts = accounts
+        self._faults = faults
 
-def check_monitoring(services: Services, organization: Organization) -> None:
-    """Raise the 429 of a plan without monitors."""
-    plan = _HOBBY if services.faults.quota_used_up else PLANS[organization.plan]
-    if not plan.monitoring:
-        raise HTTPException(429, f"Monitoring is not available on your {plan.name} plan. Please upgrade.")
+    def check(self, organization: Organization, counter: Counter, amount: int) -> None:
+        """Raise the 429 of a used-up quota if `amount` more would not fit."""
+        if self._faults.quota_used_up:
+            raise quota_error(counter, _HOBBY.included(counter) or 0, _HOBBY.name)
+        self._accounts.roll_period(organization)
+        included = PLANS[organization.plan].included(counter)
+        if included is not None and getattr(organization, counter) + amount > included:
+            raise quota_error(counter, included, organization.plan)
+
+    def count(self, connection: sqlite3.Connection, organization: Organization, counter: Counter, amount: int) -> None:
+        """Add to what was used, inside the caller's transaction."""
+        self._accounts.count(connection, organization.id, counter, amount)
+
+    def check_monitoring(self, organization: Organization) -> None:
+        """Raise the 429 of a plan without monitors."""
+        plan = _HOBBY if self._faults.quota_used_up else PLANS[organization.plan]
+        if not plan.monitoring:
+            raise HTTPException(429, f"Monitoring is not available on your {plan.name} plan. Please upgrade.")

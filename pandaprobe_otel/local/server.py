@@ -15,6 +15,7 @@ from typing import IO, Any, Final, Self
 
 from pandaprobe_otel.config import LOCAL_API_KEY
 from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.services import Services, build_services
 from pandaprobe_otel.local.settings import LocalSettings
@@ -42,7 +43,8 @@ class LocalServer:
     window_s: seconds of a rate limit's window.
     retry_after: whether 429 carries Retry-After, as the documentation says; server 0.5.0 sends none.
     fail, slow_s: faults; see `.faults`, where they and more can be changed while it runs.
-    judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without one
+    scripted_judge: evaluations get fixed answers, which `.judge` can change; no model is asked.
+    judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without a judge
         they behave as on a server without a provider.
     """
 
@@ -60,6 +62,7 @@ class LocalServer:
         retry_after: bool = True,
         fail: float = 0.0,
         slow_s: float = 0.0,
+        scripted_judge: bool = False,
         judge_url: str | None = None,
         judge_key: str | None = None,
         judge_model: str | None = None,
@@ -82,6 +85,7 @@ class LocalServer:
             window_s=window_s,
             retry_after=retry_after,
             allowed_hosts=_LOOPBACK if host in _LOOPBACK else frozenset({"*"}),
+            scripted_judge=scripted_judge,
             judge_url=judge_url,
             judge_key=judge_key,
             judge_model=judge_model,
@@ -138,6 +142,11 @@ class LocalServer:
         """The parts of the running server, for tests that look behind the API."""
         return self._started().services
 
+    @property
+    def judge(self) -> ScriptedJudge:
+        """The scripted judge: `server.judge.set("task_completion", 0.4)` makes it the judge of this server."""
+        return self.services.scripted_judge
+
     def make_key(self, *, plan: str | None = None, used_traces: int = 0) -> str:
         """Make an API key; with `plan` (`HOBBY`) that of a new organization which has used `used_traces` traces."""
         accounts = self.services.accounts
@@ -188,6 +197,7 @@ class _Running:
             raise
         self.port: int = self._socket.getsockname()[1]
         self.services = build_services(settings, self._database, faults)
+        self.services.evaluation.resume()
         self._server = _uvicorn_server(self.services)
         # Connections wait in the socket's queue until the thread accepts them, so nobody has to wait for it here.
         self._thread = threading.Thread(
@@ -205,6 +215,7 @@ class _Running:
         self._server.should_exit = True
         self._thread.join(_STOP_WITHIN_S)
         self._socket.close()
+        self.services.close(_STOP_WITHIN_S)
         self._database.close()
 
 
@@ -256,6 +267,7 @@ def serve(
     retry_after: bool = True,
     fail: float = 0.0,
     slow_s: float = 0.0,
+    scripted_judge: bool = False,
     judge_url: str | None = None,
     judge_key: str | None = None,
     judge_model: str | None = None,
@@ -278,6 +290,7 @@ def serve(
         retry_after=retry_after,
         fail=fail,
         slow_s=slow_s,
+        scripted_judge=scripted_judge,
         judge_url=judge_url,
         judge_key=judge_key,
         judge_model=judge_model,

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Final, cast
 
 from starlette.requests import HTTPConnection
 
+from pandaprobe_otel.local.evaluation.judge import Judge, NoJudge
+from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
+from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
+from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.queries import Queries
+from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
+from pandaprobe_otel.local.store.trace_analytics import TraceAnalytics
 from pandaprobe_otel.local.store.traces import TraceStore
 from pandaprobe_otel.local.times import now_micros
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+
+DEFAULT_MODEL: Final = "gpt-4o-mini"
+_NO_JUDGE: Final = NoJudge()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +41,23 @@ class Services:
     queries: Queries
     limits: RateLimits
     faults: Faults
+    quota: QuotaBook
+    evaluation: Evaluation
+    trace_analytics: TraceAnalytics
+    trace_score_analytics: ScoreAnalytics
+    session_score_analytics: ScoreAnalytics
+    scripted_judge: ScriptedJudge
+    http_judge: HttpJudge | None
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
         return (self.settings.now_micros or now_micros)()
+
+    def close(self, timeout_s: float) -> None:
+        """End the evaluation thread and close what is open."""
+        self.evaluation.worker.stop(timeout_s)
+        if self.http_judge is not None:
+            self.http_judge.close()
 
 
 def build_services(settings: LocalSettings, database: Database, faults: Faults) -> Services:
@@ -42,14 +67,45 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
     for secret in settings.api_keys:
         accounts.add_key(accounts.home.id, "given at start", secret=secret)
     windows = FixedWindows(window_s=settings.window_s, monotonic=settings.monotonic or time.monotonic)
+    scripted, over_http = ScriptedJudge(), _http_judge(settings)
+
+    def judge() -> Judge:
+        if settings.scripted_judge or scripted.active:
+            return scripted
+        return over_http or _NO_JUDGE
+
+    traces, queries, quota = TraceStore(database), Queries(database), QuotaBook(accounts, faults)
+    evaluation = Evaluation(
+        database, accounts=accounts, traces=traces, queries=queries, quota=quota, judge=judge, now=now
+    )
     return Services(
         settings=settings,
         database=database,
         accounts=accounts,
-        traces=TraceStore(database),
-        queries=Queries(database),
+        traces=traces,
+        queries=queries,
         limits=RateLimits(windows, traces_per_minute=settings.traces_per_minute),
         faults=faults,
+        quota=quota,
+        evaluation=evaluation,
+        trace_analytics=TraceAnalytics(database),
+        trace_score_analytics=ScoreAnalytics(database, evaluation.trace_scores.table),
+        session_score_analytics=ScoreAnalytics(database, evaluation.session_scores.table),
+        scripted_judge=scripted,
+        http_judge=over_http,
+    )
+
+
+def _http_judge(settings: LocalSettings) -> HttpJudge | None:
+    if settings.judge_url is None:
+        return None
+    from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+
+    return HttpJudge(
+        settings.judge_url,
+        key=settings.judge_key,
+        model=settings.judge_model or DEFAULT_MODEL,
+        embedding_model=settings.embedding_model,
     )
 
 

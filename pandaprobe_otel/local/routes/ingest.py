@@ -27,7 +27,6 @@ from pandaprobe_otel.local.models.traces import (
     TraceUpdate,
     Updated,
 )
-from pandaprobe_otel.local.quota import check_quota
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.records import span_record, trace_record
 
@@ -39,11 +38,11 @@ def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
     """Store a trace with up to 500 spans, or merge it into the one with its id. It is readable when this answers."""
     scope.spend("POST", "/traces")
     services = scope.services
-    check_quota(services, scope.organization, "traces", 1)
+    services.quota.check(scope.organization, "traces", 1)
     with services.database.write() as connection:
-        services.accounts.keep(scope.project, connection)
+        scope.keep(connection)
         services.traces.save(connection, scope.project_id, body, now=services.now())
-        services.accounts.count(connection, scope.organization.id, "traces", 1)
+        services.quota.count(connection, scope.organization, "traces", 1)
     return answer({"trace_id": str(body.trace_id), "task_id": str(uuid4())}, 202)
 
 

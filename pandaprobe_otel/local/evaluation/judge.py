@@ -1,0 +1,93 @@
+"""What a judge is: it answers questions about traces in a given structure, and may turn texts into vectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, VERTEX_AI, Provider
+
+_BY_KEY: Final = {provider.key: provider for provider in PROVIDERS}
+
+
+class JudgeError(Exception):
+    """The judge gave no usable answer; the metric becomes a FAILED score with this message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a judge is asked: `schema` is the JSON Schema of the answer, `trace` the evaluated trace as an object."""
+
+    metric: str
+    prompt: str
+    schema: Mapping[str, Any]
+    trace: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forced:
+    """A score that a scripted judge was told to give."""
+
+    score: float
+    reason: str
+
+
+class Judge(ABC):
+    """A source of opinions."""
+
+    parallel: int = 1
+    """How many questions may be asked at once."""
+
+    @property
+    @abstractmethod
+    def provider(self) -> Provider | None:
+        """The provider that this judge stands for; None when there is no judge."""
+
+    @abstractmethod
+    def model(self, requested: str | None) -> str:
+        """Return the model that a run will name."""
+
+    @abstractmethod
+    def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
+        """Return the answer to a question; raises JudgeError."""
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
+        """Return one vector for each text, None when the judge has no embedding model; raises JudgeError."""
+
+    def forced(self, metric: str, trace: Mapping[str, Any]) -> Forced | None:
+        """Return the score that was set by hand for a metric, None normally."""
+        del metric, trace
+        return None
+
+    def provider_records(self) -> list[dict[str, Any]]:
+        """Return the list of `GET /evaluations/providers`."""
+        return [provider.record(available=provider is self.provider) for provider in PROVIDERS]
+
+
+class NoJudge(Judge):
+    """A server without any provider: whatever needs a model fails, with the real server's message."""
+
+    @property
+    def provider(self) -> Provider | None:
+        """None: there is no provider."""
+        return None
+
+    def model(self, requested: str | None) -> str:
+        """Return the requested model, or the real server's default."""
+        return requested or f"{VERTEX_AI.key}/gemini-2.5-flash"
+
+    def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
+        """Fail."""
+        raise JudgeError(provider_of(self.model(model)).missing)
+
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
+        """Fail."""
+        raise JudgeError(OPENAI.missing)
+
+
+def provider_of(model: str) -> Provider:
+    """Return the provider that a model's name points to, by its prefix; the default provider without one."""
+    return _BY_KEY.get(model.partition("/")[0], VERTEX_AI)

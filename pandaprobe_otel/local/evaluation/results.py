@@ -1,0 +1,28 @@
+"""What a metric says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pandaprobe_otel.local.evaluation.catalogue import THRESHOLD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A score of 0..1 with its reason; `metadata` is stored beside it."""
+
+    score: float
+    reason: str
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def value(self) -> str:
+        """The score as it is stored: text, rounded to four digits."""
+        return str(round(self.score, 4))
+
+
+def verdict(score: float) -> dict[str, Any]:
+    """Return the metadata that says whether a score reaches its threshold."""
+    return {"threshold": THRESHOLD, "success": score >= THRESHOLD}

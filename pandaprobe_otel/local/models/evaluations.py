@@ -1,0 +1,278 @@
+"""Bodies of the evaluation routes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, Field, model_validator
+
+from pandaprobe_otel.enums import ScoreDataType, TraceStatus
+from pandaprobe_otel.local.models.fields import RequestBody
+
+Metrics = Annotated[list[str], Field(min_length=1)]
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+FilterDate = Annotated[str, Field(max_length=64)]
+Text255Refused = Annotated[str, Field(max_length=255)]
+"""The real server fails with a 500 above 255 characters (measured on server 0.5.0)."""
+
+
+class ScoreSource(StrEnum):
+    """Who gave a score."""
+
+    AUTOMATED = "AUTOMATED"
+    ANNOTATION = "ANNOTATION"
+    PROGRAMMATIC = "PROGRAMMATIC"
+
+
+class ScoreStatus(StrEnum):
+    """Whether there is a value."""
+
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    PENDING = "PENDING"
+
+
+class RunStatus(StrEnum):
+    """State of an evaluation run; a run whose metrics all failed is COMPLETED."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+class MonitorStatus(StrEnum):
+    """State of a monitor."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+
+
+class TraceRunFilters(RequestBody):
+    """Which traces a run evaluates; dates are ISO 8601, `date_to` is exclusive."""
+
+    date_from: FilterDate | None = None
+    date_to: FilterDate | None = None
+    status: TraceStatus | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    tags: list[str] | None = None
+    name: str | None = None
+
+
+class SessionRunFilters(RequestBody):
+    """Which sessions a run evaluates."""
+
+    date_from: FilterDate | None = None
+    date_to: FilterDate | None = None
+    user_id: str | None = None
+    has_error: bool | None = None
+    tags: list[str] | None = None
+    min_trace_count: int | None = Field(default=None, ge=1)
+
+
+class CreateTraceRun(RequestBody):
+    """Body of `POST /evaluations/trace-runs`."""
+
+    name: Text255Refused | None = None
+    metrics: Metrics
+    filters: TraceRunFilters = Field(default_factory=TraceRunFilters)
+    sampling_rate: Rate = 1.0
+    model: Text255Refused | None = None
+
+
+class CreateTraceBatchRun(RequestBody):
+    """Body of `POST /evaluations/trace-runs/batch`."""
+
+    trace_ids: list[UUID] = Field(min_length=1)
+    metrics: Metrics
+    name: Text255Refused | None = None
+    model: Text255Refused | None = None
+
+
+class CreateSessionRun(RequestBody):
+    """Body of `POST /evaluations/session-runs`."""
+
+    name: Text255Refused | None = None
+    metrics: Metrics
+    filters: SessionRunFilters = Field(default_factory=SessionRunFilters)
+    sampling_rate: Rate = 1.0
+    model: Text255Refused | None = None
+    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+
+
+class CreateSessionBatchRun(RequestBody):
+    """Body of `POST /evaluations/session-runs/batch`."""
+
+    session_ids: list[str] = Field(min_length=1)
+    metrics: Metrics
+    name: Text255Refused | None = None
+    model: Text255Refused | None = None
+    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+
+
+def check_value(value: str, data_type: ScoreDataType) -> None:
+    """Raise ValueError if a score of this type cannot have this value; values are kept as they were sent."""
+    if data_type is ScoreDataType.NUMERIC:
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError("NUMERIC score must be a valid number") from None
+        if not 0.0 <= number <= 1.0:
+            raise ValueError("NUMERIC score must be in [0.0, 1.0]")
+    elif data_type is ScoreDataType.BOOLEAN and value.lower() not in ("true", "false"):
+        raise ValueError("BOOLEAN score must be 'true' or 'false'")
+
+
+class CreateTraceScore(RequestBody):
+    """Body of `POST /evaluations/trace-scores`."""
+
+    trace_id: UUID
+    name: Text255Refused
+    value: Text255Refused
+    data_type: ScoreDataType = ScoreDataType.NUMERIC
+    source: ScoreSource = ScoreSource.ANNOTATION
+    reason: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        check_value(self.value, self.data_type)
+        return self
+
+
+class UpdateTraceScore(RequestBody):
+    """Body of `PATCH /evaluations/trace-scores/{id}`."""
+
+    value: Text255Refused | None = None
+    reason: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class CreateMonitor(RequestBody):
+    """Body of `POST /evaluations/monitors`."""
+
+    name: Text255Refused
+    target_type: str
+    metrics: Metrics
+    filters: dict[str, Any] = Field(default_factory=dict)
+    sampling_rate: Rate = 1.0
+    model: Text255Refused | None = None
+    cadence: Text255Refused
+    only_if_changed: bool = True
+    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+
+
+class UpdateMonitor(RequestBody):
+    """Body of `PATCH /evaluations/monitors/{id}`."""
+
+    name: Text255Refused | None = None
+    metrics: list[str] | None = None
+    filters: dict[str, Any] | None = None
+    sampling_rate: Rate | None = None
+    model: Text255Refused | None = None
+    cadence: Text255Refused | None = None
+    only_if_changed: bool | None = None
+    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+
+
+class MetricSummary(BaseModel):
+    """A metric in a list."""
+
+    name: str
+    description: str
+    category: str
+
+
+class ProviderInfo(BaseModel):
+    """A provider of judges and whether it can be used."""
+
+    key: str
+    name: str
+    description: str
+    available: bool
+    message: str
+
+
+class EvalRunResponse(BaseModel):
+    """An evaluation run."""
+
+    id: UUID
+    name: str | None
+    status: RunStatus
+    metric_names: list[str]
+    total_targets: int
+    evaluated_count: int
+    failed_count: int
+    created_at: str
+    completed_at: str | None
+    project_id: UUID
+    target_type: str
+    filters: dict[str, Any]
+    sampling_rate: float
+    model: str | None
+    monitor_id: UUID | None
+    error_message: str | None
+
+
+class TraceScoreResponse(BaseModel):
+    """A score of a trace."""
+
+    id: UUID
+    trace_id: UUID
+    name: str
+    value: str | None
+    status: ScoreStatus
+    source: ScoreSource
+    created_at: str
+    project_id: UUID
+    data_type: ScoreDataType
+    eval_run_id: UUID | None
+    author_user_id: str | None
+    reason: str | None
+    environment: str | None
+    config_id: str | None
+    metadata: dict[str, Any]
+    updated_at: str
+
+
+class SessionScoreResponse(BaseModel):
+    """A score of a session."""
+
+    id: UUID
+    session_id: str
+    project_id: UUID
+    name: str
+    data_type: str
+    value: str | None
+    source: str
+    status: str
+    eval_run_id: UUID | None
+    author_user_id: str | None
+    reason: str | None
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+
+
+class MonitorResponse(BaseModel):
+    """A monitor."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    target_type: str
+    metric_names: list[str]
+    filters: dict[str, Any]
+    sampling_rate: float
+    model: str | None
+    cadence: str
+    only_if_changed: bool
+    status: MonitorStatus
+    last_run_at: str | None
+    last_run_id: UUID | None
+    next_run_at: str | None
+    created_at: str
+    updated_at: str

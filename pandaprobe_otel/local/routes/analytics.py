@@ -1,0 +1,141 @@
+"""Analytics of traces, sessions and scores."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from pandaprobe_otel.local.auth import Scope
+from pandaprobe_otel.local.models.fields import Granularity
+from pandaprobe_otel.local.models.traces import AnalyticsMetric
+from pandaprobe_otel.local.routes.parameters import (
+    Limit100,
+    Limit200,
+    Offset,
+    RequiredMoment,
+    Since,
+    micros_or_none,
+)
+from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.store.trace_analytics import Window
+from pandaprobe_otel.local.times import micros_of
+
+router = APIRouter(route_class=ApiRoute)
+
+Buckets = Annotated[int, Query(ge=1, le=100)]
+_TRACES = "/evaluations/analytics/trace-scores"
+_SESSIONS = "/evaluations/analytics/session-scores"
+
+
+@router.get("/traces/analytics", tags=["traces"], response_model=list[dict[str, Any]])
+def get_analytics(
+    scope: Scope,
+    started_after: RequiredMoment,
+    started_before: RequiredMoment,
+    metric: AnalyticsMetric = AnalyticsMetric.VOLUME,
+    granularity: Granularity = Granularity.DAY,
+) -> Response:
+    """Count traces, errors and latencies, or tokens and cost, by time; or rank models."""
+    window = Window(after=micros_of(started_after), before=micros_of(started_before))
+    analytics = scope.services.trace_analytics
+    if metric is AnalyticsMetric.MODELS:
+        return answer(analytics.models(scope.project_id, window))
+    if metric in (AnalyticsMetric.COST, AnalyticsMetric.TOKENS):
+        return answer(analytics.tokens(scope.project_id, window, granularity))
+    return answer(analytics.volume(scope.project_id, window, granularity))
+
+
+@router.get("/sessions/analytics", tags=["sessions"], response_model=list[dict[str, Any]])
+def get_session_analytics(
+    scope: Scope,
+    started_after: RequiredMoment,
+    started_before: RequiredMoment,
+    granularity: Granularity = Granularity.DAY,
+) -> Response:
+    """Count sessions by time."""
+    window = Window(after=micros_of(started_after), before=micros_of(started_before))
+    return answer(scope.services.trace_analytics.sessions(scope.project_id, window, granularity))
+
+
+@router.get(f"{_TRACES}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
+def get_trace_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
+    """Describe the scores of each name."""
+    after, before = micros_or_none(date_from), micros_or_none(date_to)
+    return answer(scope.services.trace_score_analytics.summary(scope.project_id, after, before))
+
+
+@router.get(f"{_TRACES}/trend", tags=["evaluations"], response_model=list[dict[str, Any]])
+def get_trace_score_trend(
+    scope: Scope,
+    metric_name: str,
+    date_from: Since = None,
+    date_to: Since = None,
+    granularity: Granularity = Granularity.DAY,
+) -> Response:
+    """Average a metric by time."""
+    after, before = micros_or_none(date_from), micros_or_none(date_to)
+    analytics = scope.services.trace_score_analytics
+    return answer(analytics.trend(scope.project_id, metric_name, after, before, granularity))
+
+
+@router.get(f"{_TRACES}/distribution", tags=["evaluations"], response_model=list[dict[str, Any]])
+def get_trace_score_distribution(
+    scope: Scope, metric_name: str, date_from: Since = None, date_to: Since = None, buckets: Buckets = 10
+) -> Response:
+    """Count a metric's scores by value."""
+    after, before = micros_or_none(date_from), micros_or_none(date_to)
+    analytics = scope.services.trace_score_analytics
+    return answer(analytics.distribution(scope.project_id, metric_name, after, before, buckets))
+
+
+@router.get(f"{_SESSIONS}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
+def get_session_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
+    """Describe the scores of each name."""
+    after, before = micros_or_none(date_from), micros_or_none(date_to)
+    return answer(scope.services.session_score_analytics.summary(scope.project_id, after, before))
+
+
+@router.get(f"{_SESSIONS}/trend", tags=["evaluations"], response_model=list[dict[str, Any]])
+def get_session_score_trend(
+    scope: Scope,
+    metric_name: str,
+    date_from: Since = None,
+    date_to: Since = None,
+    granularity: Granularity = Granularity.DAY,
+) -> Response:
+    """Average a metric by time."""
+    after, before = micros_or_none(date_from), micros_or_none(date_to)
+    analytics = scope.services.session_score_analytics
+    return answer(analytics.trend(scope.project_id, metric_name, after, before, granularity))
+
+
+@router.get(f"{_SESSIONS}/distribution", tags=["evaluations"], response_model=list[dict[str, Any]])
+def get_session_score_distribution(
+    scope: Scope, metric_name: str, date_from: Since = None, date_to: Since = None, buckets: Buckets = 10
+) -> Response:
+    """Count a metric's scores by value."""
+    after, before = micros_or_none(date_from), micros_or_none(date_to)
+    analytics = scope.services.session_score_analytics
+    return answer(analytics.distribution(scope.project_id, metric_name, after, before, buckets))
+
+
+@router.get(f"{_SESSIONS}/history/{{session_id}}", tags=["evaluations"], response_model=list[dict[str, Any]])
+def get_session_score_history(
+    scope: Scope, session_id: str, metric_name: str | None = None, limit: Limit200 = 50
+) -> Response:
+    """List the scores that a session got, oldest first."""
+    analytics = scope.services.session_score_analytics
+    return answer(analytics.history(scope.project_id, session_id, metric_name, limit))
+
+
+@router.get(f"{_SESSIONS}/comparison", tags=["evaluations"], response_model=dict[str, Any])
+def get_session_score_comparison(
+    scope: Scope, metric_name: str, sort_order: str = "asc", limit: Limit100 = 20, offset: Offset = 0
+) -> Response:
+    """Rank sessions by their latest score of a metric; any order but `asc` is descending."""
+    items, total = scope.services.session_score_analytics.comparison(
+        scope.project_id, metric_name, ascending=sort_order == "asc", limit=limit, offset=offset
+    )
+    return answer({"items": items, "total": total, "limit": limit, "offset": offset})

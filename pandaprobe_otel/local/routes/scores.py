@@ -1,0 +1,170 @@
+"""Scores of traces and sessions."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from pandaprobe_otel.enums import ScoreDataType
+from pandaprobe_otel.local.auth import ProjectScope, Scope
+from pandaprobe_otel.local.errors import not_found, refused
+from pandaprobe_otel.local.models.evaluations import (
+    CreateTraceScore,
+    ScoreSource,
+    ScoreStatus,
+    SessionScoreResponse,
+    TraceScoreResponse,
+    UpdateTraceScore,
+    check_value,
+)
+from pandaprobe_otel.local.models.traces import Page
+from pandaprobe_otel.local.payloads import encode
+from pandaprobe_otel.local.routes.parameters import Limit200, Offset, Since, micros_or_none
+from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.store.scores import NewScore, ScoreFilter, ScoreStore, number_of
+
+router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations")
+
+Source = Annotated[ScoreSource | None, Query()]
+Status = Annotated[ScoreStatus | None, Query()]
+
+
+@router.get("/trace-scores", response_model=Page[TraceScoreResponse])
+def list_trace_scores(
+    scope: Scope,
+    trace_id: UUID | None = None,
+    name: str | None = None,
+    source: Source = None,
+    status: Status = None,
+    data_type: Annotated[ScoreDataType | None, Query()] = None,
+    eval_run_id: UUID | None = None,
+    environment: str | None = None,
+    date_from: Since = None,
+    date_to: Since = None,
+    limit: Limit200 = 50,
+    offset: Offset = 0,
+) -> Response:
+    """List scores of traces, newest first."""
+    wanted = ScoreFilter(
+        target=None if trace_id is None else str(trace_id),
+        name=name,
+        source=source,
+        status=status,
+        data_type=data_type,
+        eval_run_id=None if eval_run_id is None else str(eval_run_id),
+        environment=environment,
+        after=micros_or_none(date_from),
+        before=micros_or_none(date_to),
+    )
+    return _page(scope, scope.services.evaluation.trace_scores, wanted, limit, offset)
+
+
+@router.post("/trace-scores", status_code=201, response_model=TraceScoreResponse)
+def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
+    """Give a trace a score; the same name again is another score, of which the latest counts."""
+    services, trace_id = scope.services, str(body.trace_id)
+    if services.traces.get(scope.project_id, trace_id) is None:
+        raise not_found(f"Trace {trace_id}")
+    scores = services.evaluation.trace_scores
+    new = NewScore(
+        target=trace_id,
+        name=body.name,
+        value=body.value,
+        data_type=body.data_type,
+        source=body.source,
+        reason=body.reason,
+        metadata=body.metadata,
+    )
+    with services.database.write() as connection:
+        score_id = scores.add(connection, scope.project_id, new, now=services.now())
+    return answer(scores.record(_score(scope, score_id)), 201)
+
+
+@router.get("/trace-scores/{trace_id}", response_model=list[TraceScoreResponse])
+def get_scores_for_trace(scope: Scope, trace_id: UUID) -> Response:
+    """Return the latest score of each name; none for an unknown trace."""
+    scores = scope.services.evaluation.trace_scores
+    return answer([scores.record(row) for row in scores.latest_of_target(scope.project_id, str(trace_id))])
+
+
+@router.patch("/trace-scores/{score_id}", response_model=TraceScoreResponse)
+def update_trace_score(scope: Scope, score_id: UUID, body: UpdateTraceScore) -> Response:
+    """Correct a score by hand: its source becomes ANNOTATION and its status SUCCESS, whatever is sent."""
+    row = _score(scope, str(score_id))
+    columns: dict[str, Any] = {"source": ScoreSource.ANNOTATION, "status": ScoreStatus.SUCCESS}
+    if body.value is not None:
+        try:
+            check_value(body.value, ScoreDataType(row["data_type"]))
+        except ValueError as error:
+            raise refused(str(error)) from None
+        columns |= {"value": body.value, "number": number_of(body.value, row["data_type"])}
+    if body.reason is not None:
+        columns["reason"] = body.reason
+    if body.metadata is not None:
+        columns["metadata"] = encode(body.metadata)
+    scores = scope.services.evaluation.trace_scores
+    scores.change(str(score_id), columns, now=scope.services.now())
+    return answer(scores.record(_score(scope, str(score_id))))
+
+
+@router.delete("/trace-scores/{score_id}", status_code=204)
+def delete_trace_score(scope: Scope, score_id: UUID) -> None:
+    """Delete a score."""
+    if not scope.services.evaluation.trace_scores.delete(scope.project_id, str(score_id)):
+        raise not_found(f"Trace score {score_id}")
+
+
+@router.get("/session-scores", response_model=Page[SessionScoreResponse])
+def list_session_scores(
+    scope: Scope,
+    session_id: str | None = None,
+    name: str | None = None,
+    source: Source = None,
+    status: Status = None,
+    eval_run_id: UUID | None = None,
+    date_from: Since = None,
+    date_to: Since = None,
+    limit: Limit200 = 50,
+    offset: Offset = 0,
+) -> Response:
+    """List scores of sessions, newest first."""
+    wanted = ScoreFilter(
+        target=session_id,
+        name=name,
+        source=source,
+        status=status,
+        eval_run_id=None if eval_run_id is None else str(eval_run_id),
+        after=micros_or_none(date_from),
+        before=micros_or_none(date_to),
+    )
+    return _page(scope, scope.services.evaluation.session_scores, wanted, limit, offset)
+
+
+@router.get("/session-scores/{session_id}", response_model=list[SessionScoreResponse])
+def get_scores_for_session(scope: Scope, session_id: str) -> Response:
+    """Return every score of a session, newest first; none for an unknown session."""
+    scores = scope.services.evaluation.session_scores
+    return answer([scores.record(row) for row in scores.of_target(scope.project_id, session_id)])
+
+
+@router.delete("/session-scores/{score_id}", status_code=204)
+def delete_session_score(scope: Scope, score_id: UUID) -> None:
+    """Delete a score; an unknown one is no error (measured on server 0.5.0)."""
+    scope.services.evaluation.session_scores.delete(scope.project_id, str(score_id))
+
+
+def _score(scope: ProjectScope, score_id: str) -> sqlite3.Row:
+    row = scope.services.evaluation.trace_scores.get(scope.project_id, score_id)
+    if row is None:
+        raise not_found(f"Trace score {score_id}")
+    return row
+
+
+def _page(scope: ProjectScope, scores: ScoreStore, wanted: ScoreFilter, limit: int, offset: int) -> Response:
+    rows, total = scores.find(scope.project_id, wanted, limit=limit, offset=offset)
+    items = [scores.record(row) for row in rows]
+    return answer({"items": items, "total": total, "limit": limit, "offset": offset})

@@ -1,0 +1,96 @@
+"""Plans, usage and billing: what a local server can say about them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from pandaprobe_otel.local.auth import Developer
+from pandaprobe_otel.local.quota import PLANS, Counter
+from pandaprobe_otel.local.routes.organizations import organization_of
+from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.store.accounts import Organization
+from pandaprobe_otel.local.times import iso
+
+router = APIRouter(route_class=ApiRoute, tags=["subscriptions"], prefix="/organizations/{org_id}/subscriptions")
+
+_COUNTERS: tuple[Counter, ...] = ("traces", "trace_evals", "session_evals")
+
+
+@router.get("", response_model=dict[str, Any])
+def get_subscription(services: Developer, org_id: UUID) -> Response:
+    """Return the plan."""
+    organization = organization_of(services, org_id)
+    return answer(
+        {
+            "id": organization.subscription_id,
+            "org_id": organization.id,
+            "plan": organization.plan,
+            "status": "ACTIVE",
+            "current_period_start": iso(organization.period_start),
+            "current_period_end": iso(organization.period_end),
+            "canceled_at": None,
+            "created_at": iso(organization.created_at),
+        }
+    )
+
+
+@router.get("/usage", response_model=dict[str, Any])
+def get_usage(services: Developer, org_id: UUID) -> Response:
+    """Return what was used in this period, and the plan's limits."""
+    organization = organization_of(services, org_id)
+    services.accounts.roll_period(organization)
+    used = {counter: getattr(organization, counter) for counter in _COUNTERS}
+    return answer(
+        {
+            "plan": organization.plan,
+            "status": "ACTIVE",
+            **_period(organization),
+            **used,
+            "limits": PLANS[organization.plan].limits,
+        }
+    )
+
+
+@router.get("/billing", response_model=dict[str, Any])
+def get_billing(services: Developer, org_id: UUID) -> Response:
+    """Return a bill over nothing."""
+    organization = organization_of(services, org_id)
+    plan = PLANS[organization.plan]
+    categories = {
+        counter: {
+            "used": getattr(organization, counter),
+            "included": plan.included(counter),
+            "overage_units": 0,
+            "overage_cost": "0.00",
+        }
+        for counter in _COUNTERS
+    }
+    return answer(
+        {
+            "plan": organization.plan,
+            **_period(organization),
+            "base_price_cents": 0,
+            "overage_unit_price": "0.00",
+            **categories,
+            "total_overage_cost": "0.00",
+            "reported_overage_cost": "0.00",
+            "pending_overage_cost": "0.00",
+            "estimated_total_cents": 0,
+        }
+    )
+
+
+@router.get("/invoices", response_model=list[dict[str, Any]])
+def get_invoices(services: Developer, org_id: UUID, limit: Annotated[int, Query(ge=1, le=36)] = 12) -> Response:
+    """Return no invoices."""
+    organization_of(services, org_id)
+    del limit
+    return answer([])
+
+
+def _period(organization: Organization) -> dict[str, str]:
+    return {"period_start": iso(organization.period_start), "period_end": iso(organization.period_end)}

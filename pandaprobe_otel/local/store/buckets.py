@@ -1,0 +1,37 @@
+"""Time buckets and percentiles of analytics, as PostgreSQL's date_trunc and percentile_cont give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pandaprobe_otel.local.models.fields import Granularity
+from pandaprobe_otel.local.times import DAY, HOUR
+
+_WEEK: Final = 7 * DAY
+# The epoch was a Thursday; weeks begin on Monday.
+_MONDAY: Final = 4 * DAY
+
+
+def bucket_of(micros: int, granularity: Granularity) -> int:
+    """Return the beginning of the bucket that a moment falls into."""
+    if granularity is Granularity.HOUR:
+        return micros - micros % HOUR
+    if granularity is Granularity.DAY:
+        return micros - micros % DAY
+    return micros - (micros - _MONDAY) % _WEEK
+
+
+def percentile(ordered: Sequence[float], fraction: float) -> float | None:
+    """Return a percentile of ascending values, interpolated between neighbours; None without values."""
+    if not ordered:
+        return None
+    position = fraction * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean, None without values."""
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,181 @@
+"""Evaluation runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+from pandaprobe_otel.local.payloads import encode, fragment, loads
+from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.times import iso, iso_or_none
+
+_COLUMNS: Final = (
+    "id, project_id, target_type, name, status, metric_names, filters, sampling_rate, model, monitor_id,"
+    " total_targets, evaluated_count, failed_count, error_message, created_at, completed_at"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be stored. `targets` maps each trace or session id to its metrics (None: those of the run)."""
+
+    project_id: str
+    target_type: str
+    name: str | None
+    metric_names: Sequence[str]
+    filters: Mapping[str, Any]
+    sampling_rate: float
+    model: str | None
+    targets: Mapping[str, Sequence[str] | None]
+    monitor_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What the worker needs of a run."""
+
+    id: str
+    project_id: str
+    target_type: str
+    metric_names: Sequence[str]
+    model: str | None
+    filters: Mapping[str, Any]
+    targets: Mapping[str, Sequence[str] | None]
+
+
+class RunStore:
+    """Creates, reads and advances runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, connection: sqlite3.Connection, run: NewRun, *, now: int) -> str:
+        """Store a PENDING run inside the caller's transaction and return its id."""
+        run_id = str(uuid4())
+        connection.execute(
+            "INSERT INTO eval_runs (id, project_id, target_type, name, status, metric_names, filters, sampling_rate,"
+            " model, monitor_id, total_targets, created_at, targets)"
+            " VALUES (?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                run_id,
+                run.project_id,
+                run.target_type,
+                run.name,
+                encode(list(run.metric_names)),
+                encode(dict(run.filters)),
+                run.sampling_rate,
+                run.model,
+                run.monitor_id,
+                len(run.targets),
+                now,
+                encode(dict(run.targets)),
+            ),
+        )
+        return run_id
+
+    def get(self, project_id: str, run_id: str) -> sqlite3.Row | None:
+        """Return a run of either kind, None when the project has no such run."""
+        with self._database.read() as connection:
+            row: sqlite3.Row | None = connection.execute(
+                f"SELECT {_COLUMNS} FROM eval_runs WHERE id = ? AND project_id = ?", (run_id, project_id)
+            ).fetchone()
+        return row
+
+    def find(
+        self,
+        project_id: str,
+        *,
+        target_type: str | None = None,
+        status: str | None = None,
+        monitor_id: str | None = None,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[sqlite3.Row], int]:
+        """Return one page of runs, newest first, and the number of all that match."""
+        clauses, values = ["project_id = ?"], [project_id]
+        for column, value in (("target_type", target_type), ("status", status), ("monitor_id", monitor_id)):
+            if value is not None:
+                clauses.append(f"{column} = ?")
+                values.append(value)
+        where = " AND ".join(clauses)
+        with self._database.read() as connection:
+            (total,) = connection.execute(f"SELECT COUNT(*) FROM eval_runs WHERE {where}", values).fetchone()
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM eval_runs WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?",
+                (*values, limit, offset),
+            ).fetchall()
+        return rows, total
+
+    def delete(self, connection: sqlite3.Connection, run_id: str) -> None:
+        """Delete a run inside the caller's transaction; its scores stay, without a run."""
+        connection.execute("DELETE FROM eval_runs WHERE id = ?", (run_id,))
+
+    def unfinished(self) -> list[str]:
+        """Return the ids of runs that were waiting or running, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id FROM eval_runs WHERE status IN ('PENDING', 'RUNNING') ORDER BY seq"
+            ).fetchall()
+        return [row["id"] for row in rows]
+
+    def begin(self, run_id: str) -> RunPlan | None:
+        """Make a run RUNNING, from the start, and return what there is to do; None when it is gone."""
+        with self._database.write() as connection:
+            row = connection.execute(f"SELECT {_COLUMNS}, targets FROM eval_runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                return None
+            connection.execute(
+                "UPDATE eval_runs SET status = 'RUNNING', evaluated_count = 0, failed_count = 0, error_message = NULL,"
+                " completed_at = NULL WHERE id = ?",
+                (run_id,),
+            )
+        return RunPlan(
+            id=run_id,
+            project_id=row["project_id"],
+            target_type=row["target_type"],
+            metric_names=loads(row["metric_names"]),
+            model=row["model"],
+            filters=loads(row["filters"]),
+            targets=loads(row["targets"]),
+        )
+
+    def advance(self, connection: sqlite3.Connection, run_id: str, *, failed: int) -> None:
+        """Count one target as evaluated, inside the caller's transaction."""
+        connection.execute(
+            "UPDATE eval_runs SET evaluated_count = evaluated_count + 1, failed_count = failed_count + ? WHERE id = ?",
+            (failed, run_id),
+        )
+
+    def finish(self, run_id: str, *, now: int, error: str | None = None) -> None:
+        """Make a run COMPLETED, or FAILED with a message."""
+        status = "COMPLETED" if error is None else "FAILED"
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE eval_runs SET status = ?, error_message = ?, completed_at = ? WHERE id = ?",
+                (status, error, now, run_id),
+            )
+
+
+def run_record(row: sqlite3.Row) -> dict[str, Any]:
+    """Return the object of the API."""
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "status": row["status"],
+        "metric_names": fragment(row["metric_names"]),
+        "total_targets": row["total_targets"],
+        "evaluated_count": row["evaluated_count"],
+        "failed_count": row["failed_count"],
+        "created_at": iso(row["created_at"]),
+        "completed_at": iso_or_none(row["completed_at"]),
+        "project_id": row["project_id"],
+        "target_type": row["target_type"],
+        "filters": fragment(row["filters"]),
+        "sampling_rate": row["sampling_rate"],
+        "model": row["model"],
+        "monitor_id": row["monitor_id"],
+        "error_message": row["error_message"],
+    }

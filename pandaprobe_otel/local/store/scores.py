@@ -1,0 +1,216 @@
+"""Scores of traces and sessions: one implementation over two tables that differ in what a score belongs to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+from pandaprobe_otel.local.payloads import encode, fragment
+from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.times import iso
+
+_COMMON: Final = (
+    "id, project_id, name, data_type, value, source, status, eval_run_id, created_at, updated_at, metadata, reason"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewScore:
+    """A score to be stored. `target` is a trace id or a session id; a FAILED score has no value."""
+
+    target: str
+    name: str
+    value: str | None
+    source: str
+    status: str = "SUCCESS"
+    data_type: str = "NUMERIC"
+    eval_run_id: str | None = None
+    reason: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreFilter:
+    """Which scores of a project; None means any. Moments are microseconds, `before` is exclusive."""
+
+    target: str | None = None
+    name: str | None = None
+    source: str | None = None
+    status: str | None = None
+    data_type: str | None = None
+    eval_run_id: str | None = None
+    environment: str | None = None
+    after: int | None = None
+    before: int | None = None
+
+
+class ScoreStore:
+    """Scores of one kind of target."""
+
+    def __init__(self, database: Database, *, table: str, target_column: str) -> None:
+        self._database = database
+        self.table = table
+        self._target = target_column
+        self._of_traces = target_column == "trace_id"
+        self._columns = f"{_COMMON}, {target_column}" + (", environment" if self._of_traces else "")
+
+    def add(self, connection: sqlite3.Connection, project_id: str, score: NewScore, *, now: int) -> str:
+        """Store a score inside the caller's transaction and return its id."""
+        row: dict[str, Any] = {
+            "id": str(uuid4()),
+            "project_id": project_id,
+            self._target: score.target,
+            "name": score.name,
+            "data_type": score.data_type,
+            "value": score.value,
+            "number": number_of(score.value, score.data_type),
+            "source": score.source,
+            "status": score.status,
+            "eval_run_id": score.eval_run_id,
+            "created_at": now,
+            "updated_at": now,
+            "metadata": encode(dict(score.metadata or {})),
+            "reason": score.reason,
+        }
+        if self._of_traces:
+            row["environment"] = score.environment
+        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+        connection.execute(f"INSERT INTO {self.table} ({names}) VALUES ({marks})", row)
+        identifier: str = row["id"]
+        return identifier
+
+    def get(self, project_id: str, score_id: str) -> sqlite3.Row | None:
+        """Return the row of a score, None when the project has no such score."""
+        found = self._select(project_id, "id = ?", (score_id,))
+        return found[0] if found else None
+
+    def find(self, project_id: str, wanted: ScoreFilter, *, limit: int, offset: int) -> tuple[list[sqlite3.Row], int]:
+        """Return one page of scores, newest first, and the number of all that match."""
+        where, values = self._where(project_id, wanted)
+        with self._database.read() as connection:
+            (total,) = connection.execute(f"SELECT COUNT(*) FROM {self.table} WHERE {where}", values).fetchone()
+            rows = connection.execute(
+                f"SELECT {self._columns} FROM {self.table} WHERE {where}"
+                " ORDER BY created_at DESC, seq DESC LIMIT ? OFFSET ?",
+                (*values, limit, offset),
+            ).fetchall()
+        return rows, total
+
+    def of_target(self, project_id: str, target: str) -> list[sqlite3.Row]:
+        """Return every score of a trace or session, newest first."""
+        return self._select(project_id, f"{self._target} = ?", (target,))
+
+    def latest_of_target(self, project_id: str, target: str) -> list[sqlite3.Row]:
+        """Return the newest score of each name of a trace or session, by name."""
+        newest: dict[str, sqlite3.Row] = {}
+        for row in self.of_target(project_id, target):
+            newest.setdefault(row["name"], row)
+        return [newest[name] for name in sorted(newest)]
+
+    def of_run(self, project_id: str, run_id: str) -> list[sqlite3.Row]:
+        """Return the scores that a run gave, newest first."""
+        return self._select(project_id, "eval_run_id = ?", (run_id,))
+
+    def failed_of_run(self, project_id: str, run_id: str) -> list[sqlite3.Row]:
+        """Return the failed scores of a run, oldest first."""
+        return self._select(project_id, "eval_run_id = ? AND status = 'FAILED'", (run_id,))[::-1]
+
+    def latest_value(self, target: str, name: str) -> str | None:
+        """Return the newest successful value of a name, from whatever source, None without one."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                f"SELECT value FROM {self.table} WHERE {self._target} = ? AND name = ? AND status = 'SUCCESS'"
+                " ORDER BY created_at DESC, seq DESC LIMIT 1",
+                (target, name),
+            ).fetchone()
+        return None if row is None else row["value"]
+
+    def change(self, score_id: str, columns: Mapping[str, Any], *, now: int) -> None:
+        """Set columns of a score."""
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        with self._database.write() as connection:
+            connection.execute(
+                f"UPDATE {self.table} SET {assignments}, updated_at = ? WHERE id = ?",
+                (*columns.values(), now, score_id),
+            )
+
+    def delete(self, project_id: str, score_id: str) -> bool:
+        """Delete a score; False when the project has no such score."""
+        with self._database.write() as connection:
+            found = connection.execute(
+                f"DELETE FROM {self.table} WHERE project_id = ? AND id = ?", (project_id, score_id)
+            )
+            return found.rowcount > 0
+
+    def delete_of_run(self, connection: sqlite3.Connection, run_id: str) -> None:
+        """Delete the scores of a run inside the caller's transaction."""
+        connection.execute(f"DELETE FROM {self.table} WHERE eval_run_id = ?", (run_id,))
+
+    def record(self, row: sqlite3.Row) -> dict[str, Any]:
+        """Return the object of the API."""
+        record: dict[str, Any] = {
+            "id": row["id"],
+            self._target: row[self._target],
+            "project_id": row["project_id"],
+            "name": row["name"],
+            "data_type": row["data_type"],
+            "value": row["value"],
+            "source": row["source"],
+            "status": row["status"],
+            "eval_run_id": row["eval_run_id"],
+            "author_user_id": None,
+            "reason": row["reason"],
+            "metadata": fragment(row["metadata"]),
+            "created_at": iso(row["created_at"]),
+            "updated_at": iso(row["updated_at"]),
+        }
+        if self._of_traces:
+            record |= {"environment": row["environment"], "config_id": None}
+        return record
+
+    def _select(self, project_id: str, condition: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+        with self._database.read() as connection:
+            return connection.execute(
+                f"SELECT {self._columns} FROM {self.table} WHERE project_id = ? AND {condition}"
+                " ORDER BY created_at DESC, seq DESC",
+                (project_id, *values),
+            ).fetchall()
+
+    def _where(self, project_id: str, wanted: ScoreFilter) -> tuple[str, list[Any]]:
+        clauses: list[str] = ["project_id = ?"]
+        values: list[Any] = [project_id]
+        conditions: dict[str, Any] = {
+            f"{self._target} = ?": wanted.target,
+            "name = ?": wanted.name,
+            "source = ?": wanted.source,
+            "status = ?": wanted.status,
+            "data_type = ?": wanted.data_type,
+            "eval_run_id = ?": wanted.eval_run_id,
+            "environment = ?": wanted.environment,
+            "created_at >= ?": wanted.after,
+            "created_at < ?": wanted.before,
+        }
+        for clause, value in conditions.items():
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        return " AND ".join(clauses), values
+
+
+def number_of(value: str | None, data_type: str) -> float | None:
+    """Return what analytics compute with: the number of a NUMERIC score."""
+    return float(value) if value is not None and data_type == "NUMERIC" else None
+
+
+def trace_scores(database: Database) -> ScoreStore:
+    """Return the store of trace scores."""
+    return ScoreStore(database, table="trace_scores", target_column="trace_id")
+
+
+def session_scores(database: Database) -> ScoreStore:
+    """Return the store of session scores."""
+    return ScoreStore(database, table="session_scores", target_column="session_id")
