@@ -77,7 +77,8 @@ async def project_scope(request: Request) -> ProjectScope:
         else:
             organization = _organization_of_bearer(services, request)
             project = _project_by_id(services, organization, request)
-    if (problem := unstorable(await request.body())) is not None:
+    queued = request.method == "POST" and request.url.path == "/traces"
+    if (problem := unstorable(await request.body(), numbers=not queued)) is not None:
         raise InvalidFieldError(*problem)
     request.state.project = project
     return ProjectScope(services=services, organization=organization, project=project, request=request)

@@ -14,7 +14,9 @@ MAX_DEPTH: Final = 254
 """Deepest nesting of one value that the server stores; one more is a plain-text 500 (measured on server 0.5.0)."""
 
 # In a JSON text a NUL can only stand as an escape; a lone surrogate as an escape or as its three raw bytes.
-_SUSPECT: Final = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+_SUSPECT_TEXT: Final = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+# What Python's parser reads as NaN or infinity: the words, and numbers beyond the range of a double.
+_SUSPECT_NUMBER: Final = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -59,31 +61,37 @@ def merge_objects(old: str | None, new: dict[str, Any]) -> str:
     return encode(merged) or "{}"
 
 
-def unstorable(body: bytes) -> tuple[str, str] | None:
-    """Return the place and the reason of the first text that PostgreSQL cannot store, None when all is well.
+def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
+    """Return the place and the reason of the first value that PostgreSQL cannot store, None when all is well.
 
-    The real server answers 202 to such a body and loses the trace (measured on server 0.5.0).
+    `numbers`: NaN and infinities count too. `POST /traces` stores them as null; every other route of the real server
+    fails on them with a 500, as it does on a NUL or lone surrogate, with which `POST /traces` answers 202 and loses the
+    trace (measured on server 0.5.0).
     """
-    if not _SUSPECT.search(body):
+    suspect = _SUSPECT_TEXT.search(body) or (numbers and _SUSPECT_NUMBER.search(body))
+    if not suspect:
         return None
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
         return None  # reported as malformed by whoever parses it for use
-    for path, text in _texts(content):
-        if "\x00" in text:
+    for path, value in _leaves(content):
+        if not isinstance(value, str):
+            if numbers and not math.isfinite(value):
+                return path, "Input should be a finite number"
+        elif "\x00" in value:
             return path, "Text must not contain a NUL character (\\u0000)"
-        if _SURROGATE.search(text):
+        elif _SURROGATE.search(value):
             return path, "Text must not contain a lone surrogate (\\ud800-\\udfff)"
     return None
 
 
-def _texts(content: Any) -> Iterator[tuple[str, str]]:
-    """Yield every key and text with its path; a loop of its own, since bodies may be nested deeper than the stack."""
+def _leaves(content: Any) -> Iterator[tuple[str, str | float]]:
+    """Yield every key, text and float with its path; a loop, since bodies may be nested deeper than the stack."""
     waiting: list[tuple[str, Any]] = [("", content)]
     while waiting:
         path, value = waiting.pop()
-        if isinstance(value, str):
+        if isinstance(value, str | float):
             yield path, value
         if isinstance(value, dict):
             yield from ((path, key) for key in cast(dict[str, Any], value))
