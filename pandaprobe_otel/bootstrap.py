@@ -158,6 +158,7 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
         for name, value in _CONTENT_SWITCHES.items():
             os.environ.setdefault(name, value)
     joined = _add_processor(pipeline, config, provider)
+    _add_log_processor(pipeline)
     _instrument(config, joined)
     if config.handle_sigterm:
         _end_on_sigterm()
@@ -186,6 +187,23 @@ def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider 
         use_tracer_provider(provider)  # the decorators' spans go there too, although it is not the global one
     target.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
     return target  # type: ignore[no-any-return]
+
+
+def _add_log_processor(pipeline: Pipeline) -> None:
+    """Hear the instrumentations that write messages as log records; one provider is made when there is none."""
+    from opentelemetry import _logs
+
+    from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
+
+    target: Any = _logs.get_logger_provider()
+    if not hasattr(target, "add_log_record_processor"):
+        if type(target).__name__ != "ProxyLoggerProvider":  # the API's stand-in, which it does not export
+            return
+        from opentelemetry.sdk._logs import LoggerProvider
+
+        target = LoggerProvider()
+        _logs.set_logger_provider(target)
+    target.add_log_record_processor(PandaProbeLogProcessor(pipeline))
 
 
 def _new_provider(config: Config) -> TracerProvider:

@@ -12,6 +12,7 @@
     ├── QuotaExceeded          429 with a `detail` body, 402: the plan's quota is used up
     ├── ServerError            5xx, or no answer at all
     ├── OutcomeUnknown         a create was sent and no answer came: it may have happened
+    ├── WaitTimeout            what was waited for did not come in time (a TimeoutError, too)
     ├── RunFailed              an evaluation run ended as FAILED
     └── InsufficientEvidence   a score says nothing, since there was nothing to judge
 
@@ -21,7 +22,8 @@ Exporters, processors, decorators and integrations never raise any of them into 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,17 @@ class FieldError:
 
     field: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentRequest:
+    """A request whose outcome is not known: what to look for on the server. `body` is its JSON, read back."""
+
+    method: str
+    path: str
+    body: Any
+    sent_at: datetime
+    """When it was sent, in UTC by the local clock."""
 
 
 class PandaProbeError(Exception):
@@ -121,7 +134,28 @@ class ServerError(PandaProbeError):
 
 
 class OutcomeUnknown(PandaProbeError):
-    """The request was sent and no answer came back: it may or may not have happened."""
+    """The request was sent and no answer came back: it may or may not have happened.
+
+    `client.look_up(error)` returns what it made, if it was carried out; `request` is None where nothing is known.
+    """
+
+    advice = "Look before you repeat it: client.look_up(error)."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request: SentRequest | None = None,
+        status: int | None = None,
+        detail: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, detail=detail, request_id=request_id)
+        self.request = request
+
+
+class WaitTimeout(PandaProbeError, TimeoutError):
+    """What was waited for did not come in time; it may still come."""
 
 
 class RunFailed(PandaProbeError):

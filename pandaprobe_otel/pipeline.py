@@ -39,6 +39,10 @@ class Pipeline(Protocol):
         """A span has ended."""
         ...
 
+    def logged(self, record: Any) -> None:
+        """A log record with content of a span."""
+        ...
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver what is complete, in `timeout` seconds."""
         ...
@@ -78,6 +82,9 @@ class IdlePipeline:
         """Ignore."""
 
     def ended(self, span: ReadableSpan) -> None:
+        """Ignore."""
+
+    def logged(self, record: Any) -> None:
         """Ignore."""
 
     def flush(self, timeout: float = 30.0) -> bool:
@@ -148,6 +155,7 @@ class ExportPipeline:
         )
         self.started = self._worker.started
         self.ended = self._worker.ended
+        self.logged = self._worker.logged
         self._closed = False
         self._encoder: PartEncoder | None = None
         self._close_lock = threading.Lock()
@@ -161,7 +169,7 @@ class ExportPipeline:
 
         return PartEncoder(
             span_filter=SpanFilter(self._config.spans),
-            options=MappingOptions(),
+            options=MappingOptions.from_config(self._config, os.environ),
             ledger=self._ledger,
             sample_rate=self._config.sample_rate,
         )

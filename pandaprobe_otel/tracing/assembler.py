@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pandaprobe_otel.tracing.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
 from pandaprobe_otel.tracing.trace_buffer import Memory, Part, Stage, TraceBuffer
@@ -44,6 +44,13 @@ class Assembler:
         """A span has ended."""
         if span.context is not None:
             self._buffer(span.context.trace_id, now).end(span, now)
+
+    def logged(self, record: Any) -> None:
+        """A log record was emitted within a span; it goes out with that span. Without an open trace it is nothing."""
+        inner = getattr(record, "log_record", record)
+        buffer = self._buffers.get(getattr(inner, "trace_id", None) or 0)
+        if buffer is not None:
+            buffer.log(inner.span_id or 0, record)
 
     def due(self, now: float) -> Iterator[Part]:
         """The parts that are ready now."""

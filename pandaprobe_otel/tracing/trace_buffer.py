@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -46,6 +47,8 @@ class Part:
     open: tuple[ReadableSpan, ...]
     is_remote: bool
     memory: Memory
+    logs: tuple[Any, ...] = ()
+    """Log records with content of the ended spans."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +62,8 @@ class TraceBuffer:
     open: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
     open_entries: set[int] = field(default_factory=set[int])
     """Open spans whose parent is not one of this process's: the local roots."""
+    logs: dict[int, list[Any]] = field(default_factory=dict[int, "list[Any]"])
+    """Log records by the id of the span within which they were emitted."""
     bytes: int = 0
     last_change: float = 0.0
     last_part: float = 0.0
@@ -93,6 +98,11 @@ class TraceBuffer:
         self.bytes += _size(span)
         self.last_change = now
 
+    def log(self, span_id: int, record: Any) -> None:
+        """A log record was emitted within a span."""
+        self.logs.setdefault(span_id, []).append(record)
+        self.bytes += _log_size(record)
+
     def take(self, stage: Stage, now: float) -> Part:
         """Hand over what has ended since the last part."""
         part = Part(
@@ -102,6 +112,7 @@ class TraceBuffer:
             open=tuple(self.open.values()),
             is_remote=self.is_remote,
             memory=self.memory,
+            logs=tuple(record for span in self.ended for record in self.logs.pop(_span_id(span), ())),
         )
         self.ended = []
         self.bytes = 0
@@ -130,3 +141,10 @@ def _size(span: ReadableSpan) -> int:
     for value in (span.attributes or {}).values():
         total += len(value) if isinstance(value, (str, bytes, tuple)) else 8
     return total
+
+
+def _log_size(record: Any) -> int:
+    inner = getattr(record, "log_record", record)
+    attributes: Mapping[str, Any] = inner.attributes or {}
+    values: list[Any] = [inner.body, *attributes.values()]
+    return 1000 + sum(len(value) if isinstance(value, (str, bytes)) else 500 for value in values)

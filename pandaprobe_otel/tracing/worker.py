@@ -13,7 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_EVENTS: Final = 65_536
 """Span starts and ends that may wait for the worker: about a second of the fastest app."""
+MAX_LOGS: Final = 8_192
 _POLL_S: Final = 0.1
 
 
@@ -53,6 +54,7 @@ class Worker:
         """Start empty (in a forked child the parent's spans stay with the parent), with new locks and no thread."""
         self._assembler = self._make_assembler()
         self._events: deque[tuple[ReadableSpan, bool]] = deque()
+        self._logs: deque[Any] = deque(maxlen=MAX_LOGS)
         self._wake = threading.Event()
         self._asleep = False
         self._start_lock = threading.Lock()
@@ -71,6 +73,10 @@ class Worker:
             self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
             return
         self._add(span, False)
+
+    def logged(self, record: Any) -> None:
+        """A log record with content of a span; over the bound the oldest goes."""
+        self._logs.append(record)
 
     @property
     def held_spans(self) -> int:
@@ -153,6 +159,7 @@ class Worker:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
         ended = 0
         now = self._monotonic()
+        logs = len(self._logs)  # counted first: the spans of these have started, so their starts are drained below
         for _ in range(len(self._events)):
             span, is_start = self._events.popleft()
             if is_start:
@@ -160,5 +167,7 @@ class Worker:
             else:
                 ended += 1
                 self._assembler.ended(span, now)
+        for _ in range(logs):
+            self._assembler.logged(self._logs.popleft())
         if ended:
             self._ledger.ended(ended)

@@ -398,3 +398,28 @@ def test_the_bucket_paces_what_goes_beyond_the_limit() -> None:
 
     assert statuses == [202] * 30
     assert server.accepted_at[29] - server.accepted_at[0] >= 4.0
+
+
+def test_messages_that_travel_as_log_records_join_their_span() -> None:
+    """GenAI events become content of the span within which they were emitted; other records are left alone."""
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
+
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        logs = LoggerProvider(shutdown_on_exit=False)
+        logs.add_log_record_processor(PandaProbeLogProcessor(processor.pipeline))
+        logger = logs.get_logger("instrumentation")
+        with tracer.start_as_current_span("chat m", attributes=CHAT):
+            logger.emit(event_name="gen_ai.user.message", body={"content": "Where is it?"})
+            logger.emit(event_name="app.event", body="not ours")
+            logger.emit(
+                event_name="gen_ai.choice",
+                body={"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Here."}},
+            )
+        logger.emit(event_name="gen_ai.user.message", body={"content": "of no span"})
+        assert processor.force_flush(5000)
+        (span,) = server.posts()[0].body["spans"]
+
+    assert span["input"] == {"messages": [{"role": "user", "content": "Where is it?"}]}
+    assert span["output"] == {"messages": [{"role": "assistant", "content": "Here."}]}
