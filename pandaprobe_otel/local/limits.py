@@ -70,6 +70,10 @@ class FixedWindows:
             if window.hits > limit:
                 raise RateLimitedError(limit, window.opened + self._window_s - now)
 
+    def __len__(self) -> int:
+        """Return how many windows are kept."""
+        return len(self._windows)
+
     def clear(self) -> None:
         """Open every window again."""
         with self._lock:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +156,9 @@ class Execution:
             metadata={} if result is None else result.metadata,
             environment=trace["environment"],
         )
-        self._trace_scores.add(connection, plan.project_id, score, now=self._now())
+        # A trace that was deleted while it was judged takes its scores with it.
+        with suppress(sqlite3.IntegrityError):
+            self._trace_scores.add(connection, plan.project_id, score, now=self._now())
 
     def _trace(self, project_id: str, trace_id: str) -> Trace | None:
         found = self._traces.get(project_id, trace_id)

@@ -82,7 +82,7 @@ class Evaluation:
             judge=judge,
             now=now,
         )
-        self.worker = Worker(execution, self._start_due_monitors)
+        self.worker = Worker(execution, self.start_due_monitors)
 
     @property
     def judge(self) -> Judge:
@@ -155,7 +155,7 @@ class Evaluation:
         )
         return self.start(request, _already_kept)
 
-    def _start_due_monitors(self) -> float | None:
+    def start_due_monitors(self) -> float | None:
         """Run what is due and return the seconds until the next, None when nothing waits."""
         now = self._now()
         for monitor in self.monitors.due(now):
