@@ -19,6 +19,7 @@ from pandaprobe_otel.status_report import Status
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from pandaprobe_otel.console import TraceConsole
     from pandaprobe_otel.delivery.budget import LeasedBucket
     from pandaprobe_otel.tracing.encoder import PartEncoder
     from pandaprobe_otel.tracing.timing import Timing
@@ -158,6 +159,11 @@ class ExportPipeline:
         self.logged = self._worker.logged
         self._closed = False
         self._encoder: PartEncoder | None = None
+        self._console: TraceConsole | None = None
+        if config.console:
+            from pandaprobe_otel.console import TraceConsole
+
+            self._console = TraceConsole()
         self._close_lock = threading.Lock()
         _watch_process(self, at_exit_too=counts_starts)
 
@@ -178,8 +184,11 @@ class ExportPipeline:
         if self._encoder is None:
             with loading():
                 self._encoder = self._load_encoder()
-        for parcel in self._encoder.encode(part):
+        parcels = self._encoder.encode(part)
+        for parcel in parcels:
             self._delivery.put(parcel)
+        if self._console is not None:
+            self._console.show(parcels)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended; True when nothing of them is left, in `timeout` seconds at most."""

@@ -288,3 +288,22 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
         result = run_python(code, environment(server.url), set_up=False)
 
         assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_console_also_prints_what_is_sent() -> None:
+    """`console=True` shows each trace as a tree on standard error."""
+    with StrictPandaProbe() as server:
+        code = """
+        import pandaprobe_otel
+        pandaprobe_otel.init(console=True)
+        @pandaprobe_otel.tool
+        def look_up(number): return number
+        @pandaprobe_otel.agent
+        def answer(question): return look_up(17)
+        answer("why?")
+        """
+        result = run_python(code, environment(server.url), set_up=False)
+
+    assert result.stdout == ""
+    assert "AGENT  answer" in result.stderr
+    assert "└── TOOL   look_up" in result.stderr
