@@ -44,6 +44,10 @@ class Delivery:
         self._waiting = 0
         self._stopped = False
         self._deadline = math.inf
+        self._due_at = math.inf
+        """What a waiting sender waits for."""
+        self.left_behind = 0
+        """Spans that `close` left for another process to send."""
 
     @property
     def last_error(self) -> str | None:
@@ -75,13 +79,13 @@ class Delivery:
         with self._changed:
             if self._stopped:
                 return 0
-            self._dispatcher.closing = True
+            self._begin_to_close()
             self._deadline = deadline
             self._changed.notify_all()
         self.wait_idle(deadline)
         with self._changed:
             self._stopped = True
-            dropped = self._dispatcher.drop_all("shutdown")
+            dropped = self._drop_rest()
             self._changed.notify_all()
         self._join_senders()
         return dropped
@@ -90,6 +94,12 @@ class Delivery:
         """In a forked child: the parent sends what it has; the child starts empty, with new locks."""
         self._transport.reset_after_fork()
         self._start_fresh()
+
+    def _begin_to_close(self) -> None:
+        self._dispatcher.closing = True
+
+    def _drop_rest(self) -> int:
+        return self._dispatcher.drop_all("shutdown")
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -128,6 +138,7 @@ class Delivery:
                     return step
                 if not is_own_thread and (self._dispatcher.idle or min(step, deadline) <= now or step > deadline):
                     return None
+                self._due_at = step
                 self._waiting += is_own_thread
                 self._changed.wait(None if step == math.inf else max(step - now, 0.001))
                 self._waiting -= is_own_thread

@@ -344,6 +344,7 @@ class Dispatcher:
         self._outbox.adopt(job, self._project, now)
 
     def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
+        self._outbox.bury(job, verdict.message)
         self._drop(job, reason, now)
         self._causes.refused(reason, job.parcel, verdict)
 

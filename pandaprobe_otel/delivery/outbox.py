@@ -132,6 +132,9 @@ class MemoryOutbox:
             self._insert(line, index, Job(piece, since=job.since))
         self.retry(job, now)
 
+    def bury(self, job: Job, words: str) -> None:
+        """The server refused the job's parcel, in these words: without a spool, nothing is kept of it."""
+
     def amend(self, job: Job, parcel: Parcel) -> None:
         """Change a waiting job's content, not its place."""
         self._bytes += parcel.size - job.parcel.size
