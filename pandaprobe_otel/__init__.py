@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.api import AsyncClient as AsyncClient
+    from pandaprobe_otel.api import Client as Client
     __version__: str
 
     from pandaprobe_otel.bootstrap import PandaProbe as PandaProbe
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.tracing import PandaProbeSpanProcessor as PandaProbeSpanProcessor
 
 _HOMES = {
+    "api": ("AsyncClient", "Client"),
     "bootstrap": ("PandaProbe", "aflush", "flush", "get_client", "init", "shutdown", "status"),
     "decorators": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
     "serverless": ("flush_on_return",),
@@ -109,6 +112,8 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "context_executor",
     "current_trace_id",
     "score",
+    "Client",
+    "AsyncClient",
     "PandaProbeSpanExporter",
     "PandaProbeSpanProcessor",
     "PandaProbeError",

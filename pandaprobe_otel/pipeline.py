@@ -151,7 +151,7 @@ class ExportPipeline:
             deliver=self._deliver,
             ledger=self._ledger,
             notices=self._notices,
-            on_first_span=self._at_first_span,
+            on_first_span=lambda: _finish_with_multiprocessing(self),
             monotonic=monotonic,
         )
         self.started = self._worker.started
@@ -159,7 +159,6 @@ class ExportPipeline:
         self.logged = self._worker.logged
         self._closed = False
         self._encoder: PartEncoder | None = None
-        self._is_observed = False
         self._console: TraceConsole | None = None
         if config.console:
             from pandaprobe_otel.console import TraceConsole
@@ -168,18 +167,9 @@ class ExportPipeline:
         self._close_lock = threading.Lock()
         _watch_process(self, at_exit_too=counts_starts)
 
-    def _at_first_span(self) -> None:
-        """What waits until a process really traces."""
-        _finish_with_multiprocessing(self)
-        if not self._is_observed:  # a forked child keeps the instruments of its parent
-            from pandaprobe_otel.self_telemetry import observe
-
-            self._is_observed = True
-            ref = weakref.ref(self._ledger)
-            observe(lambda: ledger.read() if (ledger := ref()) is not None else None)
-
     def _load_encoder(self) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
+        self._observe()
         from pandaprobe_otel.mapping import MappingOptions
         from pandaprobe_otel.tracing.encoder import PartEncoder
         from pandaprobe_otel.tracing.span_filter import SpanFilter
@@ -190,6 +180,12 @@ class ExportPipeline:
             ledger=self._ledger,
             sample_rate=self._config.sample_rate,
         )
+
+    def _observe(self) -> None:
+        from pandaprobe_otel.self_telemetry import observe
+
+        ref = weakref.ref(self._ledger)
+        observe(lambda: ledger.read() if (ledger := ref()) is not None else None)
 
     def _deliver(self, part: Part) -> None:
         if self._encoder is None:

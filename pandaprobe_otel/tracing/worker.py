@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.forks import loading
 from pandaprobe_otel.tracing.assembler import Assembler
 from pandaprobe_otel.tracing.trace_buffer import Part
 
@@ -114,12 +113,11 @@ class Worker:
             except RuntimeError:
                 return  # the interpreter is shutting down: close() does the work in the thread that calls it
             self._thread = thread
+        self._on_first_span()
 
     # -- the worker's side --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with loading():
-            self._on_first_span()
         while not self._stopped:
             with self._work_lock:
                 self._work(self._assembler.due)
