@@ -14,6 +14,15 @@ def api_key_headers(api_key: str, project_name: str) -> Mapping[str, str]:
     return {"X-API-Key": api_key, "X-Project-Name": project_name, "User-Agent": user_agent()}
 
 
+def bearer_headers(
+    token: str, *, project_id: str | None = None, organization_id: str | None = None
+) -> Mapping[str, str]:
+    """Headers of a bearer token. The organization is that of the newest membership when it is not named."""
+    named = {"X-Project-ID": project_id, "X-Organization-ID": organization_id}
+    ids = {name: value for name, value in named.items() if value is not None}
+    return {"Authorization": f"Bearer {token}", **ids, "User-Agent": user_agent()}
+
+
 @cache
 def user_agent() -> str:
     """Name and version of this library, for the server's log."""

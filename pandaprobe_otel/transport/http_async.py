@@ -6,11 +6,12 @@ import asyncio
 import os
 import weakref
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import httpx
-
-from pandaprobe_otel.transport import httpx_pieces
 from pandaprobe_otel.transport.messages import Outcome, Request
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class AsyncHttpTransport:
@@ -28,6 +29,8 @@ class AsyncHttpTransport:
 
     async def send(self, request: Request) -> Outcome:
         """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
+        from pandaprobe_otel.transport import httpx_pieces
+
         try:
             with httpx_pieces.Quiet():
                 response = await self._connected().request(
@@ -44,11 +47,17 @@ class AsyncHttpTransport:
         """Close the connections; the next request opens new ones."""
         client, self._client = self._client, None
         if client is not None and self._at_home():
+            from pandaprobe_otel.transport import httpx_pieces
+
             with httpx_pieces.Quiet():
                 await client.aclose()
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None or not self._at_home():
+            import httpx
+
+            from pandaprobe_otel.transport import httpx_pieces
+
             self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
             self._client = httpx.AsyncClient(
                 headers=self._headers, follow_redirects=False, limits=httpx_pieces.limits()

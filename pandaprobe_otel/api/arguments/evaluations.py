@@ -1,0 +1,114 @@
+"""Arguments about evaluation runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Required
+
+from pydantic import Field
+
+from pandaprobe_otel.api.arguments.base import Arguments, Paging
+from pandaprobe_otel.api.fields import AnyRunStatus, AnyTraceStatus, Id, Moment, Share
+
+MetricNames = Annotated[list[str], Field(min_length=1)]
+Weights = dict[str, float]
+
+
+class TraceRunFilters(Arguments, total=False):
+    """Which traces a run takes. The server ignores what it does not know, and would evaluate everything."""
+
+    date_from: Moment | None
+    date_to: Moment | None
+    status: AnyTraceStatus | None
+    session_id: str | None
+    user_id: str | None
+    tags: list[str] | None
+    name: str | None
+
+
+class SessionRunFilters(Arguments, total=False):
+    """Which sessions a run takes."""
+
+    date_from: Moment | None
+    date_to: Moment | None
+    user_id: str | None
+    has_error: bool | None
+    tags: list[str] | None
+    min_trace_count: Annotated[int, Field(ge=1)] | None
+
+
+class TraceRunArguments(Arguments, total=False):
+    """A run over the traces that match `filters`, or a share of them."""
+
+    name: str | None
+    metrics: Required[MetricNames]
+    filters: TraceRunFilters
+    sampling_rate: Share
+    model: str | None
+
+
+class TraceBatchArguments(Arguments, total=False):
+    """A run over given traces."""
+
+    trace_ids: Required[Annotated[list[Id], Field(min_length=1)]]
+    metrics: Required[MetricNames]
+    name: str | None
+    model: str | None
+
+
+class SessionRunArguments(Arguments, total=False):
+    """A run over the sessions that match `filters`, or a share of them."""
+
+    name: str | None
+    metrics: Required[MetricNames]
+    filters: SessionRunFilters
+    sampling_rate: Share
+    model: str | None
+    signal_weights: Weights | None
+
+
+class SessionBatchArguments(Arguments, total=False):
+    """A run over given sessions."""
+
+    session_ids: Required[Annotated[list[str], Field(min_length=1)]]
+    metrics: Required[MetricNames]
+    name: str | None
+    model: str | None
+    signal_weights: Weights | None
+
+
+class RunFilters(Arguments, total=False):
+    """Filters of `evaluations.run`, for traces (`status`, `trace_name`) or sessions (`has_error`, `min_trace_count`).
+
+    The remaining ones are for both.
+    """
+
+    date_from: Moment | None
+    date_to: Moment | None
+    user_id: str | None
+    tags: list[str] | None
+    status: AnyTraceStatus | None
+    trace_name: str | None
+    has_error: bool | None
+    min_trace_count: Annotated[int, Field(ge=1)] | None
+
+
+class RunListFilters(Arguments, total=False):
+    """Which runs."""
+
+    status: AnyRunStatus | None
+
+
+class RunListQuery(RunListFilters, Paging, total=False):
+    """Query of GET /evaluations/trace-runs and session-runs."""
+
+
+class RunDeletion(Arguments, total=False):
+    """Query of DELETE /evaluations/trace-runs/{run_id} and session-runs."""
+
+    delete_scores: bool
+
+
+class TemplateQuery(Arguments):
+    """Query of GET /evaluations/trace-runs/template."""
+
+    metric: str

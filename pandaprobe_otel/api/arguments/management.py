@@ -1,0 +1,64 @@
+"""Arguments about organizations, members, projects and keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Required
+
+from pydantic import Field
+
+from pandaprobe_otel.api.arguments.base import Arguments
+from pandaprobe_otel.api.fields import AnyExpiration, AnyRole, Title
+
+Description = Annotated[str, Field(max_length=2000)]
+
+
+class OrganizationArguments(Arguments):
+    """An organization's name."""
+
+    name: Title
+
+
+class RoleArguments(Arguments):
+    """A member's role."""
+
+    role: AnyRole
+
+
+class InvitationArguments(Arguments, total=False):
+    """Whom to invite."""
+
+    email: Required[Annotated[str, Field(min_length=3, max_length=320)]]
+    role: AnyRole
+
+
+class ProjectArguments(Arguments, total=False):
+    """A project to make."""
+
+    name: Required[Title]
+    description: Description
+
+
+class ProjectChanges(Arguments, total=False):
+    """Changes of a project: what is not given stays."""
+
+    name: Title
+    description: Description
+
+
+class ApiKeyArguments(Arguments, total=False):
+    """An API key to make."""
+
+    name: Required[Title]
+    expiration: AnyExpiration
+
+
+class ApiKeyDeletion(Arguments, total=False):
+    """Query of DELETE /organizations/{org_id}/api-keys/{key_id}: revoked only, or gone for good."""
+
+    permanent: bool
+
+
+class InvoicesQuery(Arguments, total=False):
+    """Query of the list of past periods."""
+
+    limit: Annotated[int, Field(ge=1, le=36)]

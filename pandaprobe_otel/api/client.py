@@ -1,0 +1,184 @@
+"""The clients. Both have the same parts; in `AsyncClient` their methods are awaited."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+from pandaprobe_otel.api.budget import RateLimits, shared_budget
+from pandaprobe_otel.api.credentials import Credentials, resolve_credentials
+from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
+from pandaprobe_otel.api.endpoint import Scope
+from pandaprobe_otel.api.operation import AsyncResource, SyncResource
+from pandaprobe_otel.api.protocol import Connection
+from pandaprobe_otel.api.resources.client import ClientOperations
+from pandaprobe_otel.api.resources.evaluations import AsyncEvaluations, Evaluations
+from pandaprobe_otel.api.resources.monitors import AsyncMonitors, Monitors
+from pandaprobe_otel.api.resources.organizations import AsyncOrganizations, Organizations
+from pandaprobe_otel.api.resources.projects import ApiKeys, AsyncApiKeys, AsyncMe, AsyncProjects, Me, Projects
+from pandaprobe_otel.api.resources.scores import AsyncScores, Scores
+from pandaprobe_otel.api.resources.sessions import AsyncSessions, Sessions
+from pandaprobe_otel.api.resources.traces import AsyncTraces, AsyncUsers, Traces, Users
+
+_TIMEOUT_S: Final = 60.0
+_RETRIES: Final = 3
+
+
+class Client(ClientOperations, SyncResource):
+    """PandaProbe's API. Threads may share one client; `close()` it, or use it as a context manager.
+
+    api_key, project_name, endpoint: as everywhere in this library: the argument, else `PANDAPROBE_*`, else
+        `~/.pandaprobe/config.yaml`. A project is made by the first request that names it.
+    token, project_id, organization_id: a bearer token, which managing organizations, projects and keys needs; with
+        `project_id` it can also read traces and evaluate. An API key wins where both are given.
+    timeout_s: how long one call may take, with waiting for the rate limit and repeating after failures.
+    retries: how often a request is repeated after the server failed or could not be reached, where that is safe.
+    rate_limits: requests a minute that are kept to; None leaves that to the server.
+
+    Raises ConfigError when a setting is missing or cannot be used. Connects with the first call.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        project_name: str | None = None,
+        endpoint: str | None = None,
+        *,
+        token: str | None = None,
+        project_id: UUID | str | None = None,
+        organization_id: UUID | str | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        retries: int = _RETRIES,
+        rate_limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        credentials = resolve_credentials(
+            api_key=api_key,
+            project_name=project_name,
+            endpoint=endpoint,
+            token=token,
+            project_id=project_id,
+            organization_id=organization_id,
+        )
+        connection = _connection(credentials, timeout_s=timeout_s, retries=retries, rate_limits=rate_limits)
+        driver = SyncDriver(credentials.endpoint, credentials.headers)
+        _drivers.add(driver)
+        super().__init__(connection, driver)
+        self.credentials = credentials
+        self.traces: Final = Traces(connection, driver)
+        self.users: Final = Users(connection, driver)
+        self.sessions: Final = Sessions(connection, driver)
+        self.evaluations: Final = Evaluations(connection, driver)
+        self.scores: Final = Scores(connection, driver)
+        self.monitors: Final = Monitors(connection, driver)
+        self.organizations: Final = Organizations(connection, driver)
+        self.projects: Final = Projects(connection, driver)
+        self.api_keys: Final = ApiKeys(connection, driver)
+        self.me: Final = Me(connection, driver)
+
+    def close(self) -> None:
+        """Close the connections. The client can still be used: it opens new ones."""
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        """Nothing is opened yet."""
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of {_shown(self.credentials)}>"
+
+
+class AsyncClient(ClientOperations, AsyncResource):
+    """PandaProbe's API for asyncio: the same as `Client`, with methods to await and `async for`."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        project_name: str | None = None,
+        endpoint: str | None = None,
+        *,
+        token: str | None = None,
+        project_id: UUID | str | None = None,
+        organization_id: UUID | str | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        retries: int = _RETRIES,
+        rate_limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        credentials = resolve_credentials(
+            api_key=api_key,
+            project_name=project_name,
+            endpoint=endpoint,
+            token=token,
+            project_id=project_id,
+            organization_id=organization_id,
+        )
+        connection = _connection(credentials, timeout_s=timeout_s, retries=retries, rate_limits=rate_limits)
+        driver = AsyncDriver(credentials.endpoint, credentials.headers)
+        super().__init__(connection, driver)
+        self.credentials = credentials
+        self.traces: Final = AsyncTraces(connection, driver)
+        self.users: Final = AsyncUsers(connection, driver)
+        self.sessions: Final = AsyncSessions(connection, driver)
+        self.evaluations: Final = AsyncEvaluations(connection, driver)
+        self.scores: Final = AsyncScores(connection, driver)
+        self.monitors: Final = AsyncMonitors(connection, driver)
+        self.organizations: Final = AsyncOrganizations(connection, driver)
+        self.projects: Final = AsyncProjects(connection, driver)
+        self.api_keys: Final = AsyncApiKeys(connection, driver)
+        self.me: Final = AsyncMe(connection, driver)
+
+    async def close(self) -> None:
+        """Close the connections. The client can still be used: it opens new ones."""
+        await self._driver.close()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is opened yet."""
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient of {_shown(self.credentials)}>"
+
+
+def _connection(
+    credentials: Credentials, *, timeout_s: float, retries: int, rate_limits: RateLimits | None
+) -> Connection:
+    return Connection(
+        base_url=credentials.endpoint,
+        unavailable=credentials.unavailable,
+        budgets={scope: shared_budget(credentials.endpoint, credentials.counted_by(scope)) for scope in Scope},
+        timeout_s=timeout_s,
+        retries=retries,
+        rate_limits=rate_limits,
+        organization_id=credentials.organization_id,
+    )
+
+
+def _shown(credentials: Credentials) -> str:
+    project = credentials.project_name if credentials.api_key is not None else credentials.project_id
+    return f"project {project!r} at {credentials.endpoint}"
+
+
+_drivers: weakref.WeakSet[SyncDriver] = weakref.WeakSet()
+
+
+def _reset_after_fork() -> None:
+    for driver in _drivers:
+        driver.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)

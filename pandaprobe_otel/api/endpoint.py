@@ -1,0 +1,79 @@
+"""One description of each endpoint, from which the synchronous and the asynchronous client both come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from string import Formatter
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+T = TypeVar("T")
+
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
+
+
+class Scope(Enum):
+    """Who may ask."""
+
+    PROJECT = "project"
+    """An API key with a project name, or a bearer token with a project id."""
+    MANAGEMENT = "management"
+    """A bearer token; the server refuses API keys here (measured on server 0.5.0)."""
+
+
+class Repeat(Enum):
+    """Whether a request may be sent again when it is not known whether the first was carried out."""
+
+    SAFE = "safe"
+    """Reads, and writes that come to the same when repeated."""
+    NEVER = "never"
+    """Each request that is carried out makes one thing more: a run, a score, a monitor."""
+
+
+class Rate(Enum):
+    """The server's rate limits, as classes of routes (measured on server 0.5.0)."""
+
+    TRACES = "traces"
+    """POST /traces: 100 a minute."""
+    RUNS = "runs"
+    """Making evaluation runs: 50 a minute for each path."""
+    TRIGGER = "trigger"
+    """Triggering a monitor: 10 a minute for each monitor."""
+    OTHER = "other"
+    """Everything else: 200 a minute for each path, whatever the method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint(Generic[T]):
+    """A route of the API: what it takes, what it answers, how it is limited, and whether it may be repeated.
+
+    `query` and `body` are TypedDicts (the body of one route a list of them); `answer` is a model, a list of
+    models, or None where the answer has no body.
+    """
+
+    method: Method
+    path: str
+    answer: type[T]
+    query: type[Mapping[str, Any]] | None = None
+    body: Any = None
+    repeat: Repeat = Repeat.SAFE
+    rate: Rate = Rate.OTHER
+    scope: Scope = Scope.PROJECT
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the path's parameters, in order."""
+        return tuple(_names_in(self.path))
+
+    def path_with(self, values: Mapping[str, object]) -> str:
+        """The path with its parameters filled in, percent-encoded."""
+        return self.path.format(**{name: quote(str(values[name]), safe="") for name in self.parameters})
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def _names_in(path: str) -> Iterator[str]:
+    return (name for _, name, _, _ in Formatter().parse(path) if name)

@@ -1,0 +1,134 @@
+"""Refusals and failures as exceptions, each with the server's words and what to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from pandaprobe_otel.api.endpoint import Endpoint, Repeat
+from pandaprobe_otel.errors import (
+    AuthError,
+    ConfigError,
+    Conflict,
+    InvalidRequest,
+    KeyExpired,
+    NotFound,
+    OutcomeUnknown,
+    PandaProbeError,
+    PermissionDenied,
+    QuotaExceeded,
+    RateLimited,
+    SentRequest,
+    ServerError,
+)
+from pandaprobe_otel.transport import Answer, Outcome, Request, Verdict, VerdictKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An outcome that is no success, and the request it is of."""
+
+    endpoint: Endpoint[Any]
+    base_url: str
+    request: Request
+    sent_at: datetime
+    outcome: Outcome
+    verdict: Verdict
+
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether a request that must not be repeated may have been carried out."""
+        return self.endpoint.repeat is Repeat.NEVER and self.verdict.kind is VerdictKind.UNKNOWN
+
+
+def error_of(failure: Failure) -> PandaProbeError:
+    """The exception that a failure is raised as."""
+    verdict = failure.verdict
+    facts: dict[str, Any] = {"status": verdict.status, "detail": _detail(failure), "request_id": _request_id(failure)}
+    if failure.may_have_happened:
+        return OutcomeUnknown(_unknown(failure), request=_sent(failure), **facts)
+    said = f"{failure.endpoint}: {verdict.message}."
+    match verdict.kind:
+        case VerdictKind.AUTH:
+            return _auth(failure, said, facts)
+        case VerdictKind.NOT_FOUND:
+            return NotFound(said + _hint_not_found(facts["detail"]), **facts)
+        case VerdictKind.PROJECT:
+            advice = " Check project_name (PANDAPROBE_PROJECT_NAME), or project_id with a bearer token."
+            return InvalidRequest(said + advice, errors=verdict.errors, **facts)
+        case VerdictKind.RATE_LIMITED:
+            return RateLimited(said + " Too many requests in this minute.", retry_after=verdict.retry_after_s, **facts)
+        case VerdictKind.QUOTA:
+            return QuotaExceeded(said, **facts)
+        case VerdictKind.REDIRECTED:
+            return ConfigError(said + _redirected(failure), **facts)
+        case VerdictKind.INVALID | VerdictKind.TOO_LARGE:
+            kind = Conflict if verdict.status == 409 else None
+            return kind(said, **facts) if kind else InvalidRequest(said, errors=verdict.errors, **facts)
+        case _:
+            return ServerError(_server_failed(failure), **facts)
+
+
+def _auth(failure: Failure, said: str, facts: dict[str, Any]) -> PandaProbeError:
+    if failure.verdict.status == 403:
+        return PermissionDenied(said, **facts)
+    if "expired" in failure.verdict.message.lower():
+        return KeyExpired(said, **facts)
+    return AuthError(said, **facts)
+
+
+def _hint_not_found(detail: str | None) -> str:
+    # The server's answer to a route that it does not have; what is missing otherwise is named.
+    return " There is no such route: is the endpoint the base URL of a PandaProbe?" if detail == "Not Found" else ""
+
+
+def _redirected(failure: Failure) -> str:
+    location = failure.outcome.headers.get("location", "") if isinstance(failure.outcome, Answer) else ""
+    return (
+        f" The endpoint {failure.base_url} redirects to {location[:200] or 'nowhere'}, and keys are not sent along:"
+        " set PANDAPROBE_ENDPOINT to where it leads."
+    )
+
+
+def _server_failed(failure: Failure) -> str:
+    verdict = failure.verdict
+    if verdict.status is None:
+        return f"{failure.endpoint}: no answer from {failure.base_url} ({verdict.message})."
+    return f"{failure.endpoint}: the server failed ({verdict.message})."
+
+
+def _unknown(failure: Failure) -> str:
+    return (
+        f"{failure.endpoint} was sent and no answer came from {failure.base_url} ({failure.verdict.message}):"
+        " it may or may not have been carried out, and is not sent again."
+    )
+
+
+def _sent(failure: Failure) -> SentRequest:
+    body = failure.request.body
+    return SentRequest(
+        method=failure.request.method,
+        path=failure.request.path,
+        body=json.loads(body) if body else None,
+        sent_at=failure.sent_at,
+    )
+
+
+def _detail(failure: Failure) -> str | None:
+    if not isinstance(failure.outcome, Answer):
+        return None
+    try:
+        body: Any = json.loads(failure.outcome.body)
+    except (ValueError, RecursionError):
+        return failure.outcome.body[:500].decode("utf-8", "replace") or None
+    if not isinstance(body, dict):
+        return None
+    words = cast("dict[str, Any]", body)
+    said = words.get("detail", words.get("error"))
+    return None if said is None else str(said)
+
+
+def _request_id(failure: Failure) -> str | None:
+    return failure.outcome.headers.get("x-request-id") if isinstance(failure.outcome, Answer) else None

@@ -1,0 +1,102 @@
+"""What the API answers, as pydantic models."""
+
+from __future__ import annotations
+
+from pandaprobe_otel.api.models.analytics import (
+    AnalyticsBucket,
+    ScoreDistribution,
+    ScoreSummary,
+    ScoreTrend,
+    SessionAnalyticsBucket,
+    SessionComparison,
+    SessionScorePoint,
+    TokenCostBucket,
+    TopModel,
+)
+from pandaprobe_otel.api.models.base import Model, Page
+from pandaprobe_otel.api.models.evaluations import (
+    EvalRun,
+    Metric,
+    MetricInfo,
+    PromptPreview,
+    Provider,
+    RunFilters,
+    RunTemplate,
+)
+from pandaprobe_otel.api.models.management import (
+    ApiKey,
+    Billing,
+    CategoryBreakdown,
+    Invitation,
+    Membership,
+    MyOrganization,
+    Organization,
+    PastUsage,
+    Plan,
+    Project,
+    Subscription,
+    Usage,
+    UserProfile,
+)
+from pandaprobe_otel.api.models.monitors import Monitor
+from pandaprobe_otel.api.models.scores import Score, SessionScore, TraceScore
+from pandaprobe_otel.api.models.sessions import Session, SessionDeleted, SessionSummary
+from pandaprobe_otel.api.models.traces import (
+    Span,
+    SpansAccepted,
+    Trace,
+    TraceAccepted,
+    TraceListItem,
+    TracesDeleted,
+    TracesTagged,
+    UserSummary,
+)
+
+__all__ = [
+    "AnalyticsBucket",
+    "ApiKey",
+    "Billing",
+    "CategoryBreakdown",
+    "EvalRun",
+    "Invitation",
+    "Membership",
+    "Metric",
+    "MetricInfo",
+    "Model",
+    "Monitor",
+    "MyOrganization",
+    "Organization",
+    "Page",
+    "PastUsage",
+    "Plan",
+    "Project",
+    "PromptPreview",
+    "Provider",
+    "RunFilters",
+    "RunTemplate",
+    "Score",
+    "ScoreDistribution",
+    "ScoreSummary",
+    "ScoreTrend",
+    "Session",
+    "SessionAnalyticsBucket",
+    "SessionComparison",
+    "SessionDeleted",
+    "SessionScore",
+    "SessionScorePoint",
+    "SessionSummary",
+    "Span",
+    "SpansAccepted",
+    "Subscription",
+    "TokenCostBucket",
+    "TopModel",
+    "Trace",
+    "TraceAccepted",
+    "TraceListItem",
+    "TraceScore",
+    "TracesDeleted",
+    "TracesTagged",
+    "Usage",
+    "UserProfile",
+    "UserSummary",
+]

@@ -1,0 +1,192 @@
+"""Monitors as a TOML file: what it declares, compared with what there is."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from pandaprobe_otel.api.arguments.monitors import MonitorArguments, MonitorTargets
+from pandaprobe_otel.api.encoding import checked, invalid
+from pandaprobe_otel.api.enums import MonitorStatus
+from pandaprobe_otel.api.models import Monitor
+from pandaprobe_otel.errors import ConfigError, FieldError, InvalidRequest
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "filters": {},
+    "sampling_rate": 1.0,
+    "model": None,
+    "only_if_changed": True,
+    "signal_weights": None,
+}
+"""What the server fills in, and what is meant when a declaration is silent."""
+
+
+class Action(StrEnum):
+    """What is done to a monitor."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    PAUSE = "pause"
+    RESUME = "resume"
+    DELETE = "delete"
+
+
+ACTIONS: Final = (Action.UPDATE, Action.PAUSE, Action.RESUME, Action.CREATE, Action.DELETE)
+"""The order in which they are done: what stays first, what goes last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A monitor as declared."""
+
+    name: str
+    body: Mapping[str, Any]
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """A field before and after."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedChange:
+    """One thing to do, or done, to a monitor."""
+
+    action: Action
+    name: str
+    monitor_id: UUID | None = None
+    fields: tuple[FieldChange, ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    paused: bool = False
+
+    def __str__(self) -> str:
+        changes = "".join(f"\n    {each.field}: {each.before!r} → {each.after!r}" for each in self.fields)
+        return f"{self.action} {self.name}{' (paused)' if self.paused else ''}{changes}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorPlan:
+    """What there is to do, and the names of the monitors that are as declared already."""
+
+    changes: tuple[PlannedChange, ...]
+    unchanged: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.changes), *(f"unchanged {name}" for name in self.unchanged)])
+
+
+def read_declarations(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Declaration, ...]:
+    """Read the declarations of a file, or of a mapping like it.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no TOML.
+        InvalidRequest: a declaration cannot be right; `errors` says where.
+    """
+    content = source if isinstance(source, Mapping) else _read(Path(source))
+    what = "The list of monitors" if isinstance(source, Mapping) else os.fspath(source)
+    if unknown := sorted(content.keys() - {"monitor"}):
+        raise invalid(what, FieldError(unknown[0], "is not known: monitors are declared as [[monitor]]"))
+    rows = checked(list[dict[str, Any]], content.get("monitor", []), what=f"{what}, [[monitor]]")
+    declarations = tuple(_declaration(row, f"{what}, monitor {number}") for number, row in enumerate(rows, 1))
+    counts = Counter(declaration.name for declaration in declarations)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise invalid(what, FieldError("name", f"{twice[0]!r} is declared twice"))
+    return declarations
+
+
+def plan_changes(declarations: Sequence[Declaration], existing: Sequence[Monitor], *, prune: bool) -> MonitorPlan:
+    """Compare. Raises InvalidRequest for what cannot be brought about."""
+    by_name: dict[str, list[Monitor]] = {}
+    for monitor in existing:
+        by_name.setdefault(monitor.name, []).append(monitor)
+    changes: list[PlannedChange] = []
+    unchanged: list[str] = []
+    for declaration in declarations:
+        found = by_name.pop(declaration.name, [])
+        needed = _changes(declaration, found)
+        changes.extend(needed)
+        if not needed:
+            unchanged.append(declaration.name)
+    if prune:
+        undeclared = (monitor for monitors in by_name.values() for monitor in monitors)
+        changes.extend(PlannedChange(action=Action.DELETE, name=each.name, monitor_id=each.id) for each in undeclared)
+    return MonitorPlan(changes=tuple(changes), unchanged=tuple(unchanged))
+
+
+def _changes(declaration: Declaration, found: Sequence[Monitor]) -> list[PlannedChange]:
+    name, body = declaration.name, declaration.body
+    if not found:
+        return [PlannedChange(action=Action.CREATE, name=name, body=body, paused=declaration.paused)]
+    if len(found) > 1:
+        raise invalid(f"The monitor {name!r}", FieldError("name", f"is that of {len(found)} monitors"))
+    (monitor,) = found
+    before = _as_declared(monitor)
+    if before["target_type"] != body["target_type"]:
+        raise invalid(
+            f"The monitor {name!r}",
+            FieldError("target_type", f"is {before['target_type']} and cannot be changed: use another name"),
+        )
+    wanted = {**_DEFAULTS, **body}
+    fields = tuple(
+        FieldChange(field=key, before=before[key], after=wanted[key]) for key in before if before[key] != wanted[key]
+    )
+    changes: list[PlannedChange] = []
+    if fields:
+        changed = {each.field: each.after for each in fields}
+        changes.append(
+            PlannedChange(action=Action.UPDATE, name=name, monitor_id=monitor.id, fields=fields, body=changed)
+        )
+    if declaration.paused != (monitor.status == MonitorStatus.PAUSED):
+        action = Action.PAUSE if declaration.paused else Action.RESUME
+        changes.append(PlannedChange(action=action, name=name, monitor_id=monitor.id))
+    return changes
+
+
+def _as_declared(monitor: Monitor) -> dict[str, Any]:
+    """The monitor in the words of a declaration. The server keeps the weights among the filters (measured)."""
+    filters = {key: value for key, value in monitor.filters.items() if value is not None}
+    weights = filters.pop("signal_weights", None)
+    with suppress(InvalidRequest):  # a newer server's filters are compared as they are
+        filters = checked(MonitorTargets, filters, what="")
+    return {
+        "target_type": str(monitor.target_type),
+        "metrics": monitor.metric_names,
+        "filters": filters,
+        "sampling_rate": monitor.sampling_rate,
+        "model": monitor.model,
+        "cadence": monitor.cadence,
+        "only_if_changed": monitor.only_if_changed,
+        "signal_weights": weights,
+    }
+
+
+def _declaration(row: Mapping[str, Any], what: str) -> Declaration:
+    fields = dict(row)
+    paused = fields.pop("paused", False)
+    if not isinstance(paused, bool):
+        raise invalid(what, FieldError("paused", "must be true or false"))
+    body = checked(MonitorArguments, fields, what=what)
+    body["target_type"] = str(body["target_type"])
+    return Declaration(name=body["name"], body=body, paused=paused)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from None

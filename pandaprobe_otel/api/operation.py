@@ -1,0 +1,129 @@
+"""Methods that are written once and are there twice: blocking in `Client`, awaitable in `AsyncClient`.
+
+`@operation` marks a method that returns a course of steps (see `protocol`); `@iteration` one that returns a walk
+through a list. Seen from a resource of the synchronous client they return the result and an iterator, from one of
+the asynchronous client a coroutine and an asynchronous iterator; type checkers see exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+
+from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
+from pandaprobe_otel.api.paging import PageWalk
+from pandaprobe_otel.api.protocol import Connection, Steps
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Resource:
+    """A part of a client."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+
+class SyncResource(Resource):
+    """A part of the synchronous client."""
+
+    def __init__(self, connection: Connection, driver: SyncDriver) -> None:
+        super().__init__(connection)
+        self._driver = driver
+
+    def run_steps(self, steps: Steps[T]) -> T:
+        """Carry out a course of steps."""
+        return self._driver.run(steps)
+
+
+class AsyncResource(Resource):
+    """A part of the asynchronous client."""
+
+    def __init__(self, connection: Connection, driver: AsyncDriver) -> None:
+        super().__init__(connection)
+        self._driver = driver
+
+    async def run_steps(self, steps: Steps[T]) -> T:
+        """Carry out a course of steps."""
+        return await self._driver.run(steps)
+
+
+class operation(Generic[P, T]):
+    """A method that returns a course of steps; see the module."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], Steps[T]]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: SyncResource, owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, instance: AsyncResource, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, instance: SyncResource | AsyncResource | None, owner: type) -> Any:
+        method = self.method
+        if instance is None:
+            return self
+        if isinstance(instance, SyncResource):
+
+            def result(*args: P.args, **kwargs: P.kwargs) -> T:
+                return instance.run_steps(method(instance, *args, **kwargs))
+
+            return _dressed(result, method, instance)
+
+        async def awaited(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await instance.run_steps(method(instance, *args, **kwargs))
+
+        return _dressed(awaited, method, instance)
+
+
+class iteration(Generic[P, T]):
+    """A method that returns a walk through a list; see the module."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], PageWalk[T]]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: SyncResource, owner: type) -> Callable[P, Iterator[T]]: ...
+    @overload
+    def __get__(self, instance: AsyncResource, owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, instance: SyncResource | AsyncResource | None, owner: type) -> Any:
+        method = self.method
+        if instance is None:
+            return self
+        # The walk is made at the call, so that wrong arguments are told there and not at the first row.
+        if isinstance(instance, SyncResource):
+
+            def rows(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+                return _rows(instance, method(instance, *args, **kwargs))
+
+            return _dressed(rows, method, instance)
+
+        def awaited_rows(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+            return _awaited_rows(instance, method(instance, *args, **kwargs))
+
+        return _dressed(awaited_rows, method, instance)
+
+
+def _rows(resource: SyncResource, walk: PageWalk[T]) -> Iterator[T]:
+    while rows := resource.run_steps(walk.next_rows()):
+        yield from rows
+
+
+async def _awaited_rows(resource: AsyncResource, walk: PageWalk[T]) -> AsyncIterator[T]:
+    while rows := await resource.run_steps(walk.next_rows()):
+        for row in rows:
+            yield row
+
+
+def _dressed(function: Any, method: Callable[..., Any], instance: Resource) -> Any:
+    """Give the function the method's name, help text and signature (without `self`)."""
+    function.__name__, function.__qualname__, function.__doc__ = method.__name__, method.__qualname__, method.__doc__
+    function.__wrapped__ = MethodType(method, instance)
+    return function

@@ -1,0 +1,77 @@
+"""All rows of a list, page by page, also while rows come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+from pandaprobe_otel.api.encoding import checked
+from pandaprobe_otel.api.endpoint import Endpoint
+from pandaprobe_otel.api.models import Page
+from pandaprobe_otel.api.protocol import Connection, Steps, call
+
+T = TypeVar("T")
+
+_REMEMBERED: Final = 10_000
+"""Rows that are recognised when they come again: fifty of the largest pages may arrive between two requests."""
+
+
+class PageWalk(Generic[T]):
+    """A walk through a list, from the first row to the last.
+
+    The server counts pages from the top of the list as it is at each request. A row that arrives above pushes
+    others down: they come again, are recognised and left out. A row that goes pulls others up: the next page then
+    begins that much earlier. So a row that is there all the while comes exactly once.
+
+    Raises InvalidRequest when the arguments cannot be right, before any request.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        endpoint: Endpoint[Page[T]],
+        *,
+        query: Mapping[str, Any],
+        key: Callable[[T], Hashable],
+        page_size: int,
+        path: Mapping[str, object] | None = None,
+    ) -> None:
+        first = {**query, "limit": page_size, "offset": 0}
+        checked(endpoint.query, first, what=f"{endpoint} (page_size is its limit)")
+        self._connection = connection
+        self._endpoint = endpoint
+        self._query = first
+        self._path = path
+        self._key = key
+        self._seen: dict[Hashable, None] = {}
+        self._offset = 0
+        self._total: int | None = None
+        self._ended = False
+
+    def next_rows(self) -> Steps[list[T]]:
+        """The rows of the next page that did not come before; empty at the end of the list."""
+        while not self._ended:
+            query = {**self._query, "offset": self._offset}
+            page = yield from call(self._connection, self._endpoint, path=self._path, query=query)
+            if self._total is not None and page.total < self._total and self._offset:
+                gone, self._total = self._total - page.total, page.total
+                self._offset = max(self._offset - gone, 0)
+                continue
+            self._total = page.total
+            self._offset += len(page.items)
+            self._ended = not page.items or self._offset >= page.total
+            if rows := self._new(page.items):
+                return rows
+        return []
+
+    def _new(self, rows: list[T]) -> list[T]:
+        new: list[T] = []
+        seen = self._seen
+        for row in rows:
+            key = self._key(row)
+            if key not in seen:
+                seen[key] = None
+                new.append(row)
+        while len(seen) > _REMEMBERED:
+            del seen[next(iter(seen))]
+        return new

@@ -1,0 +1,74 @@
+"""Values that stand in the path of a request, checked before it is made."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias, runtime_checkable
+from uuid import UUID
+
+from pandaprobe_otel.api.encoding import invalid
+from pandaprobe_otel.errors import FieldError
+
+
+@runtime_checkable
+class HasTraceId(Protocol):
+    """A trace, or a trace in a list."""
+
+    @property
+    def trace_id(self) -> UUID:
+        """Its id."""
+        ...
+
+
+TraceRef: TypeAlias = UUID | str | HasTraceId
+"""A trace, by its id or itself."""
+
+
+def uuid_of(name: str, value: object, *, what: str) -> str:
+    """Return an id as it stands in a path.
+
+    Raises:
+        InvalidRequest: it is no UUID. A span id of OpenTelemetry (16 digits) is none: see `ids.span_uuid`.
+    """
+    try:
+        return str(value if isinstance(value, UUID) else UUID(str(value)))
+    except ValueError:
+        raise invalid(what, FieldError(name, f"must be a UUID, not {str(value)[:80]!r}")) from None
+
+
+def trace_uuid_of(trace: TraceRef, *, what: str) -> str:
+    """Return the id of a trace that is given by its id or itself."""
+    return uuid_of("trace_id", trace.trace_id if isinstance(trace, HasTraceId) else trace, what=what)
+
+
+def session_of(session_id: str, *, what: str) -> str:
+    """Return a session id that can stand in a path.
+
+    Raises:
+        InvalidRequest: the server has no route to it: it is empty, or has a slash, which is a slash to the server
+            also when it is encoded (measured on server 0.5.0); or it is the name of another route.
+    """
+    problem = None
+    if not session_id or session_id in (".", ".."):
+        problem = "cannot be empty or dots only in a path"
+    elif "/" in session_id:
+        problem = "has a slash: such a session can be listed, but the server has no route to it"
+    elif session_id == "analytics":
+        problem = "is hidden by the route of the analytics"
+    if problem is not None:
+        raise invalid(what, FieldError("session_id", problem))
+    return session_id
+
+
+def organization_path(
+    organization_id: UUID | str | None, default: str | None, *, what: str, **others: object
+) -> dict[str, str]:
+    """Return the path values of a route of an organization; `others` are further ids.
+
+    Raises:
+        InvalidRequest: no organization is named, here or for the client, or an id is no UUID.
+    """
+    organization = default if organization_id is None else organization_id
+    if organization is None:
+        raise invalid(what, FieldError("organization_id", "is not given, here or to the client"))
+    path = {"org_id": uuid_of("organization_id", organization, what=what)}
+    return {**path, **{name: uuid_of(name, value, what=what) for name, value in others.items()}}

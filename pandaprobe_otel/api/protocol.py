@@ -1,0 +1,201 @@
+"""The course of a call, written once: budget, request, verdict, again or an error.
+
+A course is a generator that yields steps, `Send` and `Pause`, and is sent the result of each. A synchronous and an
+asynchronous loop (`drivers`) carry the steps out; nothing here knows which of them does.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias, TypeVar
+
+from pandaprobe_otel.api.budget import Budget, RateLimits, bucket_of
+from pandaprobe_otel.api.encoding import body_bytes, checked, query_text, read_answer
+from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
+from pandaprobe_otel.api.failures import Failure, error_of
+from pandaprobe_otel.errors import ConfigError, OutcomeUnknown, RateLimited, ServerError
+from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request, Verdict, VerdictKind, judge
+
+T = TypeVar("T")
+
+_ATTEMPT_TIMEOUT_S: Final = 30.0
+_FIRST_BACKOFF_S: Final = 0.5
+_LONGEST_BACKOFF_S: Final = 8.0
+_RATE_WAIT_S: Final = 5.0
+"""After a 429 without Retry-After, the window may open at any moment of the next minute: look again this soon."""
+# These answers say that the request was not carried out: even one that must not be repeated may be sent again.
+_NOT_CARRIED_OUT: Final = (None, 408, 425, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a request as who may ask; the result is its outcome."""
+
+    request: Request
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait; the result is None."""
+
+    seconds: float
+
+
+Step: TypeAlias = Send | Pause
+Steps: TypeAlias = Generator[Step, Any, T]
+"""A course that ends with a T."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """What all calls of one client share. The clock is monotonic, in seconds."""
+
+    base_url: str
+    unavailable: Mapping[Scope, str]
+    """Why a scope cannot be asked, for those for which credentials are missing."""
+    budgets: Mapping[Scope, Budget]
+    timeout_s: float
+    retries: int
+    rate_limits: RateLimits | None
+    organization_id: str | None = None
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    uniform: Callable[[float, float], float] = random.uniform
+
+
+def call(
+    connection: Connection,
+    endpoint: Endpoint[T],
+    *,
+    path: Mapping[str, object] | None = None,
+    query: Mapping[str, Any] | None = None,
+    body: Any = None,
+) -> Steps[T]:
+    """Call an endpoint: check the arguments, send, repeat where that is safe, and read the answer.
+
+    Raises:
+        InvalidRequest: an argument cannot be right; nothing was sent.
+        PandaProbeError: any other of the tree in `errors`, when the call's time is over or repeating is no use.
+    """
+    request = _request(endpoint, path or {}, query, body)
+    answer = yield from _exchange(connection, endpoint, request)
+    try:
+        return read_answer(endpoint, answer.body, status=answer.status)
+    except ServerError as error:
+        if endpoint.repeat is Repeat.NEVER:
+            raise OutcomeUnknown(f"The request was carried out, but {error}", status=answer.status) from None
+        raise
+
+
+def _request(
+    endpoint: Endpoint[Any], path: Mapping[str, object], query: Mapping[str, Any] | None, body: Any
+) -> Request:
+    what = str(endpoint)
+    url = endpoint.path_with(path)
+    if endpoint.query is not None:
+        url += query_text(checked(endpoint.query, dict(query or {}), what=what))
+    content = None if endpoint.body is None else body_bytes(checked(endpoint.body, body, what=what))
+    return Request(method=endpoint.method, path=url, body=content)
+
+
+def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request) -> Steps[Answer]:
+    if (missing := connection.unavailable.get(endpoint.scope)) is not None:
+        raise ConfigError(f"{endpoint} {missing}")
+    deadline = connection.clock() + connection.timeout_s
+    failures = 0
+    done_perhaps = False
+    while True:
+        yield from _await_budget(connection, endpoint, request, deadline)
+        sent_at = connection.now()
+        outcome = yield from _attempt(connection, endpoint, request, deadline)
+        verdict = judge(outcome)
+        if isinstance(outcome, Answer) and verdict.kind is VerdictKind.DELIVERED:
+            return outcome
+        if done_perhaps and endpoint.method == "DELETE" and verdict.kind is VerdictKind.NOT_FOUND:
+            return Answer(status=204)  # an earlier attempt, whose answer was lost, deleted it
+        wait_s = _wait_before_next(connection, endpoint, verdict, failures)
+        if wait_s is None or connection.clock() + wait_s >= deadline:
+            raise error_of(
+                Failure(
+                    endpoint=endpoint,
+                    base_url=connection.base_url,
+                    request=request,
+                    sent_at=sent_at,
+                    outcome=outcome,
+                    verdict=verdict,
+                )
+            )
+        if verdict.kind is VerdictKind.RATE_LIMITED:
+            _close_budget(connection, endpoint, request, wait_s)
+        else:
+            failures += 1
+            done_perhaps = done_perhaps or not isinstance(outcome, NoAnswer) or outcome.may_have_arrived
+        yield Pause(wait_s)
+
+
+def _await_budget(connection: Connection, endpoint: Endpoint[Any], request: Request, deadline: float) -> Steps[None]:
+    if connection.rate_limits is None:
+        return
+    bucket = bucket_of(endpoint, _path_of(request), connection.rate_limits)
+    while wait_s := connection.budgets[endpoint.scope].take(bucket, connection.clock()):
+        if connection.clock() + wait_s >= deadline:
+            raise RateLimited(
+                f"{endpoint} was not sent: {bucket.limit} requests a minute are allowed, and the next is free in "
+                f"{wait_s:.0f} s, which is longer than this call may take.",
+                retry_after=wait_s,
+                status=None,
+            )
+        yield Pause(wait_s)
+
+
+def _close_budget(connection: Connection, endpoint: Endpoint[Any], request: Request, wait_s: float) -> None:
+    if connection.rate_limits is not None:
+        bucket = bucket_of(endpoint, _path_of(request), connection.rate_limits)
+        connection.budgets[endpoint.scope].close(bucket, connection.clock() + wait_s)
+
+
+def _attempt(connection: Connection, endpoint: Endpoint[Any], request: Request, deadline: float) -> Steps[Outcome]:
+    remaining = max(deadline - connection.clock(), 0.001)
+    timed = Request(
+        method=request.method,
+        path=request.path,
+        body=request.body,
+        timeout_s=min(_ATTEMPT_TIMEOUT_S, remaining),
+    )
+    try:
+        outcome: Outcome = yield Send(timed, endpoint.scope)
+    finally:  # also when the caller is cancelled: the server may have counted the request
+        if connection.rate_limits is not None:
+            bucket = bucket_of(endpoint, _path_of(request), connection.rate_limits)
+            connection.budgets[endpoint.scope].give_back(bucket, connection.clock())
+    return outcome
+
+
+def _wait_before_next(connection: Connection, endpoint: Endpoint[Any], verdict: Verdict, failures: int) -> float | None:
+    """Seconds to wait before the request is sent again, None when it must not be, or that would be no use."""
+    if verdict.kind is VerdictKind.RATE_LIMITED:
+        if verdict.retry_after_s is not None:
+            return verdict.retry_after_s + connection.uniform(0.0, 0.5)
+        return _RATE_WAIT_S * connection.uniform(1.0, 1.5)
+    if failures >= connection.retries:
+        return None
+    match verdict.kind:
+        case VerdictKind.UNAVAILABLE:
+            repeat = endpoint.repeat is Repeat.SAFE or verdict.status in _NOT_CARRIED_OUT
+        case VerdictKind.UNKNOWN:
+            repeat = endpoint.repeat is Repeat.SAFE
+        case _:
+            repeat = False
+    if not repeat:
+        return None
+    backoff = min(_FIRST_BACKOFF_S * 2.0**failures, _LONGEST_BACKOFF_S)
+    return max(connection.uniform(0.0, backoff), verdict.retry_after_s or 0.0)
+
+
+def _path_of(request: Request) -> str:
+    return request.path.partition("?")[0]

@@ -1,0 +1,46 @@
+"""What stands on the client itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pandaprobe_otel.api.look_up import Found, look_up
+from pandaprobe_otel.api.models import TraceScore
+from pandaprobe_otel.api.operation import Resource, operation
+from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of
+from pandaprobe_otel.api.protocol import Steps
+from pandaprobe_otel.api.scoring import CREATE, give_score
+from pandaprobe_otel.enums import ScoreDataType
+from pandaprobe_otel.errors import OutcomeUnknown
+from pandaprobe_otel.scores import score_body
+
+
+class ClientOperations(Resource):
+    """Shortcuts."""
+
+    @operation
+    def score(
+        self,
+        trace_id: TraceRef,
+        name: str,
+        value: float | bool | str,
+        *,
+        data_type: ScoreDataType | str | None = None,
+        reason: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        wait: float = 30.0,
+    ) -> Steps[TraceScore]:
+        """Give a trace a score: a number from 0 to 1, True or False, or a label. See `scores.create`."""
+        trace = trace_uuid_of(trace_id, what=str(CREATE))
+        body = score_body(trace, name, value, data_type=data_type, reason=reason, metadata=metadata)
+        return give_score(self._connection, body, wait)
+
+    @operation
+    def look_up(self, error: OutcomeUnknown) -> Steps[Found]:
+        """Find the run, score or monitor that a request made whose answer was lost.
+
+        The latest first; nothing if it was not carried out. Several are there if the same was asked for more than
+        once within two minutes.
+        """
+        return look_up(self._connection, error)

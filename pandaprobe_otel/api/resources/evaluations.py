@@ -1,0 +1,175 @@
+"""`client.evaluations`: judge traces and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeAlias, TypeVar, Unpack
+from uuid import UUID
+
+from pandaprobe_otel.api.arguments.evaluations import RunFilters, TemplateQuery
+from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
+from pandaprobe_otel.api.encoding import invalid
+from pandaprobe_otel.api.endpoint import Endpoint
+from pandaprobe_otel.api.models import EvalRun, Metric, Provider, RunTemplate
+from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
+from pandaprobe_otel.api.path_values import TraceRef, uuid_of
+from pandaprobe_otel.api.protocol import Connection, Steps, call
+from pandaprobe_otel.api.resources.runs import (
+    SESSION_RUNS,
+    TRACE_RUNS,
+    AsyncSessionRuns,
+    AsyncTraceRuns,
+    SessionRuns,
+    TraceRuns,
+)
+from pandaprobe_otel.api.runs.choice import Choice, check_metrics, request_of
+from pandaprobe_otel.api.runs.run import AsyncRun, Run
+from pandaprobe_otel.errors import FieldError, NotFound
+
+R = TypeVar("R", bound=Resource)
+
+Metrics: TypeAlias = list[Metric]
+Providers: TypeAlias = list[Provider]
+
+TRACE_METRICS: Final = Endpoint(method="GET", path="/evaluations/trace-metrics", answer=Metrics)
+SESSION_METRICS: Final = Endpoint(method="GET", path="/evaluations/session-metrics", answer=Metrics)
+PROVIDERS: Final = Endpoint(method="GET", path="/evaluations/providers", answer=Providers)
+TEMPLATE: Final = Endpoint(
+    method="GET", path="/evaluations/trace-runs/template", query=TemplateQuery, answer=RunTemplate
+)
+
+
+class EvaluationOperations(Resource, Generic[R]):
+    """Evaluation runs, and what they can measure."""
+
+    _of_traces: frozenset[str] = frozenset()
+    _of_sessions: frozenset[str] = frozenset()
+
+    @operation
+    def run(
+        self,
+        metrics: str | Sequence[str],
+        *,
+        traces: Iterable[TraceRef] | None = None,
+        session: str | Sequence[str] | None = None,
+        everything: bool = False,
+        sampling_rate: float | None = None,
+        name: str | None = None,
+        model: str | None = None,
+        signal_weights: Mapping[str, float] | None = None,
+        **filters: Unpack[RunFilters],
+    ) -> Steps[R]:
+        """Start an evaluation run and return it; `wait()` on it gives the scores.
+
+        metrics: names of metrics, of traces or of sessions (`trace_metrics`, `session_metrics`).
+        traces: the traces to evaluate, by their ids or themselves.
+        session: a session id. With metrics of traces its traces are evaluated; with metrics of sessions itself, and
+            several can be given.
+        filters: otherwise, all that match; with `everything` all of the project. `sampling_rate` takes a share.
+        name, model: a label for the run, and the judge (the server's own when not given).
+        signal_weights: for metrics of sessions, how much each of their signals counts.
+
+        Each pair of target and metric is billed. Nothing is evaluated twice by accident: a request whose answer is
+        lost is not sent again.
+
+        Raises:
+            InvalidRequest: a metric is not known, nothing was chosen, or nothing matches.
+            OutcomeUnknown: no answer came; `client.look_up` finds the run, if there is one.
+        """
+        return self._started(
+            Choice(
+                metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics),
+                traces=traces,
+                sessions=(session,) if isinstance(session, str) else session,
+                filters=filters,
+                everything=everything,
+                options=_given(
+                    sampling_rate=sampling_rate,
+                    name=name,
+                    model=model,
+                    signal_weights=None if signal_weights is None else dict(signal_weights),
+                ),
+            )
+        )
+
+    @operation
+    def get(self, run_id: UUID | str) -> Steps[R]:
+        """A run that exists already, of traces or of sessions, to wait for or look at."""
+        return self._found(uuid_of("run_id", run_id, what=str(TRACE_RUNS.get)))
+
+    @operation
+    def trace_metrics(self) -> Steps[Metrics]:
+        """The metrics of traces."""
+        return call(self._connection, TRACE_METRICS)
+
+    @operation
+    def session_metrics(self) -> Steps[Metrics]:
+        """The metrics of sessions."""
+        return call(self._connection, SESSION_METRICS)
+
+    @operation
+    def providers(self) -> Steps[Providers]:
+        """The providers of judge models, and what is missing for those that are not available."""
+        return call(self._connection, PROVIDERS)
+
+    @operation
+    def template(self, metric: str) -> Steps[RunTemplate]:
+        """What a run of a metric of traces takes, with the defaults and the judge's prompts."""
+        return call(self._connection, TEMPLATE, query={"metric": metric})
+
+    def _run(self, state: EvalRun) -> R:
+        raise NotImplementedError
+
+    def _started(self, choice: Choice) -> Steps[R]:
+        if choice.options.get("sampling_rate") == 0:
+            raise invalid("The evaluation run", FieldError("sampling_rate", "of 0 evaluates nothing"))
+        yield from self._learn_metrics(choice.metrics)
+        check_metrics(choice.metrics, sorted(self._of_traces), sorted(self._of_sessions))
+        endpoint, body = request_of(choice, of_sessions=choice.metrics[0] in self._of_sessions)
+        state = yield from call(self._connection, endpoint, body=body)
+        return self._run(state)
+
+    def _found(self, run_id: str) -> Steps[R]:
+        path = {"run_id": run_id}
+        try:
+            state = yield from call(self._connection, TRACE_RUNS.get, path=path)
+        except NotFound:  # server 0.5.0 gives runs of sessions there as well
+            state = yield from call(self._connection, SESSION_RUNS.get, path=path)
+        return self._run(state)
+
+    def _learn_metrics(self, wanted: Sequence[str]) -> Steps[None]:
+        """Ask for the names of the metrics: once, and for those of sessions only when they are needed."""
+        if not self._of_traces:
+            metrics = yield from call(self._connection, TRACE_METRICS)
+            self._of_traces = frozenset(metric.name for metric in metrics)
+        if not self._of_sessions and not self._of_traces.issuperset(wanted):
+            metrics = yield from call(self._connection, SESSION_METRICS)
+            self._of_sessions = frozenset(metric.name for metric in metrics)
+
+
+class Evaluations(EvaluationOperations[Run], SyncResource):
+    """`Client.evaluations`."""
+
+    def __init__(self, connection: Connection, driver: SyncDriver) -> None:
+        super().__init__(connection, driver)
+        self.trace_runs: Final = TraceRuns(connection, driver)
+        self.session_runs: Final = SessionRuns(connection, driver)
+
+    def _run(self, state: EvalRun) -> Run:
+        return Run(self._connection, self._driver, state)
+
+
+class AsyncEvaluations(EvaluationOperations[AsyncRun], AsyncResource):
+    """`AsyncClient.evaluations`."""
+
+    def __init__(self, connection: Connection, driver: AsyncDriver) -> None:
+        super().__init__(connection, driver)
+        self.trace_runs: Final = AsyncTraceRuns(connection, driver)
+        self.session_runs: Final = AsyncSessionRuns(connection, driver)
+
+    def _run(self, state: EvalRun) -> AsyncRun:
+        return AsyncRun(self._connection, self._driver, state)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

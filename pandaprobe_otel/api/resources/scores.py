@@ -1,0 +1,264 @@
+"""`client.scores`: scores of traces, and `client.scores.sessions`: scores of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, Unpack
+from uuid import UUID
+
+from pandaprobe_otel.api.arguments.scores import (
+    ComparisonFilters,
+    Dates,
+    ScoreChanges,
+    ScoreDistributionQuery,
+    ScoreFilters,
+    ScoreListQuery,
+    ScoreTrendQuery,
+    SessionComparisonQuery,
+    SessionHistoryQuery,
+    SessionScoreFilters,
+    SessionScoreListQuery,
+)
+from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
+from pandaprobe_otel.api.endpoint import Endpoint
+from pandaprobe_otel.api.enums import ScoreSource
+from pandaprobe_otel.api.fields import MAX_PAGE
+from pandaprobe_otel.api.models import (
+    Page,
+    ScoreDistribution,
+    ScoreSummary,
+    ScoreTrend,
+    SessionComparison,
+    SessionScore,
+    SessionScorePoint,
+    TraceScore,
+)
+from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
+from pandaprobe_otel.api.paging import PageWalk
+from pandaprobe_otel.api.path_values import TraceRef, session_of, trace_uuid_of, uuid_of
+from pandaprobe_otel.api.protocol import Connection, Steps, call
+from pandaprobe_otel.api.scoring import CREATE, LIST, give_score
+from pandaprobe_otel.enums import ScoreDataType
+from pandaprobe_otel.scores import score_body
+
+TraceScores: TypeAlias = list[TraceScore]
+SessionScores: TypeAlias = list[SessionScore]
+Summaries: TypeAlias = list[ScoreSummary]
+Trends: TypeAlias = list[ScoreTrend]
+Distributions: TypeAlias = list[ScoreDistribution]
+History: TypeAlias = list[SessionScorePoint]
+
+_ONE: Final = "/evaluations/trace-scores/{score_id}"
+OF_TRACE: Final = Endpoint(method="GET", path="/evaluations/trace-scores/{trace_id}", answer=TraceScores)
+UPDATE: Final = Endpoint(method="PATCH", path=_ONE, body=ScoreChanges, answer=TraceScore)
+DELETE: Final = Endpoint(method="DELETE", path=_ONE, answer=type(None))
+
+_SESSIONS: Final = "/evaluations/session-scores"
+SESSION_LIST: Final = Endpoint(method="GET", path=_SESSIONS, query=SessionScoreListQuery, answer=Page[SessionScore])
+OF_SESSION: Final = Endpoint(method="GET", path=_SESSIONS + "/{session_id}", answer=SessionScores)
+SESSION_DELETE: Final = Endpoint(method="DELETE", path=_SESSIONS + "/{score_id}", answer=type(None))
+
+_SESSION_ANALYTICS: Final = "/evaluations/analytics/session-scores"
+HISTORY: Final = Endpoint(
+    method="GET", path=_SESSION_ANALYTICS + "/history/{session_id}", query=SessionHistoryQuery, answer=History
+)
+COMPARISON: Final = Endpoint(
+    method="GET",
+    path=_SESSION_ANALYTICS + "/comparison",
+    query=SessionComparisonQuery,
+    answer=Page[SessionComparison],
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalyticsEndpoints:
+    """The analytics that both kinds of scores have."""
+
+    summary: Endpoint[Summaries]
+    trend: Endpoint[Trends]
+    distribution: Endpoint[Distributions]
+
+
+def _analytics(target: Literal["trace", "session"]) -> AnalyticsEndpoints:
+    base = f"/evaluations/analytics/{target}-scores"
+    return AnalyticsEndpoints(
+        summary=Endpoint(method="GET", path=f"{base}/summary", query=Dates, answer=Summaries),
+        trend=Endpoint(method="GET", path=f"{base}/trend", query=ScoreTrendQuery, answer=Trends),
+        distribution=Endpoint(
+            method="GET", path=f"{base}/distribution", query=ScoreDistributionQuery, answer=Distributions
+        ),
+    )
+
+
+TRACE_ANALYTICS: Final = _analytics("trace")
+SESSION_ANALYTICS: Final = _analytics("session")
+
+
+class ScoreAnalytics(Resource):
+    """The analytics of scores, by metric."""
+
+    analytics: AnalyticsEndpoints
+
+    @operation
+    def summary(self, **dates: Unpack[Dates]) -> Steps[Summaries]:
+        """Average, extremes and counts of each metric."""
+        return call(self._connection, self.analytics.summary, query=dates)
+
+    @operation
+    def trend(self, **query: Unpack[ScoreTrendQuery]) -> Steps[Trends]:
+        """Averages of one metric over time."""
+        return call(self._connection, self.analytics.trend, query=query)
+
+    @operation
+    def distribution(self, **query: Unpack[ScoreDistributionQuery]) -> Steps[Distributions]:
+        """Histogram of one metric; empty bars are left out (measured on server 0.5.0)."""
+        return call(self._connection, self.analytics.distribution, query=query)
+
+
+class ScoreOperations(ScoreAnalytics):
+    """Scores of traces."""
+
+    analytics = TRACE_ANALYTICS
+
+    @operation
+    def create(
+        self,
+        trace_id: TraceRef,
+        name: str,
+        value: float | bool | str,
+        *,
+        data_type: ScoreDataType | str | None = None,
+        source: ScoreSource | str = ScoreSource.PROGRAMMATIC,
+        reason: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        wait: float = 30.0,
+    ) -> Steps[TraceScore]:
+        """Give a trace a score: a number from 0 to 1, True or False, or a label.
+
+        The server fails with 500 when the trace is not visible yet (measured on server 0.5.0); it is then waited
+        for, `wait` seconds at the most, and the score given again.
+
+        Raises:
+            InvalidRequest: the score cannot be one; nothing was sent.
+            WaitTimeout: the trace did not become visible; no score was given.
+            OutcomeUnknown: no answer came; see `client.look_up`.
+        """
+        trace = trace_uuid_of(trace_id, what=str(CREATE))
+        fields = score_body(trace, name, value, data_type=data_type, reason=reason, metadata=metadata)
+        return give_score(self._connection, {**fields, "source": source}, wait)
+
+    @operation
+    def list(self, **query: Unpack[ScoreListQuery]) -> Steps[Page[TraceScore]]:
+        """One page of scores, the latest first."""
+        return call(self._connection, LIST, query=query)
+
+    @iteration
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[ScoreFilters]) -> PageWalk[TraceScore]:
+        """All scores that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        return PageWalk(self._connection, LIST, query=filters, key=lambda score: score.id, page_size=page_size)
+
+    @operation
+    def of_trace(self, trace_id: TraceRef) -> Steps[TraceScores]:
+        """The latest score of each name that a trace has; none for an unknown trace."""
+        return call(self._connection, OF_TRACE, path={"trace_id": trace_uuid_of(trace_id, what=str(OF_TRACE))})
+
+    @operation
+    def update(
+        self,
+        score_id: UUID | str,
+        *,
+        value: float | bool | str | None = None,
+        reason: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Steps[TraceScore]:
+        """Change a score; metadata is replaced. Its source becomes ANNOTATION, whatever it was (measured)."""
+        body = _changes(value=_as_text(value), reason=reason, metadata=None if metadata is None else dict(metadata))
+        return call(self._connection, UPDATE, path=_score_path(score_id, UPDATE), body=body)
+
+    @operation
+    def delete(self, score_id: UUID | str) -> Steps[None]:
+        """Delete a score."""
+        return call(self._connection, DELETE, path=_score_path(score_id, DELETE))
+
+
+class SessionScoreOperations(ScoreAnalytics):
+    """Scores of sessions. Only runs give them."""
+
+    analytics = SESSION_ANALYTICS
+
+    @operation
+    def list(self, **query: Unpack[SessionScoreListQuery]) -> Steps[Page[SessionScore]]:
+        """One page of scores, the latest first."""
+        return call(self._connection, SESSION_LIST, query=query)
+
+    @iteration
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionScoreFilters]) -> PageWalk[SessionScore]:
+        """All scores that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        return PageWalk(self._connection, SESSION_LIST, query=filters, key=lambda score: score.id, page_size=page_size)
+
+    @operation
+    def of_session(self, session_id: str) -> Steps[SessionScores]:
+        """All scores of a session."""
+        return call(self._connection, OF_SESSION, path={"session_id": session_of(session_id, what=str(OF_SESSION))})
+
+    @operation
+    def delete(self, score_id: UUID | str) -> Steps[None]:
+        """Delete a score; the server says nothing when there is none (measured on server 0.5.0)."""
+        return call(self._connection, SESSION_DELETE, path=_score_path(score_id, SESSION_DELETE))
+
+    @operation
+    def history(self, session_id: str, **query: Unpack[SessionHistoryQuery]) -> Steps[History]:
+        """The scores of one session over time, oldest first."""
+        path = {"session_id": session_of(session_id, what=str(HISTORY))}
+        return call(self._connection, HISTORY, path=path, query=query)
+
+    @operation
+    def comparison(self, **query: Unpack[SessionComparisonQuery]) -> Steps[Page[SessionComparison]]:
+        """One page of the ranking of sessions by a metric, the worst first; up to 100 rows."""
+        return call(self._connection, COMPARISON, query=query)
+
+    @iteration
+    def iter_comparison(
+        self, *, page_size: int = 100, **filters: Unpack[ComparisonFilters]
+    ) -> PageWalk[SessionComparison]:
+        """The whole ranking of sessions by a metric, lazily; `page_size` is 1 to 100."""
+        return PageWalk(
+            self._connection, COMPARISON, query=filters, key=lambda row: row.session_id, page_size=page_size
+        )
+
+
+class SessionScoresOf(SessionScoreOperations, SyncResource):
+    """`Client.scores.sessions`."""
+
+
+class AsyncSessionScoresOf(SessionScoreOperations, AsyncResource):
+    """`AsyncClient.scores.sessions`."""
+
+
+class Scores(ScoreOperations, SyncResource):
+    """`Client.scores`."""
+
+    def __init__(self, connection: Connection, driver: SyncDriver) -> None:
+        super().__init__(connection, driver)
+        self.sessions: Final = SessionScoresOf(connection, driver)
+
+
+class AsyncScores(ScoreOperations, AsyncResource):
+    """`AsyncClient.scores`."""
+
+    def __init__(self, connection: Connection, driver: AsyncDriver) -> None:
+        super().__init__(connection, driver)
+        self.sessions: Final = AsyncSessionScoresOf(connection, driver)
+
+
+def _score_path(score_id: UUID | str, endpoint: Endpoint[Any]) -> dict[str, str]:
+    return {"score_id": uuid_of("score_id", score_id, what=str(endpoint))}
+
+
+def _as_text(value: float | bool | str | None) -> str | None:
+    return str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
+
+
+def _changes(**given: Any) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}

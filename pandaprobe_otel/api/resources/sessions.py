@@ -1,0 +1,82 @@
+"""`client.sessions`: the traces that share a session id."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias, Unpack
+
+from pandaprobe_otel.api.arguments.sessions import SessionFilters, SessionListQuery, SessionTracesQuery
+from pandaprobe_otel.api.arguments.traces import Window
+from pandaprobe_otel.api.endpoint import Endpoint
+from pandaprobe_otel.api.fields import MAX_PAGE
+from pandaprobe_otel.api.models import Page, Session, SessionAnalyticsBucket, SessionDeleted, SessionSummary, Trace
+from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
+from pandaprobe_otel.api.paging import PageWalk
+from pandaprobe_otel.api.path_values import session_of
+from pandaprobe_otel.api.protocol import Connection, Steps, call
+
+Buckets: TypeAlias = list[SessionAnalyticsBucket]
+
+LIST: Final = Endpoint(method="GET", path="/sessions", query=SessionListQuery, answer=Page[SessionSummary])
+GET: Final = Endpoint(method="GET", path="/sessions/{session_id}", query=SessionTracesQuery, answer=Session)
+DELETE: Final = Endpoint(method="DELETE", path="/sessions/{session_id}", answer=SessionDeleted)
+ANALYTICS: Final = Endpoint(method="GET", path="/sessions/analytics", query=Window, answer=Buckets)
+
+
+class SessionOperations(Resource):
+    """Sessions."""
+
+    @operation
+    def list(self, **query: Unpack[SessionListQuery]) -> Steps[Page[SessionSummary]]:
+        """One page of sessions, by default those whose traces arrived last first."""
+        return call(self._connection, LIST, query=query)
+
+    @iteration
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionFilters]) -> PageWalk[SessionSummary]:
+        """All sessions that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        return PageWalk(
+            self._connection, LIST, query=filters, key=lambda session: session.session_id, page_size=page_size
+        )
+
+    @operation
+    def get(self, session_id: str, **page: Unpack[SessionTracesQuery]) -> Steps[Session]:
+        """A session with its totals and all its traces, oldest first; with `limit` and `offset` a page of them.
+
+        Raises:
+            InvalidRequest: the id has a slash; such a session can be listed only.
+            NotFound: there is no such session.
+        """
+        return _whole_session(self._connection, session_of(session_id, what=str(GET)), page)
+
+    @operation
+    def delete(self, session_id: str) -> Steps[SessionDeleted]:
+        """Delete all traces of a session."""
+        return call(self._connection, DELETE, path={"session_id": session_of(session_id, what=str(DELETE))})
+
+    @operation
+    def analytics(self, **window: Unpack[Window]) -> Steps[Buckets]:
+        """How many sessions there were over time, and how long they took."""
+        return call(self._connection, ANALYTICS, query=window)
+
+
+class Sessions(SessionOperations, SyncResource):
+    """`Client.sessions`."""
+
+
+class AsyncSessions(SessionOperations, AsyncResource):
+    """`AsyncClient.sessions`."""
+
+
+def _whole_session(connection: Connection, session_id: str, page: SessionTracesQuery) -> Steps[Session]:
+    path = {"session_id": session_id}
+    session = yield from call(connection, GET, path=path, query=page)
+    if page:
+        return session
+    traces: dict[object, Trace] = {trace.trace_id: trace for trace in session.traces}
+    offset = len(session.traces)
+    while offset < session.trace_count:
+        further = yield from call(connection, GET, path=path, query={"offset": offset})
+        if not further.traces:
+            break
+        offset += len(further.traces)
+        traces.update((trace.trace_id, trace) for trace in further.traces)
+    return session.model_copy(update={"traces": [*traces.values()]})

@@ -1,0 +1,209 @@
+"""`client.traces`: traces and their spans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, Unpack, cast
+from uuid import UUID, uuid4
+
+from pandaprobe_otel.api.arguments.base import Paging
+from pandaprobe_otel.api.arguments.traces import (
+    SpanArguments,
+    SpanBatch,
+    SpanChanges,
+    TraceAnalyticsQuery,
+    TraceArguments,
+    TraceChanges,
+    TraceFilters,
+    TraceListQuery,
+    TracesToDelete,
+    TracesToTag,
+    Window,
+)
+from pandaprobe_otel.api.endpoint import Endpoint, Rate
+from pandaprobe_otel.api.fields import MAX_PAGE
+from pandaprobe_otel.api.models import (
+    AnalyticsBucket,
+    Page,
+    Span,
+    SpansAccepted,
+    TokenCostBucket,
+    TopModel,
+    Trace,
+    TraceAccepted,
+    TraceListItem,
+    TracesDeleted,
+    TracesTagged,
+    UserSummary,
+)
+from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
+from pandaprobe_otel.api.paging import PageWalk
+from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of, uuid_of
+from pandaprobe_otel.api.protocol import Steps, call
+from pandaprobe_otel.api.waiting import wait_for_trace
+
+# Inside a class with a method `list`, the name of the built-in type means that method.
+AnalyticsRows: TypeAlias = list[AnalyticsBucket] | list[TokenCostBucket] | list[TopModel]
+Buckets: TypeAlias = list[AnalyticsBucket]
+TokenBuckets: TypeAlias = list[TokenCostBucket]
+Models: TypeAlias = list[TopModel]
+
+CREATE: Final = Endpoint(method="POST", path="/traces", body=TraceArguments, answer=TraceAccepted, rate=Rate.TRACES)
+LIST: Final = Endpoint(method="GET", path="/traces", query=TraceListQuery, answer=Page[TraceListItem])
+GET: Final = Endpoint(method="GET", path="/traces/{trace_id}", answer=Trace)
+UPDATE: Final = Endpoint(method="PATCH", path="/traces/{trace_id}", body=TraceChanges, answer=Trace)
+DELETE: Final = Endpoint(method="DELETE", path="/traces/{trace_id}", answer=type(None))
+DELETE_MANY: Final = Endpoint(method="POST", path="/traces/batch/delete", body=TracesToDelete, answer=TracesDeleted)
+TAG: Final = Endpoint(method="POST", path="/traces/batch/tags", body=TracesToTag, answer=TracesTagged)
+ADD_SPANS: Final = Endpoint(method="POST", path="/traces/{trace_id}/spans", body=SpanBatch, answer=SpansAccepted)
+UPDATE_SPAN: Final = Endpoint(method="PATCH", path="/traces/{trace_id}/spans/{span_id}", body=SpanChanges, answer=Span)
+VOLUME: Final = Endpoint(method="GET", path="/traces/analytics", query=TraceAnalyticsQuery, answer=Buckets)
+TOKENS: Final = Endpoint(method="GET", path="/traces/analytics", query=TraceAnalyticsQuery, answer=TokenBuckets)
+MODELS: Final = Endpoint(method="GET", path="/traces/analytics", query=TraceAnalyticsQuery, answer=Models)
+USERS: Final = Endpoint(method="GET", path="/traces/users", query=Paging, answer=Page[UserSummary])
+
+
+class TraceOperations(Resource):
+    """Traces and their spans. Ids are UUIDs; a trace can be given by its id or itself."""
+
+    @operation
+    def list(self, **query: Unpack[TraceListQuery]) -> Steps[Page[TraceListItem]]:
+        """One page of traces, the latest first unless `sort_by` and `sort_order` say otherwise."""
+        return call(self._connection, LIST, query=query)
+
+    @iteration
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[TraceFilters]) -> PageWalk[TraceListItem]:
+        """All traces that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        return PageWalk(self._connection, LIST, query=filters, key=lambda trace: trace.trace_id, page_size=page_size)
+
+    @operation
+    def get(self, trace_id: TraceRef) -> Steps[Trace]:
+        """A trace with all its spans. Raises NotFound also for a trace that is not visible yet (`wait_visible`)."""
+        return call(self._connection, GET, path={"trace_id": trace_uuid_of(trace_id, what=str(GET))})
+
+    @operation
+    def wait_visible(self, trace_id: TraceRef, timeout: float = 30.0) -> Steps[Trace]:
+        """Wait until a trace that was sent can be read, and return it. `timeout` is in seconds.
+
+        Raises:
+            WaitTimeout: it did not appear.
+        """
+        return wait_for_trace(self._connection, trace_uuid_of(trace_id, what=str(GET)), timeout)
+
+    @operation
+    def create(self, **trace: Unpack[TraceArguments]) -> Steps[TraceAccepted]:
+        """Post a trace, whole: each post is billed, and erases input and output that it leaves out.
+
+        `trace_id` and the spans' ids are made up where they are missing, so that repeating the request after a
+        failure makes nothing twice. Content that the server cannot store is cleaned (NUL characters, NaN, nesting
+        over 100).
+        """
+        body = {**trace, "trace_id": trace.get("trace_id", uuid4())}
+        if spans := trace.get("spans"):
+            body["spans"] = _with_ids(spans)
+        return call(self._connection, CREATE, body=body)
+
+    @operation
+    def update(self, trace_id: TraceRef, **changes: Unpack[TraceChanges]) -> Steps[Trace]:
+        """Change a trace: what is not given stays, None clears, metadata is merged, tags are replaced."""
+        path = {"trace_id": trace_uuid_of(trace_id, what=str(UPDATE))}
+        return call(self._connection, UPDATE, path=path, body=changes)
+
+    @operation
+    def delete(self, trace_id: TraceRef) -> Steps[None]:
+        """Delete a trace and its spans."""
+        return call(self._connection, DELETE, path={"trace_id": trace_uuid_of(trace_id, what=str(DELETE))})
+
+    @operation
+    def delete_many(self, trace_ids: Iterable[TraceRef]) -> Steps[TracesDeleted]:
+        """Delete up to 500 traces at once; ids that do not exist are passed over."""
+        return call(self._connection, DELETE_MANY, body={"trace_ids": _ids(trace_ids, DELETE_MANY)})
+
+    @operation
+    def tag(
+        self, trace_ids: Iterable[TraceRef], *, add: Sequence[str] = (), remove: Sequence[str] = ()
+    ) -> Steps[TracesTagged]:
+        """Add tags to up to 500 traces and remove others from them."""
+        body: dict[str, Any] = {"trace_ids": _ids(trace_ids, TAG)}
+        if add:
+            body["add_tags"] = [*add]
+        if remove:
+            body["remove_tags"] = [*remove]
+        return call(self._connection, TAG, body=body)
+
+    @operation
+    def add_spans(self, trace_id: TraceRef, spans: Iterable[SpanArguments]) -> Steps[SpansAccepted]:
+        """Add up to 500 spans to a trace that is visible. Neither billed nor counted as posts of traces."""
+        path = {"trace_id": trace_uuid_of(trace_id, what=str(ADD_SPANS))}
+        return call(self._connection, ADD_SPANS, path=path, body=_with_ids(spans))
+
+    @operation
+    def update_span(self, trace_id: TraceRef, span_id: UUID | str, **changes: Unpack[SpanChanges]) -> Steps[Span]:
+        """Change a span: what is not given stays, None clears, metadata is merged."""
+        what = str(UPDATE_SPAN)
+        path = {"trace_id": trace_uuid_of(trace_id, what=what), "span_id": uuid_of("span_id", span_id, what=what)}
+        return call(self._connection, UPDATE_SPAN, path=path, body=changes)
+
+    @operation
+    def analytics(self, **query: Unpack[TraceAnalyticsQuery]) -> Steps[AnalyticsRows]:
+        """Rows of any metric; `activity`, `token_usage` and `top_models` have the exact types of theirs."""
+        endpoints: dict[str, Endpoint[Any]] = {"tokens": TOKENS, "cost": TOKENS, "models": MODELS}
+        endpoint = endpoints.get(str(query.get("metric", "volume")), VOLUME)
+        return cast("Steps[AnalyticsRows]", call(self._connection, endpoint, query=query))
+
+    @operation
+    def activity(
+        self, metric: Literal["volume", "errors", "latency"] = "volume", **window: Unpack[Window]
+    ) -> Steps[Buckets]:
+        """Traces, errors and latencies over time. The server gives all of them, whichever metric is asked for."""
+        return call(self._connection, VOLUME, query={"metric": metric, **window})
+
+    @operation
+    def token_usage(
+        self, metric: Literal["tokens", "cost"] = "tokens", **window: Unpack[Window]
+    ) -> Steps[TokenBuckets]:
+        """Tokens and cost over time."""
+        return call(self._connection, TOKENS, query={"metric": metric, **window})
+
+    @operation
+    def top_models(self, **window: Unpack[Window]) -> Steps[Models]:
+        """The models that were called most."""
+        return call(self._connection, MODELS, query={"metric": "models", **window})
+
+
+class Traces(TraceOperations, SyncResource):
+    """`Client.traces`."""
+
+
+class AsyncTraces(TraceOperations, AsyncResource):
+    """`AsyncClient.traces`."""
+
+
+class UserOperations(Resource):
+    """The user ids that traces carry."""
+
+    @operation
+    def list(self, **paging: Unpack[Paging]) -> Steps[Page[UserSummary]]:
+        """One page of users, with what their traces add up to."""
+        return call(self._connection, USERS, query=paging)
+
+    @iteration
+    def iter(self, *, page_size: int = MAX_PAGE) -> PageWalk[UserSummary]:
+        """All users, lazily."""
+        return PageWalk(self._connection, USERS, query={}, key=lambda user: user.user_id, page_size=page_size)
+
+
+class Users(UserOperations, SyncResource):
+    """`Client.users`."""
+
+
+class AsyncUsers(UserOperations, AsyncResource):
+    """`AsyncClient.users`."""
+
+
+def _ids(traces: Iterable[TraceRef], endpoint: Endpoint[Any]) -> Sequence[str]:
+    return [trace_uuid_of(trace, what=str(endpoint)) for trace in traces]
+
+
+def _with_ids(spans: Iterable[Mapping[str, Any]]) -> Sequence[dict[str, Any]]:
+    return [{**span, "span_id": span.get("span_id") or uuid4()} for span in spans]

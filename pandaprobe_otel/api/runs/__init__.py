@@ -1,0 +1,1 @@
+"""Evaluation runs as things to wait for, and what they find."""

@@ -1,0 +1,116 @@
+"""What `evaluations.run` is asked to evaluate, as the request that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.api.encoding import invalid
+from pandaprobe_otel.api.endpoint import Endpoint
+from pandaprobe_otel.api.models import EvalRun
+from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of
+from pandaprobe_otel.api.resources.runs import SESSION_RUNS, TRACE_RUNS
+from pandaprobe_otel.errors import FieldError, InvalidRequest
+
+_WHAT: Final = "The evaluation run"
+_TRACES_ONLY: Final = frozenset({"status", "trace_name"})
+_SESSIONS_ONLY: Final = frozenset({"has_error", "min_trace_count"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The arguments of `evaluations.run`."""
+
+    metrics: Sequence[str]
+    traces: Iterable[TraceRef] | None
+    sessions: Sequence[str] | None
+    filters: Mapping[str, Any]
+    everything: bool
+    options: Mapping[str, Any]
+    """Name, model, sampling rate and weights, where given."""
+
+
+def check_metrics(metrics: Sequence[str], of_traces: Collection[str], of_sessions: Collection[str]) -> None:
+    """Raise InvalidRequest, with the known ones, for metrics that there are not, or not together."""
+    if not metrics:
+        raise _refused("metrics", f"must name at least one of {_listed([*of_traces, *of_sessions])}")
+    unknown = [name for name in metrics if name not in of_traces and name not in of_sessions]
+    if unknown:
+        raise _refused(
+            "metrics",
+            f"{_listed(unknown)} unknown; of traces there are {_listed(of_traces)}; of sessions {_listed(of_sessions)}",
+        )
+    if any(name in of_traces for name in metrics) and any(name in of_sessions for name in metrics):
+        raise _refused("metrics", "are of traces and of sessions: make one run of each")
+
+
+def request_of(choice: Choice, *, of_sessions: bool) -> tuple[Endpoint[EvalRun], dict[str, Any]]:
+    """Return the route and the body that evaluate what was chosen.
+
+    Raises:
+        InvalidRequest: nothing was chosen, or things that do not go together.
+    """
+    chosen = {
+        "traces": choice.traces is not None,
+        "session": choice.sessions is not None,
+        "everything": choice.everything,
+    }
+    named = [name for name, given in chosen.items() if given]
+    if not named and not choice.filters:
+        raise _refused(
+            "", "says nothing about what to evaluate: pass traces=, session=, filters, or everything=True for all"
+        )
+    if len(named) > 1:
+        raise _refused("", f"cannot take {' and '.join(named)} together")
+    body = {"metrics": [*choice.metrics], **choice.options}
+    return _of_sessions(choice, body) if of_sessions else _of_traces(choice, body)
+
+
+def _of_traces(choice: Choice, body: dict[str, Any]) -> tuple[Endpoint[EvalRun], dict[str, Any]]:
+    if "signal_weights" in body:
+        raise _refused("signal_weights", "are for metrics of sessions")
+    filters = _filters(choice, _SESSIONS_ONLY, "metrics of sessions")
+    if "trace_name" in filters:
+        filters["name"] = filters.pop("trace_name")
+    if choice.traces is not None:
+        _no_filters(filters, body, "traces")
+        ids = [trace_uuid_of(trace, what=_WHAT) for trace in choice.traces]
+        return TRACE_RUNS.create_batch, {**body, "trace_ids": [*dict.fromkeys(ids)]}
+    if choice.sessions is not None:
+        if len(choice.sessions) != 1:
+            raise _refused("session", "must be one for metrics of traces; for several, make a run of each")
+        filters["session_id"] = choice.sessions[0]
+    return TRACE_RUNS.create, {**body, "filters": filters} if filters else body
+
+
+def _of_sessions(choice: Choice, body: dict[str, Any]) -> tuple[Endpoint[EvalRun], dict[str, Any]]:
+    if choice.traces is not None:
+        raise _refused("traces", f"cannot be given for metrics of sessions ({_listed(choice.metrics)})")
+    filters = _filters(choice, _TRACES_ONLY, "metrics of traces")
+    if choice.sessions is not None:
+        _no_filters(filters, body, "session")
+        return SESSION_RUNS.create_batch, {**body, "session_ids": [*dict.fromkeys(choice.sessions)]}
+    return SESSION_RUNS.create, {**body, "filters": filters} if filters else body
+
+
+def _filters(choice: Choice, foreign: frozenset[str], whose: str) -> dict[str, Any]:
+    filters = {name: value for name, value in choice.filters.items() if value is not None}
+    if wrong := sorted(foreign & filters.keys()):
+        raise _refused(wrong[0], f"is a filter for {whose}")
+    return filters
+
+
+def _no_filters(filters: Mapping[str, Any], body: Mapping[str, Any], name: str) -> None:
+    # The routes for given targets have neither; the server would ignore them without a word.
+    given = [*filters, *(("sampling_rate",) if "sampling_rate" in body else ())]
+    if given:
+        raise _refused(given[0], f"cannot be combined with {name}=")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _refused(field: str, message: str) -> InvalidRequest:
+    return invalid(_WHAT, FieldError(field, message))

@@ -1,0 +1,133 @@
+"""What an evaluation run found."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pandaprobe_otel.api.enums import ScoreStatus
+from pandaprobe_otel.api.models import EvalRun, Score
+from pandaprobe_otel.api.runs.vacuous import vacuous_reason
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A target (the id of a trace or session) and a metric."""
+
+    target: str
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """The state of a run and the scores it gave.
+
+    A finished run is no proof of anything: it is COMPLETED also when every metric failed. Look at `ok`, or at
+    `failed`, `missing` and `vacuous` one by one.
+    """
+
+    run: EvalRun
+    scores: tuple[Score, ...]
+
+    @cached_property
+    def failed(self) -> tuple[Score, ...]:
+        """The scores that could not be given; their `reason` says why."""
+        return tuple(score for score in self.scores if score.status == ScoreStatus.FAILED)
+
+    @cached_property
+    def vacuous(self) -> Mapping[Pair, str]:
+        """Full marks for want of anything to judge, each with the reason (`vacuous_reason`)."""
+        reasons = ((score, vacuous_reason(score)) for score in self.scores)
+        return {_pair(score): reason for score, reason in reasons if reason is not None}
+
+    @cached_property
+    def missing(self) -> tuple[Pair, ...]:
+        """Targets that were asked for and got no score at all: the server counts unknown ids as evaluated.
+
+        Known for runs over given targets only; of runs over filters only the number is known (`missing_count`).
+        """
+        if self.run.filters.get("retry_of") is not None:
+            return ()  # of each target only what failed was evaluated again
+        given = self.run.filters.get("trace_ids") or self.run.filters.get("session_ids") or ()
+        there = {_pair(score) for score in self.scores}
+        wanted = (Pair(str(target), metric) for target in given for metric in self.run.metric_names)
+        return tuple(pair for pair in wanted if pair not in there)
+
+    @property
+    def missing_count(self) -> int:
+        """How many pairs of target and metric got no score at all."""
+        if self.run.filters.get("retry_of") is not None:
+            return 0
+        return max(self.run.total_targets * len(self.run.metric_names) - len({_pair(s) for s in self.scores}), 0)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every pair got a score, on evidence. Says nothing about how good the scores are."""
+        return bool(self.scores) and not self.failed and not self.vacuous and not self.missing_count
+
+    @cached_property
+    def by_target(self) -> Mapping[str, Mapping[str, Score]]:
+        """The scores of each target, by metric."""
+        table: dict[str, dict[str, Score]] = defaultdict(dict)
+        for score in self.scores:
+            table[score.target][score.name] = score
+        return dict(table)
+
+    def values(self, metric: str, *, vacuous: bool = False) -> tuple[float, ...]:
+        """The numbers of a metric; those that say nothing are left out unless asked for."""
+        return tuple(
+            value
+            for score in self.scores
+            if score.name == metric
+            and isinstance(value := score.parsed, float)
+            and (vacuous or _pair(score) not in self.vacuous)
+        )
+
+    def below(self, thresholds: float | Mapping[str, float]) -> tuple[Score, ...]:
+        """The scores under a threshold, or under that of their metric; those that say nothing are not among them.
+
+        The server has no thresholds of its own for a run: they are the caller's.
+        """
+        return tuple(score for score in self.scores if _is_below(score, thresholds))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each pair, also for those without a score."""
+        return [*self._score_rows(), *(_row(pair, None, "MISSING", "no score was given") for pair in self.missing)]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a table. Needs pandas, which is no dependency of this library."""
+        from pandaprobe_otel.api.frames import frame
+
+        return frame(self.rows())
+
+    def _score_rows(self) -> Iterator[dict[str, Any]]:
+        for score in self.scores:
+            row = _row(_pair(score), score.parsed, str(score.status), score.reason)
+            yield {**row, "vacuous": self.vacuous.get(_pair(score))}
+
+
+def _row(pair: Pair, value: object, status: str, reason: str | None) -> dict[str, Any]:
+    return {
+        "target": pair.target,
+        "metric": pair.metric,
+        "value": value,
+        "status": status,
+        "reason": reason,
+        "vacuous": None,
+    }
+
+
+def _pair(score: Score) -> Pair:
+    return Pair(score.target, score.name)
+
+
+def _is_below(score: Score, thresholds: float | Mapping[str, float]) -> bool:
+    value = score.parsed
+    threshold = thresholds.get(score.name) if isinstance(thresholds, Mapping) else thresholds
+    return isinstance(value, float) and threshold is not None and value < threshold

@@ -1,0 +1,51 @@
+"""Scores that say nothing, because there was nothing to judge.
+
+A metric that finds nothing to judge gives the best score rather than none: coherence of an empty answer is 1.0, and
+so is the reliability of a session without a trace that could be evaluated (measured on server 0.5.0). A threshold
+passes on them. They are told apart by what the score's metadata and reason say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from pandaprobe_otel.api.models import Score
+
+_REASONS: Final = re.compile(
+    r"coherence assumed"
+    r"|no evaluable traces"
+    r"|nothing to (?:evaluate|judge|assess|compare)"
+    r"|no plan (?:found|was found|is present|present)"
+    r"|no tool calls? (?:in|were|was|found|made|to)"
+    r"|cannot be assessed"
+    r"|no previous (?:outputs|traces)",
+    re.IGNORECASE,
+)
+_EVIDENCE: Final = ("verdicts", "plan")
+"""What a judge found to judge, in the metadata of the metrics that look for something."""
+
+
+def vacuous_reason(score: Score) -> str | None:
+    """Why a score says nothing; None when there was something to judge, or it is not the best score."""
+    value = score.parsed
+    if not isinstance(value, float) or value < 1.0:
+        return None
+    said = score.reason or "it gives no reason"
+    if "note" in score.metadata:
+        return f"{score.metadata['note']}: {said}"
+    if any(score.metadata.get(name) == [] for name in _EVIDENCE) or _REASONS.search(said):
+        return said
+    return _without_signals(score.metadata)
+
+
+def _without_signals(metadata: Mapping[str, Any]) -> str | None:
+    """A session's score is made of its traces' signals; one that is missing counts as no risk at all."""
+    signals: Any = metadata.get("per_trace_signals")
+    if metadata.get("traces_evaluated") == 0:
+        return "no trace of the session was evaluated"
+    if not isinstance(signals, dict):
+        return None
+    values = [value for trace in cast("Mapping[str, Mapping[str, Any]]", signals).values() for value in trace.values()]
+    return None if any(values) else "no trace of the session gave a signal"

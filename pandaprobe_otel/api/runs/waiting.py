@@ -1,0 +1,52 @@
+"""Waiting for an evaluation run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from pandaprobe_otel.api.endpoint import Endpoint
+from pandaprobe_otel.api.enums import EvaluationStatus
+from pandaprobe_otel.api.models import EvalRun
+from pandaprobe_otel.api.protocol import Connection, Pause, Steps, call
+from pandaprobe_otel.errors import RunFailed, WaitTimeout
+
+_FIRST_PAUSE_S: Final = 0.3
+_LONGEST_PAUSE_S: Final = 2.0
+"""30 requests a minute at the end: a sixth of what the limit allows for the path of one run."""
+_FAILED_FOR_GOOD_S: Final = 25.0
+"""The server tries a crashed run twice more, 10 s apart: FAILED can turn into RUNNING again (measured on 0.5.0)."""
+
+
+def wait_for_run(
+    connection: Connection,
+    get: Endpoint[EvalRun],
+    run_id: str,
+    timeout_s: float,
+    progress: Callable[[EvalRun], None],
+) -> Steps[EvalRun]:
+    """Ask for a run until it is COMPLETED, showing each state to `progress`.
+
+    Raises:
+        RunFailed: it is FAILED, and stayed so for 25 s.
+        WaitTimeout: `timeout_s` seconds are over; the run goes on.
+    """
+    deadline = connection.clock() + timeout_s
+    pause_s = _FIRST_PAUSE_S
+    failed_at: float | None = None
+    while True:
+        run = yield from call(connection, get, path={"run_id": run_id})
+        progress(run)
+        now = connection.clock()
+        if run.status == EvaluationStatus.COMPLETED:
+            return run
+        failed_at = (failed_at or now) if run.status == EvaluationStatus.FAILED else None
+        if failed_at is not None and (now - failed_at >= _FAILED_FOR_GOOD_S or now >= deadline):
+            raise RunFailed(f"Evaluation run {run_id} failed: {run.error_message or 'the server gives no reason'}.")
+        if now >= deadline:
+            raise WaitTimeout(
+                f"Evaluation run {run_id} is {run.status} after {timeout_s:g} s, with {run.evaluated_count} of"
+                f" {run.total_targets} targets evaluated. It goes on: wait again, or look at it later."
+            )
+        yield Pause(min(pause_s, deadline - now))
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)

@@ -1,0 +1,64 @@
+"""Giving a score to a trace that may not be visible yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pandaprobe_otel.api.arguments.scores import ScoreBody, ScoreListQuery
+from pandaprobe_otel.api.endpoint import Endpoint, Repeat
+from pandaprobe_otel.api.models import Page, TraceScore
+from pandaprobe_otel.api.protocol import Connection, Steps, call
+from pandaprobe_otel.api.waiting import GET_TRACE, wait_for_trace
+from pandaprobe_otel.errors import NotFound, ServerError
+
+_PATH: Final = "/evaluations/trace-scores"
+CREATE: Final = Endpoint(method="POST", path=_PATH, body=ScoreBody, answer=TraceScore, repeat=Repeat.NEVER)
+LIST: Final = Endpoint(method="GET", path=_PATH, query=ScoreListQuery, answer=Page[TraceScore])
+
+CLOCK_SKEW: Final = timedelta(minutes=2)
+"""How far the clocks of this machine and the server may lie apart when something new is looked for."""
+
+
+def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -> Steps[TraceScore]:
+    """Give a score; where the server fails because the trace is not visible, wait for it and give it again.
+
+    Twice is never given: after a 500 the score is sent again only if the trace was not there (then nothing can
+    have been stored) or if no such score is found.
+    """
+    begun = connection.now()
+    try:
+        return (yield from call(connection, CREATE, body=body))
+    except ServerError as error:
+        if error.status != 500:
+            raise
+        if wait_s <= 0:
+            raise ServerError(
+                f"{error} A 500 here means, most often, that trace {body['trace_id']} is not visible yet or does not"
+                " exist in this project.",
+                status=500,
+                detail=error.detail,
+            ) from None
+    if (yield from _is_visible(connection, str(body["trace_id"]))):
+        same = yield from find_scores(connection, body, since=begun - CLOCK_SKEW)
+        if same:
+            return same[0]
+    else:
+        yield from wait_for_trace(connection, str(body["trace_id"]), wait_s)
+    return (yield from call(connection, CREATE, body=body))
+
+
+def find_scores(connection: Connection, body: Mapping[str, Any], *, since: datetime) -> Steps[list[TraceScore]]:
+    """The scores that a body would have made since a moment, the latest first."""
+    query = {"trace_id": body["trace_id"], "name": body["name"], "limit": 50}
+    page = yield from call(connection, LIST, query=query)
+    return [score for score in page.items if score.created_at >= since and score.value == body["value"]]
+
+
+def _is_visible(connection: Connection, trace_id: str) -> Steps[bool]:
+    try:
+        yield from call(connection, GET_TRACE, path={"trace_id": trace_id})
+    except NotFound:
+        return False
+    return True

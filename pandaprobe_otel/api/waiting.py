@@ -1,0 +1,38 @@
+"""Waiting for what the server does in its own time: a trace that becomes visible."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pandaprobe_otel.api.endpoint import Endpoint
+from pandaprobe_otel.api.models import Trace
+from pandaprobe_otel.api.protocol import Connection, Pause, Steps, call
+from pandaprobe_otel.errors import NotFound, WaitTimeout
+
+GET_TRACE: Final = Endpoint(method="GET", path="/traces/{trace_id}", answer=Trace)
+
+# Small traces are visible after 0.15 to 0.5 s (measured); 2 s is a sixth of the 200 requests a minute and path.
+_FIRST_PAUSE_S: Final = 0.15
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+def wait_for_trace(connection: Connection, trace_id: str, timeout_s: float) -> Steps[Trace]:
+    """Ask for a trace until it is there.
+
+    Raises:
+        WaitTimeout: it did not appear in `timeout_s` seconds.
+    """
+    deadline = connection.clock() + timeout_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            return (yield from call(connection, GET_TRACE, path={"trace_id": trace_id}))
+        except NotFound:
+            remaining = deadline - connection.clock()
+            if remaining <= 0:
+                raise WaitTimeout(
+                    f"Trace {trace_id} is not visible after {timeout_s:g} s. Was it sent, to this project, by this"
+                    " key? The server answers 202 before it stores a trace, and drops one that it cannot store."
+                ) from None
+            yield Pause(min(pause_s, remaining))
+            pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
