@@ -44,6 +44,11 @@ _MEMORY = ":memory:"
 )
 @click.option("--fail", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Answer this share with 500.")
 @click.option("--slow", "slow_s", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Answer late.")
+@click.option("--scripted-judge", is_flag=True, help="Evaluations get fixed answers; no model is asked.")
+@click.option("--judge-url", metavar="URL", help="An OpenAI-compatible endpoint that judges evaluations.")
+@click.option("--judge-key", metavar="KEY", envvar="OPENAI_API_KEY", help="Its key. [default: OPENAI_API_KEY]")
+@click.option("--judge-model", metavar="MODEL", help="Its model.")
+@click.option("--embedding-model", metavar="MODEL", help="Its model for the metric `coherence`.")
 def local(db: str, host: str, port: int, limit: int, **options: Any) -> int:
     """Run a local PandaProbe: the same HTTP API, and web pages to look at traces.
 

@@ -130,6 +130,16 @@ def test_the_limit_can_be_chosen(tmp_path: Path) -> None:
         assert {post(url) for _ in range(120)} == {202}
 
 
+@pytest.mark.parametrize(("arguments", "available"), [((), False), (("--scripted-judge",), True)])
+def test_a_judge_can_be_chosen(tmp_path: Path, arguments: tuple[str, ...], available: bool) -> None:
+    """Without a judge no provider is available, with one there is."""
+    with local(*arguments, environment=clean_environment(tmp_path)) as (url, _):
+        headers = {"X-API-Key": "any", "X-Project-Name": "p"}
+        providers = httpx.get(f"{url}/evaluations/providers", headers=headers, trust_env=False).json()
+
+    assert any(provider["available"] for provider in providers) is available
+
+
 @pytest.mark.parametrize("arguments", [("--port", "70000"), ("--fail", "2"), ("--slow", "-1"), ("--limit", "x")])
 def test_bad_options_end_with_4(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Values that make no sense are refused before anything starts."""
