@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.details import with_details
 from pandaprobe_otel.mapping.kinds import is_dropped
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import finished
 from pandaprobe_otel.mapping.privacy import without_hidden
-from pandaprobe_otel.mapping.span_fields import map_span
-from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.stages import mapped_spans
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
 from pandaprobe_otel.mapping.tree import place_numbers
 from pandaprobe_otel.mapping.view import EventView, SpanView, read_log, read_span
@@ -79,7 +77,7 @@ def map_views(
         views = [without_hidden(view, options.hidden) for view in views]
     if not views:
         return MappedTrace({}, [], [])
-    spans = [_map(view, options) for view in sorted(views, key=_order)]
+    spans = mapped_spans(sorted(views, key=_order), options)
     place_numbers(spans, whole=whole)
     root = root_of(spans)
     started_at, ended_at = times(spans)
@@ -99,32 +97,6 @@ def _read(span: ReadableSpan) -> SpanView:
         return read_span(span)
     except Exception:  # noqa: BLE001 - a span of a foreign SDK; the trace must not be lost with it
         return SpanView(str(getattr(span, "name", "span")), 0, 0)
-
-
-def _map(view: SpanView, options: MappingOptions) -> MappedSpan:
-    ids = _ids(view)
-    try:
-        return map_span(view, ids, options)
-    except Exception:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
-        return _bare(view, ids)
-
-
-def _ids(view: SpanView) -> tuple[str, str | None]:
-    parent = view.parent_id
-    return span_uuid(view.trace_id, view.span_id), None if not parent else span_uuid(view.trace_id, parent)
-
-
-def _bare(view: SpanView, ids: tuple[str, str | None]) -> MappedSpan:
-    """Return the span with its names and times only, and a note that its attributes could not be read."""
-    body: dict[str, Any] = {"span_id": ids[0], "name": str(view.name)[:512].strip() or "span", "kind": "OTHER"}
-    if ids[1] is not None:
-        body["parent_span_id"] = ids[1]
-    body["status"] = "ERROR" if view.status_code == "ERROR" else "OK" if view.end_ns is not None else "UNSET"
-    body["metadata"] = {"unreadable": True}
-    body["started_at"] = rfc3339(view.start_ns)
-    if view.end_ns is not None:
-        body["ended_at"] = rfc3339(max(view.end_ns, view.start_ns))
-    return MappedSpan(view, "OTHER", {}, False, body)
 
 
 def _joined(views: list[SpanView], log_records: Iterable[Any]) -> list[SpanView]:

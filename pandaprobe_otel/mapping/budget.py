@@ -18,15 +18,12 @@ _ROUNDS: Final = 4
 _CUT: Final = "…[cut]"
 
 
-def fit_fields(body: dict[str, Any], max_bytes: int) -> bool:
-    """Cut each field of the body to `max_bytes`; whether anything was cut. The body is JSON-safe and changed."""
-    changed = False
+def fit_fields(body: dict[str, Any], max_bytes: int) -> None:
+    """Cut each field of the body to `max_bytes`. The body is JSON-safe and changed."""
     for field in FIELDS:
         value = body.get(field)
         if value is not None and encoded_size(value) > max_bytes:
             body[field] = _fitted(field, value, max_bytes)
-            changed = True
-    return changed
 
 
 def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:

@@ -25,6 +25,8 @@ def conversation(raw: Any, side: str) -> Conversation:
 def found_conversation(value: Any, side: str) -> Conversation | None:
     """Return the conversation inside any value, None if it holds no messages."""
     kind = type_of(value)
+    if kind is dict and _TALK_MARKS.isdisjoint(value):
+        return None
     if kind is list:
         raw: Any = value if _are_messages(value) else _updates(value)
     elif kind is dict:
@@ -44,6 +46,15 @@ def found_conversation(value: Any, side: str) -> Conversation | None:
         if type_of(config) is dict and not is_absent(config.get("system_instruction")):
             result.add_system(config["system_instruction"])
     return result
+
+
+_TALK_MARKS: Final = frozenset(
+    {
+        "role", "lc", "type", "messages", "contents", "input", "choices", "generations", "candidates", "replies",
+        "message", "content", "output", "data",
+    }
+)  # fmt: skip
+"""Of an object that holds messages, one of its keys is among these: what rules out most others at once."""
 
 
 def _inside(value: Any, side: str) -> Any:
@@ -147,7 +158,7 @@ _MESSAGE_TYPES: Final = frozenset({"human", "ai", "system", "tool", "aimessagech
 
 def unwrap_envelope(value: Any) -> Any:
     """Return what is inside the envelopes of decorators: `{"args", "kwargs"}`, LangChain's inputs and outputs."""
-    if type_of(value) is not dict:
+    if type_of(value) is not dict or _ENVELOPE_MARKS.isdisjoint(value):
         return value
     args, kwargs = value.get("args"), value.get("kwargs")
     if type_of(args) is list and type_of(kwargs) is dict and value.keys() <= _CALL_KEYS:
@@ -162,6 +173,7 @@ def unwrap_envelope(value: Any) -> Any:
     return value
 
 
+_ENVELOPE_MARKS: Final = frozenset({"kwargs", "inputs", "outputs", "input_str"})
 _ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "tags", "metadata", "kwargs"})
 
 
@@ -173,6 +185,7 @@ def any_content(raw: Any, kind: str, side: str) -> tuple[Any, list[str]]:
     value = unwrap_envelope(decoded_twice(raw))
     if is_absent(value):
         return None, []
+    built = type_of(raw) is not str or '"lc"' in raw
     if type_of(value) is dict and "lc" in value and not _is_message(value):
         value = without_constructors(value)  # LangChain's prompt values hold messages
     talk = found_conversation(value, side)
@@ -180,7 +193,7 @@ def any_content(raw: Any, kind: str, side: str) -> tuple[Any, list[str]]:
         return talk.content(), talk.reasoning
     if kind == "LLM" and type_of(value) is str:
         return {"messages": [{"role": DEFAULT_ROLE[side], "content": value}]}, []
-    return without_constructors(value), []
+    return (without_constructors(value) if built else value), []
 
 
 def without_constructors(value: Any, depth: int = 32) -> Any:
@@ -197,8 +210,9 @@ def without_constructors(value: Any, depth: int = 32) -> Any:
 
 def tool_result(value: Any) -> Any:
     """Return a tool's result; of LangChain's tool messages, the content."""
-    if type_of(value) is dict:
-        inner = unwrapped(value)
-        if str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "tool_call_id" in inner:
-            return decoded(inner.get("content"))
+    if "tool_call_id" not in value and "lc" not in value:
+        return value
+    inner = unwrapped(value)
+    if str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "tool_call_id" in inner:
+        return decoded(inner.get("content"))
     return without_constructors(value)

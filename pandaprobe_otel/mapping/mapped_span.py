@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from pandaprobe_otel.mapping.shape import Shape
 from pandaprobe_otel.mapping.view import SpanView
 
 
-@dataclass(slots=True)
 class MappedSpan:
-    """A view, the fields found in its attributes, and the body that is sent."""
+    """A view, what the tables say about its shape, the fields found in it, and the body that is sent."""
 
-    view: SpanView
-    kind: str
-    found: dict[str, Any]
-    has_context: bool
-    """Whether fields of the trace may be found in it."""
-    body: dict[str, Any]
-    usage: dict[str, int] | None = None
-    """The span's own token counts, until the tree decides where they stand."""
-    aggregated: dict[str, int] | None = None
-    """Counts that the emitter itself calls a sum."""
-    cost: dict[str, float] | None = None
+    __slots__ = ("aggregated", "body", "cost", "found", "kind", "metadata", "shape", "usage", "view")
+
+    def __init__(self, view: SpanView, shape: Shape, kind: str) -> None:
+        self.view = view
+        self.shape = shape
+        self.kind = kind
+        self.found: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
+        self.body: dict[str, Any] = {}
+        self.usage: dict[str, int] | None = None
+        """The span's own token counts, until the tree decides where they stand."""
+        self.aggregated: dict[str, int] | None = None
+        """Counts that the emitter itself calls a sum."""
+        self.cost: dict[str, float] | None = None

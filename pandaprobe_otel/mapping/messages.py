@@ -6,13 +6,13 @@ a message of its own with role `tool`. Reasoning is taken out of the messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.parts import Draft, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent
 
+_STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
 ROLES: Final = {
     "human": "user",
     "ai": "assistant",
@@ -22,7 +22,7 @@ ROLES: Final = {
     "function": "tool",
     "tool-call": "assistant",
     "tool-response": "tool",
-    **{role: role for role in ("user", "assistant", "system", "developer", "tool")},
+    **{role: role for role in _STANDARD_ROLES},
 }
 """Roles of other vocabularies; a role that is not listed stays as it is."""
 
@@ -38,22 +38,41 @@ _ITEM_ROLES: Final = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
 class Conversation:
     """Messages in normal form, and the reasoning that was taken out of them."""
 
-    messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    reasoning: list[str] = field(default_factory=list[str])
+    __slots__ = ("messages", "reasoning")
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.reasoning: list[str] = []
 
     def add_all(self, raw: Any, role: str) -> None:
         """Add every message of a list, of a single message, or of text; `role` is for those without one."""
-        if type_of(raw) is list:
-            if raw and type_of(raw[0]) is list:  # LangChain batches: one list of messages per prompt
-                raw = raw[0]
-            for item in raw:
-                self.add(item, role)
-        else:
+        if type_of(raw) is not list:
             self.add(raw, role)
+            return
+        if raw and type_of(raw[0]) is list:  # LangChain batches: one list of messages per prompt
+            raw = raw[0]
+        append = self.messages.append
+        for item in raw:
+            # The shape of the current conventions with one text, by far the most frequent one, on the shortest way.
+            if type_of(item) is dict:
+                parts = item.get("parts")
+                if type_of(parts) is list and len(parts) == 1 and type_of(parts[0]) is dict:
+                    part, said = parts[0], item.get("role")
+                    words = part.get("content")
+                    if (
+                        part.get("type") == "text"
+                        and type_of(words) is str
+                        and words
+                        and type_of(said) is str
+                        and said in _STANDARD_ROLES
+                        and not item.get("name")
+                    ):
+                        append({"role": said, "content": words})
+                        continue
+            self.add(item, role)
 
     def add(self, item: Any, role: str) -> None:
         """Add one message in any shape."""
@@ -87,18 +106,6 @@ class Conversation:
         return {"messages": self.messages} if self.messages else None
 
     def _add_dict(self, item: Any, default: str) -> None:
-        parts = item.get("parts")
-        # The shape of the current conventions, by far the most frequent one, on the shortest way.
-        if type_of(parts) is list and len(parts) == 1 and type_of(parts[0]) is dict:
-            part = parts[0]
-            words = part.get("content")
-            if part.get("type") == "text" and type_of(words) is str and words:
-                role = item.get("role")
-                message = {"role": ROLES.get(role) or _role_of(item, default), "content": words}
-                if type_of(item.get("name")) is str and item["name"]:
-                    message["name"] = item["name"]
-                self.messages.append(message)
-                return
         item = unwrapped(item)
         self._add_draft(item, _role_of(item, default))
 

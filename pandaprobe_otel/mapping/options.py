@@ -55,6 +55,11 @@ class MappingOptions:
             problems=tuple(problems),
         )
 
+    @property
+    def hides_tools(self) -> bool:
+        """Whether arguments and results of tools must not show, in other spans' messages either."""
+        return self.capture_of("TOOL") != "all"
+
     def capture_of(self, kind: str) -> Capture:
         """Return what is captured of spans of this kind."""
         return self.capture_by_kind.get(kind, self.capture)

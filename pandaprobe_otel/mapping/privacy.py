@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.options import Capture, MappingOptions
+from pandaprobe_otel.mapping.options import Capture
 from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _TELLING: Final = frozenset(
@@ -57,9 +57,9 @@ def restrict_trace(fields: dict[str, Any], capture: Capture) -> None:
         fields.pop("tags", None)
 
 
-def silence_tools(value: Any, options: MappingOptions) -> Any:
-    """Return content without arguments and results of tools, where spans of tools may not show theirs."""
-    if options.capture_of("TOOL") == "all" or type_of(value) is not dict:
+def silence_tools(value: Any) -> Any:
+    """Return a conversation without the arguments and results of tools."""
+    if type_of(value) is not dict:
         return value
     messages = value.get("messages")
     if type_of(messages) is not list:

@@ -33,7 +33,7 @@ class Candidate:
 
     form: Form
     source: Source
-    convert: Callable[..., Any]
+    convert: Callable[..., Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,23 @@ class Shape:
         return found
 
 
+NO_SHAPE: Final = Shape(
+    fields=(),
+    metadata=(),
+    parameters=(),
+    usage=(),
+    aggregated=(),
+    merged=(),
+    events=(),
+    contents={},
+    kind_rules=(),
+    has_context=False,
+    genai=False,
+    custom=(),
+)
+"""What is said about a span whose attributes cannot be read."""
+
+
 def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any]) -> None:
     """Set each name that is not set yet to the first usable value of its rows."""
     for name, source, convert in rows:
@@ -107,13 +124,15 @@ _SHAPES: Final[dict[tuple[Any, ...], Shape]] = {}
 
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:
-    """Return what a candidate holds, None if it cannot be used."""
-    source = candidate.source
+    """Return what a candidate holds; the value may say nothing."""
+    source, convert = candidate.source, candidate.convert
     if type(source) is str:
-        return candidate.convert(view.attributes[source])
-    if type(source) is EventRow:
+        value = view.attributes[source]
+    elif type(source) is EventRow:
         return _event_value(source, view)
-    return candidate.convert(_tree(view.attributes, source))
+    else:
+        value = _tree(view.attributes, source)
+    return value if convert is None else convert(value)
 
 
 def _event_value(row: EventRow, view: SpanView) -> Any:

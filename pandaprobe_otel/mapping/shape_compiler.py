@@ -87,7 +87,7 @@ def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
     for ranked in answered:
         field = ranked.row.field
         if field in CONTENT_FIELDS:
-            contents[field].append(Candidate(ranked.row.form, ranked.source, ranked.convert))
+            contents[field].append(Candidate(ranked.row.form, ranked.source, ranked.row.convert))
         elif isinstance(ranked.row, EventRow):
             event_rows.append((field, ranked.row))
         else:

@@ -4,79 +4,82 @@ from __future__ import annotations
 
 from typing import Any
 
-from pandaprobe_otel.mapping.content import any_content, conversation, tool_result, unwrap_envelope
+from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, tool_result, unwrap_envelope
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import Conversation
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_texts, query_text
-from pandaprobe_otel.mapping.shape import Candidate, Shape, content_value
+from pandaprobe_otel.mapping.shape import Candidate, content_value
 from pandaprobe_otel.mapping.values import decoded_twice, is_absent
-from pandaprobe_otel.mapping.view import SpanView
 
 
-def add_content(
-    body: dict[str, Any],
-    metadata: dict[str, Any],
-    shape: Shape,
-    view: SpanView,
-    kind: str,
-    options: MappingOptions,
-) -> None:
+def add_content(span: MappedSpan, options: MappingOptions) -> None:
     """Set `input` and `output` of the body, and the reasoning summary of the metadata."""
+    kind = span.kind
     if kind == "TOOL":
-        given, result = _tool(shape, view)
+        given, result = _tool(span)
     elif kind == "RETRIEVER":
-        given, result = _retriever(shape, view)
+        given, result = _retriever(span)
     elif kind == "EMBEDDING":
-        given, result = _embedding(shape, view), None
+        given, result = _embedding(span), None
     else:
-        given = silence_tools(_talk(shape, view, kind, "input", []), options)
-        reasoning: list[str] = []
-        result = silence_tools(_talk(shape, view, kind, "output", reasoning), options)
-        if reasoning:
-            metadata["reasoning_summary"] = "\n\n".join(reasoning)
+        given, result = _talk(span, "input", []), _output(span)
+        if options.hides_tools:
+            given, result = silence_tools(given), silence_tools(result)
     if given is not None:
-        body["input"] = given
+        span.body["input"] = given
     if result is not None:
-        body["output"] = result
+        span.body["output"] = result
 
 
-def _tool(shape: Shape, view: SpanView) -> tuple[Any, Any]:
-    given = _value(shape, "tool.input", view, empty=True)
+def _tool(span: MappedSpan) -> tuple[Any, Any]:
+    given = _value(span, "tool.input", empty=True)
     if given is None:
-        given = _value(shape, "input", view)
-    result = _value(shape, "tool.output", view, empty=True)
+        given = _value(span, "input")
+    result = _value(span, "tool.output", empty=True)
     if result is None:
-        result = _value(shape, "output", view)
-    return given, tool_result(result)
+        result = _value(span, "output")
+    return given, tool_result(result) if type_of(result) is dict else result
 
 
-def _retriever(shape: Shape, view: SpanView) -> tuple[Any, Any]:
-    given = _value(shape, "query", view)
+def _retriever(span: MappedSpan) -> tuple[Any, Any]:
+    given = _value(span, "query")
     if given is None:
-        given = query_text(_value(shape, "input", view))
-    result = documents(_value(shape, "documents", view))
+        given = query_text(_value(span, "input"))
+    result = documents(_value(span, "documents"))
     if result is None:
-        result = documents(_value(shape, "output", view))
+        result = documents(_value(span, "output"))
     return given, result
 
 
-def _embedding(shape: Shape, view: SpanView) -> Any:
-    given = embedding_texts(_value(shape, "embedding.input", view))
-    return embedding_texts(_value(shape, "input", view)) if given is None else given
+def _embedding(span: MappedSpan) -> Any:
+    given = embedding_texts(_value(span, "embedding.input"))
+    return embedding_texts(_value(span, "input")) if given is None else given
 
 
-def _talk(shape: Shape, view: SpanView, kind: str, side: str, reasoning: list[str]) -> Any:
+def _output(span: MappedSpan) -> Any:
+    reasoning: list[str] = []
+    result = _talk(span, "output", reasoning)
+    if reasoning:
+        span.metadata["reasoning_summary"] = "\n\n".join(reasoning)
+    return result
+
+
+def _talk(span: MappedSpan, side: str, reasoning: list[str]) -> Any:
     """Return the content of a span that may hold a conversation."""
-    system = shape.contents.get("system") if side == "input" and kind != "OTHER" else None
-    for candidate in shape.contents.get(side, ()):
-        raw = content_value(candidate, view)
-        if is_absent(raw):
+    contents, kind = span.shape.contents, span.kind
+    system = contents.get("system") if side == "input" and kind != "OTHER" else None
+    for candidate in contents.get(side, ()):
+        raw = content_value(candidate, span.view)
+        if raw is None or is_absent(raw):
             continue
         if candidate.form == "messages":
-            talk = conversation(raw, side)
+            talk = Conversation()
+            talk.add_all(raw, DEFAULT_ROLE[side])
             if system is not None:
-                _add_system(talk, system, view)
+                _add_system(talk, system, span)
             content, thoughts = talk.content(), talk.reasoning
         else:
             content, thoughts = any_content(raw, kind, side)
@@ -85,23 +88,27 @@ def _talk(shape: Shape, view: SpanView, kind: str, side: str, reasoning: list[st
             return content
     if system is not None and kind == "LLM":
         talk = Conversation()
-        _add_system(talk, system, view)
+        _add_system(talk, system, span)
         return talk.content()
     return None
 
 
-def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], view: SpanView) -> None:
+def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> None:
     for candidate in candidates:
-        instructions = content_value(candidate, view)
+        instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
             return
 
 
-def _value(shape: Shape, field: str, view: SpanView, *, empty: bool = False) -> Any:
+def _value(span: MappedSpan, field: str, *, empty: bool = False) -> Any:
     """Return the first usable value of the field; with `empty`, an empty object or list is a value too."""
-    for candidate in shape.contents.get(field, ()):
-        value = unwrap_envelope(decoded_twice(content_value(candidate, view)))
+    for candidate in span.shape.contents.get(field, ()):
+        value = content_value(candidate, span.view)
+        if type_of(value) is str:
+            value = decoded_twice(value)
+        if type_of(value) is dict:
+            value = unwrap_envelope(value)
         if not is_absent(value) or (empty and value in ({}, [])):
             return value
     return None

@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-_MAX_SECONDS: Final = 253_402_300_799
+_END: Final = 253_402_300_800 * 1_000_000_000
 """The end of the year 9999: what a date can express."""
 
 
 def rfc3339(ns: int) -> str:
     """Return the time as `2026-01-02T03:04:05.678901Z`; times before 1970 or after 9999 become the nearest of these."""
-    micros = max(ns, 0) // 1000
-    seconds, micros = divmod(micros, 1_000_000)
-    return f"{_second(min(seconds, _MAX_SECONDS))}.{micros:06d}Z"
+    if not 0 <= ns < _END:
+        ns = 0 if ns < 0 else _END - 1
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06d}Z"
 
 
 @lru_cache(maxsize=1024)

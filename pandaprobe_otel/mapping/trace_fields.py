@@ -24,7 +24,9 @@ _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.la
 
 def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: MappingOptions) -> dict[str, Any]:
     """Return everything of the trace but its id, times and spans. `spans` are sorted by start."""
-    told = [span for span in (root, *spans) if span.has_context]  # the root first: of equal sources, its own counts
+    told = [
+        span for span in (root, *spans) if span.shape.has_context
+    ]  # the root first: of equal sources, its own counts
     fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
     resource = root.view.resource
     for key, value in (
@@ -67,10 +69,14 @@ def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
 
 
 def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
-    """Return (started_at, ended_at) of the trace: the earliest start and the latest end of the spans sent."""
-    start = min(span.view.start_ns for span in spans)
-    ends = [max(span.view.end_ns, span.view.start_ns) for span in spans if span.view.end_ns is not None]
-    return rfc3339(start), rfc3339(max(ends)) if ends else None
+    """Return (started_at, ended_at) of the trace: the earliest start and the latest end of the spans sent.
+
+    `spans` are sorted by start and not empty.
+    """
+    start = spans[0].view.start_ns
+    ends = [span.view.end_ns for span in spans if span.view.end_ns is not None]
+    # No end lies before its own start, hence none before the first start.
+    return rfc3339(start), rfc3339(max(max(ends), start)) if ends else None
 
 
 def _name(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> str:

@@ -6,7 +6,7 @@ instrumentations carry go into the metadata, except where they are all there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
@@ -25,19 +25,21 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 
     With only a part of a trace in hand (`whole` false), sums never count: what they stand for may be elsewhere.
     """
-    if any(span.usage is not None or span.aggregated is not None for span in spans):
-        below = _numbers_below(spans, lambda span: span.usage is not None or span.aggregated is not None)
-        for span in spans:
+    counted = [span for span in spans if span.usage is not None or span.aggregated is not None]
+    if counted:
+        below = _numbers_below(spans, counted)
+        for span in counted:
             counts = _counts(span.kind, below.get(span.view.span_id, 0), whole)
-            _place(span.body, "token_usage", span.usage, counts)
+            _place(span, "token_usage", span.usage, counts)
             if span.aggregated is not None:
-                span.body["metadata"]["aggregated_token_usage"] = span.aggregated
+                span.metadata["aggregated_token_usage"] = span.aggregated
                 if span.usage is None and counts:
                     span.body["token_usage"] = span.aggregated
-    if any(span.cost is not None for span in spans):
-        below = _numbers_below(spans, lambda span: span.cost is not None)
-        for span in spans:
-            _place(span.body, "cost", span.cost, _counts(span.kind, below.get(span.view.span_id, 0), whole))
+    charged = [span for span in spans if span.cost is not None]
+    if charged:
+        below = _numbers_below(spans, charged)
+        for span in charged:
+            _place(span, "cost", span.cost, _counts(span.kind, below.get(span.view.span_id, 0), whole))
 
 
 def _counts(kind: str, below: int, whole: bool) -> bool:
@@ -45,22 +47,20 @@ def _counts(kind: str, below: int, whole: bool) -> bool:
     return whole and not below if yields_to is None else not below & yields_to
 
 
-def _place(body: dict[str, Any], field: str, numbers: Any, counts: bool) -> None:
+def _place(span: MappedSpan, field: str, numbers: Any, counts: bool) -> None:
     if numbers is None:
         return
     if counts:
-        body[field] = numbers
+        span.body[field] = numbers
     else:
-        body["metadata"][f"aggregated_{field}"] = numbers
+        span.metadata[f"aggregated_{field}"] = numbers
 
 
-def _numbers_below(spans: Sequence[MappedSpan], has_numbers: Callable[[MappedSpan], bool]) -> Mapping[int, int]:
+def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) -> Mapping[int, int]:
     """Return for each span id what stands below it: numbers at all, and calls that no border separates from it."""
     by_id = {span.view.span_id: span for span in spans}
     marks: dict[int, int] = {}
-    for span in spans:
-        if not has_numbers(span):
-            continue
+    for span in numbered:
         mark = _ANY | _CALLS.get(span.kind, 0)
         parent = by_id.get(span.view.parent_id or 0)
         # Stops where the marks are set already: linear in all, and safe in a ring of parents.

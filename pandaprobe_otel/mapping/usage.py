@@ -65,6 +65,8 @@ def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]
         usage["total_tokens"] = total
     else:
         return None
+    if len(counts) == 2 and len(usage) == 3:
+        return usage  # nothing but the two sides
     for counter, name in DETAILS:
         if value := counts.get(counter):
             usage[name] = value

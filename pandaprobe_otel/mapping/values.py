@@ -35,14 +35,12 @@ def usable(value: Any) -> Any:
 def text(value: Any) -> str | None:
     """Text, trimmed; numbers as text; a single-element list as its element."""
     kind = type_of(value)
+    if kind is str:
+        trimmed = str.strip(value)
+        return None if trimmed in ABSENT_TEXTS else trimmed
     if kind is list and len(value) == 1:
         return text(value[0])
-    if kind is int or kind is float:
-        return str(value)
-    if kind is not str:
-        return None
-    value = value.strip()
-    return None if value in ABSENT_TEXTS else value
+    return str(value) if kind is int or kind is float else None
 
 
 def unquoted(value: Any) -> str | None:
@@ -56,6 +54,8 @@ def unquoted(value: Any) -> str | None:
 def count(value: Any) -> int | None:
     """A token count: a whole number from 0, clamped to what the server can hold; booleans and text are refused."""
     kind = type_of(value)
+    if kind is int and 0 <= value <= MAX_COUNT:
+        return int(value)
     if kind is str:
         value = value.strip()
         if not (value.isascii() and value.isdigit() and len(value) < 20):
@@ -84,12 +84,15 @@ def number(value: Any) -> float | int | None:
     return amount if math.isfinite(amount) else None
 
 
+_JSON_STARTS: Final = frozenset('[{"')
+
+
 def decoded(value: Any) -> Any:
     """Parse text that is JSON (an object, a list or a quoted text); anything else is returned as it is."""
     if type_of(value) is not str:
         return value
-    stripped = value.lstrip()
-    if not stripped or stripped[0] not in '[{"':
+    start = value[:1]
+    if start not in _JSON_STARTS and not (start.isspace() and value.lstrip()[:1] in _JSON_STARTS):
         return value
     try:
         return orjson.loads(value)

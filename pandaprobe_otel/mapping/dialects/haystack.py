@@ -7,7 +7,7 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.usage import provider_counts
-from pandaprobe_otel.mapping.values import decoded, mapping, text
+from pandaprobe_otel.mapping.values import mapping, text
 from pandaprobe_otel.mapping.view import SpanView
 
 _SUFFIXES: Final = (
@@ -64,8 +64,8 @@ DIALECT: Final = Dialect(
         KindRule(decide=_pipeline, note="names `haystack.pipeline.*`: CHAIN"),
     ),
     rows=(
-        Row("input", ("haystack.component.input", "haystack.pipeline.input_data"), decoded, late=True),
-        Row("output", ("haystack.component.output", "haystack.pipeline.output_data"), decoded, late=True),
+        Row("input", ("haystack.component.input", "haystack.pipeline.input_data"), late=True),
+        Row("output", ("haystack.component.output", "haystack.pipeline.output_data"), late=True),
         Row("display_name", ("haystack.component.name",), text),
         Row("model", ("haystack.component.output",), _model, "of the first reply"),
         Row("usage.bag", ("haystack.component.output",), _usage, "of the first reply"),

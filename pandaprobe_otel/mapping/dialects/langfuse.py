@@ -89,8 +89,8 @@ DIALECT: Final = Dialect(
         ),
     ),
     rows=(
-        Row("input", ("langfuse.observation.input",), decoded),
-        Row("output", ("langfuse.observation.output",), decoded),
+        Row("input", ("langfuse.observation.input",)),
+        Row("output", ("langfuse.observation.output",)),
         Row("model", ("langfuse.observation.model.name",), unquoted),
         Row("parameters", ("langfuse.observation.model.parameters",), parameters.bag),
         Row("usage.bag", ("langfuse.observation.usage_details",), usage_details, "buckets exclude each other"),

@@ -19,9 +19,9 @@ _ENVIRONMENT: Final = ("LANGSMITH_", "LANGCHAIN_")
 
 def _document(value: Any) -> Any:
     """The document; a plain result is wrapped as `{"output": ...}`."""
-    value = decoded(value)
-    if type_of(value) is dict and len(value) == 1 and "output" in value:
-        return value["output"]
+    document = decoded(value)
+    if type_of(document) is dict and len(document) == 1 and "output" in document:
+        return document["output"]
     return value
 
 
@@ -45,7 +45,7 @@ DIALECT: Final = Dialect(
     scopes=("langsmith",),
     kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
     rows=(
-        Row("input", ("gen_ai.prompt",), decoded, "one JSON document", late=True),
+        Row("input", ("gen_ai.prompt",), None, "one JSON document", late=True),
         Row("output", ("gen_ai.completion",), _document, "one JSON document", late=True),
         Row("usage.bag", ("langsmith.metadata.usage_metadata",), _usage, "details"),
         Row("session_id", ("langsmith.metadata.session_id",), text),

@@ -117,8 +117,8 @@ DIALECT: Final = Dialect(
     rows=(
         Row("input", ("llm.input_messages.*",), messages, "by number", form="messages"),
         Row("output", ("llm.output_messages.*",), messages, "by number", form="messages"),
-        Row("input", ("input.value",), decoded, "only where there are no messages", late=True),
-        Row("output", ("output.value",), decoded, "only where there are no messages", late=True),
+        Row("input", ("input.value",), None, "only where there are no messages", late=True),
+        Row("output", ("output.value",), None, "only where there are no messages", late=True),
         Row("query", ("reranker.query",), text),
         Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), documents),
         Row("embedding.input", ("embedding.embeddings.*",), _texts, "texts only, never vectors"),

@@ -1,0 +1,129 @@
+"""Spans -> the bodies of PandaProbe spans, in stages that each go over all spans of a trace.
+
+Stage by stage is a fifth faster than span by span (benchmarks/mapping): the interpreter stays in one small loop.
+Nothing here depends on another span; questions about the tree come later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.ids import span_uuid
+from pandaprobe_otel.mapping.kinds import kind_in
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.privacy import restrict
+from pandaprobe_otel.mapping.shape import NO_SHAPE, Rows, fill, shape_of
+from pandaprobe_otel.mapping.span_content import add_content
+from pandaprobe_otel.mapping.span_fields import add_model, add_times, complete_metadata, name_of
+from pandaprobe_otel.mapping.status import outcome
+from pandaprobe_otel.mapping.usage import token_usage
+from pandaprobe_otel.mapping.view import SpanView
+
+_SPAN_BITS: Final = 48
+
+
+def mapped_spans(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
+    """Map every view. Never raises: a span that cannot be read keeps its name, its times and its place."""
+    try:
+        return _staged(views, options)
+    except Exception:  # noqa: BLE001 - whatever an attribute held, the other spans must not suffer
+        return [_alone(view, options) for view in views]
+
+
+def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
+    try:
+        return _staged((view,), options)[0]
+    except Exception:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
+        return _bare(view)
+
+
+def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
+    spans: list[MappedSpan] = []
+    for view in views:
+        shape = shape_of(view)
+        spans.append(MappedSpan(view, shape, kind_in(shape, view)))
+    for span in spans:
+        span.found = span.shape.read(span.view)
+    _set_identities(spans)
+    _set_metadata(spans)
+    _set_parameters(spans)
+    _set_numbers(spans)
+    for span in spans:
+        if span.shape.contents and options.capture_of(span.kind) == "all":
+            add_content(span, options)
+    for span in spans:
+        add_model(span)
+        add_times(span)
+    if options.capture != "all" or options.capture_by_kind:
+        for span in spans:
+            restrict(span.body, options.capture_of(span.kind))
+    return spans
+
+
+def _set_identities(spans: Sequence[MappedSpan]) -> None:
+    """Set ids, name, kind, status and error."""
+    prefixes: dict[int, str] = {}
+    for span in spans:
+        view = span.view
+        prefix = prefixes.get(view.trace_id)
+        if prefix is None:
+            prefix = prefixes[view.trace_id] = span_uuid(view.trace_id, 0)[:19]  # what a trace's spans share
+        status, error = outcome(view, span.found)
+        span_id, parent_id = view.span_id, view.parent_id
+        body = span.body = {
+            "span_id": f"{prefix}{span_id >> _SPAN_BITS:04x}-{span_id & 0xFFFFFFFFFFFF:012x}",
+            "name": name_of(span),
+            "kind": span.kind,
+            "status": status,
+        }
+        if parent_id:
+            body["parent_span_id"] = f"{prefix}{parent_id >> _SPAN_BITS:04x}-{parent_id & 0xFFFFFFFFFFFF:012x}"
+        if error is not None:
+            body["error"] = error
+
+
+def _set_metadata(spans: Sequence[MappedSpan]) -> None:
+    for span in spans:
+        metadata = span.metadata
+        fill(metadata, span.shape.metadata, span.view.attributes)
+        complete_metadata(span)
+        span.body["metadata"] = metadata
+
+
+def _set_parameters(spans: Sequence[MappedSpan]) -> None:
+    for span in spans:
+        parameters: dict[str, Any] | None = span.found.get("parameters")
+        rows = span.shape.parameters
+        if rows:
+            parameters = parameters or {}
+            fill(parameters, rows, span.view.attributes)
+        if parameters:
+            span.body["model_parameters"] = parameters
+
+
+def _set_numbers(spans: Sequence[MappedSpan]) -> None:
+    for span in spans:
+        shape, found = span.shape, span.found
+        if shape.usage or "usage.bag" in found:
+            span.usage = _counts(span, shape.usage, "usage.bag")
+        if shape.aggregated or "aggregated.bag" in found:
+            span.aggregated = _counts(span, shape.aggregated, "aggregated.bag")
+        span.cost = found.get("cost")
+
+
+def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
+    counts: dict[str, int] = {}
+    fill(counts, rows, span.view.attributes)
+    return token_usage(counts, span.found.get(bag), span.view.scope_name)
+
+
+def _bare(view: SpanView) -> MappedSpan:
+    """Return the span with its name and times only, and a note that its attributes could not be read."""
+    span = MappedSpan(view, NO_SHAPE, "OTHER")
+    _set_identities((span,))
+    span.metadata["unreadable"] = True
+    span.body["metadata"] = span.metadata
+    add_times(span)
+    return span
