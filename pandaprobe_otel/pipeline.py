@@ -125,7 +125,8 @@ class ExportPipeline:
         from pandaprobe_otel.tracing.assembler import Assembler
         from pandaprobe_otel.tracing.timing import Timing
         from pandaprobe_otel.tracing.worker import Worker
-        from pandaprobe_otel.transport import HttpTransport, api_key_headers
+        from pandaprobe_otel.transport import api_key_headers
+        from pandaprobe_otel.transport.direct import delivery_transport
 
         self._config = config
         self._monotonic = monotonic
@@ -143,7 +144,7 @@ class ExportPipeline:
                 max_traces_per_day=config.max_traces_per_day,
             ),
             transport=transport
-            or HttpTransport(config.endpoint, api_key_headers(config.api_key or "", config.project_name)),
+            or delivery_transport(config.endpoint, api_key_headers(config.api_key or "", config.project_name)),
             monotonic=monotonic,
         )
         self._worker = Worker(

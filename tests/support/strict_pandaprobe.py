@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -35,6 +36,10 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     reset: str | None = None
     """"unread": reset the connection at once; "accepted": carry the request out, then reset; "silent": never answer."""
+    wire: Callable[[socket.socket], None] | None = None
+    """Writes the answer to the socket itself (garbage, or byte by byte); the connection is closed afterwards."""
+    carried_out: bool = False
+    """With `wire`: whether the request was carried out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +75,9 @@ class StrictPandaProbe:
         persist_lag_s: float = 0.05,
         retry_after: str | None = None,
         delay: Callable[[], float] = lambda: 0.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self._item = RateLimitItemPerSecond(limit, window_s)
         storage = MemoryStorage()
         self._limiter: RateLimiter = MovingWindowRateLimiter(storage) if moving else FixedWindowRateLimiter(storage)
@@ -82,6 +89,8 @@ class StrictPandaProbe:
         """Answers to the next POST /traces, one each."""
         self.answer: Callable[[str, str], Reply | None] = lambda method, path: None
         """Asked for every request (method, path) when the script is empty; None: the server's own answer."""
+        self.cuts_body: Callable[[str, str], bool] = lambda method, path: False
+        """Asked for every request before its body is read; True: the connection is reset in the middle of the body."""
         self.log: list[Logged] = []
         self.traces: dict[str, StoredTrace] = {}
         self.scores: list[dict[str, Any]] = []
@@ -90,17 +99,17 @@ class StrictPandaProbe:
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.server_address[1]}"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+        self.stop()
 
     def requests(self, method: str | None = None, path: str | None = None) -> list[Logged]:
         """The requests so far, in order of their answers, by method and path."""
@@ -128,7 +137,7 @@ class StrictPandaProbe:
         body = json.loads(raw) if raw else None
         with self._lock:
             reply = self._reply(method, path, headers, body)
-            status = 0 if reply.reset else reply.status
+            status = 0 if reply.reset or reply.wire else reply.status
             self.log.append(
                 Logged(method=method, path=path, status=status, at=time.monotonic(), headers=headers, body=body)
             )
@@ -139,12 +148,14 @@ class StrictPandaProbe:
         scripted = self.script.popleft() if self.script and (method, path) == ("POST", "/traces") else None
         scripted = scripted or self.answer(method, path)
         if scripted is not None:
-            if scripted.reset == "accepted":
+            if scripted.reset == "accepted" or scripted.carried_out:
                 self._own(method, path, headers, body)
             return scripted
         return self._own(method, path, headers, body)
 
     def _own(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> Reply:
+        if self._max_body is not None and int(headers.get("content-length") or 0) > self._max_body:
+            return Reply(status=413, body={"detail": "Request Entity Too Large"})
         if path == "/traces" and method == "POST":
             return self._create(headers, body)
         if path == "/evaluations/trace-scores" and method == "POST":
@@ -166,7 +177,7 @@ class StrictPandaProbe:
         if len(body.get("spans", [])) > 500:
             error = {"field": "spans", "message": "List should have at most 500 items after validation"}
             return Reply(status=422, body={"detail": "Validation error", "errors": [error]})
-        if not self._limiter.hit(self._item, headers.get("x-api-key", "")):
+        if not self._hit(headers.get("x-api-key", "")):
             extra = {} if self._retry_after is None else {"Retry-After": self._retry_after}
             return Reply(status=429, body=RATE_BODY, headers=extra)
         now = time.monotonic()
@@ -187,6 +198,22 @@ class StrictPandaProbe:
         trace.spans[span["span_id"]] = {**span, "parent_span_id": parent}
 
 
+class CalendarWindow:
+    """At most `limit` hits between two full minutes (or other windows) of the clock."""
+
+    def __init__(self, limit: int, window_s: float) -> None:
+        self._limit, self._window_s = limit, window_s
+        self._window, self._hits = -1, 0
+
+    def hit(self, key: str) -> bool:
+        """Count a hit; False when the window is full. One key only."""
+        window = int(time.time() / self._window_s)
+        if window != self._window:
+            self._window, self._hits = window, 0
+        self._hits += 1
+        return self._hits <= self._limit
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
@@ -203,18 +230,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = int(self.headers.get("content-length") or 0)
+        if self.server.owner.cuts_body(self.command, self.path):
+            self._reset()
+            return
         raw = self.rfile.read(length)
         if len(raw) < length:
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = self.server.owner.handle(self.command, self.path, headers, raw)
+        if reply.wire is not None:
+            self.close_connection = True
+            reply.wire(self.connection)
+            return
         if reply.reset == "silent":
             time.sleep(30)
         if reply.reset:
-            # SO_LINGER with zero seconds makes close() a reset instead of an orderly end.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            self.connection.close()
+            self._reset()
             return
         payload = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.send_response(reply.status)
@@ -224,6 +255,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)
+
+    def _reset(self) -> None:
+        # SO_LINGER with zero seconds makes close() a reset instead of an orderly end.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve
 

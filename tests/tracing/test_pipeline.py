@@ -22,6 +22,7 @@ from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline import ExportPipeline
 from pandaprobe_otel.status_report import Status
 from pandaprobe_otel.tracing.timing import Timing
+from pandaprobe_otel.transport import HttpTransport
 from spans import CHAT, HTTP, provider_with
 from strict_pandaprobe import Reply, StrictPandaProbe
 
@@ -358,7 +359,7 @@ def test_without_a_key_the_app_goes_on_untraced_with_one_warning(
 
 
 def test_our_own_requests_are_not_traced() -> None:
-    """The sender works with instrumentation suppressed: no span about our own requests, so no loop."""
+    """Where httpx sends, it does so with instrumentation suppressed: no span about our own requests, so no loop."""
     suppressed: list[object] = []
     with StrictPandaProbe() as server:
         import httpx
@@ -372,7 +373,10 @@ def test_our_own_requests_are_not_traced() -> None:
         # What an instrumentation of httpx does: it wraps the client for the whole process.
         httpx.Client.send = spying_send  # type: ignore[method-assign]
         try:
-            with traced(server) as (tracer, processor):
+            config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
+            pipeline = ExportPipeline(config, counts_starts=True, transport=HttpTransport(server.url, {}))
+            processor = PandaProbeSpanProcessor(pipeline=pipeline)
+            with provider_with(processor) as tracer:
                 with tracer.start_as_current_span("root", attributes=CHAT):
                     pass
                 assert processor.force_flush(5000)

@@ -1,0 +1,326 @@
+"""The transport over a bare socket: what it sends, and every form that an answer may have."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Outcome, Request, api_key_headers
+from pandaprobe_otel.transport.direct import DirectTransport, delivery_transport
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
+
+BODY = b'{"trace_id":"a","name":"n","spans":[]}'
+POST = Request(method="POST", path="/traces", body=BODY, timeout_s=5.0)
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+
+
+def post(url: str, *, timeout_s: float = 5.0, body: bytes = BODY) -> Outcome:
+    """One POST /traces."""
+    transport = DirectTransport(url, api_key_headers("sk_pp_x", "shop"))
+    try:
+        return transport.send(Request(method="POST", path="/traces", body=body, timeout_s=timeout_s))
+    finally:
+        transport.close()
+
+
+@contextmanager
+def answering(*answers: bytes, hang_up: bool = True, read: int | None = None) -> Iterator[str]:
+    """A server that reads one request (or `read` bytes of it) on one connection for each answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                for answer in answers:
+                    connection.recv(read or 1 << 20)
+                    connection.sendall(answer)
+                if not hang_up:
+                    connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(5)
+
+
+def test_key_project_length_and_host_go_out_and_nothing_else_authenticates() -> None:
+    """A bearer header would change what the server counts the limit by."""
+    with StrictPandaProbe() as server:
+        answer = post(server.url)
+        headers = server.posts()[0].headers
+
+    assert isinstance(answer, Answer)
+    assert answer.status == 202
+    assert headers["host"] == server.url.removeprefix("http://")
+    assert headers["x-api-key"] == "sk_pp_x"
+    assert headers["x-project-name"] == "shop"
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(BODY))
+    assert "authorization" not in headers
+
+
+def test_one_connection_carries_many_requests() -> None:
+    """The answers are told apart by their lengths."""
+    with answering(*[b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"] * 3, hang_up=False) as url:
+        transport = DirectTransport(url, {})
+        answers = [transport.send(POST) for _ in range(3)]
+        transport.close()
+
+    assert [(answer.status, answer.body) for answer in answers if isinstance(answer, Answer)] == [(202, b"{}")] * 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "body"),
+    [
+        (b"HTTP/1.1 202 Accepted\r\nContent-Length: 3\r\n\r\nabc", 202, b"abc"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\nA\r\n0123456789\r\n0\r\nT:1\r\n\r\n",
+            200,
+            b"abc0123456789",
+        ),
+        (b"HTTP/1.0 200 OK\r\n\r\nto the end", 200, b"to the end"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n", 202, b""),
+        (b"HTTP/1.1 307\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n", 307, b""),
+    ],
+    ids=["length", "chunked", "to the end", "no content", "interim", "no reason"],
+)
+def test_every_form_of_an_answer_is_read(raw: bytes, status: int, body: bytes) -> None:
+    """The forms of RFC 9112."""
+    with answering(raw) as url:
+        answer = post(url)
+
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body) == (status, body)
+
+
+def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
+    """Whoever reads them need not know how the server writes them."""
+    with answering(b"HTTP/1.1 429 Too\r\nRetry-After:  7 \r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n") as url:
+        answer = post(url)
+
+    assert isinstance(answer, Answer)
+    assert answer.headers == {"retry-after": "7", "x-a": "1, 2", "content-length": "0"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 2x2 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+        b"",
+    ],
+    ids=["garbage", "status", "header", "short", "negative", "huge", "chunk size", "chunk", "endless head", "nothing"],
+)
+def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
+    """Whatever comes back broken, the request was read."""
+    with answering(raw) as url:
+        answer = post(url)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+
+
+def test_nobody_listening_is_not_an_unknown_outcome() -> None:
+    """A refused connection cannot have carried a request."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    answer = post(url)
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+    assert "Connection refused" in answer.reason
+
+
+def test_a_host_that_does_not_exist_is_not_an_unknown_outcome() -> None:
+    """The name says so by its top-level domain (RFC 2606)."""
+    answer = post("http://pandaprobe.invalid")
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+
+
+def test_a_reset_after_the_body_is_an_unknown_outcome() -> None:
+    """The server may have carried it out."""
+    with StrictPandaProbe() as server:
+        server.script.append(Reply(reset="accepted"))
+        answer = post(server.url)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+
+
+def test_a_body_that_did_not_leave_whole_cannot_have_been_acted_on() -> None:
+    """The server reads a part and resets the connection."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            connection.recv(10)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", body=b"x" * (32 << 20))
+        thread.join(5)
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+
+
+def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
+    """A proxy refuses a large body at once, and hangs up."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            time.sleep(0.1)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", body=b"x" * (32 << 20))
+        thread.join(5)
+
+    assert isinstance(answer, Answer)
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"])
+def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
+    """A request takes no longer than it may, however far the answer has come."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(piece)
+                connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        begun = time.monotonic()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3)
+        took = time.monotonic() - begun
+        thread.join(5)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+    assert took < 2
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
+    """A request that is written into it would be lost without a trace of what became of it."""
+    with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n") as url:
+        transport = DirectTransport(url, {})
+        first = transport.send(POST)
+        time.sleep(0.1)
+    second = transport.send(POST)
+
+    assert isinstance(first, Answer)
+    assert isinstance(second, NoAnswer)
+    assert not second.may_have_arrived
+
+
+def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
+    """They would be taken for the answer to the next request."""
+    with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", hang_up=False) as url:
+        transport = DirectTransport(url, {})
+        first = transport.send(POST)
+        second = transport.send(Request(method="POST", path="/traces", body=BODY, timeout_s=0.2))
+        transport.close()
+
+    assert isinstance(first, Answer)
+    assert isinstance(second, NoAnswer)
+
+
+def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the authority it is trusted, without it nothing is sent."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    with StrictPandaProbe(tls=context) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        refused = post(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        accepted = post(url)
+
+    assert isinstance(refused, NoAnswer)
+    assert not refused.may_have_arrived
+    assert "CERTIFICATE_VERIFY_FAILED" in refused.reason
+    assert isinstance(accepted, Answer)
+    assert accepted.status == 202
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["https://user:word@api.example", "https://pandaprobé.example", "ftp://api.example", "https://", "http://a:b"],
+)
+def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows credentials, other alphabets, and how to refuse a URL."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+
+    assert isinstance(delivery_transport(endpoint, {}), HttpTransport)
+    assert isinstance(delivery_transport("https://api.example", {}), DirectTransport)
+    assert isinstance(delivery_transport("https://api.example", {"X-Project-Name": "a\r\nb: c"}), HttpTransport)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_behind_a_proxy_httpx_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable that httpx reads counts."""
+    for other in PROXIES:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:3128")
+
+    assert isinstance(delivery_transport("https://api.example", {}), HttpTransport)
+
+
+def test_a_request_imports_nothing_and_no_http_library_is_loaded() -> None:
+    """A fork during an import in a background thread would leave the child with a locked module."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        import sys
+        from pandaprobe_otel.transport.direct import DirectTransport
+        from pandaprobe_otel.transport import Request
+        transport = DirectTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
+        before = set(sys.modules)
+        transport.send(Request(method="GET", path="/traces/x"))
+        transport.close()
+        print(sorted(set(sys.modules) - before), {{"httpx", "http.client", "ssl"}} & set(sys.modules))
+        """
+        result = run_python(code, environment(), set_up=False)
+
+    assert (result.stdout, result.stderr) == ("[] set()\n", "")
