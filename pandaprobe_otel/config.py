@@ -167,6 +167,8 @@ def _candidates(
 
 def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
     key = values["api_key"]
+    if not values["enabled"]:
+        return
     if key is None:
         if urlsplit(str(values["endpoint"])).hostname in _LOOPBACK:
             values["api_key"], sources["api_key"] = LOCAL_API_KEY, "default for a local endpoint"

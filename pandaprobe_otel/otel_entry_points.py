@@ -6,9 +6,11 @@ An exception in either class would stop the app's other telemetry, so neither ra
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection
 from typing import Any
 
+from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from pandaprobe_otel.tracing.exporter import PandaProbeSpanExporter
@@ -21,8 +23,8 @@ _logger = logging.getLogger("pandaprobe_otel")
 class PandaProbeInstrumentor(BaseInstrumentor):
     """Adds the span processor to the provider that the launcher made, as `init()` would.
 
-    Steps aside when the exporter is in the pipeline already (`OTEL_TRACES_EXPORTER=pandaprobe`), so that nothing is
-    sent twice. Switched off by `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe`.
+    Steps aside when the exporter is in the pipeline already (`OTEL_TRACES_EXPORTER=pandaprobe`, and a configurator
+    that obeyed it), so that nothing is sent twice. Switched off by `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe`.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -30,10 +32,7 @@ class PandaProbeInstrumentor(BaseInstrumentor):
         return []
 
     def _instrument(self, **kwargs: Any) -> None:
-        import os
-
-        exporters = {name.strip() for name in os.environ.get("OTEL_TRACES_EXPORTER", "").split(",")}
-        if "pandaprobe" in exporters:
+        if _exporter_is_in_place():
             _logger.debug("OTEL_TRACES_EXPORTER names pandaprobe: its exporter is in the pipeline already")
             return
         try:
@@ -49,3 +48,9 @@ class PandaProbeInstrumentor(BaseInstrumentor):
         from pandaprobe_otel.bootstrap import shutdown
 
         shutdown()
+
+
+def _exporter_is_in_place() -> bool:
+    """Without `opentelemetry-distro` nobody obeys the variable: there is no provider then, and so no exporter."""
+    exporters = {name.strip() for name in os.environ.get("OTEL_TRACES_EXPORTER", "").split(",")}
+    return "pandaprobe" in exporters and hasattr(trace.get_tracer_provider(), "add_span_processor")

@@ -307,3 +307,26 @@ def test_console_also_prints_what_is_sent() -> None:
     assert result.stdout == ""
     assert "AGENT  answer" in result.stderr
     assert "└── TOOL   look_up" in result.stderr
+
+
+def test_the_launcher_without_a_configurator_still_traces() -> None:
+    """`OTEL_TRACES_EXPORTER=pandaprobe` alone does nothing there, so the instrumentor does not step aside."""
+    program = """
+from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
+from opentelemetry.instrumentation.distro import DefaultDistro
+_load_instrumentors(DefaultDistro())
+"""
+    with StrictPandaProbe() as server:
+        env = environment(server.url, OTEL_TRACES_EXPORTER="pandaprobe")
+        result = run_python(program + APP, env, set_up=False)
+
+        assert result.returncode == 0, result.stderr
+        assert [post.body["name"] for post in server.posts()] == ["hello"]
+
+
+def test_switched_off_says_nothing_about_a_key() -> None:
+    """Who switches tracing off is not asked for a key."""
+    code = "import pandaprobe_otel; print(pandaprobe_otel.init(enabled=False))"
+    result = run_python(code, environment(), set_up=False)
+
+    assert (result.stdout, result.stderr) == ("<PandaProbe: not sending>\n", "")
