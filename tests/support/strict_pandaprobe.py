@@ -72,15 +72,22 @@ class StrictPandaProbe:
         limit: int = 100,
         window_s: int = 60,
         moving: bool = False,
+        calendar: bool = False,
         persist_lag_s: float = 0.05,
         retry_after: str | None = None,
+        max_body: int | None = None,
         delay: Callable[[], float] = lambda: 0.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`calendar`: the window begins with the minute of the clock; `max_body`: bytes, above which it says 413."""
         self._tls = tls
         self._item = RateLimitItemPerSecond(limit, window_s)
         storage = MemoryStorage()
-        self._limiter: RateLimiter = MovingWindowRateLimiter(storage) if moving else FixedWindowRateLimiter(storage)
+        limiter: RateLimiter = MovingWindowRateLimiter(storage) if moving else FixedWindowRateLimiter(storage)
+        self._hit: Callable[[str], bool] = (
+            CalendarWindow(limit, window_s).hit if calendar else lambda key: limiter.hit(self._item, key)
+        )
+        self._max_body = max_body
         self._persist_lag_s = persist_lag_s
         self._retry_after = retry_after
         self._delay = delay
@@ -97,14 +104,26 @@ class StrictPandaProbe:
         self.accepted_at: list[float] = []
 
     def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self.start()
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+        return self
+
+    def start(self, port: int = 0) -> None:
+        """Listen; after `stop`, on the port that it returned, with everything that was stored."""
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.owner = self
         if self._tls is not None:
             self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.server_address[1]}"
-        return self
+
+    def stop(self) -> int:
+        """Stop listening: new connections are refused. Returns the port."""
+        port = int(self._server.server_address[1])
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+        return port
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
