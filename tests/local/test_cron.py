@@ -48,8 +48,14 @@ def test_the_next_time(expression: str, after: str, expected: str) -> None:
         "* * * * 8",
         "5-1 * * * *",
         "*/0 * * * *",
-    ]
-    + ["- * * * *", "1- * * * *", "1,,2 * * * *", "999 * * * *", "mon * * * *", "* * * * * *", "-1 * * * *"],
+        "* * * * * *",
+        "999 * * * *",
+        "-1 * * * *",
+        "mon * * * *",
+        "1- * * * *",
+        "- * * * *",
+        "1,,2 * * * *",
+    ],
 )
 def test_what_is_no_expression(expression: str) -> None:
     """Values out of range, wrong counts of fields and half-written parts are refused."""

@@ -32,6 +32,8 @@ from pandaprobe_otel.local.store.records import span_record, trace_record
 
 router = APIRouter(route_class=ApiRoute, tags=["traces"])
 
+_EMPTY_NAME = "a PATCH with an empty name is a 500 (measured on server 0.5.0)"
+
 
 @router.post("/traces", status_code=202, response_model=TraceAccepted)
 def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
@@ -66,7 +68,9 @@ def batch_tags(scope: Scope, body: BatchTags) -> Response:
 @router.patch("/traces/{trace_id}", response_model=TraceResponse)
 def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
     """Change what is sent: metadata is merged, tags are replaced, null clears."""
-    _refuse_empty_name(body.name)
+    if body.name == "":
+        _trace(scope, trace_id)
+        raise DeterministicFailureError(_EMPTY_NAME)
     if not scope.services.traces.patch(scope.project_id, str(trace_id), body):
         raise not_found(f"Trace {trace_id}")
     return answer({**_trace(scope, trace_id), **_as_sent(ended_at=body.ended_at)})
@@ -85,9 +89,12 @@ def add_spans(
 @router.patch("/traces/{trace_id}/spans/{span_id}", response_model=SpanResponse)
 def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -> Response:
     """Change what is sent of one span."""
-    _refuse_empty_name(body.name)
     traces = scope.services.traces
     missing = HTTPException(404, f"Span {span_id} not found on trace {trace_id}.")
+    if body.name == "":
+        if traces.get_span(scope.project_id, str(trace_id), str(span_id)) is None:
+            raise missing
+        raise DeterministicFailureError(_EMPTY_NAME)
     if not traces.patch_span(scope.project_id, str(trace_id), str(span_id), body):
         raise missing
     row = traces.get_span(scope.project_id, str(trace_id), str(span_id))
@@ -115,8 +122,3 @@ def _trace(scope: ProjectScope, trace_id: UUID) -> dict[str, Any]:
 def _as_sent(**moments: datetime | None) -> dict[str, str]:
     """A PATCH answers moments with the offset they were sent with (measured on server 0.5.0)."""
     return {field: moment.isoformat() for field, moment in moments.items() if moment is not None}
-
-
-def _refuse_empty_name(name: str | None) -> None:
-    if name == "":
-        raise DeterministicFailureError  # measured on server 0.5.0: a PATCH with an empty name is a 500

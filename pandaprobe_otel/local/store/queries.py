@@ -27,15 +27,16 @@ _TRACE_ORDER: Final = {
 }
 _NEVER_NULL: Final = frozenset({TraceSortBy.STARTED_AT, TraceSortBy.NAME, TraceSortBy.STATUS})
 _SESSION_ORDER: Final = {
-    SessionSortBy.RECENT: "MAX(created_at)",
-    SessionSortBy.TRACE_COUNT: "COUNT(*)",
-    SessionSortBy.LATENCY: "SUM(ended_at - started_at)",
-    SessionSortBy.COST: "SUM(total_cost)",
+    SessionSortBy.RECENT: "arrived_at",
+    SessionSortBy.TRACE_COUNT: "trace_count",
+    SessionSortBy.LATENCY: "latency",
+    SessionSortBy.COST: "total_cost",
 }
 _SESSION_SUMS: Final = """
     session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
     SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
-    SUM(total_tokens) AS total_tokens, SUM(total_cost) AS total_cost
+    SUM(total_tokens) AS total_tokens, SUM(total_cost) AS total_cost, MAX(created_at) AS arrived_at,
+    MAX(seq) AS last_seq
 """
 
 
@@ -157,18 +158,27 @@ class Queries:
         where += " AND session_id IS NOT NULL"
         having = "" if has_error is None else f"HAVING MAX(status = 'ERROR') = {int(has_error)}"
         ordered = order_by(
-            _SESSION_ORDER[sort_by], order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="MAX(seq)"
+            _SESSION_ORDER[sort_by], order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="last_seq"
         )
-        groups = f"FROM traces WHERE {where} GROUP BY session_id {having}"
+        # Summed once for both the page and the number of all.
+        sums = (
+            f"WITH sessions AS MATERIALIZED"
+            f" (SELECT {_SESSION_SUMS} FROM traces WHERE {where} GROUP BY session_id {having})"
+        )
         with self._database.read() as connection:
-            (total,) = connection.execute(f"SELECT COUNT(*) FROM (SELECT 1 {groups})", values).fetchone()
             rows = connection.execute(
-                f"SELECT {_SESSION_SUMS} {groups} {ordered} LIMIT ? OFFSET ?", (*values, page.limit, page.offset)
+                f"{sums} SELECT *, (SELECT COUNT(*) FROM sessions) AS total FROM sessions {ordered} LIMIT ? OFFSET ?",
+                (*values, page.limit, page.offset),
             ).fetchall()
+            if rows:
+                total = rows[0]["total"]
+            else:
+                (total,) = connection.execute(f"{sums} SELECT COUNT(*) FROM sessions", values).fetchone()
             ids = dumps([row["session_id"] for row in rows]).decode()
             members = connection.execute(
+                # The plus keeps SQLite from walking through all traces by start to save itself a small sort.
                 f"SELECT session_id, user_id, tags FROM traces WHERE {where}"
-                " AND session_id IN (SELECT value FROM json_each(?)) ORDER BY started_at, seq",
+                " AND session_id IN (SELECT value FROM json_each(?)) ORDER BY +started_at, seq",
                 (*values, ids),
             ).fetchall()
         return _summaries(rows, members), total
@@ -190,8 +200,8 @@ class Queries:
         """Return one page of the traces of a session, oldest first, with their spans."""
         with self._database.read() as connection:
             rows = connection.execute(
-                f"SELECT {TRACE_COLUMNS} FROM traces WHERE project_id = ? AND session_id = ?"
-                " ORDER BY started_at, seq LIMIT ? OFFSET ?",
+                f"SELECT {TRACE_COLUMNS} FROM whole_traces WHERE project_id = ? AND session_id = ?"
+                " ORDER BY +started_at, seq LIMIT ? OFFSET ?",
                 (project_id, session_id, page.limit, page.offset),
             ).fetchall()
             return [(row, spans_of(connection, row["seq"])) for row in rows]

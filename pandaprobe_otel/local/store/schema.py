@@ -7,8 +7,8 @@ from typing import Final
 
 from pandaprobe_otel.errors import PandaProbeError
 
-# Moments are microseconds since the epoch; JSON is text; the large columns stand last, because SQLite reads the pages
-# of a row in order and a list must not walk through inputs and outputs.
+# Moments are microseconds since the epoch and JSON is text. What a trace was given and answered stands in a table of
+# its own, and in spans last: SQLite reads rows whole pages at a time, and a list must not walk through payloads.
 _STEPS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE organizations (
@@ -58,14 +58,22 @@ _STEPS: Final[tuple[str, ...]] = (
         folded_name TEXT NOT NULL,
         environment TEXT,
         release TEXT,
-        tags TEXT NOT NULL,
+        tags TEXT NOT NULL
+    );
+    CREATE TABLE trace_payloads (
+        seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE,
         metadata TEXT NOT NULL,
         input TEXT,
         output TEXT
     );
+    CREATE VIEW whole_traces AS
+        SELECT traces.*, metadata, input, output FROM traces JOIN trace_payloads ON trace_payloads.seq = traces.seq;
     CREATE INDEX traces_by_start ON traces (project_id, started_at);
-    CREATE INDEX traces_by_session ON traces (project_id, session_id) WHERE session_id IS NOT NULL;
-    CREATE INDEX traces_by_user ON traces (project_id, user_id, started_at) WHERE user_id IS NOT NULL;
+    -- The last two cover what session and user lists sum up.
+    CREATE INDEX traces_by_session ON traces (
+        project_id, session_id, started_at, ended_at, status, span_count, total_tokens, total_cost, created_at
+    ) WHERE session_id IS NOT NULL;
+    CREATE INDEX traces_by_user ON traces (project_id, user_id, started_at, status) WHERE user_id IS NOT NULL;
     CREATE TABLE trace_tags (
         project_id TEXT NOT NULL,
         tag TEXT NOT NULL,

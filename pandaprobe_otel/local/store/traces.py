@@ -8,7 +8,7 @@ on its first level; tags become the sorted union; spans are merged by id.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
@@ -21,16 +21,23 @@ from pandaprobe_otel.local.times import micros_of
 _INSERT: Final = """
     INSERT INTO traces (
         trace_id, project_id, status, started_at, ended_at, created_at, session_id, user_id, name, folded_name,
-        environment, release, tags, metadata, input, output
+        environment, release, tags
     ) VALUES (
         :trace_id, :project_id, :status, :started_at, :ended_at, :created_at, :session_id, :user_id, :name,
-        :folded_name, :environment, :release, :tags, :metadata, :input, :output
+        :folded_name, :environment, :release, :tags
     )
 """
+_INSERT_PAYLOAD: Final = """
+    INSERT INTO trace_payloads (seq, metadata, input, output) VALUES (:seq, :metadata, :input, :output)
+"""
+_MERGE_PAYLOAD: Final = """
+    UPDATE trace_payloads SET metadata = :metadata, input = :input, output = :output WHERE seq = :seq
+"""
+_PAYLOAD_COLUMNS: Final = frozenset({"metadata", "input", "output"})
 _MERGE: Final = """
     UPDATE traces SET
-        status = :status, started_at = :started_at, name = :name, folded_name = :folded_name, input = :input,
-        output = :output, tags = :tags, metadata = :metadata, ended_at = COALESCE(:ended_at, ended_at),
+        status = :status, started_at = :started_at, name = :name, folded_name = :folded_name, tags = :tags,
+        ended_at = COALESCE(:ended_at, ended_at),
         session_id = COALESCE(:session_id, session_id), user_id = COALESCE(:user_id, user_id),
         environment = COALESCE(:environment, environment), release = COALESCE(:release, release)
     WHERE seq = :seq
@@ -54,10 +61,11 @@ class TraceStore:
         """
         row = _row(project_id, trace, now)
         known = connection.execute(
-            "SELECT seq, project_id, tags, metadata FROM traces WHERE trace_id = ?", (row["trace_id"],)
+            "SELECT seq, project_id, tags, metadata FROM whole_traces WHERE trace_id = ?", (row["trace_id"],)
         ).fetchone()
         if known is None:
-            seq = connection.execute(_INSERT, row).lastrowid or 0
+            seq = row["seq"] = connection.execute(_INSERT, row).lastrowid or 0
+            connection.execute(_INSERT_PAYLOAD, row)
             _index_tags(connection, project_id, seq, trace.tags)
         elif known["project_id"] != project_id:
             raise ForeignTraceError(row["trace_id"])
@@ -67,6 +75,7 @@ class TraceStore:
             row["seq"], row["tags"] = seq, encode(tags)
             row["metadata"] = merge_objects(known["metadata"], trace.metadata)
             connection.execute(_MERGE, row)
+            connection.execute(_MERGE_PAYLOAD, row)
             _index_tags(connection, project_id, seq, trace.tags)
         save_spans(connection, seq, trace.spans, fresh=known is None)
 
@@ -86,9 +95,8 @@ class TraceStore:
             if row is None:
                 return False
             columns = _patched(row, update)
-            if columns:
-                assignments = ", ".join(f"{column} = ?" for column in columns)
-                connection.execute(f"UPDATE traces SET {assignments} WHERE seq = ?", (*columns.values(), row["seq"]))
+            _update(connection, "traces", row["seq"], columns.keys() - _PAYLOAD_COLUMNS, columns)
+            _update(connection, "trace_payloads", row["seq"], columns.keys() & _PAYLOAD_COLUMNS, columns)
             if "tags" in columns:
                 _reindex_tags(connection, project_id, row["seq"], update.tags or [])
             return True
@@ -193,7 +201,7 @@ def _patched(row: sqlite3.Row, update: TraceUpdate) -> dict[str, Any]:
 
 def _find(connection: sqlite3.Connection, project_id: str, trace_id: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = connection.execute(
-        f"SELECT {TRACE_COLUMNS} FROM traces WHERE trace_id = ? AND project_id = ?", (trace_id, project_id)
+        f"SELECT {TRACE_COLUMNS} FROM whole_traces WHERE trace_id = ? AND project_id = ?", (trace_id, project_id)
     ).fetchone()
     return row
 
@@ -203,6 +211,16 @@ def _find_span(connection: sqlite3.Connection, trace_seq: int, span_id: str) -> 
         f"SELECT {SPAN_COLUMNS} FROM spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
     ).fetchone()
     return row
+
+
+def _update(
+    connection: sqlite3.Connection, table: str, seq: int, names: Iterable[str], columns: Mapping[str, Any]
+) -> None:
+    changed = sorted(names)
+    if changed:
+        assignments = ", ".join(f"{name} = ?" for name in changed)
+        values = [columns[name] for name in changed]
+        connection.execute(f"UPDATE {table} SET {assignments} WHERE seq = ?", (*values, seq))
 
 
 def _index_tags(connection: sqlite3.Connection, project_id: str, seq: int, tags: Iterable[str]) -> None:

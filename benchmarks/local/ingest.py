@@ -1,0 +1,181 @@
+"""How fast the local server takes traces, and how fast it lists them when there are many.
+
+    python benchmarks/local/ingest.py [--traces 1000] [--spans 20] [--clients 4] [--lists 100000]
+
+Prints spans per second and percentiles of `POST /traces` over HTTP to a server with its database in a file, then the
+times of lists over a store filled with `--lists` traces. Server and clients share the machine's cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.times import iso
+
+START = 1_767_000_000_000_000
+TEXT = "The order was delivered on time and the customer asked for a refund of the shipping fee. " * 12
+
+
+def trace_body(number: int, spans: int) -> dict[str, Any]:
+    """A trace of an agent: a root, and LLM and tool spans below it with about 1 kB of text each."""
+    begun = START + number * 1_000_000
+    root = str(uuid4())
+    body_spans: list[dict[str, Any]] = []
+    for position in range(spans):
+        llm = position % 2 == 0
+        body_spans.append(
+            {
+                "span_id": root if position == 0 else str(uuid4()),
+                "parent_span_id": None if position == 0 else root,
+                "name": "agent" if position == 0 else "gpt" if llm else "lookup_order",
+                "kind": "AGENT" if position == 0 else "LLM" if llm else "TOOL",
+                "status": "OK",
+                "started_at": iso(begun + position * 10_000),
+                "ended_at": iso(begun + position * 10_000 + 9_000),
+                "input": {"messages": [{"role": "user", "content": TEXT}]},
+                "output": {"content": TEXT},
+                "model": "gpt-x" if llm else None,
+                "token_usage": {"prompt_tokens": 250, "completion_tokens": 80} if llm else None,
+                "cost": {"total": 0.0012} if llm else None,
+                "metadata": {"step": position},
+            }
+        )
+    return {
+        "trace_id": str(uuid4()),
+        "name": f"refund {number % 97}",
+        "started_at": iso(begun),
+        "ended_at": iso(begun + 900_000),
+        "status": "ERROR" if number % 50 == 0 else "COMPLETED",
+        "session_id": f"session-{number // 5}",
+        "user_id": f"user-{number % 1000}",
+        "tags": ["shop", f"t{number % 10}"],
+        "input": TEXT,
+        "output": TEXT,
+        "spans": body_spans,
+    }
+
+
+def measure_ingest(server: LocalServer, *, traces: int, spans: int, clients: int) -> None:
+    bodies = [trace_body(number, spans) for number in range(traces)]
+
+    def post(part: list[dict[str, Any]]) -> list[float]:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": "ingest"}
+        times: list[float] = []
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+            for body in part:
+                begun = time.perf_counter()
+                assert http.post("/traces", json=body).status_code == 202
+                times.append(time.perf_counter() - begun)
+        return times
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        times = [t for part in pool.map(post, [bodies[i::clients] for i in range(clients)]) for t in part]
+    took = time.perf_counter() - begun
+    cuts = statistics.quantiles(times, n=100)
+    print(
+        f"{traces} traces of {spans} spans, {clients} clients: {traces * spans / took:,.0f} spans/s, "
+        f"{traces / took:,.0f} traces/s; p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms"
+    )
+
+
+def fill(services: Services, project_id: str, count: int) -> None:
+    """Write traces straight into the store: the lists are measured, not the way in."""
+    rows = []
+    for number in range(count):
+        begun = START + number * 1_000_000
+        rows.append(
+            (
+                str(UUID(int=number + 1)),
+                project_id,
+                "ERROR" if number % 50 == 0 else "COMPLETED",
+                begun,
+                begun + (number * 7919) % 5_000_000,
+                begun,
+                20,
+                3300,
+                0.012,
+                f"session-{number // 5}",
+                f"user-{number % 1000}",
+                f"refund {number % 97}",
+                f"refund {number % 97}",
+                '["shop"]',
+            )
+        )
+    with services.database.write() as connection:
+        connection.executemany(
+            "INSERT INTO traces (trace_id, project_id, status, started_at, ended_at, created_at, span_count,"
+            " total_tokens, total_cost, session_id, user_id, name, folded_name, tags)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        connection.execute(
+            "INSERT INTO trace_payloads"
+            " SELECT seq, '{}', json_quote(?), json_quote(?) FROM traces WHERE project_id = ?",
+            (TEXT, TEXT, project_id),
+        )
+        connection.execute(
+            "INSERT INTO trace_tags SELECT project_id, 'shop', seq FROM traces WHERE project_id = ?", (project_id,)
+        )
+
+
+def measure_lists(server: LocalServer, count: int) -> None:
+    services = server.services
+    project = services.accounts.add_project(services.accounts.home.id, "lists", "")
+    fill(services, project.id, count)
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": "lists"}
+    middle = iso(START + count // 2 * 1_000_000)
+    paths = [
+        "/traces",
+        "/traces?offset=50000",
+        "/traces?status=ERROR",
+        "/traces?user_id=user-7",
+        "/traces?tags=shop",
+        "/traces?name=refund%209",
+        "/traces?sort_by=latency",
+        "/traces?sort_by=name&sort_order=asc",
+        f"/traces?started_before={middle.replace('+', '%2B')}",
+        "/traces/users",
+        "/sessions",
+        "/sessions?sort_by=cost",
+        "/sessions?has_error=true",
+        "/sessions/session-77",
+        "/ui",
+    ]
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+        for path in paths:
+            times: list[float] = []
+            for _ in range(5):
+                begun = time.perf_counter()
+                answer = http.get(path)
+                times.append(time.perf_counter() - begun)
+                assert answer.status_code == 200, answer.text
+            print(f"{count:,} traces: {statistics.median(times) * 1e3:7.1f} ms  GET {path}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=int, default=1000)
+    parser.add_argument("--spans", type=int, default=20)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--lists", type=int, default=100_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, LocalServer(Path(folder) / "p.db", limit=None) as server:
+        for clients in sorted({1, arguments.clients}):
+            measure_ingest(server, traces=arguments.traces, spans=arguments.spans, clients=clients)
+        measure_lists(server, arguments.lists)
+
+
+if __name__ == "__main__":
+    main()
