@@ -44,6 +44,14 @@ def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
     return Patch(owner=owner, name=name, original=original, replacement=replacement)
 
 
+def definer(owner: type[Any], name: str) -> type[Any]:
+    """The class among `owner` and its bases that defines `name`. Raises AttributeError when none does."""
+    for candidate in owner.__mro__:
+        if name in candidate.__dict__:
+            return candidate
+    raise AttributeError(f"{owner.__name__} has no {name}")
+
+
 def when_imported(module: str, action: Callable[[ModuleType], None]) -> None:
     """Run `action` with the module: now if it is loaded, else right after it is imported. Never imports it."""
     loaded = sys.modules.get(module)

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
+from openai_library import HTTP, skip_without
 from openai_traffic import CHAT_USAGE, MODEL, chunk, delta, response_events
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import sse
@@ -27,7 +27,7 @@ CHAT_BODY = b"".join(
 RESPONSE_BODY = b"".join(sse(event, named=True) for event in response_events(WORDS)[2:7])
 
 
-class _Pieces(httpx2.SyncByteStream):
+class _Pieces(HTTP.SyncByteStream):
     """A body in pieces; after the last one it ends, or breaks."""
 
     def __init__(self, pieces: list[bytes], breaks: bool) -> None:
@@ -37,7 +37,7 @@ class _Pieces(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         yield from self._pieces
         if self._breaks:
-            raise httpx2.ReadError("gone")
+            raise HTTP.ReadError("gone")
 
 
 class _Provider:
@@ -47,9 +47,9 @@ class _Provider:
         self.pieces: list[bytes] = []
         self.breaks = False
 
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+    def __call__(self, request: Any) -> Any:
         headers = {"content-type": "text/event-stream"}
-        return httpx2.Response(200, headers=headers, stream=_Pieces(self.pieces, self.breaks), request=request)
+        return HTTP.Response(200, headers=headers, stream=_Pieces(self.pieces, self.breaks), request=request)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def provider() -> _Provider:
 @pytest.fixture
 def client(provider: _Provider) -> Iterator[openai.OpenAI]:
     """A client without a network."""
-    http_client = httpx2.Client(transport=httpx2.MockTransport(provider))
+    http_client = HTTP.Client(transport=HTTP.MockTransport(provider))
     with openai.OpenAI(api_key="none", http_client=http_client, max_retries=0) as made:
         yield made
 
@@ -101,6 +101,8 @@ def test_stream_stops_at_any_byte(
     ask: Ask, body: bytes, breaks: bool, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
 ) -> None:
     """Cut at every offset: the app sees what it saw without, and one span tells what had come by then."""
+    if ask is _response:
+        skip_without(client, "responses")
     instrumentor = OpenAIInstrumentor()
     provider.breaks = breaks
     offsets = range(len(body) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import openai
 import pytest
 from opentelemetry.trace import StatusCode
 
+from openai_library import HTTP, skip_without
 from openai_traffic import (
     CHAT_USAGE,
     MODEL,
@@ -280,18 +282,21 @@ def test_parameters_have_the_types_of_the_conventions(
         client,
         temperature=1,
         top_p=0.5,
-        max_completion_tokens=50,
         frequency_penalty=0,
         presence_penalty=1,
         seed=7,
         stop=["a", "b"],
         n=1,
-        reasoning_effort="low",
-        service_tier="flex",
         response_format={"type": "json_object"},
         user="somebody",
-        metadata={"secret": "yes"},
-        extra_body={"top_k": 4, "api_key": "sk-1"},
+        extra_body={
+            "max_completion_tokens": 50,
+            "reasoning_effort": "low",
+            "service_tier": "flex",
+            "top_k": 4,
+            "metadata": {"secret": "yes"},
+            "api_key": "sk-1",
+        },
     )
     attributes = recorder.attributes()
     expected = {
@@ -333,6 +338,7 @@ DRAWN = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "
 
 def test_items_of_a_response(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
     """Reasoning summaries, calls of both kinds, text and images of one response are parts of one message."""
+    skip_without(client, "responses")
     server.replies(json_reply(response(REASONED, SEARCHED, message_item("Look:"), CALLED, DRAWN)))
     client.responses.create(model=MODEL, input=QUESTION, instructions="Be brief.", tools=[{"type": "web_search"}])
     (message,) = recorder.json("gen_ai.output.messages")
@@ -359,6 +365,7 @@ def test_items_of_a_response(client: openai.OpenAI, server: ProviderServer, reco
 
 def test_items_sent_back(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
     """Items of a response that go into the next request are one turn of the assistant, the result another."""
+    skip_without(client, "responses")
     server.replies(json_reply(response()))
     sent: list[Any] = [
         {"role": "user", "content": [{"type": "input_text", "text": QUESTION}, _input_image()]},
@@ -381,6 +388,7 @@ def _input_image() -> dict[str, Any]:
 
 def test_incomplete_and_failed_responses(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
     """A response cut by its limit is an answer; one that failed is an ERROR although its HTTP status is 200."""
+    skip_without(client, "responses")
     server.replies(
         json_reply(response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})),
         json_reply(response(status="failed", error={"code": "server_error", "message": "It broke."}, output=[])),
@@ -398,8 +406,9 @@ def test_error_in_the_middle_of_a_stream(client: openai.OpenAI, server: Provider
     """An error event after some text: the app gets its exception, the span the text and the error."""
     failure = {"error": {"message": "Overloaded", "type": "server_error", "code": 503}}
     server.replies(events_reply([chunk(delta(content="So")), failure], done=False))
-    with pytest.raises(openai.APIError, match="Overloaded"):
+    with pytest.raises(openai.APIError):
         _chat(client, stream=True)
+    gc.collect()  # old versions of the client forget such a stream instead of closing it
     assert recorder.one().status.status_code is StatusCode.ERROR
     assert recorder.one().status.description == "Overloaded"
     assert recorder.json("gen_ai.output.messages")[0]["parts"] == [{"type": "text", "content": "So"}]
@@ -407,6 +416,7 @@ def test_error_in_the_middle_of_a_stream(client: openai.OpenAI, server: Provider
 
 def test_response_stream_without_its_end(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
     """Deltas without a final event add up: text, reasoning summary and arguments."""
+    skip_without(client, "responses")
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": response(status="in_progress", output=[], usage=None)},
         {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "Hm"},
@@ -417,7 +427,7 @@ def test_response_stream_without_its_end(client: openai.OpenAI, server: Provider
         {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": '"Rome"}'},
     ]
     server.replies(events_reply(events, named=True, done=False, breaks_off=True))
-    with pytest.raises(openai.APIConnectionError):
+    with pytest.raises((openai.APIConnectionError, HTTP.TransportError)):
         list(client.responses.create(model=MODEL, input=QUESTION, stream=True))
     (message,) = recorder.json("gen_ai.output.messages")
     thought, said, called = message["parts"]

@@ -16,19 +16,20 @@ from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from openai_library import HTTP
 from openai_traffic import ANSWER, MODEL, QUESTION, chat_chunks, completion
 from pandaprobe_otel.registry import instrument, instrumented, uninstrument, wrap_openai
 from pandaprobe_otel_integrations._llm_span import llm_span, with_llm_span, without_llm_span
+from pandaprobe_otel_integrations._patching import definer
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
 
 MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 HOOKED = [
-    (_base_client.SyncAPIClient, "request"),
-    (_base_client.SyncAPIClient, "_process_response"),
-    (_base_client.AsyncAPIClient, "request"),
-    (_base_client.AsyncAPIClient, "_process_response"),
+    (definer(client, name), name)
+    for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient)
+    for name in ("request", "_process_response")
 ]
 
 
@@ -196,8 +197,6 @@ def test_suppressed(key: str | None, client: openai.OpenAI, recorder: SpanRecord
 
 def test_span_is_the_parent_of_what_happens_below(server: ProviderServer, recorder: SpanRecorder) -> None:
     """During the request the span is current, with the app's span as its parent; afterwards it is not."""
-    import httpx2
-
     seen: list[Any] = []
 
     def note(_: Any) -> None:
@@ -205,7 +204,7 @@ def test_span_is_the_parent_of_what_happens_below(server: ProviderServer, record
 
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
-    http_client = httpx2.Client(event_hooks={"request": [note]})
+    http_client = HTTP.Client(event_hooks={"request": [note]})
     with (
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", http_client=http_client) as client,
         recorder.tracer.start_as_current_span("app") as app,
@@ -220,8 +219,6 @@ def test_span_is_the_parent_of_what_happens_below(server: ProviderServer, record
 
 def test_call_inside_a_call(server: ProviderServer, recorder: SpanRecorder) -> None:
     """A hook of the HTTP client that itself asks the model: the inner answer does not become the outer's."""
-    import httpx2
-
     inner_done: list[str | None] = []
 
     def ask_inside(request: Any) -> None:
@@ -234,7 +231,7 @@ def test_call_inside_a_call(server: ProviderServer, recorder: SpanRecorder) -> N
 
     server.script = script
     instrument("openai", tracer_provider=recorder.provider)
-    http_client = httpx2.Client(event_hooks={"request": [ask_inside]})
+    http_client = HTTP.Client(event_hooks={"request": [ask_inside]})
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", http_client=http_client) as asking:
         assert _ask(asking) == "answer 2"
     assert inner_done[1] == "answer 1"
@@ -314,13 +311,12 @@ def test_wrapped_client_alone(server: ProviderServer, recorder: SpanRecorder) ->
 )
 def test_provider_by_address(base_url: str, provider: str, recorder: SpanRecorder) -> None:
     """The address says who answers; nothing is sent here, since the request fails in the transport."""
-    import httpx2
 
     def refuse(request: Any) -> Any:
-        raise httpx2.ConnectError("no network here", request=request)
+        raise HTTP.ConnectError("no network here", request=request)
 
     instrument("openai", tracer_provider=recorder.provider)
-    http_client = httpx2.Client(transport=httpx2.MockTransport(refuse))
+    http_client = HTTP.Client(transport=HTTP.MockTransport(refuse))
     with (
         openai.OpenAI(base_url=base_url, api_key="none", max_retries=0, http_client=http_client) as client,
         pytest.raises(openai.APIConnectionError),

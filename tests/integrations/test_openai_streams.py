@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
+from openai_library import skip_without
 from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, WORDS, chat_chunks, response_events
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer, Reply, events_reply
@@ -177,6 +178,17 @@ ASYNC_FORMS: dict[str, AsyncForm] = {
 }
 
 
+NEEDED = {
+    "chat helper": "chat.completions.stream",
+    "chat streaming": "chat.completions.with_streaming_response",
+    "response": "responses",
+}
+
+
+def _skip_without(client: Any, form: str) -> None:
+    skip_without(client, *(path for prefix, path in NEEDED.items() if form.startswith(prefix)))
+
+
 @pytest.fixture
 def instrumentor(recorder: SpanRecorder) -> Iterator[OpenAIInstrumentor]:
     """The instrumentor, not yet turned on; off again after the test."""
@@ -239,6 +251,7 @@ def test_synchronous_stream(
     server.replies(_traffic(form, ending))
     end: Ending = ENDINGS[ending]
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        _skip_without(client, form)
         without = look(end, FORMS[form], client)
         instrumentor.instrument(tracer_provider=recorder.provider)
         assert look(end, FORMS[form], client) == without
@@ -254,6 +267,7 @@ async def test_asynchronous_stream(
     server.replies(_traffic(form, ending))
     end: AsyncEnding = ASYNC_ENDINGS[ending]
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        _skip_without(client, form)
         without = await look_async(end, ASYNC_FORMS[form], client)
         instrumentor.instrument(tracer_provider=recorder.provider)
         assert await look_async(end, ASYNC_FORMS[form], client) == without

@@ -85,11 +85,11 @@ def test_library_that_is_built_differently_is_left_alone(
     from openai import _base_client
 
     request = _base_client.SyncAPIClient.__dict__["request"]
-    monkeypatch.delattr(_base_client.AsyncAPIClient, "_process_response")
+    monkeypatch.delattr(_base_client.AsyncAPIClient, "request")
     with caplog.at_level(logging.WARNING):
         result = registry.instrument("openai")
     assert result.state == "failed"
-    assert "_process_response" in result.reason
+    assert "AsyncAPIClient has no request" in result.reason
     assert len(caplog.records) == 1
     registry.uninstrument("openai")
     assert _base_client.SyncAPIClient.__dict__["request"] is request

@@ -134,6 +134,13 @@ def look(ending: Ending, form: Form, client: Any) -> Sighting:
     return sighting
 
 
+async def _settle() -> None:
+    # Asynchronous generators that were forgotten are closed by the loop, one inside the other.
+    for _ in range(15):
+        gc.collect()
+        await asyncio.sleep(0.0005)
+
+
 async def _some_async(opened: AsyncOpened, sighting: Sighting) -> None:
     count = 0
     async for item in opened.items:
@@ -166,13 +173,13 @@ async def close_at_once_async(form: AsyncForm, client: Any, sighting: Sighting) 
 async def drop_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
     """Break out of the loop and forget the stream."""
     await _some_async(await form(client, sighting), sighting)
-    gc.collect()
+    await _settle()
 
 
 async def never_iterate_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
     """Forget the stream without having read anything."""
     await form(client, sighting)
-    gc.collect()
+    await _settle()
 
 
 async def app_raises_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
@@ -203,7 +210,9 @@ async def cancelled_async(form: AsyncForm, client: Any, sighting: Sighting) -> N
                 read_some.set()
 
     task = asyncio.create_task(reads())
-    await read_some.wait()
+    waiting = asyncio.create_task(read_some.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
     await asyncio.sleep(SILENCE_IS_MEANT_S)
     task.cancel()
     await task
@@ -227,8 +236,5 @@ async def look_async(ending: AsyncEnding, form: AsyncForm, client: Any) -> Sight
         await ending(form, client, sighting)
     except BaseException as error:  # noqa: BLE001 - a cancellation is a sighting too
         sighting.raised = (type(error), str(error))
-    # Asynchronous generators that were forgotten are closed by the loop, one inside the other.
-    for _ in range(12):
-        gc.collect()
-        await asyncio.sleep(0)
+    await _settle()
     return sighting

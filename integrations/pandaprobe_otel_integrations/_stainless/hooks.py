@@ -109,7 +109,14 @@ class StainlessHooks:
 def _show(client: Any, kwargs: dict[str, Any]) -> None:
     call = call_in(get_current(), client)
     if call is not None:
-        call.received(kwargs["response"], kwargs.get("retries_taken"))
+        response = kwargs["response"]
+        call.received(response, kwargs["retries_taken"] if "retries_taken" in kwargs else _resent(response))
+
+
+def _resent(response: Any) -> int:
+    """Number of resends by the request's own header, in versions that do not say it otherwise."""
+    count = response.request.headers.get("x-stainless-retry-count") or "0"
+    return int(count) if count.isdigit() else 0
 
 
 def _sent(options: Any, kwargs: dict[str, Any]) -> Body:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import Patch, definer, patch
 
 from .hooks import StainlessApi, StainlessHooks
+
+_RESPONSE: Final = "_process_response"
 
 
 class StainlessIntegration(Integration):
@@ -28,10 +30,10 @@ class StainlessIntegration(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         hooks = StainlessHooks(self.api, self._recorder, self._lets_through)
-        for owner, around_request in (
-            (module.SyncAPIClient, hooks.request),
-            (module.AsyncAPIClient, hooks.request_async),
-        ):
-            # The response first: a request whose response is never shown would be a span without an answer.
-            yield patch(owner, "_process_response", hooks.process_response)
-            yield patch(owner, "request", around_request)
+        sync, asynchronous = module.SyncAPIClient, module.AsyncAPIClient
+        # The response first: a request whose response is never shown would be a span without an answer.
+        # Before openai 1.10 both clients inherit one `_process_response`.
+        for owner in dict.fromkeys((definer(sync, _RESPONSE), definer(asynchronous, _RESPONSE))):
+            yield patch(owner, _RESPONSE, hooks.process_response)
+        yield patch(sync, "request", hooks.request)
+        yield patch(asynchronous, "request", hooks.request_async)

@@ -18,7 +18,7 @@ class OpenAIInstrumentor(StainlessIntegration):
     """
 
     library = "openai"
-    requirements = ("openai >= 1.40",)
+    requirements = ("openai >= 1.6",)
     hooked_modules = ("openai._base_client",)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.openai", class_name="OpenAIInstrumentor"),
