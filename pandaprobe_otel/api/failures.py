@@ -49,7 +49,7 @@ def error_of(failure: Failure) -> PandaProbeError:
     facts: dict[str, Any] = {"status": verdict.status, "detail": _detail(failure), "request_id": _request_id(failure)}
     if failure.may_have_happened:
         return OutcomeUnknown(_unknown(failure), request=_sent(failure), **facts)
-    said = f"{failure.endpoint}: {verdict.message}."
+    said = f"{failure.endpoint}: {verdict.message.rstrip('.')}."
     match verdict.kind:
         case VerdictKind.AUTH:
             return _auth(failure, said, facts)

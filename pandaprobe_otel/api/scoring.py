@@ -22,30 +22,35 @@ CLOCK_SKEW: Final = timedelta(minutes=2)
 
 
 def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -> Steps[TraceScore]:
-    """Give a score; where the server fails because the trace is not visible, wait for it and give it again.
+    """Give a score; where that fails because the trace is not visible, wait for it and give the score again.
 
-    Twice is never given: after a 500 the score is sent again only if the trace was not there (then nothing can
-    have been stored) or if no such score is found.
+    Server 0.5.0 fails with 500 then (measured), others say 404. Twice is never given: after a 500 the score is sent
+    again only if the trace was not there, when nothing can have been stored, or if no such score is found.
     """
     begun = connection.now()
+    trace_id = str(body["trace_id"])
     try:
         return (yield from call(connection, CREATE, body=body))
+    except NotFound:
+        if wait_s <= 0:
+            raise
+        visible = False
     except ServerError as error:
         if error.status != 500:
             raise
         if wait_s <= 0:
             raise ServerError(
-                f"{error} A 500 here means, most often, that trace {body['trace_id']} is not visible yet or does not"
-                " exist in this project.",
+                f"{error} A 500 here means, most often, that trace {trace_id} is not visible yet or does not exist in"
+                " this project.",
                 status=500,
                 detail=error.detail,
+                request_id=error.request_id,
             ) from None
-    if (yield from _is_visible(connection, str(body["trace_id"]))):
-        same = yield from find_scores(connection, body, since=begun - CLOCK_SKEW)
-        if same:
-            return same[0]
-    else:
-        yield from wait_for_trace(connection, str(body["trace_id"]), wait_s)
+        visible = yield from _is_visible(connection, trace_id)
+    if not visible:
+        yield from wait_for_trace(connection, trace_id, wait_s)
+    elif same := (yield from find_scores(connection, body, since=begun - CLOCK_SKEW)):
+        return same[0]
     return (yield from call(connection, CREATE, body=body))
 
 

@@ -1,0 +1,72 @@
+"""One test for both clients: what is awaited is awaited, what is not is not, and every method called is noted."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeAlias
+
+from pandaprobe_otel.api.operation import Resource, iteration, operation
+
+
+async def settled(value: Any) -> Any:
+    """The result of a method of either client."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def unblocked(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The result of a method of either client, while other tasks go on."""
+    if inspect.iscoroutinefunction(method):
+        return await method(*args, **kwargs)
+    return await asyncio.to_thread(method, *args, **kwargs)
+
+
+async def rows_of(iterator: Iterator[Any] | AsyncIterator[Any], *, at_most: int | None = None) -> list[Any]:
+    """The rows of an iterator of either client."""
+    rows: list[Any] = []
+    if isinstance(iterator, AsyncIterator):
+        async for row in iterator:
+            rows.append(row)
+            if len(rows) == at_most:
+                break
+    else:
+        for row in iterator:
+            rows.append(row)
+            if len(rows) == at_most:
+                break
+    return rows
+
+
+class Watched:
+    """A client or a part of it that notes which of its operations are called, by their dotted names."""
+
+    def __init__(self, part: Any, called: set[str] | None = None, prefix: str = "") -> None:
+        self._part = part
+        self._prefix = prefix
+        self.called: set[str] = set() if called is None else called
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._part, name)
+        if isinstance(value, Resource):
+            return Watched(value, self.called, f"{self._prefix}{name}.")
+        if _is_operation(self._part, name):
+            self.called.add(f"{self._prefix}{name}")
+        return value
+
+
+def operations_of(part: Resource, prefix: str = "") -> dict[str, Any]:
+    """Every operation of a client by its dotted name, such as `traces.get`."""
+    found = {f"{prefix}{name}": getattr(part, name) for name in dir(part) if _is_operation(part, name)}
+    for name, value in vars(part).items():
+        if isinstance(value, Resource):
+            found |= operations_of(value, f"{prefix}{name}.")
+    return found
+
+
+def _is_operation(part: object, name: str) -> bool:
+    return isinstance(inspect.getattr_static(type(part), name, None), operation | iteration)
+
+
+Connect: TypeAlias = Callable[..., Watched]
+"""Makes a client of one kind or the other: `connect(endpoint, **options)`."""

@@ -1,0 +1,78 @@
+"""Recorded answers of the real server (0.5.0), replayed below a client's real HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import vcr
+
+CASSETTES = Path(__file__).parents[1] / "api" / "cassettes"
+RECORDED_AT = "http://127.0.0.1:8100"
+ORGANIZATION = "417823ec-f3f6-4496-b6f2-e2d46ecc4342"
+PROJECT = "9c7839bf-b496-4b08-a72a-fbedb9b99d9f"
+KEY = "033bda09-f87a-46ca-85ec-54f2dbfea9ea"
+DAY = {"started_after": datetime(2025, 3, 4, tzinfo=UTC), "started_before": datetime(2025, 3, 5, tzinfo=UTC)}
+SPAN_TIME = datetime(2025, 3, 4, 5, 6, 7, 123456, tzinfo=UTC)
+"""When every recorded span started."""
+
+
+def trace_id(number: int) -> UUID:
+    """The id of a recorded trace or span."""
+    return UUID(f"ca55e77e-0000-4000-8000-{number:012}")
+
+
+def at(second: int) -> datetime:
+    """When recorded trace number `second` started."""
+    return datetime(2025, 3, 4, 5, 6, tzinfo=UTC) + timedelta(seconds=second)
+
+
+@contextmanager
+def recorded(name: str, *, all_played: bool = True) -> Generator[None]:
+    """Answer requests from a cassette, each once; anything that was not recorded fails the request.
+
+    The body of a POST counts as the same if all that stands in the recorded one was sent: the client also sends
+    what the recording left to the server's defaults. At the end every recorded answer must have been asked for,
+    unless not `all_played`.
+    """
+    recorder = vcr.VCR(
+        record_mode="none",
+        match_on=["method", "path", "asks_the_same", "says_the_same"],
+        cassette_library_dir=str(CASSETTES),
+    )
+    recorder.register_matcher("asks_the_same", _asks_the_same)
+    recorder.register_matcher("says_the_same", _says_the_same)
+    with recorder.use_cassette(f"{name}.yaml", allow_playback_repeats=False) as cassette:
+        yield
+    assert cassette.all_played or not all_played, f"{name}: {cassette.play_count} of {len(cassette)} were asked for"
+
+
+def _asks_the_same(sent: Any, kept: Any) -> None:
+    assert _query(sent) == _query(kept)
+
+
+def _query(request: Any) -> list[tuple[str, str]]:
+    # Two ways to write the same zone.
+    return [(name, value.replace("+00:00", "Z")) for name, value in request.query]
+
+
+def _says_the_same(sent: Any, kept: Any) -> None:
+    ours, theirs = _json(sent.body), _json(kept.body)
+    assert _contains(ours, theirs) if sent.method == "POST" else ours == theirs
+
+
+def _json(body: bytes | str | None) -> Any:
+    return json.loads(body) if body else None
+
+
+def _contains(whole: Any, part: Any) -> bool:
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(name in whole and _contains(whole[name], value) for name, value in part.items())
+    if isinstance(part, list) and isinstance(whole, list):
+        return len(whole) == len(part) and all(map(_contains, whole, part))
+    return bool(whole == part)
