@@ -231,7 +231,7 @@ def test_conversation(client: openai.OpenAI, server: ProviderServer, recorder: S
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": QUESTION}], "name": "ada"},
     ]
-    first = client.chat.completions.create(model=MODEL, messages=asked, tools=[TOOL])  # type: ignore[list-item]
+    first = client.chat.completions.create(model=MODEL, messages=asked, tools=[TOOL])
     asked += [first.choices[0].message, {"role": "tool", "tool_call_id": "a", "content": "21 degrees"}]
     client.chat.completions.create(model=MODEL, messages=asked)
     asked.clear()

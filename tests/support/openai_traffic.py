@@ -24,7 +24,7 @@ RESPONSE_USAGE: Final = {
     "output_tokens_details": {"reasoning_tokens": 12},
     "total_tokens": 154,
 }
-TOOL: Final = {
+TOOL: Final[Any] = {
     "type": "function",
     "function": {
         "name": "get_weather",

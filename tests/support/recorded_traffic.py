@@ -1,0 +1,95 @@
+"""Recorded traffic of model providers (vcr cassettes): which calls it holds, and what they must tell us.
+
+The expected values are read from the recording itself, by a few lines here that share nothing with the library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import vcr
+import yaml
+
+SHARED = Path(__file__).parents[3] / "shared" / "cassettes"
+"""A collection of recordings beside the checkout; the tests that use it are skipped where it is not."""
+OWN = Path(__file__).parents[1] / "integrations" / "cassettes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One recorded request and its answer."""
+
+    method: str
+    url: str
+    request: dict[str, Any]
+    status: int
+    answer: str
+
+    @property
+    def path(self) -> str:
+        """Path of the URL."""
+        return urlsplit(self.url).path
+
+    @property
+    def payloads(self) -> list[dict[str, Any]]:
+        """JSON of the answer, or of each of its events."""
+        if not self.answer.lstrip().startswith(("data:", "event:", ":")):
+            return [json.loads(self.answer)] if self.answer.strip().startswith("{") else []
+        lines = [line.removeprefix("data:").strip() for line in self.answer.splitlines() if line.startswith("data:")]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def exchanges(path: Path) -> list[Exchange]:
+    """Every exchange of a cassette whose request has a JSON object as its body, or none."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    recorded = cast("list[dict[str, Any]]", yaml.load(path.read_text(encoding="utf-8"), loader)["interactions"])
+    found: list[Exchange] = []
+    for interaction in recorded:
+        request, answer = interaction["request"], interaction["response"]
+        body: Any = request.get("body") or "{}"
+        text = body.decode() if isinstance(body, bytes) else str(body)
+        if not text.startswith("{"):
+            continue
+        status: Any = answer.get("status_code") or answer["status"]["code"]
+        found.append(
+            Exchange(
+                method=request["method"].upper(),
+                url=request["uri"],
+                request=json.loads(text),
+                status=int(status),
+                answer=_text(answer),
+            )
+        )
+    return found
+
+
+def _text(answer: dict[str, Any]) -> str:
+    body: Any = answer.get("content") if "content" in answer else answer["body"].get("string")
+    if isinstance(body, bytes):
+        import gzip
+
+        return (gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode()
+    return str(body or "")
+
+
+@contextmanager
+def replayed(path: Path) -> Iterator[None]:
+    """Answer HTTP requests out of a cassette; nothing leaves the process."""
+    old = "status_code:" in path.read_text(encoding="utf-8")
+    player = vcr.VCR(record_mode="none", decode_compressed_response=not old)
+    player.register_matcher("method and path", _same_call)
+    with player.use_cassette(str(path), match_on=["method and path"]):
+        yield
+
+
+def _same_call(one: Any, other: Any) -> None:
+    def call(request: Any) -> tuple[str, str]:
+        return request.method.upper(), unquote(urlsplit(request.uri).path)
+
+    assert call(one) == call(other)
