@@ -76,7 +76,6 @@ class Dispatcher:
         self._resent: set[str] = set()
         self._body_cap = LARGEST_BODY
         self._failures = 0
-        self._deliveries = 0
         self._adopted: OrderedDict[str, None] = OrderedDict()
         self._adoptions: Counter[str] = Counter()
         self.closing = False
@@ -99,6 +98,7 @@ class Dispatcher:
         for piece in pieces:
             for job in self._outbox.put(piece, now):
                 self._ledger.dropped("queue_full", len(job.parcel.spans))
+                self._report.gone(job.parcel.trace_id)
                 self._causes.queue_full()
 
     def next(self, now: float) -> Attempt | float:
@@ -238,7 +238,6 @@ class Dispatcher:
 
     def _delivered(self, job: Job, now: float) -> None:
         parcel = job.parcel
-        self._deliveries += 1
         self._ledger.delivered(len(parcel.spans))
         next_at = now
         if parcel.step is Step.CREATE:
@@ -247,6 +246,7 @@ class Dispatcher:
             self._causes.over("quota")
             self._causes.over("rate")
             self._ledger.trace_delivered()
+            self._report.arrived(parcel.trace_id)
             if parcel.trace_id in self._resent:
                 self._resent.discard(parcel.trace_id)
             else:
@@ -284,12 +284,11 @@ class Dispatcher:
                 self._server_error(job, verdict, now)
 
     def _server_error(self, job: Job, verdict: Verdict, now: float) -> None:
-        if verdict.status is not None:
+        if verdict.status is not None and self._failures == 1:
+            # The answer before this one was none of a failing server: perhaps it fails on this body alone. Errors
+            # within an outage say nothing, or a server that comes and goes would cost traces that it can take.
             job.server_errors += 1
-            if job.server_errors == 1:
-                job.deliveries_before = self._deliveries
-            poisonous = job.server_errors >= POISON_AFTER_ERRORS and self._deliveries > job.deliveries_before
-            if poisonous:  # a body that the server cannot take looks like an outage, but only for itself
+            if job.server_errors >= POISON_AFTER_ERRORS:
                 self._give_up(job, "refused", verdict, now)
                 return
         self._causes.outage(verdict)
@@ -350,6 +349,8 @@ class Dispatcher:
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
         self._ledger.dropped(reason, len(job.parcel.spans))
+        if job.parcel.step is Step.CREATE:
+            self._report.gone(job.parcel.trace_id)
         self._outbox.finish(job, now)
 
     def _backoff(self, job: Job) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -16,23 +17,34 @@ _BY_WISH: Final = frozenset({"filtered", "sampled_out"})
 
 
 class DropReport:
-    """Knows which drops have been reported."""
+    """Knows which drops have been reported, and by which traces that are still on their way."""
 
     def __init__(self) -> None:
-        self._reported: dict[str, int] = {}
+        self._reported: Counter[str] = Counter()
+        self._carried: dict[str, Counter[str]] = {}
 
     def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> Parcel:
         """The parcel with the counts since the last report; the same parcel when there is nothing new."""
         new = {
-            reason: count - self._reported.get(reason, 0)
+            reason: count - self._reported[reason]
             for reason, count in dropped.items()
-            if reason not in _BY_WISH and count > self._reported.get(reason, 0)
+            if reason not in _BY_WISH and count > self._reported[reason]
         }
         if not new:
             return parcel
-        self._reported.update({reason: dropped[reason] for reason in new})
+        self._reported.update(new)
+        carried = self._carried.setdefault(parcel.trace_id, Counter())
+        carried.update(new)
         fields: dict[str, Any] = orjson.loads(parcel.fields)
         metadata = fields.get("metadata")
         kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else dict[str, Any]()
-        fields["metadata"] = {**kept, KEY: new}
+        fields["metadata"] = {**kept, KEY: dict(carried)}
         return replace(parcel, fields=orjson.dumps(fields))
+
+    def arrived(self, trace_id: str) -> None:
+        """The trace was delivered, and with it what it carried."""
+        self._carried.pop(trace_id, None)
+
+    def gone(self, trace_id: str) -> None:
+        """The trace was dropped: another one has to carry its report."""
+        self._reported.subtract(self._carried.pop(trace_id, {}))

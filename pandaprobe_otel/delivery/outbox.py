@@ -19,8 +19,7 @@ class Job:
     parcel: Parcel
     attempts: int = 0
     server_errors: int = 0
-    deliveries_before: int = 0
-    """How many deliveries there had been when the server failed on this job for the first time."""
+    """Errors of the server right after it had answered another request well."""
     in_doubt: bool = False
     """Look whether the trace is there before sending (again): a create got no answer, or this is a score."""
     repairs: int = 0
