@@ -1,0 +1,168 @@
+"""A server that is away, fails, or refuses the key: what is tried meanwhile, and that nothing is lost. Simulated."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+
+from pandaprobe_otel.delivery.gates import OUTAGE
+from pandaprobe_otel.transport import Answer, Outcome, Request
+from simulated_world import Fate, Process, Server, Way, World, trace_parcel
+
+MINUTE, HOUR = 60.0, 3600.0
+
+
+def test_ten_minutes_without_a_server_cost_few_connections_and_no_trace() -> None:
+    """At 60 a minute: 40 connections at the most while it is away, all delivered 17 minutes after it is back."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server)
+    process.fate = lambda request, now: Fate.REFUSED if now < 10 * MINUTE else Fate.PASSES
+    numbers = iter(range(10_000))
+    world.every(1.0, lambda: process.put(trace_parcel(next(numbers), size=20_000)), until=10 * MINUTE)
+    world.run(10 * MINUTE)
+
+    assert len(process.sent) <= 40
+    assert process.outbox.bytes <= 32 << 20
+    world.run(17 * MINUTE)
+    counts = process.ledger.read()
+    assert counts.ended >= 590
+    assert (counts.pending, counts.dropped) == (0, {})
+    assert len(server.span_ids()) == counts.ended
+    assert server.posts(status=429) == []
+
+
+def test_an_outage_beyond_the_memory_bound_is_counted_to_the_span() -> None:
+    """An hour away: memory stays within its bound, and what had to go is in the ledger, and in the next trace."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server, max_bytes=1 << 20, look_every_s=0.5)
+    process.fate = lambda request, now: Fate.REFUSED if now < HOUR else Fate.PASSES
+    numbers = iter(range(100_000))
+    most = 0
+
+    def offer() -> None:
+        nonlocal most
+        process.put(trace_parcel(next(numbers), size=20_000))
+        most = max(most, process.outbox.bytes)
+
+    world.every(1.0, offer, until=HOUR)
+    world.run(HOUR)
+    assert most <= 1 << 20
+    assert process.is_balanced
+    world.run(HOUR)
+
+    counts = process.ledger.read()
+    assert counts.pending == 0
+    assert counts.delivered == len(server.span_ids()) > 40
+    assert counts.ended - counts.delivered == counts.dropped["queue_full"] > 3_000
+    told = [trace.fields.get("metadata", {}).get("pandaprobe_otel.dropped", {}) for trace in server.traces.values()]
+    assert sum(each.get("queue_full", 0) for each in told) == counts.dropped["queue_full"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_bursts_of_server_errors_lose_nothing(status: int) -> None:
+    """Half a minute of errors, half a minute without, for an hour: everything arrives."""
+    world = World(status)
+    server = Server(world)
+    process = Process(world, server)
+
+    def bursts(request: Request, now: float) -> Outcome | None:
+        return Answer(status=status, body=b"oops") if int(now / 30) % 2 and now < HOUR else None
+
+    server.script = bursts
+    numbers = iter(range(10_000))
+    world.every(2.0, lambda: process.put(trace_parcel(next(numbers))), until=HOUR)
+    world.run(2 * HOUR)
+
+    counts = process.ledger.read()
+    assert (counts.pending, counts.dropped) == (0, {})
+    assert len(server.span_ids()) == counts.ended > 1_500
+    posted = [len(trace.created_by) for trace in server.traces.values()]
+    assert sum(posted) - len(posted) <= len(process.doubtful)
+
+
+def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
+    """Full jitter: each wait lies evenly between nothing and its bound (Kolmogorov-Smirnov, p > 0.01)."""
+    shares: list[float] = []
+    for seed in range(60):
+        world = World(seed)
+        process = Process(world, Server(world), senders=1, way=Way(shortest_s=0.0, longest_s=1e-6))
+        process.fate = lambda request, now: Fate.REFUSED
+        for number in range(200):
+            process.put(trace_parcel(number))
+        world.run(150)
+        times = [at for at, _ in process.sent]
+        bound = OUTAGE.first_s
+        for answered, (sooner, later) in enumerate(zip(times, times[1:], strict=False), 1):
+            if answered >= 3:  # from the third failure in a row on, it is an outage
+                shares.append((later - sooner) / bound)
+                bound = min(bound * 2, OUTAGE.longest_s)
+
+    assert len(shares) > 300
+    assert evenness(shares) > 0.01
+
+
+def evenness(values: list[float]) -> float:
+    """p-value of the Kolmogorov-Smirnov test against the even distribution on 0 to 1 (asymptotic series)."""
+    ordered = sorted(values)
+    n = len(ordered)
+    distance = max(max((i + 1) / n - x, x - i / n) for i, x in enumerate(ordered))
+    scaled = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
+    return min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * scaled) ** 2) for k in range(1, 100)))
+
+
+def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
+    """500 for one trace, whatever it is sent with: given up after five tries, the others' p95 stays below 2 s."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server)
+    poison = trace_parcel(30).trace_id.encode()
+
+    def poisoned(request: Request, now: float) -> Outcome | None:
+        return Answer(status=500, body=b"boom") if request.body and poison in request.body else None
+
+    server.script = poisoned
+    offered: dict[str, float] = {}
+    numbers = iter(range(10_000))
+
+    def offer() -> None:
+        parcel = trace_parcel(next(numbers))
+        offered[parcel.trace_id] = world.now
+        process.put(parcel)
+
+    world.every(1.0, offer, until=20 * MINUTE)
+    world.run(30 * MINUTE)
+
+    failed = server.posts(status=500)
+    assert len(failed) == 5
+    counts = process.ledger.read()
+    assert counts.dropped == {"refused": 1}
+    assert len(server.span_ids()) == counts.ended - 1
+    waited = sorted(server.traces[key].visible_at - 0.2 - at for key, at in offered.items() if key in server.traces)
+    assert waited[int(len(waited) * 0.95)] <= 2
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_refused_key_is_tried_rarely_and_named_once(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Half an hour of refusals: eight requests at the most, one ERROR, nothing lost, and sent when it is mended."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server)
+
+    def refuses(request: Request, now: float) -> Outcome | None:
+        return Answer(status=status, body=b'{"detail":"no"}') if now < 30 * MINUTE else None
+
+    server.script = refuses
+    numbers = iter(range(10_000))
+    world.every(1.0, lambda: process.put(trace_parcel(next(numbers))), until=30 * MINUTE)
+    world.run(30 * MINUTE)
+    assert len(process.sent) <= 8
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+    world.run(2 * HOUR)
+    counts = process.ledger.read()
+    assert (counts.pending, counts.dropped) == (0, {})
+    assert len(server.span_ids()) == counts.ended > 1_700

@@ -1,0 +1,176 @@
+"""Never over the limit, never idle below it, and what happens when somebody else uses the key. Simulated time."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from pandaprobe_otel.delivery import Step
+from pandaprobe_otel.transport import Answer, Outcome, Request
+from simulated_world import (
+    QUOTA_BODY,
+    Process,
+    Server,
+    Way,
+    Window,
+    World,
+    most_in_a_window,
+    trace_parcel,
+)
+
+MINUTE, HOUR = 60.0, 3600.0
+
+
+def accepted_a_minute(server: Server, minutes: float) -> float:
+    """POST /traces that were accepted a minute, after the first."""
+    accepted = [post for post in server.posts(status=202) if MINUTE <= post.at < minutes * MINUTE]
+    return len(accepted) / (minutes - 1)
+
+
+def saturate(process: Process, traces: int) -> None:
+    """Offer them all now."""
+    for number in range(traces):
+        process.put(trace_parcel(number))
+
+
+@pytest.mark.parametrize("window", list(Window))
+def test_one_saturated_process_uses_the_limit_and_is_never_refused(window: Window) -> None:
+    """An hour with 5 to 500 ms each way: at least 98.5 a minute, no 429, whatever kind of window the server has."""
+    world = World()
+    server = Server(world, window=window)
+    process = Process(world, server)
+    saturate(process, 6_200)
+    world.run(HOUR)
+
+    assert server.posts(status=429) == []
+    assert accepted_a_minute(server, 60) >= 98.5
+    assert most_in_a_window([post.at for post in server.posts()]) == 100
+    assert process.is_balanced
+
+
+def test_a_client_that_ignores_429_on_the_same_key_leaves_us_the_rest() -> None:
+    """Another takes 50 a minute: we are refused once a minute at most, the key is used, nothing is lost."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server)
+    theirs = iter(range(1_000_000, 2_000_000))
+
+    def other_client() -> None:
+        body = b'{"trace_id":"%d","spans":[]}' % next(theirs)
+        server.handle(Request(method="POST", path="/traces", body=body), "other")
+
+    world.every(MINUTE / 50, other_client)
+    saturate(process, 8_000)
+    world.run(80 * MINUTE)
+
+    since = 20 * MINUTE
+    assert len(server.posts("ours", status=429, since=since)) / 60 <= 1
+    assert len(server.posts(status=202, since=since)) / 60 >= 93
+    assert process.ledger.read().dropped == {}
+    assert process.is_balanced
+
+
+def seven_seconds(now: float) -> Mapping[str, str]:
+    """The plain form."""
+    return {"retry-after": "7"}
+
+
+def in_a_while(now: float) -> Mapping[str, str]:
+    """The date form, by a clock that is wrong by a day."""
+    date = datetime(2031, 1, 1, tzinfo=UTC) + timedelta(days=1, seconds=now)
+    return {
+        "date": format_datetime(date, usegmt=True),
+        "retry-after": format_datetime(date + timedelta(seconds=20), usegmt=True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "most_requests", "longest_pause"),
+    [
+        (lambda now: {}, 12, 240 * 1.25),
+        (seven_seconds, 4 + 600 / 7, 7.0),
+        (in_a_while, 4 + 600 / 20, 21.0),
+        (lambda now: {"retry-after": "-1"}, 12, 240 * 1.25),
+        (lambda now: {"retry-after": "abc"}, 12, 240 * 1.25),
+        (lambda now: {"retry-after": "1e9"}, 5, HOUR),
+    ],
+    ids=["none", "7", "date", "-1", "abc", "1e9"],
+)
+def test_a_storm_of_429_is_waited_out_with_one_probe_at_a_time(
+    headers: object, most_requests: float, longest_pause: float
+) -> None:
+    """Ten minutes of refusals: few requests, one at a time after the first few, all delivered soon afterwards."""
+    world = World()
+    server = Server(world, rate_headers=headers)  # type: ignore[arg-type]
+    process = Process(world, server)
+    storm_ends = 10 * MINUTE
+
+    def storm(request: Request, now: float) -> Outcome | None:
+        is_create = (request.method, request.path) == ("POST", "/traces")
+        return server.rate_limited() if is_create and now < storm_ends else None
+
+    server.script = storm
+    saturate(process, 90)
+    world.run(5)
+    process.most_in_flight = 0
+    world.run(storm_ends - 5)
+    during = server.posts()
+    assert process.most_in_flight <= 1
+    assert len(during) <= most_requests
+
+    world.run(longest_pause + 2 * MINUTE)
+    after = server.posts(since=storm_ends)
+    assert after[0].at - storm_ends <= longest_pause + 2
+    assert process.ledger.read().delivered == 90
+
+
+def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.LogCaptureFixture) -> None:
+    """An hour of 429 `detail`: four POST /traces at the most, one ERROR, everything kept, and sent afterwards."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server)
+    numbers = iter(range(10_000))
+    world.every(MINUTE / 6, lambda: process.put(trace_parcel(next(numbers))), until=80 * MINUTE)
+    world.run(10 * MINUTE)
+    assert len(server.posts(status=202)) > 50
+    begins, ends = world.now, world.now + HOUR
+
+    def no_quota(request: Request, now: float) -> Outcome | None:
+        is_create = (request.method, request.path) == ("POST", "/traces")
+        return Answer(status=429, body=QUOTA_BODY) if is_create and now < ends else None
+
+    server.script = no_quota
+    caplog.clear()
+    world.run(30 * MINUTE)
+    process.put(trace_parcel(0, step=Step.APPEND, batch=1))
+    world.run(1)
+    assert f"{trace_parcel(0).trace_id}/1/0" in server.span_ids()
+    world.run(30 * MINUTE - 2)
+    assert len(server.posts(since=begins)) <= 4
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+    world.run(3 * HOUR)
+    counts = process.ledger.read()
+    assert (counts.pending, counts.dropped) == (0, {})
+    assert len(server.span_ids()) == counts.ended == counts.delivered
+
+
+@pytest.mark.parametrize("rate", [0.9995, 1.0, 1.0005])
+def test_a_clock_that_is_off_by_500_ppm_costs_neither_a_429_nor_time(rate: float) -> None:
+    """No refusal, no wait beyond a window, and no spinning on times that never come."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server, way=Way(shortest_s=0.001, longest_s=0.01), clock_rate=rate)
+    saturate(process, 3_100)
+    world.run(30 * MINUTE)
+
+    assert server.posts(status=429) == []
+    sent = [at for at, _ in process.sent]
+    assert max(later - sooner for sooner, later in zip(sent, sent[1:], strict=False)) <= 65
+    assert process.looks <= 3 * len(process.sent) + 3_100
+    assert not math.isinf(sent[-1])

@@ -1,0 +1,392 @@
+"""Processes, a network and a PandaProbe in simulated time: hours of delivery in a second, the same at every run.
+
+The processes' dispatchers, buckets and outboxes are the real ones; what is simulated is what lies around them: the
+clock, the sender threads, the ways to the server and back, and the server.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.delivery import Ledger, Parcel, Step
+from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S, Attempt
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
+
+LIMIT: Final = 100
+WINDOW_S: Final = 60.0
+RATE_BODY: Final = orjson.dumps({"error": "Rate limit exceeded: 100 per 1 minute"})
+QUOTA_BODY: Final = orjson.dumps({"detail": "You've reached the traces limit (100) for your HOBBY plan."})
+
+
+class World:
+    """The clock, and what is going to happen. Times in seconds."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.now = 0.0
+        self.random = random.Random(seed)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+
+    def at(self, time: float, event: Callable[[], None]) -> None:
+        """Let something happen at a time."""
+        heapq.heappush(self._events, (max(time, self.now), next(self._numbers), event))
+
+    def after(self, seconds: float, event: Callable[[], None]) -> None:
+        """Let something happen later."""
+        self.at(self.now + seconds, event)
+
+    def every(self, seconds: float, event: Callable[[], None], *, until: float = math.inf) -> None:
+        """Let something happen again and again, with up to 20 % of jitter."""
+
+        def happen() -> None:
+            if self.now < until:
+                event()
+                self.after(seconds * self.random.uniform(0.8, 1.2), happen)
+
+        self.after(seconds * self.random.random(), happen)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while self._events and self._events[0][0] <= end:
+            self.now, _, event = heapq.heappop(self._events)
+            event()
+        self.now = end
+
+
+class Window(StrEnum):
+    """How the server limits POST /traces."""
+
+    FIXED = "fixed"
+    """Opens with the first hit."""
+    CALENDAR = "calendar"
+    """Begins with the minute."""
+    MOVING = "moving"
+    """Counts the accepted hits of the last minute."""
+
+
+class Limiter:
+    """100 a minute."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._end, self._count = -math.inf, 0
+        self._accepted: deque[float] = deque()
+
+    def hit(self, now: float) -> bool:
+        """Count a hit; False: refused."""
+        if self._window is Window.MOVING:
+            while self._accepted and self._accepted[0] <= now - WINDOW_S:
+                self._accepted.popleft()
+            if len(self._accepted) >= LIMIT:
+                return False
+            self._accepted.append(now)
+            return True
+        if now >= self._end:
+            start = now if self._window is Window.FIXED else math.floor(now / WINDOW_S) * WINDOW_S
+            self._end, self._count = start + WINDOW_S, 0
+        self._count += 1
+        return self._count <= LIMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One request as the server saw it."""
+
+    at: float
+    who: str
+    method: str
+    path: str
+    status: int
+    body: bytes | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Stored:
+    """A trace that was accepted; spans by id."""
+
+    visible_at: float
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    spans: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    created_by: list[str] = field(default_factory=list[str])
+    """Who posted it, once for each accepted POST /traces (each is billed)."""
+
+
+Script = Callable[[Request, float], Outcome | None]
+"""Asked for every request; None: the server's own answer."""
+
+
+def no_script(request: Request, now: float) -> Outcome | None:
+    """The server answers by itself."""
+    return None
+
+
+class Server:
+    """Limit, upserts, a lag before an accepted trace is visible, and whatever the script says instead."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        window: Window = Window.FIXED,
+        persist_lag_s: float = 0.2,
+        rate_headers: Callable[[float], Mapping[str, str]] = lambda now: {},
+    ) -> None:
+        self._world = world
+        self._limiter = Limiter(window)
+        self._rate_headers = rate_headers
+        self.persist_lag_s = persist_lag_s
+        self.script: Script = no_script
+        self.seen: list[Seen] = []
+        self.traces: dict[str, Stored] = {}
+        self.scores: list[dict[str, Any]] = []
+
+    def handle(self, request: Request, who: str) -> Outcome:
+        """Answer a request."""
+        now = self._world.now
+        outcome = self.script(request, now) or self._own(request, who, now)
+        status = outcome.status if isinstance(outcome, Answer) else 0
+        self.seen.append(
+            Seen(at=now, who=who, method=request.method, path=request.path, status=status, body=request.body)
+        )
+        return outcome
+
+    def posts(self, who: str | None = None, *, status: int | None = None, since: float = 0.0) -> list[Seen]:
+        """The POST /traces so far."""
+        return [
+            each
+            for each in self.seen
+            if (each.method, each.path) == ("POST", "/traces")
+            and (who is None or each.who == who)
+            and (status is None or each.status == status)
+            and each.at >= since
+        ]
+
+    def span_ids(self) -> set[str]:
+        """Every span that is stored."""
+        return {span_id for trace in self.traces.values() for span_id in trace.spans}
+
+    def rate_limited(self) -> Answer:
+        """What it says when the window is full."""
+        return Answer(status=429, body=RATE_BODY, headers=self._rate_headers(self._world.now))
+
+    def _own(self, request: Request, who: str, now: float) -> Outcome:
+        body: Any = orjson.loads(request.body) if request.body else None
+        if request.method == "POST" and request.path == "/traces":
+            return self._create(body, who, now)
+        if request.path == "/evaluations/trace-scores":
+            self.scores.append(body)
+            return Answer(status=201)
+        trace = self.traces.get(request.path.split("/")[2])
+        if trace is None or now < trace.visible_at:
+            return Answer(status=404, body=b'{"detail":"Trace not found."}')
+        if request.method == "POST":
+            trace.spans.update({span["span_id"]: span for span in body})
+        elif request.method == "PATCH":
+            trace.fields.update(body)
+        return Answer(status=200)
+
+    def _create(self, body: dict[str, Any], who: str, now: float) -> Outcome:
+        if len(body["spans"]) > 500:
+            return Answer(
+                status=422, body=b'{"detail":"Validation error","errors":[{"field":"spans","message":"500"}]}'
+            )
+        if not self._limiter.hit(now):
+            return self.rate_limited()
+        trace = self.traces.setdefault(body["trace_id"], Stored(visible_at=now + self.persist_lag_s))
+        trace.created_by.append(who)
+        trace.spans.update({span["span_id"]: span for span in body.pop("spans")})
+        trace.fields.update(body)
+        return Answer(status=202)
+
+
+class Fate(StrEnum):
+    """What the network does to a request."""
+
+    PASSES = "passes"
+    REFUSED = "refused"
+    """No connection; the sender knows at once that nothing was sent."""
+    RESET_BEFORE = "reset before"
+    """The connection is reset after the body was sent, before the server acted on it."""
+    RESET_AFTER = "reset after"
+    """The server acted on it, the answer is lost by a reset."""
+    NO_ANSWER = "no answer"
+    """The server acted on it, the answer never comes: the sender gives up after its timeout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Bounds of one way over the network, in seconds; drawn evenly, for each way anew."""
+
+    shortest_s: float = 0.005
+    longest_s: float = 0.5
+
+
+class Process:
+    """A process with the real dispatcher, and senders in simulated time. Its clock may run fast or slow."""
+
+    def __init__(
+        self,
+        world: World,
+        server: Server,
+        *,
+        name: str = "ours",
+        way: Way | None = None,
+        senders: int = 4,
+        max_bytes: int = 32 << 20,
+        clock_rate: float = 1.0,
+        look_every_s: float = 0.0,
+    ) -> None:
+        self.world, self.server, self.name = world, server, name
+        self._way = way or Way()
+        self._senders = senders
+        self._clock_rate = clock_rate
+        self._look_every_s = look_every_s
+        self._busy = 0
+        self._alive = True
+        self._next_look = math.inf
+        self.fate: Callable[[Request, float], Fate] = lambda request, now: Fate.PASSES
+        self.looks = 0
+        """How often the dispatcher was asked for work."""
+        self.most_in_flight = 0
+        self.doubtful: list[str] = []
+        """Trace ids of the creates whose outcome the process could not know."""
+        self.sent: list[tuple[float, Request]] = []
+        self.answered: list[tuple[float, Request]] = []
+        self.ledger = Ledger()
+        self.notices = Notices(self.clock)
+        self.outbox = MemoryOutbox(max_bytes)
+        self.dispatcher = Dispatcher(
+            outbox=self.outbox,
+            bucket=LeasedBucket(uniform=world.random.uniform),
+            ledger=self.ledger,
+            notices=self.notices,
+            project="shop",
+            uniform=world.random.uniform,
+        )
+
+    def clock(self) -> float:
+        """The process's monotonic clock."""
+        return self.world.now * self._clock_rate
+
+    def put(self, parcel: Parcel) -> None:
+        """Spans have ended, and are ready to be sent."""
+        self.ledger.ended(len(parcel.spans))
+        self.dispatcher.put(parcel, self.clock())
+        self._look_at(self.world.now + self._look_every_s)
+
+    def crash(self) -> None:
+        """Kill it: nothing of it happens any more."""
+        self._alive = False
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether what the ledger calls pending is what waits."""
+        return self.ledger.read().pending == sum(len(job.parcel.spans) for job in self.outbox)
+
+    def _look_at(self, time: float) -> None:
+        if time < self._next_look and time != math.inf:
+            self._next_look = time
+            self.world.at(time, self._look)
+
+    def _look(self) -> None:
+        if not self._alive or self.world.now < self._next_look:
+            return
+        self._next_look = math.inf
+        while self._busy < self._senders:
+            self.looks += 1
+            step = self.dispatcher.next(self.clock())
+            if not isinstance(step, Attempt):
+                self._look_at(step / self._clock_rate + 1e-9 if step != math.inf else step)
+                return
+            self._send(step)
+
+    def _send(self, attempt: Attempt) -> None:
+        self._busy += 1
+        self.most_in_flight = max(self.most_in_flight, self._busy)
+        request = attempt.request()
+        self.sent.append((self.world.now, request))
+        fate = self.fate(request, self.world.now)
+        if fate is Fate.REFUSED:
+            outcome: Outcome = NoAnswer(reason="ConnectError: refused", may_have_arrived=False)
+            self.world.after(0.001, lambda: self._done(attempt, outcome))
+        else:
+            self.world.after(self._draw(), lambda: self._arrives(attempt, request, fate))
+
+    def _arrives(self, attempt: Attempt, request: Request, fate: Fate) -> None:
+        lost = NoAnswer(reason="ReadError: no answer", may_have_arrived=True)
+        outcome = lost if fate is Fate.RESET_BEFORE else self.server.handle(request, self.name)
+        back = REQUEST_TIMEOUT_S if fate is Fate.NO_ANSWER else self._draw()
+        seen = outcome if fate is Fate.PASSES else lost
+        self.world.after(back, lambda: self._done(attempt, seen))
+
+    def _done(self, attempt: Attempt, outcome: Outcome) -> None:
+        if not self._alive:
+            return
+        self._busy -= 1
+        unknown = isinstance(outcome, NoAnswer) and outcome.may_have_arrived
+        if attempt.job.parcel.step is Step.CREATE and (unknown or _is_gateway_error(outcome)):
+            self.doubtful.append(attempt.job.parcel.trace_id)
+        self.answered.append((self.world.now, attempt.request()))
+        self.dispatcher.done(attempt, outcome, self.clock())
+        self._look_at(self.world.now)
+
+    def _draw(self) -> float:
+        return self.world.random.uniform(self._way.shortest_s, self._way.longest_s)
+
+
+def _is_gateway_error(outcome: Outcome) -> bool:
+    return isinstance(outcome, Answer) and outcome.status in (502, 504)
+
+
+def most_in_a_window(times: list[float]) -> int:
+    """The most of these (rising) times that any minute holds, however aligned."""
+    most, first = 0, 0
+    for index, time in enumerate(times):
+        while times[first] <= time - WINDOW_S:
+            first += 1
+        most = max(most, index - first + 1)
+    return most
+
+
+def trace_parcel(
+    number: int,
+    *,
+    step: Step = Step.CREATE,
+    spans: int = 1,
+    name: str = "t",
+    is_error: bool = False,
+    is_remote: bool = False,
+    size: int = 0,
+    batch: int = 0,
+) -> Parcel:
+    """A parcel of the trace with this number. Its spans' ids tell trace, batch and place, so none occurs twice."""
+    trace_id = f"00000000-0000-0000-0000-{number:012d}"
+    fields = {"trace_id": trace_id, "name": name, "status": "ERROR" if is_error else "COMPLETED"}
+    encoded = tuple(
+        orjson.dumps({"span_id": f"{trace_id}/{batch}/{index}", "trace_id": trace_id, "input": "x" * size})
+        for index in range(spans)
+    )
+    return Parcel(
+        step=step,
+        trace_id=trace_id,
+        fields=orjson.dumps(fields),
+        spans=encoded,
+        name=name,
+        is_error=is_error,
+        is_remote=is_remote,
+    )
