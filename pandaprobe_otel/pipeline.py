@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pandaprobe_otel.config import SETTINGS, Config
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from pandaprobe_otel.console import TraceConsole
+    from pandaprobe_otel.delivery import Delivery, Ledger
     from pandaprobe_otel.delivery.budget import LeasedBucket
+    from pandaprobe_otel.delivery.dispatcher import Dispatcher
+    from pandaprobe_otel.delivery.outbox import MemoryOutbox
+    from pandaprobe_otel.delivery.spool.journal import SpanJournal
     from pandaprobe_otel.tracing.encoder import PartEncoder
     from pandaprobe_otel.tracing.timing import Timing
     from pandaprobe_otel.tracing.trace_buffer import Part
@@ -117,11 +121,8 @@ class ExportPipeline:
         bucket: Callable[[], LeasedBucket] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        from pandaprobe_otel.delivery import Delivery, Ledger
-        from pandaprobe_otel.delivery.budget import LeasedBucket
-        from pandaprobe_otel.delivery.dispatcher import Dispatcher
+        from pandaprobe_otel.delivery import Ledger
         from pandaprobe_otel.delivery.notices import Notices
-        from pandaprobe_otel.delivery.outbox import MemoryOutbox
         from pandaprobe_otel.tracing.assembler import Assembler
         from pandaprobe_otel.tracing.timing import Timing
         from pandaprobe_otel.tracing.worker import Worker
@@ -133,26 +134,19 @@ class ExportPipeline:
         self._ledger = Ledger()
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
-        self._delivery = Delivery(
-            dispatcher=lambda: Dispatcher(
-                outbox=MemoryOutbox(half),
-                bucket=(bucket or LeasedBucket)(),
-                ledger=self._ledger,
-                notices=self._notices,
-                project=config.project_name,
-                verify=config.verify,
-                max_traces_per_day=config.max_traces_per_day,
-            ),
-            transport=transport
-            or delivery_transport(config.endpoint, api_key_headers(config.api_key or "", config.project_name)),
-            monotonic=monotonic,
+        self._make_bucket = bucket
+        transport = transport or delivery_transport(
+            config.endpoint, api_key_headers(config.api_key or "", config.project_name)
         )
+        self._delivery = self._make_delivery(transport, half)
+        self._journal: SpanJournal | None = None
         self._worker = Worker(
             assembler=lambda: Assembler(timing=timing or Timing(), counts_starts=counts_starts, max_bytes=half),
             deliver=self._deliver,
             ledger=self._ledger,
             notices=self._notices,
             on_first_span=lambda: _finish_with_multiprocessing(self),
+            journal=None if config.spool is None else self._write_down,
             monotonic=monotonic,
         )
         self.started = self._worker.started
@@ -168,9 +162,47 @@ class ExportPipeline:
         self._close_lock = threading.Lock()
         _watch_process(self, at_exit_too=counts_starts)
 
-    def _load_encoder(self) -> PartEncoder:
+    def _make_delivery(self, transport: Transport, max_bytes: int) -> Delivery:
+        from pandaprobe_otel.delivery import Delivery, Ledger
+        from pandaprobe_otel.delivery.budget import LeasedBucket
+        from pandaprobe_otel.delivery.outbox import MemoryOutbox
+
+        if self._config.spool is None:
+            bucket = self._make_bucket or LeasedBucket
+            return Delivery(
+                dispatcher=lambda: self._make_dispatcher(MemoryOutbox(max_bytes), bucket()),
+                transport=transport,
+                monotonic=self._monotonic,
+            )
+        from pandaprobe_otel.delivery.spool.setup import shared_bucket, spooled_delivery
+
+        shared = self._make_bucket or (lambda: shared_bucket(self._config))
+        return spooled_delivery(
+            self._config,
+            dispatcher=lambda outbox: self._make_dispatcher(outbox, shared()),
+            encoder=lambda: self._load_encoder(Ledger()),
+            transport=transport,
+            ledger=self._ledger,
+            notices=self._notices,
+            max_bytes=max_bytes,
+            monotonic=self._monotonic,
+        )
+
+    def _make_dispatcher(self, outbox: MemoryOutbox, bucket: LeasedBucket) -> Dispatcher:
+        from pandaprobe_otel.delivery.dispatcher import Dispatcher
+
+        return Dispatcher(
+            outbox=outbox,
+            bucket=bucket,
+            ledger=self._ledger,
+            notices=self._notices,
+            project=self._config.project_name,
+            verify=self._config.verify,
+            max_traces_per_day=self._config.max_traces_per_day,
+        )
+
+    def _load_encoder(self, ledger: Ledger) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
-        self._observe()
         from pandaprobe_otel.mapping import MappingOptions
         from pandaprobe_otel.tracing.encoder import PartEncoder
         from pandaprobe_otel.tracing.span_filter import SpanFilter
@@ -178,7 +210,7 @@ class ExportPipeline:
         return PartEncoder(
             span_filter=SpanFilter(self._config.spans),
             options=MappingOptions.from_config(self._config, os.environ),
-            ledger=self._ledger,
+            ledger=ledger,
             sample_rate=self._config.sample_rate,
         )
 
@@ -191,20 +223,40 @@ class ExportPipeline:
     def _deliver(self, part: Part) -> None:
         if self._encoder is None:
             with loading():
-                self._encoder = self._load_encoder()
-        parcels = self._encoder.encode(part)
-        for parcel in parcels:
-            self._delivery.put(parcel)
+                self._observe()
+                self._encoder = self._load_encoder(self._ledger)
+        try:
+            parcels = self._encoder.encode(part)
+            for parcel in parcels:
+                self._delivery.put(parcel)
+        finally:
+            if self._journal is not None:
+                self._journal.taken(part)
         if self._console is not None:
             self._console.show(parcels)
 
+    def _write_down(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+        if self._journal is None:
+            with loading():
+                from pandaprobe_otel.delivery.spool.setup import span_journal
+
+                self._journal = span_journal(self._config, self._delivery)
+        if self._journal is not None:
+            self._journal.record(events)
+
     def flush(self, timeout: float = 30.0) -> bool:
-        """Deliver every trace whose root has ended; True when nothing of them is left, in `timeout` seconds at most."""
+        """Deliver every trace whose root has ended, in `timeout` seconds at most.
+
+        True when nothing of them is left to be sent; with a spool, when what is left is on disk.
+        """
         deadline = self._monotonic() + max(timeout, 0.0)
         return self._worker.flush(deadline) and self._delivery.wait_idle(deadline)
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver what can be delivered before the timeout, drop and count the rest; True when nothing was dropped."""
+        """Deliver what can be delivered before the timeout; True when nothing was dropped.
+
+        The rest is dropped and counted; with a spool, it stays there for the next process.
+        """
         with self._close_lock:
             if self._closed:
                 return True
@@ -220,6 +272,13 @@ class ExportPipeline:
                 dropped,
                 reason,
                 self._config.shutdown_timeout_s,
+            )
+        if self._delivery.left_behind:
+            _logger.warning(
+                "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
+                self._delivery.left_behind,
+                self._config.spool,
+                self._delivery.last_error or "the time was too short",
             )
         return not dropped
 
@@ -248,12 +307,21 @@ class ExportPipeline:
             **_described(self._config),
         )
 
+    def before_fork(self) -> None:
+        """In the parent, before a fork."""
+        self._delivery.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """In the parent, after a fork."""
+        self._delivery.after_fork_in_parent()
+
     def reset_after_fork(self) -> None:
         """In a forked child: start empty, with new locks and threads; the parent keeps what it had."""
         self._close_lock = threading.Lock()
         self._ledger.reset()
         self._notices.reset()
         self._delivery.reset_after_fork()
+        self._journal = None
         self._worker.reset_after_fork()
 
 
@@ -286,6 +354,14 @@ def _watch_process(pipeline: ExportPipeline, *, at_exit_too: bool) -> None:
         if (alive := ref()) is not None:
             alive.shutdown()
 
+    def before() -> None:
+        if (alive := ref()) is not None:
+            alive.before_fork()
+
+    def in_parent() -> None:
+        if (alive := ref()) is not None:
+            alive.after_fork_in_parent()
+
     def in_child() -> None:
         if (alive := ref()) is not None:
             alive.reset_after_fork()
@@ -294,7 +370,7 @@ def _watch_process(pipeline: ExportPipeline, *, at_exit_too: bool) -> None:
         atexit.register(at_exit)
         weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=in_child)
+        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def _finish_with_multiprocessing(pipeline: ExportPipeline) -> None:

@@ -90,6 +90,12 @@ class Delivery:
         self._join_senders()
         return dropped
 
+    def before_fork(self) -> None:
+        """In the parent, before a fork."""
+
+    def after_fork_in_parent(self) -> None:
+        """In the parent, after a fork."""
+
     def reset_after_fork(self) -> None:
         """In a forked child: the parent sends what it has; the child starts empty, with new locks."""
         self._transport.reset_after_fork()

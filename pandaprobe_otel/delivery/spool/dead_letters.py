@@ -1,0 +1,185 @@
+"""What the server refused, with its words: kept for whoever wants to know, or to send it again after a change.
+
+One file for the whole directory. It is opened for each use, under a lock, and closed again, so that the command line
+can look into it while services run.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.lock_file import LockFile
+from pandaprobe_otel.delivery.spool.rows import checksum, joined, parcel_of
+from pandaprobe_otel.delivery.spool.schema import is_damage
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, lock_path
+
+NAME: Final = "dead-letters.db"
+MAX_BYTES: Final = 16 << 20
+_LOCK_TRIES: Final = 100
+_LOCK_PAUSE_S: Final = 0.01
+
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS letter (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    digest TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    project TEXT NOT NULL,
+    words TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    step TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    name BLOB NOT NULL,
+    is_error INTEGER NOT NULL,
+    is_remote INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    fields BLOB NOT NULL,
+    spans BLOB NOT NULL
+)
+"""
+_LETTER: Final = """
+SELECT number, step, trace_id, name, is_error, is_remote, 0, crc, fields, spans, at, digest, endpoint, project, words
+FROM letter
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A refused request. `at` is in seconds since the epoch; `parcel` is None when it was damaged on disk."""
+
+    number: int
+    at: float
+    digest: str
+    endpoint: str
+    project: str
+    words: str
+    parcel: Parcel | None
+
+
+class DeadLetters:
+    """The refused requests of a directory; over the bound, the oldest go."""
+
+    def __init__(self, folder: Path, destination: Destination | None = None, *, max_bytes: int = MAX_BYTES) -> None:
+        self._path = folder / NAME
+        self._destination = destination
+        self._max_bytes = max_bytes
+
+    def add(self, parcel: Parcel, words: str, on_trouble: Callable[[Exception], None]) -> None:
+        """Keep a request that was refused. Never raises: a failure goes to `on_trouble`, and the letter is lost."""
+        try:
+            self._add(parcel, words)
+        except (sqlite3.Error, OSError) as error:
+            on_trouble(error)
+
+    def all(self) -> list[Letter]:
+        """Every letter, oldest first. Raises sqlite3.Error and OSError."""
+        if not self._path.exists():
+            return []
+        with self._opened() as db:
+            return [_letter(row) for row in db.execute(_LETTER + "ORDER BY number")]
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Delete letters. Raises sqlite3.Error and OSError."""
+        with self._opened() as db:
+            db.executemany("DELETE FROM letter WHERE number = ?", [(number,) for number in numbers])
+
+    def _add(self, parcel: Parcel, words: str) -> None:
+        destination = self._destination
+        if destination is None:
+            raise OSError("a letter needs a destination")
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spans = joined(parcel.spans)
+        row = (
+            time.time(),
+            destination.digest,
+            destination.endpoint,
+            destination.project,
+            words.encode("utf-8", "replace").decode(),
+            parcel.size,
+            parcel.step.value,
+            parcel.trace_id,
+            parcel.name.encode("utf-8", "surrogatepass"),
+            parcel.is_error,
+            parcel.is_remote,
+            checksum(parcel, spans),
+            parcel.fields,
+            spans,
+        )
+        with self._opened() as db:
+            db.execute(f"INSERT INTO letter VALUES (NULL{', ?' * len(row)})", row)
+            total = db.execute("SELECT total(size) FROM letter").fetchone()[0]
+            while total > self._max_bytes:
+                oldest = db.execute("SELECT number, size FROM letter ORDER BY number LIMIT 1").fetchone()
+                db.execute("DELETE FROM letter WHERE number = ?", (oldest[0],))
+                total -= oldest[1]
+
+    @contextmanager
+    def _opened(self) -> Generator[sqlite3.Connection]:
+        """The database in a transaction, locked against other processes. A damaged one is put out of the way."""
+        with _locked(lock_path(self._path)):
+            try:
+                with _connected(self._path) as db:
+                    yield db
+            except sqlite3.Error as error:
+                if is_damage(error):
+                    with suppress(OSError):
+                        os.replace(self._path, f"{self._path}{DAMAGED_SUFFIX}")
+                raise
+
+
+@contextmanager
+def _connected(path: Path) -> Generator[sqlite3.Connection]:
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+    try:
+        db.execute("PRAGMA auto_vacuum = FULL")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(_TABLE)
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+    finally:
+        db.close()
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    for _ in range(_LOCK_TRIES):
+        lock = LockFile.take(path)
+        if lock is not None:
+            break
+        time.sleep(_LOCK_PAUSE_S)
+    else:
+        raise OSError(f"{path.name} is in use by another process")
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def _letter(row: tuple[Any, ...]) -> Letter:
+    kept = parcel_of(row[:10])
+    at, digest, endpoint, project, words = row[10:]
+    return Letter(
+        number=int(row[0]),
+        at=float(at),
+        digest=str(digest),
+        endpoint=str(endpoint),
+        project=str(project),
+        words=str(words),
+        parcel=None if kept is None else kept.parcel,
+    )

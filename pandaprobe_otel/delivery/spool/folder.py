@@ -1,0 +1,148 @@
+"""The directory of the spool: this process's own file, those of dead processes, and those of living ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.lock_file import LockFile
+from pandaprobe_otel.delivery.spool.rows import OWN
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SUFFIX, SpoolFile, lock_path
+
+MOST_ADOPTED: Final = 8
+"""Files of dead processes that are open at once; further ones wait until one of them is empty."""
+_KEPT_DAMAGED: Final = 3
+
+
+class SpoolFolder:
+    """Files by number. Methods raise OSError and sqlite3.Error."""
+
+    def __init__(self, path: Path, destination: Destination) -> None:
+        self.path = path
+        self.destination = destination
+        self.files: dict[int, SpoolFile] = {}
+        self.living = 0
+        """Other processes that hold a file for the same destination, and `living_bytes` that those take."""
+        self.living_bytes = 0
+        self._numbers = 1
+        self._ignored: set[Path] = set()
+
+    @property
+    def own(self) -> SpoolFile | None:
+        """The file that new parcels go to, if there is one yet."""
+        return self.files.get(OWN)
+
+    def open_own(self) -> SpoolFile:
+        """The file that new parcels go to, made where there is none."""
+        own = self.files.get(OWN)
+        while own is None:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            name = f"{self.destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+            own = SpoolFile.create(self.path / name, OWN)
+        self.files[OWN] = own
+        return own
+
+    def in_order(self) -> list[SpoolFile]:
+        """The files of dead processes, then the own one: what belongs together was written in this order."""
+        return [self.files[number] for number in sorted(self.files, key=lambda number: number or self._numbers)]
+
+    def claim(self) -> Iterator[SpoolFile]:
+        """Take the files of dead processes, oldest first, as many as may be open; count the others."""
+        self.living, self.living_bytes = 0, 0
+        self._remove_strays()
+        mine = {file.path for file in self.files.values()}
+        for path in sorted(self.path.glob(f"{self.destination.digest}-*{SUFFIX}"), key=_age):
+            if path in mine or path in self._ignored:
+                continue
+            if len(self.files) > MOST_ADOPTED:
+                return
+            file = self._take(path)
+            if file is not None:
+                yield file
+            else:
+                self.living += 1
+                with suppress(OSError):
+                    self.living_bytes += path.stat().st_size
+
+    def keep(self, file: SpoolFile, *, as_own: bool) -> None:
+        """Count a claimed file among those in use."""
+        if as_own:
+            file.number = OWN
+        self.files[file.number] = file
+
+    def ignore(self, file: SpoolFile) -> None:
+        """Leave a claimed file to others, for good."""
+        self._ignored.add(file.path)
+        file.release()
+
+    def drop(self, file: SpoolFile) -> None:
+        """Delete a file that nobody needs any more."""
+        self.files.pop(file.number, None)
+        file.remove()
+
+    def move_aside(self, file: SpoolFile) -> None:
+        """Put a damaged file out of the way; the newest few of them are kept for whoever wants to look."""
+        self.files.pop(file.number, None)
+        file.move_aside()
+        damaged = sorted(self.path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
+        for path in damaged[:-_KEPT_DAMAGED]:
+            for name in (path, path.with_name(path.name.removesuffix(DAMAGED_SUFFIX) + "-wal" + DAMAGED_SUFFIX)):
+                with suppress(OSError):
+                    name.unlink()
+
+    def abandon(self) -> list[object]:
+        """In a forked child: let go of every lock; return what must be kept unused."""
+        connections = [file.forget() for file in self.files.values()]
+        self.files = {}
+        return [connection for connection in connections if connection is not None]
+
+    def note(self, file: SpoolFile) -> None:
+        """Write beside a file whose it is and what waits in it, for people who look."""
+        count = file.count()
+        about = {
+            "pid": os.getpid(),
+            "endpoint": self.destination.endpoint,
+            "project": self.destination.project,
+            "parcels": count.parcels,
+            "spans": count.spans,
+            "bytes": file.bytes,
+            "at": round(time.time(), 1),
+        }
+        file.lock.note(json.dumps(about).encode())
+
+    def _take(self, path: Path) -> SpoolFile | None:
+        try:
+            file = SpoolFile.take(path, self._numbers)
+        except PermissionError:  # of another user
+            self._ignored.add(path)
+            return None
+        if file is not None:
+            self._numbers += 1
+        return file
+
+    def _remove_strays(self) -> None:
+        """A lock without its database: the process was killed between making or deleting the two."""
+        for lock in self.path.glob(f"{self.destination.digest}-*{SUFFIX}{LOCK_SUFFIX}"):
+            database = lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))
+            if database.exists() or any(file.path == database for file in self.files.values()):
+                continue
+            with suppress(OSError):
+                held = LockFile.take(lock)
+                if held is not None and lock_path(database) == lock and not database.exists():
+                    held.remove()
+                elif held is not None:
+                    held.close()
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,156 @@
+"""Tokens in a file: every process that shares the directory takes from the same hundred, and so does the next run.
+
+The file is a row of 8-byte numbers, one for each token: the time at which the token may be lent again, on the clock
+of `boot_clock`. A token that is out stands there with the latest time at which it can be needed, so that the
+death of its holder costs nothing but that time. A time further ahead than any token is ever held is of another boot
+of the machine, or damage; it counts as past.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pandaprobe_otel.delivery.budget import MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S, MemoryTokens
+from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
+
+_NUMBER: Final = struct.Struct("<d")
+_MOST_TOKENS: Final = 4096
+"""More than this is not a file of ours."""
+_LOCK_TRIES: Final = 20
+_LOCK_PAUSE_S: Final = 0.001
+_RETRY_S: Final = 0.02
+"""When the lock was not to be had, or somebody was faster."""
+
+
+class FileTokens:
+    """The `Tokens` of a `LeasedBucket`, shared by file.
+
+    No call waits longer than about 20 ms for another process, and none raises: where the file cannot be used, this
+    process counts for itself alone. It does so in any case, so that a file that was deleted costs nothing either.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        window_s: float = WINDOW_S,
+        margin_s: float = MARGIN_S,
+        request_timeout_s: float = 30.0,
+        clock: Callable[[], float] = boot_clock,
+    ) -> None:
+        self._path = path
+        self._hold_s = window_s + margin_s
+        self._grace_s = request_timeout_s + UNANSWERED_EXTRA_S
+        self._clock = clock
+        self._own = MemoryTokens()
+        self._written: dict[int, float] = {}
+
+    def take(self, most: int, now: float) -> int | None:
+        """Lend a token: its place in the file, or -1 when the file cannot be used."""
+        if self._own.next_free(most, now) > now:
+            return None
+        try:
+            token = self._take(most)
+        except BlockingIOError:
+            return None
+        except OSError:
+            token = -1
+        return None if token is None else self._lent(token, most, now)
+
+    def put_back(self, token: int, wait_s: float, now: float) -> None:
+        """The token may be lent again in `wait_s` seconds."""
+        self._own.put_back(0, wait_s, now)
+        if token < 0:
+            return
+        mine = self._written.pop(token, None)
+        try:
+            with self._locked() as file:
+                until = self._clock() + wait_s
+                found = self._read(file)
+                if token < len(found) and found[token] != mine:  # it was held for too long, and has been lent since
+                    until = max(until, found[token])
+                os.pwrite(file, _NUMBER.pack(until), token * _NUMBER.size)
+        except OSError:
+            return  # it comes back by itself
+
+    def next_free(self, most: int, now: float) -> float:
+        """When `take` may succeed."""
+        own = self._own.next_free(most, now)
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return own
+        try:
+            times = self._read(file)
+        except OSError:
+            return own
+        finally:
+            os.close(file)
+        clock = self._clock()
+        taken = sorted(self._earliest(until, clock) for until in times if self._is_taken(until, clock))
+        if len(taken) < most:
+            return max(own, now + _RETRY_S)
+        return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
+
+    # -- the file -----------------------------------------------------------------------------------------------------
+
+    def _take(self, most: int) -> int | None:
+        with self._locked() as file:
+            clock = self._clock()
+            times = self._read(file)
+            taken = [self._is_taken(until, clock) for until in times]
+            if sum(taken) >= most:
+                return None
+            token = taken.index(False) if False in taken else len(taken)
+            until = clock + self._hold_s + self._grace_s
+            os.pwrite(file, _NUMBER.pack(until), token * _NUMBER.size)
+        self._written[token] = until
+        return token
+
+    def _lent(self, token: int, most: int, now: float) -> int | None:
+        return None if self._own.take(most, now) is None else token
+
+    def _is_taken(self, until: float, clock: float) -> bool:
+        return clock < until <= clock + self._hold_s + self._grace_s + 1.0
+
+    def _earliest(self, until: float, clock: float) -> float:
+        """The token of a request that is under way comes back earlier than written, if the answer comes at once."""
+        return until - self._grace_s if until > clock + self._hold_s else until
+
+    @staticmethod
+    def _read(file: int) -> list[float]:
+        raw = os.pread(file, _MOST_TOKENS * _NUMBER.size, 0)
+        whole = len(raw) - len(raw) % _NUMBER.size
+        return [number for (number,) in _NUMBER.iter_unpack(raw[:whole])]
+
+    @contextmanager
+    def _locked(self) -> Generator[int]:
+        """The open file, locked. It is opened anew each time: a descriptor that a fork shares would share the lock."""
+        file = self._open()
+        try:
+            for attempt in range(_LOCK_TRIES):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if attempt == _LOCK_TRIES - 1:
+                        raise
+                    time.sleep(_LOCK_PAUSE_S)
+            yield file
+        finally:
+            os.close(file)
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(self._path, flags, 0o600)
+        except FileNotFoundError:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self._path, flags, 0o600)

@@ -1,0 +1,65 @@
+"""Ownership of a file by a lock that the kernel drops when its holder dies, by kill -9 too.
+
+The lock lies on a file beside the database, since SQLite has locks of its own on the database, which any other
+descriptor of the same process would break.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+class LockFile:
+    """A lock that is held. It may be taken over from a dead process, never from a living one."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self._file = file
+
+    @classmethod
+    def create(cls, path: Path) -> LockFile | None:
+        """Make and lock a new file; None when there is one of that name. Raises OSError."""
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return None
+        return cls._locked(path, file)
+
+    @classmethod
+    def take(cls, path: Path) -> LockFile | None:
+        """Lock a file that may be there; None when its owner lives. Raises OSError."""
+        return cls._locked(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    @classmethod
+    def _locked(cls, path: Path, file: int) -> LockFile | None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found, mine = os.stat(path), os.fstat(file)
+        except OSError:  # held by its owner, or deleted meanwhile
+            os.close(file)
+            return None
+        if (found.st_dev, found.st_ino) != (mine.st_dev, mine.st_ino):  # deleted, and another made in its place
+            os.close(file)
+            return None
+        return cls(path, file)
+
+    def note(self, text: bytes) -> None:
+        """Write who holds it, for people who look. Failure does not matter."""
+        with suppress(OSError):
+            os.pwrite(self._file, text, 0)
+            os.ftruncate(self._file, len(text))
+
+    def remove(self) -> None:
+        """Delete the file, then let go of it."""
+        with suppress(OSError):
+            os.unlink(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it; in a forked child, without releasing the parent's lock."""
+        with suppress(OSError):
+            os.close(self._file)
+        self._file = -1

@@ -1,0 +1,136 @@
+"""Parcels and spans as they stand in the database, each with a checksum: what was damaged is never sent."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+
+OWN: Final = 0
+"""Number of this process's own file; those of dead processes have higher ones."""
+
+_BETWEEN_SPANS: Final = b"\n"
+"""JSON without white space has no line break in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a parcel lies: the number of the file in this process, the row, and what it counts for."""
+
+    file: int
+    row: int
+    size: int
+    spans: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A parcel from the disk. `in_doubt`: a process that is gone may have sent it."""
+
+    row: int
+    parcel: Parcel
+    in_doubt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number of parcels, and of the spans in them."""
+
+    parcels: int = 0
+    spans: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.parcels + other.parcels, self.spans + other.spans)
+
+    def __sub__(self, other: Count) -> Count:
+        return Count(self.parcels - other.parcels, self.spans - other.spans)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRow:
+    """A span of a trace that was not complete: ended, or (`is_open`) a root as it stood then."""
+
+    trace_id: str
+    span_id: str
+    is_open: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceState:
+    """What has been sent of a trace that is not complete."""
+
+    trace_id: str
+    posted: bool = False
+    running: bool = False
+    is_remote: bool = False
+    had_input: bool = False
+    tags: tuple[str, ...] = ()
+    open_spans: int = 0
+    resource: str = "{}"
+    """JSON text of the resource's attributes."""
+
+    def encoded(self) -> str:
+        """As JSON text."""
+        return json.dumps(
+            {
+                "posted": self.posted,
+                "running": self.running,
+                "is_remote": self.is_remote,
+                "had_input": self.had_input,
+                "tags": self.tags,
+                "open_spans": self.open_spans,
+                "resource": self.resource,
+            }
+        )
+
+    @classmethod
+    def decoded(cls, trace_id: str, text: str) -> TraceState:
+        """From JSON text. Raises ValueError."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            fields["tags"] = tuple(fields["tags"])
+            return cls(trace_id=trace_id, **fields)
+        except (TypeError, KeyError) as error:
+            raise ValueError(str(error)) from None
+
+
+def joined(spans: tuple[bytes, ...]) -> bytes:
+    """The spans of a parcel as one value."""
+    return _BETWEEN_SPANS.join(spans)
+
+
+def split(spans: bytes) -> tuple[bytes, ...]:
+    """The inverse of `joined`."""
+    return tuple(spans.split(_BETWEEN_SPANS)) if spans else ()
+
+
+def checksum(parcel: Parcel, spans: bytes) -> int:
+    """Over all that the server would see of the parcel."""
+    head = f"{parcel.step}\0{parcel.trace_id}\0{parcel.name}\0{parcel.is_error:d}{parcel.is_remote:d}"
+    return zlib.crc32(spans, zlib.crc32(parcel.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
+
+
+def parcel_of(row: tuple[Any, ...]) -> Kept | None:
+    """The parcel of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
+
+    None when it is not what was written.
+    """
+    number, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans = row
+    try:
+        parcel = Parcel(
+            step=Step(step),
+            trace_id=trace_id,
+            name=name.decode("utf-8", "surrogatepass"),
+            is_error=bool(is_error),
+            is_remote=bool(is_remote),
+            fields=fields,
+            spans=split(spans),
+        )
+        whole = crc == checksum(parcel, spans)
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return Kept(row=number, parcel=parcel, in_doubt=bool(in_doubt)) if whole else None

@@ -1,0 +1,43 @@
+"""Reads what can be read of a damaged file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeVar
+
+from pandaprobe_otel.delivery.spool.rows import JournalRow, Kept, Place
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
+
+_ERRORS: Final = (sqlite3.Error, TypeError, ValueError)
+_Item = TypeVar("_Item")
+
+
+def readable_parcels(file: SpoolFile, *, only_parked: bool = False) -> Iterator[tuple[Place, Kept]]:
+    """The sound parcels of a file, oldest first; `only_parked`: such as are not in memory.
+
+    Row numbers are gathered from the table, in both directions, and from its indexes, which are trees of their own:
+    each is read up to its first damaged page. Then each row is looked up by itself.
+    """
+    rows: set[int] = set()
+    for numbers in file.row_numbers():
+        rows.update(_until_damage(numbers))
+    for row in sorted(rows):
+        try:
+            found = file.parcel(row, only_parked=only_parked)
+        except _ERRORS:
+            continue
+        if found is not None and found[1] is not None:
+            yield found[0], found[1]
+
+
+def readable_journal(file: SpoolFile) -> list[JournalRow]:
+    """The sound spans of a file, up to the first damaged page."""
+    return [row for row in _until_damage(file.journal()) if row is not None]
+
+
+def _until_damage(items: Iterable[_Item]) -> Iterator[_Item]:
+    try:
+        yield from items
+    except _ERRORS:
+        return

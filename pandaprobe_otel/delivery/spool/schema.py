@@ -1,0 +1,83 @@
+"""The tables of a spool file, and how its connection is set up."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+VERSION: Final = 1
+
+# Bodies lie in a table of their own, so that what is counted and chosen by is read without them.
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS parcel (
+    row INTEGER PRIMARY KEY,
+    line TEXT NOT NULL,
+    step TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    name BLOB NOT NULL,
+    is_error INTEGER NOT NULL,
+    is_remote INTEGER NOT NULL,
+    spans INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    put_at REAL NOT NULL,
+    in_memory INTEGER NOT NULL,
+    in_doubt INTEGER NOT NULL,
+    crc INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS parcel_by_line ON parcel (line);
+CREATE INDEX IF NOT EXISTS parcel_by_turn ON parcel (is_error, row) WHERE in_memory = 0;
+CREATE TABLE IF NOT EXISTS body (row INTEGER PRIMARY KEY, fields BLOB NOT NULL, spans BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS journal (
+    number INTEGER PRIMARY KEY,
+    trace_id TEXT NOT NULL,
+    span_id TEXT NOT NULL,
+    is_open INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    crc INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS journal_by_span ON journal (trace_id, span_id);
+CREATE TABLE IF NOT EXISTS open_trace (trace_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+"""
+_LARGEST_LOG: Final = 4 << 20
+
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the database, making its tables where there are none. Raises sqlite3.Error.
+
+    The exclusive locking mode keeps the index of the log in memory instead of in a file that is mapped into it: one
+    process owns the file, and a mapped file that somebody truncates would kill the app.
+    """
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+    try:
+        db.text_factory = _text
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA journal_size_limit = {_LARGEST_LOG}")
+        db.execute("PRAGMA cell_size_check = ON")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):
+            raise sqlite3.NotSupportedError(f"is of version {version}; this library writes version {VERSION}")
+        if version == 0:
+            db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the error says that the file's content is broken, rather than that it cannot be reached or written."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, sqlite3.NotSupportedError):
+        return False
+    if code is None:
+        return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in _DAMAGE
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")  # damaged text must be read in order to be found damaged

@@ -1,0 +1,111 @@
+"""An OpenTelemetry span as JSON, and back: for the journal of traces that are not complete."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from pandaprobe_otel.mapping import SpanView
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BYTES: Final = "$bytes"
+_STRUCTURE: Final = (
+    "gen_ai.operation.name",
+    "gen_ai.provider.name",
+    "gen_ai.system",
+    "gen_ai.request.model",
+    "gen_ai.response.model",
+    "gen_ai.agent.name",
+    "gen_ai.tool.name",
+    "gen_ai.usage.",
+    "openinference.span.kind",
+    "pandaprobe.span.kind",
+)
+"""Attributes that say what a span is, and nothing of what it is about."""
+
+
+def encode_span(view: SpanView, *, content: bool) -> bytes:
+    """The record of a span, ended or not. Without `content`, only its structure: names, times, models, usage."""
+    attributes = view.attributes if content else _structure(view.attributes)
+    record: dict[str, Any] = {
+        "name": view.name,
+        "trace_id": f"{view.trace_id:032x}",
+        "span_id": f"{view.span_id:016x}",
+        "parent_id": None if view.parent_id is None else f"{view.parent_id:016x}",
+        "parent_is_remote": view.parent_is_remote,
+        "start_ns": view.start_ns,
+        "end_ns": view.end_ns,
+        "status": view.status_code,
+        "description": view.status_description if content else None,
+        "attributes": attributes,
+        "events": [[event.name, event.time_ns, event.attributes] for event in view.events] if content else [],
+        "links": [[f"{link.trace_id:032x}", f"{link.span_id:016x}"] for link in view.links],
+        "scope": [view.scope_name, view.scope_version],
+        "kind": view.otel_kind,
+    }
+    return encode_json(record)
+
+
+def decode_span(data: bytes, resource: Mapping[str, Any]) -> ReadableSpan:
+    """The span of a record. Raises ValueError when it is none."""
+    try:
+        record: dict[str, Any] = json.loads(data, object_hook=_restore)
+        trace_id = int(record["trace_id"], 16)
+        parent_id = record["parent_id"]
+        code = StatusCode[record["status"]]
+        return ReadableSpan(
+            name=record["name"],
+            context=_context(trace_id, int(record["span_id"], 16)),
+            parent=None if parent_id is None else _context(trace_id, int(parent_id, 16), record["parent_is_remote"]),
+            resource=Resource(resource),
+            attributes=record["attributes"],
+            events=_events(record["events"]),
+            links=[Link(_context(int(trace, 16), int(span, 16))) for trace, span in record["links"]],
+            kind=SpanKind[record["kind"]],
+            instrumentation_scope=InstrumentationScope(*record["scope"]),
+            status=Status(code, record["description"] if code is StatusCode.ERROR else None),
+            start_time=record["start_ns"],
+            end_time=record["end_ns"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a span: {error!r}") from None
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON of plain values, whatever stands in them: bytes, lone surrogates, integers of any size."""
+    try:
+        return orjson.dumps(value, default=_plain)
+    except (TypeError, ValueError):
+        return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+
+
+def _structure(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if key.startswith(_STRUCTURE)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray)):
+        return {_BYTES: base64.b64encode(value).decode()}
+    return str(value)
+
+
+def _restore(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value[_BYTES]) if value.keys() == {_BYTES} else value
+
+
+def _context(trace_id: int, span_id: int, is_remote: bool = False) -> SpanContext:
+    return SpanContext(trace_id, span_id, is_remote, TraceFlags(TraceFlags.SAMPLED))
+
+
+def _events(rows: Sequence[Any]) -> list[Event]:
+    return [Event(name, attributes, timestamp=time_ns) for name, time_ns, attributes in rows]

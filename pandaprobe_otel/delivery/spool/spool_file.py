@@ -1,0 +1,327 @@
+"""One file of the spool: an SQLite database that one process owns at a time, and one thread of it touches."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.spool.lock_file import LockFile
+from pandaprobe_otel.delivery.spool.rows import Count, JournalRow, Kept, Place, TraceState, checksum, joined, parcel_of
+from pandaprobe_otel.delivery.spool.schema import connect
+
+SUFFIX: Final = ".sqlite"
+LOCK_SUFFIX: Final = ".lock"
+DAMAGED_SUFFIX: Final = ".damaged"
+
+_PARCEL: Final = """
+SELECT parcel.row, size, parcel.spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, crc,
+    fields, body.spans
+FROM parcel JOIN body ON body.row = parcel.row
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The line that is to be sent first among those of a file that are not in memory."""
+
+    is_error: bool
+    put_at: float
+    line: str
+
+
+class SpoolFile:
+    """Methods raise sqlite3.Error and OSError; what that means is decided by the caller."""
+
+    def __init__(self, path: Path, lock: LockFile, number: int) -> None:
+        self.path = path
+        self.lock = lock
+        self.number = number
+        self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self.bytes = 0
+        """Bytes that the waiting parcels count for, once the file has been opened."""
+
+    @classmethod
+    def create(cls, path: Path, number: int) -> SpoolFile | None:
+        """A new, empty file; None when the name is taken."""
+        lock = LockFile.create(lock_path(path))
+        if lock is None:
+            return None
+        try:
+            # SQLite gives its log the mode of the database.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            file = cls(path, lock, number)
+            file.open()
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(path)
+            lock.remove()
+            raise
+        return file
+
+    @classmethod
+    def take(cls, path: Path, number: int) -> SpoolFile | None:
+        """The file of a process that is gone; None while it lives."""
+        lock = LockFile.take(lock_path(path))
+        if lock is None:
+            return None
+        if not path.exists():
+            lock.remove()
+            return None
+        return cls(path, lock, number)
+
+    def open(self) -> sqlite3.Connection:
+        """The connection, made where there is none."""
+        if self._connection is None:
+            self._connection = connect(self.path)
+            self._inode = os.stat(self.path).st_ino
+            self.bytes = int(self._connection.execute("SELECT total(size) FROM parcel").fetchone()[0])
+        return self._connection
+
+    def close(self) -> None:
+        """Close the database; the file stays ours."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def forget(self) -> sqlite3.Connection | None:
+        """In a forked child: let go of the lock, and hand out the connection, which must never be used or closed."""
+        self.lock.close()
+        connection, self._connection = self._connection, None
+        return connection
+
+    def release(self) -> None:
+        """Close it and let others take it."""
+        self.close()
+        self.lock.close()
+
+    def remove(self) -> None:
+        """Delete it: nothing in it is wanted any more."""
+        self.close()
+        for name in (f"{self.path}-wal", f"{self.path}-shm", str(self.path)):
+            with suppress(OSError):
+                os.unlink(name)
+        self.lock.remove()
+
+    def move_aside(self) -> None:
+        """Rename it, so that nobody takes it again; what could be saved of it lies elsewhere."""
+        self.close()
+        for name in (f"{self.path}-wal", str(self.path)):
+            with suppress(OSError):
+                os.replace(name, f"{name}{DAMAGED_SUFFIX}")
+        self.remove()
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file still lies where its name says; somebody may have deleted it."""
+        try:
+            return self._inode is None or os.stat(self.path).st_ino == self._inode
+        except OSError:
+            return False
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of the database."""
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return 0
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """All or nothing."""
+        db = self.open()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+
+    # -- parcels ------------------------------------------------------------------------------------------------------
+
+    def insert(self, row: int, parcel: Parcel, *, in_memory: bool, in_doubt: bool = False) -> None:
+        """Keep a parcel under a row number that was not used before."""
+        spans = joined(parcel.spans)
+        db = self.open()
+        db.execute(
+            "INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row,
+                parcel.line,
+                parcel.step.value,
+                parcel.trace_id,
+                parcel.name.encode("utf-8", "surrogatepass"),
+                parcel.is_error,
+                parcel.is_remote,
+                len(parcel.spans),
+                parcel.size,
+                time.time(),
+                in_memory,
+                in_doubt,
+                checksum(parcel, spans),
+            ),
+        )
+        db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, parcel.fields, spans))
+        self.bytes += parcel.size
+
+    def delete(self, places: Iterable[Place]) -> None:
+        """Remove parcels; those that are not there are no error."""
+        db = self.open()
+        for place in places:
+            if db.execute("DELETE FROM parcel WHERE row = ?", (place.row,)).rowcount:
+                self.bytes -= place.size
+                db.execute("DELETE FROM body WHERE row = ?", (place.row,))
+
+    def rewrite(self, place: Place, parcel: Parcel) -> None:
+        """Put other content in a place."""
+        self.delete([place])
+        self.insert(place.row, parcel, in_memory=True)
+
+    def park(self, place: Place, *, in_doubt: bool) -> bool:
+        """Note that a parcel is not in memory any more; False when it is not here."""
+        query = "UPDATE parcel SET in_memory = 0, in_doubt = in_doubt OR ? WHERE row = ? AND in_memory = 1"
+        return self.open().execute(query, (in_doubt, place.row)).rowcount > 0
+
+    def load(self, places: Iterable[Place]) -> None:
+        """Note that parcels are handed to a dispatcher, so may be sent from now on."""
+        query = "UPDATE parcel SET in_memory = 1 WHERE row = ?"
+        self.open().executemany(query, [(place.row,) for place in places])
+
+    def take_over(self) -> None:
+        """What the last owner had in memory it may have sent; nothing is in memory now."""
+        self.open().execute("UPDATE parcel SET in_doubt = 1, in_memory = 0 WHERE in_memory = 1")
+
+    def count(self) -> Count:
+        """What waits here, in memory or not."""
+        row = self.open().execute("SELECT count(*), total(spans) FROM parcel").fetchone()
+        return Count(int(row[0]), int(row[1]))
+
+    def last_row(self) -> int:
+        """The highest row number in use, 0 without any."""
+        found = self.open().execute("SELECT max(row) FROM parcel").fetchone()[0]
+        return found if isinstance(found, int) else 0
+
+    def lines_with_create(self) -> list[str]:
+        """Traces whose create waits here."""
+        return [str(line) for (line,) in self.open().execute("SELECT line FROM parcel WHERE step = 'create'")]
+
+    def next_turn(self) -> Turn | None:
+        """Which line is to be sent first of those that are not in memory: with errors first, then the newest."""
+        query = "SELECT is_error, put_at, line FROM parcel WHERE in_memory = 0 ORDER BY is_error DESC, row DESC LIMIT 1"
+        found = self.open().execute(query).fetchone()
+        return None if found is None else Turn(is_error=bool(found[0]), put_at=float(found[1]), line=str(found[2]))
+
+    def line(self, line: str) -> list[tuple[Place, Kept | None]]:
+        """The parcels of a line that are not in memory, in their order; None for a damaged one."""
+        query = _PARCEL + "WHERE line = ? AND in_memory = 0 ORDER BY parcel.row"
+        return [self._read(row) for row in self.open().execute(query, (line,))]
+
+    def parcel(self, row: int, *, only_parked: bool = False) -> tuple[Place, Kept | None] | None:
+        """One parcel, None if it is not there, or (`only_parked`) in memory too."""
+        query = _PARCEL + "WHERE parcel.row = ? AND in_memory <= ?"
+        found = self.open().execute(query, (row, not only_parked)).fetchone()
+        return None if found is None else self._read(found)
+
+    def row_numbers(self) -> Iterator[Iterator[int]]:
+        """The numbers of all rows, several times over, each time by another way through the file."""
+        for source in (
+            "parcel NOT INDEXED ORDER BY row",
+            "parcel NOT INDEXED ORDER BY row DESC",
+            "parcel INDEXED BY parcel_by_line ORDER BY line",
+            "body ORDER BY row",
+            "body ORDER BY row DESC",
+        ):
+            yield (int(row) for (row,) in self.open().execute(f"SELECT row FROM {source}"))
+
+    def victims(self, excess: int, *, is_error: bool) -> list[Place]:
+        """The oldest parcels that take `excess` bytes together.
+
+        Only such as are not in memory: those are about to be sent.
+        """
+        found: list[Place] = []
+        query = "SELECT row, size, spans FROM parcel WHERE in_memory = 0 AND is_error = ? ORDER BY row"
+        for row, size, spans in self.open().execute(query, (is_error,)):
+            if excess <= 0:
+                break
+            found.append(Place(self.number, row, size, spans))
+            excess -= size
+        return found
+
+    def _read(self, row: tuple[Any, ...]) -> tuple[Place, Kept | None]:
+        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), parcel_of((row[0], *row[3:]))
+
+    # -- the journal of open traces -----------------------------------------------------------------------------------
+
+    def write_journal(self, rows: Sequence[JournalRow], states: Iterable[TraceState]) -> None:
+        """Keep spans of traces that are not complete; an ended span takes the place of the open one."""
+        db = self.open()
+        db.executemany(
+            "INSERT OR REPLACE INTO journal (trace_id, span_id, is_open, data, crc) VALUES (?, ?, ?, ?, ?)",
+            [(row.trace_id, row.span_id, row.is_open, row.data, zlib.crc32(row.data)) for row in rows],
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO open_trace VALUES (?, ?)",
+            [(state.trace_id, state.encoded()) for state in states],
+        )
+
+    def clear_journal(self, trace_id: str, *, keep_open: bool) -> None:
+        """The spans of a trace are kept as parcels from now on; its open roots stay if it is not over."""
+        db = self.open()
+        if keep_open:
+            db.execute("DELETE FROM journal WHERE trace_id = ? AND NOT is_open", (trace_id,))
+            return
+        db.execute("DELETE FROM journal WHERE trace_id = ?", (trace_id,))
+        db.execute("DELETE FROM open_trace WHERE trace_id = ?", (trace_id,))
+
+    def journal(self) -> Iterator[JournalRow | None]:
+        """All spans by trace, None for a damaged one."""
+        rows = self.open().execute(
+            "SELECT trace_id, span_id, is_open, data, crc FROM journal ORDER BY trace_id, number"
+        )
+        return (_journal_row(row) for row in rows)
+
+    def states(self) -> list[TraceState]:
+        """What had been sent of each trace that was not complete."""
+        states: list[TraceState] = []
+        for trace_id, text in self.open().execute("SELECT trace_id, state FROM open_trace"):
+            with suppress(ValueError):
+                states.append(TraceState.decoded(str(trace_id), str(text)))
+        return states
+
+    def forget_journal(self) -> None:
+        """Everything in the journal has been dealt with."""
+        self.open().execute("DELETE FROM journal")
+        self.open().execute("DELETE FROM open_trace")
+
+    def has_journal(self) -> bool:
+        """Whether a trace was not complete."""
+        query = "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM open_trace)"
+        return bool(self.open().execute(query).fetchone()[0])
+
+    def is_sound(self) -> bool:
+        """Whether the structure of the whole file is in order. Reads all of it."""
+        return bool(self.open().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+
+
+def _journal_row(row: tuple[Any, ...]) -> JournalRow | None:
+    trace_id, span_id, is_open, data, crc = row
+    if not isinstance(data, bytes) or zlib.crc32(data) != crc:
+        return None
+    return JournalRow(trace_id=str(trace_id), span_id=str(span_id), is_open=bool(is_open), data=data)
+
+
+def lock_path(path: Path) -> Path:
+    """The lock that goes with a database."""
+    return path.with_name(path.name + LOCK_SUFFIX)

@@ -1,0 +1,208 @@
+"""The spool's thread: the one that touches the disk. It starts with the first thing that is asked of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from pandaprobe_otel.delivery.spool.commands import Barrier, Command, Done, Insert
+from pandaprobe_otel.forks import loading
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.spool.keeper import Keeper
+
+SCAN_EVERY_S: Final = 5.0
+"""How often files of processes that have died meanwhile are looked for."""
+MAX_BACKLOG: Final = 16 << 20
+"""Bytes of parcels that may wait for the disk; beyond, parcels stay in memory alone until it has caught up."""
+_GATHER_S: Final = 0.05
+"""Removals may wait this long for others: what is removed late is only looked up once more after a crash."""
+_FORK_WAIT_S: Final = 1.0
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class SpoolWriter:
+    """Takes commands from any thread, without I/O, and has a `Keeper` carry them out in its own."""
+
+    def __init__(
+        self,
+        make_keeper: Callable[[], Keeper],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        scan_every_s: float = SCAN_EVERY_S,
+    ) -> None:
+        self._make_keeper = make_keeper
+        self._monotonic = monotonic
+        self._scan_every_s = scan_every_s
+        self._commands: deque[Command] = deque()
+        self._wake = threading.Event()
+        self._urgent = False
+        self._start_lock = threading.Lock()
+        self._work_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._keeper: Keeper | None = None
+        self._next_scan = 0.0
+        self._closed = False
+        self._held_for_fork = False
+        self._is_busy = False
+        self._backlog = 0
+        self._lagged = False
+
+    @property
+    def parked(self) -> int:
+        """Parcels that are on disk and not in memory."""
+        return 0 if self._keeper is None else self._keeper.parked.parcels
+
+    @property
+    def parked_spans(self) -> int:
+        """The spans in them."""
+        return 0 if self._keeper is None else self._keeper.parked.spans
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing that was asked waits."""
+        return not self._commands and not self._is_busy
+
+    def lags(self) -> bool:
+        """Whether so much waits for the disk that no more may be asked of it."""
+        if self._backlog <= MAX_BACKLOG:
+            return False
+        self._lagged = True
+        return True
+
+    def ask(self, command: Command) -> None:
+        """Have something done, later."""
+        if self._closed:
+            return
+        if isinstance(command, Insert):
+            self._backlog += command.place.size
+        self._commands.append(command)
+        if not isinstance(command, Done):
+            self._urgent = True
+        if self._thread is None:
+            self._start()
+        self._wake.set()
+
+    def settle(self, deadline: float) -> bool:
+        """Wait until everything asked so far is on disk; False when it is not by the deadline (a monotonic time)."""
+        barrier = Barrier()
+        self.ask(barrier)
+        if self._thread is None or not self._thread.is_alive():
+            self._work_here(deadline)
+        barrier.passed.wait(max(deadline - self._monotonic(), 0.0))
+        return barrier.held == [True]
+
+    def close(self, deadline: float) -> None:
+        """Do what has been asked, close the files and stop."""
+        self.settle(deadline)
+        self._closed = True
+        if self._work_lock.acquire(timeout=max(deadline - self._monotonic(), 0.2)):
+            try:
+                if self._keeper is not None:
+                    self._carry_out(self._keeper)
+                    self._keeper.leave()
+                    self._keeper = None
+            finally:
+                self._work_lock.release()
+        self._wake.set()
+
+    # -- forks --------------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Hold the thread still and close the databases: a connection that crosses a fork breaks them."""
+        self._held_for_fork = self._work_lock.acquire(timeout=_FORK_WAIT_S)
+        if self._held_for_fork and self._keeper is not None:
+            self._keeper.close_connections()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._held_for_fork:
+            self._held_for_fork = False
+            self._work_lock.release()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of everything of the parent's without touching it."""
+        self._closed = True
+        if self._keeper is not None:
+            self._keeper.abandon()
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._run, name="pandaprobe-spool", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the interpreter is shutting down: settle() and close() do the work in the thread that calls
+            self._thread = thread
+
+    def _run(self) -> None:
+        more = True
+        while not self._closed:
+            if not more:
+                self._wake.wait(self._pause())
+                if not self._urgent:
+                    time.sleep(_GATHER_S)
+            self._wake.clear()
+            self._urgent = False
+            with self._work_lock:
+                if not self._closed:
+                    more = self._work()
+
+    def _pause(self) -> float:
+        pause = self._next_scan - self._monotonic()
+        if self._keeper is not None and self._keeper.failing:
+            pause = min(pause, 0.5)
+        return max(pause, 0.0)
+
+    def _work_here(self, deadline: float) -> None:
+        if self._work_lock.acquire(timeout=max(deadline - self._monotonic(), 0.0)):
+            try:
+                self._work()
+            finally:
+                self._work_lock.release()
+
+    def _work(self) -> bool:
+        """One round; True when another should follow at once."""
+        try:
+            return self._round()
+        except Exception:  # the guard of the thread: a fault of ours costs this round, not the thread
+            _logger.exception("The spool failed inside pandaprobe-otel; please report this")
+            return False
+
+    def _round(self) -> bool:
+        keeper = self._keeper
+        if keeper is None:
+            with loading():
+                keeper = self._keeper = self._make_keeper()
+        keeper.try_again()
+        now = self._monotonic()
+        if now >= self._next_scan:
+            self._next_scan = now + self._scan_every_s
+            keeper.scan()
+        self._carry_out(keeper)
+        keeper.evict()
+        return keeper.refill()
+
+    def _carry_out(self, keeper: Keeper) -> None:
+        self._is_busy = True
+        commands = [self._commands.popleft() for _ in range(len(self._commands))]
+        held = keeper.apply(commands)
+        self._is_busy = False
+        for command in commands:
+            if isinstance(command, Insert):
+                self._backlog -= command.place.size
+            elif isinstance(command, Barrier):
+                command.held.append(held)
+                command.passed.set()
+        if self._lagged and self._backlog <= 0:
+            self._lagged = False
+            keeper.save_all()
