@@ -17,6 +17,9 @@ from pandaprobe_otel.mapping.values import is_absent
 
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
+_PROVIDER_TOOLS: Final = frozenset(
+    {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}
+)
 _QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
 _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
@@ -193,9 +196,15 @@ def _last_message(value: Any, role: str) -> dict[str, Any] | None:
     if not _is_talk(value):
         return None
     for message in reversed(value["messages"]):
-        if type_of(message) is dict and message.get("role") == role and not is_absent(message.get("content")):
+        if type_of(message) is dict and message.get("role") == role and _says_something(message.get("content")):
             return {key: item for key, item in message.items() if key != "tool_calls"}
     return None
+
+
+def _says_something(content: Any) -> bool:
+    if type_of(content) is list:  # a search that the provider ran itself is no answer
+        return any(type_of(part) is not dict or part.get("type") not in _PROVIDER_TOOLS for part in content)
+    return not is_absent(content)
 
 
 def _last_call(value: Any) -> dict[str, Any] | None:
