@@ -77,8 +77,8 @@ class Adoption:
         saved += _insert(own, batch)
         self._folder.move_aside(file)
         self._say(
-            f"had a damaged file ({file.path.name}: {error}). {saved.parcels} of its requests could be read; the "
-            "rest is lost. The file is kept beside the others, as *.damaged"
+            f"has lost a file ({file.path.name}: {error}); {saved.parcels} requests could be read and are kept. "
+            "A damaged file is put aside as *.damaged"
         )
         return saved
 

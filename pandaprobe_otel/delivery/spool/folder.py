@@ -84,12 +84,12 @@ class SpoolFolder:
 
     def drop(self, file: SpoolFile) -> None:
         """Delete a file that nobody needs any more."""
-        self.files.pop(file.number, None)
+        self._forget(file)
         file.remove()
 
     def move_aside(self, file: SpoolFile) -> None:
         """Put a damaged file out of the way; the newest few of them are kept for whoever wants to look."""
-        self.files.pop(file.number, None)
+        self._forget(file)
         file.move_aside()
         damaged = sorted(self.path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
         for path in damaged[:-_KEPT_DAMAGED]:
@@ -116,6 +116,10 @@ class SpoolFolder:
             "at": round(time.time(), 1),
         }
         file.lock.note(json.dumps(about).encode())
+
+    def _forget(self, file: SpoolFile) -> None:
+        if self.files.get(file.number) is file:  # another may have taken its place
+            del self.files[file.number]
 
     def _take(self, path: Path) -> SpoolFile | None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 from pandaprobe_otel.delivery.spool.rows import JournalRow, Kept, Place
-from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
+from pandaprobe_otel.delivery.spool.spool_file import RowsBy, SpoolFile
 
 _ERRORS: Final = (sqlite3.Error, TypeError, ValueError)
 _Item = TypeVar("_Item")
@@ -20,8 +20,8 @@ def readable_parcels(file: SpoolFile, *, only_parked: bool = False) -> Iterator[
     each is read up to its first damaged page. Then each row is looked up by itself.
     """
     rows: set[int] = set()
-    for numbers in file.row_numbers():
-        rows.update(_until_damage(numbers))
+    for way in RowsBy:
+        rows.update(_until_damage(file.row_numbers(way)))
     for row in sorted(rows):
         try:
             found = file.parcel(row, only_parked=only_parked)

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,16 @@ SELECT parcel.row, size, parcel.spans, step, trace_id, name, is_error, is_remote
     fields, body.spans
 FROM parcel JOIN body ON body.row = parcel.row
 """
+
+
+class RowsBy(StrEnum):
+    """Ways through a file that touch different pages."""
+
+    TABLE = "parcel NOT INDEXED ORDER BY row"
+    TABLE_BACKWARDS = "parcel NOT INDEXED ORDER BY row DESC"
+    INDEX = "parcel INDEXED BY parcel_by_line ORDER BY line"
+    BODY = "body ORDER BY row"
+    BODY_BACKWARDS = "body ORDER BY row DESC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,16 +245,10 @@ class SpoolFile:
         found = self.open().execute(query, (row, not only_parked)).fetchone()
         return None if found is None else self._read(found)
 
-    def row_numbers(self) -> Iterator[Iterator[int]]:
-        """The numbers of all rows, several times over, each time by another way through the file."""
-        for source in (
-            "parcel NOT INDEXED ORDER BY row",
-            "parcel NOT INDEXED ORDER BY row DESC",
-            "parcel INDEXED BY parcel_by_line ORDER BY line",
-            "body ORDER BY row",
-            "body ORDER BY row DESC",
-        ):
-            yield (int(row) for (row,) in self.open().execute(f"SELECT row FROM {source}"))
+    def row_numbers(self, way: RowsBy) -> Iterator[int]:
+        """The numbers of all rows, by one of several ways through the file."""
+        for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
+            yield int(row)
 
     def victims(self, excess: int, *, is_error: bool) -> list[Place]:
         """The oldest parcels that take `excess` bytes together.
@@ -287,10 +292,9 @@ class SpoolFile:
 
     def journal(self) -> Iterator[JournalRow | None]:
         """All spans by trace, None for a damaged one."""
-        rows = self.open().execute(
-            "SELECT trace_id, span_id, is_open, data, crc FROM journal ORDER BY trace_id, number"
-        )
-        return (_journal_row(row) for row in rows)
+        query = "SELECT trace_id, span_id, is_open, data, crc FROM journal ORDER BY trace_id, number"
+        for row in self.open().execute(query):
+            yield _journal_row(row)
 
     def states(self) -> list[TraceState]:
         """What had been sent of each trace that was not complete."""

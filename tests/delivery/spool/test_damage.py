@@ -1,0 +1,186 @@
+"""Files that were cut, overwritten or flipped: what is sound is used, nothing else, and nothing raises."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.spool.rows import Count
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX
+from simulated_delivery import create
+from spools import Run
+
+PARCELS: Sequence[Parcel] = [
+    replace(create(number, size=900, spans=1 + number % 3), step=Step.APPEND if number % 5 == 4 else Step.CREATE)
+    for number in range(60)
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one file of a dead process, its log written into the database."""
+    folder = tmp_path_factory.mktemp("sound")
+    run = Run(folder)
+    run.insert(*PARCELS)
+    run.die()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, as kill -9 leaves it: most of it in the log."""
+    folder = tmp_path_factory.mktemp("with_log")
+    run = Run(folder)
+    for parcel in PARCELS:
+        run.insert(parcel)
+    crashed = tmp_path_factory.mktemp("crashed") / "spool"
+    shutil.copytree(folder, crashed)  # while the process lives: as the disk looks at that moment
+    run.die()
+    return crashed
+
+
+def survivors(folder: Path) -> tuple[Run, list[Parcel]]:
+    """A run after the damage, and what it brought to memory; it must still be able to write."""
+    run = Run(folder)
+    found = [loaded.parcel for loaded in run.load_everything()]
+    assert run.keeper.parked == Count()
+    run.insert(create(999))
+    assert not run.keeper.failing
+    run.keeper.leave()
+    return run, found
+
+
+def damaged_copy(source: Path, target: Path, suffix: str = ".sqlite") -> Path:
+    """A copy of the directory; returns the file of that suffix in it."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    (file,) = target.glob(f"*{suffix}")
+    return file
+
+
+def all_sent_are_real(found: Sequence[Parcel]) -> bool:
+    """Whether everything found is exactly what was written."""
+    return all(parcel in PARCELS for parcel in found)
+
+
+def test_a_log_cut_anywhere_costs_its_end_only(with_log: Path, tmp_path: Path) -> None:
+    """Commits are found up to the cut, in their order, whole."""
+    size = damaged_copy(with_log, tmp_path / "copy", "-wal").stat().st_size
+    rng = random.Random(3)
+    counts: list[int] = []
+    cuts = sorted(rng.sample(range(size), 40))
+    for cut in cuts:
+        log = damaged_copy(with_log, tmp_path / "copy", "-wal")
+        with log.open("r+b") as file:
+            file.truncate(cut)
+        run, found = survivors(tmp_path / "copy")
+        assert found == list(PARCELS[: len(found)]) or sorted(found, key=PARCELS.index) == PARCELS[: len(found)]
+        assert run.memory.losses == []
+        counts.append(len(found))
+
+    assert counts == sorted(counts)
+    assert counts[-1] >= 55
+
+
+def test_a_database_cut_anywhere_gives_up_what_is_left(sound: Path, tmp_path: Path) -> None:
+    """No exception, nothing wrong is sent, and the directory works on."""
+    size = damaged_copy(sound, tmp_path / "copy").stat().st_size
+    rng = random.Random(4)
+    for cut in [0, 1, 99, 100, 4095, 4096, *rng.sample(range(size), 34)]:
+        database = damaged_copy(sound, tmp_path / "copy")
+        with database.open("r+b") as file:
+            file.truncate(cut)
+        _, found = survivors(tmp_path / "copy")
+        assert all_sent_are_real(found)
+
+
+@pytest.mark.parametrize("suffix", [".sqlite", "-wal"])
+def test_flipped_bits_cost_what_they_hit(
+    sound: Path, with_log: Path, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One random bit, 60 times: never a wrong payload, and hardly ever more lost than a page."""
+    rng = random.Random(5)
+    found_each: list[int] = []
+    caplog.set_level(logging.ERROR)
+    for _ in range(60):
+        file = damaged_copy(sound if suffix == ".sqlite" else with_log, tmp_path / "copy", suffix)
+        content = bytearray(file.read_bytes())
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        file.write_bytes(content)
+        _, found = survivors(tmp_path / "copy")
+        assert all_sent_are_real(found)
+        found_each.append(len(found))
+
+    if suffix == ".sqlite":
+        assert sorted(found_each)[6] >= 50
+    assert max(found_each) >= 55
+
+
+def test_overwritten_pages_are_stepped_over(sound: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A page of rubbish in the middle: what lies on the others is used, the file is put aside, one warning."""
+    rng = random.Random(6)
+    for _ in range(20):
+        database = damaged_copy(sound, tmp_path / "copy")
+        pages = database.stat().st_size // 4096
+        with database.open("r+b") as file:
+            file.seek(4096 * rng.randrange(4, pages))
+            file.write(rng.randbytes(4096))
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            _, found = survivors(tmp_path / "copy")
+        assert all_sent_are_real(found)
+        assert len(caplog.records) <= 1
+        if caplog.records:
+            assert list((tmp_path / "copy").glob(f"*{DAMAGED_SUFFIX}"))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\0" * 4080], ids=["empty", "x", "head"])
+def test_a_file_that_is_no_database_does_not_stop_anything(tmp_path: Path, sound: Path, content: bytes) -> None:
+    """An empty one is nothing; another is put aside."""
+    database = damaged_copy(sound, tmp_path / "copy")
+    database.write_bytes(content)
+    _, found = survivors(tmp_path / "copy")
+
+    assert found == []
+
+
+def test_damage_while_the_process_runs(sound: Path, tmp_path: Path) -> None:
+    """What is in memory is written anew; what was on disk alone is read as far as it goes; the rest is counted."""
+    folder = tmp_path / "spool"
+    run = Run(folder)
+    run.insert(*PARCELS[:30], in_memory=False)
+    run.keeper.close_connections()
+    (database,) = folder.glob("*.sqlite")
+    with database.open("r+b") as file:
+        file.seek(4096 * 6)
+        file.write(b"\xa5" * 4096 * 2)
+    run.insert(*PARCELS[30:40])
+    for _ in range(3):
+        run.load_everything()
+    found = [loaded.parcel for loaded in run.memory.loaded]
+    lost = sum((count for _, count in run.memory.losses), Count())
+
+    assert all_sent_are_real(found)
+    assert len(found) + lost.parcels == 30
+    run.insert(create(1000))
+    assert not run.keeper.failing
+
+
+def test_only_a_few_damaged_files_are_kept(sound: Path, tmp_path: Path) -> None:
+    """They are for whoever wants to look, not a leak."""
+    for number in range(6):
+        database = damaged_copy(sound, tmp_path / "copy")
+        kept = tmp_path / "spool"
+        kept.mkdir(exist_ok=True)
+        database.write_bytes(b"y" * 9000)
+        database.rename(kept / database.name.replace(".sqlite", f"{number}.sqlite"))
+        survivors(kept)
+
+    assert len(list((tmp_path / "spool").glob(f"*.sqlite{DAMAGED_SUFFIX}"))) == 3

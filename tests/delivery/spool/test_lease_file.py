@@ -1,0 +1,211 @@
+"""Tokens in a file: shared by processes, kept over restarts, harmless when damaged."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
+from pandaprobe_otel.delivery.spool.lease_file import FileTokens
+
+WINDOW_S = 60.0
+
+
+class Machine:
+    """One clock for all buckets of a simulated machine; it may sleep, which only the boot clock counts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 1000.0
+        self.slept = 0.0
+
+    def bucket(self, capacity: int = 100) -> LeasedBucket:
+        """A bucket as a new process would make it."""
+        return LeasedBucket(capacity=capacity, tokens=FileTokens(self.path, clock=lambda: self.now + self.slept))
+
+    def take_all(self, bucket: LeasedBucket) -> list[Lease]:
+        """Every token that is to be had now."""
+        leases: list[Lease] = []
+        while (lease := bucket.acquire(self.now)) is not None:
+            leases.append(lease)
+        return leases
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine whose processes share a directory that is not there yet."""
+    return Machine(tmp_path / "spool" / "leases")
+
+
+def test_two_processes_take_from_the_same_hundred(machine: Machine) -> None:
+    """What one has taken the other cannot."""
+    first, second = machine.bucket(), machine.bucket()
+    for _ in range(30):
+        assert first.acquire(machine.now) is not None
+
+    assert len(machine.take_all(second)) == 70
+    assert first.acquire(machine.now) is None
+
+
+def test_the_next_run_waits_for_what_the_last_one_took(machine: Machine) -> None:
+    """A restart finds the tokens out, and back 60.1 s after the answers."""
+    last = machine.bucket()
+    for lease in machine.take_all(last):
+        last.release(lease, machine.now)
+    machine.now += 10.0
+    fresh = machine.bucket()
+
+    assert fresh.acquire(machine.now) is None
+    assert fresh.next_free(machine.now) == pytest.approx(machine.now + 50.1)
+    machine.now += 50.2
+    assert len(machine.take_all(fresh)) == 100
+
+
+def test_tokens_of_a_killed_process_come_back_when_its_requests_cannot_count_any_more(machine: Machine) -> None:
+    """30 s for the request, 5 s for a server that is slow to count, 60.1 s for the window."""
+    machine.take_all(machine.bucket())
+    fresh = machine.bucket()
+    machine.now += 95.0
+    assert fresh.acquire(machine.now) is None
+    machine.now += 0.2
+
+    assert len(machine.take_all(fresh)) == 100
+
+
+def test_a_sleep_of_the_machine_counts(machine: Machine) -> None:
+    """The server's window goes on while the machine is suspended, and so does the clock of the file."""
+    bucket = machine.bucket()
+    for lease in machine.take_all(bucket):
+        bucket.release(lease, machine.now)
+    machine.slept = 3600.0
+
+    assert len(machine.take_all(machine.bucket())) == 100
+
+
+def test_times_of_another_boot_count_as_past(machine: Machine) -> None:
+    """After a reboot the clock starts anew; no token is held for days."""
+    machine.now = 5_000_000.0
+    machine.take_all(machine.bucket())
+    machine.now = 30.0
+
+    assert len(machine.take_all(machine.bucket())) == 100
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x",
+        b"\xff" * 800,
+        struct.pack("<d", math.nan) * 100,
+        struct.pack("<d", math.inf) * 3,
+        random.Random(7).randbytes(801),
+    ],
+    ids=["short", "ones", "nan", "infinity", "random"],
+)
+def test_a_damaged_file_neither_raises_nor_blocks(machine: Machine, content: bytes) -> None:
+    """Whatever stands in it: about a hundred tokens are there, never more."""
+    machine.path.parent.mkdir()
+    machine.path.write_bytes(content)
+    bucket = machine.bucket()
+    leases = machine.take_all(bucket)
+    for lease in leases:
+        bucket.release(lease, machine.now)
+
+    assert 95 <= len(leases) <= 100
+    assert bucket.next_free(machine.now) <= machine.now + 96.0
+
+
+def test_a_deleted_file_does_not_double_the_budget_of_the_process(machine: Machine) -> None:
+    """Each process counts its own tokens beside the file."""
+    bucket = machine.bucket()
+    leases = machine.take_all(bucket)
+    machine.path.unlink()
+
+    assert bucket.acquire(machine.now) is None
+    for lease in leases:
+        bucket.release(lease, machine.now)
+    machine.now += 60.2
+    assert len(machine.take_all(bucket)) == 100
+
+
+def test_where_no_file_can_be_the_process_counts_for_itself(tmp_path: Path) -> None:
+    """The parent of the file is no directory."""
+    (tmp_path / "file").write_text("")
+    machine = Machine(tmp_path / "file" / "leases")
+    bucket = machine.bucket()
+    leases = machine.take_all(bucket)
+    bucket.release(leases[0], machine.now)
+
+    assert len(leases) == 100
+    assert bucket.next_free(machine.now) == pytest.approx(machine.now + 60.1)
+
+
+def test_the_file_is_private(machine: Machine) -> None:
+    """As is the directory, when it is made for it."""
+    machine.bucket().acquire(machine.now)
+
+    assert machine.path.stat().st_mode & 0o777 == 0o600
+    assert machine.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_token_that_was_held_for_too_long_is_not_taken_from_its_next_holder(machine: Machine) -> None:
+    """A process that was stopped for minutes hands back a token that somebody else has by now."""
+    slow, other = machine.bucket(capacity=1), machine.bucket(capacity=1)
+    lease = slow.acquire(machine.now)
+    assert lease is not None
+    machine.now += 96.0
+    assert other.acquire(machine.now) is not None
+    machine.now += 1.0
+    slow.release(lease, machine.now)
+
+    machine.now += 61.0  # the time of the late one is over, that of the other is not
+    assert machine.bucket(capacity=1).acquire(machine.now) is None
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_processes_that_come_and_go_never_exceed_the_limit_and_use_it(machine: Machine, seed: int) -> None:
+    """Eight saturated processes, one of them killed and replaced every 5 s, for ten minutes of simulated time."""
+    rng = random.Random(seed)
+    buckets = [machine.bucket() for _ in range(8)]
+    answers: list[tuple[float, int, int, Lease]] = []
+    hits: list[float] = []
+    begun = machine.now
+    generation = [0] * 8
+    next_kill, sent = machine.now + 5.0, 0
+    while machine.now < begun + 600.0:
+        while answers and answers[0][0] <= machine.now:
+            at, _, owner, lease = heapq.heappop(answers)
+            if owner // 8 == generation[owner % 8]:
+                buckets[owner % 8].release(lease, at)
+        if machine.now >= next_kill:
+            next_kill += 5.0
+            victim = rng.randrange(8)
+            generation[victim] += 1
+            buckets[victim] = machine.bucket()
+        index = rng.randrange(8)
+        taken = buckets[index].acquire(machine.now)
+        if taken is None:
+            machine.now += 0.05
+            continue
+        sent += 1
+        hits.append(machine.now + rng.uniform(0.0, 0.5))
+        heapq.heappush(answers, (hits[-1] + rng.uniform(0.0, 0.5), sent, generation[index] * 8 + index, taken))
+
+    assert most_in_any_window(hits) <= 100
+    assert len(hits) >= 0.95 * 100 * 10
+
+
+def most_in_any_window(hits: list[float]) -> int:
+    """The largest number of hits within less than 60 s."""
+    hits = sorted(hits)
+    first, most = 0, 0
+    for last, at in enumerate(hits):
+        while at - hits[first] >= WINDOW_S:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
