@@ -115,11 +115,11 @@ class LeasedBucket:
         self._limit = _Limit(capacity)
         self._episode: _Episode | None = None
 
-    def acquire(self, now: float) -> Lease | None:
-        """Take a token, or None when there is none to be had before `next_free`."""
+    def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
+        """Take a token, or None when there is none to be had before `next_free`, or only the last `leave` ones."""
         episode = self._episode
         if episode is None:
-            token = self._tokens.take(self._limit.at(now), now)
+            token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)
             return None if token is None else Lease(token)
         if episode.probing or now < episode.until:
             return None
@@ -129,10 +129,10 @@ class LeasedBucket:
         episode.probing = True
         return Lease(token, probe=True)
 
-    def next_free(self, now: float) -> float:
+    def next_free(self, now: float, *, leave: int = 0) -> float:
         """When `acquire` may succeed; `math.inf` while that depends on a request that is under way."""
         if self._episode is None:
-            return self._tokens.next_free(self._limit.at(now), now)
+            return self._tokens.next_free(max(self._limit.at(now) - leave, 1), now)
         if self._episode.probing:
             return math.inf
         return max(self._episode.until, self._tokens.next_free(self._capacity, now))

@@ -22,6 +22,8 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step, adopted_id
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
+from pandaprobe_otel.delivery.reserve import Reserve
+from pandaprobe_otel.delivery.shares import Shares
 from pandaprobe_otel.transport.messages import Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
@@ -73,6 +75,8 @@ class Dispatcher:
         self._audit = Audit(verify)
         self._daily = DailyBudget(max_traces_per_day)
         self._report = DropReport()
+        self._shares = Shares()
+        self._reserve = Reserve()
         self._resent: set[str] = set()
         self._body_cap = LARGEST_BODY
         self._failures = 0
@@ -92,13 +96,17 @@ class Dispatcher:
         if parcel.is_remote and parcel.trace_id in self._adopted:
             derived = adopted_id(parcel.trace_id, self._project)
             parcel = replace(parcel, trace_id=derived, is_remote=False)
+        if parcel.is_error and parcel.step is Step.CREATE:
+            self._reserve.error_came(now)
         pieces = parcel.split()
         if parcel.size > self._body_cap:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
         for piece in pieces:
             for job in self._outbox.put(piece, now):
                 self._ledger.dropped("queue_full", len(job.parcel.spans))
-                self._report.gone(job.parcel.trace_id)
+                if job.parcel.step is Step.CREATE:
+                    self._report.gone(job.parcel.trace_id)
+                    self._shares.evicted(job.parcel)
                 self._causes.queue_full()
 
     def next(self, now: float) -> Attempt | float:
@@ -149,15 +157,18 @@ class Dispatcher:
             return self._start(Attempt(job=job, is_check=True), now)
         if max(self._quota.opens_at(), self._daily.free_at(now)) > now:
             return None
-        lease = self._bucket.acquire(now)
+        lease = self._bucket.acquire(now, leave=self._left_to_errors(job, now))
         if lease is None:
             return None
         self._quota.enter(now)
         self._daily.spend(now)
-        reported = self._report.attach(job.parcel, self._ledger.read().dropped)
+        reported = self._shares.attach(self._report.attach(job.parcel, self._ledger.read().dropped))
         if reported is not job.parcel:
             self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
+
+    def _left_to_errors(self, job: Job, now: float) -> int:
+        return 0 if job.parcel.is_error else self._reserve.tokens(self._outbox.waiting_for_tokens, now)
 
     def _next_audit(self, now: float) -> Attempt | None:
         job = None if self.closing else self._audit.next(now)
@@ -172,8 +183,10 @@ class Dispatcher:
 
     def _wake_at(self, now: float) -> float:
         create_at, other_at = self._outbox.next_due(now)
-        if create_at is not None and create_at <= now:
-            create_at = max(self._bucket.next_free(now), self._quota.opens_at(), self._daily.free_at(now))
+        job = self._outbox.next_create(now)
+        if job is not None:
+            free_at = self._bucket.next_free(now, leave=self._left_to_errors(job, now))
+            create_at = max(free_at, self._quota.opens_at(), self._daily.free_at(now))
         times = [at for at in (create_at, other_at, self._audit.next_due()) if at is not None]
         return min(times, default=math.inf)
 
@@ -247,6 +260,7 @@ class Dispatcher:
             self._causes.over("rate")
             self._ledger.trace_delivered()
             self._report.arrived(parcel.trace_id)
+            self._shares.arrived(parcel)
             if parcel.trace_id in self._resent:
                 self._resent.discard(parcel.trace_id)
             else:
@@ -351,6 +365,7 @@ class Dispatcher:
         self._ledger.dropped(reason, len(job.parcel.spans))
         if job.parcel.step is Step.CREATE:
             self._report.gone(job.parcel.trace_id)
+            self._shares.gone(job.parcel)
         self._outbox.finish(job, now)
 
     def _backoff(self, job: Job) -> float:

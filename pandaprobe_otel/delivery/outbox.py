@@ -61,6 +61,11 @@ class MemoryOutbox:
         """Bytes that the waiting jobs take."""
         return self._bytes
 
+    @property
+    def waiting_for_tokens(self) -> int:
+        """Traces whose turn to take a token has not come."""
+        return len(self._turns)
+
     def __len__(self) -> int:
         return self._count
 

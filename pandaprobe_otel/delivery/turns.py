@@ -1,22 +1,25 @@
 """Whose turn it is when there are more traces than tokens, and who goes when there is no room.
 
-Errors first. Then the name (of the root span) that was served least of late, so that a busy endpoint does not
-starve a rare one; within a name the newest half minute, since an old trace is worth less; within that the smallest
-hash of the trace id, so that independent processes prefer the same traces. Who goes is the mirror image: from the
-name with the most waiting traces, the oldest half minute, the largest hash; errors last.
+Errors first, up to four fifths of what goes: they alone may be more than the limit. Then the name (of the root
+span) that was served least of late, so that a busy endpoint does not starve a rare one; within a name the newest half
+minute, since an old trace is worth less; within that the smallest hash of the trace id, so that independent processes
+prefer the same traces. Who goes is the mirror image: from the name with the most waiting traces, the oldest half
+minute, the largest hash; errors last, up to four fifths of what waits.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
 _BUCKET_S: Final = 30.0
 _FORGET_PER_MINUTE: Final = 0.8
-_ERROR_QUEUE: Final = "\0errors"
+_RECENT: Final = 100
+_MOST_ERRORS: Final = 80
+"""Of the last hundred that went, when others wait."""
 
 _Entry = tuple[float, int, int, str]
 """Order, order, ticket, key."""
@@ -26,29 +29,24 @@ class Turns:
     """Keys that wait for a token. Entries are never searched for: a stale one (`is_current` says no) is skipped."""
 
     def __init__(self, is_current: Callable[[str, int], bool]) -> None:
-        self._is_current = is_current
-        self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
-        self._worst: defaultdict[str, list[_Entry]] = defaultdict(list)
-        self._waiting: defaultdict[str, int] = defaultdict(int)
+        self._errors = _Queues(is_current)
+        self._others = _Queues(is_current)
         self._served: dict[str, float] = {}
         self._served_at = 0.0
+        self._recent: deque[bool] = deque(maxlen=_RECENT)
+        self._recent_errors = 0
+
+    def __len__(self) -> int:
+        return len(self._errors) + len(self._others)
 
     def add(self, key: str, ticket: int, *, name: str, is_error: bool, since: float) -> None:
         """A key waits, since the time `since`."""
-        queue = _ERROR_QUEUE if is_error else name
-        bucket, rank = since // _BUCKET_S, crc32(key.encode())
-        heapq.heappush(self._best[queue], (-bucket, rank, ticket, key))
-        heapq.heappush(self._worst[queue], (bucket, -rank, ticket, key))
-        self._waiting[queue] += 1
+        queues = self._errors if is_error else self._others
+        queues.add(key, ticket, name, since // _BUCKET_S)
 
     def remove(self, *, name: str, is_error: bool) -> None:
         """A key of this name waits no longer (its entry is stale from now on)."""
-        queue = _ERROR_QUEUE if is_error else name
-        self._waiting[queue] -= 1
-        if self._waiting[queue] <= 0:
-            del self._waiting[queue]
-            self._best.pop(queue, None)
-            self._worst.pop(queue, None)
+        (self._errors if is_error else self._others).remove(name)
 
     def serve(self, *, name: str, is_error: bool, now: float) -> None:
         """A key of this name got a token."""
@@ -57,28 +55,61 @@ class Turns:
             kept = _FORGET_PER_MINUTE**minutes
             self._served = {each: count * kept for each, count in self._served.items() if count * kept > 0.01}
             self._served_at = now
-        if not is_error:
-            self._served[name] = self._served.get(name, 0.0) + 1.0
+        self._served[name] = self._served.get(name, 0.0) + 1.0
+        if len(self._recent) == _RECENT:
+            self._recent_errors -= self._recent[0]
+        self._recent.append(is_error)
+        self._recent_errors += is_error
 
     def next(self) -> str | None:
         """The key whose turn it is."""
-        if (key := self._top(self._best, _ERROR_QUEUE)) is not None:
-            return key
-        for name in sorted(self._waiting, key=lambda each: self._served.get(each, 0.0)):
-            if (key := self._top(self._best, name)) is not None:
-                return key
-        return None
+        errors_have_it = self._recent_errors < _MOST_ERRORS or not len(self._others)
+        queues = self._errors if len(self._errors) and errors_have_it else self._others
+        return queues.first(self._served)
 
     def victim(self) -> str | None:
         """The key that goes first when there is no room."""
-        names = sorted((each for each in self._waiting if each != _ERROR_QUEUE), key=lambda each: -self._waiting[each])
-        for name in (*names, _ERROR_QUEUE):
-            if (key := self._top(self._worst, name)) is not None:
-                return key
-        return None
+        errors_have_most = len(self._errors) > _MOST_ERRORS * len(self) / _RECENT
+        return (self._errors if errors_have_most or not len(self._others) else self._others).last()
 
-    def _top(self, heaps: defaultdict[str, list[_Entry]], queue: str) -> str | None:
-        heap = heaps.get(queue)
+
+class _Queues:
+    """Waiting keys by name. A name is here only while a key of it waits."""
+
+    def __init__(self, is_current: Callable[[str, int], bool]) -> None:
+        self._is_current = is_current
+        self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
+        self._worst: defaultdict[str, list[_Entry]] = defaultdict(list)
+        self._waiting: defaultdict[str, int] = defaultdict(int)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, key: str, ticket: int, name: str, bucket: float) -> None:
+        rank = crc32(key.encode())
+        heapq.heappush(self._best[name], (-bucket, rank, ticket, key))
+        heapq.heappush(self._worst[name], (bucket, -rank, ticket, key))
+        self._waiting[name] += 1
+        self._count += 1
+
+    def remove(self, name: str) -> None:
+        self._count -= 1
+        self._waiting[name] -= 1
+        if self._waiting[name] <= 0:
+            del self._waiting[name]
+            self._best.pop(name, None)
+            self._worst.pop(name, None)
+
+    def first(self, served: dict[str, float]) -> str | None:
+        name = min(self._waiting, key=lambda each: served.get(each, 0.0), default=None)
+        return None if name is None else self._top(self._best[name])
+
+    def last(self) -> str | None:
+        name = max(self._waiting, key=self._waiting.__getitem__, default=None)
+        return None if name is None else self._top(self._worst[name])
+
+    def _top(self, heap: list[_Entry]) -> str | None:
         while heap:
             _, _, ticket, key = heap[0]
             if self._is_current(key, ticket):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.shares import SAMPLE_RATE_KEY
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
 from pandaprobe_otel.tracing.span_filter import SpanFilter
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
 """What the end of a running trace may change (PATCH takes no other; name and start stand)."""
-
-
-SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
 
 
 class PartEncoder:
