@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 
@@ -96,7 +97,7 @@ def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
         world.run(150)
         times = [at for at, _ in process.sent]
         bound = OUTAGE.first_s
-        for answered, (sooner, later) in enumerate(zip(times, times[1:], strict=False), 1):
+        for answered, (sooner, later) in enumerate(itertools.pairwise(times), 1):
             if answered >= 3:  # from the third failure in a row on, it is an outage
                 shares.append((later - sooner) / bound)
                 bound = min(bound * 2, OUTAGE.longest_s)
@@ -111,7 +112,7 @@ def evenness(values: list[float]) -> float:
     n = len(ordered)
     distance = max(max((i + 1) / n - x, x - i / n) for i, x in enumerate(ordered))
     scaled = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
-    return min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * scaled) ** 2) for k in range(1, 100)))
+    return min(1.0, 2 * sum((-1.0) ** (k - 1) * math.exp(-2 * (k * scaled) ** 2) for k in range(1, 100)))
 
 
 def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:

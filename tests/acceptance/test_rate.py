@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Mapping
@@ -171,6 +172,6 @@ def test_a_clock_that_is_off_by_500_ppm_costs_neither_a_429_nor_time(rate: float
 
     assert server.posts(status=429) == []
     sent = [at for at, _ in process.sent]
-    assert max(later - sooner for sooner, later in zip(sent, sent[1:], strict=False)) <= 65
+    assert max(later - sooner for sooner, later in itertools.pairwise(sent)) <= 65
     assert process.looks <= 3 * len(process.sent) + 3_100
     assert not math.isinf(sent[-1])

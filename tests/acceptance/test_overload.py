@@ -1,0 +1,105 @@
+"""More traces than the limit takes: errors go first, every name is seen, and counts can be scaled back. Simulated."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import orjson
+import pytest
+
+from simulated_world import Process, Server, World, trace_parcel
+
+MINUTE = 60.0
+NAMES = 300
+ERROR_SHARE = 0.02
+RATE = "pandaprobe_otel.sample_rate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """A trace that the app made."""
+
+    at: float
+    name: str
+    is_error: bool
+
+
+class Overload:
+    """A process that makes a multiple of what the key takes, of 300 names in the proportions of Zipf's law.
+
+    The memory holds about 3000 of its small traces: as many as the default bound holds traces of 10 kB.
+    """
+
+    def __init__(self, times: int, minutes: float) -> None:
+        self.world = World(times)
+        self.server = Server(self.world)
+        self.process = Process(self.world, self.server, max_bytes=4 << 20, look_every_s=0.2)
+        self.offered: dict[str, Offered] = {}
+        self._numbers = itertools.count()
+        self._weights = list(itertools.accumulate(1 / rank for rank in range(1, NAMES + 1)))
+        self.minutes = minutes
+        self.world.every(MINUTE / (100 * times), self._offer, until=minutes * MINUTE)
+        self.world.run(minutes * MINUTE)
+        self.was_balanced = self.process.is_balanced
+        self.world.run(40 * MINUTE)  # what waits goes out
+
+    def _offer(self) -> None:
+        random = self.world.random
+        name = f"endpoint {random.choices(range(NAMES), cum_weights=self._weights)[0]}"
+        is_error = random.random() < ERROR_SHARE
+        parcel = trace_parcel(next(self._numbers), name=name, is_error=is_error, size=1000)
+        self.offered[parcel.trace_id] = Offered(at=self.world.now, name=name, is_error=is_error)
+        self.process.put(parcel)
+
+    def delivered(self) -> dict[str, float]:
+        """When each trace was accepted, by its id."""
+        return {orjson.loads(post.body or b"")["trace_id"]: post.at for post in self.server.posts(status=202)}
+
+    def waits_of_errors(self) -> list[float]:
+        """Seconds from the making of each delivered error to its acceptance, rising."""
+        delivered = self.delivered()
+        errors = {key: each.at for key, each in self.offered.items() if each.is_error and key in delivered}
+        return sorted(delivered[key] - at for key, at in errors.items())
+
+
+@functools.cache
+def overload(times: int, minutes: int) -> Overload:
+    """The same run for several tests."""
+    return Overload(times, minutes)
+
+
+@pytest.mark.parametrize(("times", "minutes"), [(2, 30), (10, 30), (100, 10)])
+def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) -> None:
+    """Of 300 names 95 % are seen in ten minutes; one over each sample rate sums to what ended, within 5 %."""
+    run = overload(times, minutes)
+    made = {each.name for each in run.offered.values() if each.at < 10 * MINUTE}
+    seen = {run.offered[key].name for key, at in run.delivered().items() if at < 10 * MINUTE}
+
+    assert len(seen) / len(made) >= 0.95
+    assert run.server.posts(status=429) == []
+    assert run.was_balanced
+    assert run.process.ledger.read().pending == 0
+    rates = [trace.fields.get("metadata", {}).get(RATE, 1.0) for trace in run.server.traces.values()]
+    assert sum(1 / rate for rate in rates) == pytest.approx(len(run.offered), rel=0.05)
+
+
+@pytest.mark.parametrize("times", [2, 10])
+def test_errors_arrive_all_and_at_once(times: int) -> None:
+    """As long as they are fewer than 80 a minute: 99 % of them, with a p95 of two seconds."""
+    run = overload(times, 30)
+    waits = run.waits_of_errors()
+    errors = sum(each.is_error for each in run.offered.values())
+
+    assert len(waits) / errors >= 0.99
+    assert waits[int(len(waits) * 0.95)] <= 2
+
+
+def test_errors_beyond_the_limit_leave_a_fifth_to_the_others() -> None:
+    """200 errors a minute: they get four fifths of the key, and the names without errors are still seen."""
+    run = overload(100, 10)
+    late = [run.offered[key].is_error for key, at in run.delivered().items() if 5 * MINUTE < at < 10 * MINUTE]
+    share = sum(late) / len(late)
+
+    assert 0.7 <= share <= 0.85
