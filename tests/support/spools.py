@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import Job
+from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.adoption import Adoption
 from pandaprobe_otel.delivery.spool.commands import Insert
+from pandaprobe_otel.delivery.spool.delivery import SpooledDelivery
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.keeper import MAX_BYTES, Keeper
-from pandaprobe_otel.delivery.spool.memory_side import Loaded
+from pandaprobe_otel.delivery.spool.memory_side import Loaded, MemorySide
 from pandaprobe_otel.delivery.spool.rows import OWN, Count, JournalRow, Place, TraceState
+from pandaprobe_otel.delivery.spool.writer import SpoolWriter
+from pandaprobe_otel.transport.messages import Outcome, Request
 
 DESTINATION = Destination(endpoint="http://127.0.0.1:1", project="shop", api_key="sk_pp_1")
 
@@ -120,3 +128,91 @@ _starts = itertools.count(1_000_000, 1_000_000)
 
 def _next_start() -> int:
     return next(_starts)
+
+
+class FunctionTransport:
+    """A server that is a function of the request."""
+
+    def __init__(self, server: Callable[[Request], Outcome]) -> None:
+        self.server = server
+        self.requests: list[Request] = []
+        self._lock = threading.Lock()
+
+    def send(self, request: Request) -> Outcome:
+        with self._lock:
+            self.requests.append(request)
+        return self.server(request)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def reset_after_fork(self) -> None:
+        """Nothing is shared."""
+
+
+class Service:
+    """A process's delivery with a spool, its threads included, in front of a server that is a function."""
+
+    def __init__(
+        self,
+        folder: Path,
+        server: Callable[[Request], Outcome],
+        *,
+        max_bytes: int = 1 << 22,
+        max_spool_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.transport = FunctionTransport(server)
+        self.ledger = Ledger()
+        self.notices = Notices(time.monotonic)
+        self._folder = folder
+        self._max_spool_bytes = max_spool_bytes
+        self.delivery = SpooledDelivery(
+            writer=lambda memory, rows: SpoolWriter(lambda: self._keeper(memory, rows), scan_every_s=0.2),
+            dispatcher=self._dispatcher,
+            transport=self.transport,
+            ledger=self.ledger,
+            notices=self.notices,
+            max_bytes=max_bytes,
+        )
+
+    def put(self, *parcels: Parcel) -> None:
+        """Hand parcels over, counting their spans as ended."""
+        for parcel in parcels:
+            self.ledger.ended(len(parcel.spans))
+            self.delivery.put(parcel)
+
+    def flush(self, seconds: float = 10.0) -> bool:
+        """Wait until everything is delivered or on disk."""
+        return self.delivery.wait_idle(time.monotonic() + seconds)
+
+    def close(self, seconds: float = 5.0) -> int:
+        """End in good order."""
+        return self.delivery.close(time.monotonic() + seconds)
+
+    def _dispatcher(self, outbox: MemoryOutbox) -> Dispatcher:
+        return Dispatcher(
+            outbox=outbox,
+            bucket=LeasedBucket(capacity=10_000),
+            ledger=self.ledger,
+            notices=self.notices,
+            project="shop",
+            uniform=lambda low, high: 0.05,
+        )
+
+    def _keeper(self, memory: MemorySide, rows: Callable[[], int]) -> Keeper:
+        folder = SpoolFolder(self._folder, DESTINATION)
+        adoption = Adoption(
+            folder=folder,
+            memory=memory,
+            notices=self.notices,
+            recover=lambda found, states: (),
+            rows=rows,
+            check_after_s=0.1,
+        )
+        return Keeper(
+            folder=folder,
+            memory=memory,
+            notices=self.notices,
+            adoption=adoption,
+            max_bytes=self._max_spool_bytes,
+        )

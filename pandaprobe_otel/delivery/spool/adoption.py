@@ -38,6 +38,7 @@ class Adoption:
         notices: Notices,
         recover: Recover,
         rows: Callable[[], int],
+        check_after_s: float = CHECK_AFTER_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
@@ -46,6 +47,7 @@ class Adoption:
         self._recover = recover
         self._rows = rows
         self._first_row = rows()
+        self._check_after_s = check_after_s
         self._monotonic = monotonic
         self.check_at: dict[int, float] = {}
         """For each file, when what is in doubt may be looked for."""
@@ -136,7 +138,7 @@ class Adoption:
         return self._recover(readable_journal(file), states)
 
     def _announce(self, file: SpoolFile, count: Count, lines: Iterable[str]) -> None:
-        self.check_at[file.number] = self._monotonic() + CHECK_AFTER_S
+        self.check_at[file.number] = self._monotonic() + self._check_after_s
         self._memory.adopted(count, lines)
 
     def _say(self, what: str, *, level: int = logging.WARNING) -> None:

@@ -53,6 +53,16 @@ class SpooledDelivery(Delivery):
         self._closing = False
         super()._start_fresh()
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """Bytes of the parcels that are in memory."""
+        return self._outbox.bytes
+
+    def put(self, parcel: Parcel) -> None:
+        """Take over a parcel; it is on disk a moment later, and sent as soon as the budget allows."""
+        self._due_at = 0.0
+        super().put(parcel)
+
     def ask(self, command: Command) -> None:
         """Have the spool's thread do something."""
         self._writer.ask(command)
@@ -164,6 +174,7 @@ class SpooledDelivery(Delivery):
             self._outbox.save_all()
 
     def _stir(self) -> None:
+        self._due_at = 0.0  # senders that wait have not looked again yet
         if not self._dispatcher.idle and self._waiting == 0 and not self._stopped:
             self._add_sender()
         self._changed.notify_all()

@@ -21,6 +21,7 @@ MAX_BACKLOG: Final = 16 << 20
 """Bytes of parcels that may wait for the disk; beyond, parcels stay in memory alone until it has caught up."""
 _GATHER_S: Final = 0.05
 """Removals may wait this long for others: what is removed late is only looked up once more after a crash."""
+_MOMENT_S: Final = 0.1
 _FORK_WAIT_S: Final = 1.0
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -89,12 +90,15 @@ class SpoolWriter:
         self._wake.set()
 
     def settle(self, deadline: float) -> bool:
-        """Wait until everything asked so far is on disk; False when it is not by the deadline (a monotonic time)."""
+        """Wait until everything asked so far is on disk; False when it is not by the deadline (a monotonic time).
+
+        It is given a moment even when the deadline has passed, so that the answer is about the disk, not the time.
+        """
         barrier = Barrier()
         self.ask(barrier)
         if self._thread is None or not self._thread.is_alive():
             self._work_here(deadline)
-        barrier.passed.wait(max(deadline - self._monotonic(), 0.0))
+        barrier.passed.wait(max(deadline - self._monotonic(), _MOMENT_S))
         return barrier.held == [True]
 
     def close(self, deadline: float) -> None:
@@ -164,7 +168,7 @@ class SpoolWriter:
         return max(pause, 0.0)
 
     def _work_here(self, deadline: float) -> None:
-        if self._work_lock.acquire(timeout=max(deadline - self._monotonic(), 0.0)):
+        if self._work_lock.acquire(timeout=max(deadline - self._monotonic(), _MOMENT_S)):
             try:
                 self._work()
             finally:

@@ -1,0 +1,294 @@
+"""Delivery with a spool: what it sends, keeps, leaves and finds again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from simulated_delivery import create
+from spools import Service
+
+
+class Store:
+    """A server that stores traces; `up` turns it off, `answer` may say something else."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.traces: dict[str, int] = {}
+        self.posted: list[str] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Outcome:
+        if not self.up:
+            return NoAnswer(reason="ConnectError", may_have_arrived=False)
+        with self._lock:
+            body = json.loads(request.body) if request.body else None
+            if request.path == "/traces":
+                self.posted.append(body["trace_id"])
+                self.traces[body["trace_id"]] = self.traces.get(body["trace_id"], 0) + len(body["spans"])
+                return Answer(status=202)
+            trace_id = request.path.split("/")[2]
+            if trace_id not in self.traces:
+                return Answer(status=404, body=b'{"detail":"Trace not found."}')
+            if request.method == "POST":
+                self.traces[trace_id] += len(body)
+            return Answer(status=200)
+
+
+def is_balanced(service: Service, *, pending: int = 0) -> bool:
+    """Whether the ledger adds up, with so much waiting."""
+    counts = service.ledger.read()
+    return counts.ended == counts.delivered + sum(counts.dropped.values()) + pending
+
+
+def databases(folder: Path) -> list[Path]:
+    """The files of parcels."""
+    return list(folder.glob("*.sqlite"))
+
+
+def test_what_is_delivered_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Delivered, acknowledged on disk, and the file is deleted at the end."""
+    store = Store()
+    service = Service(tmp_path, store)
+    service.put(*(create(number, spans=2) for number in range(30)))
+    assert service.flush()
+    assert service.close() == 0
+
+    assert len(store.posted) == 30
+    assert is_balanced(service)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_sent_stays_for_the_next_process(tmp_path: Path) -> None:
+    """Flush is True since everything is on disk; nothing is dropped at the end; the heir sends each trace once."""
+    store = Store()
+    store.up = False
+    service = Service(tmp_path, store)
+    service.put(*(create(number, spans=2) for number in range(10)))
+    assert service.flush(0.4)
+    assert service.close(0.4) == 0
+    assert service.delivery.left_behind == 20
+    assert is_balanced(service, pending=20)
+
+    store.up = True
+    heir = Service(tmp_path, store)
+    assert heir.flush()
+    assert heir.close() == 0
+    assert sorted(store.posted) == sorted(create(number).trace_id for number in range(10))
+    assert is_balanced(heir)
+    assert heir.ledger.read().delivered == 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_create_that_arrived_before_the_crash_is_not_posted_again(tmp_path: Path) -> None:
+    """It is looked for first: a second POST would be billed."""
+    store = Store()
+
+    def answers_get_lost(request: Request) -> Outcome:
+        store(request)
+        return NoAnswer(reason="ReadError", may_have_arrived=True)
+
+    service = Service(tmp_path, answers_get_lost)
+    service.put(create(1))
+    assert service.flush(0.3)
+    service.close(0.1)
+    heir = Service(tmp_path, store)
+    assert heir.flush()
+    heir.close()
+
+    assert store.posted == [create(1).trace_id]
+    assert [request.method for request in heir.transport.requests] == ["GET"]
+    assert heir.ledger.read().delivered == 1
+
+
+def test_the_memory_stays_bounded_while_the_spool_grows(tmp_path: Path) -> None:
+    """Twenty times the memory bound waits on disk and all of it arrives."""
+    store = Store()
+    store.up = False
+    service = Service(tmp_path, store, max_bytes=100_000)
+    highest = 0
+    for number in range(200):
+        service.put(create(number, size=10_000))
+        highest = max(highest, service.delivery.bytes_in_memory)
+    assert service.flush(0.3)
+    store.up = True
+    assert service.flush(30)
+    service.close()
+
+    assert highest <= 100_000
+    assert len(store.traces) == len(store.posted) == 200
+    assert is_balanced(service)
+
+
+def test_what_follows_a_create_never_overtakes_it(tmp_path: Path) -> None:
+    """The create is on disk alone; its append and finish wait behind it although there is room for them."""
+    store = Store()
+    store.up = False
+    service = Service(tmp_path, store, max_bytes=50_000)
+    service.put(*(create(number, size=10_000) for number in range(20)))
+    for number in range(20):
+        service.put(replace(create(number), step=Step.APPEND), replace(create(number), step=Step.FINISH, spans=()))
+    service.flush(0.2)
+    store.up = True
+    assert service.flush(30)
+    service.close()
+
+    assert set(store.traces.values()) == {2}
+    assert sum(answer == "not found" for answer in service.ledger.read().answers) == 0
+    assert is_balanced(service)
+
+
+def test_over_the_bound_of_the_spool_the_oldest_go_and_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Errors are kept."""
+    store = Store()
+    store.up = False
+    service = Service(tmp_path, store, max_bytes=50_000, max_spool_bytes=500_000)
+    with caplog.at_level(logging.WARNING):
+        for number in range(100):
+            service.put(create(number, size=10_000, is_error=number % 20 == 0))
+        service.flush(0.5)
+    counts = service.ledger.read()
+    assert 45 <= counts.dropped["spool_full"] <= 60
+    assert sum("spool is full" in record.message for record in caplog.records) == 1
+    store.up = True
+    assert service.flush(30)
+    service.close()
+
+    assert {create(number).trace_id for number in range(0, 100, 20)} <= set(store.posted)
+    assert is_balanced(service)
+
+
+def test_a_refused_request_becomes_a_dead_letter_with_the_words_of_the_server(tmp_path: Path) -> None:
+    """It is dropped and counted as ever, and kept for whoever wants to know why."""
+    body = json.dumps({"detail": "Validation error", "errors": [{"field": "session_id", "message": "too odd"}]})
+    service = Service(tmp_path, lambda request: Answer(status=422, body=body.encode()))
+    service.put(create(1, spans=3))
+    assert service.flush()
+    service.close()
+
+    assert service.ledger.read().dropped == {"refused": 3}
+    with sqlite3.connect(tmp_path / "dead-letters.db") as db:
+        rows = db.execute("SELECT trace_id, project, words FROM letter").fetchall()
+    db.close()
+    assert rows == [(create(1).trace_id, "shop", "422 session_id: too odd")]
+    assert databases(tmp_path) == []
+
+
+def test_the_pieces_of_a_body_that_was_too_large_survive_a_crash(tmp_path: Path) -> None:
+    """The first piece is delivered, then the process ends: the heir sends the others, not only a look at the trace."""
+    store = Store()
+
+    def proxy(request: Request) -> Outcome:
+        if request.body and len(request.body) > 120_000:
+            return Answer(status=413, body=b"too large")
+        if request.path.endswith("/spans") and store.up:
+            return Answer(status=503, body=b"")
+        return store(request)
+
+    service = Service(tmp_path, proxy)
+    service.put(create(1, spans=40, size=10_000))
+    assert service.flush(1.5)
+    service.close(0.2)
+    delivered = service.ledger.read().delivered
+    assert 0 < delivered < 40
+    heir = Service(tmp_path, store)
+    assert heir.flush()
+    heir.close()
+
+    assert store.traces == {create(1).trace_id: 40}
+    assert len(store.posted) == 1
+
+
+def test_without_a_usable_directory_it_is_a_delivery_like_any_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning; flush is False while something is in memory alone; the end drops and counts it."""
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    store = Store()
+    service = Service(blocker, store)
+    with caplog.at_level(logging.WARNING):
+        service.put(*(create(number) for number in range(5)))
+        assert service.flush()
+        store.up = False
+        service.put(*(create(number) for number in range(5, 8)))
+        assert not service.flush(0.3)
+        assert service.close(0.3) == 3
+
+    assert len(store.posted) == 5
+    assert is_balanced(service)
+    assert sum("cannot be written" in record.message for record in caplog.records) == 1
+
+
+def test_when_the_directory_becomes_usable_what_is_in_memory_is_written(tmp_path: Path) -> None:
+    """The disk was full for a while: what waits then survives after all."""
+    blocker = tmp_path / "spool"
+    blocker.write_text("")
+    store = Store()
+    store.up = False
+    service = Service(blocker, store)
+    service.put(create(1), create(2))
+    assert not service.flush(0.2)
+    blocker.unlink()
+    deadline = time.monotonic() + 8
+    while not service.flush(0.2) and time.monotonic() < deadline:
+        pass
+
+    assert service.close(0.2) == 0
+    assert len(databases(blocker)) == 1
+    store.up = True
+    heir = Service(blocker, store)
+    assert heir.flush()
+    heir.close()
+    assert len(store.posted) == 2
+
+
+def test_parcels_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_path: Path) -> None:
+    """The directory is looked at again and again."""
+    store = Store()
+    store.up = False
+    sibling = Service(tmp_path, store)
+    sibling.put(create(1))
+    assert sibling.flush(0.2)
+    mine = Service(tmp_path, store)
+    mine.put(create(2))
+    assert mine.flush(0.2)
+    store.up = True
+    sibling.close(0.0)
+    deadline = time.monotonic() + 5
+    while len(store.posted) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    mine.close()
+
+    assert len(store.posted) == 2
+
+
+def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
+    """Eight threads put while the senders take and the disk writes."""
+    store = Store()
+    service = Service(tmp_path, store, max_bytes=60_000)
+    parcels: list[list[Parcel]] = [
+        [create(thread * 100 + number, size=2_000) for number in range(50)] for thread in range(8)
+    ]
+    threads = [threading.Thread(target=service.put, args=own) for own in parcels]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert service.flush(30)
+    service.close()
+
+    assert len(store.traces) == len(store.posted) == 400
+    assert is_balanced(service)
+    assert list(tmp_path.iterdir()) == []
