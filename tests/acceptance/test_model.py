@@ -1,0 +1,185 @@
+"""Any order of events: a model of clock, network, server and processes that Hypothesis drives.
+
+`PANDAPROBE_MODEL_CASES=10000 pytest tests/acceptance/test_model.py --timeout=3600` runs ten thousand cases.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from pandaprobe_otel.delivery import Step
+from pandaprobe_otel.transport import Answer, Outcome, Request
+from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_parcel
+
+CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "60"))
+LIMIT = 100
+LONGER_THAN_ANY_GATE_S = 24 * 3600.0
+MOODS = (200, 401, 402, 429, 500, 502, 503)
+"""What the server says to everything; 200: its own answers."""
+
+
+@dataclass(eq=False)
+class Life:
+    """A process from its start to its crash, and what it was given."""
+
+    process: Process
+    traces: list[int] = field(default_factory=list[int])
+    spans: set[str] = field(default_factory=set[str])
+    alive: bool = True
+
+
+class DeliveryModel(RuleBasedStateMachine):
+    """Puts, time, faults, crashes and forks in any order; then all is well again, and the books are opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.server = Server(self.world)
+        self.server.script = self._mood_of_the_server
+        self.mood = 200
+        self.fates: list[Fate] = [Fate.PASSES]
+        self.failed_at_all = False
+        self.numbers = itertools.count(1)
+        self.batches = itertools.count(1)
+        self.lives: list[Life] = []
+        self.start()
+
+    # -- what happens -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A process starts, with nothing."""
+        process = Process(self.world, self.server, name=f"process {len(self.lives)}")
+        turns = itertools.count()
+        process.fate = lambda request, now: self.fates[next(turns) % len(self.fates)]
+        self.lives.append(Life(process))
+
+    @rule(count=st.sampled_from((1, 1, 3, 120)), spans=st.integers(1, 3), is_error=st.booleans(), which=st.integers(0))
+    def traces_end(self, count: int, spans: int, is_error: bool, which: int) -> None:
+        """Some process has complete traces."""
+        life = self.living(which)
+        for _ in range(count):
+            number = next(self.numbers)
+            life.traces.append(number)
+            self.put(life, number, step=Step.CREATE, spans=spans, is_error=is_error)
+
+    @rule(spans=st.sampled_from((1, 700)), which=st.integers(0))
+    def spans_end_late(self, spans: int, which: int) -> None:
+        """Spans of a trace that was handed over before."""
+        life = self.living(which)
+        if life.traces:
+            self.put(life, life.traces[which % len(life.traces)], step=Step.APPEND, spans=spans)
+
+    @rule(which=st.integers(0), number=st.integers(0, 3))
+    def spans_of_a_foreign_trace_end(self, which: int, number: int) -> None:
+        """The root is in a process that never reports."""
+        self.put(self.living(which), 900_000 + number, step=Step.APPEND, spans=1, is_remote=True)
+
+    @rule(seconds=st.sampled_from((0.05, 0.7, 5.0, 31.0, 61.0, 400.0, 4000.0)))
+    def time_passes(self, seconds: float) -> None:
+        """Requests go out and are answered meanwhile."""
+        self.world.run(seconds)
+
+    @rule(mood=st.sampled_from(MOODS))
+    def the_server_changes(self, mood: int) -> None:
+        """It refuses, fails, or is well again."""
+        self.mood = mood
+
+    @rule(fates=st.lists(st.sampled_from(list(Fate)), min_size=1, max_size=4))
+    def the_network_changes(self, fates: list[Fate]) -> None:
+        """Requests meet these fates in turn."""
+        self.fates = fates
+
+    @rule(hits=st.integers(1, 100))
+    def another_client_uses_the_key(self, hits: int) -> None:
+        """It takes a part of the window."""
+        for _ in range(hits):
+            body = b'{"trace_id":"other","spans":[]}'
+            self.server.handle(Request(method="POST", path="/traces", body=body), "other")
+
+    @rule(which=st.integers(0))
+    def a_process_crashes(self, which: int) -> None:
+        """What it held in memory is gone; another one starts."""
+        life = self.living(which)
+        life.process.crash()
+        life.alive = False
+        self.start()
+
+    @precondition(lambda self: len(self.living_ones()) < 3)
+    @rule()
+    def a_process_forks(self) -> None:
+        """The child starts empty; the parent keeps what it has."""
+        self.start()
+
+    # -- what must hold -----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def every_span_is_accounted_for(self) -> None:
+        """ended = delivered + dropped + pending, and pending is what waits."""
+        assert all(life.process.is_balanced for life in self.living_ones())
+
+    def teardown(self) -> None:
+        """The server and the network are well, and enough time passes."""
+        self.mood, self.fates = 200, [Fate.PASSES]
+        self.world.run(LONGER_THAN_ANY_GATE_S)
+        stored = self.server.span_ids()
+        for life in self.lives:
+            counts = life.process.ledger.read()
+            assert most_in_a_window([post.at for post in self.server.posts(life.process.name)]) <= LIMIT
+            if not life.alive:
+                continue
+            assert counts.pending == 0
+            assert len(life.spans & stored) >= counts.delivered == counts.ended - sum(counts.dropped.values())
+            if not self.failed_at_all:
+                assert (life.spans - stored, counts.dropped) == (set(), {})
+        self._billed_once()
+
+    def _billed_once(self) -> None:
+        """One accepted POST /traces for each trace and process, and one more for each whose outcome was unknown."""
+        doubtful = Counter((life.process.name, key) for life in self.lives for key in life.process.doubtful)
+        for key, trace in self.server.traces.items():
+            for who, times in Counter(trace.created_by).items():
+                assert who == "other" or times <= 1 + doubtful[who, key]
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def living_ones(self) -> list[Life]:
+        """Those that have not crashed."""
+        return [life for life in self.lives if life.alive]
+
+    def living(self, which: int) -> Life:
+        """One of them."""
+        living = self.living_ones()
+        return living[which % len(living)]
+
+    def put(
+        self, life: Life, number: int, *, step: Step, spans: int, is_error: bool = False, is_remote: bool = False
+    ) -> None:
+        """Hand over spans that no other parcel has."""
+        batch = next(self.batches)
+        parcel = trace_parcel(number, step=step, spans=spans, is_error=is_error, is_remote=is_remote, batch=batch)
+        life.spans.update(f"{parcel.trace_id}/{batch}/{index}" for index in range(spans))
+        life.process.put(parcel)
+
+    def _mood_of_the_server(self, request: Request, now: float) -> Outcome | None:
+        if self.mood == 200:
+            return None
+        self.failed_at_all = self.failed_at_all or self.mood >= 500
+        if self.mood == 402:
+            return Answer(status=429, body=QUOTA_BODY) if request.path == "/traces" else None
+        return self.server.rate_limited() if self.mood == 429 else Answer(status=self.mood, body=b"no")
+
+
+DeliveryModel.TestCase.settings = settings(
+    max_examples=CASES,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestDeliveryInAnyOrder = DeliveryModel.TestCase
