@@ -7,9 +7,11 @@ the asynchronous client a coroutine and an asynchronous iterator; type checkers 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from functools import cache
+from inspect import Signature, signature
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.paging import PageWalk
@@ -17,6 +19,8 @@ from pandaprobe_otel.api.protocol import Connection, Steps
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_INNER: Final = re.compile(r"(?:Steps|PageWalk)\[(.*)\]")
 
 
 class Resource:
@@ -72,12 +76,12 @@ class operation(Generic[P, T]):
             def result(*args: P.args, **kwargs: P.kwargs) -> T:
                 return instance.run_steps(method(instance, *args, **kwargs))
 
-            return _dressed(result, method, instance)
+            return _dressed(result, method, "{}")
 
         async def awaited(*args: P.args, **kwargs: P.kwargs) -> T:
             return await instance.run_steps(method(instance, *args, **kwargs))
 
-        return _dressed(awaited, method, instance)
+        return _dressed(awaited, method, "{}")
 
 
 class iteration(Generic[P, T]):
@@ -103,12 +107,12 @@ class iteration(Generic[P, T]):
             def rows(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
                 return _rows(instance, method(instance, *args, **kwargs))
 
-            return _dressed(rows, method, instance)
+            return _dressed(rows, method, "Iterator[{}]")
 
         def awaited_rows(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
             return _awaited_rows(instance, method(instance, *args, **kwargs))
 
-        return _dressed(awaited_rows, method, instance)
+        return _dressed(awaited_rows, method, "AsyncIterator[{}]")
 
 
 def _rows(resource: SyncResource, walk: PageWalk[T]) -> Iterator[T]:
@@ -122,8 +126,17 @@ async def _awaited_rows(resource: AsyncResource, walk: PageWalk[T]) -> AsyncIter
             yield row
 
 
-def _dressed(function: Any, method: Callable[..., Any], instance: Resource) -> Any:
-    """Give the function the method's name, help text and signature (without `self`)."""
+def _dressed(function: Any, method: Callable[..., Any], returns: str) -> Any:
+    """Give the function the method's name, help text and arguments, and what it returns here."""
     function.__name__, function.__qualname__, function.__doc__ = method.__name__, method.__qualname__, method.__doc__
-    function.__wrapped__ = MethodType(method, instance)
+    function.__module__ = method.__module__
+    function.__signature__ = _seen_from_outside(method, returns)
     return function
+
+
+@cache
+def _seen_from_outside(method: Callable[..., Any], returns: str) -> Signature:
+    written = signature(method)
+    _, *arguments = written.parameters.values()
+    row = _INNER.fullmatch(str(written.return_annotation))
+    return written.replace(parameters=arguments, return_annotation=returns.format(row[1] if row else "Any"))

@@ -1,0 +1,132 @@
+"""The client against the API's description: no operation, parameter, field or value of an enumeration is missing.
+
+`data/described.json` has what the published description and the one of server 0.5.0 say, in short.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pkgutil
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from json_shapes import operation_shape, shape_of
+from pandaprobe_otel.api import resources
+from pandaprobe_otel.api.endpoint import Endpoint, Scope
+
+DESCRIBED: dict[str, dict[str, dict[str, list[str]]]] = json.loads(
+    (Path(__file__).parent / "data" / "described.json").read_text()
+)
+DESCRIPTIONS = Path(__file__).resolve().parents[3] / "shared"
+
+NOT_IN_THE_CLIENT = {
+    "GET /": "says the server's name",
+    "GET /health": "for whoever runs the server",
+    "POST /cli/auth/codes": "a step of the log-in of PandaProbe's own command line",
+    "POST /cli/auth/exchange": "a step of the log-in of PandaProbe's own command line",
+    "POST /organizations/{org_id}/subscriptions/checkout": "makes a page on which a person pays",
+    "POST /organizations/{org_id}/subscriptions/portal": "makes a page on which a person pays",
+    "POST /webhooks/stripe": "for the payment service",
+}
+OTHER_NAME = {"total_traces": "total_targets"}
+"""The published description's name of a field, and the server's."""
+
+
+def endpoints() -> Iterator[Endpoint[Any]]:
+    """Every endpoint of the client."""
+    for found in pkgutil.iter_modules(resources.__path__, f"{resources.__name__}."):
+        for value in vars(import_module(found.name)).values():
+            if isinstance(value, Endpoint):
+                yield value
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+                yield from (part for part in vars_of(value) if isinstance(part, Endpoint))
+
+
+def vars_of(value: Any) -> list[Any]:
+    """The values of a dataclass's fields."""
+    return [getattr(value, field.name) for field in dataclasses.fields(value)]
+
+
+def shapes() -> dict[str, dict[str, set[str]]]:
+    """What each operation of the client takes and answers; endpoints of one route are taken together."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for endpoint in endpoints():
+        operation = found[str(endpoint)]
+        for part, kind in (("query", endpoint.query), ("body", endpoint.body), ("answer", endpoint.answer)):
+            if kind is not None:
+                schema = TypeAdapter(kind).json_schema()
+                operation[part] |= shape_of(schema, schema.get("$defs", {}))
+    return found
+
+
+OURS = shapes()
+
+
+@pytest.mark.parametrize("operation", [*DESCRIBED["published"], *DESCRIBED["only_on_the_server"]])
+def test_nothing_is_missing(operation: str) -> None:
+    """Each parameter, field and value that is described is known to the client."""
+    if operation in NOT_IN_THE_CLIENT:
+        assert operation not in OURS
+        return
+    described = {**DESCRIBED["published"], **DESCRIBED["only_on_the_server"]}[operation]
+
+    assert operation in OURS
+    for part, texts in described.items():
+        wanted = {_our_name(text) for text in texts}
+        assert wanted - OURS[operation][part] == set(), f"{operation} {part}"
+
+
+def _our_name(text: str) -> str:
+    for published, ours in OTHER_NAME.items():
+        text = text.replace(published, ours)
+    return text
+
+
+@pytest.mark.parametrize("operation", list(OURS))
+def test_nothing_is_made_up(operation: str) -> None:
+    """What the client sends is described; what it reads may be more, as the server answers more than is published."""
+    described = {**DESCRIBED["published"], **DESCRIBED["only_on_the_server"]}[operation]
+    for part in ("query", "body"):
+        more = {text for text in OURS[operation][part] if not _is_free_form(operation, text)}
+        assert more - set(described.get(part, ())) == set(), f"{operation} {part}"
+
+
+def _is_free_form(operation: str, text: str) -> bool:
+    """Monitors take the filters of runs, which are described as an object, and some enumerations as texts."""
+    if "/monitors" in operation and text.startswith(("filters.", "target_type=")):
+        return True
+    return operation.endswith("/comparison") and text.startswith("sort_order=")
+
+
+def test_management_is_what_needs_a_token() -> None:
+    """The scope of each endpoint is that of its path."""
+    for endpoint in endpoints():
+        managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
+        assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint
+
+
+def test_the_short_form_is_that_of_the_descriptions() -> None:
+    """Where the full descriptions are at hand: nothing was left out of the short form."""
+    files = [DESCRIPTIONS / "openapi.json", DESCRIPTIONS / "openapi.server.json"]
+    if not all(file.exists() for file in files):
+        pytest.skip("the API's descriptions are not beside this checkout")
+    published, server = (_operations(json.loads(file.read_text())) for file in files)
+
+    assert DESCRIBED["published"] == published
+    assert DESCRIBED["only_on_the_server"] == {name: shape for name, shape in server.items() if name not in published}
+
+
+def _operations(description: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
+    schemas = description["components"]["schemas"]
+    return {
+        f"{method.upper()} {path}": operation_shape(operation, schemas)
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
+    }

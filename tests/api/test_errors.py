@@ -1,0 +1,175 @@
+"""What each answer of the server is raised as. The bodies are the real server's (measured on 0.5.0)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from both_clients import Connect, settled
+from pandaprobe_otel.errors import (
+    AuthError,
+    ConfigError,
+    Conflict,
+    FieldError,
+    InvalidRequest,
+    KeyExpired,
+    NotFound,
+    PandaProbeError,
+    PermissionDenied,
+    QuotaExceeded,
+    RateLimited,
+    ServerError,
+)
+from recorded import RECORDED_AT, recorded
+from scripted_api import FAILED, ScriptedApi, Told
+
+SCOPE = "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."
+TRACES = "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."
+NO_INTEGER = {"field": "query -> limit", "message": "Input should be a valid integer"}
+
+
+def refused(status: int, detail: Any, **more: Any) -> Told:
+    """An answer of the server's own kind."""
+    return Told(status=status, body={"detail": detail, **more}, headers={"X-Request-ID": "r-1"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (refused(401, "Missing credentials. Provide Authorization: Bearer <token>"), AuthError, "PANDAPROBE_API_KEY"),
+        (refused(401, "Invalid or revoked API key."), AuthError, "PANDAPROBE_API_KEY"),
+        (refused(401, "API key has expired. Please generate a new one."), KeyExpired, "Make a new key"),
+        (refused(403, "Organization ownership limit reached."), PermissionDenied, "ownership limit"),
+        (refused(422, SCOPE), InvalidRequest, "PANDAPROBE_PROJECT_NAME"),
+        (refused(422, "X-Project-ID must be a valid UUID."), InvalidRequest, "project_id"),
+        (refused(422, "Project not found or does not belong to your organization."), InvalidRequest, "project_id"),
+        (refused(422, "Validation error", errors=[NO_INTEGER]), InvalidRequest, "query -> limit: Input should be"),
+        (refused(400, "There was an error parsing the body"), InvalidRequest, "error parsing the body"),
+        (refused(404, "Session 'nope' not found."), NotFound, "Session 'nope' not found."),
+        (refused(404, "Not Found"), NotFound, "base URL of a PandaProbe"),
+        (refused(405, "Method Not Allowed"), InvalidRequest, "405 Method Not Allowed"),
+        (refused(409, "A project named 'p' already exists in this organization."), Conflict, "already exists"),
+        (refused(413, "Request Entity Too Large"), InvalidRequest, "413"),
+        (refused(402, "Payment required"), QuotaExceeded, "Upgrade the plan"),
+        (refused(429, TRACES), QuotaExceeded, "Upgrade the plan"),
+        (refused(429, "Your subscription is not active."), QuotaExceeded, "subscription"),
+        (Told(status=429, body={"error": "Rate limit exceeded: 200 per 1 minute"}), RateLimited, "in this minute"),
+        (FAILED, ServerError, "the server failed (500 Internal Server Error)"),
+        (Told(status=503, body="<html>down</html>"), ServerError, "503 <html>down</html>"),
+        (Told(status=504, body=""), ServerError, "504"),
+        (Told(status=307, headers={"Location": "https://x.example/traces"}), ConfigError, "https://x.example/traces"),
+        (Told(status=200, body="<html>a page</html>"), ServerError, "base URL"),
+        (Told(status=200, body={"items": [{}], "total": 1, "limit": 1, "offset": 0}), ServerError, "items -> 0"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+async def test_each_answer_has_its_error(
+    connect: Connect, answer: Told, kind: type[PandaProbeError], words: str
+) -> None:
+    """The type says what to do about it; the message has the server's words, the call and the remedy."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", answer)
+        client = connect(api.url, retries=0, timeout_s=2.0)
+        with pytest.raises(kind) as raised:
+            await settled(client.traces.list())
+
+    error = raised.value
+    assert type(error) is kind
+    assert words in str(error)
+    assert "GET /traces" in str(error)
+    assert "sk_pp_test" not in f"{error} {error!r} {vars(error)}"
+    if answer.headers.get("X-Request-ID"):
+        assert (error.status, error.request_id) == (answer.status, "r-1")
+        assert error.detail == answer.body["detail"]
+
+
+async def test_field_errors_are_values(connect: Connect) -> None:
+    """What the server says about fields can be read without parsing the message."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", refused(422, "Validation error", errors=[NO_INTEGER]))
+        with pytest.raises(InvalidRequest) as raised:
+            await settled(connect(api.url).traces.list())
+
+    assert raised.value.errors == (FieldError("query -> limit", "Input should be a valid integer"),)
+
+
+async def test_retry_after_is_told(connect: Connect) -> None:
+    """A wait that is longer than the call may take is not begun; the error says how long it would be."""
+    with ScriptedApi() as api:
+        limited = Told(status=429, body={"error": "Rate limit exceeded"}, headers={"Retry-After": "42"})
+        api.tell("GET /traces", limited)
+        with pytest.raises(RateLimited) as raised:
+            await settled(connect(api.url, timeout_s=5.0).traces.list())
+
+    assert (raised.value.retry_after, len(api.asked)) == (42.0, 1)
+
+
+async def test_a_recorded_wrong_key(connect: Connect) -> None:
+    """The recorded refusal of a key, and of a key without a project."""
+    client = connect(RECORDED_AT)
+    with recorded("auth_errors", all_played=False):
+        with pytest.raises(AuthError, match="Invalid or revoked API key"):
+            await settled(client.traces.list())
+        with pytest.raises(InvalidRequest, match="Project scope required"):
+            await settled(client.traces.list())
+        with pytest.raises(InvalidRequest, match="X-Project-Name must start and end"):
+            await settled(client.traces.list())
+
+
+async def test_management_needs_a_token(connect: Connect) -> None:
+    """PandaProbe refuses keys there, so nothing is asked."""
+    with ScriptedApi() as api:
+        client = connect(api.url, api_key="sk_pp_test_key")
+        with pytest.raises(ConfigError, match="needs a bearer token"):
+            await settled(client.projects.list(uuid4()))
+        with pytest.raises(InvalidRequest, match="organization_id: is not given"):
+            await settled(client.projects.list())
+
+    assert api.asked == []
+
+
+async def test_nobody_listens(connect: Connect) -> None:
+    """The endpoint is named, and why it cannot be reached."""
+    with ScriptedApi() as api:
+        closed = api.url
+    with pytest.raises(ServerError, match=f"no answer from {closed}") as raised:
+        await settled(connect(closed, retries=0).traces.list())
+
+    assert raised.value.status is None
+    assert "ConnectError" in str(raised.value)
+
+
+async def test_ids_and_times_are_checked_before_anything_is_sent(connect: Connect) -> None:
+    """Nothing that cannot be right reaches the server."""
+    with ScriptedApi() as api:
+        client = connect(api.url)
+        wrong: list[tuple[Any, str]] = [
+            (lambda: client.traces.list(limit=0), "limit"),
+            (lambda: client.traces.list(limit=201), "limit"),
+            (lambda: client.traces.list(offset=-1), "offset"),
+            (lambda: client.traces.iter(page_size=0), "limit"),
+            (lambda: client.traces.list(started_after=datetime(2026, 1, 1)), "started_after"),
+            (lambda: client.traces.list(status="completed"), "status"),
+            (lambda: client.traces.list(sesion_id="x"), "sesion_id"),
+            (lambda: client.traces.get("0123456789abcdef"), "trace_id"),
+            (lambda: client.traces.create(name="", started_at=datetime.now().astimezone()), "name"),
+            (lambda: client.traces.add_spans(uuid4(), []), ""),
+            (lambda: client.sessions.get("a/b"), "session_id"),
+            (lambda: client.sessions.get(""), "session_id"),
+            (lambda: client.sessions.get("s", limit=1001), "limit"),
+            (lambda: client.score(uuid4(), "q", 1.5), "value"),
+            (lambda: client.score(uuid4(), "q", float("nan")), "value"),
+            (lambda: client.score(uuid4(), "", 0.5), "name"),
+            (lambda: client.scores.sessions.comparison(metric_name="m", limit=101), "limit"),
+            (lambda: client.monitors.create(name="m", target_type="TRACE", metrics=["x"], cadence="hourly"), "cadence"),
+            (lambda: client.monitors.get("m"), "monitor_id"),
+        ]
+        for call, field in wrong:
+            with pytest.raises(InvalidRequest) as raised:
+                await settled(call())
+            assert [error.field for error in raised.value.errors][:1] == [field], raised.value
+
+    assert api.asked == []

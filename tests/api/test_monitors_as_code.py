@@ -1,0 +1,160 @@
+"""Monitors declared in a file: what is read, what is planned, what is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from both_clients import Connect, settled
+from pandaprobe_otel.api.models import Monitor
+from pandaprobe_otel.api.monitors_as_code import plan_changes, read_declarations
+from pandaprobe_otel.errors import ConfigError, InvalidRequest
+from pandaprobe_otel.local import LocalServer
+
+FILE = """
+[[monitor]]
+name = "nightly"
+target_type = "TRACE"
+metrics = ["task_completion", "coherence"]
+cadence = "daily"
+sampling_rate = 0.2
+filters = { tags = ["production"], date_from = 2026-01-01T00:00:00Z }
+
+[[monitor]]
+name = "sessions"
+target_type = "SESSION"
+metrics = ["agent_reliability"]
+cadence = "cron:0 3 * * 1"
+signal_weights = { confidence = 0.5 }
+paused = true
+"""
+
+
+def monitor(name: str, **fields: Any) -> Monitor:
+    """A monitor as the server describes it."""
+    return Monitor.model_validate(
+        {
+            "id": uuid4(),
+            "project_id": uuid4(),
+            "name": name,
+            "target_type": "TRACE",
+            "metric_names": ["coherence"],
+            "filters": {},
+            "sampling_rate": 1.0,
+            "cadence": "daily",
+            "only_if_changed": True,
+            "status": "ACTIVE",
+            "created_at": "2026-01-02T03:04:05+00:00",
+            "updated_at": "2026-01-02T03:04:05+00:00",
+            **fields,
+        }
+    )
+
+
+def declared(**fields: Any) -> dict[str, Any]:
+    """A declaration like `monitor("m")`."""
+    return {"monitor": [{"name": "m", "target_type": "TRACE", "metrics": ["coherence"], "cadence": "daily", **fields}]}
+
+
+async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path: Path) -> None:
+    """Made, left alone the second time, changed, paused, resumed, and what is not declared goes on request."""
+    file = tmp_path / "monitors.toml"
+    file.write_text(FILE, encoding="utf-8")
+    monitors = connect(server.url, project_name=f"p-{uuid4()}").monitors
+
+    planned = await settled(monitors.plan(file))
+    made = await settled(monitors.apply(str(file)))
+    again = await settled(monitors.apply(file))
+    there = {each.name: each for each in (await settled(monitors.list())).items}
+    file.write_text(FILE.replace('"daily"', '"weekly"').replace("paused = true", ""), encoding="utf-8")
+    changed = await settled(monitors.apply(file))
+    later = {each.name: each for each in (await settled(monitors.list())).items}
+    file.write_text(FILE.partition('[[monitor]]\nname = "sessions"')[0], encoding="utf-8")
+    pruned = await settled(monitors.apply(file, prune=True))
+    left = (await settled(monitors.list())).items
+
+    assert planned == made
+    assert [str(change) for change in made.changes] == ["create nightly", "create sessions (paused)"]
+    assert (again.changes, again.unchanged) == ((), ("nightly", "sessions"))
+    assert (there["nightly"].sampling_rate, there["sessions"].status) == (0.2, "PAUSED")
+    assert there["sessions"].filters == {"signal_weights": {"confidence": 0.5}}
+    assert [str(change) for change in changed.changes] == [
+        "update nightly\n    cadence: 'daily' → 'weekly'",
+        "resume sessions",
+    ]
+    assert (later["nightly"].cadence, later["sessions"].status) == ("weekly", "ACTIVE")
+    assert [(change.action, change.name) for change in pruned.changes] == [
+        ("update", "nightly"),
+        ("delete", "sessions"),
+    ]
+    assert [each.name for each in left] == ["nightly"]
+
+
+def test_only_what_differs_is_sent() -> None:
+    """Defaults are those of the server, so silence means them."""
+    there = monitor("m", sampling_rate=0.5, model="x/y", filters={"user_id": None, "tags": ["a"]})
+    plan = plan_changes(read_declarations(declared(filters={"tags": ["a"]})), (there,), prune=False)
+
+    (change,) = plan.changes
+    assert (change.action, change.body) == ("update", {"sampling_rate": 1.0, "model": None})
+    assert str(plan) == "update m\n    sampling_rate: 0.5 → 1.0\n    model: 'x/y' → None"
+
+
+def test_two_ways_to_write_a_moment_are_no_difference() -> None:
+    """The server may write the same time in another way."""
+    there = monitor("m", filters={"date_from": "2026-01-01T00:00:00+00:00"})
+    mine = declared(filters={"date_from": "2026-01-01T01:00:00+01:00"})
+
+    assert plan_changes(read_declarations(mine), (there,), prune=False).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (declared(cadence="hourly"), "monitor 1 was not sent: cadence: must be one of every_6h, daily, weekly"),
+        (declared(colour="blue"), "colour: there is no such argument"),
+        (declared(filters={"tag": ["a"]}), "filters -> tag: there is no such argument"),
+        (declared(metrics=[]), "metrics: List should have at least 1 item"),
+        (declared(paused="yes"), "paused: must be true or false"),
+        (declared(target_type="trace"), "target_type: must be one of TRACE, SESSION"),
+        ({"monitors": []}, "monitors: is not known: monitors are declared as [[monitor]]"),
+        ({"monitor": {"name": "m"}}, "Input should be a valid list"),
+        ({"monitor": declared()["monitor"] * 2}, "'m' is declared twice"),
+    ],
+)
+def test_declarations_that_cannot_be_right(content: dict[str, Any], words: str) -> None:
+    """Told with the monitor's number and the field, before anything is asked or changed."""
+    with pytest.raises(InvalidRequest) as refused:
+        read_declarations(content)
+
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("existing", "words"),
+    [
+        ((monitor("m"), monitor("m")), "is that of 2 monitors"),
+        ((monitor("m", target_type="SESSION"),), "target_type: is SESSION and cannot be changed"),
+    ],
+)
+def test_changes_that_cannot_be_made(existing: tuple[Monitor, ...], words: str) -> None:
+    """Told before anything is changed."""
+    with pytest.raises(InvalidRequest) as refused:
+        plan_changes(read_declarations(declared()), existing, prune=False)
+
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "cannot be read"), ("[[monitor", "is not TOML")])
+def test_a_file_that_cannot_be_read(tmp_path: Path, text: str | None, words: str) -> None:
+    """The file is named."""
+    file = tmp_path / "monitors.toml"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=words) as refused:
+        read_declarations(file)
+
+    assert str(file) in str(refused.value)

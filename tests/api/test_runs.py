@@ -1,0 +1,305 @@
+"""Waiting for runs, reading what they found, and telling scores that say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from both_clients import Connect, settled
+from pandaprobe_otel.api import Pair, RunResult, vacuous_reason
+from pandaprobe_otel.api.models import EvalRun, TraceScore
+from pandaprobe_otel.api.resources.runs import TRACE_RUNS
+from pandaprobe_otel.api.runs.waiting import wait_for_run
+from pandaprobe_otel.errors import InvalidRequest, RunFailed, WaitTimeout
+from pandaprobe_otel.transport import Answer, Request
+from scripted_api import ScriptedApi
+from simulated_calls import Simulation, answer
+
+RUN: dict[str, Any] = {
+    "id": str(uuid4()),
+    "name": None,
+    "metric_names": ["coherence", "confidence"],
+    "evaluated_count": 0,
+    "failed_count": 0,
+    "created_at": "2026-01-02T03:04:05+00:00",
+    "project_id": str(uuid4()),
+    "target_type": "TRACE",
+}
+METRICS = [
+    {"name": name, "description": "d", "category": "trace"} for name in ("coherence", "confidence", "plan_quality")
+]
+SESSION_METRICS = [{"name": "agent_reliability", "description": "d", "category": "session"}]
+
+
+def run_in(status: str, **fields: Any) -> dict[str, Any]:
+    """A run as the server describes it."""
+    return {**RUN, "status": status, "total_targets": 1, **fields}
+
+
+def score(name: str, value: float | None, **fields: Any) -> TraceScore:
+    """A score as the server describes it."""
+    return TraceScore.model_validate(
+        {
+            "id": uuid4(),
+            "trace_id": fields.pop("trace_id", uuid4()),
+            "name": name,
+            "value": None if value is None else str(value),
+            "status": "FAILED" if value is None else "SUCCESS",
+            "source": "AUTOMATED",
+            "data_type": "NUMERIC",
+            "project_id": uuid4(),
+            "created_at": "2026-01-02T03:04:05+00:00",
+            "updated_at": "2026-01-02T03:04:05+00:00",
+            **fields,
+        }
+    )
+
+
+def waited(states: Mapping[float, str], *, timeout_s: float = 300.0) -> tuple[EvalRun, Simulation]:
+    """The run after waiting for it, while its state changes at these times."""
+
+    def serve(request: Request) -> Answer:
+        state = [status for since, status in states.items() if since <= simulation.now][-1]
+        return answer(200, run_in(state, error_message="boom" if state == "FAILED" else None))
+
+    simulation = Simulation(serve)
+    steps = wait_for_run(simulation.connection, TRACE_RUNS.get, RUN["id"], timeout_s, progress=lambda run: None)
+    return simulation.run(steps), simulation
+
+
+def test_polling_stays_far_below_the_limit() -> None:
+    """Quick at first, then every two seconds: 30 a minute where 200 are allowed."""
+    run, simulation = waited({0: "PENDING", 5: "RUNNING", 120: "COMPLETED"})
+
+    times = [at for at, _ in simulation.sent]
+    assert run.status == "COMPLETED"
+    assert times[1] < 0.5
+    assert max(sum(at <= other < at + 60 for other in times) for at in times) <= 40
+    assert 120 <= times[-1] < 122.5
+
+
+def test_a_run_that_does_not_end_in_time() -> None:
+    """The wait ends at its deadline, as a TimeoutError too, and says how far the run is."""
+    with pytest.raises(WaitTimeout, match="is RUNNING after 10 s, with 0 of 1 targets"):
+        waited({0: "RUNNING"}, timeout_s=10.0)
+    with pytest.raises(TimeoutError):
+        waited({0: "RUNNING"}, timeout_s=0.0)
+
+
+def test_a_crashed_run_may_come_back() -> None:
+    """The server tries again by itself within 20 s (measured on 0.5.0), so FAILED is not the end at once."""
+    run, simulation = waited({0: "RUNNING", 3: "FAILED", 13: "RUNNING", 20: "COMPLETED"})
+
+    assert run.status == "COMPLETED"
+    assert simulation.now >= 20
+
+
+def test_a_run_that_stays_failed() -> None:
+    """With the server's reason."""
+    with pytest.raises(RunFailed, match="boom"):
+        waited({0: "RUNNING", 3: "FAILED"})
+
+
+def result_of(*scores: TraceScore, **fields: Any) -> RunResult:
+    """The result of a completed run."""
+    return RunResult(run=EvalRun.model_validate(run_in("COMPLETED", **fields)), scores=scores)
+
+
+def test_a_result_says_what_is_wrong_with_it() -> None:
+    """Failed, missing and vacuous pairs, although the server calls the run COMPLETED."""
+    there, gone = uuid4(), uuid4()
+    scores = (
+        score("coherence", 1.0, trace_id=there, metadata={"note": "empty_input_or_output"}, reason="assumed"),
+        score("confidence", None, trace_id=there, reason="no provider"),
+    )
+    result = result_of(*scores, filters={"trace_ids": [str(there), str(gone)]}, total_targets=2)
+
+    assert not result.ok
+    assert [each.reason for each in result.failed] == ["no provider"]
+    assert result.vacuous == {Pair(str(there), "coherence"): "empty_input_or_output: assumed"}
+    assert result.missing == (Pair(str(gone), "coherence"), Pair(str(gone), "confidence"))
+    assert (result.missing_count, result.values("coherence"), result.values("coherence", vacuous=True)) == (
+        2,
+        (),
+        (1.0,),
+    )
+    assert [(row["metric"], row["status"], row["value"]) for row in result.rows()] == [
+        ("coherence", "SUCCESS", 1.0),
+        ("confidence", "FAILED", None),
+        ("coherence", "MISSING", None),
+        ("confidence", "MISSING", None),
+    ]
+
+
+def test_a_good_result() -> None:
+    """Every pair has a score on evidence; thresholds are the caller's."""
+    trace = uuid4()
+    scores = (score("coherence", 0.9, trace_id=trace), score("confidence", 0.4, trace_id=trace))
+    result = result_of(*scores)
+
+    assert result.ok
+    assert (result.below(0.5), result.below({"coherence": 0.95})) == (scores[1:], scores[:1])
+    assert result.by_target == {str(trace): {"coherence": scores[0], "confidence": scores[1]}}
+
+
+def test_a_retry_is_not_missing_what_it_did_not_repeat() -> None:
+    """It evaluates only the pairs that failed."""
+    result = result_of(score("coherence", 0.5), filters={"retry_of": str(uuid4()), "trace_ids": [str(uuid4())]})
+
+    assert (result.missing, result.missing_count, result.ok) == ((), 0, True)
+
+
+def test_a_run_that_evaluated_nothing_is_not_ok() -> None:
+    """Sampling may leave no target."""
+    assert not result_of(total_targets=0).ok
+
+
+SIGNALS = {"a": {"confidence_risk": 0.0, "loop_risk": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "vacuous"),
+    [
+        ("coherence", {"reason": "Input or output is empty; coherence assumed."}, True),
+        ("coherence", {"reason": "Coherence gap: 0.0000", "metadata": {"coherence_gap": 0.0}}, False),
+        ("argument_correctness", {"reason": "No tool calls in trace; nothing to evaluate."}, True),
+        ("argument_correctness", {"metadata": {"verdicts": []}, "reason": "fine"}, True),
+        ("argument_correctness", {"metadata": {"verdicts": [{"verdict": "yes"}]}, "reason": "All right"}, False),
+        ("plan_quality", {"reason": "No plan found in trace"}, True),
+        ("plan_quality", {"metadata": {"plan": ["look up", "refund"]}, "reason": "A good plan"}, False),
+        ("loop_detection", {"reason": "No session context provided; looping cannot be assessed."}, True),
+        ("loop_detection", {"reason": "No previous outputs to compare."}, True),
+        ("agent_consistency", {"reason": "No evaluable traces."}, True),
+        ("agent_consistency", {"metadata": {"traces_evaluated": 0}}, True),
+        ("agent_reliability", {"metadata": {"traces_evaluated": 1, "per_trace_signals": SIGNALS}}, True),
+        ("agent_reliability", {"metadata": {"per_trace_signals": {"a": {"confidence_risk": 0.05}}}}, False),
+        ("task_completion", {"reason": "The user's order was refunded."}, False),
+        ("task_completion", {}, False),
+    ],
+)
+def test_scores_that_say_nothing(name: str, fields: dict[str, Any], vacuous: bool) -> None:
+    """Full marks for want of evidence are told from full marks by reason and metadata (server 0.5.0's words)."""
+    assert (vacuous_reason(score(name, 1.0, **fields)) is not None) == vacuous
+
+
+def test_only_full_marks_can_say_nothing() -> None:
+    """A judge that found a fault has found something."""
+    assert vacuous_reason(score("plan_quality", 0.5, reason="No plan found in trace")) is None
+    assert vacuous_reason(score("plan_quality", None, reason="No plan found in trace")) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"metrics": ["zzz"], "everything": True}, "zzz unknown; of traces there are coherence, confidence"),
+        ({"metrics": [], "everything": True}, "must name at least one of coherence"),
+        ({"metrics": ["coherence", "agent_reliability"], "session": "s"}, "of traces and of sessions"),
+        ({"metrics": ["coherence"]}, "says nothing about what to evaluate"),
+        ({"metrics": ["coherence"], "traces": ["x"]}, "must be a UUID"),
+        ({"metrics": ["coherence"], "traces": [uuid4()], "session": "s"}, "cannot take traces and session together"),
+        ({"metrics": ["coherence"], "traces": [uuid4()], "user_id": "u"}, "user_id: cannot be combined with traces="),
+        ({"metrics": ["coherence"], "traces": []}, "at least 1 item"),
+        ({"metrics": ["coherence"], "session": ["a", "b"]}, "must be one for metrics of traces"),
+        ({"metrics": ["coherence"], "has_error": True}, "has_error: is a filter for metrics of sessions"),
+        ({"metrics": ["coherence"], "everything": True, "signal_weights": {"a": 1}}, "are for metrics of sessions"),
+        ({"metrics": ["coherence"], "everything": True, "sampling_rate": 0}, "of 0 evaluates nothing"),
+        ({"metrics": ["coherence"], "everything": True, "sampling_rate": 2}, "less than or equal to 1"),
+        ({"metrics": ["agent_reliability"], "traces": [uuid4()]}, "cannot be given for metrics of sessions"),
+        ({"metrics": ["agent_reliability"], "status": "ERROR"}, "status: is a filter for metrics of traces"),
+    ],
+)
+async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, Any], words: str) -> None:
+    """Told before anything is evaluated, since each evaluation is billed."""
+    with ScriptedApi() as api:
+        api.tell("GET /evaluations/trace-metrics", METRICS)
+        api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
+        with pytest.raises(InvalidRequest) as refused:
+            await settled(connect(api.url).evaluations.run(**arguments))
+
+    assert words in str(refused.value)
+    assert not [asked for asked in api.asked if asked.method == "POST"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "route", "body"),
+    [
+        (
+            {"metrics": "coherence", "session": "s", "name": "n"},
+            "trace-runs",
+            {"metrics": ["coherence"], "name": "n", "filters": {"session_id": "s"}},
+        ),
+        (
+            {"metrics": "coherence", "tags": ["a"], "trace_name": "t", "sampling_rate": 0.5, "model": "m"},
+            "trace-runs",
+            {"metrics": ["coherence"], "filters": {"tags": ["a"], "name": "t"}, "sampling_rate": 0.5, "model": "m"},
+        ),
+        ({"metrics": "coherence", "everything": True}, "trace-runs", {"metrics": ["coherence"]}),
+        (
+            {"metrics": "agent_reliability", "session": ["a", "b", "a"], "signal_weights": {"confidence": 0.5}},
+            "session-runs/batch",
+            {
+                "metrics": ["agent_reliability"],
+                "session_ids": ["a", "b"],
+                "signal_weights": {"confidence": 0.5},
+            },
+        ),
+        (
+            {"metrics": "agent_reliability", "has_error": False, "min_trace_count": 2},
+            "session-runs",
+            {"metrics": ["agent_reliability"], "filters": {"has_error": False, "min_trace_count": 2}},
+        ),
+    ],
+)
+async def test_what_is_chosen_is_what_is_asked_for(
+    connect: Connect, arguments: dict[str, Any], route: str, body: dict[str, Any]
+) -> None:
+    """The route and the body of each way to choose."""
+    with ScriptedApi() as api:
+        api.tell("GET /evaluations/trace-metrics", METRICS)
+        api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
+        api.tell(f"POST /evaluations/{route}", run_in("PENDING"))
+        await settled(connect(api.url).evaluations.run(**arguments))
+        (posted,) = api.requests(f"POST /evaluations/{route}")
+
+    assert posted.body == body
+
+
+async def test_the_metrics_are_asked_for_once(connect: Connect) -> None:
+    """They come with the server's version."""
+    trace = uuid4()
+    with ScriptedApi() as api:
+        api.tell("GET /evaluations/trace-metrics", METRICS)
+        api.tell("POST /evaluations/trace-runs/batch", run_in("PENDING"))
+        client = connect(api.url)
+        for _ in range(3):
+            await settled(client.evaluations.run("coherence", traces=[trace, trace]))
+        posts = api.requests("POST /evaluations/trace-runs/batch")
+
+    assert len(api.requests("GET /evaluations/trace-metrics")) == 1
+    assert [post.body["trace_ids"] for post in posts] == [[str(trace)]] * 3
+
+
+async def test_both_names_of_the_number_of_targets(connect: Connect) -> None:
+    """The published description says total_traces, the server total_targets; other fields are kept."""
+    described = {**run_in("RUNNING"), "total_traces": 7, "colour": "blue"}
+    del described["total_targets"]
+    with ScriptedApi() as api:
+        api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", described)
+        run = await settled(connect(api.url).evaluations.trace_runs.get(RUN["id"]))
+
+    assert (run.total_targets, run.model_extra) == (7, {"colour": "blue"})
+
+
+async def test_a_status_that_is_not_known_yet(connect: Connect) -> None:
+    """A newer server's word is a text; those that are known are members of the enumeration."""
+    with ScriptedApi() as api:
+        api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", run_in("QUEUED"), run_in("RUNNING"))
+        runs = connect(api.url).evaluations.trace_runs
+        unknown = await settled(runs.get(RUN["id"]))
+        known = await settled(runs.get(RUN["id"]))
+
+    assert (unknown.status, type(unknown.status)) == ("QUEUED", str)
+    assert type(known.status).__name__ == "EvaluationStatus"

@@ -1,0 +1,77 @@
+"""Both clients have the same methods with the same arguments; one answers, the other is awaited."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from both_clients import operations_of
+from pandaprobe_otel.api import AsyncClient, AsyncRun, Client, Run
+from pandaprobe_otel.api.operation import iteration, operation
+
+ENDPOINT = "http://127.0.0.1:1"
+
+
+def test_the_operations_are_the_same() -> None:
+    """By name and by arguments, which do not show `self`."""
+    sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
+
+    assert list(sync) == list(both)
+    assert len(sync) > 90
+    for name, method in sync.items():
+        mine, other = inspect.signature(method), inspect.signature(both[name])
+        assert mine.parameters == other.parameters, name
+        assert "self" not in mine.parameters
+        assert str(other.return_annotation).removeprefix("Async") == mine.return_annotation
+        assert method.__doc__ == both[name].__doc__
+        assert method.__doc__, name
+
+
+def test_one_answers_and_the_other_is_awaited() -> None:
+    """Lists are walked by an iterator of the client's own kind; nothing is asked before the first row."""
+    sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
+
+    walks = {name for name in sync if name.rpartition(".")[2].startswith("iter")}
+    for name in sync.keys() - walks:
+        assert not inspect.iscoroutinefunction(sync[name]), name
+        assert inspect.iscoroutinefunction(both[name]), name
+    for name in walks:
+        arguments: Any = {"scores.sessions.iter_comparison": {"metric_name": "m"}}.get(name, {})
+        ids = ["00000000-0000-0000-0000-000000000001"] if name == "monitors.iter_runs" else []
+        assert isinstance(sync[name](*ids, **arguments), Iterator), name
+        assert isinstance(both[name](*ids, **arguments), AsyncIterator), name
+
+
+@pytest.mark.parametrize(("sync", "both"), [(Client, AsyncClient), (Run, AsyncRun)])
+def test_the_classes_are_twins(sync: type, both: type) -> None:
+    """Other public names differ only where Python's protocols do."""
+    names = {name for name in dir(sync) if not name.startswith("_")}
+
+    assert {name for name in dir(both) if not name.startswith("_")} == names
+    assert str(inspect.signature(sync)).replace("SyncDriver", "AsyncDriver") == str(inspect.signature(both))
+    for name in names:
+        found = inspect.getattr_static(sync, name)
+        if isinstance(found, operation | iteration):
+            assert inspect.getattr_static(both, name) is found, "written once"
+
+
+def test_arguments_are_seen_by_editors() -> None:
+    """The help of a method is its own, with its name and arguments."""
+    client = Client(endpoint=ENDPOINT)
+    method = client.traces.get
+
+    assert (method.__name__, str(inspect.signature(method))) == ("get", "(trace_id: 'TraceRef') -> 'Trace'")
+    assert str(inspect.signature(client.traces.iter)).endswith("-> 'Iterator[TraceListItem]'")
+    assert Client.score.__doc__ == client.score.__doc__
+
+
+def test_secrets_are_in_no_text() -> None:
+    """Neither the key nor the token is in what a client prints."""
+    client = Client("sk_pp_secret", "p", ENDPOINT, token="tok_secret")
+
+    assert repr(client) == f"<Client of project 'p' at {ENDPOINT}>"
+    for text in (repr(client.credentials), str(client.credentials), repr(client.traces)):
+        assert "secret" not in text

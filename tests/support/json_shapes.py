@@ -1,0 +1,53 @@
+"""The fields that a JSON schema describes, as a flat set of texts that can be compared and kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+
+def shape_of(schema: Schema, definitions: Mapping[str, Schema]) -> set[str]:
+    """Paths of all fields, such as `spans[].name`, and of the values of enumerations: `spans[].kind=LLM`."""
+    return set(_walk(schema, definitions, "", ()))
+
+
+def operation_shape(operation: Schema, definitions: Mapping[str, Schema]) -> dict[str, list[str]]:
+    """What an operation of an OpenAPI description takes and answers, as sorted shapes without the empty ones."""
+    query = [row for row in operation.get("parameters", ()) if row["in"] == "query"]
+    shapes = {
+        "query": {text for row in query for text in _walk(row["schema"], definitions, row["name"], ())}
+        | {row["name"] for row in query},
+        "body": _content_shape(operation.get("requestBody", {}), definitions),
+        "answer": {
+            text
+            for status, answer in operation["responses"].items()
+            if status.startswith("2")
+            for text in _content_shape(answer, definitions)
+        },
+    }
+    return {part: sorted(shape) for part, shape in shapes.items() if shape}
+
+
+def _content_shape(holder: Schema, definitions: Mapping[str, Schema]) -> set[str]:
+    schema = holder.get("content", {}).get("application/json", {}).get("schema")
+    return set() if schema is None else shape_of(schema, definitions)
+
+
+def _walk(schema: Schema, definitions: Mapping[str, Schema], path: str, inside: tuple[str, ...]) -> Iterator[str]:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name not in inside:
+            yield from _walk(definitions[name], definitions, path, (*inside, name))
+        return
+    for branch in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
+        yield from _walk(branch, definitions, path, inside)
+    for value in schema.get("enum", ()):
+        yield f"{path}={value}"
+    if isinstance(schema.get("items"), Mapping):
+        yield from _walk(schema["items"], definitions, f"{path}[]", inside)
+    for name, field in schema.get("properties", {}).items():
+        inner = f"{path}.{name}" if path else name
+        yield inner
+        yield from _walk(field, definitions, inner, inside)
