@@ -113,9 +113,9 @@ def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request)
         yield from _await_budget(connection, endpoint, request, deadline)
         sent_at = connection.now()
         outcome = yield from _attempt(connection, endpoint, request, deadline)
+        if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
+            return outcome  # without judging it, which would read the whole body once more
         verdict = judge(outcome)
-        if isinstance(outcome, Answer) and verdict.kind is VerdictKind.DELIVERED:
-            return outcome
         if done_perhaps and endpoint.method == "DELETE" and verdict.kind is VerdictKind.NOT_FOUND:
             return Answer(status=204)  # an earlier attempt, whose answer was lost, deleted it
         wait_s = _wait_before_next(connection, endpoint, verdict, failures)
