@@ -203,10 +203,12 @@ class ExportPipeline:
 
     def _load_encoder(self, ledger: Ledger) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
-        from pandaprobe_otel.mapping import MappingOptions
+        from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
         from pandaprobe_otel.tracing.encoder import PartEncoder
         from pandaprobe_otel.tracing.span_filter import SpanFilter
 
+        # A specimen, so that what the mapping loads on its way is loaded now, while forks are held back.
+        map_views((SpanView(name="specimen", trace_id=1, span_id=1, attributes={"gen_ai.operation.name": "chat"}),))
         return PartEncoder(
             span_filter=SpanFilter(self._config.spans),
             options=MappingOptions.from_config(self._config, os.environ),
@@ -265,13 +267,13 @@ class ExportPipeline:
         self._worker.close(deadline)
         dropped = self._delivery.close(deadline)
         if dropped:
-            reason = self._delivery.last_error or "the time was too short"
             _logger.warning(
-                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). "
-                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more than %g s.",
+                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
                 dropped,
-                reason,
-                self._config.shutdown_timeout_s,
+                self._delivery.last_error or "the time was too short",
+                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
+                if self._monotonic() >= deadline
+                else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
             )
         if self._delivery.left_behind:
             _logger.warning(

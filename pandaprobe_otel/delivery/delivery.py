@@ -17,6 +17,8 @@ from pandaprobe_otel.transport.messages import Outcome, Transport
 MAX_SENDERS: Final = 4
 """Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
 
+_LOOK_AGAIN_S: Final = 0.05
+
 _logger = logging.getLogger("pandaprobe_otel")
 
 
@@ -69,10 +71,15 @@ class Delivery:
         with self._changed:
             while not self._dispatcher.idle:
                 remaining = deadline - self._monotonic()
-                if remaining <= 0:
+                if remaining <= 0 or self._is_hopeless(deadline):
                     return False
-                self._changed.wait(remaining)
+                self._changed.wait(min(remaining, _LOOK_AGAIN_S) if self._dispatcher.closing else remaining)
         return True
+
+    def _is_hopeless(self, deadline: float) -> bool:
+        """At the end: whether nothing can go before the deadline, so that waiting for it would be in vain."""
+        alive = sum(thread.is_alive() for thread in self._threads)
+        return self._dispatcher.closing and self._waiting == alive and self._due_at > deadline
 
     def close(self, deadline: float) -> int:
         """Send what can be sent before the deadline, then stop; return how many spans had to be dropped."""
@@ -81,6 +88,7 @@ class Delivery:
                 return 0
             self._begin_to_close()
             self._deadline = deadline
+            self._due_at = 0.0  # unknown until the senders have looked again
             self._changed.notify_all()
         self.wait_idle(deadline)
         with self._changed:

@@ -94,3 +94,17 @@ def test_ctrl_c_still_delivers() -> None:
 
         assert "KeyboardInterrupt" in result.stderr
         assert len(server.posts()) == 1
+
+
+def test_a_refused_key_does_not_hold_the_exit() -> None:
+    """Nothing can be sent for a minute, so the process does not wait for its whole timeout, and says what to do."""
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=401, body={"detail": "Invalid or revoked API key."})
+        begun = time.monotonic()
+        result = run_python("one('a')\nimport time\ntime.sleep(1)", environment(server.url))
+        took = time.monotonic() - begun
+
+    assert result.returncode == 0
+    assert took < 4.5
+    assert "Invalid or revoked API key" in result.stderr
+    assert "PANDAPROBE_SHUTDOWN_TIMEOUT" not in result.stderr
