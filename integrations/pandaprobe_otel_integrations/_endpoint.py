@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ._content import Content
+from ._streams.body import LastEvent
 from ._streams.sse import Event, Events
 
 Attributes = dict[str, Any]
@@ -42,8 +42,8 @@ class Endpoint(Protocol):
         ...
 
     @property
-    def terminal(self) -> re.Pattern[bytes] | None:
-        """Matches the beginning of the event after which a stream has nothing more to say."""
+    def last_event(self) -> LastEvent | None:
+        """The event after which a stream has nothing more to say."""
         ...
 
     def request_attributes(self, body: Body) -> Attributes:

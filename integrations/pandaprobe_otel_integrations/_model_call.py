@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from ._content import encoded
-from ._endpoint import Answer, Attributes, Body, Endpoint
+from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._guard import guarded
 from ._llm_span import with_llm_span
 
@@ -63,12 +63,14 @@ class ModelCall:
         if not self.span.is_recording():
             return
         answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
-        self.add(answer.attributes)
-        if not self._model and answer.attributes.get(_RESPONSE_MODEL):
-            self.span.update_name(f"{self.endpoint.operation} {answer.attributes[_RESPONSE_MODEL]}")
+        attributes = _present(answer.attributes)
         if self._recorder.with_content:
-            self.span.set_attributes(encoded(answer.content))
-        self._note_failure(answer)
+            attributes.update(encoded(answer.content))
+        self.span.set_attributes(attributes)
+        if not self._model and _RESPONSE_MODEL in attributes:
+            self.span.update_name(f"{self.endpoint.operation} {attributes[_RESPONSE_MODEL]}")
+        if answer.failure is not None:
+            self._note_failure(answer.failure)
 
     def raised(self, error: BaseException) -> None:
         """The call ended with an exception. Cancellation and its like are control flow, not a failure."""
@@ -85,10 +87,8 @@ class ModelCall:
     def _add_request_content(self, body: Body) -> None:
         self.span.set_attributes(encoded(self.endpoint.request_content(body)))
 
-    def _note_failure(self, answer: Answer) -> None:
-        if answer.failure is not None:
-            failure = answer.failure
-            self._fail(failure.type, failure.message if self._recorder.with_content else failure.type)
+    def _note_failure(self, failure: Failure) -> None:
+        self._fail(failure.type, failure.message if self._recorder.with_content else failure.type)
 
     def _fail(self, kind: str, text: str) -> None:
         self.span.set_attribute("error.type", kind)

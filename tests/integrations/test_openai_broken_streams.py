@@ -148,3 +148,38 @@ def test_other_line_ends(line_end: bytes, provider: _Provider, client: openai.Op
     _chat(client)
     instrumentor.uninstrument()
     assert _recorded_text(recorder.attributes()) == "So élan!"
+
+
+def test_content_that_quotes_the_last_event(provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder) -> None:
+    """A chunk may begin in the middle of a text that looks like the end of the stream; the stream goes on."""
+    quoting = sse(chunk(delta(content="So data: [DONE] is the mark")))
+    at = quoting.index(b"data: [DONE]")
+    provider.pieces = [
+        quoting[:at],
+        quoting[at:],
+        sse(chunk(delta(content="."), usage=CHAT_USAGE)),
+        b"data: [DONE]\n\n",
+    ]
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    assert _chat(client) == ("So data: [DONE] is the mark.", "ended")
+    instrumentor.uninstrument()
+    assert _recorded_text(recorder.attributes()) == "So data: [DONE] is the mark."
+
+
+def test_stream_is_complete_with_its_last_event(
+    provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
+) -> None:
+    """An app that reads lines itself, stops at the last event and keeps the response has a complete span."""
+    skip_without(client, "chat.completions.with_streaming_response")
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    provider.pieces = [CHAT_BODY, b": more, some time later\n\n"]
+    create = client.chat.completions.with_streaming_response.create
+    with create(model=MODEL, messages=[], stream=True) as answer:
+        for line in answer.iter_lines():
+            if line == "data: [DONE]":
+                break
+        assert recorder.attributes()["gen_ai.usage.output_tokens"] == CHAT_USAGE["completion_tokens"]
+    instrumentor.uninstrument()
+    assert len(recorder.spans) == 1

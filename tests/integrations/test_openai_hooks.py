@@ -14,13 +14,16 @@ import pytest
 from openai import _base_client
 from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current
+from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from openai_library import HTTP
 from openai_traffic import ANSWER, MODEL, QUESTION, chat_chunks, completion
 from pandaprobe_otel.registry import instrument, instrumented, uninstrument, wrap_openai
 from pandaprobe_otel_integrations._llm_span import llm_span, with_llm_span, without_llm_span
 from pandaprobe_otel_integrations._patching import definer
+from pandaprobe_otel_integrations._streams import open_bodies
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
@@ -437,3 +440,24 @@ def test_context_is_the_same_after_a_failure(server: ProviderServer, recorder: S
     ):
         _ask(client)
     assert get_current() is before
+
+
+def test_launcher_is_told_of_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`opentelemetry-instrument` checks no versions for us; it expects this error and goes on with the others."""
+    monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("openai >= 99",))
+    with pytest.raises(DependencyConflictError, match="openai >= 99"):
+        OpenAIInstrumentor().instrument(skip_dep_check=True)
+    assert not OpenAIInstrumentor().is_instrumented_by_opentelemetry
+
+
+def test_unsampled_call_is_not_read(server: ProviderServer) -> None:
+    """A call whose span is not recorded costs no buffering: its stream is left as it is."""
+    server.replies(events_reply(chat_chunks()))
+    recorder = SpanRecorder(ALWAYS_OFF)
+    instrument("openai", tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+        assert open_bodies.open_count() == 0
+        assert type(stream.response.stream).__name__ != "ObservedByteStream"
+        stream.close()
+    assert recorder.spans == []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_value, set_value
 
+from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import ModelCall
 from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
 from pandaprobe_otel_integrations._streams.tee import observed
 
-from .response import BodyFormat, Said, is_in_memory, said_along, said_in_memory
+from .response import BodyFormat, is_in_memory, said_along, said_in_memory
 
 _CALL_KEY: Final = "pandaprobe-stainless-call"
 
@@ -19,13 +21,14 @@ _CALL_KEY: Final = "pandaprobe-stainless-call"
 class StainlessCall:
     """Opened by `request`, shown the response by `_process_response`, ended by whichever end comes first."""
 
-    __slots__ = ("_body", "_model_call", "_said", "owner")
+    __slots__ = ("_answer", "_answered_ns", "_body", "_model_call", "owner")
 
     def __init__(self, owner: object, model_call: ModelCall) -> None:
         self.owner = owner
         self._model_call = model_call
         self._body: ObservedBody | None = None
-        self._said: Said | None = None
+        self._answer: Body | None = None
+        self._answered_ns: int | None = None
 
     def context(self, context: Context) -> Context:
         """The context that `request` runs in; `_process_response` finds this call there."""
@@ -35,13 +38,16 @@ class StainlessCall:
         """The HTTP response is there, its body read or still on the way."""
         if retries_taken:
             self._model_call.add({"http.request.resend_count": retries_taken})
+        if not self._model_call.span.is_recording():
+            return
         if is_in_memory(response):
-            self._said = said_in_memory(response, self._model_call.endpoint)
+            self._answered_ns = time.time_ns()
+            self._answer = said_in_memory(response, self._model_call.endpoint)
         elif self._body is None:
             written = BodyFormat.of(response)
             model_call = self._model_call
             body = ObservedBody(
-                lambda record: _finish(model_call, record, written), terminal=model_call.endpoint.terminal
+                lambda record: _finish(model_call, record, written), last=model_call.endpoint.last_event
             )
             stream = observed(response.stream, body)
             body.watch(response)
@@ -52,9 +58,9 @@ class StainlessCall:
         """The call has returned; unless the app reads the body now, this is the end."""
         self.owner = None
         if self._body is None:
-            if self._said is not None and self._said.body is not None:
-                guarded(self._model_call.answered, self._said.body)
-            self._model_call.end()
+            if self._answer is not None:
+                guarded(self._model_call.answered, self._answer)
+            self._model_call.end(self._answered_ns)
 
     def raised(self, error: BaseException) -> None:
         """The call raised. An answer that came before is kept: it was paid for."""
@@ -62,8 +68,8 @@ class StainlessCall:
         if self._body is not None:
             self._body.end("failed", error)
             return
-        if self._said is not None and self._said.body is not None:
-            guarded(self._model_call.answered, self._said.body)
+        if self._answer is not None:
+            guarded(self._model_call.answered, self._answer)
         guarded(self._model_call.raised, error)
         self._model_call.end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
@@ -28,8 +28,7 @@ class BodyFormat:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(NamedTuple):
     """What a body says (None: neither JSON nor events) and when its first output came (epoch ns)."""
 
     body: Body | None
@@ -41,10 +40,10 @@ def is_in_memory(response: Any) -> bool:
     return bool(response.is_closed and response.is_stream_consumed)
 
 
-def said_in_memory(response: Any, endpoint: Endpoint) -> Said:
+def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     """What a response that was read says."""
     content: bytes = response.content
-    return Said(body=_read(content, BodyFormat.of(response).content_type, endpoint)[0])
+    return _json(content) if content.startswith(b"{") else _read(content, "", endpoint)[0]
 
 
 def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
@@ -64,8 +63,12 @@ def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body |
         events = sse.parse(content)
         first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
         return endpoint.merged(events), first
+    return _json(content), None
+
+
+def _json(content: bytes) -> Body | None:
     try:
         body = from_json(content)
     except ValueError:
-        return None, None
-    return (body if isinstance(body, dict) else None), None  # pyright: ignore[reportUnknownVariableType]
+        return None
+    return body if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType]

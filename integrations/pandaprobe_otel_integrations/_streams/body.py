@@ -35,32 +35,54 @@ class BodyRecord:
     error: BaseException | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastEvent:
+    """How the event is recognised after which a stream has nothing more to say.
+
+    `mark` matches at the beginning of its line. `hint` stands in every such event, and seldom in another: it is
+    what each chunk is searched for.
+    """
+
+    hint: bytes
+    mark: re.Pattern[bytes]
+
+    def begins_in(self, chunk: bytes, chunks: Sequence[bytes]) -> bool:
+        """Whether it begins in `chunk`, the last one of `chunks`."""
+        if self.hint not in chunk:
+            return False
+        found = self.mark.search(chunk)
+        if found is None:
+            return False
+        # A chunk may begin in the middle of a line, which may quote the mark.
+        return found.start() > 0 or len(chunks) < 2 or chunks[-2].endswith((b"\n", b"\r"))
+
+
 class ObservedBody:
     """Receives every chunk that the app pulls and calls `on_end` once, whoever ends it first.
 
-    `terminal` matches the beginning of the stream's last event: when that event is complete, so is the body,
-    whether the app reads on, closes it or just keeps it.
+    When the event that `last` describes is complete, so is the body, whether the app reads on, closes it or just
+    keeps it.
     """
 
     __slots__ = (
         "__weakref__",
         "_chunks",
         "_finalizer",
-        "_last_event",
+        "_in_last_event",
+        "_last",
         "_on_end",
         "_once",
         "_size",
-        "_terminal",
         "_times_ns",
     )
 
-    def __init__(self, on_end: Callable[[BodyRecord], None], *, terminal: re.Pattern[bytes] | None = None) -> None:
+    def __init__(self, on_end: Callable[[BodyRecord], None], *, last: LastEvent | None = None) -> None:
         self._on_end: Callable[[BodyRecord], None] | None = on_end
-        self._terminal = terminal
+        self._last = last
         self._chunks: list[bytes] = []
         self._times_ns: list[int] = []
         self._size = 0
-        self._last_event = False
+        self._in_last_event = False
         self._once = threading.Lock()
         self._finalizer: weakref.finalize[..., Any] | None = None
 
@@ -77,8 +99,8 @@ class ObservedBody:
             return
         self._chunks.append(chunk)
         self._size += len(chunk)
-        if self._last_event or (self._terminal is not None and self._terminal.search(chunk) is not None):
-            self._last_event = True
+        if self._in_last_event or (self._last is not None and self._last.begins_in(chunk, self._chunks)):
+            self._in_last_event = True
             if chunk.endswith(_EVENT_ENDS):
                 self.end("terminal")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel_integrations._json import from_json
 
@@ -16,8 +15,7 @@ _LINE: Final = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: its name (None when the stream does not say), its JSON, and where it ends in the body."""
 
     name: str | None
@@ -25,8 +23,7 @@ class Event:
     ends_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(NamedTuple):
     """The events of a body, in order; `done` when the `[DONE]` mark of OpenAI-like services was among them."""
 
     items: Sequence[Event]
@@ -43,9 +40,9 @@ def parse(body: bytes) -> Events:
     events: list[Event] = []
     done = False
     start = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
+    only_newlines = b"\r" not in body
     while start < len(body):
-        match = _BLANK_LINE.search(body, start)
-        stop, after = match.span() if match is not None else (len(body), len(body))
+        stop, after = _blank_line(body, start, only_newlines)
         name, data = _fields(body[start:stop])
         start = after
         if data.startswith(b"[DONE]"):
@@ -56,6 +53,15 @@ def parse(body: bytes) -> Events:
             except ValueError:
                 continue
     return Events(events, done)
+
+
+def _blank_line(body: bytes, start: int, only_newlines: bool) -> tuple[int, int]:
+    """Where the event that begins at `start` ends, and where the next one begins."""
+    if only_newlines:
+        found = body.find(b"\n\n", start)
+        return (found, found + 2) if found >= 0 else (len(body), len(body))
+    match = _BLANK_LINE.search(body, start)
+    return match.span() if match is not None else (len(body), len(body))
 
 
 def _fields(block: bytes) -> tuple[str | None, bytes]:

@@ -9,6 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .chat_messages import input_message, output_messages, tool_definition
@@ -17,7 +18,7 @@ from .errors import failure_in
 from .parameters import sampling_attributes
 from .usage import usage_attributes
 
-DONE: Final = re.compile(rb"(?:^|\n|\r)data: ?\[DONE\]")
+DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
 _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
 
 
@@ -25,7 +26,7 @@ class ChatCompletions:
     """Chat completions of OpenAI and of everything that speaks like it."""
 
     operation = "chat"
-    terminal = DONE
+    last_event: LastEvent | None = DONE
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""

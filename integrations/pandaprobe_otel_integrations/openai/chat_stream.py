@@ -13,8 +13,8 @@ from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 
-_TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning")
-_LAST_WINS: Final = ("id", "model", "usage", "system_fingerprint", "service_tier", "error")
+_TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
+_LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error"})
 
 
 def merged_chunks(chunks: Iterable[Object]) -> Body:
@@ -22,12 +22,16 @@ def merged_chunks(chunks: Iterable[Object]) -> Body:
     merged: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     for chunk in chunks:
-        for key in _LAST_WINS:
-            if chunk.get(key):
-                merged[key] = chunk[key]
-        for piece in objects(chunk.get("choices")):
-            index: Any = piece.get("index")
-            choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(piece)
+        for key, value in chunk.items():
+            if key == "choices":
+                for piece in objects(value):
+                    index: Any = piece.get("index")
+                    choice = choices.get(index if isinstance(index, int) else 0)
+                    if choice is None:
+                        choice = choices[index if isinstance(index, int) else 0] = _Choice()
+                    choice.add(piece)
+            elif value and key in _LAST_WINS:
+                merged[key] = value
     merged["choices"] = [{"index": index, **choices[index].whole()} for index in sorted(choices)]
     return merged
 
@@ -46,21 +50,38 @@ class _Choice:
 
     def add(self, piece: Object) -> None:
         # Some services send the whole message again in the last chunk; a delta beside it is all that counts.
-        delta = obj(piece.get("delta"))
-        self._role = string(delta.get("role")) or self._role
-        self._finish_reason = string(piece.get("finish_reason")) or self._finish_reason
-        for name in _TEXTS:
-            if found := string(delta.get(name)):
-                self._texts.setdefault(name, []).append(found)
-        if found := string(piece.get("text")):
-            self._legacy_text.append(found)
-        for call in objects(delta.get("tool_calls")):
-            self._calls.add(call)
-        _append(self._function, obj(delta.get("function_call")), ("name", "arguments"))
-        audio = obj(delta.get("audio"))
-        _append(self._audio, audio, ("data", "transcript"))
-        if audio_id := string(audio.get("id")):
-            self._audio["id"] = audio_id
+        for name, value in obj(piece.get("delta")).items():
+            if not value:
+                continue
+            if name in _TEXTS:
+                self._add_text(name, value)
+            else:
+                self._add_other(name, value)
+        if reason := string(piece.get("finish_reason")):
+            self._finish_reason = reason
+        if text := string(piece.get("text")):
+            self._legacy_text.append(text)
+
+    def _add_text(self, name: str, value: Any) -> None:
+        if isinstance(value, str):
+            pieces = self._texts.get(name)
+            if pieces is None:
+                pieces = self._texts[name] = []
+            pieces.append(value)
+
+    def _add_other(self, name: str, value: Any) -> None:
+        if name == "role":
+            self._role = string(value) or self._role
+        elif name == "tool_calls":
+            for call in objects(value):
+                self._calls.add(call)
+        elif name == "function_call":
+            _append(self._function, obj(value), ("name", "arguments"))
+        elif name == "audio":
+            audio = obj(value)
+            _append(self._audio, audio, ("data", "transcript"))
+            if audio_id := string(audio.get("id")):
+                self._audio["id"] = audio_id
 
     def whole(self) -> dict[str, Any]:
         if self._legacy_text:

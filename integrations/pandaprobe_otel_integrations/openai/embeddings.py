@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .errors import failure_in
@@ -24,7 +24,7 @@ class Embeddings:
     """Embeddings of one or several texts."""
 
     operation = "embeddings"
-    terminal: re.Pattern[bytes] | None = None
+    last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model, dimensions and encoding."""

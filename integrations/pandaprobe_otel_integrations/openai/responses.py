@@ -10,6 +10,7 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._shape import obj, objects, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .chat_messages import tool_definition
@@ -19,9 +20,10 @@ from .response_items import FINAL_STATUSES, finish_reason, input_messages, outpu
 from .response_stream import merged_events
 from .usage import usage_attributes
 
-_LAST_EVENT: Final = re.compile(
-    rb"(?:^|[\n\r])(?:event: ?(?:response\.(?:completed|failed|incomplete)|error)[\n\r]"
-    rb'|data: ?\{"type": ?"(?:response\.(?:completed|failed|incomplete)|error)")'
+_FINAL: Final = rb"response\.(?:completed|failed|incomplete)"
+LAST_EVENT: Final = LastEvent(
+    hint=b'"response"',
+    mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
@@ -30,7 +32,7 @@ class Responses:
     """The Responses API: one response, made now."""
 
     operation = "chat"
-    terminal = _LAST_EVENT
+    last_event: LastEvent | None = LAST_EVENT
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
