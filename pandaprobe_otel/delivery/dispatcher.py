@@ -122,6 +122,7 @@ class Dispatcher:
         self._ledger.answered(verdict.kind)
         if attempt.lease is not None:
             self._bucket.release(attempt.lease, now, answered=verdict.status is not None)
+            self._quota.leave()
         self._leave_gates(verdict, now)
         if verdict.kind is not VerdictKind.DELIVERED:
             self.last_error = f"{attempt.job.parcel.method} {attempt.job.parcel.path}: {verdict.message}"
