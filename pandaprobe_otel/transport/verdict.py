@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from pandaprobe_otel.errors import FieldError
-from pandaprobe_otel.transport.messages import NoAnswer, Outcome
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_retry_after
 
 
@@ -45,6 +45,8 @@ _BY_STATUS = {
     402: VerdictKind.QUOTA,
     403: VerdictKind.AUTH,
     404: VerdictKind.NOT_FOUND,
+    405: VerdictKind.AUTH,  # the URL is not PandaProbe's
+    407: VerdictKind.UNAVAILABLE,  # a proxy on the way wants to know who we are
     408: VerdictKind.UNAVAILABLE,
     413: VerdictKind.TOO_LARGE,
     425: VerdictKind.UNAVAILABLE,
@@ -62,7 +64,7 @@ def judge(outcome: Outcome) -> Verdict:
     body = _object(outcome.body)
     errors = _field_errors(body)
     return Verdict(
-        kind=_kind(outcome.status, body, errors),
+        kind=VerdictKind.UNKNOWN if _is_page(outcome) else _kind(outcome.status, body, errors),
         message=_words(outcome.status, outcome.body, body, errors),
         status=outcome.status,
         retry_after_s=_wait(outcome.status, outcome.headers),
@@ -73,6 +75,11 @@ def judge(outcome: Outcome) -> Verdict:
 def _wait(status: int, headers: Mapping[str, str]) -> float | None:
     seconds = parse_retry_after(headers.get("retry-after"), headers.get("date"))
     return parse_rate_limit_reset(headers) if seconds is None and status == 429 else seconds
+
+
+def _is_page(answer: Answer) -> bool:
+    """A success that is a web page: something on the way (the page of a hotel's network, say) answers for the server."""
+    return 200 <= answer.status < 300 and answer.body.lstrip()[:1] == b"<"
 
 
 def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> VerdictKind:

@@ -21,6 +21,8 @@ from pandaprobe_otel.transport import Answer, NoAnswer, VerdictKind, judge
         (402, {"detail": "Payment required"}, VerdictKind.QUOTA),
         (403, {"detail": "Forbidden"}, VerdictKind.AUTH),
         (404, {"detail": "Trace x not found."}, VerdictKind.NOT_FOUND),
+        (405, {"detail": "Method Not Allowed"}, VerdictKind.AUTH),
+        (407, None, VerdictKind.UNAVAILABLE),
         (408, None, VerdictKind.UNAVAILABLE),
         (413, None, VerdictKind.TOO_LARGE),
         (422, {"detail": "Validation error", "errors": [{"field": "name", "message": "m"}]}, VerdictKind.INVALID),
@@ -37,6 +39,13 @@ from pandaprobe_otel.transport import Answer, NoAnswer, VerdictKind, judge
 def test_status_and_body_decide(status: int, body: object, kind: VerdictKind) -> None:
     """One table from answers to meanings."""
     assert judge(Answer(status=status, body=json.dumps(body).encode())).kind is kind
+
+
+def test_a_page_in_place_of_an_answer_is_an_unknown_outcome() -> None:
+    """The sign-in page of a network says 200 to everything."""
+    page = b"\n<!DOCTYPE html><html>Welcome to our hotel</html>"
+
+    assert judge(Answer(status=200, body=page)).kind is VerdictKind.UNKNOWN
 
 
 def test_the_servers_words_and_fields_are_kept() -> None:
