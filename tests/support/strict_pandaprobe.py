@@ -250,6 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         length = int(self.headers.get("content-length") or 0)
         if self.server.owner.cuts_body(self.command, self.path):
+            time.sleep(0.05)  # the client writes as much as it can meanwhile
             self._reset()
             return
         raw = self.rfile.read(length)

@@ -1,0 +1,279 @@
+"""What a network and the things in it can do to a request: real sockets, the whole pipeline."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
+from pandaprobe_otel.delivery.budget import UNANSWERED_EXTRA_S, WINDOW_S
+from pandaprobe_otel.transport import NoAnswer
+from simulated_world import Fate, Process, Server, World, trace_parcel
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
+from traced_app import TracedApp, traced_app
+
+LARGE_SPANS, LARGE_VALUE = 30, "x" * 100_000
+
+
+def drip(*, head: bytes = b"", byte: bytes, seconds: float) -> Callable[[socket.socket], None]:
+    """An answer that comes a byte at a time."""
+
+    def write(connection: socket.socket) -> None:
+        end = time.monotonic() + seconds
+        connection.sendall(head)
+        while time.monotonic() < end:
+            try:
+                connection.sendall(byte)
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    return write
+
+
+def test_answers_that_never_end_hold_up_nothing_but_themselves() -> None:
+    """Head or body byte by byte, or silence: these end at their timeout, the others go on, each arrives once."""
+    endless = [
+        Reply(wire=drip(byte=b"H", seconds=8)),
+        Reply(wire=drip(head=b"HTTP/1.1 202 Accepted\r\nContent-Length: 900\r\n\r\n", byte=b" ", seconds=8)),
+        Reply(wire=lambda connection: time.sleep(8)),
+    ]
+    with StrictPandaProbe() as server, traced_app(server.url, request_timeout_s=1.0) as app:
+        server.script.extend(endless)
+        for number in range(20):
+            app.trace(f"trace {number}")
+        begun = time.monotonic()
+        assert app.flush(20)
+        first = [at - begun for at in sorted(server.accepted_at)]
+
+        slow = [each for each in app.transport.exchanges if isinstance(each.outcome, NoAnswer)]
+        assert len(slow) == 3
+        assert max(each.seconds for each in slow) <= 1.3
+        assert first[16] <= 1.0  # the seventeen others
+        assert len(server.accepted_at) == len(server.traces) == 20
+        assert app.is_balanced
+
+
+def test_the_token_of_an_abandoned_request_stays_out_until_the_server_cannot_count_it() -> None:
+    """A hundred requests whose answers never come: the next goes 65 s after they were given up."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server, senders=100)
+    process.fate = lambda request, now: Fate.NO_ANSWER if now < 1 else Fate.PASSES
+    for number in range(101):
+        process.put(trace_parcel(number))
+    world.run(200)
+    sent = [at for at, request in process.sent if request.method == "POST"]
+
+    assert sent[99] == 0
+    assert sent[100] >= REQUEST_TIMEOUT_S + UNANSWERED_EXTRA_S + WINDOW_S
+    assert server.posts(status=429) == []
+
+
+def says(raw: bytes, *, carried_out: bool = True) -> Reply:
+    """Exactly these bytes, and then the connection ends."""
+    return Reply(wire=lambda connection: connection.sendall(raw), carried_out=carried_out)
+
+
+BROKEN = {
+    "reset after the body": Reply(reset="unread"),
+    "reset after it was carried out": Reply(reset="accepted"),
+    "truncated answer": says(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{"),
+    "truncated head": says(b"HTTP/1.1 202 Acc"),
+    "garbage": says(b"\x16\x03\x01 SSH-2.0-what\r\n\r\n"),
+    "garbage, not carried out": says(b"220 mail.example ESMTP\r\n\r\n", carried_out=False),
+    "a page": Reply(status=200, body=b"<html>Please sign in</html>"),
+    "100 and nothing else": says(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "502": Reply(status=502, body=b"bad gateway"),
+    "504 although carried out": Reply(status=504, body=b"gateway timeout", carried_out=True),
+}
+
+
+def test_a_broken_answer_costs_a_look_and_never_a_second_trace() -> None:
+    """Each kind of broken answer, at once: one GET, a second POST only where the first did not arrive, one trace."""
+    with ExitStack() as stack:
+        runs: dict[str, tuple[StrictPandaProbe, TracedApp]] = {}
+        for kind, reply in BROKEN.items():
+            server = stack.enter_context(StrictPandaProbe())
+            server.script.append(reply)
+            runs[kind] = (server, stack.enter_context(traced_app(server.url)))
+            runs[kind][1].trace(kind)
+        for kind, (server, app) in runs.items():
+            assert app.flush(20), kind
+            arrived = BROKEN[kind].carried_out or BROKEN[kind].reset == "accepted"
+            assert len(server.requests("GET")) == 1, kind
+            assert len(server.posts()) == (1 if arrived else 2), kind
+            assert len(server.accepted_at) == len(server.traces) == 1, kind
+            assert app.is_balanced, kind
+
+
+def test_a_reset_within_the_body_costs_no_second_trace() -> None:
+    """Usually the system has taken over the whole body by then, so there is a look first, and one trace in the end."""
+    cuts = iter([True])
+    with StrictPandaProbe() as server, traced_app(server.url) as app:
+        server.cuts_body = lambda method, path: next(cuts, False)
+        with app.tracer.start_as_current_span("root", attributes={"gen_ai.operation.name": "invoke_agent"}):
+            for _ in range(LARGE_SPANS):
+                app.trace("chat", **{"gen_ai.input.messages": LARGE_VALUE})
+        assert app.flush(20)
+
+        assert len(server.posts()) == len(server.traces) == 1
+        assert len(server.span_ids()) == LARGE_SPANS + 1
+
+
+def test_a_connection_that_the_server_closed_between_requests_costs_nothing() -> None:
+    """Closed without a word after each answer: a new one is opened, and no outcome is in doubt."""
+    accepted = says(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}")
+    with StrictPandaProbe() as server, traced_app(server.url) as app:
+        server.answer = lambda method, path: accepted
+        for number in range(8):
+            app.trace(f"trace {number}")
+            assert app.flush(5)
+            time.sleep(0.02)
+
+        assert len(server.traces) == len(server.log) == 8
+        assert app.status().answers == {"delivered": 8}
+
+
+# -- ways on which nothing arrives ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """An address that takes no connection and refuses none: its queue of them is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def tls_server(
+    host: str, ca: trustme.CA, *, begins: datetime.datetime | None = None, ends: datetime.datetime | None = None
+) -> Iterator[str]:
+    """A server whose certificate is for this host."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(host, not_before=begins, not_after=ends).configure_cert(context)
+    with StrictPandaProbe(tls=context) as server:
+        yield server.url
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """The one that clients trust."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return ca
+
+
+def test_ways_on_which_nothing_arrives_cost_one_line_and_no_cpu(
+    authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No such host, a black hole, TLS for another host, expired, self-signed: tried again calmly, all at once here."""
+    then, later = (datetime.datetime(year, 1, 1, tzinfo=datetime.UTC) for year in (2001, 2002))
+    with ExitStack() as stack:
+        endpoints = [
+            "http://no-such-host.invalid",
+            stack.enter_context(black_hole()),
+            stack.enter_context(tls_server("elsewhere.example", authority)),
+            stack.enter_context(tls_server("127.0.0.1", authority, begins=then, ends=later)),
+            stack.enter_context(tls_server("127.0.0.1", trustme.CA())),
+        ]
+        apps = [stack.enter_context(traced_app(url, request_timeout_s=0.5, shutdown_timeout_s=0)) for url in endpoints]
+        for app in apps:
+            app.trace("a")
+        time.sleep(1.5)
+        before = time.process_time()
+        time.sleep(2.0)
+        used = time.process_time() - before
+        for url, app in zip(endpoints, apps, strict=True):
+            outcomes = [each.outcome for each in app.transport.exchanges]
+            assert 1 <= len(outcomes) <= 12, url
+            assert all(isinstance(each, NoAnswer) and not each.may_have_arrived for each in outcomes), url
+            assert app.status().spans_pending == 1, url
+            assert app.is_balanced, url
+
+    assert used / 2.0 / len(endpoints) < 0.01
+    said = [record for record in caplog.records if "cannot be reached" in record.message]
+    assert len(said) == len(endpoints)
+
+
+def test_a_proxy_that_wants_credentials_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """407 is about the way, not about the trace: nothing is dropped, and it goes when the proxy lets it."""
+    refusals = iter([Reply(status=407, body=b"who are you?")] * 2)
+    with StrictPandaProbe() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        # A proxy is asked for the whole URL; what our server does not know as a path of its own is let through here.
+        proxy.answer = lambda method, path: next(refusals, Reply(status=202, body={}))
+        with traced_app("http://pandaprobe.example") as app:
+            app.trace("a")
+            assert app.flush(20)
+            assert (app.status().spans_delivered, app.status().spans_dropped) == (1, {})
+        statuses = [entry.status for entry in proxy.requests("POST", "http://pandaprobe.example/traces")]
+
+    assert statuses == [407, 407, 202]
+
+
+def test_a_name_server_that_hangs_does_not_hold_the_end() -> None:
+    """The look-up cannot be interrupted; the process ends all the same, and says what was lost."""
+    code = """
+    import socket, time
+    socket.getaddrinfo = lambda *arguments, **options: time.sleep(30)
+    one("a")
+    time.sleep(0.8)
+    begun = time.monotonic()
+    handle.shutdown(0.5)
+    assert time.monotonic() - begun < 1.5
+    """
+    begun = time.monotonic()
+    result = run_python(code, environment("http://pandaprobe.example"))
+
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("2 spans were not delivered") == 1
+    assert time.monotonic() - begun < 15
+
+
+def test_traces_wait_for_a_server_that_comes_back() -> None:
+    """Refused, then the same port listens again: everything arrives, and one line told of it."""
+    with StrictPandaProbe() as server, traced_app(server.url) as app:
+        port = server.stop()
+        for number in range(5):
+            app.trace(f"trace {number}")
+        assert not app.flush(1.0)
+        server.start(port)
+        assert app.flush(20)
+
+        assert len(server.traces) == 5
+        assert app.is_balanced
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_the_key_does_not_follow_a_redirect(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever answers with another address does not get the key sent there; one ERROR names the settings."""
+    with StrictPandaProbe() as elsewhere, StrictPandaProbe() as server, traced_app(server.url) as app:
+        server.answer = lambda method, path: Reply(status=status, headers={"Location": f"{elsewhere.url}/traces"})
+        app.trace("a")
+        app.trace("b")
+        assert not app.flush(0.7)
+
+        assert elsewhere.log == []
+        assert len(server.log) <= 2
+        assert app.status().spans_pending == 2
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "PANDAPROBE_ENDPOINT" in errors[0]
