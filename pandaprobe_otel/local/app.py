@@ -6,8 +6,7 @@ from fastapi import FastAPI
 
 from pandaprobe_otel.local.errors import install_error_handlers
 from pandaprobe_otel.local.middleware import OuterLayer
-from pandaprobe_otel.local.pages import routes as pages
-from pandaprobe_otel.local.pages import static
+from pandaprobe_otel.local.pages import access, diff_pages, evaluation_pages, session_pages, static, trace_pages
 from pandaprobe_otel.local.routes import (
     analytics,
     api_keys,
@@ -44,7 +43,11 @@ _ROUTERS = (
     subscriptions,
     cli_auth,
     service,
-    pages,
+    access,
+    trace_pages,
+    diff_pages,
+    session_pages,
+    evaluation_pages,
     static,
 )
 
@@ -57,6 +60,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.pending_codes = cli_auth.PendingCodes()
     for module in _ROUTERS:
         app.include_router(module.router)
+    app.add_exception_handler(access.SignInNeededError, access.to_sign_in)
     install_error_handlers(app, retry_after=services.settings.retry_after)
     app.add_middleware(OuterLayer, faults=services.faults, allowed_hosts=services.settings.allowed_hosts)
     return app

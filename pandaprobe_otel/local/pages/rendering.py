@@ -6,8 +6,9 @@ told to run no inline script and to load nothing from another origin.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +16,20 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse, Response
 
+from pandaprobe_otel.local.pages.conversation import as_messages, preview
+from pandaprobe_otel.local.pages.json_view import json_markup, long_text
+from pandaprobe_otel.local.pages.tools import not_offered, offered_to
+
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
+_NOTHING_JUDGED: Final = (
+    "coherence assumed",
+    "cannot be assessed",
+    "nothing to evaluate",
+    "No plan found",
+    "No evaluable traces",
+    "No previous outputs",
+)
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -43,8 +56,36 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, clock=clock, day=day, number=number, money=money)
+    filters: dict[str, Any] = {
+        "duration": duration,
+        "clock": clock,
+        "day": day,
+        "ago": ago,
+        "number": number,
+        "short_number": short_number,
+        "money": money,
+        "preview": preview,
+        "json": json_markup,
+        "long_text": long_text,
+        "messages": as_messages,
+    }
+    environment.filters.update(filters)
+    functions: dict[str, Any] = {
+        "offered_to": offered_to,
+        "not_offered": not_offered,
+        "asset": _asset,
+        "ticks": ticks,
+        "is_vacuous": is_vacuous,
+    }
+    environment.globals.update(functions)
     return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    """Return the address of a static file, which changes with its content."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
+    return f"/ui/static/{name}?v={digest}"
 
 
 def duration(milliseconds: float | None) -> str:
@@ -52,15 +93,40 @@ def duration(milliseconds: float | None) -> str:
     if milliseconds is None:
         return "–"
     size = abs(milliseconds)
+    if size == 0:
+        return "0"
     if size < 1:
         return f"{milliseconds * 1000:.0f} µs"
     if size < 1000:
         return f"{milliseconds:.0f} ms"
     if size < 60_000:
         return f"{milliseconds / 1000:.2f} s"
-    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    minutes, seconds = divmod(round(size / 1000), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+    sign = "-" if milliseconds < 0 else ""
+    return sign + (f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s")
+
+
+def is_vacuous(score: Mapping[str, Any]) -> bool:
+    """Whether a perfect score says that there was nothing to judge; it is not shown as a success."""
+    return score["value"] in ("1", "1.0") and any(mark in (score["reason"] or "") for mark in _NOTHING_JUDGED)
+
+
+def ticks(length_ms: float) -> list[tuple[float, str]]:
+    """Return the marks of a time axis as per cent and text: about five, at round numbers."""
+    if length_ms <= 0:
+        return []
+    rough = length_ms / 5
+    size = 10.0 ** (len(str(int(rough))) - 1) if rough >= 1 else 0.001
+    while rough > size * 10:
+        size *= 10
+    step = next(size * factor for factor in (1, 2, 5, 10, 20) if size * factor >= rough)
+    marks: list[tuple[float, str]] = []
+    at = 0.0
+    while at <= length_ms * 0.9:
+        marks.append((100 * at / length_ms, duration(at)))
+        at += step
+    return marks
 
 
 def clock(moment: str) -> str:
@@ -73,9 +139,29 @@ def day(moment: str) -> str:
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d")
 
 
+def ago(moment: str) -> str:
+    """Return how long ago (or how soon) an ISO 8601 moment is."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    size = abs(seconds)
+    if size < 10:
+        return "just now" if seconds >= 0 else "now"
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (2_592_000, 86_400, "d")):
+        if size < limit:
+            text = f"{size / unit:.0f} {name}"
+            return f"{text} ago" if seconds >= 0 else f"in {text}"
+    return day(moment)
+
+
 def number(value: float) -> str:
     """Return a count with thin spaces between thousands."""
     return f"{value:,}".replace(",", "\u202f")
+
+
+def short_number(value: float) -> str:
+    """Return a count with k or M from 10,000 on."""
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:.1f}M"
+    return f"{value / 1000:.1f}k" if abs(value) >= 10_000 else number(value)
 
 
 def money(value: float) -> str:

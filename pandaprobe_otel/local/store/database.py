@@ -11,6 +11,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ class Database:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._guard = None if self.in_memory else _FileGuard(Path(self.path))
         self._closed = False
+        self._commits = 0
+        self._opened = time.time_ns()
         try:
             self._writer = self._connect()
             create_schema(self._writer)
@@ -53,6 +56,12 @@ class Database:
                 self._writer.execute("ROLLBACK")
                 raise
             self._writer.execute("COMMIT")
+            self._commits += 1
+
+    @property
+    def state(self) -> str:
+        """A text that is another one after every change, in this process and the next."""
+        return f"{self._opened:x}.{self._commits}"
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:

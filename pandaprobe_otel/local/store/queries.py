@@ -25,6 +25,7 @@ _TRACE_ORDER: Final = {
     TraceSortBy.LATENCY: "ended_at - started_at",
     TraceSortBy.STATUS: "status",
 }
+_PREVIEW_CHARACTERS: Final = 4000
 _NEVER_NULL: Final = frozenset({TraceSortBy.STARTED_AT, TraceSortBy.NAME, TraceSortBy.STATUS})
 _SESSION_ORDER: Final = {
     SessionSortBy.RECENT: "arrived_at",
@@ -120,6 +121,36 @@ class Queries:
             ).fetchall()
         return rows, total
 
+    def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any]]:
+        """Return the beginnings of input and output of traces by id, for previews; long ones only as text."""
+        ids = dumps(trace_ids).decode()
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT trace_id, substr(input, 1, ?) AS input, substr(output, 1, ?) AS output FROM whole_traces"
+                " WHERE trace_id IN (SELECT value FROM json_each(?))",
+                (_PREVIEW_CHARACTERS, _PREVIEW_CHARACTERS, ids),
+            ).fetchall()
+        return {row["trace_id"]: (_beginning(row["input"]), _beginning(row["output"])) for row in rows}
+
+    def neighbours(self, project_id: str, trace_id: str) -> tuple[str | None, str | None]:
+        """Return the ids of the traces that started next after and last before a trace, None where there is none."""
+        with self._database.read() as connection:
+            here = connection.execute("SELECT started_at, seq FROM traces WHERE trace_id = ?", (trace_id,)).fetchone()
+            if here is None:
+                return None, None
+            at = (project_id, here["started_at"], here["seq"])
+            newer = connection.execute(
+                "SELECT trace_id FROM traces WHERE project_id = ? AND (started_at, seq) > (?, ?)"
+                " ORDER BY started_at, seq LIMIT 1",
+                at,
+            ).fetchone()
+            older = connection.execute(
+                "SELECT trace_id FROM traces WHERE project_id = ? AND (started_at, seq) < (?, ?)"
+                " ORDER BY started_at DESC, seq DESC LIMIT 1",
+                at,
+            ).fetchone()
+        return (newer["trace_id"] if newer else None), (older["trace_id"] if older else None)
+
     def users(self, project_id: str, page: Slice) -> tuple[list[dict[str, Any]], int]:
         """Return one page of users, the last seen first, and the number of all."""
         with self._database.read() as connection:
@@ -213,6 +244,12 @@ class Queries:
                 "SELECT trace_id FROM traces WHERE project_id = ? AND session_id = ?", (project_id, session_id)
             ).fetchall()
         return [row["trace_id"] for row in rows]
+
+
+def _beginning(text: str | None) -> Any:
+    if text is None or len(text) == _PREVIEW_CHARACTERS:
+        return text
+    return loads(text)
 
 
 def _summaries(rows: list[sqlite3.Row], members: list[sqlite3.Row]) -> list[dict[str, Any]]:

@@ -1,0 +1,94 @@
+"""Charts as plain SVG: numbers in, coordinates out; the templates draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+WIDTH: Final = 560
+HEIGHT: Final = 170
+_LEFT: Final = 44
+_BOTTOM: Final = 24
+_TOP: Final = 8
+_RIGHT: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A value at a place; `label` is what a pointer over it shows."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A column of a histogram."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """A line of scores over time; scores are 0 to 1."""
+
+    points: Sequence[Point]
+    path: str
+    first: str
+    last: str
+    threshold_y: float
+    grid: Sequence[tuple[float, str]]
+
+
+def trend_of(buckets: Sequence[Mapping[str, Any]], threshold: float) -> Trend | None:
+    """Return the line of a metric's buckets (`bucket`, `avg_score`, `count`), None without any."""
+    if not buckets:
+        return None
+    span = max(len(buckets) - 1, 1)
+    inner = WIDTH - _LEFT - _RIGHT
+    points = [
+        Point(
+            x=_LEFT + (inner * index / span if len(buckets) > 1 else inner / 2),
+            y=_y(bucket["avg_score"]),
+            label=f"{bucket['bucket'][:16].replace('T', ' ')}: {bucket['avg_score']:.3f} ({bucket['count']} scores)",
+        )
+        for index, bucket in enumerate(buckets)
+    ]
+    return Trend(
+        points=points,
+        path="M" + "L".join(f"{point.x:.1f} {point.y:.1f}" for point in points),
+        first=buckets[0]["bucket"],
+        last=buckets[-1]["bucket"],
+        threshold_y=_y(threshold),
+        grid=[(_y(value), f"{value:g}") for value in (0.0, 0.5, 1.0)],
+    )
+
+
+def histogram_of(buckets: Sequence[Mapping[str, Any]], columns: int) -> list[Bar]:
+    """Return the columns of a distribution (`bucket`, `bucket_min`, `bucket_max`, `count`)."""
+    counts = {min(bucket["bucket"], columns): 0 for bucket in buckets}
+    for bucket in buckets:
+        counts[min(bucket["bucket"], columns)] += bucket["count"]
+    highest = max(counts.values(), default=0)
+    width = (WIDTH - _LEFT - _RIGHT) / columns
+    room = HEIGHT - _TOP - _BOTTOM
+    return [
+        Bar(
+            x=_LEFT + (number - 1) * width + 2,
+            y=_TOP + room * (1 - counts[number] / highest),
+            width=width - 4,
+            height=room * counts[number] / highest,
+            label=f"{(number - 1) / columns:.1f} to {number / columns:.1f}: {counts[number]}",
+        )
+        for number in sorted(counts)
+    ]
+
+
+def _y(score: float) -> float:
+    return _TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - min(max(score, 0.0), 1.0))

@@ -1,0 +1,184 @@
+"""The conversation inside payloads: messages in the shapes that chat APIs and instrumentations use.
+
+The normal form is `{"messages": [{"role", "content", "tool_calls"}]}`; a bare list of messages, a single message and
+content made of parts are read too. What is no conversation stays a payload and is shown as such.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.payloads import dumps
+
+_TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking")
+_CALL_TYPES: Final = frozenset({"tool_use", "tool_call", "function_call"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A tool that a model asked for."""
+
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message; `extra` is what of its content is no text (images, files, structured parts)."""
+
+    role: str
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    name: str | None = None
+    extra: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One call of a model inside a trace: the messages that were new in it, and its answer."""
+
+    span: Mapping[str, Any]
+    fresh_thread: bool
+    messages: tuple[Message, ...]
+    answer: tuple[Message, ...]
+
+
+def messages_in(payload: Any, default_role: str) -> tuple[Message, ...]:
+    """Return the messages of a payload, none when it is no conversation."""
+    if (record := object_in(payload)) is not None:
+        inner = list_in(record.get("messages", record.get("choices")))
+        if inner is not None:
+            return _all(inner, default_role)
+        return (_message(record, default_role),) if _is_message(record) else ()
+    items = list_in(payload)
+    return _all(items, default_role) if items and all(_is_message(item) for item in items) else ()
+
+
+def as_messages(payload: Any, default_role: str) -> tuple[Message, ...]:
+    """Return the messages of a payload; text becomes one message of the given role."""
+    if isinstance(payload, str):
+        return (Message(role=default_role, text=payload),) if payload else ()
+    return messages_in(payload, default_role)
+
+
+def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    """Return the model calls of a trace in order, each with only what was not said before in its thread.
+
+    A call belongs to the thread whose messages it begins with; a call that begins otherwise opens a new one.
+    """
+    turns: list[Turn] = []
+    threads: list[list[str]] = []
+    for span in spans:
+        if span["kind"] != "LLM":
+            continue
+        given = as_messages(span["input"], "user")
+        answer = as_messages(span["output"], "assistant")
+        if not given and not answer:
+            continue
+        marks = [_mark(message) for message in given]
+        thread: list[str] = max(threads, key=partial(_common, marks), default=list[str]())
+        known = _common(marks, thread)
+        # A shared system message alone does not make two calls one conversation.
+        fresh = known < min(2, len(marks)) or not thread
+        if fresh:
+            known, thread = 0, list[str]()
+            threads.append(thread)
+        thread[:] = [*marks, *(_mark(message) for message in answer)]
+        turns.append(Turn(span=span, fresh_thread=fresh, messages=given[known:], answer=answer))
+    return turns
+
+
+def preview(payload: Any, length: int = 160) -> str:
+    """Return one line that says what a payload is about."""
+    if payload is None:
+        return ""
+    if isinstance(payload, str):
+        text = payload
+    else:
+        found = messages_in(payload, "user")
+        said = next((message for message in reversed(found) if message.text or message.calls), None)
+        if said is None:
+            text = dumps(payload).decode()
+        else:
+            text = said.text or ", ".join(f"{call.name}()" for call in said.calls)
+    line = " ".join(text[: length * 4].split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _all(items: Sequence[Any], default_role: str) -> tuple[Message, ...]:
+    return tuple(_message(item, default_role) for item in items)
+
+
+def _is_message(item: Any) -> bool:
+    record = object_in(item)
+    return record is not None and ("role" in record or "message" in record)
+
+
+def _message(item: Any, default_role: str) -> Message:
+    record = object_in(item)
+    if record is None:
+        return Message(role=default_role, text=item if isinstance(item, str) else dumps(item).decode())
+    record = object_in(record.get("message")) or record
+    texts: list[str] = []
+    extra: list[Any] = []
+    calls = [_call(call) for call in list_in(record.get("tool_calls")) or ()]
+    _read_content(record.get("content", record.get("parts", record.get("text"))), texts, extra, calls)
+    role, name = record.get("role", default_role), record.get("name")
+    return Message(
+        role=role if isinstance(role, str) else default_role,
+        text="\n".join(texts),
+        calls=tuple(calls),
+        name=name if isinstance(name, str) else None,
+        extra=tuple(extra),
+    )
+
+
+def _read_content(content: Any, texts: list[str], extra: list[Any], calls: list[ToolCall]) -> None:
+    parts: Sequence[Any] = [content] if isinstance(content, str) else list_in(content) or ()
+    if content is not None and not parts and content != []:
+        extra.append(content)
+    for part in parts:
+        record = object_in(part)
+        if isinstance(part, str):
+            texts.append(part)
+        elif record is not None and record.get("type") in _CALL_TYPES:
+            calls.append(_call(record))
+        elif record is not None and (text := _text_of(record)) is not None:
+            texts.append(text)
+        else:
+            extra.append(part)
+
+
+def _text_of(part: Mapping[str, Any]) -> str | None:
+    return next((part[key] for key in _TEXT_KEYS if isinstance(part.get(key), str)), None)
+
+
+def _call(raw: Any) -> ToolCall:
+    record = object_in(raw) or {}
+    named = object_in(record.get("function")) or record
+    arguments = named.get("arguments", named.get("input", named.get("args")))
+    if isinstance(arguments, str):
+        # Models write arguments that are no JSON; those are shown as they are.
+        with suppress(ValueError):
+            arguments = json.loads(arguments)
+    return ToolCall(name=str(named.get("name", "?")), arguments=arguments)
+
+
+def _mark(message: Message) -> str:
+    calls = [(call.name, call.arguments) for call in message.calls]
+    return json.dumps([message.role, message.text, calls, message.extra], default=str, sort_keys=True)
+
+
+def _common(left: Sequence[str], right: Sequence[str]) -> int:
+    count = 0
+    for a, b in zip(left, right, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

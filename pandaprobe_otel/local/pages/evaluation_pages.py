@@ -1,0 +1,107 @@
+"""Evaluation: metrics over time, runs with their scores, and monitors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pandaprobe_otel.local.evaluation.catalogue import THRESHOLD
+from pandaprobe_otel.local.models.fields import Granularity
+from pandaprobe_otel.local.pages.access import signed_in
+from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, histogram_of, trend_of
+from pandaprobe_otel.local.pages.navigation import Context, context_of, plain
+from pandaprobe_otel.local.pages.rendering import page
+from pandaprobe_otel.local.pages.trace_pages import PAGE_SIZE
+from pandaprobe_otel.local.store.monitors import monitor_record
+from pandaprobe_otel.local.store.runs import run_record
+from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
+
+router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
+
+Of = Literal["traces", "sessions"]
+_COLUMNS = 10
+
+
+@router.get("/evaluations")
+def show_evaluations(
+    request: Request,
+    project: str | None = None,
+    of: Of = "traces",
+    by: Granularity = Granularity.HOUR,
+    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> Response:
+    """Show each metric's scores over time, and the runs."""
+    context = context_of(request, project, "evaluations")
+    services = context.services
+    analytics = services.trace_score_analytics if of == "traces" else services.session_score_analytics
+    rows, total = services.evaluation.runs.find(context.project_id, limit=PAGE_SIZE, offset=offset)
+    return page(
+        "evaluations.html",
+        context=context,
+        of=of,
+        by=by,
+        metrics=_metrics(context, analytics, by),
+        runs=[plain(run_record(row)) for row in rows],
+        total=total,
+        offset=offset,
+        page_size=PAGE_SIZE,
+        width=WIDTH,
+        height=HEIGHT,
+        provider=services.evaluation.judge.provider,
+    )
+
+
+@router.get("/runs/{run_id}")
+def show_run(request: Request, run_id: UUID, project: str | None = None) -> Response:
+    """Show a run and its scores, the lowest first."""
+    context = context_of(request, project, "evaluations")
+    evaluation = context.services.evaluation
+    row = evaluation.runs.get(context.project_id, str(run_id))
+    if row is None:
+        return page("missing.html", status=404, context=context, what=f"run {run_id}")
+    run = plain(run_record(row))
+    store = evaluation.session_scores if run["target_type"] == "SESSION" else evaluation.trace_scores
+    scores = [plain(store.record(score)) for score in store.of_run(context.project_id, str(run_id))]
+    scores.sort(key=lambda score: (score["value"] is not None, _number(score), score["name"]))
+    return page("run.html", context=context, run=run, scores=scores, averages=_averages(scores))
+
+
+@router.get("/monitors")
+def show_monitors(request: Request, project: str | None = None) -> Response:
+    """Show the monitors of a project."""
+    context = context_of(request, project, "monitors")
+    rows, total = context.services.evaluation.monitors.find(context.project_id, status=None, limit=200, offset=0)
+    return page(
+        "monitors.html",
+        context=context,
+        monitors=[plain(monitor_record(row)) for row in rows],
+        total=total,
+    )
+
+
+def _metrics(context: Context, analytics: ScoreAnalytics, by: Granularity) -> list[dict[str, Any]]:
+    project_id = context.project_id
+    metrics = analytics.summary(project_id, None, None)
+    for metric in metrics:
+        name = metric["metric_name"]
+        metric["trend"] = trend_of(analytics.trend(project_id, name, None, None, by), THRESHOLD)
+        metric["bars"] = histogram_of(analytics.distribution(project_id, name, None, None, _COLUMNS), _COLUMNS)
+    return metrics
+
+
+def _number(score: dict[str, Any]) -> float:
+    if score["data_type"] != "NUMERIC" or score["value"] is None:
+        return 0.0
+    return float(score["value"])
+
+
+def _averages(scores: list[dict[str, Any]]) -> list[tuple[str, float, int]]:
+    groups: dict[str, list[float]] = {}
+    for score in scores:
+        if score["value"] is not None and score["data_type"] == "NUMERIC":
+            groups.setdefault(score["name"], []).append(float(score["value"]))
+    return [(name, sum(values) / len(values), len(values)) for name, values in sorted(groups.items())]

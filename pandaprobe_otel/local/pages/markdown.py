@@ -1,0 +1,75 @@
+"""A trace or a part of it as Markdown, to be pasted into an issue or given to a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pandaprobe_otel.local.pages.rendering import duration
+from pandaprobe_otel.local.pages.tree import Node, Tree
+
+
+def markdown_of(trace: Mapping[str, Any], tree: Tree, span_id: str | None) -> str:
+    """Return a trace, or the subtree of one of its spans, as Markdown."""
+    chosen = tree.node(span_id)
+    lines: list[str] = []
+    if chosen is None:
+        lines += [
+            f"# Trace: {_line(trace['name'])}",
+            "",
+            f"- id: `{trace['trace_id']}`",
+            f"- status: {trace['status']}",
+        ]
+        lines += [f"- started: {trace['started_at']}", f"- duration: {duration(tree.length_ms)}", ""]
+        lines += _payload("Input", trace["input"]) + _payload("Output", trace["output"])
+        nodes: Sequence[Node] = tree.rows
+    else:
+        lines += [f"# Part of trace {_line(trace['name'])} (`{trace['trace_id']}`)", ""]
+        nodes = _subtree(chosen)
+    base = nodes[0].depth if nodes else 0
+    for node in nodes:
+        lines += _span(node, node.depth - base)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _subtree(root: Node) -> list[Node]:
+    found: list[Node] = []
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        waiting.extend(reversed(node.children))
+    return found
+
+
+def _span(node: Node, depth: int) -> list[str]:
+    span = node.span
+    level = "#" * min(2 + depth, 6)
+    lines = [f"{level} {span['kind']} {_line(span['name'])}", ""]
+    facts = [f"started +{duration(node.begin_ms)}", f"took {duration(span['latency_ms'])}"]
+    if span["model"]:
+        facts.append(f"model `{_line(span['model'])}`")
+    usage: Mapping[str, Any] = span["token_usage"] or {}
+    if usage:
+        facts.append(f"tokens {usage.get('prompt_tokens', 0)} + {usage.get('completion_tokens', 0)}")
+    if span["status"] == "ERROR":
+        facts.append("**ERROR**")
+    lines += ["- " + ", ".join(facts), ""]
+    if span["error"]:
+        lines += _payload("Error", span["error"])
+    return lines + _payload("Input", span["input"]) + _payload("Output", span["output"])
+
+
+def _payload(title: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return [f"{title}:", "", fence + ("" if isinstance(value, str) else "json"), text, fence, ""]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

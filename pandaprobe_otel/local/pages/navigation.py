@@ -1,0 +1,49 @@
+"""What every page needs: the projects, the chosen one, and links that keep the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.services import Services, services_of
+from pandaprobe_otel.local.store.accounts import Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The services of a page, the projects to choose from and the chosen one (None while there is none)."""
+
+    services: Services
+    projects: list[Project]
+    project: Project | None
+    active: str
+
+    @property
+    def project_id(self) -> str:
+        """The chosen project's id; no project has the empty one."""
+        return "" if self.project is None else self.project.id
+
+    def link(self, path: str, **query: Any) -> str:
+        """Return a link that stays in the project; empty values are left out."""
+        values = {"project": self.project_id, **query}
+        kept = [(key, value) for key, value in values.items() if value not in (None, "", False)]
+        return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
+
+
+def context_of(request: Request, project: str | None, active: str) -> Context:
+    """Return the context of a page; without a choice the project that was created last is shown."""
+    services = services_of(request)
+    accounts = services.accounts
+    projects = [found for organization in accounts.organizations() for found in accounts.projects(organization.id)]
+    chosen = next((found for found in projects if found.id == project), projects[-1] if projects else None)
+    return Context(services=services, projects=projects, project=chosen, active=active)
+
+
+def plain(record: Mapping[str, Any] | list[dict[str, Any]]) -> Any:
+    """Return an API record with its stored JSON parsed, as templates need it."""
+    return loads(dumps(record).decode())

@@ -1,0 +1,185 @@
+"use strict";
+// Everything works without this script, by links and forms; it adds keys, live arrival, folding and copying.
+(function () {
+  const root = document.documentElement;
+  const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+  const store = (key, value) => { try { localStorage.setItem(key, value); } catch { /* private window */ } };
+  // Before the first paint, so that a dark page does not flash white.
+  if (stored("theme")) root.dataset.theme = stored("theme");
+
+  const all = (selector, from) => Array.from((from || document).querySelectorAll(selector));
+  const one = (selector, from) => (from || document).querySelector(selector);
+  let at = null;
+
+  function rows() { return all("[data-row]").filter((row) => !row.hidden); }
+
+  function moveTo(row) {
+    if (at) at.classList.remove("at");
+    at = row;
+    if (!row) return;
+    row.classList.add("at");
+    row.scrollIntoView({ block: "nearest" });
+    if (row.matches("[data-detail]")) select(row);
+  }
+
+  function step(by) {
+    const list = rows();
+    if (!list.length) return;
+    const here = list.indexOf(at && list.includes(at) ? at : one(".node.selected"));
+    moveTo(list[Math.min(Math.max(here + by, 0), list.length - 1)]);
+  }
+
+  let loading = 0;
+  async function select(row) {
+    const panel = one("#detail");
+    if (!panel) { location.href = row.href; return; }
+    all(".node.selected").forEach((other) => other.classList.remove("selected"));
+    row.classList.add("selected");
+    history.replaceState(null, "", row.getAttribute("href"));
+    const mine = ++loading;
+    const answer = await fetch(row.dataset.detail, { credentials: "same-origin" });
+    if (mine !== loading || !answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    panel.replaceChildren(...page.body.childNodes);
+    panel.scrollTop = 0;
+  }
+
+  function nodeOf(id) { return all(".node").find((node) => node.getAttribute("href") === "?span=" + id); }
+
+  // -- folding -----------------------------------------------------------------------------------------------------
+  const depth = (node) => Number(node.dataset.depth);
+  function below(node) {
+    const list = all(".node[data-depth]");
+    const found = [];
+    for (let i = list.indexOf(node) + 1; i < list.length && depth(list[i]) > depth(node); i++) found.push(list[i]);
+    return found;
+  }
+  function fold(node, folded) {
+    const mark = one(".fold", node);
+    if (!mark || !mark.textContent) return;
+    node.dataset.folded = folded ? "1" : "";
+    mark.textContent = folded ? "▸" : "▾";
+    let hiddenFrom = Infinity;
+    for (const other of below(node)) {
+      if (depth(other) <= hiddenFrom) hiddenFrom = Infinity;
+      other.hidden = folded || hiddenFrom !== Infinity;
+      if (hiddenFrom === Infinity && other.dataset.folded) hiddenFrom = depth(other);
+    }
+  }
+  function foldAll(folded) { all(".node[data-depth]").reverse().forEach((node) => fold(node, folded)); }
+
+  // -- copying -----------------------------------------------------------------------------------------------------
+  async function copy(button) {
+    const text = button.dataset.copy
+      ? await (await fetch(button.dataset.copy, { credentials: "same-origin" })).text()
+      : button.textContent;
+    try { await navigator.clipboard.writeText(text); } catch {
+      const area = document.createElement("textarea");
+      area.value = text; document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
+    }
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 1200);
+  }
+
+  // -- live arrival ------------------------------------------------------------------------------------------------
+  let state = null;
+  const chosen = new Set();
+  async function look() {
+    const live = one("#live[data-live]");
+    const toggle = one("[data-live-toggle]");
+    if (!live || document.hidden || (toggle && !toggle.checked) || chosen.size) return;
+    try {
+      const now = await (await fetch(live.dataset.live, { credentials: "same-origin" })).text();
+      if (state === null) { state = now; return; }
+      if (now === state) return;
+      state = now;
+      const answer = await fetch(location.href, { credentials: "same-origin" });
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = one("#live", page);
+      if (!fresh || one("#detail details[open]")) return;
+      if (live.classList.contains("empty")) { one("main").replaceWith(one("main", page)); return; }
+      const known = new Set(all("[data-id]", live).map((row) => row.dataset.id));
+      const here = at && at.dataset.id;
+      all("[data-id]", fresh).forEach((row) => { if (!known.has(row.dataset.id)) row.classList.add("new"); });
+      live.replaceWith(fresh);
+      const count = one("h1 .count"), newCount = one("h1 .count", page);
+      if (count && newCount) count.textContent = newCount.textContent;
+      at = here ? all("[data-id]", fresh).find((row) => row.dataset.id === here) || null : null;
+      if (at) at.classList.add("at");
+    } catch { /* the server is away; the next look finds out */ }
+  }
+
+  function nextError() {
+    const errors = all(".node.err").filter((node) => !node.hidden);
+    if (!errors.length) return;
+    const list = rows(), here = list.indexOf(one(".node.selected"));
+    moveTo(errors.find((node) => list.indexOf(node) > here) || errors[0]);
+  }
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest("[data-fold], [data-fold-all], [data-unfold-all], [data-copy], [data-copyable], [data-theme-toggle], [data-help], [data-select], [data-next-error], .node");
+    if (!target || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (target.matches("[data-fold]") && target.textContent) { event.preventDefault(); const node = target.closest(".node"); fold(node, !node.dataset.folded); }
+    else if (target.matches("[data-fold-all]")) foldAll(true);
+    else if (target.matches("[data-unfold-all]")) foldAll(false);
+    else if (target.matches("[data-copy], [data-copyable]")) copy(target);
+    else if (target.matches("[data-help]")) one("#help").showModal();
+    else if (target.matches("[data-theme-toggle]")) {
+      const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+      root.dataset.theme = dark ? "light" : "dark";
+      store("theme", root.dataset.theme);
+    }
+    else if (target.matches("[data-select]")) { const node = nodeOf(target.dataset.select); if (node) { event.preventDefault(); moveTo(node); } }
+    else if (target.matches("[data-next-error]")) { if (one(".node.err")) { event.preventDefault(); nextError(); } }
+    else { const node = target.closest(".node[data-detail]"); if (node && one("#detail")) { event.preventDefault(); moveTo(node); } }
+  });
+
+  document.addEventListener("change", (event) => {
+    const target = event.target;
+    if (target.matches("[data-submit]")) target.form.requestSubmit();
+    if (target.matches("[data-live-toggle]")) store("live", target.checked ? "1" : "0");
+    if (target.matches("[data-choose]")) {
+      chosen[target.checked ? "add" : "delete"](target.value);
+      showChosen();
+    }
+  });
+
+  function showChosen() {
+    const button = one("[data-compare]");
+    if (!button) return;
+    button.disabled = chosen.size !== 2;
+    button.textContent = chosen.size ? `Compare ${chosen.size} of 2` : "Compare two";
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, select, textarea")) { if (event.key === "Escape") event.target.blur(); return; }
+    const here = at && document.contains(at) ? at : one(".node.selected");
+    const keys = {
+      j: () => step(1), ArrowDown: () => one(".nodes") && step(1), k: () => step(-1), ArrowUp: () => one(".nodes") && step(-1),
+      ArrowLeft: () => here && fold(here, true), ArrowRight: () => here && fold(here, false),
+      Enter: () => { const link = here && (here.matches("a") ? here : one("a[data-open]", here)); if (link && !here.matches("[data-detail]")) link.click(); },
+      e: nextError,
+      "[": () => { const link = one("[data-newer]"); if (link) link.click(); },
+      "]": () => { const link = one("[data-older]"); if (link) link.click(); },
+      c: () => { const button = one("#detail [data-copy]") || one("[data-copy]"); if (button) copy(button); },
+      "/": () => { const field = one("[data-search]"); if (field) { field.focus(); field.select(); } },
+      "?": () => one("#help").showModal(),
+    };
+    const action = keys[event.key];
+    if (!action || (event.key.startsWith("Arrow") && !one(".nodes")) || (event.key === "Enter" && !at)) return;
+    event.preventDefault();
+    action();
+  });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const toggle = one("[data-live-toggle]");
+    if (toggle && stored("live") === "0") toggle.checked = false;
+    showChosen();
+    const selected = one(".node.selected");
+    if (selected) selected.scrollIntoView({ block: "nearest" });
+    look();
+    setInterval(look, 2000);
+  });
+})();

@@ -1,0 +1,218 @@
+"""The list of traces and the page of one trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from pandaprobe_otel.local.models.fields import SortOrder
+from pandaprobe_otel.local.models.traces import TraceSortBy
+from pandaprobe_otel.local.pages.access import signed_in
+from pandaprobe_otel.local.pages.conversation import preview, turns_of
+from pandaprobe_otel.local.pages.facts import facts_of
+from pandaprobe_otel.local.pages.markdown import markdown_of
+from pandaprobe_otel.local.pages.navigation import Context, context_of, plain
+from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
+from pandaprobe_otel.local.pages.tools import tool_uses
+from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
+from pandaprobe_otel.local.routing import answer
+from pandaprobe_otel.local.services import services_of
+from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
+from pandaprobe_otel.local.times import milliseconds
+
+router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
+
+PAGE_SIZE: Final = 50
+View = Literal["timeline", "chat", "tools", "scores", "json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A trace as pages show it."""
+
+    context: Context
+    trace: dict[str, Any]
+    tree: Tree
+    scores: list[dict[str, Any]]
+
+
+@router.get("")
+def show_traces(
+    request: Request,
+    project: str | None = None,
+    q: str = "",
+    status: str = "",
+    session: str = "",
+    user: str = "",
+    tag: str = "",
+    sort: TraceSortBy = TraceSortBy.STARTED_AT,
+    order: SortOrder = SortOrder.DESC,
+    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> Response:
+    """Show the traces of a project, newest first."""
+    context = context_of(request, project, "traces")
+    wanted = TraceFilter(
+        name=q or None,
+        status=status or None,
+        session_id=session or None,
+        user_id=user or None,
+        tags=(tag,) if tag else (),
+    )
+    rows, total = context.services.queries.traces(
+        context.project_id, wanted, Slice(limit=PAGE_SIZE, offset=offset), sort, order
+    )
+    traces = [plain(trace_list_record(row)) for row in rows]
+    _add_previews(context, traces)
+    filters = {"q": q, "status": status, "session": session, "user": user, "tag": tag}
+    return page(
+        "traces.html",
+        context=context,
+        traces=traces,
+        total=total,
+        filters=filters,
+        filtered=any(filters.values()),
+        sort=sort,
+        order=order,
+        offset=offset,
+        page_size=PAGE_SIZE,
+        longest_ms=max((trace["latency_ms"] or 0 for trace in traces), default=0),
+        base_url=str(request.base_url).rstrip("/"),
+    )
+
+
+@router.get("/latest")
+def show_latest(request: Request) -> Response:
+    """Return a text that changes with the store; pages poll it and load themselves again when it has changed."""
+    return PlainTextResponse(services_of(request).database.state, headers=dict(SECURITY_HEADERS))
+
+
+@router.get("/traces/{trace_id}")
+def show_trace(
+    request: Request, trace_id: UUID, view: View = "timeline", span: str | None = None, q: str = ""
+) -> Response:
+    """Show a trace: its tree on a time axis with one span in detail, or its conversation, tools, scores or JSON."""
+    loaded = _load(request, trace_id)
+    if loaded is None:
+        return _missing(request, trace_id)
+    tree, trace = loaded.tree, loaded.trace
+    newer, older = _neighbours(loaded)
+    return page(
+        "trace.html",
+        context=loaded.context,
+        trace=trace,
+        tree=tree,
+        facts=facts_of(trace, tree),
+        scores=loaded.scores,
+        view=view,
+        q=q,
+        hits=_hits(tree, q),
+        selected=tree.node(span),
+        turns=turns_of([node.span for node in tree.rows]) if view == "chat" else [],
+        tools=tool_uses([node.span for node in tree.rows]) if view == "tools" else [],
+        newer=newer,
+        older=older,
+    )
+
+
+@router.get("/traces/{trace_id}/spans/{span_id}")
+def show_span(request: Request, trace_id: UUID, span_id: UUID) -> Response:
+    """Return the detail of one span, to be put into the page of its trace."""
+    loaded = _load(request, trace_id)
+    node = None if loaded is None else loaded.tree.node(str(span_id))
+    if loaded is None or node is None:
+        return _missing(request, span_id)
+    return page("_span.html", trace=loaded.trace, tree=loaded.tree, node=node, context=loaded.context)
+
+
+@router.get("/traces/{trace_id}/summary")
+def show_summary(request: Request, trace_id: UUID) -> Response:
+    """Return the detail of the trace itself, to be put into its page."""
+    loaded = _load(request, trace_id)
+    if loaded is None:
+        return _missing(request, trace_id)
+    return page(
+        "_summary.html",
+        trace=loaded.trace,
+        tree=loaded.tree,
+        facts=facts_of(loaded.trace, loaded.tree),
+        scores=loaded.scores,
+        context=loaded.context,
+    )
+
+
+@router.get("/traces/{trace_id}/markdown")
+def show_markdown(request: Request, trace_id: UUID, span: str | None = None) -> Response:
+    """Return a trace, or a span with all below it, as Markdown."""
+    loaded = _load(request, trace_id)
+    if loaded is None:
+        return _missing(request, trace_id)
+    return PlainTextResponse(markdown_of(loaded.trace, loaded.tree, span), headers=dict(SECURITY_HEADERS))
+
+
+@router.get("/traces/{trace_id}/raw")
+def show_raw(request: Request, trace_id: UUID) -> Response:
+    """Return a trace as the API gives it."""
+    loaded = _load(request, trace_id)
+    if loaded is None:
+        return _missing(request, trace_id)
+    response = answer(loaded.trace)
+    response.headers.update(SECURITY_HEADERS)
+    return response
+
+
+def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Loaded | None:
+    """Return a trace of whatever project, None when there is none."""
+    context = context_of(request, None, active)
+    for project in context.projects:
+        found = context.services.traces.get(project.id, str(trace_id))
+        if found is not None:
+            break
+    else:
+        return None
+    row, spans = found
+    trace: dict[str, Any] = plain(trace_record(row, [span_record(span, row["trace_id"]) for span in spans]))
+    trace["latency_ms"] = milliseconds(row["started_at"], row["ended_at"])
+    store = context.services.evaluation.trace_scores
+    return Loaded(
+        context=context_of(request, project.id, active),
+        trace=trace,
+        tree=build_tree(trace["spans"]),
+        scores=[plain(store.record(score)) for score in store.latest_of_target(project.id, str(trace_id))],
+    )
+
+
+_load = load_trace
+
+
+def _missing(request: Request, what: UUID) -> Response:
+    return page("missing.html", status=404, context=context_of(request, None, "traces"), what=str(what))
+
+
+def _add_previews(context: Context, traces: list[dict[str, Any]]) -> None:
+    found = context.services.queries.payloads([trace["trace_id"] for trace in traces])
+    for trace in traces:
+        given, answered = found.get(trace["trace_id"], (None, None))
+        trace["asked"], trace["answered"] = preview(given), preview(answered)
+
+
+def _neighbours(loaded: Loaded) -> tuple[str | None, str | None]:
+    return loaded.context.services.queries.neighbours(loaded.context.project_id, loaded.trace["trace_id"])
+
+
+def _hits(tree: Tree, q: str) -> set[str] | None:
+    """Return the ids of the spans that contain a text, None when there is nothing to look for."""
+    wanted = q.strip().lower()
+    return {node.id for node in tree.rows if _contains(node, wanted)} if wanted else None
+
+
+def _contains(node: Node, wanted: str) -> bool:
+    span: Mapping[str, Any] = node.span
+    looked_at = (span["name"], span["model"], span["error"], span["input"], span["output"], span["metadata"])
+    return any(wanted in str(value).lower() for value in looked_at if value is not None)
