@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
 """What the end of a running trace may change (PATCH takes no other; name and start stand)."""
+UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
+"""Metadata key of the names of spans that had not ended when their root's trace was sent."""
+_MOST_UNFINISHED: Final = 20
 
 
 class PartEncoder:
@@ -68,6 +71,9 @@ class PartEncoder:
         fields = dict(mapped.trace)
         if self._sample_rate < 1.0:  # so that counts can be scaled back
             fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
+        if part.stage is Stage.WHOLE and part.open:  # waited for in vain; if they end after all, they are appended
+            names = [span.name for span in part.open[:_MOST_UNFINISHED]]
+            fields["metadata"] = {**(fields.get("metadata") or {}), UNFINISHED_KEY: names}
         if part.stage is Stage.FIRST and not part.is_remote:
             fields.update(status="RUNNING", ended_at=None)
             memory.running = True
