@@ -18,7 +18,7 @@ from pandaprobe_otel.delivery import Step
 from pandaprobe_otel.transport import Answer, Outcome, Request
 from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_parcel
 
-CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "60"))
+CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "150"))
 LIMIT = 100
 LONGER_THAN_ANY_GATE_S = 24 * 3600.0
 MOODS = (200, 401, 402, 429, 500, 502, 503)

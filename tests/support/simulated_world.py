@@ -245,6 +245,7 @@ class Process:
         server: Server,
         *,
         name: str = "ours",
+        project: str = "shop",
         way: Way | None = None,
         senders: int = 4,
         max_bytes: int = 32 << 20,
@@ -275,7 +276,7 @@ class Process:
             bucket=LeasedBucket(uniform=world.random.uniform),
             ledger=self.ledger,
             notices=self.notices,
-            project="shop",
+            project=project,
             uniform=world.random.uniform,
         )
 

@@ -1,0 +1,201 @@
+"""One POST /traces for each trace, whenever its spans end and wherever its root is. Simulated time, real spans."""
+
+from __future__ import annotations
+
+import itertools
+
+from opentelemetry.sdk.trace import Span, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+from pandaprobe_otel import PandaProbeSpanProcessor
+from pandaprobe_otel.delivery.parcel import adopted_id
+from simulated_app import SimulatedApp, stored_id, trace_id_of
+from simulated_world import Server, World
+from spans import CHAT
+from strict_pandaprobe import StrictPandaProbe
+
+MINUTE = 60.0
+
+
+def spans_of(server: Server, trace_id: str) -> dict[str, dict[str, object]]:
+    """The spans that the server has of a trace."""
+    return server.traces[trace_id].spans
+
+
+def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
+    """The root ends; children end 3 s and 2 minutes later or never, and one starts after all was sent."""
+    world = World()
+    server = Server(world)
+    app = SimulatedApp(world, server)
+    root = app.start("agent")
+    soon, late, never = (app.start(name, root) for name in ("soon", "late", "never"))
+    app.end(root)
+    world.run(3)
+    app.end(soon)
+    world.run(2 * MINUTE - 3)
+    assert set(spans_of(server, trace_id_of(root))) == {stored_id(root), stored_id(soon)}
+
+    app.end(late)
+    after = app.start("after", root)
+    app.end(after)
+    world.run(2 * MINUTE)
+    assert set(spans_of(server, trace_id_of(root))) == {stored_id(span) for span in (root, soon, late, after)}
+    assert len(server.posts()) == 1
+    assert app.process.is_balanced
+    listed = server.traces[trace_id_of(root)].fields["metadata"]["pandaprobe_otel.unfinished"]
+    assert sorted(listed) == ["late", "never"]
+    assert never.is_recording()
+
+
+def test_a_run_of_two_hours_is_one_post_however_many_spans_it_has() -> None:
+    """5000 spans below one open root: RUNNING meanwhile, COMPLETED at the end, all there, memory flat."""
+    world = World()
+    server = Server(world)
+    app = SimulatedApp(world, server)
+    root = app.start("agent")
+    spans: list[Span] = [root]
+    most_bytes = 0
+    for _ in range(5_000):
+        span = app.start("step", root)
+        world.run(1.44)
+        app.end(span)
+        spans.append(span)
+        most_bytes = max(most_bytes, app.process.outbox.bytes)
+        if len(spans) == 1_000:
+            assert server.traces[trace_id_of(root)].fields["status"] == "RUNNING"
+    app.end(root)
+    world.run(MINUTE)
+
+    trace = server.traces[trace_id_of(root)]
+    assert len(server.posts()) == 1
+    assert trace.fields["status"] == "COMPLETED"
+    assert set(trace.spans) == {stored_id(span) for span in spans}
+    assert app.most_held <= 500
+    assert most_bytes <= 1 << 20
+    assert app.process.is_balanced
+
+
+def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
+    """Two services below a root that ends after them: one POST, by the root's process, whose fields stand."""
+    world = World()
+    server = Server(world)
+    front, middle, back = (SimulatedApp(world, server, name=name) for name in ("front", "middle", "back"))
+    root = front.start("request")
+    assert root.context is not None
+    call = middle.start_below("call", root.context)
+    assert call.context is not None
+    query = back.start_below("query", call.context)
+    for app, span in ((back, query), (middle, call)):
+        world.run(1)
+        app.end(span)
+    world.run(MINUTE)
+    assert server.traces == {}
+    front.end(root)
+    world.run(2 * MINUTE)
+
+    trace = server.traces[trace_id_of(root)]
+    assert trace.created_by == ["front"]
+    assert trace.fields["name"] == "request"
+    assert set(trace.spans) == {stored_id(span) for span in (root, call, query)}
+    assert len(server.posts()) == len(server.traces) == 1
+
+
+def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
+    """After five minutes, by 20 %, under the derived id, where the orphans of a project meet; other projects apart."""
+    world = World()
+    server = Server(world)
+    orphans = [
+        SimulatedApp(world, server, name="middle"),
+        SimulatedApp(world, server, name="back"),
+        SimulatedApp(world, server, name="foreign", project="other"),
+    ]
+    stranger = SimulatedApp(world, server, name="never reports").start("request")
+    assert stranger.context is not None
+    spans = [app.start_below(app.process.name, stranger.context) for app in orphans]
+    for app, span in zip(orphans, spans, strict=True):
+        app.end(span)
+    world.run(10 * MINUTE)
+
+    original = trace_id_of(stranger)
+    assert original not in server.traces
+    shop, other = adopted_id(original, "shop"), adopted_id(original, "other")
+    assert set(spans_of(server, shop)) == {stored_id(span) for span in spans[:2]}
+    assert set(spans_of(server, other)) == {stored_id(spans[2])}
+    posted = [post.at for post in server.posts(status=202)]
+    assert all(240 <= at <= 360 for at in posted)
+
+    late = orphans[0].start_below("late", stranger.context)
+    orphans[0].end(late)
+    world.run(MINUTE)
+    assert stored_id(late) in spans_of(server, shop)
+
+
+def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
+    """The adopted spans lie under another id, so nothing of the late root's trace is touched."""
+    world = World()
+    server = Server(world)
+    front, back = SimulatedApp(world, server, name="front"), SimulatedApp(world, server, name="back")
+    root = front.start("request", attributes={**CHAT, "user.id": "u1"})
+    assert root.context is not None
+    query = back.start_below("query", root.context)
+    back.end(query)
+    world.run(400)
+    assert server.traces.keys() >= {adopted_id(trace_id_of(root), "shop")}
+    front.end(root)
+    world.run(MINUTE)
+
+    trace = server.traces[trace_id_of(root)]
+    assert trace.created_by == ["front"]
+    assert trace.fields["name"] == "request"
+    assert set(trace.spans) == {stored_id(root)}
+
+
+def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> None:
+    """Stored 90 s after it was accepted, 1200 spans: appends wait, all arrive, one token is spent."""
+    world = World()
+    server = Server(world, persist_lag_s=90)
+    app = SimulatedApp(world, server)
+    root = app.start("agent")
+    spans = [app.start("step", root) for _ in range(1_200)]
+    for span in (*spans, root):
+        app.end(span)
+    world.run(4 * MINUTE)
+
+    assert len(server.posts()) == 1
+    assert set(spans_of(server, trace_id_of(root))) == {stored_id(span) for span in (root, *spans)}
+    assert len([each for each in server.seen if each.status == 404]) <= 20
+    assert app.process.ledger.read().dropped == {}
+
+
+class SameSpanIds(IdGenerator):
+    """Every trace has the span ids 1, 2, 3."""
+
+    def __init__(self) -> None:
+        self._traces = itertools.count(1)
+        self._spans = itertools.count()
+
+    def generate_trace_id(self) -> int:
+        """Another one each time."""
+        return 0xABCDEF << 64 | next(self._traces)
+
+    def generate_span_id(self) -> int:
+        """The same three over and over."""
+        return next(self._spans) % 3 + 1
+
+
+def test_equal_span_ids_of_two_traces_do_not_meet() -> None:
+    """Span ids are global on the server, where the second of two equal ones would join the first one's trace."""
+    with StrictPandaProbe() as server:
+        provider = TracerProvider(id_generator=SameSpanIds(), shutdown_on_exit=False)
+        provider.add_span_processor(PandaProbeSpanProcessor(api_key="k", project_name="p", endpoint=server.url))
+        tracer = provider.get_tracer("test")
+        for _ in range(2):
+            with tracer.start_as_current_span("agent", attributes=CHAT):
+                for name in ("a", "b"):
+                    with tracer.start_as_current_span(name, attributes=CHAT):
+                        pass
+        assert provider.force_flush(10_000)
+        provider.shutdown()
+
+        assert [len(trace.spans) for trace in server.traces.values()] == [3, 3]
+        assert len(server.span_ids()) == 6
