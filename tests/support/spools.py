@@ -22,9 +22,15 @@ from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.keeper import MAX_BYTES, Keeper
 from pandaprobe_otel.delivery.spool.memory_side import Loaded, MemorySide
+from pandaprobe_otel.delivery.spool.recovery import recovered
 from pandaprobe_otel.delivery.spool.rows import OWN, Count, JournalRow, Place, TraceState
 from pandaprobe_otel.delivery.spool.writer import SpoolWriter
+from pandaprobe_otel.mapping import MappingOptions
+from pandaprobe_otel.tracing.encoder import PartEncoder
+from pandaprobe_otel.tracing.span_filter import SpanFilter
+from pandaprobe_otel.transport import HttpTransport, api_key_headers
 from pandaprobe_otel.transport.messages import Outcome, Request
+from strict_pandaprobe import StrictPandaProbe
 
 DESTINATION = Destination(endpoint="http://127.0.0.1:1", project="shop", api_key="sk_pp_1")
 
@@ -150,6 +156,11 @@ class FunctionTransport:
         """Nothing is shared."""
 
 
+def span_encoder() -> PartEncoder:
+    """As the pipeline makes it with default settings."""
+    return PartEncoder(span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
+
+
 class Service:
     """A process's delivery with a spool, its threads included, in front of a server that is a function."""
 
@@ -160,8 +171,10 @@ class Service:
         *,
         max_bytes: int = 1 << 22,
         max_spool_bytes: int = MAX_BYTES,
+        destination: Destination = DESTINATION,
     ) -> None:
         self.transport = FunctionTransport(server)
+        self._destination = destination
         self.ledger = Ledger()
         self.notices = Notices(time.monotonic)
         self._folder = folder
@@ -200,12 +213,12 @@ class Service:
         )
 
     def _keeper(self, memory: MemorySide, rows: Callable[[], int]) -> Keeper:
-        folder = SpoolFolder(self._folder, DESTINATION)
+        folder = SpoolFolder(self._folder, self._destination)
         adoption = Adoption(
             folder=folder,
             memory=memory,
             notices=self.notices,
-            recover=lambda found, states: (),
+            recover=lambda found, states: recovered(found, states, span_encoder),
             rows=rows,
             check_after_s=0.1,
         )
@@ -216,3 +229,19 @@ class Service:
             adoption=adoption,
             max_bytes=self._max_spool_bytes,
         )
+
+
+def inherit(server: StrictPandaProbe, folder: Path) -> int:
+    """Send to the server what processes of `environment(server.url)` left in a directory; return the spans delivered.
+
+    It does not wait as long as a real heir for requests that may still be on their way.
+    """
+    key, project = "sk_pp_1", "shop"
+    transport = HttpTransport(server.url, api_key_headers(key, project))
+    heir = Service(folder, transport.send, destination=Destination(endpoint=server.url, project=project, api_key=key))
+    arrived = heir.flush(20)
+    heir.close()
+    transport.close()
+    assert arrived
+    assert [path.name for path in folder.iterdir() if not path.name.startswith("leases")] == []
+    return heir.ledger.read().delivered

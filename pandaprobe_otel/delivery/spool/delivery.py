@@ -77,7 +77,7 @@ class SpooledDelivery(Delivery):
             if not self._has_live_sender():
                 self._send_until(deadline)
             with self._changed:
-                if self._dispatcher.idle and not self._writer.parked and self._writer.quiet:
+                if self._is_done():
                     return True
                 now = self._monotonic()
                 if now >= deadline or (on_disk and not self._outbox.unsaved and not self._is_worthwhile(now, deadline)):
@@ -113,10 +113,15 @@ class SpooledDelivery(Delivery):
         self.left_behind = self._outbox.saved_spans + self._writer.parked_spans
         return super()._drop_rest()
 
+    def _is_done(self) -> bool:
+        writer = self._writer
+        return self._dispatcher.idle and writer.quiet and not writer.parked and not writer.has_more
+
     def _is_worthwhile(self, now: float, deadline: float) -> bool:
         """Whether something may be delivered soon enough to wait for it."""
         alive = sum(thread.is_alive() for thread in self._threads)
-        if alive > self._waiting or (self._writer.parked and self.room() > 0):
+        comes_from_disk = self._writer.parked or self._writer.has_more
+        if alive > self._waiting or (comes_from_disk and self.room() > 0):
             return True  # a request is under way, or something is about to come from the disk
         latest = min(deadline, now + _PATIENCE_S) if self._closing else deadline
         return alive > 0 and self._due_at <= latest

@@ -31,6 +31,8 @@ class SpoolFolder:
         self.living = 0
         """Other processes that hold a file for the same destination, and `living_bytes` that those take."""
         self.living_bytes = 0
+        self.has_more = False
+        """Whether there are files of dead processes that wait until fewer are open."""
         self._numbers = 1
         self._ignored: set[Path] = set()
 
@@ -56,14 +58,17 @@ class SpoolFolder:
     def claim(self) -> Iterator[SpoolFile]:
         """Take the files of dead processes, oldest first, as many as may be open; count the others."""
         self.living, self.living_bytes = 0, 0
+        self.has_more = False
         self._remove_strays()
         mine = {file.path for file in self.files.values()}
         for path in sorted(self.path.glob(f"{self.destination.digest}-*{SUFFIX}"), key=_age):
             if path in mine or path in self._ignored:
                 continue
-            if len(self.files) > MOST_ADOPTED:
-                return
             file = self._take(path)
+            if file is not None and len(self.files) > MOST_ADOPTED:
+                file.release()
+                self.has_more = True
+                return
             if file is not None:
                 yield file
             else:

@@ -79,6 +79,11 @@ class Keeper:
         """Whether the disk cannot be written at the moment."""
         return self._retry_at is not None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether files of dead processes wait to be adopted until one of those in use is empty."""
+        return self._folder.has_more
+
     # -- commands -----------------------------------------------------------------------------------------------------
 
     def apply(self, commands: Iterable[Command]) -> bool:
@@ -196,6 +201,14 @@ class Keeper:
             self._parked[number] = self._parked.get(number, Count()) + count
         for file in list(self._folder.files.values()):
             self._tidy(file)
+
+    def drop_empty(self) -> bool:
+        """Delete files of dead processes that have nothing in them any more; True when others may take their place."""
+        before = len(self._folder.files)
+        for file in list(self._folder.files.values()):
+            if file.number != OWN and file.bytes <= 0:
+                self._tidy(file)
+        return self._folder.has_more and len(self._folder.files) < before
 
     def _tidy(self, file: SpoolFile) -> None:
         """Delete a file that has nothing in it, unless it is the own one and small; note what is in the others."""

@@ -73,7 +73,7 @@ class SpooledOutbox(MemoryOutbox):
         super().replace(job, pieces, now)
         place = self._places.get(job)
         if place is not None and len(pieces) > 1:
-            self._ask(Rewrite(place, pieces[0]))
+            self._rewrite(job, place)
 
     def adopt(self, job: Job, project: str, now: float) -> None:
         """As `MemoryOutbox.adopt`."""
@@ -97,7 +97,7 @@ class SpooledOutbox(MemoryOutbox):
         self._places[job] = arriving.place
         job.in_doubt = job.in_doubt or (arriving.in_doubt and job.parcel.step is Step.CREATE)
         if job.parcel is not arriving.parcel:
-            self._ask(Rewrite(arriving.place, job.parcel))
+            self._rewrite(job, arriving.place)
 
     def _evict(self) -> list[Job]:
         if self._can_save:
@@ -157,6 +157,11 @@ class SpooledOutbox(MemoryOutbox):
         if self._can_save:
             place = self._places[job] = self._new_place(job.parcel)
             self._ask(Insert(place, job.parcel, job))
+
+    def _rewrite(self, job: Job, place: Place) -> None:
+        parcel = job.parcel
+        self._places[job] = Place(place.file, place.row, parcel.size, len(parcel.spans))
+        self._ask(Rewrite(place, parcel))
 
     def _park(self, job: Job) -> bool:
         place = self._places.pop(job, None)

@@ -65,6 +65,11 @@ class SpoolWriter:
         return 0 if self._keeper is None else self._keeper.parked.spans
 
     @property
+    def has_more(self) -> bool:
+        """Whether files of dead processes wait to be adopted until one of those in use is empty."""
+        return self._keeper is not None and self._keeper.has_more
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing that was asked waits."""
         return not self._commands and not self._is_busy
@@ -193,6 +198,8 @@ class SpoolWriter:
             self._next_scan = now + self._scan_every_s
             keeper.scan()
         self._carry_out(keeper)
+        if keeper.drop_empty():
+            self._next_scan = 0.0
         keeper.evict()
         return keeper.refill()
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status, StatusCode
 
-from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.commands import ClearJournal, Command, WriteJournal
 from pandaprobe_otel.delivery.spool.journal import SpanJournal
@@ -21,12 +20,10 @@ from pandaprobe_otel.delivery.spool.recovery import recovered
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.span_record import decode_span, encode_json, encode_span
 from pandaprobe_otel.ids import span_uuid, trace_uuid
-from pandaprobe_otel.mapping import MappingOptions, SpanView, read_span
-from pandaprobe_otel.tracing.encoder import PartEncoder
-from pandaprobe_otel.tracing.span_filter import SpanFilter
+from pandaprobe_otel.mapping import SpanView, read_span
 from pandaprobe_otel.tracing.trace_buffer import Memory, Part, Stage
 from spans import CHAT, HTTP, SpanMaker
-from spools import Run
+from spools import Run, span_encoder
 
 AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "shop", "session.id": "s1"}
 
@@ -55,12 +52,7 @@ class Disk:
         self.run.die()
         heir = Run(self.folder)
         heir.keeper.scan()
-        return recovered(heir.journal, heir.states, encoder)
-
-
-def encoder() -> PartEncoder:
-    """As the pipeline makes it with default settings."""
-    return PartEncoder(span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
+        return recovered(heir.journal, heir.states, span_encoder)
 
 
 def part(span: ReadableSpan, *, stage: Stage, memory: Memory, still_open: Sequence[ReadableSpan] = ()) -> Part:
@@ -246,7 +238,7 @@ def test_rows_that_are_no_spans_are_left_out() -> None:
         JournalRow(trace_id=good.trace_id, span_id="2", is_open=False, data=data)
         for data in (b"", b"{}", b"[]", b"null", b'{"name":1}', good.data[:-5])
     ]
-    parcels = recovered([*bad, good], [TraceState(trace_id=good.trace_id)], encoder)
+    parcels = recovered([*bad, good], [TraceState(trace_id=good.trace_id)], span_encoder)
 
     assert [len(parcel.spans) for parcel in parcels] == [1]
 

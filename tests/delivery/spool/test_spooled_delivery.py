@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ class Store:
         if not self.up:
             return NoAnswer(reason="ConnectError", may_have_arrived=False)
         with self._lock:
-            body = json.loads(request.body) if request.body else None
+            body: Any = json.loads(request.body) if request.body else None
             if request.path == "/traces":
                 self.posted.append(body["trace_id"])
                 self.traces[body["trace_id"]] = self.traces.get(body["trace_id"], 0) + len(body["spans"])
@@ -291,4 +292,24 @@ def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
 
     assert len(store.traces) == len(store.posted) == 400
     assert is_balanced(service)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path: Path) -> None:
+    """They are taken in turn, and a flush waits for all of them."""
+    store = Store()
+    store.up = False
+    services = [Service(tmp_path, store) for _ in range(12)]
+    for number, service in enumerate(services):
+        service.put(create(number))
+        assert service.flush(0.0)
+    assert len(databases(tmp_path)) == 12
+    for service in services:
+        service.close(0.0)
+    store.up = True
+    heir = Service(tmp_path, store)
+    assert heir.flush()
+    heir.close()
+
+    assert len(store.posted) == 12
     assert list(tmp_path.iterdir()) == []

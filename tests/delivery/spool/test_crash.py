@@ -1,0 +1,181 @@
+"""Processes that are killed, restarted and run side by side on one spool directory, before a strict server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kill_loop import LIMIT, WINDOW_S, Faults, KillLoop
+from spools import inherit
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
+
+LEAVE_ALL_KINDS = """
+import os, time
+one("warm up")
+while not handle.flush(0.05):
+    pass
+root = tracer.start_span("open", attributes={"gen_ai.operation.name": "invoke_agent", "session.id": "s"})
+with tracer.start_as_current_span("ended child", context=trace.set_span_in_context(root), attributes=CHAT):
+    pass
+time.sleep(0.05)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
+    """Workers killed at random, 5 % of requests refused, 3 % carried out but not answered: all arrives, once."""
+    with StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:
+        server.answer = Faults()
+        report = KillLoop(tmp_path / "spool", workers=2, pause_s=0.05).run(server, kills=5, every_s=(0.5, 0.9))
+
+    assert report.acknowledged > 20
+    assert (report.missing, report.refused, report.errors) == (0, 0, "")
+    assert report.extra_posts <= report.kills
+    assert (report.drain, report.files_left) == ("True 0 {}", [])
+
+
+def test_the_run_that_crashed_can_be_seen_afterwards(tmp_path: Path) -> None:
+    """Killed 50 ms after a child ended, with the server away: the whole trace and the open one arrive."""
+    with StrictPandaProbe() as server:
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
+        server.answer = lambda method, path: Reply(status=503)
+        assert run_python(LEAVE_ALL_KINDS, env).returncode == -9
+        server.answer = lambda method, path: None
+        assert inherit(server, tmp_path) == 4
+        traces = {trace.fields["name"]: trace for trace in server.traces.values()}
+
+    assert traces.keys() == {"warm up", "open"}
+    assert traces["warm up"].fields["status"] == "COMPLETED"
+    cut = traces["open"]
+    assert cut.fields["status"] == "ERROR"
+    assert cut.fields["metadata"]["pandaprobe_otel.incomplete"] == "process died"
+    assert {span["name"]: span["status"] for span in cut.spans.values()} == {"open": "ERROR", "ended child": "OK"}
+
+
+SCALED = """
+import os, sys, time
+from pathlib import Path
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from pandaprobe_otel import PandaProbeSpanProcessor
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.spool.lease_file import FileTokens
+from pandaprobe_otel.pipeline import ExportPipeline
+config = Config.resolve()
+def bucket():
+    return LeasedBucket(capacity=20, window_s=1.0, margin_s=0.05, tokens=FileTokens(
+        Path(config.spool) / "leases", window_s=1.0, margin_s=0.05, request_timeout_s=0.5))
+pipeline = ExportPipeline(config, counts_starts=True, bucket=bucket)
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
+tracer = provider.get_tracer("scaled")
+for n in range(int(sys.argv[1])):
+    with tracer.start_as_current_span(f"{os.getpid()} {n}", attributes={"gen_ai.operation.name": "chat"}):
+        pass
+ok = pipeline.flush(float(sys.argv[2]))
+provider.shutdown()
+"""
+
+
+def scaled(env: dict[str, str], traces: int, seconds: float) -> subprocess.Popen[bytes]:
+    """A process that offers traces at once, on a bucket of 20 a second."""
+    return subprocess.Popen([sys.executable, "-c", SCALED, str(traces), str(seconds)], env=env)
+
+
+@pytest.mark.parametrize("processes", [2, 8])
+def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, processes: int) -> None:
+    """Three times the limit offered by all together: it is used, never exceeded, and everything arrives."""
+    with StrictPandaProbe(limit=20, window_s=1) as server:
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
+        children = [scaled(env, 60 // processes, 15) for _ in range(processes)]
+        codes = [child.wait(30) for child in children]
+        statuses = [post.status for post in server.posts()]
+        took = server.accepted_at[-1] - server.accepted_at[0]
+
+    assert codes == [0] * processes
+    assert statuses == [202] * (60 // processes * processes)
+    assert 2.0 <= took <= 4.5
+
+
+def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) -> None:
+    """Each run takes what the last one has left of the budget; the limit is used nevertheless."""
+    with StrictPandaProbe(limit=20, window_s=1) as server:
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
+        for _ in range(4):
+            assert scaled(env, 30, 0.1).wait(30) == 0
+        statuses = [post.status for post in server.posts()]
+
+    assert set(statuses) == {202}
+    assert len(statuses) >= 35
+
+
+def test_the_end_of_the_process_leaves_the_rest_and_says_so(tmp_path: Path) -> None:
+    """The server is away: no waiting for it, nothing dropped, one line that names the directory."""
+    with StrictPandaProbe() as server:
+        url = server.url
+    begun = time.monotonic()
+    result = run_python("one('a')\none('b')", environment(url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+    took = time.monotonic() - begun
+
+    assert result.returncode == 0
+    assert took < 5
+    assert f"4 spans wait in the spool {tmp_path}" in result.stderr
+    assert "not delivered" not in result.stderr
+    assert len(list(tmp_path.glob("*.sqlite"))) == 1
+
+
+def test_a_first_span_at_exit_is_spooled_without_a_new_thread(tmp_path: Path) -> None:
+    """Python 3.12 refuses new threads at this point; the work is done in the thread that ends the process."""
+    with StrictPandaProbe() as server:
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
+        code = """
+        import atexit, threading
+        atexit.register(one, "last")
+        """
+        result = run_python(code, env)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert [post.body["name"] for post in server.posts()] == ["last"]
+        assert list(tmp_path.glob("*.sqlite")) == []
+
+
+def test_without_the_setting_no_database_is_loaded() -> None:
+    """The default costs nothing: no sqlite3, nothing of the spool."""
+    with StrictPandaProbe() as server:
+        code = """
+        import sys
+        one("a")
+        assert handle.flush(10)
+        print([name for name in sys.modules if name == "sqlite3" or ".spool" in name])
+        """
+        result = run_python(code, environment(server.url))
+
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) -> None:
+    """The dead letter is there as soon as it was refused."""
+    errors = {"detail": "Validation error", "errors": [{"field": "nowhere", "message": "not good"}]}
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=422, body=errors)
+        code = """
+        import json, os
+        from pathlib import Path
+        one("refused")
+        print(handle.flush(10), dict(handle.status().spans_dropped))
+        from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
+        (letter,) = DeadLetters(Path(os.environ["PANDAPROBE_SPOOL_DIR"])).all()
+        print(json.dumps([letter.words, letter.parcel.name, letter.project]))
+        """
+        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+
+    first, second = result.stdout.splitlines()
+    assert first == "True {'refused': 2}"
+    assert json.loads(second) == ["422 nowhere: not good", "refused", "shop"]

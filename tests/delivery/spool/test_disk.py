@@ -1,0 +1,107 @@
+"""Disks that are full, read-only, or taken away, in real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spools import inherit
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
+
+WITHOUT_OVERRIDE = """
+import ctypes, os
+def respect_permissions():
+    # Root may write anywhere; without CAP_DAC_OVERRIDE (1) and CAP_DAC_READ_SEARCH (2) it is a user like others.
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, data) == 0
+    data[0] &= ~0b110
+    assert libc.capset(header, data) == 0
+"""
+
+
+def test_a_full_disk_costs_the_app_nothing(tmp_path: Path) -> None:
+    """No file may grow over 300 kB: one warning, traces wait in memory, are sent, and are durable again later."""
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503)
+        code = """
+        import resource, time
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+        def big(name):
+            with tracer.start_as_current_span(name, attributes={**CHAT, "gen_ai.system_instructions": "x" * 20_000}):
+                pass
+        for n in range(40):
+            big(f"t{n}")
+        print(handle.flush(0.3), handle.status().spans_pending)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        end = time.monotonic() + 20
+        while not handle.flush(0.1) and time.monotonic() < end: pass
+        print(handle.flush(0.1), handle.status().spans_pending)
+        """
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
+        result = run_python(code, env)
+        assert (result.returncode, result.stdout) == (0, "False 40\nTrue 40\n")
+        assert result.stderr.count("cannot be written") == 1
+        assert "40 spans wait in the spool" in result.stderr
+        server.answer = lambda method, path: None
+        assert inherit(server, tmp_path) == 40
+        assert {trace.fields["name"] for trace in server.traces.values()} == {f"t{n}" for n in range(40)}
+
+
+def test_a_directory_without_permission_means_memory_and_one_warning(tmp_path: Path) -> None:
+    """EACCES from the first write on: everything is sent all the same."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with StrictPandaProbe() as server:
+        code = (
+            WITHOUT_OVERRIDE
+            + """
+if os.geteuid() == 0:
+    respect_permissions()
+for n in range(3):
+    one(f"t{n}")
+print(handle.flush(10), handle.status().spans_delivered)
+"""
+        )
+        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder / "spool")))
+
+        assert (result.returncode, result.stdout) == (0, "True 6\n")
+        assert result.stderr.count("\n") <= 2
+        assert result.stderr.count("cannot be written") == 1
+        assert len(server.posts()) == 3
+
+
+def test_a_read_only_file_system_means_memory_and_one_warning() -> None:
+    """EROFS or what /proc says instead: everything is sent all the same."""
+    with StrictPandaProbe() as server:
+        code = "one('a')\nprint(handle.flush(10), handle.status().spans_delivered)"
+        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR="/proc/pandaprobe-spool"))
+
+        assert (result.returncode, result.stdout) == (0, "True 2\n")
+        assert result.stderr.count("cannot be written") == 1
+
+
+def test_a_directory_that_is_deleted_while_the_process_runs(tmp_path: Path) -> None:
+    """Noticed within five seconds; what waits is written anew and survives the end."""
+    folder = tmp_path / "spool"
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503)
+        code = """
+        import os, shutil, time
+        folder = os.environ["PANDAPROBE_SPOOL_DIR"]
+        one("a")
+        while not handle.flush(0.05): pass
+        shutil.rmtree(folder)
+        end = time.monotonic() + 10
+        while not (os.path.isdir(folder) and any(n.endswith(".sqlite") for n in os.listdir(folder))):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        while not handle.flush(0.05): pass
+        os.kill(os.getpid(), 9)
+        """
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))
+        result = run_python(code, env)
+        assert (result.returncode, result.stderr.count("has lost a file")) == (-9, 1)
+        server.answer = lambda method, path: None
+        assert inherit(server, folder) == 2

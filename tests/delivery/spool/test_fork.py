@@ -1,0 +1,153 @@
+"""Forks with a spool, in real processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from spools import inherit
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+QUIET = "import os, sys, time, threading, warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n"
+
+
+def names(server: StrictPandaProbe) -> list[str]:
+    """Names of the posted traces."""
+    return sorted(post.body["name"] for post in server.posts())
+
+
+def test_parent_and_child_each_deliver_their_own_once(tmp_path: Path) -> None:
+    """What is on disk in the parent's file stays with the parent; the child has a file of its own."""
+    with StrictPandaProbe() as server:
+        code = QUIET + (
+            """
+one("before")
+handle.flush(0.1)
+pid = os.fork()
+if pid == 0:
+    one("child")
+    ok = handle.flush(10)
+    counts = handle.status()
+    os._exit(0 if ok and counts.spans_ended == 2 == counts.spans_delivered else 9)
+one("parent")
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+assert status == 0, status
+assert handle.flush(10)
+"""
+        )
+        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert names(server) == ["before", "child", "parent"]
+
+
+def test_a_child_that_ends_at_once_leaves_everything_in_the_spool(tmp_path: Path) -> None:
+    """os._exit runs no handler: what was traced is on disk, and the parent, its sibling, sends it."""
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503)
+        code = QUIET + (
+            """
+one("parent")
+while not handle.flush(0.05): pass
+pid = os.fork()
+if pid == 0:
+    one("child")
+    while not handle.flush(0.05): pass
+    os._exit(0)
+os.waitpid(pid, 0)
+print(len([name for name in os.listdir(os.environ["PANDAPROBE_SPOOL_DIR"]) if name.endswith(".sqlite")]))
+"""
+        )
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
+        result = run_python(code, env)
+        assert (result.returncode, result.stdout) == (0, "2\n")
+        server.answer = lambda method, path: None
+        assert inherit(server, tmp_path) == 4
+        assert sorted({trace.fields["name"] for trace in server.traces.values()}) == ["child", "parent"]
+
+
+def test_a_parent_killed_while_its_child_lives_is_adopted(tmp_path: Path) -> None:
+    """The child inherited the descriptor of the lock and must not keep it; nobody waits for the child's end."""
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503)
+        code = QUIET + (
+            """
+one("parent")
+while not handle.flush(0.05): pass
+pid = os.fork()
+if pid == 0:
+    os.close(1); os.close(2)
+    time.sleep(30)
+    os._exit(0)
+print(pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+        )
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
+        result = run_python(code, env)
+        child = int(result.stdout)
+        try:
+            server.answer = lambda method, path: None
+            os.kill(child, 0)  # it lives
+            assert inherit(server, tmp_path) == 2
+        finally:
+            os.kill(child, 9)
+
+        assert {trace.fields["name"] for trace in server.traces.values()} == {"parent"}
+
+
+def test_forking_while_the_disk_is_written_never_hangs(tmp_path: Path) -> None:
+    """Threads trace, the spool writes, and the process forks again and again: each child traces and ends."""
+    with StrictPandaProbe(limit=10_000, delay=lambda: 0.01) as server:
+        code = QUIET + (
+            """
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        one("busy")
+        time.sleep(0.02)
+threads = [threading.Thread(target=busy, daemon=True) for _ in range(3)]
+for thread in threads: thread.start()
+time.sleep(0.3)
+for n in range(12):
+    pid = os.fork()
+    if pid == 0:
+        one(f"child {n:02}")
+        os._exit(0 if handle.flush(10) else 9)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+stop.set()
+for thread in threads: thread.join()
+"""
+        )
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.5")
+        result = run_python(code, env, timeout_s=60)
+
+        assert result.returncode == 0, result.stderr
+        assert "wait in the spool" in result.stderr or result.stderr == ""
+
+
+def test_workers_of_a_pool_that_is_terminated_lose_nothing(tmp_path: Path) -> None:
+    """multiprocessing ends them by SIGTERM, without any handler: what had ended is on disk."""
+    with StrictPandaProbe() as server:
+        code = QUIET + (
+            """
+import multiprocessing
+def work(n):
+    one(f"task {n}")
+    time.sleep(0.2)
+    while not handle.flush(0.05): pass
+    return n
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(work, range(4)) == [0, 1, 2, 3]
+"""
+        )
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
+        result = run_python(code, env)
+        assert result.returncode == 0, result.stderr
+        inherit(server, tmp_path)
+        assert {trace.fields["name"] for trace in server.traces.values()} == {f"task {n}" for n in range(4)}

@@ -1,0 +1,177 @@
+"""Workers that trace and are killed at random moments, before a strict server with faults: what is missing at the end?
+
+The window of the limiter is scaled down, so that a run of seconds passes through many of them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment
+
+WINDOW_S = 2
+LIMIT = 100
+
+_PIPELINE = f"""
+import os, sys, time
+from pathlib import Path
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from pandaprobe_otel import PandaProbeSpanProcessor
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.spool.lease_file import FileTokens
+from pandaprobe_otel.ids import span_uuid
+from pandaprobe_otel.pipeline import ExportPipeline
+config = Config.resolve()
+def bucket():
+    tokens = FileTokens(Path(config.spool) / "leases", window_s={WINDOW_S}, request_timeout_s=1.0)
+    return LeasedBucket(window_s={WINDOW_S}, tokens=tokens)
+pipeline = ExportPipeline(config, counts_starts=True, bucket=bucket)
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
+tracer = provider.get_tracer("kill")
+"""
+WORKER = (
+    _PIPELINE
+    + """
+pause, text = float(sys.argv[1]), "y" * 3000
+while True:
+    with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}) as root:
+        with tracer.start_as_current_span("chat", attributes={"gen_ai.operation.name": "chat", "x": text}) as chat:
+            pass
+    ids = [span_uuid(s.get_span_context().trace_id, s.get_span_context().span_id) for s in (root, chat)]
+    if pipeline.flush(0.0):
+        os.write(1, (" ".join(ids) + "\\n").encode())
+    time.sleep(pause)
+"""
+)
+DRAIN = (
+    _PIPELINE
+    + """
+ok = pipeline.flush(float(sys.argv[1]))
+status = pipeline.status()
+print(ok and status.spans_pending == 0, status.spans_pending, dict(status.spans_dropped))
+"""
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KillReport:
+    """What came of a run. `extra_posts`: accepted (billed) POSTs beyond one for each trace."""
+
+    kills: int
+    acknowledged: int
+    missing: int
+    stored: int
+    refused: int
+    extra_posts: int
+    files_left: Sequence[str]
+    drain: str
+    errors: str
+
+
+class KillLoop:
+    """Keeps a number of workers running on one spool directory and kills one after the other."""
+
+    def __init__(self, folder: Path, *, workers: int, pause_s: float = 0.1, seed: int = 1) -> None:
+        self._folder = folder
+        self._pause_s = pause_s
+        self._rng = random.Random(seed)
+        self._workers = workers
+        self._acknowledged: set[str] = set()
+        self._errors: list[str] = []
+        self._readers: list[threading.Thread] = []
+
+    def run(self, server: StrictPandaProbe, *, kills: int, every_s: tuple[float, float] = (0.2, 1.0)) -> KillReport:
+        """Kill so many workers, one at a time, then let a last process send what is left."""
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(self._folder))
+        workers = [self._start(env) for _ in range(self._workers)]
+        for _ in range(kills):
+            time.sleep(self._rng.uniform(*every_s))
+            victim = self._rng.randrange(len(workers))
+            workers[victim].send_signal(signal.SIGKILL)
+            workers[victim].wait()
+            workers[victim] = self._start(env)
+        for worker in workers:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+        for reader in self._readers:
+            reader.join(5)
+        server.answer = lambda method, path: None
+        drain = self._drain(env)
+        return self._report(server, kills + len(workers), drain)
+
+    def _start(self, env: dict[str, str]) -> subprocess.Popen[str]:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(self._pause_s)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        reader = threading.Thread(target=self._read, args=(worker,), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+        return worker
+
+    def _read(self, worker: subprocess.Popen[str]) -> None:
+        assert worker.stdout is not None
+        assert worker.stderr is not None
+        with worker.stdout, worker.stderr:
+            for line in worker.stdout:
+                if line.endswith("\n"):
+                    self._acknowledged.update(line.split())
+            self._errors.append(worker.stderr.read())
+
+    def _drain(self, env: dict[str, str], seconds: float = 60.0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", DRAIN, str(seconds)],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=seconds + 30,
+            check=False,
+        )
+        self._errors.append(done.stderr)
+        return done.stdout.strip()
+
+    def _report(self, server: StrictPandaProbe, kills: int, drain: str) -> KillReport:
+        accepted = [post for post in server.posts() if post.status in (0, 202)]
+        stored = server.span_ids()
+        return KillReport(
+            kills=kills,
+            acknowledged=len(self._acknowledged),
+            missing=len(self._acknowledged - stored),
+            stored=len(stored),
+            refused=sum(post.status == 429 for post in server.posts()),
+            extra_posts=len(accepted) - len(server.traces),
+            files_left=sorted(name for name in os.listdir(self._folder) if not name.startswith("leases")),
+            drain=drain,
+            errors="".join(text for text in self._errors if "Traceback" in text),
+        )
+
+
+class Faults:
+    """A share of requests fails: 503, or reset after it was carried out."""
+
+    def __init__(self, *, unavailable: float = 0.05, reset: float = 0.03, seed: int = 2) -> None:
+        self._rng = random.Random(seed)
+        self._unavailable = unavailable
+        self._reset = reset
+
+    def __call__(self, method: str, path: str) -> Reply | None:
+        drawn = self._rng.random()
+        if drawn < self._unavailable:
+            return Reply(status=503)
+        return Reply(reset="accepted") if drawn < self._unavailable + self._reset else None
