@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -22,6 +23,9 @@ _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id",
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
 """Metadata key of the names of spans that had not ended when their root's trace was sent."""
 _MOST_UNFINISHED: Final = 20
+
+# The mapping imports it with the first span: a fork at that moment would leave the child with a locked module.
+import_module("pandaprobe_otel.mapping.shape_compiler")
 
 
 class PartEncoder:

@@ -40,9 +40,6 @@ class PandaProbeSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp session, user, tags and metadata of the context on the span, and count it as open."""
-        context = span.context
-        if context is None or not context.trace_flags.sampled:
-            return
         try:
             stamp(span, parent_context)
         except Exception:  # the guard of span starts: the app's span must start whatever its context holds
@@ -53,9 +50,7 @@ class PandaProbeSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Hand the span over."""
-        context = span.context
-        if context is not None and context.trace_flags.sampled:
-            self._ended(span)
+        self._ended(span)
 
     def shutdown(self) -> None:
         """Deliver what can be delivered within the shutdown timeout, then stop."""

@@ -1,6 +1,7 @@
 """The hand-over from the app's threads, and the one thread that assembles.
 
-The app's threads append to a deque and do nothing else: no lock, no I/O, no encoding. The worker polls it while
+The app's threads put started spans into a dict and the fields of ended ones in their place, or, when the worker has
+taken the start already, into a deque. They do nothing else: no lock, no I/O, no encoding. The worker polls both while
 traces are open and sleeps otherwise.
 """
 
@@ -12,19 +13,20 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.tracing.assembler import Assembler
+from pandaprobe_otel.tracing.ended_span import EndedSpan, Fields, fields_of
 from pandaprobe_otel.tracing.trace_buffer import Part
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 MAX_EVENTS: Final = 65_536
-"""Span starts and ends that may wait for the worker: about a second of the fastest app."""
+"""Ended spans that may wait for the worker: about a second of the fastest app."""
 MAX_LOGS: Final = 8_192
 _POLL_S: Final = 0.1
 _JOURNAL_POLL_S: Final = 0.02
@@ -61,10 +63,15 @@ class Worker:
     def reset_after_fork(self) -> None:
         """Start empty (in a forked child the parent's spans stay with the parent), with new locks and no thread."""
         self._assembler = self._make_assembler()
-        self._events: deque[tuple[ReadableSpan, bool]] = deque()
+        self._new: dict[int, ReadableSpan | Fields] = {}
+        """By identity of their contexts: spans whose start the worker has not seen, open or ended, in their order."""
+        self._ended: deque[Fields] = deque()
+        self._open: set[tuple[int, int]] = set()
+        """Trace and span ids of the open spans that the worker has seen. Only the worker touches it."""
         self._logs: deque[Any] = deque(maxlen=MAX_LOGS)
         self._wake = threading.Event()
         self._asleep = False
+        self._sees_starts = False
         self._start_lock = threading.Lock()
         self._work_lock = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -72,15 +79,32 @@ class Worker:
 
     def started(self, span: ReadableSpan) -> None:
         """A span has started."""
-        self._add(span, True)
+        context = span.context
+        if context is None or self._stopped or len(self._new) >= MAX_EVENTS:
+            return
+        self._new[id(context)] = span
+        if self._thread is None:
+            self._sees_starts = True
+            self._start()
+        elif self._asleep:
+            self._wake.set()
 
     def ended(self, span: ReadableSpan) -> None:
         """A span has ended. Over the bound it is counted as dropped, since the app must not wait for us."""
-        if self._stopped or len(self._events) >= MAX_EVENTS:
-            self._ledger.ended(1)
-            self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
-            return
-        self._add(span, False)
+        fields = fields_of(span)
+        key = id(fields[0])
+        if self._stopped:
+            self._refuse(span)
+        elif key in self._new:
+            self._new[key] = fields
+        elif len(self._ended) < MAX_EVENTS:
+            self._ended.append(fields)
+        else:
+            self._refuse(span)
+        if self._thread is None:
+            self._start()
+        elif self._asleep:
+            self._wake.set()
 
     def logged(self, record: Any) -> None:
         """A log record with content of a span; over the bound the oldest goes."""
@@ -104,12 +128,10 @@ class Worker:
 
     # -- the app's side -----------------------------------------------------------------------------------------------
 
-    def _add(self, span: ReadableSpan, is_start: bool) -> None:
-        self._events.append((span, is_start))
-        if self._thread is None:
-            self._start()
-        elif self._asleep:
-            self._wake.set()
+    def _refuse(self, span: ReadableSpan) -> None:
+        if _is_sampled(span):
+            self._ledger.ended(1)
+            self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
 
     def _start(self) -> None:
         with self._start_lock:
@@ -132,7 +154,7 @@ class Worker:
                 is_idle = not len(self._assembler)
             if is_idle:
                 self._asleep = True
-                if not self._events:  # a span that came after this look sets the event
+                if not (self._new or self._ended):  # a span that came after this look sets the event
                     self._wake.wait()
                 self._asleep = False
                 self._wake.clear()
@@ -168,7 +190,7 @@ class Worker:
         ended = 0
         now = self._monotonic()
         logs = len(self._logs)  # counted first: the spans of these have started, so their starts are drained below
-        events = [self._events.popleft() for _ in range(len(self._events))]
+        events = [event for event in self._arrived() if _is_sampled(event[0])]
         for span, is_start in events:
             if is_start:
                 self._assembler.started(span, now)
@@ -182,8 +204,43 @@ class Worker:
         if self._journal is not None and events:
             self._write_down(self._journal, events)
 
+    def _arrived(self) -> Iterator[tuple[ReadableSpan, bool]]:
+        """Starts (True) and ends since the last time; no end without its start, where starts are told at all.
+
+        Counted before the starts are taken, the ends are those of spans whose ancestors are known then: a trace
+        never looks complete while an ancestor of its spans is open.
+        """
+        ended = len(self._ended)
+        for key in list(self._new):
+            new = self._new.pop(key)
+            if isinstance(new, tuple):
+                yield from self._end(new)
+            else:
+                self._open.add(_ids(new))
+                yield new, True
+        for _ in range(ended):
+            yield from self._end(self._ended.popleft())
+
+    def _end(self, fields: Fields) -> Iterator[tuple[ReadableSpan, bool]]:
+        span = EndedSpan.of(fields)
+        ids = _ids(span)
+        if ids in self._open:
+            self._open.discard(ids)
+        elif self._sees_starts:
+            yield span, True
+        yield span, False
+
     def _write_down(self, journal: Journal, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
         try:
             journal(events)
         except Exception as error:  # noqa: BLE001 - the guard of the journal: costs what a crash would leave, no more
             self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
+
+
+def _is_sampled(span: ReadableSpan) -> bool:
+    return span.context is not None and span.context.trace_flags.sampled
+
+
+def _ids(span: ReadableSpan) -> tuple[int, int]:
+    context = span.context
+    return (0, 0) if context is None else (context.trace_id, context.span_id)
