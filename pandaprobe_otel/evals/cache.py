@@ -1,0 +1,67 @@
+"""Remembers judgements by what was judged, so that an unchanged behaviour is not paid for twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from pandaprobe_otel.evals.judging import Finding, Judgement
+
+
+class JudgementCache:
+    """A file with one JSON object a line; later lines win. Only scores on evidence are kept.
+
+    The key is the trace's content without ids and times, the metric and the judge. A file that cannot be read is
+    as good as none: the judgements are then asked for.
+    """
+
+    def __init__(self, path: Path, *, judge: str) -> None:
+        """`judge` names who judges where a question does not: the server's address."""
+        self._path = path
+        self._judge = judge
+        self._known: dict[str, Judgement] | None = None
+
+    def get(self, content: str, metric: str, model: str | None) -> Judgement | None:
+        """Return what is known from an earlier run."""
+        if self._known is None:
+            self._known = _read(self._path)
+        return self._known.get(self._key(content, metric, model))
+
+    def put(self, content: str, metric: str, model: str | None, judgement: Judgement) -> None:
+        """Remember a score for later runs; this one does not see it, so that repetitions are judged one by one."""
+        if judgement.finding is not Finding.SCORED:
+            return
+        line = {
+            "key": self._key(content, metric, model),
+            "metric": metric,
+            "value": judgement.value,
+            "reason": judgement.reason,
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # One write of one line in append mode: processes that share the file do not tear each other's lines.
+        with open(self._path, "ab") as file:
+            file.write(b"\n" + json.dumps(line).encode())  # first the newline: an earlier line may be torn
+
+    def _key(self, content: str, metric: str, model: str | None) -> str:
+        return hashlib.sha256("\n".join((content, metric, model or "", self._judge)).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Judgement]:
+    known: dict[str, Judgement] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return known
+    for line in lines:
+        try:
+            entry: Any = json.loads(line)
+        except ValueError:
+            continue  # torn by a killed process
+        if isinstance(entry, dict) and {"key", "value", "reason"} <= cast("dict[str, Any]", entry).keys():
+            value, reason = cast("Any", entry)["value"], str(cast("Any", entry)["reason"])
+            known[str(cast("Any", entry)["key"])] = Judgement(
+                finding=Finding.SCORED, value=float(value), reason=reason, cached=True
+            )
+    return known

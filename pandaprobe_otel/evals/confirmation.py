@@ -1,0 +1,65 @@
+"""Asking a judge again: only after a "no", and only until the majority is clear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A "no" of the judge, which `answers` opinions in all decide about."""
+
+    question: Question
+    metric: str
+    threshold: float
+    answers: int
+    first: Judgement
+
+
+def confirm(bench: Bench, doubts: Sequence[Doubt]) -> Judgements:
+    """Ask again about each doubt; return what the majority says about it.
+
+    Where there is no clear majority (the judge failed, or the limit of evaluations is reached) the "no" stands.
+    """
+    answers = {number: [doubt.first] for number, doubt in enumerate(doubts)}
+    asking = {number for number, doubt in enumerate(doubts) if doubt.answers > 1}
+    while asking:
+        questions = [replace(doubts[number].question, metrics=(doubts[number].metric,)) for number in sorted(asking)]
+        found = bench.again(questions)
+        for number in sorted(asking):
+            doubt = doubts[number]
+            judgement = found.get((doubt.question.target, doubt.metric))
+            if judgement is None or judgement.finding is not Finding.SCORED:
+                asking.discard(number)
+                continue
+            answers[number].append(judgement)
+            if _is_clear(doubt, answers[number]):
+                asking.discard(number)
+    return {
+        (doubt.question.target, doubt.metric): _majority(doubt, answers[number]) for number, doubt in enumerate(doubts)
+    }
+
+
+def _is_clear(doubt: Doubt, answers: Sequence[Judgement]) -> bool:
+    majority, yes = doubt.answers // 2 + 1, _yes(doubt, answers)
+    return yes >= majority or len(answers) - yes >= majority or len(answers) >= doubt.answers
+
+
+def _majority(doubt: Doubt, answers: Sequence[Judgement]) -> Judgement:
+    yes = _yes(doubt, answers)
+    values = ", ".join(f"{answer.value:.2f}" for answer in answers if answer.value is not None)
+    if 2 * yes <= doubt.answers:
+        return doubt.first if len(answers) == 1 else _with_note(doubt.first, f"confirmed: {values}")
+    best = next(answer for answer in reversed(answers) if answer.passes(doubt.threshold))
+    return _with_note(best, f"{yes} of {len(answers)} answers are a yes: {values}")
+
+
+def _yes(doubt: Doubt, answers: Sequence[Judgement]) -> int:
+    return sum(answer.passes(doubt.threshold) for answer in answers)
+
+
+def _with_note(judgement: Judgement, note: str) -> Judgement:
+    return replace(judgement, reason=f"{judgement.reason} ({note})".strip())

@@ -1,0 +1,121 @@
+"""The suite's relation to PandaProbe, by mode: nothing leaves, traces leave, or traces leave and are judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api import Client
+    from pandaprobe_otel.evals.cache import JudgementCache
+
+N = TypeVar("N", int, float)
+
+_DELIVER_WITHIN_S: Final = 60.0
+_DEFAULT_TIMEOUT_S: Final = 600.0
+
+
+class Connection:
+    """Sends, or sees to it that nothing is sent."""
+
+    def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
+        self._mode = mode
+        self._instrumented = False
+        self._silenced = False
+        self.max_evaluations = _number(settings, "max-evals", int)
+        self.timeout_s = _number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S
+        within_s = _number(settings, "deliver-within", float)
+        self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
+        self._cache_file = settings.get("cache")
+
+    def check(self) -> None:
+        """Raise UsageError (exit code 4) for a mode that needs a key where there is none."""
+        if self._mode == "off":
+            return
+        from pandaprobe_otel.config import Config
+
+        config = Config.resolve()
+        if not config.usable:
+            why = " ".join(problem.message for problem in config.problems) or "PANDAPROBE_ENABLED is false."
+            raise pytest.UsageError(f"--pandaprobe={self._mode} cannot work: {why}")
+
+    def prepare(self) -> None:
+        """Before a test's fixtures: with the mode off, no `init()` of the app sends anything from here on."""
+        if self._mode != "off" or self._silenced:
+            return
+        self._silenced = True
+        from pandaprobe_otel import bootstrap
+
+        handle = bootstrap.current()
+        if handle is None:
+            bootstrap.init(enabled=False, instrument=False)  # the first call counts, also for a later one of the app
+        elif handle.enabled:
+            handle.shutdown(0.0)
+
+    def open(self) -> None:
+        """After a test's fixtures: set the sending up, unless the app has done it by now."""
+        if self._mode == "off":
+            return
+        from pandaprobe_otel import bootstrap
+
+        if bootstrap.current() is None:
+            bootstrap.init()
+
+    def instrument(self) -> None:
+        """Without an `init()` that sends, see to it that the supported libraries make spans."""
+        if self._mode != "off" or self._instrumented:
+            return
+        self._instrumented = True
+        from pandaprobe_otel.registry import instrument_all
+
+        os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "gen_ai_latest_experimental")
+        os.environ.setdefault("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
+        instrument_all("auto", ())
+
+    def flush(self) -> str | None:
+        """Deliver; return what is wrong when not everything was."""
+        from pandaprobe_otel import bootstrap
+
+        handle = bootstrap.current()
+        if self._mode == "off" or handle is None or handle.flush(self._deliver_within_s):
+            status = handle.status() if handle is not None and self._mode != "off" else None
+            lost = sum(status.spans_dropped.values()) - status.spans_dropped.get("filtered", 0) if status else 0
+            return f"{lost} spans were dropped: {status.last_error}" if status is not None and lost > 0 else None
+        reason = handle.status().last_error or "no error is known"
+        return f"traces still wait after {self._deliver_within_s:g} s ({reason})"
+
+    def client(self) -> Client:
+        """Return a client of the project that the traces went to."""
+        from pandaprobe_otel import bootstrap
+        from pandaprobe_otel.api import Client
+
+        handle = bootstrap.current()  # none on the controller of xdist, where the environment says the same
+        if handle is None or not handle.enabled:
+            return Client()
+        config = handle.config
+        return Client(config.api_key, config.project_name, config.endpoint)
+
+    def cache(self, client: Client) -> JudgementCache | None:
+        """Return the cache of judgements, if one is wanted."""
+        if self._cache_file is None:
+            return None
+        from pandaprobe_otel.evals.cache import JudgementCache
+
+        return JudgementCache(Path(self._cache_file).expanduser(), judge=client.credentials.endpoint)
+
+
+def _number(settings: Mapping[str, str | None], name: str, kind: type[N]) -> N | None:
+    text = settings.get(name)
+    if text is None:
+        return None
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(-1)
+    if value < 0:
+        raise pytest.UsageError(f"--pandaprobe-{name}={text} is not a number of 0 or more")
+    return value

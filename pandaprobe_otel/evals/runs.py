@@ -1,0 +1,217 @@
+"""What is known about each run of a test when the suite has ended, and the verdicts that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
+from pandaprobe_otel.evals.statistics import rate
+
+Location = tuple[str, int | None, str]
+Outcome = Literal["passed", "failed", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceNote:
+    """A trace of a run: how to find it, and the hash of its content for the cache."""
+
+    trace_id: str
+    started_at: str
+    content: str
+    session_id: str | None = None
+    body: Mapping[str, Any] | None = None
+    """The whole trace, where a report is to show it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestRun:
+    """One run of a test, in a form that travels from the workers of xdist. Reruns replace what they rerun."""
+
+    __test__ = False
+
+    base: str
+    """Id of the test without the number of the run."""
+    nodeid: str
+    number: int
+    passed: bool
+    ran: bool
+    """False when it was skipped: by the test itself, or since the outcome stood already."""
+    demand: Demand
+    traces: tuple[TraceNote, ...] = ()
+    tree: str = ""
+    failure: str = ""
+    location: Location = ("", None, "")
+    scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        plain = asdict(self)
+        plain["traces"], plain["location"] = list(plain["traces"]), list(self.location)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` made."""
+        fields: dict[str, Any] = dict(plain)
+        fields["traces"] = tuple(TraceNote(**note) for note in plain["traces"])
+        fields["demand"], fields["location"] = Demand.from_dict(plain["demand"]), tuple(plain["location"])
+        return cls(**fields)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is judged: the ids of the traces, or of their sessions."""
+        if not self.demand.session:
+            return tuple(trace.trace_id for trace in self.traces)
+        return tuple(dict.fromkeys(trace.session_id for trace in self.traces if trace.session_id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """An outcome of its own for a test: that of a metric, or of its repetitions."""
+
+    base: str
+    label: str
+    """The metric, or `repeat`."""
+    outcome: Outcome
+    text: str
+    """What happened, for the reader of a failure."""
+    summary: str
+    """The same in one line."""
+    location: Location
+    nodeids: tuple[str, ...] = ()
+    """The tests that it is about."""
+    value: float | None = None
+    threshold: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The id under which it is reported."""
+        return f"{self.base}::pandaprobe[{self.label}]"
+
+
+def by_test(runs: Iterable[TestRun]) -> dict[str, list[TestRun]]:
+    """Return the runs of each test, in order."""
+    groups: dict[str, list[TestRun]] = {}
+    for run in runs:
+        groups.setdefault(run.base, []).append(run)
+    return {base: sorted(group, key=lambda run: run.number) for base, group in groups.items()}
+
+
+def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
+    """Return the verdict about the repetitions of each test that has some."""
+    verdicts: list[Verdict] = []
+    for base, group in by_test(runs).items():
+        demand, ran = group[0].demand, [run for run in group if run.ran]
+        if demand.repeat == 1 or not ran:
+            continue
+        passed = sum(run.passed for run in ran)
+        summary = _rate_text(passed, len(ran), demand)
+        failures = [f"run {run.number}: {run.failure}" for run in ran if not run.passed]
+        ok = passed >= demand.needed
+        verdicts.append(
+            Verdict(
+                base=base,
+                label="repeat",
+                outcome="passed" if ok else "failed",
+                summary=summary,
+                text=summary if ok else "\n\n".join([summary, *failures]),
+                location=group[0].location,
+                nodeids=tuple(run.nodeid for run in group),
+                value=passed / len(ran),
+                threshold=demand.min_pass,
+            )
+        )
+    return verdicts
+
+
+def metric_verdicts(runs: Iterable[TestRun], found: Judgements) -> list[Verdict]:
+    """Return the verdict of each metric about each test of which at least one run passed on its own."""
+    verdicts: list[Verdict] = []
+    for group in by_test(runs).values():
+        judged = [run for run in group if run.ran]
+        if any(run.passed for run in judged):
+            verdicts += [_metric_verdict(judged, metric, found) for metric in group[0].demand.metrics]
+    return verdicts
+
+
+def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements) -> Verdict:
+    demand = runs[0].demand
+    threshold = demand.metrics[metric]
+    opinions = [_opinion(run, metric, threshold, found) for run in runs]
+    yes = sum(opinion.outcome == "passed" for opinion in opinions)
+    open_ones = sum(opinion.outcome == "error" for opinion in opinions)
+    if yes >= demand.needed:
+        outcome: Outcome = "passed"
+    else:
+        # With the errors answered "yes" it could have passed: then nothing is known about the behaviour.
+        outcome = "error" if open_ones and yes + open_ones >= demand.needed else "failed"
+    worst = next((o for o in opinions if o.outcome == outcome), opinions[0])
+    rate_text = f"{_rate_text(yes, len(runs), demand)}, " if demand.repeat > 1 else ""
+    told = [opinion.text for opinion in opinions if opinion.outcome != "passed"] or [opinions[0].text]
+    return Verdict(
+        base=runs[0].base,
+        label=metric,
+        outcome=outcome,
+        summary=rate_text + worst.summary,
+        text="\n\n".join([rate_text.rstrip(", "), *told] if rate_text else told),
+        location=runs[0].location,
+        nodeids=tuple(run.nodeid for run in runs),
+        value=worst.value,
+        threshold=threshold,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opinion:
+    outcome: Outcome
+    summary: str
+    text: str
+    value: float | None = None
+
+
+def _opinion(run: TestRun, metric: str, threshold: float, found: Judgements) -> _Opinion:
+    """What a metric says about one run: the worst about any of its targets."""
+    if not run.passed:
+        return _Opinion(outcome="failed", summary=f"run {run.number} failed", text=f"run {run.number}: {run.failure}")
+    if not run.targets:
+        what = "no trace of the test has a session" if run.traces else "the test made no trace, so nothing was judged"
+        return _Opinion(outcome="error", summary=what, text=what)
+    absent = Judgement(finding=Finding.ERROR, reason="it was not judged")
+    judged = [(target, found.get((target, metric), absent)) for target in run.targets]
+    target, worst = min(judged, key=lambda pair: _rank(pair[1], run.demand, threshold))
+    line = describe(metric, worst, threshold)
+    session = f"\nsession {target}" if run.demand.session else ""
+    text = f"{line}{session}\n\n{run.tree}".rstrip()
+    if worst.finding is Finding.ERROR:
+        outcome: Outcome = "error"
+    else:
+        outcome = "passed" if worst.passes(threshold, allow_vacuous=run.demand.allow_vacuous) else "failed"
+    return _Opinion(outcome=outcome, summary=line, text=text, value=worst.value)
+
+
+def describe(metric: str, judgement: Judgement, threshold: float) -> str:
+    """Return a judgement as one line."""
+    reason = f": {judgement.reason}" if judgement.reason else ""
+    if judgement.finding is Finding.ERROR:
+        return f"{metric} could not be judged{reason}"
+    if judgement.finding is Finding.VACUOUS:
+        return f"{metric} is inconclusive, there was nothing to judge{reason}"
+    sign = ">=" if judgement.value is not None and judgement.value >= threshold else "<"
+    cached = " (cached)" if judgement.cached else ""
+    return f"{metric} {judgement.value:.2f} {sign} {threshold:.2f}{cached}{reason}"
+
+
+def _rank(judgement: Judgement, demand: Demand, threshold: float) -> tuple[int, float]:
+    if judgement.finding is Finding.SCORED and not judgement.passes(threshold):
+        return 0, judgement.value or 0.0
+    if judgement.finding is Finding.VACUOUS and not demand.allow_vacuous:
+        return 1, 0.0
+    return (2, 0.0) if judgement.finding is Finding.ERROR else (3, judgement.value or 0.0)
+
+
+def _rate_text(passed: int, ran: int, demand: Demand) -> str:
+    early = f", stopped early: {demand.needed} of {demand.repeat} needed" if ran < demand.repeat else ""
+    return f"{rate(passed, ran)}{early}, {demand.min_pass:.0%} required"

@@ -1,0 +1,208 @@
+"""Assertions about spans: offline, free, and with a message from which the reader sees what the agent did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast, overload
+
+from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord
+from pandaprobe_otel.evals.tree_text import call_text, shortened, tree_text, value_text
+
+
+class SpanSet(Sequence[SpanRecord]):
+    """Spans of a test, by start, and what must hold for them.
+
+    Narrowing (`tool`, `llm`, `named`, ...) returns a smaller set; an assertion returns the set that it was made
+    about, so that they can be chained: `spans.tool("lookup").called(times=1).before("refund")`.
+    Assertions raise AssertionError.
+    """
+
+    def __init__(self, spans: Sequence[SpanRecord], traces: Sequence[TraceRecord], label: str = "span") -> None:
+        self._spans = tuple(sorted(spans, key=lambda span: span.started))
+        self._traces = traces
+        self._label = label
+
+    @classmethod
+    def of(cls, traces: Sequence[TraceRecord]) -> SpanSet:
+        """Return all spans of these traces."""
+        return cls([span for trace in traces for span in trace.spans], traces)
+
+    # -- narrowing ----------------------------------------------------------------------------------------------------
+
+    def tool(self, name: str | None = None) -> SpanSet:
+        """The calls of a tool, or of all tools."""
+        return self._of_kind("TOOL", name)
+
+    def llm(self, model: str | None = None) -> SpanSet:
+        """The model calls, of any model or of one whose name starts with `model`."""
+        calls = self._of_kind("LLM", None)
+        if model is None:
+            return calls
+        return calls._narrowed(lambda span: (span.model or "").startswith(model), f"call of model {model!r}")
+
+    def agent(self, name: str | None = None) -> SpanSet:
+        """The runs of an agent, or of all agents."""
+        return self._of_kind("AGENT", name)
+
+    def retriever(self, name: str | None = None) -> SpanSet:
+        """The retrievals."""
+        return self._of_kind("RETRIEVER", name)
+
+    def named(self, name: str) -> SpanSet:
+        """The spans of this name, whatever their kind."""
+        return self._narrowed(lambda span: span.name == name, f"span {name!r}")
+
+    def where(self, predicate: Callable[[SpanRecord], bool]) -> SpanSet:
+        """The spans for which a function is true."""
+        return self._narrowed(predicate, f"{self._label} that fits")
+
+    @property
+    def errors(self) -> SpanSet:
+        """The spans that failed."""
+        return self._narrowed(lambda span: span.error is not None, f"failed {self._label}")
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the order of their start."""
+        return [span.name for span in self._spans]
+
+    # -- assertions ---------------------------------------------------------------------------------------------------
+
+    def called(self, times: int | None = None, *, at_least: int | None = None, at_most: int | None = None) -> SpanSet:
+        """Assert how often; without an argument, at least once."""
+        __tracebackhide__ = True
+        if times is not None:
+            at_least = at_most = times
+        elif at_least is None and at_most is None:
+            at_least = 1
+        count = len(self._spans)
+        if (at_least is not None and count < at_least) or (at_most is not None and count > at_most):
+            wanted = _range(at_least, at_most)
+            self._fail(f"expected {self._label} {wanted}, found {_times(count)}")
+        return self
+
+    def not_called(self) -> SpanSet:
+        """Assert that there is none."""
+        __tracebackhide__ = True
+        return self.called(times=0)
+
+    def with_args(self, **arguments: Any) -> SpanSet:
+        """Assert that a call has these arguments (others do not matter); returns the calls that have.
+
+        A value is compared with `==`; a compiled pattern must be found in the text of the argument, and a function
+        must be true for it.
+        """
+        __tracebackhide__ = True
+        found = [span for span in self._spans if _matches(span, arguments)]
+        wanted = ", ".join(f"{name}={_wanted_text(value)}" for name, value in arguments.items())
+        if not found:
+            self._fail(f"expected {self._label} with {wanted}")
+        return SpanSet(found, self._traces, f"{self._label} with {wanted}")
+
+    def before(self, other: str | SpanSet) -> SpanSet:
+        """Assert that the first of these ended before the first of the others started.
+
+        The others are given by name or as a set; both must be there.
+        """
+        __tracebackhide__ = True
+        others = self._other(other)
+        self.called()
+        others.called()
+        if self._spans[0].ended > others[0].started:
+            self._fail(f"expected {self._label} before {others._label}")
+        return self
+
+    def after(self, other: str | SpanSet) -> SpanSet:
+        """Assert that the first of these started after the first of the others had ended."""
+        __tracebackhide__ = True
+        others = self._other(other)
+        self.called()
+        others.called()
+        if self._spans[0].started < others[0].ended:
+            self._fail(f"expected {self._label} after {others._label}")
+        return self
+
+    def in_order(self, *names: str) -> SpanSet:
+        """Assert that these names occur in this order; others may stand between them."""
+        __tracebackhide__ = True
+        left = iter(self.names)
+        if not all(name in left for name in names):
+            self._fail(f"expected the order {' → '.join(names)}, found {' → '.join(self.names) or 'nothing'}")
+        return self
+
+    def succeeded(self) -> SpanSet:
+        """Assert that there is one, and that none failed."""
+        __tracebackhide__ = True
+        self.called()
+        if failed := [span for span in self._spans if span.error is not None]:
+            reasons = "; ".join(f"{call_text(span)}: {shortened(str(span.error))}" for span in failed)
+            self._fail(f"expected no {self._label} to fail, but {len(failed)} did ({reasons})")
+        return self
+
+    # -- a sequence ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, index: int) -> SpanRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[SpanRecord, ...]: ...
+    def __getitem__(self, index: int | slice) -> SpanRecord | tuple[SpanRecord, ...]:
+        return self._spans[index]
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __iter__(self) -> Iterator[SpanRecord]:
+        return iter(self._spans)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._spans)} × {self._label}: {', '.join(call_text(span) for span in self._spans)}>"
+
+    def _of_kind(self, kind: str, name: str | None) -> SpanSet:
+        label = kind.lower() if kind != "LLM" else "model call"
+        return self._narrowed(
+            lambda span: span.kind == kind and (name is None or span.name == name),
+            label if name is None else f"{label} {name!r}",
+        )
+
+    def _narrowed(self, keep: Callable[[SpanRecord], bool], label: str) -> SpanSet:
+        return SpanSet([span for span in self._spans if keep(span)], self._traces, label)
+
+    def _other(self, other: str | SpanSet) -> SpanSet:
+        return SpanSet.of(self._traces).named(other) if isinstance(other, str) else other
+
+    def _fail(self, message: str) -> None:
+        __tracebackhide__ = True
+        raise AssertionError(f"{message}\n\n{tree_text(self._traces)}")
+
+
+def _matches(span: SpanRecord, wanted: dict[str, Any]) -> bool:
+    return all(name in span.arguments and _fits(span.arguments[name], value) for name, value in wanted.items())
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, re.Pattern):
+        return cast("re.Pattern[str]", wanted).search(str(value)) is not None
+    if callable(wanted) and not isinstance(wanted, type):
+        return bool(wanted(value))
+    return bool(value == wanted)
+
+
+def _wanted_text(value: Any) -> str:
+    if isinstance(value, re.Pattern):
+        return f"/{cast('re.Pattern[str]', value).pattern}/"
+    return getattr(value, "__name__", None) or value_text(value)
+
+
+def _times(count: int) -> str:
+    return {0: "none", 1: "1"}.get(count, str(count))
+
+
+def _range(at_least: int | None, at_most: int | None) -> str:
+    if at_least == at_most:
+        return "never" if at_least == 0 else "once" if at_least == 1 else f"{at_least} times"
+    if at_most is None:
+        return "at least once" if at_least == 1 else f"at least {at_least} times"
+    if at_least is None:
+        return f"at most {at_most} times"
+    return f"{at_least} to {at_most} times"

@@ -1,0 +1,95 @@
+"""The arithmetic behind verdicts: how sure a rate is, when it is decided, whether a change is more than noise."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+_Z_95: Final = 1.959963984540054
+"""97.5 % quantile of the standard normal distribution."""
+_EXACT_UP_TO: Final = 30
+"""Differences whose 2^n signs are still counted one by one (as two halves of 2^15 sums)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """How many of `total` passed, with the 95 % Wilson score interval of the share (0 to 1)."""
+
+    passed: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """The share that passed; 0 of nothing is 0."""
+        return self.passed / self.total if self.total else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.passed}/{self.total} passed ({self.share:.0%}, 95 % CI {100 * self.low:.0f}–{100 * self.high:.0f})"
+        )
+
+
+def rate(passed: int, total: int) -> Rate:
+    """Return the rate and its Wilson score interval (Wilson 1927, without continuity correction)."""
+    if total <= 0:
+        return Rate(passed=0, total=0, low=0.0, high=1.0)
+    share, z2 = passed / total, _Z_95 * _Z_95
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    # Rounding must not put the ends of 0 of n and n of n inside.
+    low = 0.0 if passed == 0 else max(centre - half, 0.0)
+    high = 1.0 if passed == total else min(centre + half, 1.0)
+    return Rate(passed=passed, total=total, low=low, high=high)
+
+
+def needed(min_pass: float, total: int) -> int:
+    """Return how many of `total` must pass for a share of at least `min_pass`."""
+    return min(math.ceil(min_pass * total - 1e-9), total)
+
+
+def decided(*, passed: int, failed: int, total: int, needed: int) -> Literal["reached", "out of reach"] | None:
+    """Say whether the outcome of `total` repetitions stands already: whatever the rest gives, it cannot change."""
+    if passed >= needed:
+        return "reached"
+    return "out of reach" if failed > total - needed else None
+
+
+def chance_of_drop(differences: Sequence[float]) -> float:
+    """Return the one-sided p-value of paired differences (new - old): how often chance alone falls this low.
+
+    Sign-flip permutation test of the mean. Without a real change each difference could as well have had the other
+    sign. Exact up to 30 differences that are not zero; beyond that the normal approximation with the test's own
+    variance, the sum of squares.
+    """
+    moved = [value for value in differences if value != 0.0]
+    if not moved:
+        return 1.0
+    observed = math.fsum(moved)
+    if len(moved) > _EXACT_UP_TO:
+        return 0.5 * math.erfc(-observed / math.sqrt(2 * math.fsum(value * value for value in moved)))
+    half = len(moved) // 2
+    first, second = _signed_sums(moved[:half]), sorted(_signed_sums(moved[half:]))
+    # Sums that are equal on paper may differ in the last bits.
+    bound = observed + 1e-9 * max(1.0, math.fsum(abs(value) for value in moved))
+    below = sum(bisect_right(second, bound - value) for value in first)
+    return below / (1 << len(moved))
+
+
+def _signed_sums(values: Sequence[float]) -> list[float]:
+    sums = [0.0]
+    for value in values:
+        sums = [total + signed for total in sums for signed in (value, -value)]
+    return sums
+
+
+def chance_of_losses(lost: int, won: int) -> float:
+    """Return the one-sided p-value of the exact McNemar test: `lost` cases passed before only, `won` now only."""
+    changed = lost + won
+    if changed == 0:
+        return 1.0
+    return sum(math.comb(changed, wins) for wins in range(won + 1)) / (1 << changed)

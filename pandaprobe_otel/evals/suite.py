@@ -1,0 +1,310 @@
+"""The pytest plugin proper: records tests, decides about repetitions, and judges when the last test has run."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from pandaprobe_otel.evals.connection import Connection
+from pandaprobe_otel.evals.demand import Demand, Metrics
+from pandaprobe_otel.evals.judging import Judgement, Question
+from pandaprobe_otel.evals.probe import Probe
+from pandaprobe_otel.evals.recorder import Recording, SpanRecorder
+from pandaprobe_otel.evals.runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
+from pandaprobe_otel.evals.statistics import decided
+from pandaprobe_otel.evals.tree_text import tree_text
+
+_MAX_TEXT: Final = 8_000
+_RUN_ID: Final = re.compile(r"(?:-|(?<=\[))run\d+of\d+(?=\]$)")
+"""What the repetition adds to the id of a test."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ItemState:
+    """What is known about the attempt of a test that runs now."""
+
+    recording: Recording
+    demand: Demand | None
+    number: int = 1
+    passed: bool = False
+    ran: bool = False
+    failure: str = ""
+    scores: dict[str, float | bool | str] = field(default_factory=dict[str, float | bool | str])
+
+
+@dataclass(slots=True)
+class _Tally:
+    passed: int = 0
+    failed: int = 0
+
+
+_STATE: Final = pytest.StashKey[ItemState]()
+
+
+class Suite:
+    """One per process of a test run that uses PandaProbe."""
+
+    def __init__(self, config: pytest.Config, settings: Mapping[str, str | None]) -> None:
+        self._config = config
+        self.mode = settings.get("") or "off"
+        self._reports = settings.get("report")
+        self.recorder = SpanRecorder()
+        self.problems: list[str] = []
+        self._runs: dict[str, TestRun] = {}
+        self._tallies: dict[str, _Tally] = {}
+        self._lines: list[str] = []
+        self._verdicts: list[Verdict] = []
+        self.connection = Connection(self.mode, settings)
+        self.connection.check()
+
+    # -- collection ---------------------------------------------------------------------------------------------------
+
+    def repeat(self, metafunc: pytest.Metafunc) -> None:
+        """Make an item of each repetition."""
+        demand = demand_of(metafunc.definition)
+        if demand is not None and demand.repeat > 1:
+            metafunc.fixturenames.append("pandaprobe_repetition")
+            numbers = range(1, demand.repeat + 1)
+            ids = [f"run{number}of{demand.repeat}" for number in numbers]
+            metafunc.parametrize("pandaprobe_repetition", numbers, ids=ids, indirect=True)
+
+    def check(self, item: pytest.Item) -> None:
+        """Refuse a marker that cannot be meant, before anything runs."""
+        demand_of(item)
+
+    # -- one test -----------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)  # no wrapper: skipping must not keep the wrappers of others from their start
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin to record; skip a repetition that can change nothing."""
+        demand = demand_of(item)
+        if demand is not None or "probe" in getattr(item, "fixturenames", ()):
+            self._begin(item, demand)
+            if demand is not None:
+                self._skip_if_decided(item, demand)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Run the test in a context that says whose traces are made."""
+        self.connection.open()
+        state = item.stash.get(_STATE, None)
+        if state is None:
+            return (yield)
+        from opentelemetry.context import attach, detach, get_current
+
+        self._listen()
+        token = attach(state.recording.applied_to(get_current()))
+        try:
+            return (yield)
+        finally:
+            detach(token)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note the outcome; a repetition that fails fails nothing by itself, since `min_pass` decides."""
+        report = yield
+        state = item.stash.get(_STATE, None)
+        if state is None:
+            return report
+        if call.when == "call":
+            self._called(item, report, state)
+        elif call.when == "teardown":
+            if state.demand is not None:
+                report.__dict__["pandaprobe"] = self._told(item, state)
+            self.recorder.begin(None)
+            state.recording.close()
+            del item.stash[_STATE]
+        return report
+
+    def probe(self, item: pytest.Item) -> Probe:
+        """Return the fixture's object for a test."""
+        state = item.stash.get(_STATE, None) or self._begin(item, demand_of(item))
+        self._listen()
+        return Probe(state.recording, _Services(self, state), state.scores)
+
+    def _begin(self, item: pytest.Item, demand: Demand | None) -> ItemState:
+        session = f"pytest-{uuid.uuid4()}" if demand is not None and demand.session else None
+        recording = Recording(session=session)
+        params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+        state = ItemState(recording=recording, demand=demand, number=int(params.get("pandaprobe_repetition", 1)))
+        item.stash[_STATE] = state
+        self.connection.prepare()
+        self.recorder.attach(create=False)
+        self.recorder.begin(recording)
+        return state
+
+    def _listen(self) -> None:
+        self.connection.open()
+        self.recorder.attach(create=True)
+        self.connection.instrument()
+
+    def _called(self, item: pytest.Item, report: pytest.TestReport, state: ItemState) -> None:
+        state.passed, state.ran = report.passed, not report.skipped
+        if state.demand is None or state.demand.repeat == 1 or report.skipped:
+            return
+        tally = self._tallies.setdefault(base_of(item.nodeid), _Tally())
+        if report.passed:
+            tally.passed += 1
+            return
+        tally.failed += 1
+        state.failure = report.longreprtext[-_MAX_TEXT:]
+        report.outcome = "skipped"
+        report.wasxfail = f"run {state.number} of {state.demand.repeat}; min_pass={state.demand.min_pass:g} decides"
+
+    def _skip_if_decided(self, item: pytest.Item, demand: Demand) -> None:
+        tally = self._tallies.get(base_of(item.nodeid), _Tally())
+        if demand.repeat == 1:
+            return
+        found = decided(passed=tally.passed, failed=tally.failed, total=demand.repeat, needed=demand.needed)
+        # A run that passed may still be rejected by the judge, so enough passed runs are no reason to stop then.
+        if found == "out of reach" or (found == "reached" and not (demand.metrics and self.mode == "eval")):
+            pytest.skip(f"{tally.passed} passed and {tally.failed} failed: {demand.needed} of {demand.repeat} {found}")
+
+    def _told(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
+        assert state.demand is not None
+        keeps = self.mode == "eval" or self._reports is not None
+        traces = state.recording.traces() if keeps else ()
+        notes = tuple(
+            TraceNote(
+                trace_id=trace.trace_id,
+                started_at=str(trace.body["started_at"]),
+                content=trace.content_hash,
+                session_id=trace.session_id,
+                body=trace.body if self._reports is not None else None,
+            )
+            for trace in traces
+        )
+        return TestRun(
+            base=base_of(item.nodeid),
+            nodeid=item.nodeid,
+            number=state.number,
+            passed=state.passed,
+            ran=state.ran,
+            demand=state.demand,
+            traces=notes,
+            tree=tree_text(traces)[:_MAX_TEXT] if keeps else "",
+            failure=state.failure,
+            location=(item.location[0], item.location[1], base_of(item.location[2])),
+            scores=dict(state.scores),
+        ).to_dict()
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def observe(self, report: pytest.TestReport) -> None:
+        """Keep the last attempt of each test; the setup of another one makes the earlier void."""
+        if report.when == "setup":
+            self._runs.pop(report.nodeid, None)
+        elif (plain := report.__dict__.get("pandaprobe")) is not None:
+            self._runs[report.nodeid] = TestRun.from_dict(plain)
+
+    def conclude(self, session: pytest.Session) -> None:
+        """Deliver, judge and report."""
+        problem = self.connection.flush()
+        if hasattr(self._config, "workerinput"):
+            output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
+            if problem and output is not None:
+                output["pandaprobe"] = problem
+            return
+        if problem:
+            self.problems.append(problem)
+        runs = list(self._runs.values())
+        self._verdicts = repeat_verdicts(runs)
+        self._verdicts += self._judged(runs)
+        from pandaprobe_otel.evals.suite_output import emit, write_reports
+
+        emit(session, self._verdicts)
+        write_reports(self._reports, runs, self._verdicts)
+
+    def _judged(self, runs: list[TestRun]) -> list[Verdict]:
+        lost = {verdict.base for verdict in self._verdicts if verdict.outcome != "passed"}
+        wanted = [run for run in runs if run.demand.metrics and run.base not in lost]
+        if self.mode != "eval":
+            count = sum(len(group[0].demand.metrics) for group in by_test(wanted).values())
+            if count:
+                said = f"{count} verdict{'' if count == 1 else 's'} of the judge skipped"
+                self._lines.append(f"{said}: the mode is {self.mode}, --pandaprobe=eval asks the judge")
+            return []
+        from pandaprobe_otel.evals.suite_judging import judge_runs
+
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.write("\n")  # after the line of dots
+        judged = [run for run in wanted if run.passed]
+        if not judged:
+            return []
+        found = judge_runs(judged, self.connection, say=lambda line: _say(terminal, line), problems=self.problems)
+        return metric_verdicts(wanted, found)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the verdicts, also those that passed, and what was not done."""
+        lines = [*(f"{_MARK[v.outcome]}  {v.base}  {v.summary}" for v in self._verdicts), *self._lines]
+        lines += [f"not delivered: {problem}" for problem in self.problems]
+        if lines:
+            terminalreporter.section("pandaprobe")
+            for line in lines:
+                terminalreporter.line(line)
+
+
+_MARK: Final = {"passed": "ok   ", "failed": "FAIL ", "error": "ERROR"}
+
+
+class _Services:
+    """What a probe may do in this mode."""
+
+    def __init__(self, suite: Suite, state: ItemState) -> None:
+        self._suite = suite
+        self._state = state
+
+    def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
+        from pandaprobe_otel.scores import score, score_body
+
+        if self._suite.mode == "off":
+            score_body(trace_id, name, value, reason=reason)  # refuses what is no score, as the other modes do
+        else:
+            score(trace_id, name, value, reason=reason)
+
+    def evaluate(self, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
+        __tracebackhide__ = True
+        if self._suite.mode != "eval":
+            pytest.skip(f"probe.evaluate() needs the judge: the mode is {self._suite.mode}, not eval")
+        from pandaprobe_otel.evals.suite_judging import judge_now
+
+        demand = self._state.demand or Demand.of()
+        wanted = Demand.of(metrics=metrics) if metrics is not None else demand
+        questions = [
+            Question(target=trace.trace_id, metrics=tuple(wanted.metrics), model=demand.model) for trace in probe.traces
+        ]
+        return judge_now(questions, self._suite.connection)
+
+
+def demand_of(node: Any) -> Demand | None:
+    """Return what the marker of a test asks for; None without one. Raises UsageError for what cannot be meant."""
+    merged: dict[str, Any] = {}
+    markers: list[pytest.Mark] = list(node.iter_markers("pandaprobe"))
+    if not markers:
+        return None
+    for marker in reversed(markers):  # the closest comes last and wins
+        if marker.args:
+            raise pytest.UsageError(f"{node.nodeid}: the marker pandaprobe takes keyword arguments only")
+        merged.update(marker.kwargs)
+    try:
+        return Demand.of(**merged)
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"{node.nodeid}: @pytest.mark.pandaprobe: {error}") from None
+
+
+def base_of(nodeid: str) -> str:
+    """Return the id of a test without the number of its run."""
+    return _RUN_ID.sub("", nodeid).removesuffix("[]")
+
+
+def _say(terminal: Any, line: str) -> None:
+    if terminal is not None:
+        terminal.write_line(f"pandaprobe: {line}")

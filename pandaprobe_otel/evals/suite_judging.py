@@ -1,0 +1,99 @@
+"""The judge's part of a test run: the questions that the runs raise, and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.evals.confirmation import Doubt, confirm
+from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
+from pandaprobe_otel.evals.runs import TestRun
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.connection import Connection
+
+
+def judge_runs(
+    runs: Sequence[TestRun], connection: Connection, *, say: Callable[[str], None], problems: Sequence[str]
+) -> Judgements:
+    """Judge every trace (or session) of these runs, in one run of evaluations for each set of metrics."""
+    asked = [(run, question) for run in runs for question in _questions(run)]
+    with connection.client() as client:
+        bench = Bench(
+            client,
+            max_evaluations=connection.max_evaluations,
+            timeout_s=connection.timeout_s,
+            cache=connection.cache(client),
+            say=say,
+        )
+        found = bench.judge([question for _, question in asked])
+        doubts = [doubt for run, question in asked for doubt in _doubts(run, question, found)]
+        if doubts:
+            say(f"{len(doubts)} × no: the judge is asked again")
+            found |= confirm(bench, doubts)
+    return _with_problems(found, problems)
+
+
+def judge_now(questions: Sequence[Question], connection: Connection) -> Mapping[str, Judgement]:
+    """Judge the traces of a test that waits for the numbers; of several traces the worst judgement counts."""
+    if problem := connection.flush():
+        raise ConfigError(f"the traces of this test could not be sent: {problem}")
+    with connection.client() as client:
+        bench = Bench(client, max_evaluations=connection.max_evaluations, timeout_s=connection.timeout_s)
+        found = bench.judge(questions)
+    worst: dict[str, Judgement] = {}
+    for (_, metric), judgement in found.items():
+        known = worst.get(metric)
+        if known is None or _rank(judgement) < _rank(known):
+            worst[metric] = judgement
+    return worst
+
+
+def _rank(judgement: Judgement) -> tuple[int, float]:
+    order = (Finding.ERROR, Finding.VACUOUS, Finding.SCORED)
+    return order.index(judgement.finding), judgement.value or 0.0
+
+
+def _questions(run: TestRun) -> list[Question]:
+    metrics, model = tuple(run.demand.metrics), run.demand.model
+    if run.demand.session:
+        return [Question(target=target, metrics=metrics, session=True, model=model) for target in run.targets]
+    return [
+        Question(
+            target=trace.trace_id,
+            metrics=metrics,
+            model=model,
+            content=trace.content,
+            started=datetime.fromisoformat(trace.started_at),
+        )
+        for trace in run.traces
+    ]
+
+
+def _doubts(run: TestRun, question: Question, found: Judgements) -> list[Doubt]:
+    if run.demand.confirm == 1:
+        return []
+    doubts: list[Doubt] = []
+    for metric, threshold in run.demand.metrics.items():
+        first = found.get((question.target, metric))
+        if first is not None and first.finding is Finding.SCORED and not first.passes(threshold):
+            doubts.append(
+                Doubt(question=question, metric=metric, threshold=threshold, answers=run.demand.confirm, first=first)
+            )
+    return doubts
+
+
+def _with_problems(found: Judgements, problems: Sequence[str]) -> Judgements:
+    """Where a trace did not arrive, the delivery's trouble is the reason that helps."""
+    if not problems:
+        return found
+    trouble = "; ".join(dict.fromkeys(problems))
+    return {
+        key: replace(judgement, reason=f"{judgement.reason} ({trouble})")
+        if judgement.finding is Finding.ERROR
+        else judgement
+        for key, judgement in found.items()
+    }

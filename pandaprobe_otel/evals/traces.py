@@ -1,0 +1,173 @@
+"""Traces as a test sees them: PandaProbe's form of the spans that ended, read without any server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final, cast
+
+_NOT_CONTENT: Final = frozenset(
+    {"trace_id", "span_id", "parent_span_id", "started_at", "ended_at", "completion_start_time", "session_id"}
+)
+"""What differs between two runs of the same behaviour."""
+_NOT_BEHAVIOUR: Final = ("telemetry.", "service.", "process.", "host.", "pandaprobe_otel.")
+
+
+@dataclass(frozen=True)
+class SpanRecord:
+    """One span: a model call, a tool call, a step."""
+
+    body: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the span; of a tool call the tool's."""
+        return str(self.body.get("name", ""))
+
+    @property
+    def kind(self) -> str:
+        """AGENT, TOOL, LLM, RETRIEVER, CHAIN, EMBEDDING or OTHER."""
+        return str(self.body.get("kind", "OTHER"))
+
+    @property
+    def input(self) -> Any:
+        """The input; of a tool call its arguments by name."""
+        return self.body.get("input")
+
+    @property
+    def output(self) -> Any:
+        """The output."""
+        return self.body.get("output")
+
+    @property
+    def model(self) -> str | None:
+        """Name of the model that was asked."""
+        return self.body.get("model")
+
+    @property
+    def error(self) -> str | None:
+        """Text of the error; None for a span without one."""
+        if self.body.get("status") != "ERROR":
+            return None
+        return str(self.body.get("error") or "failed without a message")
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The input as arguments by name; empty where it has no names."""
+        value = self.input
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                return {}
+        return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+    @property
+    def tokens(self) -> int | None:
+        """Prompt and completion tokens together, as PandaProbe adds them up; None when the span says nothing."""
+        usage: Mapping[str, Any] = self.body.get("token_usage") or {}
+        counts = [usage[name] for name in ("prompt_tokens", "completion_tokens") if isinstance(usage.get(name), int)]
+        return sum(counts) if counts else None
+
+    @property
+    def cost(self) -> float | None:
+        """Cost in US dollars; None when the span says nothing."""
+        cost: Mapping[str, Any] = self.body.get("cost") or {}
+        total = cost.get("total")
+        return float(total) if isinstance(total, int | float) else None
+
+    @cached_property
+    def started(self) -> datetime:
+        """When it started."""
+        return datetime.fromisoformat(str(self.body["started_at"]))
+
+    @cached_property
+    def ended(self) -> datetime:
+        """When it ended."""
+        return datetime.fromisoformat(str(self.body.get("ended_at") or self.body["started_at"]))
+
+
+@dataclass(frozen=True)
+class TraceRecord:
+    """One trace, whole: the body of POST /traces."""
+
+    body: Mapping[str, Any]
+
+    @property
+    def trace_id(self) -> str:
+        """Its id in PandaProbe (UUID text)."""
+        return str(self.body["trace_id"])
+
+    @property
+    def session_id(self) -> str | None:
+        """Its session."""
+        return self.body.get("session_id")
+
+    @property
+    def input(self) -> Any:
+        """What was asked; of a conversation the last user message."""
+        return _said(self.body.get("input"))
+
+    @property
+    def output(self) -> Any:
+        """What was answered; of a conversation the last assistant message."""
+        return _said(self.body.get("output"))
+
+    @cached_property
+    def spans(self) -> tuple[SpanRecord, ...]:
+        """Its spans by start."""
+        return tuple(SpanRecord(span) for span in self.body["spans"])
+
+    @property
+    def seconds(self) -> float:
+        """From its start to its end."""
+        if not self.body.get("ended_at"):
+            return 0.0
+        ends = [datetime.fromisoformat(str(self.body[name])) for name in ("started_at", "ended_at")]
+        return (ends[1] - ends[0]).total_seconds()
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the behaviour: everything but ids, times, the session and who recorded it."""
+        places = {span.body.get("span_id"): number for number, span in enumerate(self.spans)}
+        spans = [{**_content(span.body), "parent": places.get(span.body.get("parent_span_id"))} for span in self.spans]
+        text = json.dumps([_content(self.body), spans], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _content(body: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in body.items() if name not in _NOT_CONTENT and name != "spans"}
+    metadata: Mapping[str, Any] = kept.get("metadata") or {}
+    kept["metadata"] = {name: value for name, value in metadata.items() if not name.startswith(_NOT_BEHAVIOUR)}
+    return kept
+
+
+def _said(value: Any) -> Any:
+    """Return the text of a conversation's last message, anything else as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    messages = cast("Mapping[str, list[Any] | None]", value).get("messages")
+    if not isinstance(messages, list) or not messages:
+        return cast("Any", value)
+    last: Any = messages[-1]
+    content: Any = cast("Mapping[str, Any]", last).get("content") if isinstance(last, Mapping) else None
+    return cast("Any", value) if content is None else content
+
+
+def walk(trace: TraceRecord) -> Iterator[tuple[int, SpanRecord]]:
+    """Yield the spans of a trace with their depth, parents before children. A span without parent stands at the top."""
+    known = {span.body.get("span_id") for span in trace.spans}
+    children: dict[Any, list[SpanRecord]] = {}
+    for span in trace.spans:
+        parent = span.body.get("parent_span_id")
+        children.setdefault(parent if parent in known else None, []).append(span)
+    waiting = [(0, span) for span in reversed(children.pop(None, []))]
+    while waiting:
+        depth, span = waiting.pop()
+        yield depth, span
+        # `pop`: a span that is its own ancestor is shown once and not for ever.
+        waiting += [(depth + 1, child) for child in reversed(children.pop(span.body.get("span_id"), []))]

@@ -1,0 +1,60 @@
+"""Traces as plain text, for failure messages: wherever pytest runs, rich or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
+from pandaprobe_otel.trace_tree import duration
+
+_WIDTH: Final = 60
+
+
+def tree_text(traces: Iterable[TraceRecord]) -> str:
+    """Return the traces as indented lines: kind, call, what came back, time, tokens, errors."""
+    lines: list[str] = []
+    for trace in traces:
+        lines.append(f"trace {trace.trace_id}")
+        lines += [f"  {'  ' * depth}{span_line(span)}" for depth, span in walk(trace)]
+    return "\n".join(lines) or "no trace was made"
+
+
+def span_line(span: SpanRecord) -> str:
+    """Return a span as one line."""
+    parts = [f"{span.kind:<5} {call_text(span)}"]
+    if span.error is not None:
+        parts.append(f"ERROR {shortened(span.error)}")
+    elif span.output is not None and span.kind in ("TOOL", "RETRIEVER"):
+        parts.append(f"-> {value_text(span.output)}")
+    if span.model:
+        parts.append(span.model)
+    if span.tokens is not None:
+        parts.append(f"{span.tokens} tokens")
+    parts.append(duration(span.body))
+    return "  ".join(parts)
+
+
+def call_text(span: SpanRecord) -> str:
+    """Return a span as a call, with arguments where it is one of a tool."""
+    if span.kind not in ("TOOL", "RETRIEVER"):
+        return span.name
+    if span.arguments:
+        return f"{span.name}({', '.join(f'{name}={value_text(value)}' for name, value in span.arguments.items())})"
+    return f"{span.name}({'' if span.input is None else value_text(span.input)})"
+
+
+def value_text(value: Any) -> str:
+    """Return a value as short text."""
+    if isinstance(value, str):
+        return shortened(repr(value))
+    if isinstance(value, Mapping | list | tuple):
+        return shortened(json.dumps(value, ensure_ascii=False, default=str))
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text, in one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"

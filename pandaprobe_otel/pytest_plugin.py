@@ -1,0 +1,145 @@
+"""The pytest plugin, as far as every test run of every user loads it: options, and the way to the rest.
+
+Only the standard library and pytest are imported here. `pandaprobe_otel.evals` follows when a marker `pandaprobe`,
+one of the fixtures, or another mode than `off` is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.probe import Probe
+    from pandaprobe_otel.evals.suite import Suite
+    from pandaprobe_otel.local import LocalServer
+
+_MODES: Final = ("off", "record", "eval")
+_MARKER: Final = "pandaprobe"
+_OPTIONS: Final = (
+    ("", "{off,record,eval}", "off (default): traces stay in memory; record: they are sent; eval: and judged"),
+    ("max-evals", "N", "with eval: start no evaluation when more than N would be billed"),
+    ("report", "FILE", "write a report of the verdicts; the suffix is one of .html .md .json"),
+    ("cache", "FILE", "with eval: take judgements about unchanged behaviour from this file, and add new ones"),
+    ("timeout", "SECONDS", "with eval: how long a run of evaluations may take (default: 600)"),
+    ("deliver-within", "SECONDS", "how long to wait at the end for traces to be delivered (default: 60)"),
+)
+_LINE: Final = (
+    "pandaprobe(metrics=(), threshold=0.5, repeat=1, min_pass=1.0, session=False, confirm=1, allow_vacuous=False, "
+    "model=None): judge the traces of this test with PandaProbe's metrics"
+)
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options and their twins in the configuration file. Those of the environment need no declaration."""
+    if pluginmanager.is_blocked(_MARKER):  # -p no:pandaprobe, the name that users know
+        return
+    group = parser.getgroup("pandaprobe", "evaluation with PandaProbe")
+    for name, value, text in _OPTIONS:
+        full = f"pandaprobe-{name}".rstrip("-")
+        dest = full.replace("-", "_")
+        group.addoption(f"--{full}", dest=dest, metavar=value, default=None, help=text)
+        parser.addini(dest, text, default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker and begin to listen. More is loaded here only when a mode asks for it."""
+    if config.pluginmanager.is_blocked(_MARKER):
+        return
+    config.addinivalue_line("markers", _LINE)
+    door = Door(config)
+    config.pluginmanager.register(door, "pandaprobe_otel_door")
+    if setting(config, "") not in (None, "off"):
+        door.suite()
+
+
+def setting(config: pytest.Config, name: str) -> str | None:
+    """Return a setting: the option, else `PANDAPROBE_PYTEST[_NAME]`, else the configuration file; None for none."""
+    dest = f"pandaprobe_{name}".rstrip("_").replace("-", "_")
+    variable = f"PANDAPROBE_PYTEST_{name}".rstrip("_").replace("-", "_").upper()
+    value: Any = config.getoption(dest) or os.environ.get(variable, "").strip() or config.getini(dest)
+    if name == "" and value and value not in _MODES:
+        raise pytest.UsageError(f"--pandaprobe={value}: the mode is none of {', '.join(_MODES)}")
+    return str(value) if value else None
+
+
+class Door:
+    """Hooks and fixtures that cost nothing, and load the rest when they are needed.
+
+    An object and not the module itself, so that `-p no:pandaprobe` can leave it out.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._suite: Suite | None = None
+
+    def suite(self) -> Suite:
+        """Return the plugin proper; the first call loads it."""
+        if self._suite is None:
+            from pandaprobe_otel.evals.suite import Suite
+
+            values = {name: setting(self._config, name) for name, _, _ in _OPTIONS}
+            self._suite = Suite(self._config, values)
+            self._config.pluginmanager.register(self._suite, "pandaprobe_otel_suite")
+        return self._suite
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make an item of its own of each repetition."""
+        if metafunc.definition.get_closest_marker(_MARKER) is not None:
+            self.suite().repeat(metafunc)
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Load the rest with the first test that is marked."""
+        if item.get_closest_marker(_MARKER) is not None:
+            self.suite().check(item)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a test told about itself, also from the worker of xdist where it ran."""
+        if "pandaprobe" in report.__dict__:
+            self.suite().observe(report)
+        elif self._suite is not None and report.when == "setup":
+            self._suite.observe(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a worker of xdist could not deliver."""
+        if problem := getattr(node, "workeroutput", {}).get("pandaprobe"):
+            self.suite().problems.append(str(problem))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Judge after the last test. An interruption passes by as an exception: then nothing is judged."""
+        result = yield
+        if self._suite is not None:
+            self._suite.conclude(session)
+        return result
+
+    @pytest.fixture
+    def probe(self, request: pytest.FixtureRequest) -> Probe:
+        """The traces of this test: assertions about spans, budgets, scores and judgements."""
+        return self.suite().probe(request.node)
+
+    @pytest.fixture
+    def pandaprobe_repetition(self, request: pytest.FixtureRequest) -> int:
+        """The number of this run of a repeated test, from 1."""
+        return int(getattr(request, "param", 1))
+
+    @pytest.fixture
+    def pandaprobe_server(self) -> Iterator[LocalServer]:
+        """A local PandaProbe on a free port, empty, for this test alone. Needs the extra `local`."""
+        from pandaprobe_otel.local import LocalServer
+
+        with LocalServer() as server:
+            yield server
+
+    @pytest.fixture(scope="session")
+    def pandaprobe_session_server(self) -> Iterator[LocalServer]:
+        """A local PandaProbe on a free port for the whole session; tests share it. Needs the extra `local`."""
+        from pandaprobe_otel.local import LocalServer
+
+        with LocalServer() as server:
+            yield server

@@ -1,0 +1,168 @@
+"""Judging many traces at once, against the local PandaProbe: what it costs, and what comes of trouble."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.evals.cache import JudgementCache
+from pandaprobe_otel.evals.confirmation import Doubt, confirm
+from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Question, bill, groups_of
+from pandaprobe_otel.local import LocalServer
+
+NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def client(server: LocalServer) -> Iterator[Client]:
+    """A client of a project of its own, which does not repeat what failed."""
+    key = f"sk_pp_{uuid.uuid4().hex}"
+    with Client(key, f"p-{uuid.uuid4()}", server.url, retries=0, timeout_s=5.0) as made:
+        yield made
+
+
+def question(client: Client, *metrics: str, content: str | None = None) -> Question:
+    """A trace that is stored, and what is asked about it."""
+    accepted = client.traces.create(name="t", started_at=NOW, input="a", output="b")
+    return Question(target=str(accepted.trace_id), metrics=metrics, content=content, started=NOW)
+
+
+def test_one_run_for_each_set_of_metrics(client: Client) -> None:
+    """Targets with the same metrics share a run; the bill says so before."""
+    told: list[str] = []
+    asked = [question(client, "task_completion", "plan_quality") for _ in range(3)] + [question(client, "coherence")]
+    found = Bench(client, say=told.append).judge(asked)
+    assert told == ["3 traces × 2 metrics + 1 trace × 1 metric = 7 evaluations"]
+    assert {judgement.finding for judgement in found.values()} == {Finding.SCORED}
+    assert len(found) == 7
+    assert sorted(run.total_targets for run in client.evaluations.trace_runs.iter()) == [1, 3]
+
+
+def test_the_bill_of_sessions_and_of_nothing() -> None:
+    """Sessions are counted apart; without questions nothing is asked."""
+    sessions = [Question(target=f"s-{n}", metrics=("agent_reliability",), session=True) for n in range(2)]
+    assert bill(groups_of(sessions)) == "2 sessions × 1 metric = 2 evaluations"
+    assert bill(groups_of([Question(target="t", metrics=())])) == "nothing = 0 evaluations"
+
+
+def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
+    """The server would count it as evaluated; the others are judged all the same."""
+    here = question(client, "task_completion")
+    gone = Question(target=str(uuid.uuid4()), metrics=("task_completion",))
+    found = Bench(client, visible_within_s=0.5).judge([here, gone])
+    assert found[here.target, "task_completion"].finding is Finding.SCORED
+    missing = found[gone.target, "task_completion"]
+    assert (missing.finding, missing.passes(0.0)) == (Finding.ERROR, False)
+    assert "not in PandaProbe" in missing.reason
+
+
+def test_scores_that_are_missing_are_errors(client: Client) -> None:
+    """A session that does not exist gets no score, although the run completes."""
+    asked = Question(target="nowhere", metrics=("agent_reliability",), session=True)
+    judgement = Bench(client).judge([asked])["nowhere", "agent_reliability"]
+    assert judgement.finding in (Finding.ERROR, Finding.VACUOUS)
+    assert not judgement.passes(0.0)
+
+
+def test_a_quota_that_is_used_up_is_an_error(client: Client, server: LocalServer) -> None:
+    """With the server's own words."""
+    asked = question(client, "task_completion")
+    client.traces.wait_visible(asked.target)
+    server.faults.quota_used_up = True
+    judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
+    assert judgement.finding is Finding.ERROR
+    assert judgement.reason.startswith("QuotaExceeded: ")
+    assert "HOBBY plan" in judgement.reason
+
+
+def test_a_run_that_crashes_is_an_error(client: Client, server: LocalServer) -> None:
+    """FAILED is told with the server's message."""
+
+    def crash(trace: object) -> float:
+        raise RuntimeError("the worker fell over")
+
+    server.judge.set("task_completion", crash)
+    asked = question(client, "task_completion")
+    judgement = Bench(client, timeout_s=1.0).judge([asked])[asked.target, "task_completion"]
+    assert judgement.finding is Finding.ERROR
+    assert judgement.reason.startswith("RunFailed: ")
+
+
+def test_a_rate_limit_is_waited_for() -> None:
+    """Somebody else has used up the minute: the run starts when the window is over."""
+    with LocalServer(window_s=1.5, scripted_judge=True) as server, Client("sk_pp_1", "p", server.url) as client:
+        asked = question(client, "task_completion")
+        client.traces.wait_visible(asked.target)
+        headers = {"X-API-Key": "sk_pp_1", "X-Project-Name": "p"}
+        body = {"trace_ids": [asked.target], "metrics": ["coherence"]}
+        url = f"{server.url}/evaluations/trace-runs/batch"
+        with httpx.Client(headers=headers, trust_env=False) as other:
+            answers = [other.post(url, json=body).status_code for _ in range(51)]
+        judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
+    assert answers[-1] == 429
+    assert judgement.finding is Finding.SCORED
+
+
+def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
+    """Over the limit nothing is judged; at the limit everything is."""
+    asked = [question(client, "task_completion", "coherence")]
+    over = Bench(client, max_evaluations=1).judge(asked)
+    assert {judgement.finding for judgement in over.values()} == {Finding.ERROR}
+    assert list(client.evaluations.trace_runs.iter()) == []
+    assert {j.finding for j in Bench(client, max_evaluations=2).judge(asked).values()} == {Finding.SCORED}
+
+
+def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer, tmp_path: Path) -> None:
+    """The cache knows the content, the metric and the judge; a torn line costs that line only."""
+    file = tmp_path / "deep" / "cache.jsonl"
+    server.judge.set("task_completion", [0.3, 0.9])
+    first = question(client, "task_completion", content="same")
+    told: list[str] = []
+
+    def judged(asked: Question, judge: str = "here") -> tuple[float | None, bool]:
+        bench = Bench(client, cache=JudgementCache(file, judge=judge), say=told.append)
+        judgement = bench.judge([asked])[asked.target, "task_completion"]
+        return judgement.value, judgement.cached
+
+    assert judged(first) == (0.3, False)
+    with open(file, "a", encoding="utf-8") as torn:
+        torn.write('\n{"key": "x", "val')
+    other = question(client, "task_completion", content="same")
+    assert judged(other) == (0.3, True)
+    assert told[-1] == "nothing = 0 evaluations, 1 more known from the cache"
+    assert judged(other, judge="elsewhere") == (0.9, False)
+    assert judged(other, judge="elsewhere") == (0.9, True)
+    assert judged(question(client, "task_completion", content="new")) == (0.9, False)
+
+
+@pytest.mark.parametrize(
+    ("answers", "later", "value", "asked"),
+    [
+        (3, [0.9, 0.8], 0.8, 2),
+        (3, [0.2], 0.1, 1),
+        (3, [0.9, 0.2], 0.1, 2),
+        (5, [0.2, 0.9, 0.2], 0.1, 3),
+        (1, [], 0.1, 0),
+    ],
+)
+def test_a_no_is_confirmed_by_the_majority(
+    client: Client, server: LocalServer, answers: int, later: list[float], value: float, asked: int
+) -> None:
+    """The judge is asked again until the majority is clear, and not once more."""
+    server.judge.set("task_completion", [*later, 0.99] if later else 0.99)
+    doubt = Doubt(
+        question=question(client, "task_completion"),
+        metric="task_completion",
+        threshold=0.5,
+        answers=answers,
+        first=Judgement(finding=Finding.SCORED, value=0.1, reason="no"),
+    )
+    found = confirm(Bench(client), [doubt])
+    assert found[doubt.question.target, "task_completion"].value == value
+    assert len(list(client.evaluations.trace_runs.iter())) == asked

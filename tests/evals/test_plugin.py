@@ -1,0 +1,314 @@
+"""The pytest plugin, offline and with a scripted judge: real suites, real runs, real polling."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.local import LocalServer
+from suites import Judged, run_suite
+
+MARKED = """
+@pytest.mark.pandaprobe(metrics={"task_completion": 0.7, "step_efficiency": 0.5})
+def test_good(probe):
+    assistant("x")
+    probe.spans.tool("look_up").called(times=1).before("refund")
+
+@pytest.mark.pandaprobe(metrics=["task_completion"], threshold=0.95)
+def test_strict(probe):
+    thread = threading.Thread(target=assistant, args=("y",))
+    thread.start()
+    thread.join()
+
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+def test_broken(probe):
+    assistant("z")
+    probe.spans.tool("refund").not_called()
+"""
+
+BOTH_VERDICTS = {
+    "test_good": "passed",
+    "test_good::pandaprobe[task_completion]": "passed",
+    "test_good::pandaprobe[step_efficiency]": "passed",
+    "test_strict": "passed",
+    "test_strict::pandaprobe[task_completion]": "failure",
+    "test_broken": "failure",
+}
+
+
+def test_off_runs_everything_but_the_judge(tmp_path: Path) -> None:
+    """By default spans are asserted in memory, and one line says that the judge was not asked, CI or not."""
+    outcome = run_suite(tmp_path, MARKED, env={"CI": "true", "PANDAPROBE_API_KEY": "sk_pp_1"})
+    assert outcome.cases == {"test_good": "passed", "test_strict": "passed", "test_broken": "failure"}
+    assert "4 verdicts of the judge skipped: the mode is off" in outcome.out
+    assert "expected tool 'refund' never, found 1" in outcome.out
+    assert "AGENT assistant" in outcome.out
+    assert outcome.code == 1
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_eval_reports_each_verdict_as_a_test(judged: Judged, workers: tuple[str, ...]) -> None:
+    """Both outcomes, in JUnit, terminal and exit code, with the bill first; the same with xdist."""
+    outcome = judged(MARKED, *workers, plugins=("xdist",) if workers else ())
+    assert outcome.cases == BOTH_VERDICTS, outcome.out
+    assert outcome.code == 1
+    bill = "1 trace × 2 metrics + 1 trace × 1 metric = 3 evaluations"
+    assert bill in outcome.out.replace("1 trace × 1 metric + 1 trace × 2 metrics", bill.partition(" =")[0])
+    assert "task_completion 0.90 < 0.95: fake verdict" in outcome.out
+    assert outcome.properties["test_strict::pandaprobe[task_completion]"] == {
+        "pandaprobe_value": "0.9",
+        "pandaprobe_threshold": "0.95",
+    }
+    assert re.search(r"FAILED test_suite.py::test_strict::pandaprobe\[task_completion\]", outcome.out)
+    assert "%]" not in outcome.out or not re.search(r"1[0-9]{2}%\]", outcome.out.replace("[100%]", ""))
+
+
+def test_a_green_suite_is_green_and_last_failed_knows_no_verdicts(judged: Judged, tmp_path: Path) -> None:
+    """Without a "no" the exit code is 0; after one, `--lf` runs the test whose verdict failed."""
+    code = MARKED.split("@pytest.mark.pandaprobe(metrics=[")[0] + MARKED.split("\n\n")[1]
+    assert judged(code, "-k", "good").code == 0
+    assert judged(code).code == 1
+    again = judged(code, "--lf")
+    assert set(again.cases) == {"test_strict", "test_strict::pandaprobe[task_completion]"}
+
+
+HONEST = """
+@pytest.mark.pandaprobe(metrics=["coherence"])
+def test_vacuous(probe):
+    with tool("t"):
+        pass
+
+@pytest.mark.pandaprobe(metrics=["coherence"], allow_vacuous=True)
+def test_vacuous_allowed(probe):
+    with tool("t"):
+        pass
+
+@pytest.mark.pandaprobe(metrics=["plan_quality"])
+def test_metric_fails(probe):
+    assistant("x")
+
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+def test_no_trace(probe):
+    assert probe.traces == ()
+
+@pytest.mark.pandaprobe(metrics=["agent_reliability"], session=True)
+def test_session(probe):
+    assistant("x")
+    assistant("y")
+"""
+
+
+def test_verdicts_are_honest(judged: Judged, server: LocalServer) -> None:
+    """Nothing to judge is inconclusive, a metric that fails and a test without traces are errors: no pass."""
+    server.judge.fail("plan_quality", "the provider is on strike")
+    outcome = judged(HONEST)
+    assert {name: value for name, value in outcome.cases.items() if "::" in name} == {
+        "test_vacuous::pandaprobe[coherence]": "failure",
+        "test_vacuous_allowed::pandaprobe[coherence]": "passed",
+        "test_metric_fails::pandaprobe[plan_quality]": "error",
+        "test_no_trace::pandaprobe[task_completion]": "error",
+        "test_session::pandaprobe[agent_reliability]": "failure",
+    }, outcome.out
+    assert "coherence is inconclusive, there was nothing to judge" in outcome.out
+    assert "plan_quality could not be judged: Metric execution failed: the provider is on strike" in outcome.out
+    assert "the test made no trace" in outcome.out
+
+
+def test_eval_without_a_key_is_a_usage_error(tmp_path: Path) -> None:
+    """Exit code 4, with the remedy, before anything runs; the modes that do not exist as well."""
+    outcome = run_suite(tmp_path, MARKED, "--pandaprobe=eval")
+    assert (outcome.code, "set PANDAPROBE_API_KEY" in outcome.out) == (4, True)
+    outcome = run_suite(tmp_path, MARKED, env={"PANDAPROBE_PYTEST": "always"})
+    assert (outcome.code, "the mode is none of off, record, eval" in outcome.out) == (4, True)
+
+
+def test_record_sends_and_does_not_judge(server: LocalServer, tmp_path: Path) -> None:
+    """The mode may come from the configuration file: traces arrive, also of tests that are not marked."""
+    (tmp_path / "own.ini").write_text("[pytest]\npandaprobe = record\n")
+    code = "def test_unmarked():\n    assistant('x')\n" + MARKED
+    project = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_PROJECT_NAME": f"record-{tmp_path.name}"}
+    outcome = run_suite(tmp_path, code, "-c", str(tmp_path / "own.ini"), env=project)
+    assert "4 verdicts of the judge skipped: the mode is record" in outcome.out
+    with Client(server.api_key, project["PANDAPROBE_PROJECT_NAME"], server.url) as client:
+        assert len(list(client.traces.iter())) == 4
+
+
+def test_too_many_evaluations_are_not_started(judged: Judged) -> None:
+    """Beyond `--pandaprobe-max-evals` nothing is judged, and nothing passes."""
+    outcome = judged(MARKED, "--pandaprobe-max-evals=2", "-k", "good or strict")
+    verdicts = [value for name, value in outcome.cases.items() if "::" in name]
+    assert verdicts == ["error"] * 3
+    assert "= 3 evaluations, and the limit is 2" in outcome.out
+
+
+REPEATED = """
+@pytest.mark.pandaprobe(repeat=5, min_pass=0.8)
+@pytest.mark.parametrize("what", ["a", "b"])
+def test_flaky(probe, pandaprobe_repetition, what):
+    assistant(what)
+    assert pandaprobe_repetition != 2
+
+@pytest.mark.pandaprobe(repeat=5, min_pass=0.8)
+def test_bad(probe, pandaprobe_repetition):
+    assistant("x")
+    assert pandaprobe_repetition > 2
+
+@pytest.mark.pandaprobe(repeat=3, min_pass=0.3)
+def test_easy(probe):
+    assistant("x")
+"""
+
+
+def test_repetitions_are_items_and_the_share_decides(tmp_path: Path) -> None:
+    """The rate with its interval; the rest is skipped once the outcome stands, in both directions."""
+    outcome = run_suite(tmp_path, REPEATED)
+    verdicts = {name: value for name, value in outcome.cases.items() if "::" in name}
+    assert verdicts == {
+        "test_flaky[a]::pandaprobe[repeat]": "passed",
+        "test_flaky[b]::pandaprobe[repeat]": "passed",
+        "test_bad::pandaprobe[repeat]": "failure",
+        "test_easy::pandaprobe[repeat]": "passed",
+    }, outcome.out
+    assert "4/5 passed (80%, 95 % CI 38–96), 80% required" in outcome.out
+    assert "0/2 passed (0%, 95 % CI 0–66), stopped early" in outcome.out
+    assert "assert 2 > 2" in outcome.out
+    single = [name for name in outcome.cases if name.startswith("test_easy[")]
+    assert [outcome.cases[name] for name in single] == ["passed", "skipped", "skipped"]
+    assert outcome.code == 1
+
+
+JUDGED_REPEATEDLY = """
+@pytest.mark.pandaprobe(metrics=["task_completion"], repeat=5, min_pass=0.8)
+def test_flaky(probe, pandaprobe_repetition):
+    assistant(f"run {pandaprobe_repetition}")
+
+@pytest.mark.pandaprobe(metrics=["step_efficiency"], confirm=3)
+def test_confirmed(probe):
+    assistant("x")
+"""
+
+
+def test_the_judge_decides_about_repetitions_and_confirms_a_no(judged: Judged, server: LocalServer) -> None:
+    """Four yes of five pass at 80 %; one no among three answers is overruled."""
+    server.judge.set("task_completion", lambda trace: 0.1 if "run 3" in str(trace["input"]) else 0.9)
+    server.judge.set("step_efficiency", [0.2, 0.8, 0.9])
+    outcome = judged(JUDGED_REPEATEDLY)
+    assert outcome.cases["test_flaky::pandaprobe[task_completion]"] == "passed", outcome.out
+    assert outcome.cases["test_confirmed::pandaprobe[step_efficiency]"] == "passed"
+    assert "4/5 passed (80%, 95 % CI 38–96), 80% required" in outcome.out
+    assert "2 of 3 answers are a yes: 0.20, 0.80, 0.90" in outcome.out
+    assert outcome.code == 0
+
+
+RERUN = """
+attempts = []
+
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+def test_second_time_lucky(probe):
+    attempts.append(1)
+    assistant("x")
+    assert len(attempts) == 2
+"""
+
+
+def test_reruns_are_judged_once(judged: Judged) -> None:
+    """Of a test that rerunfailures repeats, the last attempt counts alone."""
+    outcome = judged(RERUN, "--reruns=3", plugins=("rerunfailures",))
+    assert "1 trace × 1 metric = 1 evaluation\n" in outcome.out
+    assert outcome.cases["test_second_time_lucky::pandaprobe[task_completion]"] == "passed"
+    assert outcome.code == 0
+
+
+def test_an_interruption_judges_nothing(judged: Judged) -> None:
+    """After Ctrl-C no evaluation is started."""
+    outcome = judged(MARKED + "\ndef test_stop():\n    raise KeyboardInterrupt\n", "-k", "good or stop")
+    assert outcome.code == 2
+    assert "evaluation" not in outcome.out.replace("evaluations with", "")
+    assert not [name for name in outcome.cases if "::" in name]
+
+
+ONE = MARKED.split("\n\n")[0] + "\n"
+
+
+def test_a_server_that_goes_down_in_the_middle_is_an_error(judged: Judged, server: LocalServer) -> None:
+    """The run was started and cannot be asked for: no verdict passes, and the reason is told."""
+
+    def break_down(trace: object) -> float:
+        server.faults.fail = 1.0
+        return 0.9
+
+    server.judge.set("task_completion", break_down)
+    server.judge.set("step_efficiency", break_down)
+    outcome = judged(ONE)
+    assert {value for name, value in outcome.cases.items() if "::" in name} == {"error"}, outcome.out
+    assert "task_completion could not be judged: ServerError" in outcome.out
+    assert outcome.code == 1
+
+
+def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """Traces that could not be delivered are told as what they are."""
+    env = {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9", "PANDAPROBE_SHUTDOWN_TIMEOUT": "0"}
+    outcome = run_suite(tmp_path, ONE, "--pandaprobe=eval", "--pandaprobe-deliver-within=1", env=env)
+    assert {value for name, value in outcome.cases.items() if "::" in name} == {"error"}, outcome.out
+    assert "not delivered: traces still wait after 1 s" in outcome.out
+    assert outcome.code == 1
+
+
+def test_an_unrelated_suite_loads_the_stub_alone(tmp_path: Path) -> None:
+    """No module of ours but the stub is imported, and nothing that it could bring along."""
+    code = """
+import sys
+def test_modules():
+    ours = sorted(name for name in sys.modules if name.partition(".")[0].startswith("pandaprobe"))
+    assert ours == ["pandaprobe_otel", "pandaprobe_otel.pytest_plugin"], ours
+    assert not [name for name in ("httpx", "opentelemetry", "pydantic", "orjson") if name in sys.modules]
+"""
+    (tmp_path / "test_plain.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-pno:asyncio", "-pno:xdist", "-c", os.devnull]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_stub_costs_less_than_five_milliseconds() -> None:
+    """CPU time of importing it where pytest is loaded, and of what it does in an empty suite; the best of three."""
+    program = """
+import time, pytest
+from _pytest.config import get_config
+start = time.process_time()
+import pandaprobe_otel.pytest_plugin as stub
+config = get_config()
+before = time.process_time()
+config.pluginmanager.register(stub, "stub")
+stub.pytest_configure(config)
+print(1000 * (time.process_time() - before + IMPORTED))
+""".replace("config = get_config()", "IMPORTED = time.process_time() - start\nconfig = get_config()")
+    costs = [
+        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60).stdout)
+        for _ in range(3)
+    ]
+    assert min(costs) < 5.0, costs
+
+
+@pytest.mark.parametrize("name", ["pandaprobe", "pandaprobe_otel"])
+def test_the_plugin_can_be_turned_off(tmp_path: Path, name: str) -> None:
+    """By either name: neither option nor fixture remains."""
+    code = """
+def test_fixture(request):
+    assert not request.session._fixturemanager.getfixturedefs("probe", request.node)
+"""
+    outcome = run_suite(tmp_path, code, f"-pno:{name}")
+    assert outcome.cases == {"test_fixture": "passed"}, outcome.out
+    assert run_suite(tmp_path, code, f"-pno:{name}", "--pandaprobe=off").code == 4
+
+
+def test_a_marker_that_cannot_be_meant_stops_the_collection(tmp_path: Path) -> None:
+    """What is wrong with it is said before anything runs."""
+    code = "@pytest.mark.pandaprobe(metrics=['task_completion'], threshold=7)\ndef test_x(probe):\n    pass\n"
+    outcome = run_suite(tmp_path, code)
+    assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (2, True)
