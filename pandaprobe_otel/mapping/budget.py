@@ -13,6 +13,9 @@ from pandaprobe_otel.mapping.shrink import encoded_size, shrink
 FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
 """Fields of a span or trace that can be of any size."""
 
+FRAME: Final = 10
+"""Bytes of a trace's body around the trace's fields and its spans, besides one comma or so for each span."""
+
 MIN_FIELD: Final = 256
 _ROUNDS: Final = 4
 _CUT: Final = "…[cut]"
@@ -39,7 +42,7 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
         for size, body, field in sizes:
             if size > limit:
                 body[field] = _fitted(field, body[field], max(limit, MIN_FIELD))
-        total = sum(len(orjson.dumps(body)) for body in bodies)
+        total = sum(len(orjson.dumps(body)) + 1 for body in bodies) + FRAME
     for body in bodies:
         for field in FIELDS:
             if field in body and encoded_size(body[field]) > len(_CUT):

@@ -1,7 +1,7 @@
 """Any Python value -> a value that JSON can hold and PandaProbe can store, whatever the value is.
 
-Invariants of the result: no NUL, no lone surrogate, no non-finite number, no integer over 64 bits, only text
-keys, nesting of at most `MAX_DEPTH` (the server fails at 255, measured on server 0.5.0), at most `MAX_NODES`
+Invariants of the result: no NUL, no lone surrogate, no non-finite number, no integer that the encoder refuses, only
+text keys, nesting of at most `MAX_DEPTH` (the server fails at 255, measured on server 0.5.0), at most `MAX_NODES`
 values. Code of the value itself (`__repr__`, `model_dump`) may run; where it raises, a placeholder stands in.
 """
 
@@ -30,7 +30,8 @@ MAX_DEPTH: Final = 100
 MAX_NODES: Final = 100_000
 MAX_REPR: Final = 1000
 _MAX_SURVEY: Final = 4096
-_MAX_INT: Final = (1 << 63) - 1
+_MIN_INT: Final = -(1 << 63)
+_MAX_INT: Final = (1 << 64) - 1
 # Everything orjson would walk by itself in ways that escape the survey goes through `_Cleaner` instead.
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
@@ -50,15 +51,21 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
     Never raises; long texts are cut before they are encoded. `max_bytes` below 256 is taken as 256.
     """
     max_bytes = max(max_bytes, 256)
-    if _is_small(value, max_bytes):
-        try:
-            data = orjson.dumps(value, default=_Cleaner().clean, option=_OPTIONS)
-        except (TypeError, ValueError, RecursionError):
-            data = None
-        if data is not None and len(data) <= max_bytes and not _has_nul(data):
-            return data.decode()
-    cleaned = _Cleaner(max_text=max_bytes).clean(value)
+    data = _encoded_directly(value, max_bytes)
+    if data is not None and len(data) <= max_bytes and not _has_nul(data):
+        return data.decode()
+    # In JSON most values take more than four bytes with their comma; cleaning more of them is for nothing.
+    cleaned = _Cleaner(max_text=max_bytes, max_nodes=min(MAX_NODES, max_bytes // 4)).clean(value)
     return orjson.dumps(shrink(cleaned, max_bytes)).decode()
+
+
+def _encoded_directly(value: object, max_bytes: int) -> bytes | None:
+    try:
+        if _is_small(value, max_bytes):
+            return orjson.dumps(value, default=_Cleaner().clean, option=_OPTIONS)
+    except (TypeError, ValueError, RecursionError, RuntimeError):
+        pass  # nothing that JSON has, or changed by another thread meanwhile
+    return None
 
 
 def _has_nul(data: bytes) -> bool:
@@ -105,8 +112,8 @@ class _Cleaner:
 
     __slots__ = ("inside", "max_text", "nodes_left")
 
-    def __init__(self, *, max_text: int | None = None) -> None:
-        self.nodes_left = MAX_NODES
+    def __init__(self, *, max_text: int | None = None, max_nodes: int = MAX_NODES) -> None:
+        self.nodes_left = max_nodes
         self.max_text = max_text
         self.inside: set[int] = set()
 
@@ -182,7 +189,7 @@ class _Cleaner:
 
 
 def _integer(value: int) -> int | str:
-    if -_MAX_INT <= value <= _MAX_INT:
+    if _MIN_INT <= value <= _MAX_INT:
         return value
     # Python itself refuses to write out a number of more than 4300 digits.
     return str(value) if value.bit_length() < 4096 else hex(value)

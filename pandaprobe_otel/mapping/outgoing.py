@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from pandaprobe_otel.mapping.budget import fit_fields, fit_trace
+from pandaprobe_otel.mapping.budget import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.masks import masked
@@ -25,7 +25,7 @@ def finished(
         body, data = _finished(span, options)
         bodies.append(body)
         encoded.append(data)
-    total = len(trace_data) + sum(map(len, encoded))
+    total = len(trace_data) + sum(map(len, encoded)) + len(bodies) + FRAME
     if total > options.max_trace_bytes:
         fit_trace([trace, *bodies], total, options.max_trace_bytes)
         encoded = [orjson.dumps(body) for body in bodies]
@@ -35,7 +35,8 @@ def finished(
 def _finished(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
     body, data = safe_json(body)
     if options.masks:
-        return _fitted(masked(body, options.masks), options.max_field_bytes)
+        body, _ = safe_json(masked(body, options.masks))  # a mask may make what must not be sent
+        return _fitted(body, options.max_field_bytes)
     if len(data) <= MIN_DATA_URL or (len(data) <= options.max_field_bytes and not _has_data_url(data)):
         return body, data
     return _fitted(body, options.max_field_bytes)

@@ -1,7 +1,7 @@
 """Make JSON-safe data fit a number of bytes, keeping its structure as long as possible.
 
 First the longest texts are cut, all to the same length (the largest that fits); only when texts alone do not
-suffice, long lists keep their beginning and end. What was cut says so.
+suffice, long lists keep their beginning and end, and then deep values their upper levels. What was cut says so.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from pandaprobe_otel.mapping.text import cut_text
 MIN_TEXT: Final = 64
 """Texts are not cut below this many characters; a marker is about as long."""
 
+MAX_KEY: Final = 512
 _ROUNDS: Final = 12
 _ITEM_STEPS: Final = (1000, 200, 50, 16, 6, 2)
+_LEVEL_STEPS: Final = (12, 8, 5, 3, 2, 1)
+_MARKER_ROOM: Final = 128
 
 
 def shrink(value: Any, max_bytes: int, *, digest: bool = False) -> Any:
@@ -33,13 +36,20 @@ def shrink(value: Any, max_bytes: int, *, digest: bool = False) -> Any:
         return value
     if isinstance(value, str):
         return _fit_text(value, max_bytes, digest)
-    shorter = _fit_texts(value, max_bytes, digest)
-    if encoded_size(shorter) <= max_bytes:
-        return shorter
+    survey = _Survey(value)
+    fitted = _fit_texts(value, survey, max_bytes, digest)
+    if encoded_size(fitted) <= max_bytes:
+        return fitted
     for items in _ITEM_STEPS:
-        fewer = _fit_texts(_fewer_items(value, items), max_bytes, digest)
-        if encoded_size(fewer) <= max_bytes:
-            return fewer
+        if items < survey.most_items:
+            fewer = _fewer_items(value, items)
+            fitted = _fit_texts(fewer, _Survey(fewer), max_bytes, digest)
+            if encoded_size(fitted) <= max_bytes:
+                return fitted
+    for levels in _LEVEL_STEPS:
+        shallow = _shallower(fitted, levels)
+        if encoded_size(shallow) <= max_bytes:
+            return shallow
     return _placeholder(value, size, digest)
 
 
@@ -59,10 +69,11 @@ def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     return cut_text(text, 0, digest=digest)
 
 
-def _fit_texts(value: Any, max_bytes: int, digest: bool) -> Any:
-    lengths: list[int] = []
-    _collect_lengths(value, lengths)
-    limit = _level(sorted(lengths), max_bytes, encoded_size(value))
+def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool) -> Any:
+    """Return the value with its longest texts cut; the value itself if none of them is long."""
+    if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
+        return value
+    limit = _level(sorted(survey.texts), max_bytes, encoded_size(value))
     result = value
     for _ in range(_ROUNDS):
         limit = max(limit, MIN_TEXT)
@@ -85,7 +96,7 @@ class _Cut:
 
     def __call__(self, text: str) -> str:
         # A text barely over the limit would only grow by its marker.
-        if len(text) <= self.limit + 128:
+        if len(text) <= self.limit + _MARKER_ROOM:
             return text
         return cut_text(text, self.limit, digest=self.digest)
 
@@ -103,16 +114,26 @@ def _level(lengths: list[int], max_bytes: int, size: int) -> int:
     return MIN_TEXT
 
 
-def _collect_lengths(value: Any, into: list[int]) -> None:
-    kind = type_of(value)
-    if kind is str:
-        into.append(len(value))
-    elif kind is dict:
-        for item in value.values():
-            _collect_lengths(item, into)
-    elif kind is list:
-        for item in value:
-            _collect_lengths(item, into)
+class _Survey:
+    """The lengths of all texts in a value, and how many items its largest container has."""
+
+    __slots__ = ("most_items", "texts")
+
+    def __init__(self, value: Any) -> None:
+        self.texts: list[int] = []
+        self.most_items = 0
+        self._walk(value)
+
+    def _walk(self, value: Any) -> None:
+        kind = type_of(value)
+        if kind is str:
+            self.texts.append(len(value))
+        elif kind is dict or kind is list:
+            self.most_items = max(self.most_items, len(value))
+            if kind is dict and any(len(key) > MAX_KEY for key in value):
+                self.most_items = max(self.most_items, _ITEM_STEPS[0] + 1)  # keys are cut where items are
+            for item in value.values() if kind is dict else value:
+                self._walk(item)
 
 
 def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
@@ -129,7 +150,7 @@ def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
 def _fewer_items(value: Any, keep: int) -> Any:
     kind = type_of(value)
     if kind is dict:
-        result = {key[:512]: _fewer_items(item, keep) for key, item in islice(value.items(), keep)}
+        result = {_short_key(key): _fewer_items(item, keep) for key, item in islice(value.items(), keep)}
         if len(value) > keep:
             result["…"] = f"[cut {len(value) - keep} of {len(value)} keys]"
         return result
@@ -142,6 +163,23 @@ def _fewer_items(value: Any, keep: int) -> Any:
     if kind is list:
         return [_fewer_items(item, keep) for item in value]
     return value
+
+
+def _shallower(value: Any, levels: int) -> Any:
+    kind = type_of(value)
+    if kind is dict:
+        if levels <= 0:
+            return f"…[cut {len(value)} keys]"
+        return {key: _shallower(item, levels - 1) for key, item in value.items()}
+    if kind is list:
+        if levels <= 0:
+            return f"…[cut {len(value)} items]"
+        return [_shallower(item, levels - 1) for item in value]
+    return value
+
+
+def _short_key(key: str) -> str:
+    return key if len(key) <= MAX_KEY else cut_text(key, MAX_KEY - 64)
 
 
 def _placeholder(value: Any, size: int, digest: bool) -> str:

@@ -31,6 +31,7 @@ def name_of(span: MappedSpan) -> str:
     name = name.strip()
     if len(name) <= MAX_NAME:
         return name or "span"
+    span.metadata["full_name"] = name
     return short_text(name, MAX_NAME)
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from typing import Final
 
 MIN_DATA_URL: Final = 1024
 """Data URLs below this many characters are left alone: an icon is cheaper than its digest is useful."""
+
+_MARKER: Final = re.compile(r"…\[cut \d{1,18} of (\d{1,18}) (characters|bytes, sha256 [0-9a-f]{64})\]\Z")
+_MAX_MARKER: Final = 140
 
 _MAGIC: Final = (
     (b"\x89PNG", "image/png"),
@@ -44,9 +48,15 @@ def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
     """Return the first `keep` characters and a marker that says how much is missing.
 
     With `digest` the marker counts bytes of UTF-8 and carries the SHA-256 of the whole text; without, it
-    counts characters, which costs nothing on a text of many megabytes.
+    counts characters, which costs nothing on a text of many megabytes. A text that ends in such a marker is cut
+    again from what it was at first.
     """
     kept = text[:keep]
+    earlier = _MARKER.search(text, max(keep, len(text) - _MAX_MARKER))
+    if earlier is not None:
+        total, unit = earlier.groups()
+        missing = int(total) - (len(kept) if unit == "characters" else len(kept.encode("utf-8", "replace")))
+        return f"{kept}…[cut {missing} of {total} {unit}]"
     if not digest:
         return f"{kept}…[cut {len(text) - len(kept)} of {len(text)} characters]"
     data = text.encode("utf-8", "replace")

@@ -43,6 +43,9 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
     metadata = _metadata(told, resource)
+    if len(fields["name"]) > MAX_NAME:
+        metadata["full_name"] = fields["name"]
+        fields["name"] = short_text(fields["name"], MAX_NAME)
     for key in ("session_id", "user_id", "environment", "release"):
         value = fields.get(key)
         if value is not None and len(value) > MAX_ID:
@@ -87,7 +90,7 @@ def _name(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedS
     if name is None:
         speaker = root if root.kind != "OTHER" else _first_of_kind(spans) or root
         name = speaker.body["name"]
-    return short_text(name, MAX_NAME)
+    return str(name)
 
 
 def _first_of_kind(spans: Sequence[MappedSpan]) -> MappedSpan | None:

@@ -1,0 +1,263 @@
+"""Any value as JSON that the server can store, and as text of bounded size."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+import threading
+import uuid
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, IntEnum
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import BaseModel
+
+from pandaprobe_otel.mapping.clean import MAX_DEPTH, MAX_NODES, MAX_REPR, clean, encode
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str
+
+
+class Model(BaseModel):
+    city: str
+    inner: dict[str, Any]
+
+
+@dataclass
+class Place:
+    name: str
+    tags: set[str]
+
+
+class Odd:
+    def __repr__(self) -> str:
+        return "<odd\x00thing>"
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no str")
+
+
+class BrokenModel:
+    def model_dump(self) -> dict[str, Any]:
+        raise RuntimeError("no dump")
+
+    def __repr__(self) -> str:
+        return "<broken model>"
+
+
+class Array:
+    size = 3
+
+    def tolist(self) -> list[float]:
+        return [1.0, math.nan, 3.0]
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+VALUES: list[tuple[Any, Any]] = [
+    (None, None),
+    (True, True),
+    (7, 7),
+    (2**64 - 1, 2**64 - 1),
+    (-(2**63), -(2**63)),
+    (2**64, str(2**64)),
+    (-(10**400), hex(-(10**400)) if (10**400).bit_length() >= 4096 else str(-(10**400))),
+    (10**5000, hex(10**5000)),
+    (1.5, 1.5),
+    (math.nan, None),
+    (-math.inf, None),
+    ("a\x00b", "ab"),
+    ("half \ud83d end", "half � end"),
+    ("joined \ud83d\ude00", "joined 😀"),
+    ("ünï😀", "ünï😀"),
+    (Text("mine"), "mine"),
+    ((1, (2, 3)), [1, [2, 3]]),
+    ({"b", "a"}, ["a", "b"]),
+    (frozenset({1, "x"}), ["x", 1]),
+    (deque([1, 2]), [1, 2]),
+    (Pair(1, "r"), [1, "r"]),
+    (OrderedDict(a=1), {"a": 1}),
+    (MappingProxyType({"a": (1,)}), {"a": [1]}),
+    ({7: "a", None: "b", True: "c", (1, 2): "d", Color.RED: "e", 2.5: "f"}, {
+        "7": "a", "true": "c", "null": "b", "(1, 2)": "d", "red": "e", "2.5": "f",
+    }),
+    ({"a\x00": 1}, {"a": 1}),
+    (Color.RED, "red"),
+    (Level.HIGH, 3),
+    (datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC), "2024-05-01T12:00:00+00:00"),
+    (datetime.date(2024, 5, 1), "2024-05-01"),
+    (datetime.timedelta(minutes=2), 120.0),
+    (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    (PurePosixPath("/a/b"), "/a/b"),
+    (Decimal("1.10"), "Decimal('1.10')"),
+    (ValueError("bad\x00"), "ValueError: bad"),
+    (Model(city="Paris", inner={"x": math.inf}), {"city": "Paris", "inner": {"x": None}}),
+    (Place("Paris", {"b", "a"}), {"name": "Paris", "tags": ["a", "b"]}),
+    (Array(), [1.0, None, 3.0]),
+    (Odd(), "<oddthing>"),
+    (Broken(), "<Broken: cannot be shown>"),
+    ([Broken(), 1], ["<Broken: cannot be shown>", 1]),
+    ({Broken(): 1}, {"<Broken>": 1}),
+    (BrokenModel(), "<BrokenModel: cannot be shown>"),
+    (PNG, {"mime_type": "image/png", "bytes": len(PNG), "sha256": hashlib.sha256(PNG).hexdigest()}),
+    (bytearray(b"x"), {
+        "mime_type": "application/octet-stream", "bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest(),
+    }),
+    (memoryview(b"x"), {
+        "mime_type": "application/octet-stream", "bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest(),
+    }),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "expected"), VALUES, ids=[type(value).__name__ for value, _ in VALUES])
+def test_values_become_json_and_are_encoded_the_same_way(value: Any, expected: Any) -> None:
+    """What JSON has stays, what it has not becomes its nearest form, and nothing raises."""
+    assert clean(value) == expected
+    assert json.loads(encode(value)) == expected
+    assert clean([{"in": value}]) == [{"in": expected}]
+
+
+def test_a_class_is_shown_by_its_name_and_not_dumped() -> None:
+    """A model class, as handed over for structured output, is no data."""
+    assert clean(Model) == repr(Model)
+    assert json.loads(encode({"output_type": Place})) == {"output_type": repr(Place)}
+
+
+def test_values_that_contain_themselves_end() -> None:
+    """A cycle is cut where it closes."""
+    ring: dict[str, Any] = {"name": "ring"}
+    ring["self"] = [ring]
+    assert clean(ring) == {"name": "ring", "self": ["…[cut: this dict contains itself]"]}
+    assert json.loads(encode(ring)) == clean(ring)
+
+
+def test_the_same_object_twice_is_no_cycle() -> None:
+    """Only being inside of oneself counts."""
+    shared = {"a": 1}
+    assert clean([shared, shared]) == [shared, shared]
+
+
+def test_nesting_ends_before_the_servers_limit() -> None:
+    """Depth 255 makes the server fail (measured on server 0.5.0)."""
+    deep: Any = "bottom"
+    for _ in range(10_000):
+        deep = [deep]
+    text = encode(deep)
+    assert text.count("[[") <= MAX_DEPTH
+    assert "nested too deeply" in text
+
+
+@pytest.mark.parametrize("make", [lambda x: [x, x], lambda x: {"a": x, "b": x}], ids=["lists", "dicts"])
+def test_values_that_explode_are_bounded(make: Any) -> None:
+    """Fifty levels of two references each are few objects and 2^50 values."""
+    bomb: Any = ["leaf"]
+    for _ in range(50):
+        bomb = make(bomb)
+    assert len(encode(bomb, 10_000)) <= 10_000
+
+
+def test_too_many_values_are_cut_with_a_note() -> None:
+    """Of a list of millions the beginning stays."""
+    cleaned = clean(list(range(MAX_NODES + 5)))
+    assert cleaned[-1] == "…[cut: too many values]"
+    assert cleaned[:MAX_NODES] == list(range(MAX_NODES))
+
+
+def test_long_representations_are_cut() -> None:
+    """An object without a form in JSON is shown, not copied."""
+
+    class Wordy:
+        def __repr__(self) -> str:
+            return "w" * 10_000
+
+    assert clean(Wordy()) == "w" * MAX_REPR + f"…[cut {10_000 - MAX_REPR} of 10000 characters]"
+
+
+@pytest.mark.parametrize("max_bytes", [0, 256, 1000, 50_000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 5_000_000,
+        "ü" * 100_000,
+        '\x01"\\' * 50_000,
+        ["line " * 50] * 2000,
+        {f"key {n}": "v" * 300 for n in range(1000)},
+        {"k" * 100_000: 1},
+        [[["deep" * 30_000]]],
+        list(range(300_000)),
+    ],
+    ids=["ascii", "two bytes", "escapes", "rows", "keys", "long key", "deep", "numbers"],
+)
+def test_the_text_is_never_longer_than_asked_and_says_what_is_missing(value: Any, max_bytes: int) -> None:
+    """Whatever the value, the result is JSON, within the bound (256 at least), with a marker."""
+    text = encode(value, max_bytes)
+    assert len(text.encode()) <= max(max_bytes, 256)
+    assert "[cut" in json.dumps(json.loads(text), ensure_ascii=False)
+
+
+def test_a_long_text_keeps_its_beginning() -> None:
+    """The marker counts characters: no pass over all of a long text is needed to say so."""
+    text = json.loads(encode("x" * 1_000_000, 1000))
+    kept = text.index("…")
+    assert kept > 700
+    assert text == "x" * kept + f"…[cut {1_000_000 - kept} of 1000000 characters]"
+
+
+def test_the_structure_survives_a_long_text_in_it() -> None:
+    """Of many texts the longest is cut, the others stay whole."""
+    value = {"messages": [{"role": "user", "content": "short"}, {"role": "tool", "content": "y" * 100_000}], "n": 1}
+    found = json.loads(encode(value, 2000))
+    assert found["n"] == 1
+    assert found["messages"][0] == {"role": "user", "content": "short"}
+    assert found["messages"][1]["role"] == "tool"
+    assert found["messages"][1]["content"].startswith("y" * 1000)
+
+
+def test_a_value_may_change_in_another_thread_meanwhile() -> None:
+    """The app goes on with its objects while they are encoded."""
+    value: dict[str, Any] = {str(n): [n] * 50 for n in range(200)}
+    done = threading.Event()
+
+    def change() -> None:
+        n = 0
+        while not done.is_set():
+            value.pop(str(n % 200), None)
+            value[str((n + 7) % 200)] = [n] * (n % 60)
+            n += 1
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        texts = [encode(value) for _ in range(200)]
+    finally:
+        done.set()
+        thread.join()
+    assert all(isinstance(json.loads(text), dict) for text in texts)

@@ -1,0 +1,119 @@
+"""What a span is, and whether it has to do with GenAI work at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import captures
+from pandaprobe_otel.mapping import is_dropped, is_genai, is_plumbing, kind_of, map_trace, read_span
+from views import view
+
+KINDS: list[tuple[str, dict[str, Any], str, str]] = [
+    # name, attributes, scope, kind
+    ("x", {}, "", "OTHER"),
+    ("x", {"pandaprobe.span.kind": "TOOL", "gen_ai.operation.name": "chat"}, "", "TOOL"),
+    ("x", {"pandaprobe.span.kind": "retriever"}, "", "RETRIEVER"),
+    ("x", {"pandaprobe.span.kind": "nonsense", "gen_ai.operation.name": "chat"}, "", "LLM"),
+    ("x", {"gen_ai.operation.name": "chat", "http.request.method": "POST"}, "", "LLM"),
+    ("x", {"gen_ai.operation.name": "text_completion"}, "", "LLM"),
+    ("x", {"gen_ai.operation.name": "generate_content"}, "", "LLM"),
+    ("x", {"gen_ai.operation.name": "embeddings"}, "", "EMBEDDING"),
+    ("x", {"gen_ai.operation.name": "retrieval"}, "", "RETRIEVER"),
+    ("x", {"gen_ai.operation.name": "execute_tool"}, "", "TOOL"),
+    ("x", {"gen_ai.operation.name": "invoke_agent"}, "", "AGENT"),
+    ("x", {"gen_ai.operation.name": "invoke_workflow"}, "", "CHAIN"),
+    ("x", {"gen_ai.operation.name": "something_new"}, "", "OTHER"),
+    ("x", {"gen_ai.operation.name": "something_new", "gen_ai.request.model": "m"}, "", "LLM"),
+    ("x", {"openinference.span.kind": "LLM", "gen_ai.operation.name": "invoke_agent"}, "", "LLM"),
+    ("x", {"openinference.span.kind": "RERANKER"}, "", "RETRIEVER"),
+    ("x", {"openinference.span.kind": "GUARDRAIL"}, "", "OTHER"),
+    ("x", {"openinference.span.kind": "UNKNOWN", "gen_ai.tool.name": "t"}, "", "TOOL"),
+    ("x", {"langfuse.observation.type": "generation"}, "", "LLM"),
+    ("x", {"langfuse.observation.type": "span", "gen_ai.operation.name": "chat"}, "", "LLM"),
+    ("x", {"langsmith.span.kind": "prompt", "gen_ai.operation.name": "chat"}, "", "CHAIN"),
+    ("x", {"ai.operationId": "ai.generateText.doGenerate"}, "", "LLM"),
+    ("x", {"ai.operationId": "ai.toolCall"}, "", "TOOL"),
+    ("x", {"operation.name": "ai.embed fn"}, "", "CHAIN"),
+    ("x", {"operation.name": "GET /"}, "", "OTHER"),
+    ("x", {"traceloop.span.kind": "workflow"}, "", "CHAIN"),
+    ("x", {"mlflow.spanType": '"CHAT_MODEL"'}, "", "LLM"),
+    ("x", {"llm.request.type": "rerank"}, "", "RETRIEVER"),
+    ("x", {"mcp.method.name": "tools/call"}, "", "TOOL"),
+    ("x", {"mcp.method.name": "tools/list"}, "", "OTHER"),
+    ("x", {"gen_ai.tool.call.id": "c1"}, "", "TOOL"),
+    ("call_llm", {}, "gcp.vertex.agent", "LLM"),
+    ("call_llm", {}, "my.app", "OTHER"),
+    ("execute_tool t", {}, "gcp.vertex.agent", "TOOL"),
+    ("agent run", {}, "pydantic-ai", "AGENT"),
+    ("running tools", {}, "pydantic-ai", "CHAIN"),
+    ("x", {"haystack.component.type": "OpenAIChatGenerator"}, "", "LLM"),
+    ("x", {"haystack.component.type": "PromptBuilder"}, "", "CHAIN"),
+    ("x", {"gen_ai.response.model": "m"}, "", "LLM"),
+    ("x", {"gen_ai.prompt.0.content": "Hi"}, "", "LLM"),
+    ("x", {"embedding.model_name": "m"}, "", "EMBEDDING"),
+    ("x", {"db.system.name": "qdrant"}, "", "RETRIEVER"),
+    ("x", {"db.system": "postgresql"}, "", "OTHER"),
+    ("x", {"gen_ai.usage.input_tokens": 5}, "", "OTHER"),
+]
+
+
+@pytest.mark.parametrize(("name", "attributes", "scope", "kind"), KINDS)
+def test_the_first_rule_that_answers_decides(name: str, attributes: dict[str, Any], scope: str, kind: str) -> None:
+    """A stated kind beats an operation, an operation a name, a name what the attributes show."""
+    assert kind_of(view(name, attributes, scope_name=scope)) == kind
+
+
+@pytest.mark.parametrize("value", [None, 7, True, b"LLM", ["LLM"], {"LLM": 1}, "", "\x00"], ids=repr)
+def test_odd_values_state_no_kind(value: Any) -> None:
+    """Whatever stands where a kind is told."""
+    for attribute in ("pandaprobe.span.kind", "openinference.span.kind", "gen_ai.operation.name", "ai.operationId"):
+        assert kind_of(view("x", {attribute: value})) == "OTHER"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scope", "genai", "plumbing"),
+    [
+        ({}, "my.app", False, False),
+        ({"http.request.method": "GET"}, "opentelemetry.instrumentation.httpx", False, True),
+        ({"http.method": "GET", "net.peer.name": "x"}, "", False, True),
+        ({"db.system.name": "sqlite"}, "", False, True),
+        ({"messaging.system": "kafka"}, "", False, True),
+        ({"rpc.system": "grpc"}, "", False, True),
+        ({"http.request.method": "POST", "gen_ai.provider.name": "anthropic"}, "", True, False),
+        ({"db.system.name": "qdrant"}, "", True, False),
+        ({"gen_ai.usage.input_tokens": 5}, "", True, False),
+        ({"pandaprobe.input": "1"}, "my.app", True, False),
+        ({"pandaprobe.span.kind": "OTHER"}, "my.app", True, False),
+        ({"session.id": "s", "http.route": "/"}, "my.app", False, True),
+        ({}, "openinference.instrumentation.langchain", True, False),
+        ({}, "pydantic-ai", True, False),
+        ({"llm.model_name": "m"}, "", True, False),
+        ({"traceloop.entity.name": "m"}, "", True, False),
+    ],
+)
+def test_genai_work_is_told_from_plumbing(attributes: dict[str, Any], scope: str, genai: bool, plumbing: bool) -> None:
+    """Any sign of GenAI work counts; HTTP, databases, messaging and RPC without one are plumbing."""
+    seen = view("x", attributes, scope_name=scope)
+    assert (is_genai(seen), is_plumbing(seen)) == (genai, plumbing)
+
+
+def test_every_recorded_span_of_a_library_for_genai_shows_that_it_is_one() -> None:
+    """All instrumentors' spans but Logfire's own and those of a plain web app, which show no sign at all."""
+    for name in captures.names():
+        views = [read_span(span) for spans in captures.capture(name).traces for span in spans]
+        if name.startswith("plain_otel"):
+            assert not any(map(is_genai, views))
+            assert {view.name for view in views if not is_plumbing(view)} == {"handle", "POST /chat http send"}
+        elif not name.startswith("logfire_plain"):
+            assert all(map(is_genai, views)), name
+            assert not any(map(is_plumbing, views)), name
+
+
+def test_logfires_announcements_are_no_spans() -> None:
+    """Each span is announced by a copy of it; mapping both would count it twice."""
+    pending = view("chat", {"logfire.span_type": "pending_span", "gen_ai.operation.name": "chat"})
+    assert is_dropped(pending)
+    assert not is_dropped(view("chat", {"logfire.span_type": "span"}))
+    assert map_trace([]) == {"spans": []}

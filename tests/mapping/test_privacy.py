@@ -1,0 +1,304 @@
+"""What may leave the process: `capture`, masks, and the switches of other emitters."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import captures
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.mapping import EventView, MappingOptions, SpanView, map_views, read_span
+from views import mapped, only_span, view
+
+SECRET = "s3cr3t"
+EXCEPTION = EventView(
+    "exception",
+    None,
+    {"exception.type": "ValueError", "exception.message": SECRET, "exception.stacktrace": f"raise {SECRET}"},
+)
+TALK = json.dumps(
+    [
+        {"role": "user", "parts": [{"type": "text", "content": f"my {SECRET}"}]},
+        {
+            "role": "assistant",
+            "parts": [{"type": "tool_call", "id": "c1", "name": "pay", "arguments": {"card": SECRET}}],
+        },
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": SECRET}]},
+    ]
+)
+
+
+def settings(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
+    """Return settings, from nothing but what is given."""
+    return Config.resolve(arguments, environ=environ or {}, file=Path("/no/such/file"))
+
+
+def failing_agent() -> list[SpanView]:
+    """An agent run with the secret in everything that can hold text of the app."""
+    return [
+        view(
+            "run",
+            {
+                "pandaprobe.span.kind": "AGENT",
+                "pandaprobe.input": json.dumps({"q": SECRET}),
+                "pandaprobe.trace.output": json.dumps(SECRET),
+                "app.note": SECRET,
+                "session.id": "s-1",
+                "pandaprobe.tags": ["t1"],
+                "pandaprobe.metadata": '{"plan": "pro"}',
+            },
+        ),
+        view(
+            "chat",
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": "gpt-4o",
+                "gen_ai.request.temperature": 0.5,
+                "gen_ai.request.stop_sequences": [SECRET],
+                "gen_ai.usage.input_tokens": 10,
+                "gen_ai.input.messages": TALK,
+                "gen_ai.tool.definitions": json.dumps([{"type": "function", "name": SECRET}]),
+            },
+            span_id=2,
+            parent=1,
+            at=0.1,
+            status_code="ERROR",
+            status_description=SECRET,
+            events=[EXCEPTION],
+        ),
+        view(
+            "execute_tool pay",
+            {
+                "gen_ai.operation.name": "execute_tool",
+                "gen_ai.tool.name": "pay",
+                "gen_ai.tool.call.arguments": json.dumps({"card": SECRET}),
+                "gen_ai.tool.call.result": SECRET,
+            },
+            span_id=3,
+            parent=1,
+            at=0.2,
+        ),
+    ]
+
+
+def test_all_is_sent_by_default() -> None:
+    """Without a setting, content is there."""
+    body = mapped(*failing_agent())
+    assert json.dumps(body).count(SECRET) >= 10
+
+
+@pytest.mark.parametrize("capture", ["metadata", "off"])
+def test_no_text_of_the_app_is_sent_when_content_is_not_captured(capture: Any) -> None:
+    """Neither inputs, outputs, errors, stack traces, tools' schemas nor attributes of the app are in the trace."""
+    body = mapped(*failing_agent(), options=MappingOptions(capture=capture))
+    assert SECRET not in json.dumps(body)
+    assert "input" not in body
+    assert [set(span) & {"input", "output"} for span in body["spans"]] == [set()] * 3
+
+
+def test_without_content_what_happened_stays() -> None:
+    """Tree, names, kinds, model, numbers, times, status and the error's type stay; so do session, tags, metadata."""
+    body = mapped(*failing_agent(), options=MappingOptions(capture="metadata"))
+    run, chat, tool = body["spans"]
+    assert [(span["name"], span["kind"]) for span in body["spans"]] == [
+        ("run", "AGENT"), ("chat", "LLM"), ("pay", "TOOL"),
+    ]  # fmt: skip
+    assert chat["parent_span_id"] == tool["parent_span_id"] == run["span_id"]
+    assert (chat["model"], chat["token_usage"], chat["model_parameters"]) == (
+        "gpt-4o",
+        {"prompt_tokens": 10, "total_tokens": 10},
+        {"temperature": 0.5},
+    )
+    assert (chat["status"], chat["error"], chat["metadata"]["exception_type"]) == (
+        "ERROR", "ValueError", "ValueError",
+    )  # fmt: skip
+    assert (body["session_id"], body["tags"], body["metadata"]["plan"]) == ("s-1", ["t1"], "pro")
+
+
+def test_off_sends_neither_metadata_nor_tags() -> None:
+    """Only the skeleton of the trace is left."""
+    body = mapped(*failing_agent(), options=MappingOptions(capture="off"))
+    assert body["metadata"] == {}
+    assert "tags" not in body
+    assert [span["metadata"] for span in body["spans"]] == [{}, {}, {}]
+
+
+def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
+    """What a tool was asked and what it answered shows in no other span either; what was said stays."""
+    body = mapped(*failing_agent(), options=MappingOptions(capture_by_kind={"TOOL": "metadata"}))
+    _, chat, tool = body["spans"]
+    assert {"input", "output"}.isdisjoint(tool)
+    user, call, result = chat["input"]["messages"]
+    assert user == {"role": "user", "content": f"my {SECRET}"}
+    assert call["tool_calls"][0]["function"] == {"name": "pay", "arguments": "{}"}
+    assert result == {"role": "tool", "content": None, "tool_call_id": "c1"}
+
+
+def test_models_alone_can_be_silent() -> None:
+    """The trace's input then comes from the root alone."""
+    body = mapped(*failing_agent(), options=MappingOptions(capture_by_kind={"LLM": "off"}))
+    run, chat, tool = body["spans"]
+    assert {"input", "output"}.isdisjoint(chat)
+    assert chat["metadata"] == {}
+    assert body["input"] == run["input"] == {"q": SECRET}
+    assert tool["output"] == SECRET
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [SECRET, re.compile("S3CR3T", re.IGNORECASE), lambda text: text.replace(SECRET, "***"), ["nothing", r"s\dc\w\dt"]],
+    ids=["text", "compiled", "function", "several"],
+)
+def test_masks_act_on_every_text_that_is_sent(mask: Any) -> None:
+    """Names, content, errors, metadata and its keys, tags and ids: on a copy, the spans stay as they are."""
+    views = failing_agent()
+    views.append(
+        view(f"calls {SECRET}", {"session.id": SECRET, f"app.{SECRET}": 1, "tag.tags": [SECRET]}, span_id=9, at=5)
+    )
+    before = json.dumps(mapped(*views))
+    options = MappingOptions.from_config(settings(mask=mask), {})
+    body = mapped(*views, options=options)
+    assert SECRET not in json.dumps(body)
+    assert json.dumps(mapped(*views)) == before
+    chat = body["spans"][1]
+    assert chat["input"]["messages"][0]["content"] in ("my [masked]", "my ***")
+    assert json.loads(chat["input"]["messages"][1]["tool_calls"][0]["function"]["arguments"])["card"] in (
+        "[masked]", "***",
+    )  # fmt: skip
+
+
+def test_masks_see_whole_texts_before_anything_is_cut() -> None:
+    """A secret that a cut would divide is masked first."""
+    text = "x" * 990 + SECRET + "y" * 5000
+    options = MappingOptions(masks=(lambda text: text.replace(SECRET, "[masked]"),), max_field_bytes=1000)
+    span = only_span(mapped(view("a", {"pandaprobe.output": json.dumps(text)}), options=options))
+    assert "s3c" not in json.dumps(span)
+    assert "[cut" in span["output"]
+
+
+@pytest.mark.parametrize("answer", [None, b"x", 7, {"a": 1}], ids=repr)
+def test_a_mask_that_answers_no_text_fails_closed(answer: Any) -> None:
+    """What it should have masked does not go out."""
+    options = MappingOptions(masks=(lambda text: answer,))
+    body = mapped(*failing_agent(), options=options)
+    assert SECRET not in json.dumps(body)
+    assert body["name"] == "[masked: the mask failed]"
+
+
+def test_a_mask_that_raises_fails_closed_and_its_message_is_nowhere() -> None:
+    """The text stands in the exception, maybe; it is not shown."""
+
+    def mask(text: str) -> str:
+        raise ValueError(f"cannot mask {text}")
+
+    body = mapped(*failing_agent(), options=MappingOptions(masks=(mask,)))
+    assert SECRET not in json.dumps(body)
+    assert body["spans"][2]["output"] == "[masked: the mask failed]"
+    assert [span["kind"] for span in body["spans"]] == ["AGENT", "LLM", "TOOL"]
+
+
+def test_a_mask_may_leave_nothing() -> None:
+    """The server wants a name; an empty one is replaced."""
+    body = mapped(view("a", {"pandaprobe.output": '"b"'}), options=MappingOptions(masks=(lambda text: "",)))
+    assert (body["name"], only_span(body)["name"], only_span(body)["output"]) == ("[masked]", "[masked]", "")
+
+
+@pytest.mark.parametrize("mask", ["(", 7, [r"\d", object()]], ids=["no expression", "number", "object"])
+def test_a_mask_that_cannot_be_used_masks_everything(mask: Any) -> None:
+    """Failing closed, with a note for the log that does not show the expression."""
+    config = dataclasses.replace(settings(), mask=mask)
+    options = MappingOptions.from_config(config, {})
+    assert len(options.problems) == 1
+    body = mapped(*failing_agent(), options=options)
+    assert SECRET not in json.dumps(body)
+    assert body["name"] == "[masked]"
+
+
+def test_what_masks_do_stays_json() -> None:
+    """A mask can make what the store cannot hold; it is cleaned again."""
+    body = mapped(*failing_agent(), options=MappingOptions(masks=(lambda text: text + "\x00\ud800",)))
+    assert "\\u0000" not in json.dumps(body)
+    assert "\\ud800" not in json.dumps(body)
+
+
+OPENINFERENCE = {
+    "openinference.span.kind": "LLM",
+    "input.value": SECRET,
+    "output.value": SECRET,
+    "llm.input_messages.0.message.role": "user",
+    "llm.input_messages.0.message.content": SECRET,
+    "llm.output_messages.0.message.role": "assistant",
+    "llm.output_messages.0.message.content": SECRET,
+    "llm.model_name": "gpt-4o",
+}
+SEMCONV = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "gpt-4o",
+    "gen_ai.input.messages": TALK,
+    "gen_ai.output.messages": TALK,
+    "gen_ai.system_instructions": SECRET,
+}
+TRACELOOP = {
+    "gen_ai.request.model": "gpt-4o",
+    "llm.request.type": "chat",
+    "gen_ai.prompt.0.content": SECRET,
+    "gen_ai.prompt.0.role": "user",
+    "gen_ai.completion.0.content": SECRET,
+    "traceloop.entity.input": json.dumps({"inputs": SECRET}),
+    "traceloop.entity.output": json.dumps({"outputs": SECRET}),
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "attributes", "left"),
+    [
+        ({"OPENINFERENCE_HIDE_INPUTS": "true"}, OPENINFERENCE, {"output"}),
+        ({"OPENINFERENCE_HIDE_OUTPUTS": "1"}, OPENINFERENCE, {"input"}),
+        ({"OPENINFERENCE_HIDE_INPUTS": "TRUE", "OPENINFERENCE_HIDE_OUTPUTS": "yes"}, OPENINFERENCE, set()),
+        ({"OPENINFERENCE_HIDE_INPUTS": "false"}, OPENINFERENCE, {"input", "output"}),
+        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"}, SEMCONV, set()),
+        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "NO_CONTENT"}, SEMCONV, set()),
+        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}, SEMCONV, {"input", "output"}),
+        ({"TRACELOOP_TRACE_CONTENT": "False"}, TRACELOOP, set()),
+        ({"TRACELOOP_TRACE_CONTENT": "true"}, TRACELOOP, {"input", "output"}),
+        ({}, TRACELOOP, {"input", "output"}),
+    ],
+)
+def test_switches_of_other_emitters_are_obeyed(
+    environ: dict[str, str], attributes: dict[str, Any], left: set[str]
+) -> None:
+    """Who set a switch against content does not want it sent, whoever made the span."""
+    options = MappingOptions.from_config(settings(), environ)
+    span = only_span(mapped(view("chat", attributes), options=options))
+    assert {"input", "output"} & set(span) == left
+    assert (SECRET in json.dumps(span)) == bool(left)
+    assert (span["kind"], span["model"]) == ("LLM", "gpt-4o")
+
+
+def test_switches_reach_content_in_events_and_logs() -> None:
+    """A message is content wherever it stands."""
+    options = MappingOptions.from_config(settings(), {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"})
+    for name in ("strands_default__agent_tool", "adk_native_latest__sequential", "semantic_kernel__agent_tool"):
+        recording = captures.capture(name)
+        for spans in recording.traces:
+            views = [read_span(span) for span in spans]
+            text = map_views(views, recording.logs, options=options).encoded().decode()
+            assert "sunny" not in text
+            assert "What is the weather" not in text
+
+
+def test_settings_reach_the_options() -> None:
+    """`capture`, environment and release come from the settings; the resource's own are left to the spans."""
+    config = settings({"PANDAPROBE_CAPTURE": "metadata", "PANDAPROBE_ENVIRONMENT": "test"}, release="9")
+    options = MappingOptions.from_config(config, {})
+    body = mapped(view("a", resource={"service.version": "1", "deployment.environment": "x"}), options=options)
+    assert (options.capture, body["environment"], body["release"]) == ("metadata", "test", "9")
+    plain = MappingOptions.from_config(settings(), {})
+    body = mapped(view("a", resource={"service.version": "1", "deployment.environment": "x"}), options=plain)
+    assert (body["environment"], body["release"]) == ("x", "1")

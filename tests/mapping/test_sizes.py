@@ -1,0 +1,233 @@
+"""Byte budgets: no field and no trace is larger than its bound, and what was cut says so."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from pandaprobe_otel.mapping import MappingOptions, map_views
+from pandaprobe_otel.mapping.shrink import shrink
+from views import mapped, only_span, view
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+DIGEST = {"mime_type": "image/png", "bytes": len(PNG), "sha256": hashlib.sha256(PNG).hexdigest()}
+DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+def chat(content: Any, **attributes: Any) -> dict[str, Any]:
+    """Attributes of a model call whose one user message has this content."""
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.input.messages": json.dumps([{"role": "user", "content": content}]),
+        **attributes,
+    }
+
+
+def size(value: Any) -> int:
+    """Return the bytes of a value as JSON."""
+    return len(orjson.dumps(value))
+
+
+def test_a_long_field_is_cut_with_its_length_and_its_hash() -> None:
+    """The marker says how many bytes of how many are missing, and the SHA-256 tells whether two were the same."""
+    text = "ü" + "x" * 400_000
+    span = only_span(mapped(view("a", {"pandaprobe.output": json.dumps(text)})))
+    kept, _, marker = span["output"].partition("…")
+    total = len(text.encode())
+    assert size(span["output"]) <= 262_144
+    assert len(kept) > 260_000
+    assert text.startswith(kept)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert marker == f"[cut {total - len(kept.encode())} of {total} bytes, sha256 {digest}]"
+
+
+def test_the_structure_of_a_long_field_survives() -> None:
+    """Roles, tool calls and short texts stay; the longest texts are cut, to the same length."""
+    messages = [
+        {"role": "system", "content": "short"},
+        *({"role": "user", "content": letter * 200_000} for letter in "ab"),
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}],
+        },
+    ]
+    span = only_span(
+        mapped(view("a", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(messages)}))
+    )
+    system, a, b, call = span["input"]["messages"]
+    assert size(span["input"]) <= 262_144
+    assert system == {"role": "system", "content": "short"}
+    assert call["tool_calls"][0]["function"]["name"] == "f"
+    assert len(a["content"]) == len(b["content"]) > 130_000
+
+
+def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> None:
+    """The budget of a field is its own."""
+    views = [
+        view("a", {"pandaprobe.input": '"in"', "pandaprobe.output": json.dumps("x" * 300_000)}),
+        view("b", {"pandaprobe.output": json.dumps("y" * 200_000)}, span_id=2, parent=1),
+    ]
+    a, b = mapped(*views)["spans"]
+    assert a["input"] == "in"
+    assert "[cut" in a["output"]
+    assert b["output"] == "y" * 200_000
+
+
+def test_a_conversation_of_many_messages_keeps_its_ends() -> None:
+    """Where texts alone do not suffice, messages in the middle go, and the list says how many."""
+    messages = [{"role": "user", "content": f"message {n:05}"} for n in range(20_000)]
+    span = only_span(
+        mapped(view("a", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(messages)}))
+    )
+    kept = span["input"]["messages"]
+    assert size(span["input"]) <= 262_144
+    assert (kept[0]["content"], kept[-1]["content"]) == ("message 00000", "message 19999")
+    (marker,) = [message for message in kept if "[cut" in message["content"]]
+    assert marker == {"role": "system", "content": f"…[cut {20_001 - len(kept)} of 20000 items]"}
+
+
+def test_the_budget_of_a_trace_is_shared_by_the_largest_fields() -> None:
+    """All spans stay with their names, kinds, tree and numbers; small content stays whole."""
+    options = MappingOptions(max_trace_bytes=200_000)
+    views = [view("root", {"pandaprobe.span.kind": "AGENT", "pandaprobe.input": '"question"'}, lasts=100)]
+    views += [view(f"call {n}", chat(f"{n}" * 9000), span_id=n, parent=1, at=n) for n in range(2, 60)]
+    trace = map_views(views, options=options)
+    assert len(trace.encoded()) <= 200_000
+    assert trace.encoded() == orjson.dumps(trace.body())
+    root, *calls = trace.spans
+    assert root["input"] == "question"
+    assert [call["name"] for call in calls] == [f"call {n}" for n in range(2, 60)]
+    assert {call["parent_span_id"] for call in calls} == {root["span_id"]}
+    assert all(call["token_usage"] == {"prompt_tokens": 7, "total_tokens": 7} for call in calls)
+    lengths = {len(call["input"]["messages"][0]["content"]) for call in calls}
+    assert min(lengths) > 1500
+    assert max(lengths) - min(lengths) < 50
+
+
+def test_a_trace_of_very_many_spans_loses_content_before_spans() -> None:
+    """The structure itself is never cut, even where it alone is over the budget."""
+    options = MappingOptions(max_trace_bytes=100_000)
+    views = [view(f"s{n}", chat("text " * 20), span_id=n + 1, parent=n or None, at=n / 100) for n in range(2000)]
+    trace = map_views(views, options=options)
+    assert len(trace.spans) == 2000
+    assert {span["input"] for span in trace.spans} == {"…[cut]"}
+    assert {span["kind"] for span in trace.spans} == {"LLM"}
+
+
+def test_encoded_batches_are_bodies_of_their_own() -> None:
+    """Who sends the spans in batches gets the same trace with some of the spans, without encoding again."""
+    trace = map_views([view(f"s{n}", span_id=n + 1, at=n) for n in range(5)])
+    batch = orjson.loads(trace.encoded_batch(trace.encoded_spans[2:4]))
+    assert batch == {**trace.trace, "spans": trace.spans[2:4]}
+    assert orjson.loads(trace.encoded_batch([])) == {**trace.trace, "spans": []}
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ([{"type": "image_url", "image_url": {"url": DATA_URL}}], lambda part: part["image_url"]["url"]),
+        ([{"type": "input_image", "image_url": DATA_URL}], lambda part: part["image_url"]["url"]),
+        (
+            [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": DATA_URL[22:]}}],
+            lambda part: part["image_url"]["url"],
+        ),
+        ([{"type": "custom", "payload": DATA_URL}], lambda part: part["payload"]),
+    ],
+    ids=["chat", "responses", "anthropic", "unknown"],
+)
+def test_pictures_become_their_type_length_and_hash(content: Any, found: Any) -> None:
+    """Base64 is of no use to anyone who reads a trace."""
+    body = mapped(view("a", chat(content)))
+    (message,) = only_span(body)["input"]["messages"]
+    assert found(message["content"][0]) == DIGEST
+    assert DATA_URL[30:60] not in json.dumps(body)
+
+
+def test_binary_attributes_become_their_type_length_and_hash() -> None:
+    """Bytes are no JSON."""
+    body = mapped(view("a", {"gen_ai.tool.name": "t", "gen_ai.tool.call.result": PNG}))
+    assert only_span(body)["output"] == DIGEST
+
+
+def test_an_icon_stays() -> None:
+    """A data URL of less than a kilobyte is cheaper than its digest is useful."""
+    url = "data:image/png;base64," + base64.b64encode(PNG[:100]).decode()
+    (message,) = only_span(mapped(view("a", chat([{"type": "image_url", "image_url": {"url": url}}]))))["input"][
+        "messages"
+    ]
+    assert message["content"][0]["image_url"]["url"] == url
+
+
+@pytest.mark.parametrize("length", [512, 513, 5000])
+def test_long_names_stay_different(length: int) -> None:
+    """A name over the server's limit ends in a hash, and the whole is in the metadata."""
+    names = [("n" * (length - 1)) + letter for letter in "ab"]
+    body = mapped(*(view(name, span_id=n + 1, at=n) for n, name in enumerate(names)))
+    found = [span["name"] for span in body["spans"]]
+    assert len(set(found)) == 2
+    assert {len(name) for name in found} == {512}
+    whole = [span["metadata"].get("full_name") for span in body["spans"]]
+    assert whole == (names if length > 512 else [None, None])
+
+
+@pytest.mark.parametrize("field", ["session_id", "user_id", "environment", "release"])
+def test_long_ids_stay_different_and_whole_in_the_metadata(field: str) -> None:
+    """The server takes 255 characters."""
+    attribute = {"session_id": "session.id", "user_id": "user.id"}.get(field, f"pandaprobe.{field}")
+    one, other = (mapped(view("a", {attribute: "i" * 400 + letter})) for letter in "ab")
+    assert len(one[field]) == len(other[field]) == 255
+    assert one[field] != other[field]
+    assert one["metadata"][f"full_{field}"] == "i" * 400 + "a"
+
+
+def test_a_long_model_name_is_cut_the_same_way() -> None:
+    """Models are ids too."""
+    span = only_span(mapped(view("a", {"gen_ai.request.model": "m" * 300, "gen_ai.operation.name": "chat"})))
+    assert len(span["model"]) == 255
+    assert span["metadata"]["full_model"] == "m" * 300
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_no_name_is_empty(value: str) -> None:
+    """The server refuses an empty name."""
+    body = mapped(view(value))
+    assert (body["name"], only_span(body)["name"]) == ("span", "span")
+
+
+def test_what_is_cut_twice_says_what_it_was_at_first() -> None:
+    """Decorators cut first; the mapping may cut again."""
+    once = shrink({"text": "x" * 100_000}, 10_000, digest=True)
+    twice = shrink(once, 1000, digest=True)
+    digest = hashlib.sha256(b"x" * 100_000).hexdigest()
+    kept = twice["text"].index("…")
+    assert twice["text"] == "x" * kept + f"…[cut {100_000 - kept} of 100000 bytes, sha256 {digest}]"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": "x" * 10_000, "b": "short"},
+        ["word " * 100] * 500,
+        [[n, {"k": n}] for n in range(3000)],
+        {f"k{n}" * 10: n for n in range(300)},
+        [[[[["d" * 50] * 4] * 4] * 4] * 4] * 4,
+    ],
+    ids=["text", "texts", "items", "keys", "tree"],
+)
+@pytest.mark.parametrize("max_bytes", [256, 700, 3000])
+def test_shrinking_fits_whatever_the_shape(value: Any, max_bytes: int) -> None:
+    """The result fits, is marked, and has the type of the value as long as any structure fits."""
+    before = orjson.dumps(value)
+    shrunk = shrink(value, max_bytes)
+    assert size(shrunk) <= max_bytes
+    assert type(shrunk) is type(value)
+    assert "[cut" in orjson.dumps(shrunk).decode()
+    assert orjson.dumps(value) == before

@@ -1,0 +1,171 @@
+"""The tree: parents, the root, and numbers that count once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel.ids import span_uuid
+from pandaprobe_otel.mapping import SpanView, map_views
+from views import mapped, view
+
+TRACE_ID = 0xABC
+
+
+def usage(prompt: int, **attributes: Any) -> dict[str, Any]:
+    """Attributes with token counts."""
+    return {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": 1, **attributes}
+
+
+def agent(prompt: int | None = None, **fields: Any) -> SpanView:
+    """An agent span, with a sum if given."""
+    return view("agent", {"gen_ai.operation.name": "invoke_agent", **(usage(prompt) if prompt else {})}, **fields)
+
+
+def call(prompt: int | None = 10, **fields: Any) -> SpanView:
+    """A model call."""
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", **(usage(prompt) if prompt else {})}
+    return view("call", attributes, **fields)
+
+
+def tool(**fields: Any) -> SpanView:
+    """A tool call."""
+    return view("tool", {"gen_ai.operation.name": "execute_tool"}, **fields)
+
+
+def prompts(body: dict[str, Any]) -> list[int | None]:
+    """The prompt tokens that count, span by span."""
+    return [span.get("token_usage", {}).get("prompt_tokens") for span in body["spans"]]
+
+
+def sums(body: dict[str, Any]) -> list[int | None]:
+    """The prompt tokens that are only a sum of others, span by span."""
+    return [span["metadata"].get("aggregated_token_usage", {}).get("prompt_tokens") for span in body["spans"]]
+
+
+def test_the_sum_of_an_agent_does_not_count_beside_its_calls() -> None:
+    """The server adds up all spans; 20 is already in the two calls."""
+    body = mapped(agent(20), call(span_id=2, parent=1, at=0.1), call(span_id=3, parent=1, at=0.2))
+    assert (prompts(body), sums(body)) == ([None, 10, 10], [20, None, None])
+
+
+def test_the_sum_of_an_agent_counts_where_it_is_all_there_is() -> None:
+    """An agent whose calls were not traced still costs."""
+    body = mapped(agent(20), call(None, span_id=2, parent=1, at=0.1))
+    assert (prompts(body), sums(body)) == ([20, None], [None, None])
+
+
+def test_a_sum_never_counts_while_part_of_the_trace_is_elsewhere() -> None:
+    """The calls may come later, or have been sent."""
+    body = mapped(agent(20), whole=False)
+    assert (prompts(body), sums(body)) == ([None], [20])
+    assert prompts(mapped(call(), whole=False)) == [10]
+
+
+def test_an_outer_instrumentation_of_the_same_call_does_not_count() -> None:
+    """LangChain's span around OpenAI's: the inner one made the call."""
+    body = mapped(call(10), call(10, span_id=2, parent=1, at=0.1))
+    assert (prompts(body), sums(body)) == ([None, 10], [10, None])
+
+
+@pytest.mark.parametrize("border", [tool, agent])
+def test_a_call_below_a_tool_or_an_agent_is_another_call(border: Any) -> None:
+    """Google's ADK 1 nests tools, and agents that the model handed over to, under the model call."""
+    body = mapped(call(10), border(span_id=2, parent=1, at=0.1), call(7, span_id=3, parent=2, at=0.2))
+    assert prompts(body) == [10, None, 7]
+
+
+def test_costs_count_once_too() -> None:
+    """Cost is added up over all spans as tokens are."""
+    cost = {"pandaprobe.cost": '{"total": 0.5}'}
+    outer = view("agent", {"pandaprobe.span.kind": "AGENT", **cost})
+    inner = view("call", {"pandaprobe.span.kind": "LLM", **cost}, span_id=2, parent=1, at=0.1)
+    first, second = mapped(outer, inner)["spans"]
+    assert "cost" not in first
+    assert first["metadata"]["aggregated_cost"] == second["cost"] == {"total": 0.5}
+
+
+def test_a_ring_of_parents_ends() -> None:
+    """Broken ids must not hang the exporter."""
+    ring = [call(10, span_id=1, parent=2), call(10, span_id=2, parent=1), call(10, span_id=3, parent=3)]
+    body = mapped(*ring)
+    assert len(body["spans"]) == 3
+    assert body["status"] == "COMPLETED"
+
+
+def test_spans_are_sorted_by_start_and_parents_come_first() -> None:
+    """Of spans that start together the longer one comes first, whatever the order in which they ended."""
+    views = [call(span_id=4, parent=1, at=0.5), tool(span_id=3, parent=1, lasts=0.1), agent(span_id=1, lasts=5)]
+    body = mapped(*views)
+    assert [span["name"] for span in body["spans"]] == ["agent", "tool", "call"]
+    assert body == mapped(*reversed(views))
+
+
+def test_parents_are_named_by_their_ids() -> None:
+    """A parent that is not in this batch is named all the same: it may be there already, or come later."""
+    (span,) = mapped(call(span_id=4, parent=9))["spans"]
+    assert span["parent_span_id"] == span_uuid(TRACE_ID, 9)
+    (root,) = mapped(call(span_id=4))["spans"]
+    assert "parent_span_id" not in root
+
+
+def test_a_view_with_another_parent_is_placed_there() -> None:
+    """Who leaves out spans hangs their children one level up."""
+    child = dataclasses.replace(call(span_id=4, parent=9), parent_id=1)
+    first, second = mapped(agent(20), child)["spans"]
+    assert second["parent_span_id"] == first["span_id"]
+    assert "token_usage" not in first
+
+
+@pytest.mark.parametrize(
+    ("views", "root"),
+    [
+        ([agent(span_id=1), call(span_id=2, parent=1, at=-1)], "agent"),
+        ([agent(span_id=1, parent=7, parent_is_remote=True), call(span_id=2, parent=1)], "agent"),
+        ([agent(span_id=1, parent=7), tool(span_id=2, parent=1, at=-1)], "agent"),
+        ([agent(span_id=1, at=1), call(span_id=2, at=2)], "agent"),
+        ([call(span_id=2, parent=9, at=-5), agent(span_id=1)], "agent"),
+    ],
+    ids=["parentless", "remote parent", "lost parent", "earliest", "parentless beats lost parent"],
+)
+def test_the_root_gives_the_trace_its_name(views: list[SpanView], root: str) -> None:
+    """A span without a parent; else one whose parent is not here; the earliest of several."""
+    assert mapped(*views)["name"] == root
+
+
+def test_the_trace_lasts_from_the_first_start_to_the_last_end() -> None:
+    """Not from the root's start to its end: spans can outlive it."""
+    body = mapped(agent(at=1, lasts=2), tool(span_id=2, parent=1, at=0.5), tool(span_id=3, parent=1, at=2, lasts=8.25))
+    assert (body["started_at"], body["ended_at"]) == ("2023-11-14T22:13:20.500000Z", "2023-11-14T22:13:30.250000Z")
+
+
+def test_a_trace_whose_root_is_open_is_running() -> None:
+    """An open root has no end; a trace with only open spans has none either."""
+    body = mapped(agent(lasts=None), tool(span_id=2, parent=1))
+    assert body["status"] == "RUNNING"
+    assert "ended_at" in body
+    assert "ended_at" not in mapped(agent(lasts=None))
+
+
+def test_a_span_never_ends_before_it_starts() -> None:
+    """A clock that was set back: the server would show a negative latency."""
+    (span,) = mapped(call(lasts=-3))["spans"]
+    assert span["ended_at"] == span["started_at"]
+
+
+@pytest.mark.parametrize(("after", "there"), [(0.2, True), (-0.2, False), (1.5, False)])
+def test_the_first_token_lies_within_the_span(after: float, there: bool) -> None:
+    """A time outside of it is a mistake of clocks."""
+    seen = call()
+    at = seen.start_ns + int(after * 1_000_000_000)
+    seen = dataclasses.replace(seen, attributes={**seen.attributes, "pandaprobe.completion_start_time_unix_nano": at})
+    (span,) = mapped(seen)["spans"]
+    assert ("completion_start_time" in span) == there
+
+
+def test_without_spans_there_is_no_trace() -> None:
+    """An empty batch is no error."""
+    trace = map_views([])
+    assert (trace.trace, trace.spans, trace.encoded_spans) == ({}, [], [])

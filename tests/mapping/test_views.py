@@ -1,0 +1,180 @@
+"""What the mapping reads of the SDK's objects: finished spans, open ones, foreign ones, and log records."""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView, map_trace, map_views, read_log, read_span
+from pandaprobe_otel.mapping.view import plain, plain_attributes
+from spans import SpanMaker
+
+
+class Finish(str, Enum):  # noqa: UP042 - as emitters write it
+    STOP = "stop"
+
+
+def rich_span() -> tuple[ReadableSpan, SpanView]:
+    """Return a span that has everything, and its view written by hand."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(
+        resource=Resource({"service.name": "svc"}), shutdown_on_exit=False, span_limits=SpanLimits(max_attributes=3)
+    )
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    parent = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1))
+    span = provider.get_tracer("scope", "1.2").start_span(
+        "chat",
+        trace.set_span_in_context(NonRecordingSpan(parent)),
+        kind=SpanKind.CLIENT,
+        links=[Link(SpanContext(5, 6, is_remote=False))],
+        start_time=1000,
+        attributes={"dropped": True},
+    )
+    span.set_attribute("a", 1)
+    span.set_attribute("list", ["x", "y"])
+    span.set_attribute("ratio", float("nan"))
+    span.add_event("e", {"k": (1, 2)}, timestamp=1500)
+    span.set_status(Status(StatusCode.ERROR, "why"))
+    span.end(2000)
+    (finished,) = exporter.get_finished_spans()
+    view = SpanView(
+        "chat",
+        7,
+        finished.context.span_id,
+        8,
+        True,
+        1000,
+        2000,
+        "ERROR",
+        "why",
+        {"a": 1, "list": ["x", "y"], "ratio": None},
+        (EventView("e", 1500, {"k": [1, 2]}),),
+        (LinkView(5, 6),),
+        "scope",
+        "1.2",
+        finished.resource.attributes,
+        "CLIENT",
+        1,
+    )
+    return finished, view
+
+
+class Foreign:
+    """A span with the SDK's interface and nothing of its insides."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: ReadableSpan) -> None:
+        self._span = span
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._span, name)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["of the SDK", "foreign"])
+def test_a_finished_span_is_read_whole(foreign: bool) -> None:
+    """Every field, by the SDK's insides and by its interface alike."""
+    span, expected = rich_span()
+    seen = read_span(Foreign(span) if foreign else span)  # type: ignore[arg-type]
+    assert seen == expected
+    assert seen.dropped_attributes == 1
+
+
+def test_an_open_span_is_read_without_an_end() -> None:
+    """A view does not change with its span."""
+    maker = SpanMaker()
+    span = maker.start("run", attributes={"a": "1"})
+    seen = read_span(span)
+    span.set_attribute("a", "2")
+    span.end()
+    assert (seen.end_ns, seen.attributes, seen.parent_id) == (None, {"a": "1"}, None)
+    assert read_span(span).attributes == {"a": "2"}
+    (mapped,) = map_views([seen]).spans
+    assert (mapped["status"], "ended_at" in mapped) == ("UNSET", False)
+
+
+def test_a_view_can_not_be_changed() -> None:
+    """Views go from thread to thread."""
+    with pytest.raises(AttributeError):
+        read_span(rich_span()[0]).name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (("a", ("b",)), ["a", ["b"]]),
+        (Finish.STOP, "stop"),
+        ((Finish.STOP,), ["stop"]),
+        (b"x", b"x"),
+        (bytearray(b"x"), b"x"),
+        ({"k": (1, float("inf"))}, {"k": [1, None]}),
+        ({1: "x"}, {"1": "x"}),
+        (3 + 4j, "(3+4j)"),
+        (float("-inf"), None),
+    ],
+)
+def test_attribute_values_become_plain(value: Any, expected: Any) -> None:
+    """Emitters and versions of the SDK differ in the types of values; the mapping sees one kind."""
+    assert plain(value) == expected
+    seen = plain_attributes({"key": value})
+    assert seen == {"key": expected}
+    assert type(seen["key"]) is type(expected)
+
+
+def test_what_is_no_span_is_mapped_as_far_as_it_goes() -> None:
+    """The mapping never raises; a trace with a broken span in it is not lost."""
+    span, _ = rich_span()
+    body = map_trace([span, SimpleNamespace(name="broken")])  # type: ignore[list-item]
+    assert {one["name"] for one in body["spans"]} == {"chat", "broken"}
+
+
+def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
+    """Whatever the logs SDK hands over: the record of a processor, an exporter, or the API."""
+    exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    span, view = rich_span()
+    context = trace.set_span_in_context(NonRecordingSpan(span.context))
+    record = LogRecord(
+        context=context,
+        timestamp=5,
+        severity_number=SeverityNumber.INFO,
+        event_name="gen_ai.choice",
+        body={"message": ({"content": "Hi"},)},
+        attributes={"gen_ai.system": "openai"},
+    )
+    provider.get_logger("scope").emit(record)
+    (exported,) = exporter.get_finished_logs()
+    expected = LogView(
+        7,
+        view.span_id,
+        EventView("gen_ai.choice", 5, {"gen_ai.system": "openai"}, {"message": [{"content": "Hi"}]}),
+    )
+    assert read_log(exported) == read_log(record) == read_log(expected) == expected
+
+
+def test_log_records_without_a_span_are_left_out() -> None:
+    """Most log records of an app have nothing to do with a span."""
+    assert read_log(LogRecord(body="hello", context=trace.set_span_in_context(trace.INVALID_SPAN))) is None
+    assert read_log(object()) is None
+
+
+def test_log_records_are_joined_by_trace_and_span() -> None:
+    """A record of another trace with the same span id is not this span's."""
+    view = SpanView("chat", 1, 2, attributes={"gen_ai.operation.name": "chat"}, end_ns=1)
+    mine = LogView(1, 2, EventView("gen_ai.user.message", 1, {}, {"content": "mine"}))
+    other = LogView(9, 2, EventView("gen_ai.user.message", 1, {}, {"content": "other"}))
+    (span,) = map_views([view], [other, mine, object()]).spans
+    assert span["input"] == {"messages": [{"role": "user", "content": "mine"}]}
