@@ -17,11 +17,13 @@ _Client = TypeVar("_Client")
 _logger = logging.getLogger(__name__)
 
 INTEGRATIONS: Final[Mapping[str, str]] = {
+    "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
 }
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
 
 LIBRARIES: Final[Mapping[str, str]] = {
+    "anthropic": "anthropic",
     "openai": "openai",
 }
 """Name to the module of the library that it instruments: `auto` means those that are installed."""
@@ -94,6 +96,11 @@ def wrap_openai(client: _Client) -> _Client:
     Returns the client itself. Other clients are recorded only after `instrument("openai")`.
     """
     return _wrap("openai", client)
+
+
+def wrap_anthropic(client: _Client) -> _Client:
+    """Record the calls of this Anthropic client; as `wrap_openai`."""
+    return _wrap("anthropic", client)
 
 
 _made: dict[str, Any] = {}

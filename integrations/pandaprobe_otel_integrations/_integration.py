@@ -64,6 +64,7 @@ class Integration(BaseInstrumentor):
     _patches: list[Patch]
     _problems: dict[str, str]
     _recorder: Recorder
+    _tracer_provider: Any = None
     _beside_others = False
     _open = False
     _every_client = False
@@ -111,7 +112,8 @@ class Integration(BaseInstrumentor):
         if conflict is not None:
             raise DependencyConflictError(conflict)
         with self._lock:
-            self._recorder = self._make_recorder(kwargs.get("tracer_provider"), kwargs.get("capture_content"))
+            self._tracer_provider = kwargs.get("tracer_provider")
+            self._recorder = self._make_recorder(self._tracer_provider, kwargs.get("capture_content"))
             self._beside_others = bool(kwargs.get("beside_others", False))
             self._every_client = not kwargs.get("only_watched_clients", False)
             self._patches, self._problems, self._open = [], {}, True

@@ -9,12 +9,14 @@ from __future__ import annotations
 import binascii
 import hashlib
 from base64 import b64decode
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from ._json import from_json
 
 Part = dict[str, Any]
+UNFINISHED: Final = "incomplete"
+"""Finish reason of a message whose stream was not read to its end."""
 
 
 def text(content: str) -> Part:

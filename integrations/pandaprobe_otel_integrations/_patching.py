@@ -44,6 +44,13 @@ def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
     return Patch(owner=owner, name=name, original=original, replacement=replacement)
 
 
+def replace(owner: Any, name: str, replacement: Any) -> Patch:
+    """Put something that is no function, such as a property, in the place of `owner.name`."""
+    original = owner.__dict__[name]
+    setattr(owner, name, replacement)
+    return Patch(owner=owner, name=name, original=original, replacement=replacement)
+
+
 def definer(owner: type[Any], name: str) -> type[Any]:
     """The class among `owner` and its bases that defines `name`. Raises AttributeError when none does."""
     for candidate in owner.__mro__:

@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from openai_library import HTTP, skip_without
+from library_members import skip_without
+from openai_library import HTTP
 from openai_traffic import CHAT_USAGE, MODEL, chunk, delta, response_events
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import sse

@@ -14,7 +14,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 from opentelemetry.trace import StatusCode
 
-from openai_library import skip_without
+from library_members import skip_without
 from openai_traffic import (
     ANSWER,
     ANSWERED_BY,

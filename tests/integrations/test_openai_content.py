@@ -13,7 +13,8 @@ import openai
 import pytest
 from opentelemetry.trace import StatusCode
 
-from openai_library import HTTP, skip_without
+from library_members import skip_without
+from openai_library import HTTP
 from openai_traffic import (
     CHAT_USAGE,
     MODEL,

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from openai_library import skip_without
+from library_members import skip_without
 from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, WORDS, chat_chunks, response_events
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer, Reply, events_reply

@@ -35,6 +35,10 @@ class SpanRecorder:
         """Names of the finished spans in the order of their end."""
         return [span.name for span in self.spans]
 
+    def clear(self) -> None:
+        """Forget what has been recorded so far."""
+        self._exporter.clear()
+
     def one(self, name: str | None = None) -> ReadableSpan:
         """The only finished span (of that name)."""
         (found,) = [span for span in self.spans if name is None or span.name == name]

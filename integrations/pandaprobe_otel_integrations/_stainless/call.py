@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._streams.tee import observed
 from .response import BodyFormat, is_in_memory, said_along, said_in_memory
 
 _CALL_KEY: Final = "pandaprobe-stainless-call"
+_FIRST_ERROR: Final = 400
 
 
 class StainlessCall:
@@ -38,12 +39,15 @@ class StainlessCall:
         """The HTTP response is there, its body read or still on the way."""
         if retries_taken:
             self._model_call.add({"http.request.resend_count": retries_taken})
-        if not self._model_call.span.is_recording():
+        # Middleware of the client sees refused responses too, and may ask several times; the last answer counts.
+        if not self._model_call.span.is_recording() or response.status_code >= _FIRST_ERROR:
             return
         if is_in_memory(response):
             self._answered_ns = time.time_ns()
             self._answer = said_in_memory(response, self._model_call.endpoint)
-        elif self._body is None:
+        else:
+            if self._body is not None:
+                self._body.abandon()
             written = BodyFormat.of(response)
             model_call = self._model_call
             body = ObservedBody(

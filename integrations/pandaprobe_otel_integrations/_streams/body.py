@@ -123,6 +123,7 @@ class ObservedBody:
             guarded(on_end, record)
 
     def abandon(self) -> None:
-        """Never end: the body belongs to the process that this one was forked from."""
+        """Never end: another body takes its place, or it belongs to the process that this one was forked from."""
         self._once.acquire(blocking=False)
         self._on_end = None
+        open_bodies.remove(self)

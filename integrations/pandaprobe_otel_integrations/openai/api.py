@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
+from pandaprobe_otel_integrations._place import place_of
 
 from .chat import ChatCompletions
 from .completions import Completions
@@ -21,7 +21,6 @@ _POSTED: Final[dict[str, Endpoint]] = {
     "/responses": Responses(),
 }
 _FETCHED: Final = re.compile(r"/responses/([^/?]+)/?(?:\?.*)?$")
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 class OpenAIApi:
@@ -40,11 +39,5 @@ class OpenAIApi:
     def place(self, client: Any) -> Attributes:
         """Provider and server by the client's base URL."""
         url = client.base_url
-        host: str = url.host
         azure = type(client).__name__.endswith("AzureOpenAI")
-        port: int | None = url.port
-        return {
-            names.PROVIDER: "azure.ai.openai" if azure else provider_of(host, "openai"),
-            names.SERVER_ADDRESS: host,
-            names.SERVER_PORT: port if port is not None and port != _DEFAULT_PORTS.get(url.scheme) else None,
-        }
+        return place_of(url, "azure.ai.openai" if azure else provider_of(url.host, "openai"))

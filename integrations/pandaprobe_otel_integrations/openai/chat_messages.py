@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
-UNFINISHED: Final = "incomplete"
-"""Finish reason of a message whose stream was not read to its end."""
 
 
 def input_message(message: Object) -> Part:

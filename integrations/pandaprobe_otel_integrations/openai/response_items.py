@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-
-from .chat_messages import UNFINISHED
 
 FINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 _CALLS: Final = frozenset({"function_call", "custom_tool_call"})

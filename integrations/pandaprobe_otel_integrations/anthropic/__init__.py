@@ -1,0 +1,70 @@
+"""OpenTelemetry spans for the `anthropic` client, on Anthropic's API, Bedrock, Vertex and Foundry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import get_tracer_provider
+
+from pandaprobe_otel_integrations._patching import Patch, replace
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._stainless.call import call_in
+from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
+
+from .api import AnthropicApi
+
+__all__ = ["AnthropicInstrumentor"]
+
+
+class AnthropicInstrumentor(StainlessIntegration):
+    """Messages, sync and async, in every form they are called, beta and platform clients included.
+
+    From 1.14 on the client makes spans of its own, without content unless told and never with streamed output. So
+    that one call is one span, it makes none for a call that is recorded here into the same tracer provider; its
+    spans of other work (token counts, sessions, tool runners) stay. See `Integration` for the options of
+    `instrument()`.
+    """
+
+    library = "anthropic"
+    requirements = ("anthropic >= 0.27",)
+    hooked_modules = ("anthropic._base_client",)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.anthropic",
+            class_name="AnthropicInstrumentor",
+        ),
+        Rival(
+            vendor="OpenLLMetry",
+            module="opentelemetry.instrumentation.anthropic",
+            class_name="AnthropicInstrumentor",
+        ),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.anthropic",
+            class_name="AnthropicInstrumentor",
+        ),
+    )
+    api = AnthropicApi()
+
+    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        yield from super()._hook(module)
+        own: Any = getattr(module.BaseClient, "_tracer", None)
+        if isinstance(own, property):
+            yield replace(module.BaseClient, "_tracer", property(self._silent_for_our_calls(own)))
+
+    def _silent_for_our_calls(self, own: property) -> Any:
+        def tracer(client: Any) -> Any:
+            if call_in(get_current(), client) is not None and self._shares_provider(client):
+                return None
+            return own.__get__(client)
+
+        return tracer
+
+    def _shares_provider(self, client: Any) -> bool:
+        theirs = client._open_telemetry.get("tracer_provider")  # pyright: ignore[reportPrivateUsage]
+        ours = self._tracer_provider
+        return (theirs or get_tracer_provider()) is (ours or get_tracer_provider())

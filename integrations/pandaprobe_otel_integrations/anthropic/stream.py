@@ -1,0 +1,71 @@
+"""The events of a streamed message, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._parts import decoded_arguments
+from pandaprobe_otel_integrations._shape import Object, obj, string
+
+# Type of a delta -> its member, and the member of the block that it continues.
+_DELTAS: Final = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "thinking"),
+    "input_json_delta": ("partial_json", "input"),
+    "compaction_delta": ("content", "content"),
+}
+
+
+def merged_events(events: Iterable[Object]) -> Body:
+    """The message that the events make up, in the form of an answer without streaming."""
+    message: dict[str, Any] = {}
+    blocks: dict[int, _Block] = {}
+    for event in events:
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            _block(blocks, event).add(obj(event.get("delta")))
+        elif kind == "content_block_start":
+            _block(blocks, event).begin(obj(event.get("content_block")))
+        elif kind == "message_start":
+            message = {**obj(event.get("message"))}
+            # The output tokens of the beginning are a placeholder.
+            message["usage"] = {**obj(message.get("usage")), "output_tokens": None}
+        elif kind == "message_delta":
+            message.update((key, value) for key, value in obj(event.get("delta")).items() if value is not None)
+            counts = ((key, value) for key, value in obj(event.get("usage")).items() if value is not None)
+            message["usage"] = {**obj(message.get("usage")), **dict(counts)}
+        elif kind == "error":
+            message["error"] = event.get("error")
+    message["content"] = [blocks[index].whole() for index in sorted(blocks)]
+    return message
+
+
+class _Block:
+    def __init__(self) -> None:
+        self._block: dict[str, Any] = {}
+        self._pieces: dict[str, list[str]] = {}
+
+    def begin(self, block: Object) -> None:
+        self._block = dict(block)
+
+    def add(self, delta: Object) -> None:
+        source, target = _DELTAS.get(str(delta.get("type")), ("", ""))
+        if piece := string(delta.get(source)):
+            self._pieces.setdefault(target, []).append(piece)
+
+    def whole(self) -> dict[str, Any]:
+        block = dict(self._block)
+        for member, pieces in self._pieces.items():
+            text = "".join(pieces)
+            if member == "input":
+                block[member] = decoded_arguments(text)
+            else:
+                block[member] = (string(block.get(member)) or "") + text
+        return block
+
+
+def _block(blocks: dict[int, _Block], event: Object) -> _Block:
+    index: Any = event.get("index")
+    return blocks.setdefault(index if isinstance(index, int) else 0, _Block())

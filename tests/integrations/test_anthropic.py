@@ -1,0 +1,411 @@
+"""The anthropic client: the app sees what it saw without us, each call is one span, and the span tells it all."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anthropic
+import pytest
+from anthropic import _base_client
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.trace import StatusCode
+
+from anthropic_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, REQUEST, TOOL, WORDS, error, events, message
+from library_members import skip_without
+from pandaprobe_otel.registry import instrument, uninstrument, wrap_anthropic
+from pandaprobe_otel_integrations._patching import definer
+from pandaprobe_otel_integrations.anthropic import AnthropicInstrumentor
+from provider_server import ProviderServer, Reply, events_reply, json_reply
+from span_recorder import SpanRecorder
+from streamed_forms import (
+    ASYNC_ENDINGS,
+    ENDINGS,
+    AsyncForm,
+    AsyncOpened,
+    Form,
+    Opened,
+    Sighting,
+    look,
+    look_async,
+)
+
+PAUSE_S = 0.002
+HAS_OWN_SPANS = hasattr(_base_client.BaseClient, "_tracer")
+
+
+def _create(client: anthropic.Anthropic, seen: Sighting) -> Opened:
+    stream = seen.saw(client.messages.create(**REQUEST, stream=True))
+    return Opened(stream, stream.close)
+
+
+def _helper(client: anthropic.Anthropic, seen: Sighting) -> Opened:
+    manager = seen.saw(client.messages.stream(**REQUEST))
+    stream = seen.saw(manager.__enter__())
+    return Opened(stream, lambda: manager.__exit__(None, None, None))
+
+
+def _helper_text(client: anthropic.Anthropic, seen: Sighting) -> Opened:
+    manager = seen.saw(client.messages.stream(**REQUEST))
+    stream = seen.saw(manager.__enter__())
+    return Opened(stream.text_stream, lambda: manager.__exit__(None, None, None))
+
+
+def _raw(client: anthropic.Anthropic, seen: Sighting) -> Opened:
+    raw = seen.saw(client.messages.with_raw_response.create(**REQUEST, stream=True))
+    stream = seen.saw(raw.parse())
+    return Opened(stream, stream.close)
+
+
+def _streaming_lines(client: anthropic.Anthropic, seen: Sighting) -> Opened:
+    manager = seen.saw(client.messages.with_streaming_response.create(**REQUEST, stream=True))
+    answer = seen.saw(manager.__enter__())
+    return Opened(answer.iter_lines(), lambda: manager.__exit__(None, None, None))
+
+
+def _beta(client: anthropic.Anthropic, seen: Sighting) -> Opened:
+    stream = seen.saw(client.beta.messages.create(**REQUEST, stream=True))
+    return Opened(stream, stream.close)
+
+
+FORMS: dict[str, Form] = {
+    "create": _create,
+    "helper": _helper,
+    "helper text": _helper_text,
+    "raw": _raw,
+    "streaming lines": _streaming_lines,
+    "beta": _beta,
+}
+
+
+async def _create_async(client: anthropic.AsyncAnthropic, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.messages.create(**REQUEST, stream=True))
+    return AsyncOpened(stream, stream.close)
+
+
+async def _helper_async(client: anthropic.AsyncAnthropic, seen: Sighting) -> AsyncOpened:
+    manager = seen.saw(client.messages.stream(**REQUEST))
+    stream = seen.saw(await manager.__aenter__())
+    return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None))
+
+
+async def _raw_async(client: anthropic.AsyncAnthropic, seen: Sighting) -> AsyncOpened:
+    raw = seen.saw(await client.messages.with_raw_response.create(**REQUEST, stream=True))
+    parsed = raw.parse()
+    stream = seen.saw(await parsed if isinstance(parsed, Awaitable) else parsed)
+    return AsyncOpened(stream, stream.close)
+
+
+async def _streaming_lines_async(client: anthropic.AsyncAnthropic, seen: Sighting) -> AsyncOpened:
+    manager = seen.saw(client.messages.with_streaming_response.create(**REQUEST, stream=True))
+    answer = seen.saw(await manager.__aenter__())
+    return AsyncOpened(answer.iter_lines(), lambda: manager.__aexit__(None, None, None))
+
+
+ASYNC_FORMS: dict[str, AsyncForm] = {
+    "create": _create_async,
+    "helper": _helper_async,
+    "raw": _raw_async,
+    "streaming lines": _streaming_lines_async,
+}
+
+
+@pytest.fixture(autouse=True)
+def off_again() -> Iterator[None]:
+    """Whatever a test has turned on is off after it."""
+    yield
+    uninstrument("anthropic")
+
+
+@pytest.fixture(autouse=True)
+def global_provider(recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorder's provider is the global one, where the client's own spans go."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", recorder.provider)
+
+
+def _client(server: ProviderServer, **more: Any) -> anthropic.Anthropic:
+    return anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0, **more)
+
+
+def _traffic(ending: str) -> Reply:
+    payloads = events()
+    if ending == "cancelled":
+        return events_reply(payloads[:7], named=True, done=False, hangs_s=1.0)
+    return events_reply(payloads, named=True, done=False, pause_s=PAUSE_S)
+
+
+def _skip_without(client: Any, form: str) -> None:
+    if form == "beta":
+        skip_without(client, "beta.messages")
+
+
+def _text(attributes: dict[str, Any]) -> str:
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return "".join(part["content"] for message in messages for part in message["parts"])
+
+
+def _check(span: ReadableSpan, ending: str) -> None:
+    attributes: dict[str, Any] = dict(span.attributes or {})
+    assert span.name == f"chat {MODEL}"
+    assert span.status.status_code is StatusCode.UNSET
+    assert attributes["gen_ai.provider.name"] == "anthropic"
+    assert QUESTION in str(attributes["gen_ai.input.messages"])
+    if ending == "read to the end":
+        assert attributes["gen_ai.response.model"] == ANSWERED_BY
+        assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+        assert attributes["gen_ai.usage.input_tokens"] == 120
+        assert attributes["gen_ai.usage.cache_read.input_tokens"] == 64
+        assert attributes["gen_ai.usage.output_tokens"] == 34
+        assert _text(attributes) == ANSWER
+        assert attributes["gen_ai.response.time_to_first_chunk"] > PAUSE_S
+    elif ending not in ("never iterate", "close at once"):
+        assert attributes["gen_ai.usage.input_tokens"] == 120
+        assert "gen_ai.usage.output_tokens" not in attributes
+        assert ANSWER.startswith(_text(attributes))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", FORMS)
+def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
+    server.replies(_traffic(ending))
+    with _client(server) as client:
+        _skip_without(client, form)
+        without = look(ENDINGS[ending], FORMS[form], client)
+        recorder.clear()
+        instrument("anthropic", tracer_provider=recorder.provider)
+        assert look(ENDINGS[ending], FORMS[form], client) == without
+    _check(recorder.one(), ending)
+
+
+@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
+@pytest.mark.parametrize("form", ASYNC_FORMS)
+async def test_asynchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous client."""
+    server.replies(_traffic(ending))
+    async with anthropic.AsyncAnthropic(base_url=server.url, api_key="none", max_retries=0) as client:
+        without = await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client)
+        recorder.clear()
+        instrument("anthropic", tracer_provider=recorder.provider)
+        assert await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client) == without
+    _check(recorder.one(), ending)
+
+
+def _streaming_parse(client: anthropic.Anthropic) -> Any:
+    with client.messages.with_streaming_response.create(**REQUEST) as answer:
+        return answer.parse()
+
+
+CALLS: dict[str, Callable[[anthropic.Anthropic], Any]] = {
+    "create": lambda client: client.messages.create(**REQUEST),
+    "raw": lambda client: client.messages.with_raw_response.create(**REQUEST).parse(),
+    "streaming parse": _streaming_parse,
+    "beta": lambda client: client.beta.messages.create(**REQUEST),
+    "with_options": lambda client: client.with_options(timeout=9).messages.create(**REQUEST),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_answered_call(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """However a call is made, the app gets the same, and one span has the question, the answer and the tokens."""
+    server.replies(json_reply(message()))
+    with _client(server) as client:
+        _skip_without(client, name)
+        without = CALLS[name](client)
+        recorder.clear()
+        instrument("anthropic", tracer_provider=recorder.provider)
+        result = CALLS[name](client)
+    assert (type(result), repr(result)) == (type(without), repr(without))
+    attributes = recorder.attributes()
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+    assert attributes["gen_ai.usage.cache_creation.input_tokens"] == 20
+    assert attributes["gen_ai.usage.output_tokens"] == 34
+    assert _text(attributes) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, "BadRequestError"), (429, "RateLimitError"), (529, "OverloadedError")]
+)
+def test_refused_call(status: int, kind: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The provider's error reaches the app as it is, and the span says ERROR with its type and text."""
+    server.replies(json_reply(error(), status=status))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    with _client(server) as client, pytest.raises(anthropic.APIStatusError) as caught:
+        client.messages.create(**REQUEST)
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert recorder.one().status.description == str(caught.value)
+    assert recorder.attributes()["error.type"].endswith(type(caught.value).__name__)
+    assert kind in ("OverloadedError", type(caught.value).__name__)
+
+
+def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An error event after some text: the app gets its exception, the span the text and the error."""
+    server.replies(events_reply([*events()[:5], error("overloaded_error", "Busy")], named=True, done=False))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    with _client(server) as client, pytest.raises(anthropic.APIStatusError):
+        list(client.messages.create(**REQUEST, stream=True))
+    gc.collect()
+    assert recorder.attributes()["error.type"] == "overloaded_error"
+    assert recorder.one().status.description == "Busy"
+    assert ANSWER.startswith(_text(recorder.attributes()))
+
+
+BLOCKS: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
+    (
+        {"type": "thinking", "thinking": "", "signature": ""},
+        [{"type": "thinking_delta", "thinking": "Hm"}, {"type": "thinking_delta", "thinking": "."}],
+    ),
+    (
+        {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {}},
+        [
+            {"type": "input_json_delta", "partial_json": '{"place": '},
+            {"type": "input_json_delta", "partial_json": '"Paris"}'},
+        ],
+    ),
+    (
+        {"type": "tool_use", "id": "toolu_2", "name": "get_time", "input": {}},
+        [{"type": "input_json_delta", "partial_json": "{}"}],
+    ),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thinking_and_tool_calls(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Thoughts and parallel calls are the same parts, whole or streamed."""
+    whole: list[dict[str, Any]] = [
+        {"type": "thinking", "thinking": "Hm.", "signature": "abc"},
+        {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"place": "Paris"}},
+        {"type": "tool_use", "id": "toolu_2", "name": "get_time", "input": {}},
+    ]
+    streamed = events_reply(events(*BLOCKS, stop_reason="tool_use"), named=True, done=False)
+    server.replies(streamed if stream else json_reply(message(*whole, stop_reason="tool_use")))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        answer: Any = client.messages.create(**REQUEST, tools=[TOOL], stream=stream)
+        if stream:
+            list(answer)
+    (said,) = recorder.json("gen_ai.output.messages")
+    assert said == {
+        "role": "assistant",
+        "parts": [
+            {"type": "reasoning", "content": "Hm."},
+            {"type": "tool_call", "id": "toolu_1", "name": "get_weather", "arguments": {"place": "Paris"}},
+            {"type": "tool_call", "id": "toolu_2", "name": "get_time", "arguments": {}},
+        ],
+        "finish_reason": "tool_call",
+    }
+    (tool,) = recorder.json("gen_ai.tool.definitions")
+    assert (tool["type"], tool["name"], tool["parameters"]["required"]) == ("function", "get_weather", ["place"])
+
+
+def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """System prompt, an image, a call that was made before and its result."""
+    image = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"png").decode()}
+    asked: Any = [
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}, {"type": "image", "source": image}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "get_weather", "input": {}}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "21 degrees"}]},
+                {"type": "text", "text": "And now?"},
+            ],
+        },
+    ]
+    server.replies(json_reply(message()))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        client.messages.create(
+            **{**REQUEST, "messages": asked},
+            system=[{"type": "text", "text": "Be brief."}],
+            extra_body={"temperature": 1, "top_k": 5},  # newer models take neither, nor does the client's method
+            stop_sequences=["END"],
+            metadata={"user_id": "somebody"},
+        )
+    user, assistant, tool, rest = recorder.json("gen_ai.input.messages")
+    assert [part["type"] for part in user["parts"]] == ["text", "blob"]
+    assert user["parts"][1]["bytes"] == 3
+    assert assistant["parts"] == [{"type": "tool_call", "id": "t1", "name": "get_weather", "arguments": {}}]
+    assert tool == {
+        "role": "tool",
+        "parts": [{"type": "tool_call_response", "id": "t1", "response": "21 degrees"}],
+    }
+    assert rest == {"role": "user", "parts": [{"type": "text", "content": "And now?"}]}
+    assert recorder.json("gen_ai.system_instructions") == [{"type": "text", "content": "Be brief."}]
+    attributes = recorder.attributes()
+    assert (attributes["gen_ai.request.temperature"], attributes["gen_ai.request.top_k"]) == (1.0, 5.0)
+    assert attributes["gen_ai.request.stop_sequences"] == ("END",)
+    assert "somebody" not in str(attributes)
+
+
+def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Counting tokens and listing models make no span of ours; the client's own ones stay as they are."""
+    server.replies(json_reply({"input_tokens": 7, "data": [], "has_more": False}))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        skip_without(client, "models", "messages.count_tokens")
+        list(client.models.list())
+        client.messages.count_tokens(model=MODEL, messages=REQUEST["messages"])
+    assert not [span for span in recorder.spans if span.name.startswith("chat")]
+    assert bool(recorder.spans) is HAS_OWN_SPANS
+
+
+@pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")
+def test_own_spans_come_back(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The client's own span is replaced while we record, and there again afterwards."""
+    server.replies(json_reply(message()))
+    with _client(server) as client:
+        for _ in range(2):
+            client.messages.create(**REQUEST)
+            instrument("anthropic", tracer_provider=recorder.provider)
+            client.messages.create(**REQUEST)
+            uninstrument("anthropic")
+    own, ours = "anthropic.messages.create", f"chat {MODEL}"
+    assert recorder.names == [own, ours, own, ours]
+
+
+@pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")
+def test_own_spans_into_another_pipeline_stay(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An app that sends the client's own spans elsewhere keeps them; ours go where ours go."""
+    elsewhere = SpanRecorder()
+    server.replies(json_reply(message()))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    with _client(server, open_telemetry={"tracer_provider": elsewhere.provider}) as client:
+        client.messages.create(**REQUEST)
+    assert recorder.names == [f"chat {MODEL}"]
+    assert elsewhere.names == ["anthropic.messages.create"]
+    elsewhere.provider.shutdown()
+
+
+def test_uninstrument_puts_the_originals_back() -> None:
+    """The very same functions, and the property, stand there again."""
+    hooked = [
+        (definer(client, name), name)
+        for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient)
+        for name in ("request", "_process_response", *(("_tracer",) if HAS_OWN_SPANS else ()))
+    ]
+    originals = [owner.__dict__[name] for owner, name in hooked]
+    instrument("anthropic")
+    uninstrument("anthropic")
+    assert [owner.__dict__[name] for owner, name in hooked] == originals
+
+
+def test_wrapped_client_alone(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """`wrap_anthropic` returns the client itself; others are not recorded."""
+    server.replies(json_reply(message()))
+    AnthropicInstrumentor().instrument(tracer_provider=recorder.provider, only_watched_clients=True)
+    with _client(server) as mine, _client(server) as other:
+        assert wrap_anthropic(mine) is mine
+        mine.messages.create(**REQUEST)
+        other.messages.create(**REQUEST)
+    assert recorder.names.count(f"chat {MODEL}") == 1
+
+
+def test_words_of_the_traffic_are_the_answer() -> None:
+    """The support code's stream says what its whole message says."""
+    assert "".join(WORDS) == ANSWER
+    assert isinstance(trace.get_tracer_provider(), TracerProvider)

@@ -1,0 +1,20 @@
+"""What the installed version of a library has; the tests run with the oldest and the newest one."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+def skip_without(owner: Any, *paths: str) -> None:
+    """Skip the test when a client, or a module, has not all of these (dotted) members."""
+    library = (owner.__name__ if isinstance(owner, ModuleType) else type(owner).__module__).partition(".")[0]
+    for path in paths:
+        found = owner
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        if found is None:
+            pytest.skip(f"{library} {version(library)} has no {path}")
