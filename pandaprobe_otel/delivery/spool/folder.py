@@ -48,6 +48,8 @@ class SpoolFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = f"{self.destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
             own = SpoolFile.create(self.path / name, OWN)
+            if own is not None:
+                self.note(own)
         self.files[OWN] = own
         return own
 

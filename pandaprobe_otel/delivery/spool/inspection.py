@@ -1,0 +1,147 @@
+"""A spool directory from outside: what is in it, and what can be done about it while services use it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+from pandaprobe_otel.delivery.spool.dead_letters import Letter
+from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.rows import OWN
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SUFFIX, SpoolFile, lock_path
+
+_DIGEST_LENGTH: Final = 16
+
+State = Literal["in use", "waiting", "unreadable", "damaged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReport:
+    """One file. Of one that is in use, the numbers are those that its owner has noted, up to 5 s ago."""
+
+    name: str
+    state: State
+    """`in use`: by a living process; `waiting`: for the next process with the same settings; `damaged`: put aside."""
+    pid: int | None = None
+    endpoint: str | None = None
+    project: str | None = None
+    parcels: int | None = None
+    spans: int | None = None
+    bytes: int = 0
+
+
+def reports(folder: Path) -> list[FileReport]:
+    """What each file of a directory holds, oldest first."""
+    files = [_report(path) for path in sorted(folder.glob(f"*{SUFFIX}"), key=_age)]
+    damaged = sorted(folder.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
+    return files + [FileReport(name=path.name, state="damaged", bytes=path.stat().st_size) for path in damaged]
+
+
+def send_again(folder: Path, letters: Iterable[Letter]) -> int:
+    """Let refused requests be sent once more, by the next process with the settings of each; return how many.
+
+    Raises sqlite3.Error and OSError. Damaged letters are left out.
+    """
+    by_digest: dict[str, list[Letter]] = {}
+    for letter in letters:
+        if letter.parcel is not None:
+            by_digest.setdefault(letter.digest, []).append(letter)
+    for digest, mine in by_digest.items():
+        _write(folder, digest, mine)
+    return sum(len(mine) for mine in by_digest.values())
+
+
+def take_to(folder: Path, destination: Destination) -> int:
+    """Re-address what waits for the same endpoint and project under another key; return how many requests that is.
+
+    Files of living processes are left alone. Raises OSError.
+    """
+    moved = 0
+    for path in sorted(folder.glob(f"*{SUFFIX}"), key=_age):
+        report = _report(path)
+        is_meant = (report.endpoint, report.project) == (destination.endpoint, destination.project)
+        if report.state != "waiting" or not is_meant or path.name.startswith(destination.digest):
+            continue
+        file = SpoolFile.take(path, OWN)
+        if file is None:
+            continue
+        file.open()
+        file.close()  # the log is in the database now, so that one file is all there is to rename
+        path.rename(path.with_name(destination.digest + path.name[_DIGEST_LENGTH:]))
+        file.lock.remove()
+        moved += report.parcels or 0
+    return moved
+
+
+def discard(folder: Path) -> int:
+    """Delete everything that waits in files of dead processes, and damaged files; return how many requests that is."""
+    gone = 0
+    for report in reports(folder):
+        path = folder / report.name
+        if report.state == "damaged":
+            with suppress(OSError):
+                path.unlink()
+        elif report.state != "in use" and (file := SpoolFile.take(path, OWN)) is not None:
+            gone += report.parcels or 0
+            file.remove()
+    return gone
+
+
+def _report(path: Path) -> FileReport:
+    noted = _noted(path)
+    about: dict[str, Any] = {key: noted.get(key) for key in ("endpoint", "project")}
+    try:
+        size = path.stat().st_size
+        file = SpoolFile.take(path, OWN)
+    except OSError:
+        return FileReport(name=path.name, state="unreadable", **about)
+    if file is None:
+        numbers = {key: noted.get(key) for key in ("pid", "parcels", "spans")}
+        return FileReport(name=path.name, state="in use", bytes=size, **numbers, **about)
+    try:
+        count = file.count()
+        return FileReport(
+            name=path.name, state="waiting", bytes=size, parcels=count.parcels, spans=count.spans, **about
+        )
+    except (sqlite3.Error, OSError):
+        return FileReport(name=path.name, state="unreadable", bytes=size, **about)
+    finally:
+        file.release()
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    try:
+        noted: Any = json.loads(lock_path(path).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return cast("dict[str, Any]", noted) if isinstance(noted, dict) else {}
+
+
+def _write(folder: Path, digest: str, letters: Sequence[Letter]) -> None:
+    file: SpoolFile | None = None
+    while file is None:
+        file = SpoolFile.create(folder / f"{digest}-again-{secrets.token_hex(4)}{SUFFIX}", OWN)
+    about = {"endpoint": letters[0].endpoint, "project": letters[0].project}
+    file.lock.note(json.dumps(about).encode())
+    row = time.time_ns() // 1000
+    try:
+        with file.transaction():
+            for number, letter in enumerate(letters):
+                if letter.parcel is not None:
+                    file.insert(row + number, letter.parcel, in_memory=False)
+    finally:
+        file.release()
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

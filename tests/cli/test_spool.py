@@ -1,0 +1,179 @@
+"""`pandaprobe-otel spool`, as a user runs it, on directories that processes have left or are using."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import clean_environment, run_command_line
+from pandaprobe_otel.delivery.spool.destination import Destination
+from simulated_delivery import create
+from spools import DESTINATION, Run, Service, inherit
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
+
+
+def spool(*arguments: str, home: Path, **variables: str) -> tuple[int, str, str]:
+    """Run the command; return its exit code, standard output and standard error."""
+    done = run_command_line("spool", *arguments, environment=clean_environment(home, **variables))
+    return done.returncode, done.stdout, done.stderr
+
+
+def listing(folder: Path, home: Path) -> dict[str, Any]:
+    """What `ls` says, as JSON."""
+    code, output, errors = spool("ls", "--spool", str(folder), "--format", "json", home=home)
+    assert (code, errors) == (0, "")
+    found: dict[str, Any] = json.loads(output)
+    return found
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Path:
+    """A directory with two refused requests, from a process that has ended."""
+    folder = tmp_path / "spool"
+    errors = {"detail": "Validation error", "errors": [{"field": "session_id", "message": "too odd"}]}
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=422, body=errors)
+        code = "one('first')\none('second')\nassert handle.flush(10)"
+        assert run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))).returncode == 0
+    return folder
+
+
+def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
+    """A living process, a dead one and a damaged file, in both formats."""
+    folder = tmp_path / "spool"
+    dead = Run(folder)
+    dead.insert(create(1, spans=3))
+    dead.keeper.scan()
+    dead.die()
+    living = Run(folder, destination=Destination(endpoint="http://other", project="p", api_key="k"))
+    living.insert(create(2))
+    living.keeper.scan()
+    (folder / "x.sqlite.damaged").write_bytes(b"x" * 10)
+    files = {file["state"]: file for file in listing(folder, tmp_path)["files"]}
+
+    assert (files["waiting"]["parcels"], files["waiting"]["spans"], files["waiting"]["project"]) == (1, 3, "shop")
+    assert (files["in use"]["parcels"], files["in use"]["endpoint"]) == (1, "http://other")
+    assert files["damaged"]["bytes"] == 10
+    code, output, _ = spool("ls", home=tmp_path, PANDAPROBE_SPOOL_DIR=str(folder))
+    assert code == 0
+    assert "http://other" in output
+    living.die()
+
+
+def test_show_gives_the_words_of_the_server_and_the_body(refused: Path, tmp_path: Path) -> None:
+    """Enough to see what was wrong with it."""
+    rows = listing(refused, tmp_path)["refused"]
+    assert {row["name"] for row in rows} == {"first", "second"}
+    assert {row["server"] for row in rows} == {"422 session_id: too odd"}
+    code, output, _ = spool("show", str(rows[0]["number"]), "--spool", str(refused), home=tmp_path)
+    letter = json.loads(output)
+
+    assert code == 0
+    assert letter["request"] == "POST /traces"
+    assert {span["name"] for span in letter["body"]["spans"]} == {rows[0]["name"], "chat"}
+
+
+def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
+    """What the server refused yesterday it takes today."""
+    folder = tmp_path / "spool"
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=422, body={"errors": [{"field": "x", "message": "no"}]})
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))
+        assert run_python("one('first')\none('second')\nassert handle.flush(10)", env).returncode == 0
+        server.answer = lambda method, path: None
+        chosen = listing(folder, tmp_path)["refused"][1]
+        code, output, _ = spool("retry", str(chosen["number"]), "--spool", str(folder), home=tmp_path)
+        assert (code, output) == (0, "1 refused requests wait to be sent again.\n")
+        assert len(listing(folder, tmp_path)["refused"]) == 1
+        (folder / "dead-letters.db").unlink()
+        (folder / "dead-letters.db.lock").unlink()
+
+        assert inherit(server, folder) == 2
+        assert [trace.fields["name"] for trace in server.traces.values()] == [chosen["name"]]
+
+
+def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path) -> None:
+    """The key was wrong, or has been exchanged: same endpoint and project, so they may go with the new one."""
+    folder = tmp_path / "spool"
+    old = Run(folder)
+    old.insert(create(1), create(2), in_memory=False)
+    old.keeper.scan()
+    old.die()
+    elsewhere = Run(folder, destination=Destination(endpoint=DESTINATION.endpoint, project="other", api_key="k"))
+    elsewhere.insert(create(3))
+    elsewhere.die()
+    variables = {
+        "PANDAPROBE_ENDPOINT": DESTINATION.endpoint,
+        "PANDAPROBE_PROJECT_NAME": "shop",
+        "PANDAPROBE_API_KEY": "sk_pp_new",
+    }
+    code, output, _ = spool("retry", "--other-keys", "--spool", str(folder), home=tmp_path, **variables)
+
+    assert (code, output.split()[0]) == (0, "2")
+    new = Run(folder, destination=Destination(endpoint=DESTINATION.endpoint, project="shop", api_key="sk_pp_new"))
+    assert len(new.load_everything()) == 2
+
+
+def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path: Path) -> None:
+    """One refused request; then all of them; files of living processes never."""
+    numbers = [row["number"] for row in listing(refused, tmp_path)["refused"]]
+    assert spool("purge", str(numbers[0]), "--spool", str(refused), home=tmp_path)[0] == 0
+    assert [row["number"] for row in listing(refused, tmp_path)["refused"]] == numbers[1:]
+    dead = Run(refused)
+    dead.insert(create(1))
+    dead.die()
+    living = Run(refused, destination=Destination(endpoint="http://other", project="p", api_key="k"))
+    living.insert(create(2))
+    code, output, _ = spool("purge", "--all", "--waiting", "--spool", str(refused), home=tmp_path)
+
+    assert (code, output) == (0, "1 refused requests deleted.\n1 waiting requests deleted.\n")
+    left = listing(refused, tmp_path)
+    assert left["refused"] == []
+    assert [file["state"] for file in left["files"]] == ["in use"]
+    living.die()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("ls",), 4, "PANDAPROBE_SPOOL_DIR"),
+        (("ls", "--spool", "/nowhere/at/all"), 4, "is no directory"),
+        (("retry", "--spool", "/tmp"), 4, "or --all"),
+        (("purge", "--spool", "/tmp"), 4, "or --all"),
+        (("show", "7", "--spool", "/tmp"), 3, "no refused request 7"),
+        (("retry", "7", "--spool", "/tmp"), 3, "no refused request 7"),
+    ],
+)
+def test_mistakes_are_explained(arguments: tuple[str, ...], code: int, words: str, tmp_path: Path) -> None:
+    """One line, no traceback, and the exit code says what kind of mistake it was."""
+    found, output, errors = spool(*arguments, home=tmp_path)
+
+    assert (found, output) == (code, "")
+    assert words in errors
+    assert "Traceback" not in errors
+
+
+def test_looking_does_not_disturb_a_running_service(tmp_path: Path) -> None:
+    """`ls` again and again while a process writes and sends."""
+    folder = tmp_path / "spool"
+    with StrictPandaProbe(limit=1000) as server:
+        service = Service(folder, lambda request: _ok())
+        for number in range(60):
+            service.put(create(number))
+            if number % 20 == 0:
+                listing(folder, tmp_path)
+        assert service.flush()
+        assert service.close() == 0
+        assert server.log == []
+
+    assert service.ledger.read().delivered == 60
+
+
+def _ok() -> Any:
+    from pandaprobe_otel.transport import Answer
+
+    return Answer(status=202)
