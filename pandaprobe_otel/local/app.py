@@ -54,8 +54,15 @@ _ROUTERS = (
 
 def create_app(services: Services) -> FastAPI:
     """Return the ASGI application of a local server."""
-    # The interactive documentation loads scripts from the network, which a local server must not cause.
-    app = FastAPI(title="PandaProbe", version=SERVER_VERSION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="PandaProbe",
+        version=SERVER_VERSION,
+        # The interactive documentation loads scripts from the network, which a local server must not cause.
+        docs_url=None,
+        redoc_url=None,
+        # FastAPI may trace requests with the provider of the process, whose spans would then come back here as traces.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     app.state.services = services
     app.state.pending_codes = cli_auth.PendingCodes()
     for module in _ROUTERS:

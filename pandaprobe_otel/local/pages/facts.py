@@ -36,18 +36,25 @@ class Facts:
     bottlenecks: Sequence[Bottleneck]
 
 
+def tokens_of(span: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the prompt and completion tokens of a span, None when it says nothing about either."""
+    usage: Mapping[str, Any] = span["token_usage"] or {}
+    prompt, completion = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
+    return None if prompt is None and completion is None else (prompt or 0, completion or 0)
+
+
 def facts_of(trace: Mapping[str, Any], tree: Tree) -> Facts:
     """Return the facts of a trace."""
     spans = [node.span for node in tree.rows]
-    usages: list[Mapping[str, Any]] = [span["token_usage"] or {} for span in spans]
+    usages = [tokens_of(span) or (0, 0) for span in spans]
     own = None if trace["ended_at"] is None else trace["latency_ms"]
     tokens = [node.first_token_ms for node in tree.rows if node.first_token_ms is not None]
     return Facts(
         duration_ms=own if own is not None else (tree.length_ms or None),
         llm_calls=sum(span["kind"] == "LLM" for span in spans),
         tool_calls=sum(span["kind"] == "TOOL" for span in spans),
-        prompt_tokens=sum(token_count(usage.get("prompt_tokens")) or 0 for usage in usages),
-        completion_tokens=sum(token_count(usage.get("completion_tokens")) or 0 for usage in usages),
+        prompt_tokens=sum(prompt for prompt, _ in usages),
+        completion_tokens=sum(completion for _, completion in usages),
         cost=trace["total_cost"],
         models=sorted({span["model"] for span in spans if span["model"]}),
         first_token_ms=min(tokens) if tokens else None,

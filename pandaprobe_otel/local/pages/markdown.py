@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.rendering import duration
 from pandaprobe_otel.local.pages.tree import Node, Tree
 
@@ -50,9 +51,8 @@ def _span(node: Node, depth: int) -> list[str]:
     facts = [f"started +{duration(node.begin_ms)}", f"took {duration(span['latency_ms'])}"]
     if span["model"]:
         facts.append(f"model `{_line(span['model'])}`")
-    usage: Mapping[str, Any] = span["token_usage"] or {}
-    if usage:
-        facts.append(f"tokens {usage.get('prompt_tokens', 0)} + {usage.get('completion_tokens', 0)}")
+    if (tokens := tokens_of(span)) is not None:
+        facts.append(f"tokens {tokens[0]} + {tokens[1]}")
     if span["status"] == "ERROR":
         facts.append("**ERROR**")
     lines += ["- " + ", ".join(facts), ""]

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.responses import HTMLResponse, Response
 
 from pandaprobe_otel.local.pages.conversation import as_messages, preview
+from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, long_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
 
@@ -73,6 +74,7 @@ def _environment() -> Environment:
     functions: dict[str, Any] = {
         "offered_to": offered_to,
         "not_offered": not_offered,
+        "tokens_of": tokens_of,
         "asset": _asset,
         "ticks": ticks,
         "is_vacuous": is_vacuous,

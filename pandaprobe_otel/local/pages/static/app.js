@@ -48,25 +48,28 @@
 
   // -- folding -----------------------------------------------------------------------------------------------------
   const depth = (node) => Number(node.dataset.depth);
-  function below(node) {
-    const list = all(".node[data-depth]");
-    const found = [];
-    for (let i = list.indexOf(node) + 1; i < list.length && depth(list[i]) > depth(node); i++) found.push(list[i]);
-    return found;
+  function mark(node, folded) {
+    const sign = one(".fold", node);
+    if (!sign || !sign.textContent) return false;
+    node.dataset.folded = folded ? "1" : "";
+    sign.textContent = folded ? "▸" : "▾";
+    return true;
   }
   function fold(node, folded) {
-    const mark = one(".fold", node);
-    if (!mark || !mark.textContent) return;
-    node.dataset.folded = folded ? "1" : "";
-    mark.textContent = folded ? "▸" : "▾";
-    let hiddenFrom = Infinity;
-    for (const other of below(node)) {
-      if (depth(other) <= hiddenFrom) hiddenFrom = Infinity;
-      other.hidden = folded || hiddenFrom !== Infinity;
-      if (hiddenFrom === Infinity && other.dataset.folded) hiddenFrom = depth(other);
+    if (!mark(node, folded)) return;
+    let hiddenBelow = Infinity;
+    for (let other = node.nextElementSibling; other && depth(other) > depth(node); other = other.nextElementSibling) {
+      if (depth(other) <= hiddenBelow) hiddenBelow = Infinity;
+      other.hidden = folded || hiddenBelow !== Infinity;
+      if (hiddenBelow === Infinity && other.dataset.folded) hiddenBelow = depth(other);
     }
   }
-  function foldAll(folded) { all(".node[data-depth]").reverse().forEach((node) => fold(node, folded)); }
+  function foldAll(folded) {
+    for (const node of all(".node[data-depth]")) {
+      mark(node, folded);
+      node.hidden = folded && depth(node) > 0;
+    }
+  }
 
   // -- copying -----------------------------------------------------------------------------------------------------
   async function copy(button) {
@@ -103,6 +106,7 @@
       const here = at && at.dataset.id;
       all("[data-id]", fresh).forEach((row) => { if (!known.has(row.dataset.id)) row.classList.add("new"); });
       live.replaceWith(fresh);
+      showChosen();
       const count = one("h1 .count"), newCount = one("h1 .count", page);
       if (count && newCount) count.textContent = newCount.textContent;
       at = here ? all("[data-id]", fresh).find((row) => row.dataset.id === here) || null : null;

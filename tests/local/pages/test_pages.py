@@ -1,0 +1,444 @@
+"""The pages of the local server, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+import pytest
+
+from pandaprobe_otel.local import LocalServer
+
+STARTED = "2026-01-02T03:04:05+00:00"
+ONE, TWO = (str(UUID(int=number)) for number in (1, 2))
+SPAN = str(UUID(int=11))
+HOSTILE = (
+    "\"><script>alert(1)</script><img src=x onerror=alert(2)><svg onload=alert(3)>' onmouseover=alert(4) {{7*7}} "
+    "javascript:alert(5) </pre></textarea><!--"
+)
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its elements, its text and its links."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.status = answer.status_code
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        return [
+            attributes
+            for name, attributes in self.elements
+            if name == tag and all(value in (attributes.get(key) or "") for key, value in wanted.items())
+        ]
+
+
+@pytest.fixture
+def server() -> Generator[LocalServer]:
+    """A server whose judge is scripted."""
+    with LocalServer(limit=None, scripted_judge=True) as running:
+        yield running
+
+
+@pytest.fixture
+def http(server: LocalServer) -> Generator[httpx.Client]:
+    """A client of project `shop`."""
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def _trace(trace_id: str = ONE, **fields: Any) -> dict[str, Any]:
+    return {
+        "trace_id": trace_id,
+        "name": "refund",
+        "started_at": STARTED,
+        "ended_at": "2026-01-02T03:04:09+00:00",
+        "session_id": "chat 1",
+        "input": {"messages": [{"role": "user", "content": "Where is my order?"}]},
+        "output": {"messages": [{"role": "assistant", "content": "On its way."}]},
+        **fields,
+    }
+
+
+def _agent_spans(first: int = 11) -> list[dict[str, Any]]:
+    root, llm, tool = (str(UUID(int=first + offset)) for offset in range(3))
+    call = {"function": {"name": "look_up", "arguments": '{"number": 17}'}}
+    user = {"role": "user", "content": "Where is my order?"}
+    return [
+        {"span_id": root, "name": "assistant", "kind": "AGENT", "started_at": STARTED, "ended_at": _at(4)},
+        {
+            "span_id": llm,
+            "parent_span_id": root,
+            "name": "chat",
+            "kind": "LLM",
+            "model": "gpt-x",
+            "started_at": _at(0),
+            "ended_at": _at(1),
+            "completion_start_time": _at(0.5),
+            "token_usage": {"prompt_tokens": 40, "completion_tokens": 2},
+            "input": {"messages": [user]},
+            "output": {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]},
+            "metadata": {"tools": [{"name": "look_up"}, {"name": "cancel", "description": "Cancel an order"}]},
+        },
+        {
+            "span_id": tool,
+            "parent_span_id": root,
+            "name": "look_up",
+            "kind": "TOOL",
+            "status": "ERROR",
+            "error": "order service is down",
+            "started_at": _at(1),
+            "ended_at": _at(4),
+            "input": {"number": 17},
+        },
+    ]
+
+
+def _at(seconds: float) -> str:
+    return f"2026-01-02T03:04:{5 + seconds:06.3f}+00:00"
+
+
+def _page(http: httpx.Client, path: str) -> Page:
+    answer = http.get(path)
+    assert answer.status_code == 200, answer.text[-2000:]
+    return Page(answer)
+
+
+def test_a_browser_is_sent_to_the_pages_and_a_client_gets_json(http: httpx.Client) -> None:
+    """`/` answers by what is asked for."""
+    page = http.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
+    assert (page.status_code, page.headers["location"]) == (303, "/ui")
+    assert http.get("/").json()["name"] == "PandaProbe"
+
+
+def test_without_traces_the_page_says_what_to_add(server: LocalServer, http: httpx.Client) -> None:
+    """An empty server shows the one line and where to send to."""
+    text = _page(http, "/ui").text
+    assert "pandaprobe_otel.init()" in text
+    assert f"PANDAPROBE_ENDPOINT={server.url}" in text
+
+
+def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
+    """A row has the name, the question, the answer, and links to trace and session."""
+    http.post("/traces", json=_trace())
+    page = _page(http, "/ui")
+    assert "Where is my order?" in page.text
+    assert "On its way." in page.text
+    assert page.all("a", href=f"/ui/traces/{ONE}")
+    assert page.all("a", href="/ui/session?")
+
+
+def test_filters_narrow_the_list(http: httpx.Client) -> None:
+    """Name, status, user and tag narrow the list; nothing found says so."""
+    http.post("/traces", json=_trace(ONE, name="alpha", user_id="u1", tags=["t"]))
+    http.post("/traces", json=_trace(TWO, name="beta", status="ERROR"))
+    for query in ("q=ALPH", "user=u1", "tag=t", "status=COMPLETED"):
+        page = _page(http, f"/ui?{query}")
+        assert [link["href"] for link in page.all("a", href="/ui/traces/")] == [f"/ui/traces/{ONE}"], query
+    assert "No trace fits" in _page(http, "/ui?q=gamma").text
+
+
+def test_projects_are_apart(server: LocalServer, http: httpx.Client) -> None:
+    """A project's page shows its own traces only, and names every project."""
+    http.post("/traces", json=_trace(ONE, name="of shop"))
+    http.post("/traces", json=_trace(TWO, name="of bank"), headers={"X-Project-Name": "bank"})
+    ids = {project.name: project.id for project in server.services.accounts.projects(server.services.accounts.home.id)}
+    page = _page(http, f"/ui?project={ids['bank']}")
+    assert [option["value"] for option in page.all("option", value="-")] == list(ids.values())
+    assert "of bank" in page.text
+    assert "of shop" not in page.text
+
+
+def test_a_trace_is_a_tree_on_one_axis(http: httpx.Client) -> None:
+    """Each span is a row at its depth with a bar at its place; errors are counted and lead to their span."""
+    http.post("/traces", json=_trace(spans=_agent_spans()))
+    page = _page(http, f"/ui/traces/{ONE}")
+    levels = [node["aria-level"] for node in page.all("a", role="treeitem")]
+    bars = [bar["x"] for bar in page.all("rect", **{"class": "bar"})]
+    assert levels == ["1", "2", "3", "3"]
+    assert bars == ["0", "0.0%", "0.0%", "25.0%"]
+    assert "order service is down" in page.text
+    assert "Where the time went" in page.text
+    assert page.all("a", href=f"?span={UUID(int=13)}")
+
+
+def test_a_span_shows_tools_offered_and_called(http: httpx.Client) -> None:
+    """The detail of a model call has tokens, time to first token, and which of the offered tools it called."""
+    http.post("/traces", json=_trace(spans=_agent_spans()))
+    page = _page(http, f"/ui/traces/{ONE}/spans/{UUID(int=12)}")
+    tools = {tool["class"] for tool in page.all("span", **{"class": "tool"})}
+    assert tools == {"tool called", "tool"}
+    assert "500 ms" in page.text
+    assert "1 of 2 called" in page.text
+    assert page.all("a", href=f"?span={UUID(int=11)}"), "the way back to the parent"
+
+
+def test_the_conversation_of_a_trace(http: httpx.Client) -> None:
+    """The conversation shows each message once, with the calls between them."""
+    http.post("/traces", json=_trace(spans=_agent_spans()))
+    text = _page(http, f"/ui/traces/{ONE}?view=chat").text
+    assert text.count("Where is my order?") == 1
+    assert "look_up" in text
+    assert '"number": 17' in text
+
+
+def test_tools_scores_and_json_have_views(http: httpx.Client) -> None:
+    """The other views show the tools of a trace, its scores with reasons, and the whole of it."""
+    http.post("/traces", json=_trace(spans=_agent_spans()))
+    score = {"trace_id": ONE, "name": "helpful", "value": "0.25", "reason": "no date was given"}
+    http.post("/evaluations/trace-scores", json=score)
+    assert "cancel" in _page(http, f"/ui/traces/{ONE}?view=tools").text
+    assert "no date was given" in _page(http, f"/ui/traces/{ONE}?view=scores").text
+    assert '"prompt_tokens"' in _page(http, f"/ui/traces/{ONE}?view=json").text
+    assert http.get(f"/ui/traces/{ONE}/raw").json()["trace_id"] == ONE
+
+
+def test_finding_text_in_spans(http: httpx.Client) -> None:
+    """A search within a trace dims what does not contain the text."""
+    http.post("/traces", json=_trace(spans=_agent_spans()))
+    page = _page(http, f"/ui/traces/{ONE}?q=SERVICE%20is")
+    dimmed = [node for node in page.all("a", role="treeitem") if "dim" in (node["class"] or "")]
+    assert len(dimmed) == 2
+
+
+def test_a_part_of_a_trace_as_markdown(http: httpx.Client) -> None:
+    """A trace, or a span with what is below it, can be had as Markdown whose fences hold."""
+    spans = _agent_spans()
+    spans[2]["input"] = "```\ncode\n```"
+    http.post("/traces", json=_trace(spans=spans))
+    whole = http.get(f"/ui/traces/{ONE}/markdown").text
+    part = http.get(f"/ui/traces/{ONE}/markdown", params={"span": str(UUID(int=13))}).text
+    assert whole.startswith("# Trace: refund")
+    assert whole.count("## AGENT assistant") == 1
+    assert "### LLM chat" in whole
+    assert "LLM chat" not in part
+    assert "````\n```\ncode\n```\n````" in part
+
+
+def test_a_session_is_a_sequence_of_turns(http: httpx.Client) -> None:
+    """A session shows question, tools, errors and answer of each trace, oldest first."""
+    http.post("/traces", json=_trace(ONE, spans=_agent_spans()))
+    second = {"started_at": "2026-01-02T03:05:05+00:00", "input": "Thanks", "output": "You are welcome."}
+    http.post("/traces", json=_trace(TWO, **second))
+    page = _page(http, f"/ui/session?id={quote('chat 1')}")
+    assert "order service is down" in page.text
+    assert page.text.index("Where is my order?") < page.text.index("Thanks") < page.text.index("You are welcome.")
+    assert _page(http, "/ui/sessions").all("a", href="chat+1")
+
+
+def test_two_traces_side_by_side(http: httpx.Client) -> None:
+    """A comparison matches spans, names what differs, and shows the changed lines."""
+    http.post("/traces", json=_trace(ONE, spans=_agent_spans()))
+    other = _agent_spans(31)
+    other[2] |= {"status": "OK", "error": None, "output": "found"}
+    other.append({"name": "extra", "kind": "TOOL", "started_at": _at(2), "parent_span_id": other[0]["span_id"]})
+    http.post("/traces", json=_trace(TWO, spans=other, output="It arrives today."))
+    page = _page(http, f"/ui/diff?trace={ONE}&trace={TWO}")
+    assert len(page.all("div", **{"class": "c-same"})) == 2
+    assert len(page.all("div", **{"class": "c-changed"})) == 1
+    assert len(page.all("div", **{"class": "c-right"})) == 1
+    assert "output, status, error" in page.text
+    assert "It arrives today." in page.text
+    assert "Tick two traces" in _page(http, f"/ui/diff?trace={ONE}").text
+
+
+def test_evaluations_show_trends_and_runs(server: LocalServer, http: httpx.Client) -> None:
+    """Scores become a line and a histogram, a run lists its scores, a monitor its next time."""
+    server.judge.set("confidence", 0.3, reason="it hedged")
+    http.post("/traces", json=_trace())
+    body = {"trace_ids": [ONE], "metrics": ["confidence"], "name": "nightly"}
+    run = http.post("/evaluations/trace-runs/batch", json=body).json()
+    monitor = {"name": "watch", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
+    http.post("/evaluations/monitors", json=monitor)
+    deadline = time.monotonic() + 5
+    while not http.get("/evaluations/trace-scores").json()["total"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    page = _page(http, "/ui/evaluations")
+    assert page.all("svg", **{"aria-label": "Average confidence"})
+    assert "nightly" in page.text
+    assert "it hedged" in _page(http, f"/ui/runs/{run['id']}").text
+    assert "watch" in _page(http, "/ui/monitors").text
+    assert "No score yet" in _page(http, "/ui/evaluations?of=sessions").text
+
+
+def test_a_perfect_score_of_nothing_is_not_shown_as_a_success(http: httpx.Client) -> None:
+    """A score that was given because there was nothing to judge looks different."""
+    http.post("/traces", json=_trace(input=None, output=None))
+    score = {
+        "trace_id": ONE,
+        "name": "coherence",
+        "value": "1.0",
+        "reason": "Input or output is empty; coherence assumed.",
+    }
+    http.post("/evaluations/trace-scores", json=score)
+    classes = [span["class"] for span in _page(http, f"/ui/traces/{ONE}").all("span", **{"class": "score"})]
+    assert classes == ["score vacuous"] * 2
+
+
+def test_what_is_not_there_is_a_page_too(http: httpx.Client) -> None:
+    """Unknown traces, sessions and runs are 404 pages, not errors."""
+    paths = [f"/ui/traces/{ONE}", f"/ui/traces/{ONE}/spans/{SPAN}", "/ui/session?id=x", f"/ui/runs/{ONE}"]
+    answers = [http.get(path) for path in paths]
+    assert [answer.status_code for answer in answers] == [404] * 4
+    assert all("Not here" in answer.text for answer in answers)
+
+
+def test_the_mark_of_the_store_changes_with_it(http: httpx.Client) -> None:
+    """What pages poll stays the same until something is stored."""
+    first, second = http.get("/ui/latest").text, http.get("/ui/latest").text
+    http.post("/traces", json=_trace())
+    assert first == second != http.get("/ui/latest").text
+
+
+def _hostile_trace(trace_id: str, span_id: str, kind: str) -> dict[str, Any]:
+    short = HOSTILE[:200]
+    part = {"type": "image_url", "image_url": {"url": "javascript:alert(9)"}}
+    return {
+        "trace_id": trace_id,
+        "name": HOSTILE,
+        "started_at": STARTED,
+        "session_id": short,
+        "user_id": short,
+        "tags": [HOSTILE],
+        "environment": short,
+        "release": short,
+        "input": {"messages": [{"role": HOSTILE, "content": HOSTILE, "name": HOSTILE}]},
+        "output": HOSTILE,
+        "metadata": {HOSTILE: HOSTILE},
+        "spans": [
+            {
+                "span_id": span_id,
+                "name": HOSTILE,
+                "kind": kind,
+                "status": "ERROR",
+                "error": HOSTILE,
+                "model": short,
+                "started_at": STARTED,
+                "ended_at": _at(1),
+                "input": {
+                    "messages": [{"role": "user", "content": [{"type": "text", "text": HOSTILE}, part]}],
+                    "tools": [{"name": HOSTILE, "description": HOSTILE}],
+                },
+                "output": {"messages": [{"tool_calls": [{"function": {"name": HOSTILE, "arguments": HOSTILE}}]}]},
+                "token_usage": {HOSTILE: HOSTILE},
+                "metadata": {HOSTILE: HOSTILE},
+                "model_parameters": {HOSTILE: HOSTILE},
+                "cost": {HOSTILE: 1},
+            }
+        ],
+    }
+
+
+def test_no_field_can_bring_script_into_a_page(server: LocalServer, http: httpx.Client) -> None:
+    """With markup in every field, no page has an element, handler or script address that is not its own."""
+    server.judge.set("confidence", 0.3, reason=HOSTILE)
+    other_span = str(UUID(int=12))
+    assert http.post("/traces", json=_hostile_trace(ONE, SPAN, "LLM")).status_code == 202
+    assert http.post("/traces", json=_hostile_trace(TWO, other_span, "TOOL")).status_code == 202
+    run = {"trace_ids": [ONE], "metrics": ["confidence"], "name": HOSTILE, "model": HOSTILE}
+    run_id = http.post("/evaluations/trace-runs/batch", json=run).json()["id"]
+    score = {"trace_id": ONE, "name": HOSTILE, "value": HOSTILE, "data_type": "CATEGORICAL", "reason": HOSTILE}
+    assert http.post("/evaluations/trace-scores", json=score).status_code == 201
+    monitor = {"name": HOSTILE, "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
+    assert http.post("/evaluations/monitors", json={**monitor, "filters": {HOSTILE: HOSTILE}}).status_code == 201
+    bad = quote(HOSTILE)
+    paths = ["/ui", f"/ui?q={bad}&tag={bad}&user={bad}&session={bad}&status={bad}", "/ui/sessions", "/ui/monitors"]
+    paths += [f"/ui/traces/{ONE}?view={view}" for view in ("timeline", "chat", "tools", "scores", "json")]
+    paths += [f"/ui/traces/{ONE}?span={SPAN}", f"/ui/traces/{ONE}?q={bad}", f"/ui/traces/{ONE}/spans/{SPAN}"]
+    paths += [f"/ui/traces/{ONE}/summary", f"/ui/session?id={quote(HOSTILE[:200])}", f"/ui/sessions?q={bad}"]
+    paths += ["/ui/evaluations", f"/ui/runs/{run_id}", f"/ui/diff?trace={ONE}&trace={TWO}"]
+    for path in paths:
+        answer = http.get(path)
+        assert answer.status_code == 200, (path, answer.text[-500:])
+        _assert_harmless(answer, path)
+    _assert_harmless(http.get(f"/ui/session?id={bad}x"), "an unknown session")
+
+
+def _assert_harmless(answer: httpx.Response, path: str) -> None:
+    page = Page(answer)
+    assert all(script["src"] for script in page.all("script")), path
+    assert all((image["src"] or "").startswith("/ui/static/") for image in page.all("img")), path
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")], (path, tag, attributes)
+        assert "style" not in attributes, (path, tag)
+        for name in ("href", "src", "action"):
+            address = attributes.get(name) or ""
+            assert address.startswith(("/", "?", "#")) or not address, (path, address)
+            assert not address.startswith("//"), (path, address)
+    assert "49" not in [word.strip() for word in page.text.split("{{")], "templates do not evaluate what they show"
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_pages_with_a_token_ask_for_it() -> None:
+    """With auth the pages need the server's token; the cookie does not hold it and scripts cannot read it."""
+    with LocalServer(auth=True, token="open sesame") as server:
+        with httpx.Client(base_url=server.url, trust_env=False) as http:
+            closed = [
+                http.get(path) for path in ("/ui", f"/ui/traces/{ONE}", "/ui/sessions", "/ui/monitors", "/ui/diff")
+            ]
+            wrong = http.post("/ui/sign-in", data={"token": "sesame"})
+            right = http.post("/ui/sign-in", data={"token": "open sesame"})
+            inside = http.get("/ui")
+        cookie = right.headers["set-cookie"].lower()
+        with httpx.Client(base_url=server.url, cookies={"pandaprobe_local": "guess"}, trust_env=False) as http:
+            guessed = http.get("/ui")
+    assert [answer.headers.get("location") for answer in closed] == ["/ui/sign-in"] * 5
+    assert (wrong.status_code, right.status_code, inside.status_code) == (401, 303, 200)
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "sesame" not in cookie
+    assert guessed.status_code == 303
+
+
+def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
+    """A trace of 2,000 spans, some of them in circles, is rendered within a second, each span once."""
+    spans = [
+        {
+            "span_id": str(UUID(int=100 + number)),
+            "parent_span_id": str(UUID(int=100 + number // 3)),
+            "name": f"step {number}",
+            "started_at": _at(number / 1000),
+            "ended_at": _at(number / 1000 + 0.5),
+        }
+        for number in range(2000)
+    ]
+    spans[5]["parent_span_id"] = str(UUID(int=100 + 17))
+    http.post("/traces", json=_trace(spans=spans[:500]))
+    for first in (500, 1000, 1500):
+        assert http.post(f"/traces/{ONE}/spans", json=spans[first : first + 500]).status_code == 201
+    begun = time.monotonic()
+    page = _page(http, f"/ui/traces/{ONE}")
+    assert time.monotonic() - begun < 2.0
+    assert len(page.all("a", role="treeitem")) == 2001
+    assert len({node["href"] for node in page.all("a", role="treeitem")}) == 2001
+
+
+def test_static_files_are_the_projects_own(http: httpx.Client) -> None:
+    """Style and script are served with their types; other names and ways out of the folder are not."""
+    types = {
+        name: http.get(f"/ui/static/{name}").headers["content-type"] for name in ("app.css", "app.js", "panda.svg")
+    }
+    assert types["app.css"].startswith("text/css")
+    assert types["app.js"].startswith("text/javascript")
+    assert [http.get(f"/ui/static/{name}").status_code for name in ("x.css", "..%2Frendering.py")] == [404, 404]
+    script = http.get("/ui/static/app.js").text
+    assert "http://" not in script
+    assert "https://" not in script
+    assert "innerHTML" not in script
