@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pandaprobe_otel.mapping import SpanView, is_dropped, is_genai, is_plumbing
-from pandaprobe_otel.tracing.ended_span import as_readable
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -64,7 +63,7 @@ class SpanFilter:
         if is_dropped(view):
             return False
         if callable(self._selection):
-            return bool(self._selection(as_readable(span)))
+            return bool(self._selection(span))
         return self._selection == "all" or not is_plumbing(view) or _is_root(view, here)
 
 

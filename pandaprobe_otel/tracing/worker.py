@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.tracing.assembler import Assembler
-from pandaprobe_otel.tracing.ended_span import EndedSpan, Fields, fields_of
+from pandaprobe_otel.tracing.ended_span import Fields, fields_of, span_of
 from pandaprobe_otel.tracing.trace_buffer import Part
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Worker:
             yield from self._end(self._ended.popleft())
 
     def _end(self, fields: Fields) -> Iterator[tuple[ReadableSpan, bool]]:
-        span = EndedSpan.of(fields)
+        span = span_of(fields)
         ids = _ids(span)
         if ids in self._open:
             self._open.discard(ids)
