@@ -18,13 +18,17 @@ _logger = logging.getLogger(__name__)
 
 INTEGRATIONS: Final[Mapping[str, str]] = {
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
+    "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
+    "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
 
 LIBRARIES: Final[Mapping[str, str]] = {
     "anthropic": "anthropic",
+    "groq": "groq",
     "openai": "openai",
+    "together": "together",
 }
 """Name to the module of the library that it instruments: `auto` means those that are installed."""
 
@@ -101,6 +105,16 @@ def wrap_openai(client: _Client) -> _Client:
 def wrap_anthropic(client: _Client) -> _Client:
     """Record the calls of this Anthropic client; as `wrap_openai`."""
     return _wrap("anthropic", client)
+
+
+def wrap_groq(client: _Client) -> _Client:
+    """Record the calls of this Groq client; as `wrap_openai`."""
+    return _wrap("groq", client)
+
+
+def wrap_together(client: _Client) -> _Client:
+    """Record the calls of this Together client; as `wrap_openai`."""
+    return _wrap("together", client)
 
 
 _made: dict[str, Any] = {}

@@ -6,20 +6,23 @@ import re
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
+from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.completions import Completions
+from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._place import place_of
 
-from .chat import ChatCompletions
-from .completions import Completions
-from .embeddings import Embeddings
 from .provider import provider_of
 from .responses import FetchedResponse, Responses
 
-_CHAT: Final = ChatCompletions()
-_POSTED: Final[dict[str, Endpoint]] = {
-    "/completions": Completions(),
-    "/embeddings": Embeddings(),
-    "/responses": Responses(),
-}
+_POSTED: Final = PostedEndpoints(
+    {
+        "/chat/completions": ChatCompletions(),
+        "/completions": Completions(),
+        "/embeddings": Embeddings(),
+        "/responses": Responses(),
+    }
+)
 _FETCHED: Final = re.compile(r"/responses/([^/?]+)/?(?:\?.*)?$")
 
 
@@ -31,10 +34,7 @@ class OpenAIApi:
         if method.lower() == "get":
             fetched = _FETCHED.search(path)
             return FetchedResponse(fetched[1]) if fetched is not None else None
-        bare = path.partition("?")[0].rstrip("/")
-        if bare.endswith("/chat/completions"):
-            return _CHAT
-        return next((found for ending, found in _POSTED.items() if bare.endswith(ending)), None)
+        return _POSTED.endpoint(method, path)
 
     def place(self, client: Any) -> Attributes:
         """Provider and server by the client's base URL."""

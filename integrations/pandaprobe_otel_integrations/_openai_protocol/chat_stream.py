@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 
 _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
-_LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error"})
+_LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error", "x_groq"})
 
 
 def merged_chunks(chunks: Iterable[Object]) -> Body:
@@ -50,7 +50,8 @@ class _Choice:
 
     def add(self, piece: Object) -> None:
         # Some services send the whole message again in the last chunk; a delta beside it is all that counts.
-        for name, value in obj(piece.get("delta")).items():
+        delta = piece.get("delta")
+        for name, value in obj(delta).items():
             if not value:
                 continue
             if name in _TEXTS:
@@ -59,7 +60,8 @@ class _Choice:
                 self._add_other(name, value)
         if reason := string(piece.get("finish_reason")):
             self._finish_reason = reason
-        if text := string(piece.get("text")):
+        # Together repeats a delta's content as `text`, which is where legacy completions have theirs.
+        if delta is None and (text := string(piece.get("text"))):
             self._legacy_text.append(text)
 
     def _add_text(self, name: str, value: Any) -> None:

@@ -1,0 +1,1 @@
+"""How OpenAI's chat completions, completions and embeddings read; groq, together and many servers speak like it."""

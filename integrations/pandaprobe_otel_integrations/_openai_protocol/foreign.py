@@ -1,0 +1,43 @@
+"""The protocol as other services speak it: the same, without the attributes that are OpenAI's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._shape import obj
+
+from .chat import ChatCompletions
+from .completions import Completions
+
+
+def _without_openai(attributes: Attributes) -> Attributes:
+    return {name: value for name, value in attributes.items() if not name.startswith("openai.")}
+
+
+class ForeignChatCompletions(ChatCompletions):
+    """Chat completions of another service."""
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        return _without_openai(super().request_attributes(body))
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """As OpenAI's; Groq's streams have their usage in a member of its own."""
+        if not body.get("usage") and (usage := obj(body.get("x_groq")).get("usage")):
+            body = {**body, "usage": usage}
+        answer = super().answer(body, with_content=with_content)
+        return replace(answer, attributes=_without_openai(answer.attributes))
+
+
+class ForeignCompletions(Completions):
+    """Legacy completions of another service."""
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        return _without_openai(super().request_attributes(body))
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """As OpenAI's."""
+        answer = super().answer(body, with_content=with_content)
+        return replace(answer, attributes=_without_openai(answer.attributes))

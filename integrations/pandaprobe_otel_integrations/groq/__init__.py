@@ -1,0 +1,29 @@
+"""OpenTelemetry spans for the `groq` client."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
+
+__all__ = ["GroqInstrumentor"]
+
+
+class GroqInstrumentor(StainlessIntegration):
+    """Chat completions and embeddings, sync and async. See `Integration` for the options of `instrument()`."""
+
+    library = "groq"
+    requirements = ("groq >= 0.4",)
+    hooked_modules = ("groq._base_client",)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.groq", class_name="GroqInstrumentor"),
+        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.groq", class_name="GroqInstrumentor"),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.groq",
+            class_name="GroqInstrumentor",
+        ),
+    )
+    api = ServiceApi("groq", {"/chat/completions": ForeignChatCompletions(), "/embeddings": Embeddings()})

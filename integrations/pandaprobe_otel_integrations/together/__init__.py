@@ -1,0 +1,39 @@
+"""OpenTelemetry spans for the `together` client."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignCompletions
+from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
+
+__all__ = ["TogetherInstrumentor"]
+
+
+class TogetherInstrumentor(StainlessIntegration):
+    """Chat completions, completions and embeddings, sync and async.
+
+    Version 2 of the client is the first that is built like this; before it, use `openai` with Together's address.
+    See `Integration` for the options of `instrument()`.
+    """
+
+    library = "together"
+    requirements = ("together >= 2.0",)
+    hooked_modules = ("together._base_client",)
+    rivals = (
+        Rival(
+            vendor="OpenInference", module="openinference.instrumentation.together", class_name="TogetherInstrumentor"
+        ),
+        Rival(
+            vendor="OpenLLMetry", module="opentelemetry.instrumentation.together", class_name="TogetherAiInstrumentor"
+        ),
+    )
+    api = ServiceApi(
+        "together_ai",
+        {
+            "/chat/completions": ForeignChatCompletions(),
+            "/completions": ForeignCompletions(),
+            "/embeddings": Embeddings(),
+        },
+    )

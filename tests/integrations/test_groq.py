@@ -1,0 +1,105 @@
+"""The groq client: the app sees what it saw without us, each call is one span, and the span tells it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import groq
+import pytest
+from opentelemetry.trace import StatusCode
+
+import chat_clients
+from openai_traffic import chunk, delta
+from pandaprobe_otel.registry import instrument, uninstrument, wrap_groq
+from provider_server import ProviderServer, events_reply
+from span_recorder import SpanRecorder
+from streamed_forms import ASYNC_ENDINGS, ENDINGS, look, look_async
+
+PROVIDER = "groq"
+
+
+@pytest.fixture(autouse=True)
+def off_again() -> Iterator[None]:
+    """Whatever a test has turned on is off after it."""
+    yield
+    uninstrument("groq")
+
+
+def _client(server: ProviderServer) -> groq.Groq:
+    return groq.Groq(base_url=server.url, api_key="none", max_retries=0)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", chat_clients.FORMS)
+def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
+    server.replies(chat_clients.streamed(ending))
+    with _client(server) as client:
+        without = look(ENDINGS[ending], chat_clients.FORMS[form], client)
+        instrument("groq", tracer_provider=recorder.provider)
+        assert look(ENDINGS[ending], chat_clients.FORMS[form], client) == without
+    chat_clients.check_stream(recorder.one(), ending, PROVIDER)
+
+
+@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
+@pytest.mark.parametrize("form", chat_clients.ASYNC_FORMS)
+async def test_asynchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous client."""
+    server.replies(chat_clients.streamed(ending))
+    async with groq.AsyncGroq(base_url=server.url, api_key="none", max_retries=0) as client:
+        without = await look_async(ASYNC_ENDINGS[ending], chat_clients.ASYNC_FORMS[form], client)
+        instrument("groq", tracer_provider=recorder.provider)
+        assert await look_async(ASYNC_ENDINGS[ending], chat_clients.ASYNC_FORMS[form], client) == without
+    chat_clients.check_stream(recorder.one(), ending, PROVIDER)
+
+
+@pytest.mark.parametrize("name", chat_clients.CALLS)
+def test_answered_call(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """However a call is made, the app gets the same, and one span has the question, the answer and the tokens."""
+    server.replies(chat_clients.ANSWERED)
+    with _client(server) as client:
+        without = chat_clients.CALLS[name](client)
+        instrument("groq", tracer_provider=recorder.provider)
+        result = chat_clients.CALLS[name](client)
+    assert (type(result), repr(result)) == (type(without), repr(without))
+    chat_clients.check_answer(recorder.attributes())
+    assert recorder.json("gen_ai.tool.definitions")[0]["name"] == "get_weather"
+
+
+def test_refused_call(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The provider's error reaches the app as it is, and the span says ERROR with its type and text."""
+    server.replies(chat_clients.REFUSED)
+    instrument("groq", tracer_provider=recorder.provider)
+    with _client(server) as client, pytest.raises(groq.RateLimitError) as caught:
+        client.chat.completions.create(**chat_clients.CHAT)
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert recorder.one().status.description == str(caught.value)
+    assert recorder.attributes()["error.type"] == "groq.RateLimitError"
+
+
+def test_wrapped_client(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """`wrap_groq` returns the client itself, and its calls are recorded."""
+    server.replies(chat_clients.ANSWERED)
+    instrument("groq", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        assert wrap_groq(client) is client
+        client.chat.completions.create(**chat_clients.CHAT)
+    assert recorder.attributes()["gen_ai.provider.name"] == PROVIDER
+
+
+def test_usage_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Groq puts the usage of a stream into a member of its own of the last chunk."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    server.replies(
+        events_reply(
+            [
+                chunk(delta(content="So"), x_groq={"id": "req_1"}),
+                chunk(delta(finish_reason="stop"), x_groq={"id": "req_1", "usage": usage}),
+            ]
+        )
+    )
+    instrument("groq", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        list(client.chat.completions.create(**chat_clients.CHAT, stream=True))
+    attributes = recorder.attributes()
+    assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (7, 2)

@@ -1,0 +1,119 @@
+"""The together client: the app sees what it saw without us, each call is one span, and the span tells it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import together
+from opentelemetry.trace import StatusCode
+
+import chat_clients
+from openai_traffic import chunk, embedding
+from pandaprobe_otel.registry import instrument, uninstrument, wrap_together
+from provider_server import ProviderServer, events_reply, json_reply
+from span_recorder import SpanRecorder
+from streamed_forms import ASYNC_ENDINGS, ENDINGS, look, look_async
+
+PROVIDER = "together_ai"
+
+
+@pytest.fixture(autouse=True)
+def off_again() -> Iterator[None]:
+    """Whatever a test has turned on is off after it."""
+    yield
+    uninstrument("together")
+
+
+def _client(server: ProviderServer) -> together.Together:
+    return together.Together(base_url=server.url, api_key="none", max_retries=0)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", chat_clients.FORMS)
+def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
+    server.replies(chat_clients.streamed(ending))
+    with _client(server) as client:
+        without = look(ENDINGS[ending], chat_clients.FORMS[form], client)
+        instrument("together", tracer_provider=recorder.provider)
+        assert look(ENDINGS[ending], chat_clients.FORMS[form], client) == without
+    chat_clients.check_stream(recorder.one(), ending, PROVIDER)
+
+
+@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
+@pytest.mark.parametrize("form", chat_clients.ASYNC_FORMS)
+async def test_asynchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous client."""
+    server.replies(chat_clients.streamed(ending))
+    async with together.AsyncTogether(base_url=server.url, api_key="none", max_retries=0) as client:
+        without = await look_async(ASYNC_ENDINGS[ending], chat_clients.ASYNC_FORMS[form], client)
+        instrument("together", tracer_provider=recorder.provider)
+        assert await look_async(ASYNC_ENDINGS[ending], chat_clients.ASYNC_FORMS[form], client) == without
+    chat_clients.check_stream(recorder.one(), ending, PROVIDER)
+
+
+@pytest.mark.parametrize("name", chat_clients.CALLS)
+def test_answered_call(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """However a call is made, the app gets the same, and one span has the question, the answer and the tokens."""
+    server.replies(chat_clients.ANSWERED)
+    with _client(server) as client:
+        without = chat_clients.CALLS[name](client)
+        instrument("together", tracer_provider=recorder.provider)
+        result = chat_clients.CALLS[name](client)
+    assert (type(result), repr(result)) == (type(without), repr(without))
+    chat_clients.check_answer(recorder.attributes())
+    assert recorder.json("gen_ai.tool.definitions")[0]["name"] == "get_weather"
+
+
+def test_refused_call(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The provider's error reaches the app as it is, and the span says ERROR with its type and text."""
+    server.replies(chat_clients.REFUSED)
+    instrument("together", tracer_provider=recorder.provider)
+    with _client(server) as client, pytest.raises(together.RateLimitError) as caught:
+        client.chat.completions.create(**chat_clients.CHAT)
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert recorder.one().status.description == str(caught.value)
+    assert recorder.attributes()["error.type"] == "together.RateLimitError"
+
+
+def test_wrapped_client(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """`wrap_together` returns the client itself, and its calls are recorded."""
+    server.replies(chat_clients.ANSWERED)
+    instrument("together", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        assert wrap_together(client) is client
+        client.chat.completions.create(**chat_clients.CHAT)
+    assert recorder.attributes()["gen_ai.provider.name"] == PROVIDER
+
+
+def test_embeddings_and_completions(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Both are recorded, the vectors left out."""
+    answer = {
+        "id": "cmpl-1",
+        "object": "text.completion",
+        "created": 1,
+        "model": "m",
+        "prompt": [],
+        "choices": [{"text": " there", "finish_reason": "eos"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+    }
+    server.replies(json_reply(embedding()), json_reply(answer))
+    instrument("together", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        client.embeddings.create(model="e", input="x")
+        client.completions.create(model="m", prompt="Hello")
+    embedded, completed = recorder.spans
+    assert (embedded.name, completed.name) == ("embeddings e", "text_completion m")
+    assert (embedded.attributes or {})["gen_ai.embeddings.dimension.count"] == 3
+    assert " there" in str((completed.attributes or {})["gen_ai.output.messages"])
+
+
+def test_text_beside_a_delta(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Together repeats the content of a delta as `text`; it counts once."""
+    piece = {"index": 0, "text": "So", "delta": {"role": "assistant", "content": "So"}, "finish_reason": "stop"}
+    server.replies(events_reply([chunk(piece)]))
+    instrument("together", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        list(client.chat.completions.create(**chat_clients.CHAT, stream=True))
+    assert chat_clients.said(recorder.attributes()) == "So"
