@@ -167,7 +167,7 @@ class ExportPipeline:
         from pandaprobe_otel.delivery.budget import LeasedBucket
         from pandaprobe_otel.delivery.outbox import MemoryOutbox
 
-        if self._config.spool is None:
+        if not self._has_spool():
             bucket = self._make_bucket or LeasedBucket
             return Delivery(
                 dispatcher=lambda: self._make_dispatcher(MemoryOutbox(max_bytes), bucket()),
@@ -187,6 +187,16 @@ class ExportPipeline:
             max_bytes=max_bytes,
             monotonic=self._monotonic,
         )
+
+    def _has_spool(self) -> bool:
+        if self._config.spool is None:
+            return False
+        from pandaprobe_otel.delivery.spool.platform import obstacle
+
+        reason = obstacle()
+        if reason is not None:
+            _logger.warning("pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason)
+        return reason is None
 
     def _make_dispatcher(self, outbox: MemoryOutbox, bucket: LeasedBucket) -> Dispatcher:
         from pandaprobe_otel.delivery.dispatcher import Dispatcher

@@ -58,12 +58,16 @@ class ListMemory:
         self.adopted_count += count
         self.lines.update(lines)
 
-    def lost(self, reason: str, count: Count) -> None:
+    def lost(self, reason: str, count: Count, lines: Iterable[str] = ()) -> None:
+        self.lines.difference_update(lines)
         if count.parcels:
             self.losses.append((reason, count))
 
     def unsave(self, jobs: Iterable[Job], parked: Iterable[Parcel]) -> None:
         self.unsaved += [*jobs, *parked]
+
+    def gave_up(self) -> None:
+        self.losses.append(("fault", Count()))
 
     def forget_places(self, file: int) -> None:
         self.forgotten.append(file)

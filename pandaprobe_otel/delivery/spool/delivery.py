@@ -147,10 +147,12 @@ class SpooledDelivery(Delivery):
             self._ledger.ended(count.spans)
             self._outbox.adopted(lines)
 
-    def lost(self, reason: str, count: Count) -> None:
+    def lost(self, reason: str, count: Count, lines: Iterable[str] = ()) -> None:
         """Parcels that were on disk alone are gone."""
         if not count.parcels:
             return
+        with self._changed:
+            self._outbox.forget_lines(lines)
         self._ledger.dropped(reason, count.spans)
         if reason == "spool_full":
             self._notices.say(
@@ -167,6 +169,11 @@ class SpooledDelivery(Delivery):
             for parcel in parked:
                 self._dispatcher.put(parcel, now)
             self._stir()
+
+    def gave_up(self) -> None:
+        """The spool does not work any more."""
+        with self._changed:
+            self._outbox.gave_up()
 
     def forget_places(self, file: int) -> None:
         """A file is gone."""

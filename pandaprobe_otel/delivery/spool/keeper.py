@@ -231,9 +231,10 @@ class Keeper:
             return False
         for _ in range(_LINES_AT_ONCE):
             line = self._next_line()
-            if line is None or room <= 0:
+            loaded = 0 if line is None or room <= 0 else self._load_line(line)
+            if not loaded:
                 return False
-            room -= self._load_line(line)
+            room -= loaded
         return room > 0
 
     def _next_line(self) -> str | None:
@@ -249,30 +250,32 @@ class Keeper:
         return max(turns, key=lambda turn: (turn.is_error, turn.put_at)).line if turns else None
 
     def _load_line(self, line: str) -> int:
-        """Bring all of a line to memory, creates first; return its bytes."""
+        """Bring all of a line to memory, creates first; return its bytes, 0 when it cannot be read now."""
         found: list[Loaded] = []
         taken: dict[int, Count] = {}
+        size = 0
         for file in self._folder.in_order():
             try:
                 rows = file.line(line)
                 if rows:
-                    found += self._mark_loaded(file, rows)
+                    found += self._mark_loaded(file, line, rows)
                     taken[file.number] = _count(place for place, _ in rows)
+                    size += sum(place.size for place, _ in rows)
             except (sqlite3.Error, OSError) as error:
                 self._trouble(file.number, error, ())
         found.sort(key=lambda loaded: loaded.parcel.step is not Step.CREATE)  # stable: else in the order of writing
         self._memory.load(found)
         for number, count in taken.items():  # not before they are in memory: somebody may wait for nothing to be left
-            self._parked[number] -= count
-        return sum(loaded.place.size for loaded in found)
+            self._parked[number] = self._parked.get(number, Count()) - count
+        return size
 
-    def _mark_loaded(self, file: SpoolFile, rows: Sequence[tuple[Place, Kept | None]]) -> list[Loaded]:
+    def _mark_loaded(self, file: SpoolFile, line: str, rows: Sequence[tuple[Place, Kept | None]]) -> list[Loaded]:
         broken = [place for place, kept in rows if kept is None]
         sound = [(place, kept) for place, kept in rows if kept is not None]
         with file.transaction():
             file.load(place for place, _ in sound)
             file.delete(broken)
-        self._memory.lost("spool_damaged", _count(broken))
+        self._memory.lost("spool_damaged", _count(broken), [line] if broken else [])
         return [self._loaded(file, place, kept) for place, kept in sound]
 
     def _loaded(self, file: SpoolFile, place: Place, kept: Kept) -> Loaded:
@@ -303,7 +306,7 @@ class Keeper:
             return 0
         gone = _count(victims)
         self._parked[file.number] = self._parked.get(file.number, Count()) - gone
-        self._memory.lost("spool_full", gone)
+        self._memory.lost("spool_full", gone, victims.values())
         return sum(place.size for place in victims)
 
     def _share(self) -> int:

@@ -39,8 +39,12 @@ class MemorySide(Protocol):
         """Parcels of a dead process are this one's from now on; `lines` are those of traces still to be created."""
         ...
 
-    def lost(self, reason: str, count: Count) -> None:
-        """Parcels that were on disk alone are gone."""
+    def lost(self, reason: str, count: Count, lines: Iterable[str] = ()) -> None:
+        """Parcels that were on disk alone are gone; `lines`: their traces, where they are known."""
+        ...
+
+    def gave_up(self) -> None:
+        """The spool does not work any more, for a fault of ours: nothing is on disk from now on."""
         ...
 
     def unsave(self, jobs: Iterable[Job], parked: Iterable[Parcel]) -> None:

@@ -110,6 +110,16 @@ class SpooledOutbox(MemoryOutbox):
         """Creates of these traces are on disk now."""
         self._parked_lines.update(hash(line) for line in lines)
 
+    def forget_lines(self, lines: Iterable[str]) -> None:
+        """Parcels of these traces are not on disk any more."""
+        self._parked_lines.difference_update(hash(line) for line in lines)
+
+    def gave_up(self) -> None:
+        """Nothing is on disk from now on."""
+        self.saves = False
+        self._places.clear()
+        self._parked_lines.clear()
+
     def unsave(self, jobs: Iterable[Job]) -> None:
         """The disk did not take these."""
         self.saves = False

@@ -66,7 +66,9 @@ def spooled_delivery(
         return Keeper(folder=folder, memory=memory, notices=notices, adoption=adoption, monotonic=monotonic)
 
     return SpooledDelivery(
-        writer=lambda memory, rows: SpoolWriter(lambda: keeper(memory, rows), monotonic=monotonic),
+        writer=lambda memory, rows: SpoolWriter(
+            lambda: keeper(memory, rows), on_fault=memory.gave_up, monotonic=monotonic
+        ),
         dispatcher=dispatcher,
         transport=transport,
         ledger=ledger,

@@ -250,17 +250,17 @@ class SpoolFile:
         for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
             yield int(row)
 
-    def victims(self, excess: int, *, is_error: bool) -> list[Place]:
-        """The oldest parcels that take `excess` bytes together.
+    def victims(self, excess: int, *, is_error: bool) -> dict[Place, str]:
+        """The oldest parcels that take `excess` bytes together, with their lines.
 
         Only such as are not in memory: those are about to be sent.
         """
-        found: list[Place] = []
-        query = "SELECT row, size, spans FROM parcel WHERE in_memory = 0 AND is_error = ? ORDER BY row"
-        for row, size, spans in self.open().execute(query, (is_error,)):
+        found: dict[Place, str] = {}
+        query = "SELECT row, size, spans, line FROM parcel WHERE in_memory = 0 AND is_error = ? ORDER BY row"
+        for row, size, spans, line in self.open().execute(query, (is_error,)):
             if excess <= 0:
                 break
-            found.append(Place(self.number, row, size, spans))
+            found[Place(self.number, row, size, spans)] = line
             excess -= size
         return found
 

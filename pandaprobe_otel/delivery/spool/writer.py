@@ -34,10 +34,12 @@ class SpoolWriter:
         self,
         make_keeper: Callable[[], Keeper],
         *,
+        on_fault: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         scan_every_s: float = SCAN_EVERY_S,
     ) -> None:
         self._make_keeper = make_keeper
+        self._on_fault = on_fault
         self._monotonic = monotonic
         self._scan_every_s = scan_every_s
         self._commands: deque[Command] = deque()
@@ -49,7 +51,7 @@ class SpoolWriter:
         self._keeper: Keeper | None = None
         self._next_scan = 0.0
         self._closed = False
-        self._held_for_fork = False
+        self._fork = threading.local()
         self._is_busy = False
         self._backlog = 0
         self._lagged = False
@@ -124,14 +126,14 @@ class SpoolWriter:
 
     def before_fork(self) -> None:
         """Hold the thread still and close the databases: a connection that crosses a fork breaks them."""
-        self._held_for_fork = self._work_lock.acquire(timeout=_FORK_WAIT_S)
-        if self._held_for_fork and self._keeper is not None:
+        held = self._fork.held = self._work_lock.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
+        if held and self._keeper is not None:
             self._keeper.close_connections()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        if self._held_for_fork:
-            self._held_for_fork = False
+        if getattr(self._fork, "held", False):
+            self._fork.held = False
             self._work_lock.release()
 
     def abandon(self) -> None:
@@ -183,8 +185,14 @@ class SpoolWriter:
         """One round; True when another should follow at once."""
         try:
             return self._round()
-        except Exception:  # the guard of the thread: a fault of ours costs this round, not the thread
-            _logger.exception("The spool failed inside pandaprobe-otel; please report this")
+        except Exception:  # the guard of the thread: a fault of ours turns the spool off, and is said once
+            _logger.exception("The spool failed inside pandaprobe-otel and is not used any more; please report this")
+            self._closed = True
+            self._on_fault()
+            for command in self._commands:
+                if isinstance(command, Barrier):
+                    command.passed.set()
+            self._commands.clear()
             return False
 
     def _round(self) -> bool:

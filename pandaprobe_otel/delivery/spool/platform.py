@@ -1,0 +1,14 @@
+"""Whether this Python can keep a spool."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def obstacle() -> str | None:
+    """What is missing, in words; None when nothing is. Loads nothing."""
+    if find_spec("fcntl") is None:
+        return "this system has no file locks that end with their process"
+    if find_spec("_sqlite3") is None:
+        return "this Python was built without SQLite"
+    return None
