@@ -147,6 +147,14 @@ class LocalServer:
         """The scripted judge: `server.judge.set("task_completion", 0.4)` makes it the judge of this server."""
         return self.services.scripted_judge
 
+    def environment(self, project_name: str = "default") -> dict[str, str]:
+        """Return the variables that lead a program to this server: `env={**os.environ, **server.environment()}`."""
+        return {
+            "PANDAPROBE_ENDPOINT": self.url,
+            "PANDAPROBE_API_KEY": self.api_key,
+            "PANDAPROBE_PROJECT_NAME": project_name,
+        }
+
     def make_key(self, *, plan: str | None = None, used_traces: int = 0) -> str:
         """Make an API key; with `plan` (`HOBBY`) that of a new organization which has used `used_traces` traces."""
         accounts = self.services.accounts

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
 
@@ -235,3 +236,42 @@ def test_servers_leave_no_open_files() -> None:
         with LocalServer() as server:
             httpx.get(server.url + "/health", trust_env=False)
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_the_environment_leads_a_program_to_the_server(tmp_path: Path) -> None:
+    """`environment` has the variables that the exporter reads."""
+    with LocalServer() as server:
+        config = Config.resolve(environ=server.environment("shop"), file=tmp_path / "none.yaml")
+        assert (config.endpoint, config.api_key, config.project_name) == (server.url, server.api_key, "shop")
+
+
+def test_the_documentation_it_announces_exists() -> None:
+    """`/` names two pages, and both lead to the description of the API."""
+    with LocalServer() as server, client(server) as http:
+        announced = http.get("/").json()
+        pages = [http.get(announced[name], follow_redirects=True) for name in ("docs", "scalar")]
+    assert [page.json()["info"]["title"] for page in pages] == ["PandaProbe", "PandaProbe"]
+
+
+_TRACED_PROCESS = """
+import httpx
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pandaprobe_otel.local import LocalServer
+
+exporter = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+with LocalServer() as server:
+    httpx.get(server.url + "/traces", headers={"X-API-Key": server.api_key, "X-Project-Name": "p"}, trust_env=False)
+print([span.name for span in exporter.get_finished_spans()])
+"""
+
+
+def test_the_server_does_not_trace_itself() -> None:
+    """With a tracer provider in the process, requests to the server become no spans of it."""
+    told = subprocess.run([sys.executable, "-c", _TRACED_PROCESS], capture_output=True, text=True, check=False)
+    assert told.stdout.strip() == "[]", told.stderr

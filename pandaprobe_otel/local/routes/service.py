@@ -43,3 +43,10 @@ def root(request: Request) -> Response:
             "scalar": "/scalar",
         }
     )
+
+
+@router.get("/docs", include_in_schema=False)
+@router.get("/scalar", include_in_schema=False)
+def documentation() -> Response:
+    """Lead to the description of the API, since pages that read it for people load scripts from the network."""
+    return RedirectResponse("/openapi.json")
