@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import groq
 import pytest
 from opentelemetry.trace import StatusCode
 
 import chat_clients
+import recorded_chats
 from openai_traffic import chunk, delta
 from pandaprobe_otel.registry import instrument, uninstrument, wrap_groq
 from provider_server import ProviderServer, events_reply
+from recorded_traffic import exchanges, name, recordings, replayed
 from span_recorder import SpanRecorder
 from streamed_forms import ASYNC_ENDINGS, ENDINGS, look, look_async
 
@@ -103,3 +107,17 @@ def test_usage_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> No
         list(client.chat.completions.create(**chat_clients.CHAT, stream=True))
     attributes = recorder.attributes()
     assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (7, 2)
+
+
+@pytest.mark.skipif(not recordings("groq"), reason="no collection of recordings beside the checkout")
+@pytest.mark.parametrize("recording", recordings("groq"), ids=name)
+def test_recording(recording: Path, recorder: SpanRecorder) -> None:
+    """Recorded calls are spans that have the recorded tokens, text and calls."""
+    instrument("groq", tracer_provider=recorder.provider)
+    exchange = next(one for one in exchanges(recording) if recorded_chats.is_call(one))
+    streamed = bool(exchange.request.get("stream"))
+    with replayed(recording), groq.Groq(api_key="none", max_retries=0) as client:
+        answer: Any = client.chat.completions.create(**exchange.request)
+        if streamed:
+            list(answer)
+    recorded_chats.check(recorder.one(), exchange)

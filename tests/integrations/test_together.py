@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import together
 from opentelemetry.trace import StatusCode
 
 import chat_clients
+import recorded_chats
 from openai_traffic import chunk, embedding
 from pandaprobe_otel.registry import instrument, uninstrument, wrap_together
 from provider_server import ProviderServer, events_reply, json_reply
+from recorded_traffic import exchanges, name, recordings, replayed
 from span_recorder import SpanRecorder
 from streamed_forms import ASYNC_ENDINGS, ENDINGS, look, look_async
 
@@ -117,3 +121,17 @@ def test_text_beside_a_delta(server: ProviderServer, recorder: SpanRecorder) -> 
     with _client(server) as client:
         list(client.chat.completions.create(**chat_clients.CHAT, stream=True))
     assert chat_clients.said(recorder.attributes()) == "So"
+
+
+@pytest.mark.skipif(not recordings("together"), reason="no collection of recordings beside the checkout")
+@pytest.mark.parametrize("recording", recordings("together"), ids=name)
+def test_recording(recording: Path, recorder: SpanRecorder) -> None:
+    """Recorded calls are spans that have the recorded tokens, text and calls."""
+    instrument("together", tracer_provider=recorder.provider)
+    exchange = next(one for one in exchanges(recording) if recorded_chats.is_call(one))
+    streamed = bool(exchange.request.get("stream"))
+    with replayed(recording), together.Together(api_key="none", max_retries=0) as client:
+        answer: Any = client.chat.completions.create(**exchange.request)
+        if streamed:
+            list(answer)
+    recorded_chats.check(recorder.one(), exchange)

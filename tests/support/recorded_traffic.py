@@ -45,6 +45,21 @@ class Exchange:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+def recordings(*providers: str) -> list[Path]:
+    """Cassettes of these providers: our own, and those of the collection beside the checkout."""
+    found = [path for provider in providers for path in sorted((OWN / provider).glob("*.yaml"))]
+    index = SHARED / "INDEX.tsv"
+    if index.exists():
+        rows = [line.split("\t") for line in index.read_text(encoding="utf-8").splitlines()[1:]]
+        found += [SHARED / row[0] for row in rows if row[1] in providers]
+    return found
+
+
+def name(path: Path) -> str:
+    """A short name of a cassette, for the name of its test."""
+    return "/".join(path.parts[-2:])
+
+
 def exchanges(path: Path) -> list[Exchange]:
     """Every exchange of a cassette whose request has a JSON object as its body, or none."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
