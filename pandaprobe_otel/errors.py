@@ -3,7 +3,8 @@
     PandaProbeError
     ├── ConfigError            a setting is missing or wrong (only raised with strict=True, or by the clients)
     ├── AuthError              401: the API key or token was refused
-    │   └── KeyExpired         401: the API key has expired
+    │   ├── KeyExpired         401: the API key has expired
+    │   └── MissingKey         no API key was given to a client (a ConfigError, too)
     ├── PermissionDenied       403
     ├── NotFound               404
     ├── Conflict               409
@@ -77,6 +78,12 @@ class KeyExpired(AuthError):
     """The API key has expired."""
 
     advice = "Make a new key and set PANDAPROBE_API_KEY."
+
+
+class MissingKey(ConfigError, AuthError):
+    """No API key was given, or one that is none; nothing was asked."""
+
+    advice = ""
 
 
 class PermissionDenied(PandaProbeError):

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.config import Config
-from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.errors import ConfigError, MissingKey
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 
 _CONNECTION_SETTINGS: Final = ("api_key", "project_name", "endpoint")
@@ -67,13 +67,14 @@ def resolve_credentials(
     A token with a project id is used as it is, without looking for a key in the environment.
 
     Raises:
-        ConfigError: one of them is missing or cannot be used.
+        ConfigError: one of them is missing or cannot be used; MissingKey, which is one, for the key.
     """
     config = Config.resolve({"api_key": api_key, "project_name": project_name, "endpoint": endpoint})
     by_token = api_key is None and token is not None and project_id is not None
     for problem in config.problems:
         if problem.setting in _CONNECTION_SETTINGS and not (problem.setting == "api_key" and token is not None):
-            raise ConfigError(problem.message.removesuffix("; no traces are sent."))
+            kind = MissingKey if problem.setting == "api_key" else ConfigError
+            raise kind(f"{problem.message.removesuffix('; no traces are sent.')}.")
     usable = not any(problem.setting == "api_key" for problem in config.problems)
     return Credentials(
         endpoint=config.endpoint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from pandaprobe_otel.cli.demo import demo
 from pandaprobe_otel.cli.doctor import doctor
 from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
 from pandaprobe_otel.cli.extras import missing_extra
+from pandaprobe_otel.cli.lazy import LazyGroup
 from pandaprobe_otel.cli.local import local
 from pandaprobe_otel.cli.run import run_command
 from pandaprobe_otel.errors import PandaProbeError
@@ -19,8 +21,22 @@ from pandaprobe_otel.errors import PandaProbeError
 _EPILOG = "Exit codes: 0 ok, 1 general, 2 credentials, 3 not found, 4 bad input or settings, 5 other answer of the API."
 
 
+# Those that ask the API load pydantic, which the others do without.
+_LATER = {
+    "completion": "pandaprobe_otel.cli.completion:completion",
+    "evals": "pandaprobe_otel.cli.evals:evals",
+    "monitors": "pandaprobe_otel.cli.monitors:monitors",
+    "scores": "pandaprobe_otel.cli.scores:scores",
+    "sessions": "pandaprobe_otel.cli.sessions:sessions",
+    "spool": "pandaprobe_otel.cli.spool:spool",
+    "traces": "pandaprobe_otel.cli.traces:traces",
+}
+
+
 @click.group(
     name="pandaprobe-otel",
+    cls=LazyGroup,
+    later=_LATER,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
     epilog=_EPILOG,
@@ -48,6 +64,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(error.format_message(), ExitCode.GENERAL)
     except click.Abort:
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return _reader_is_gone()
     except PandaProbeError as error:
         return _fail(str(error), exit_code_of(error))
     except ModuleNotFoundError as error:
@@ -55,6 +73,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence of a command line
         return _unexpected(error)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _reader_is_gone() -> int:
+    """Whoever read our output has enough (`| head`): no fault. The rest goes nowhere, also what Python flushes last."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK
 
 
 def _unexpected(error: Exception) -> int:

@@ -1,0 +1,48 @@
+"""Options of the commands that ask the API, and the client they are given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pandaprobe_otel.cli.options import format_option
+
+_CONNECTION = (
+    click.option("--project", metavar="NAME", help="The project; else PANDAPROBE_PROJECT_NAME."),
+    click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe; else PANDAPROBE_ENDPOINT."),
+    click.option("--api-key", metavar="KEY", help="The API key; better in PANDAPROBE_API_KEY, where nobody sees it."),
+    click.option(
+        "--timeout",
+        "call_timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        default=60.0,
+        show_default=True,
+        envvar="PANDAPROBE_TIMEOUT",
+        help="How long one call may take, with waiting for the rate limit.",
+    ),
+)
+
+
+def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a `client` as its first argument, the options that it is made of, and `output_format`.
+
+    A project that does not exist is made by the first request that names it, as by any client.
+    """
+
+    @functools.wraps(command)
+    def call(
+        project: str | None, endpoint: str | None, api_key: str | None, call_timeout: float, **arguments: Any
+    ) -> Any:
+        from pandaprobe_otel.api import Client
+
+        with Client(api_key, project, endpoint, timeout_s=call_timeout) as client:
+            return command(client, **arguments)
+
+    connected: Callable[..., Any] = call
+    for option in (format_option, *reversed(_CONNECTION)):
+        connected = option(connected)
+    return connected

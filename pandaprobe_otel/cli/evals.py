@@ -1,0 +1,213 @@
+"""`pandaprobe-otel evals`: judge traces and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pandaprobe_otel.api.arguments.evaluations import RunFilters, RunListQuery
+from pandaprobe_otel.cli.api_client import with_client
+from pandaprobe_otel.cli.argument_options import options_of
+from pandaprobe_otel.cli.monitors import monitors
+from pandaprobe_otel.cli.options import console
+from pandaprobe_otel.cli.run_report import report, thresholds_of
+from pandaprobe_otel.cli.scores import scores
+from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
+from pandaprobe_otel.cli.values import Json, Threshold
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api import Client
+
+_wait_options = (
+    click.option("--wait", is_flag=True, help="Wait for the scores and print them."),
+    click.option(
+        "--wait-timeout",
+        type=click.FloatRange(min=0),
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait at the most.",
+    ),
+    click.option(
+        "--threshold",
+        "thresholds",
+        type=Threshold(),
+        multiple=True,
+        metavar="NUMBER|METRIC=NUMBER",
+        help="With --wait: end with 1 where a score is under it, or meets it on no evidence. May be repeated.",
+    ),
+)
+_sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs over sessions.")
+
+
+def waiting(command: Any) -> Any:
+    """Give a command the options about waiting for a run."""
+    for option in reversed(_wait_options):
+        command = option(command)
+    return command
+
+
+@click.group("evals")
+def evals() -> None:
+    """Judge traces and sessions."""
+
+
+@evals.command("metrics")
+@with_client
+def metrics(client: Client, output_format: str) -> None:
+    """List what can be measured, of traces and of sessions."""
+    show([*client.evaluations.trace_metrics(), *client.evaluations.session_metrics()], output_format)
+
+
+@evals.command("providers")
+@with_client
+def providers(client: Client, output_format: str) -> None:
+    """List the providers of judge models."""
+    show(client.evaluations.providers(), output_format)
+
+
+@evals.command("template")
+@click.argument("metric")
+@with_client
+def template(client: Client, metric: str, output_format: str) -> None:
+    """Show what a run of a metric takes, with the judge's prompts."""
+    found = client.evaluations.template(metric)
+    if output_format == "json":
+        show(found, output_format)
+        return
+    out = console()
+    out.print(f"{found.metric.name}: {found.metric.description}", markup=False)
+    out.print(f"threshold {found.metric.default_threshold:g}, model {found.model or '-'}", markup=False)
+    for preview in found.metric.prompt_preview:
+        out.print(f"\n[{preview.stage}]\n{preview.prompt}", markup=False)
+
+
+@click.command("run")
+@click.option("-m", "--metric", "metrics", multiple=True, required=True, help="A metric; may be repeated.")
+@click.option("--trace", "traces", multiple=True, metavar="ID", help="A trace to judge; may be repeated.")
+@click.option("--session", "sessions", multiple=True, metavar="ID", help="A session to judge; may be repeated.")
+@options_of(RunFilters)
+@click.option("--all", "everything", is_flag=True, help="Everything in the project.")
+@click.option("--sampling-rate", type=click.FloatRange(0, 1, min_open=True), help="Share of what matches.")
+@click.option("--name", help="A label for the run.")
+@click.option("--model", help="The judge; the server's own when not given.")
+@click.option("--signal-weights", type=Json(), metavar="JSON", help="For sessions: how much each signal counts.")
+@waiting
+@with_client
+def run(
+    client: Client,
+    metrics: Sequence[str],
+    traces: Sequence[str],
+    sessions: Sequence[str],
+    given: dict[str, Any],
+    wait: bool,
+    wait_timeout: float,
+    thresholds: Sequence[tuple[str, float]],
+    output_format: str,
+    **options: Any,
+) -> int | None:
+    """Start an evaluation run over traces, a session, what matches filters, or everything.
+
+    Each pair of target and metric is billed.
+    """
+    wanted = thresholds_of(thresholds, metrics)
+    if wanted and not wait:
+        raise click.UsageError("--threshold needs --wait")
+    started = client.evaluations.run(metrics, traces=traces or None, session=sessions or None, **given, **options)
+    if not wait:
+        show(started.state, output_format)
+        return None
+    return report(started.wait(wait_timeout), wanted, output_format)
+
+
+evals.add_command(run)
+
+
+@evals.group("runs")
+def runs() -> None:
+    """List runs, wait for them, read their scores, repeat and delete them."""
+
+
+runs.add_command(run, "create")
+
+
+@runs.command("list")
+@options_of(RunListQuery)
+@_sessions_option
+@all_option
+@with_client
+def list_runs(client: Client, given: dict[str, Any], of_sessions: bool, everything: bool, output_format: str) -> None:
+    """List runs, the latest first."""
+    part = client.evaluations.session_runs if of_sessions else client.evaluations.trace_runs
+    show_list(part.list, part.iter, given, everything, output_format)
+
+
+@runs.command("get")
+@click.argument("run_id")
+@with_client
+def get_run(client: Client, run_id: str, output_format: str) -> None:
+    """Show the state of a run."""
+    show(client.evaluations.get(run_id).state, output_format)
+
+
+@runs.command("wait")
+@click.argument("run_id")
+@waiting
+@with_client
+def wait_for_run(
+    client: Client,
+    run_id: str,
+    wait: bool,
+    wait_timeout: float,
+    thresholds: Sequence[tuple[str, float]],
+    output_format: str,
+) -> int:
+    """Wait for a run and print its scores."""
+    found = client.evaluations.get(run_id)
+    wanted = thresholds_of(thresholds, found.state.metric_names)
+    return report(found.wait(wait_timeout), wanted, output_format)
+
+
+@runs.command("scores")
+@click.argument("run_id")
+@with_client
+def run_scores(client: Client, run_id: str, output_format: str) -> None:
+    """Show the scores that a run gave."""
+    show(client.evaluations.get(run_id).result().scores, output_format)
+
+
+@runs.command("retry")
+@click.argument("run_id")
+@waiting
+@with_client
+def retry(
+    client: Client,
+    run_id: str,
+    wait: bool,
+    wait_timeout: float,
+    thresholds: Sequence[tuple[str, float]],
+    output_format: str,
+) -> int | None:
+    """Start a run of the pairs that failed in another."""
+    again = client.evaluations.get(run_id).retry_failed()
+    if not wait:
+        show(again.state, output_format)
+        return None
+    return report(again.wait(wait_timeout), thresholds_of(thresholds, again.state.metric_names), output_format)
+
+
+@runs.command("delete")
+@click.argument("run_id")
+@click.option("--delete-scores", is_flag=True, help="Its scores as well.")
+@with_client
+def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: str) -> None:
+    """Delete a run; its scores stay unless told otherwise."""
+    client.evaluations.get(run_id).delete(delete_scores=delete_scores)
+    deleted(f"run {run_id}", output_format)
+
+
+# Also where PandaProbe's own command has them.
+evals.add_command(monitors)
+evals.add_command(scores)

@@ -1,0 +1,64 @@
+"""What an evaluation run found, on the terminal, and the exit code that it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.options import print_json
+from pandaprobe_otel.cli.show import as_json, show_rows
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api import RunResult
+
+
+def thresholds_of(given: Sequence[tuple[str, float]], metrics: Sequence[str]) -> dict[str, float]:
+    """The threshold of each metric that has one: its own, else the one for all."""
+    by_metric = dict(given)
+    wanted = {name: by_metric.get(name, by_metric.get("")) for name in metrics}
+    if unknown := sorted(by_metric.keys() - {"", *metrics}):
+        raise click.UsageError(f"there is a threshold for {unknown[0]}, which is not evaluated")
+    return {name: threshold for name, threshold in wanted.items() if threshold is not None}
+
+
+def report(result: RunResult, thresholds: Mapping[str, float], output_format: str) -> ExitCode:
+    """Print a result. 1: a pair failed or has no score, or is under its threshold or meets it on no evidence."""
+    below = result.below(thresholds)
+    code = ExitCode.OK
+    if result.failed or result.missing_count or not result.scores or below or (thresholds and result.vacuous):
+        code = ExitCode.GENERAL
+    if output_format == "json":
+        print_json(_as_json(result, below, code))
+        return code
+    show_rows(result.rows())
+    for words in _remarks(result, below):
+        click.echo(words, err=True)
+    return code
+
+
+def _as_json(result: RunResult, below: Sequence[Any], code: ExitCode) -> dict[str, Any]:
+    return {
+        "ok": code is ExitCode.OK,
+        "run": as_json(result.run),
+        "scores": as_json(result.scores),
+        "failed": [str(score.id) for score in result.failed],
+        "below": [str(score.id) for score in below],
+        "vacuous": [
+            {"target": pair.target, "metric": pair.metric, "reason": reason} for pair, reason in result.vacuous.items()
+        ],
+        "missing": [{"target": pair.target, "metric": pair.metric} for pair in result.missing],
+        "missing_count": result.missing_count,
+    }
+
+
+def _remarks(result: RunResult, below: Sequence[Any]) -> list[str]:
+    counted = (
+        (len(result.failed), "could not be evaluated (`evals runs retry` tries them again)"),
+        (result.missing_count, "got no score: do the targets exist in this project?"),
+        (len(result.vacuous), "got the best score for want of anything to judge"),
+        (len(below), "under the threshold"),
+    )
+    return [f"{count} {words}" for count, words in counted if count]

@@ -1,0 +1,147 @@
+"""What the API answers, on the terminal: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+from pandaprobe_otel.cli.options import console, print_json
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api.models import Model, Page
+
+_PAGING: Final = ("limit", "offset")
+# The columns of a table, for models that have more fields than fit. The first is never cut.
+_COLUMNS: Final[Mapping[str, str]] = {
+    "TraceListItem": "trace_id name status started_at latency_ms span_count total_tokens total_cost session_id user_id",
+    "SessionSummary": "session_id trace_count first_trace_at last_trace_at has_error total_tokens total_cost user_id",
+    "EvalRun": "id name status target_type metric_names evaluated_count total_targets failed_count created_at",
+    "TraceScore": "id trace_id name value status source reason created_at",
+    "SessionScore": "id session_id name value status source reason created_at",
+    "Monitor": "id name status target_type metric_names cadence sampling_rate next_run_at",
+    "Provider": "key name available message",
+}
+
+
+def show(value: Any, output_format: str) -> None:
+    """Print an answer: a model, a list of models, or a page of them."""
+    from pandaprobe_otel.api.models import Page
+
+    if output_format == "json":
+        print_json(as_json(value))
+    elif isinstance(value, Page):
+        _show_page(cast("Any", value))
+    elif isinstance(value, list | tuple):
+        show_rows(cast("Sequence[Any]", value))
+    else:
+        _show_one(value)
+
+
+def as_json(value: Any) -> Any:
+    """An answer as JSON has it."""
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in cast("Sequence[Any]", value)]
+    return value.model_dump(mode="json")
+
+
+def show_all(rows: Iterable[Model], output_format: str) -> None:
+    """Print all rows of a list, as a page that has them all."""
+    found = list(rows)
+    if output_format == "json":
+        print_json({"items": as_json(found), "total": len(found), "limit": len(found), "offset": 0})
+    else:
+        show_rows(found)
+
+
+all_option = click.option("--all", "everything", is_flag=True, help="All pages.")
+
+
+def show_list(
+    list_page: Callable[..., Page[Any]],
+    iterate: Callable[..., Iterable[Any]],
+    given: Mapping[str, Any],
+    everything: bool,
+    output_format: str,
+) -> None:
+    """Print a page of a list, or with `everything` all of it."""
+    if everything:
+        show_all(iterate(**{name: value for name, value in given.items() if name not in _PAGING}), output_format)
+    else:
+        show(list_page(**given), output_format)
+
+
+def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
+    """Print models or mappings as a table."""
+    from rich.table import Table
+
+    if not rows:
+        click.echo("nothing found", err=True)
+        return
+    names = columns or _columns_of(rows[0])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(names):
+        table.add_column(name, overflow="fold", no_wrap=place == 0)
+    for row in rows:
+        table.add_row(*(_cell(_get(row, name)) for name in names))
+    console().print(table)
+
+
+def deleted(what: str, output_format: str) -> None:
+    """Say what is gone; programs are told by the exit code."""
+    if output_format == "table":
+        click.echo(f"deleted {what}")
+
+
+def _show_page(page: Page[Any]) -> None:
+    show_rows(page.items)
+    last = page.offset + len(page.items)
+    if last < page.total:
+        click.echo(f"{page.offset + 1} to {last} of {page.total}; --all, or --offset {last} for more", err=True)
+
+
+def _show_one(value: Any) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, field in value.model_dump().items():
+        table.add_row(name, _cell(field), style=None)
+    console().print(table)
+
+
+def _columns_of(row: Any) -> Sequence[str]:
+    if isinstance(row, dict):
+        return [*cast("Mapping[str, Any]", row)]
+    kind: Any = type(cast("object", row))
+    chosen = _COLUMNS.get(kind.__name__)
+    return chosen.split() if chosen else [*kind.model_fields]
+
+
+def _get(row: Any, name: str) -> Any:
+    return cast("Mapping[str, Any]", row).get(name) if isinstance(row, dict) else getattr(row, name)
+
+
+def _cell(value: Any) -> Any:
+    from rich.text import Text
+
+    return Text(_words(value))
+
+
+_WORDS: Final[tuple[tuple[type, Callable[[Any], str]], ...]] = (
+    (bool, lambda value: "yes" if value else "no"),
+    (float, lambda value: f"{value:.6g}"),
+    (datetime, lambda value: value.strftime("%Y-%m-%d %H:%M:%SZ")),
+)
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "-"
+    for kind, words in _WORDS:
+        if isinstance(value, kind):
+            return words(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in cast("Sequence[object]", value)):
+        return ", ".join(cast("Sequence[str]", value))
+    return str(cast("object", value))

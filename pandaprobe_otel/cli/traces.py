@@ -1,0 +1,185 @@
+"""`pandaprobe-otel traces`: list, read, follow, export, change and delete traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from pandaprobe_otel.api.arguments.base import Paging
+from pandaprobe_otel.api.arguments.traces import (
+    SpanArguments,
+    SpanChanges,
+    TraceAnalyticsQuery,
+    TraceChanges,
+    TraceFilters,
+    TraceListQuery,
+)
+from pandaprobe_otel.cli.api_client import with_client
+from pandaprobe_otel.cli.argument_options import options_of
+from pandaprobe_otel.cli.export import export_options, export_traces
+from pandaprobe_otel.cli.options import console
+from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
+from pandaprobe_otel.cli.tail import follow, print_latest
+from pandaprobe_otel.cli.values import JsonFile
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api import Client
+    from pandaprobe_otel.api.models import Trace
+
+
+@click.group("traces")
+def traces() -> None:
+    """List, read, follow, export, change and delete traces."""
+
+
+@traces.command("list")
+@options_of(TraceListQuery)
+@all_option
+@with_client
+def list_traces(client: Client, given: dict[str, Any], everything: bool, output_format: str) -> None:
+    """List traces, the latest first."""
+    show_list(client.traces.list, client.traces.iter, given, everything, output_format)
+
+
+@traces.command("get")
+@click.argument("trace_id")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait until it is visible.")
+@with_client
+def get_trace(client: Client, trace_id: str, wait: float, output_format: str) -> None:
+    """Show a trace with its spans."""
+    show_trace(client.traces.wait_visible(trace_id, wait) if wait else client.traces.get(trace_id), output_format)
+
+
+@traces.command("tail")
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 200), default=10, show_default=True, help="Latest traces to show."
+)
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@options_of(TraceFilters, without=("sort_by", "sort_order", "started_after", "started_before"))
+@with_client
+def tail(client: Client, lines: int, following: bool, given: dict[str, Any], output_format: str) -> None:
+    """Show the latest traces, one a line; with --format json one JSON object a line."""
+    latest = print_latest(client, given, lines, output_format)
+    if following:
+        follow(client, given, latest, output_format)
+
+
+@traces.command("export")
+@click.argument("trace_ids", nargs=-1)
+@options_of(TraceFilters)
+@export_options
+@with_client
+def export(
+    client: Client, trace_ids: Sequence[str], given: dict[str, Any], form: str, output: str, output_format: str
+) -> None:
+    """Write whole traces, by their ids or by filters, as JSON, OTLP/JSON or Markdown."""
+    if trace_ids and given:
+        raise click.UsageError("give ids or filters, not both")
+    ids = trace_ids or [str(trace.trace_id) for trace in client.traces.iter(**given)]
+    export_traces((client.traces.get(trace_id) for trace_id in ids), form, output)
+
+
+@traces.command("create")
+@click.argument("file", type=JsonFile())
+@with_client
+def create(client: Client, file: Any, output_format: str) -> None:
+    """Post a trace from a JSON file, or - for standard input. Posting a known trace again overwrites it."""
+    show(client.traces.create(**_object(file)), output_format)
+
+
+@traces.command("update")
+@click.argument("trace_id")
+@options_of(TraceChanges)
+@click.option("--clear", multiple=True, metavar="FIELD", help="Empty a field; may be repeated.")
+@with_client
+def update(client: Client, trace_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str) -> None:
+    """Change a trace: what is not given stays, tags are replaced, metadata is merged."""
+    changes: Any = {**given, **dict.fromkeys(clear)}
+    show_trace(client.traces.update(trace_id, **changes), output_format)
+
+
+@traces.command("delete")
+@click.argument("trace_ids", nargs=-1, required=True)
+@with_client
+def delete(client: Client, trace_ids: Sequence[str], output_format: str) -> None:
+    """Delete traces."""
+    if len(trace_ids) == 1:
+        client.traces.delete(trace_ids[0])
+        deleted(f"trace {trace_ids[0]}", output_format)
+    else:
+        show(client.traces.delete_many(trace_ids), output_format)
+
+
+@traces.command("tag")
+@click.argument("trace_ids", nargs=-1, required=True)
+@click.option("--add", multiple=True, metavar="TAG", help="May be repeated.")
+@click.option("--remove", multiple=True, metavar="TAG", help="May be repeated.")
+@with_client
+def tag(
+    client: Client, trace_ids: Sequence[str], add: Sequence[str], remove: Sequence[str], output_format: str
+) -> None:
+    """Add tags to traces and remove others."""
+    show(client.traces.tag(trace_ids, add=add, remove=remove), output_format)
+
+
+@traces.command("add-spans")
+@click.argument("trace_id")
+@click.argument("file", type=JsonFile())
+@with_client
+def add_spans(client: Client, trace_id: str, file: Any, output_format: str) -> None:
+    """Add spans to a trace, from a JSON file with a list, or - for standard input."""
+    spans = cast("list[SpanArguments]", file if isinstance(file, list) else [file])
+    show(client.traces.add_spans(trace_id, spans), output_format)
+
+
+@traces.command("update-span")
+@click.argument("trace_id")
+@click.argument("span_id")
+@options_of(SpanChanges)
+@click.option("--clear", multiple=True, metavar="FIELD", help="Empty a field; may be repeated.")
+@with_client
+def update_span(
+    client: Client, trace_id: str, span_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str
+) -> None:
+    """Change a span: what is not given stays, metadata is merged."""
+    changes: Any = {**given, **dict.fromkeys(clear)}
+    show(client.traces.update_span(trace_id, span_id, **changes), output_format)
+
+
+@traces.command("analytics")
+@options_of(TraceAnalyticsQuery)
+@with_client
+def analytics(client: Client, given: dict[str, Any], output_format: str) -> None:
+    """Show numbers over time: volume, errors, latency, cost, tokens or models."""
+    show(client.traces.analytics(**given), output_format)
+
+
+@traces.command("users")
+@options_of(Paging)
+@all_option
+@with_client
+def users(client: Client, given: dict[str, Any], everything: bool, output_format: str) -> None:
+    """List the users that traces are of."""
+    show_list(client.users.list, client.users.iter, given, everything, output_format)
+
+
+def show_trace(trace: Trace, output_format: str) -> None:
+    """Print a trace: a tree for people."""
+    if output_format == "json":
+        show(trace, output_format)
+        return
+    from pandaprobe_otel.trace_tree import trace_tree
+
+    out = console()
+    out.print(trace_tree(trace.model_dump(mode="json")))
+    for name in ("session_id", "user_id", "tags", "environment", "release", "total_tokens", "total_cost"):
+        if (value := getattr(trace, name)) not in (None, [], 0):
+            out.print(f"{name:12} {value}", markup=False)
+
+
+def _object(content: Any) -> Any:
+    if not isinstance(content, dict):
+        raise click.UsageError("the file must have one JSON object")
+    return cast("Any", content)

@@ -1,0 +1,102 @@
+"""Types of values on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+_AGO: Final = re.compile(r"(\d+)\s*(s|m|h|d|w)")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # older versions of click have no type arguments
+
+
+class Moment(ParamType):
+    """A moment: an ISO date and time with its zone, or how long ago."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read `2026-01-02T03:04:05Z`, `2026-01-02` (midnight UTC) or `24h`."""
+        if isinstance(value, datetime):
+            return value
+        if ago := _AGO.fullmatch(value.strip()):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(f"{value!r} is neither a time such as 2026-01-02T03:04:05Z nor how long ago, such as 24h.")
+        if moment.tzinfo is None and len(value.strip()) > len("2026-01-02"):
+            self.fail(f"{value!r} has no time zone: end it with Z for UTC, or with an offset such as +02:00.")
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+class Json(ParamType):
+    """A JSON value: the text itself, `@FILE`, or `-` for standard input."""
+
+    name = "json"
+
+    def __init__(self, *, or_text: bool = False) -> None:
+        self._or_text = or_text
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the value; with `or_text` what is no JSON is a text."""
+        if not isinstance(value, str):
+            return value
+        text = self._content(value)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if self._or_text and text == value:
+                return value
+            where = value if value == "-" or value.startswith("@") else "the value"
+            self.fail(f"{where} is not JSON: {error}.")
+
+    def _content(self, value: str) -> str:
+        if value == "-":
+            return sys.stdin.read()
+        if not value.startswith("@"):
+            return value
+        try:
+            return Path(value[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"{value[1:]} cannot be read: {error}.")
+
+
+class JsonFile(Json):
+    """A file with a JSON value, or `-` for standard input."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the file."""
+        return super().convert(value if value == "-" else f"@{value}", param, ctx)
+
+
+class Threshold(ParamType):
+    """A threshold for all metrics, or `METRIC=NUMBER` for one."""
+
+    name = "threshold"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """Read it as a metric, empty for all, and a number."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, float]", value)
+        metric, _, number = str(value).rpartition("=")
+        try:
+            threshold = float(number)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor METRIC=NUMBER.")
+        if not 0.0 <= threshold <= 1.0:
+            self.fail(f"{value!r} is not between 0 and 1.")
+        return metric, threshold

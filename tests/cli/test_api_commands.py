@@ -1,0 +1,326 @@
+"""Every command that asks the API, against the local server, with JSON that programs can read.
+
+They run in this process, since there are many; what a shell sees is tested in test_api_in_a_shell.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import click
+import pytest
+
+from pandaprobe_otel.cli import app as app_module
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.local import LocalServer
+
+GROUPS = ("traces", "sessions", "scores", "evals", "monitors")
+TRACE = {
+    "name": "agent run",
+    "started_at": "2026-05-06T07:08:09Z",
+    "ended_at": "2026-05-06T07:08:11Z",
+    "session_id": "s-1",
+    "user_id": "u-1",
+    "input": "tea",
+    "output": "tea",
+    "tags": ["a"],
+    "spans": [{"name": "gpt", "kind": "LLM", "started_at": "2026-05-06T07:08:09Z", "model": "m"}],
+}
+WINDOW = ("--since", "2026-05-01T00:00:00Z", "--until", "2026-06-01")
+
+_called: set[str] = set()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    """A local PandaProbe."""
+    with LocalServer(limit=None) as running:
+        yield running
+
+
+class Command:
+    """Runs command lines and gives back what they print."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.error_output = ""
+
+    def table(self, *arguments: str, code: int = 0) -> str:
+        """What a person sees."""
+        _called.add(_command_of(arguments))
+        self._capsys.readouterr()
+        result = app_module.run(list(arguments))
+        printed = self._capsys.readouterr()
+        self.error_output = printed.err
+        assert result == code, printed.err
+        assert "Traceback" not in printed.err
+        return printed.out
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """What a program reads."""
+        return json.loads(self.table(*arguments, "--format", "json", code=code))
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, server: LocalServer, tmp_path: Path
+) -> Command:
+    """Commands for a project of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PANDAPROBE_ENDPOINT", server.url)
+    monkeypatch.setenv("PANDAPROBE_API_KEY", "sk_pp_commands")
+    monkeypatch.setenv("PANDAPROBE_PROJECT_NAME", f"p-{uuid4()}")
+    return Command(capsys)
+
+
+@pytest.fixture
+def trace(command: Command, tmp_path: Path) -> str:
+    """The id of a trace that is visible."""
+    file = tmp_path / "trace.json"
+    file.write_text(json.dumps(TRACE), encoding="utf-8")
+    trace_id: str = command.json("traces", "create", str(file))["trace_id"]
+    command.table("traces", "get", trace_id, "--wait", "10")
+    return trace_id
+
+
+def test_reading_traces(command: Command, trace: str) -> None:
+    """List, filter, read, and who they are of."""
+    page = command.json("traces", "list", "--status", "completed", "--tag", "a", "--limit", "5")
+    everything = command.json("traces", "list", "--all", "--name", "AGENT")
+    tree = command.table("traces", "get", trace)
+    table = command.table("traces", "list", *WINDOW)
+    nothing = command.table("traces", "list", "--session-id", "nope")
+
+    assert [item["trace_id"] for item in page["items"]] == [trace]
+    assert (page["total"], page["limit"], page["offset"]) == (1, 5, 0)
+    assert [item["trace_id"] for item in everything["items"]] == [trace]
+    assert "LLM    gpt" in tree
+    assert "s-1" in tree
+    assert trace in table
+    assert (nothing, command.error_output) == ("", "nothing found\n")
+    assert command.json("traces", "users")["items"][0]["user_id"] == "u-1"
+    assert command.json("traces", "users", "--all")["total"] == 1
+    assert command.json("traces", "analytics", "--metric", "models", *WINDOW)[0]["model"] == "m"
+
+
+def test_changing_traces(command: Command, trace: str, tmp_path: Path) -> None:
+    """Update, clear, tag, add and change spans, delete."""
+    changed = command.json(
+        "traces", "update", trace, "--status", "error", "--output", '{"n": 1}', "--metadata", '{"k": 1}',
+        "--clear", "session_id", "--tag", "x", "--tag", "y",
+    )  # fmt: skip
+    command.table("traces", "tag", trace, "--add", "z", "--remove", "x")
+    spans = tmp_path / "spans.json"
+    spans.write_text(json.dumps([{"name": "late", "started_at": "2026-05-06T07:08:10Z"}]), encoding="utf-8")
+    (span,) = command.json("traces", "add-spans", trace, str(spans))["span_ids"]
+    late = command.json("traces", "update-span", trace, span, "--kind", "tool", "--input", "just text")
+    after = command.json("traces", "get", trace)
+    command.table("traces", "delete", trace)
+    many = command.json("traces", "delete", trace, str(uuid4()))
+
+    assert (changed["status"], changed["output"], changed["session_id"]) == ("ERROR", {"n": 1}, None)
+    assert (changed["tags"], changed["metadata"]) == (["x", "y"], {"k": 1})
+    assert (late["kind"], late["input"]) == ("TOOL", "just text")
+    assert (after["tags"], len(after["spans"])) == (["y", "z"], 2)
+    assert many == {"deleted": 0}
+
+
+def test_the_latest_traces(command: Command, trace: str) -> None:
+    """One line each."""
+    line = command.table("traces", "tail", "-n", "3", "--session-id", "s-1")
+    row = command.json("traces", "tail")
+
+    assert (trace in line, "agent run" in line, line.count("\n")) == (True, True, 1)
+    assert row["trace_id"] == trace
+
+
+@pytest.mark.parametrize("form", ["--json", "--otlp", "--md"])
+def test_exporting(command: Command, trace: str, tmp_path: Path, form: str) -> None:
+    """By id, by filter and by session come to the same; to a file as well."""
+    by_id = command.table("traces", "export", form, trace)
+    by_filter = command.table("traces", "export", form, "--session-id", "s-1")
+    by_session = command.table("sessions", "export", form, "s-1")
+    file = tmp_path / "out"
+    printed = command.table("traces", "export", form, trace, "-o", str(file))
+
+    assert by_id == by_filter == by_session == file.read_text(encoding="utf-8")
+    assert (printed, command.error_output) == ("", f"1 traces in {file}\n")
+    assert "agent run" in by_id
+
+
+def test_sessions(command: Command, trace: str) -> None:
+    """List, read, numbers over time, delete."""
+    assert command.json("sessions", "list")["items"][0]["session_id"] == "s-1"
+    assert command.json("sessions", "list", "--no-has-error", "--all")["total"] == 1
+    assert [each["trace_id"] for each in command.json("sessions", "get", "s-1")["traces"]] == [trace]
+    assert trace in command.table("sessions", "get", "s-1")
+    assert command.json("sessions", "analytics", "--granularity", "week", *WINDOW)[0]["session_count"] == 1
+    assert command.json("sessions", "delete", "s-1") == {"deleted": 1}
+
+
+def test_scores(command: Command, trace: str) -> None:
+    """Given by what they look like, or by what they are said to be."""
+    number = command.json("scores", "submit", trace, "good", "0.75", "--reason", "why", "--metadata", '{"m": 1}')
+    truth = command.json("scores", "submit", trace, "fine", "TRUE")
+    label = command.json("scores", "submit", trace, "word", "0.5", "--type", "label", "--source", "ANNOTATION")
+    given = [(each["value"], each["data_type"], each["source"]) for each in (number, truth, label)]
+    assert given == [
+        ("0.75", "NUMERIC", "PROGRAMMATIC"),
+        ("true", "BOOLEAN", "PROGRAMMATIC"),
+        ("0.5", "CATEGORICAL", "ANNOTATION"),
+    ]
+    assert command.json("scores", "list", "--data-type", "boolean")["items"][0]["id"] == truth["id"]
+    assert command.json("scores", "list", "--trace-id", trace, "--all")["total"] == 3
+    assert {each["name"] for each in command.json("scores", "get", trace)} == {"good", "fine", "word"}
+    assert command.json("scores", "update", number["id"], "--value", "0.25")["value"] == "0.25"
+    assert "good" in command.table("scores", "summary", "--since", "1h")
+    assert command.json("scores", "trend", "good", "--granularity", "hour")[0]["avg_score"] == 0.25
+    assert command.json("scores", "distribution", "good", "--buckets", "2")[0]["count"] == 1
+    command.table("scores", "delete", number["id"])
+    command.table("scores", "submit", trace, "bad", "1.5", code=ExitCode.VALIDATION)
+    command.table("scores", "submit", trace, "bad", "many", "--type", "number", code=ExitCode.VALIDATION)
+    assert "'many' is not a number" in command.error_output
+
+
+def test_evaluations(command: Command, trace: str) -> None:
+    """Metrics, runs with and without waiting, and what is left of them."""
+    assert "agent_reliability" in command.table("evals", "metrics")
+    assert "openai" in command.table("evals", "providers")
+    assert "threshold 0.5" in command.table("evals", "template", "confidence")
+    assert command.json("evals", "template", "confidence")["metric"]["name"] == "confidence"
+
+    started = command.json("evals", "run", "-m", "confidence", "--trace", trace, "--name", "n")
+    waited = command.json("evals", "runs", "wait", started["id"], code=ExitCode.GENERAL)
+    repeated = command.json("evals", "runs", "retry", started["id"])
+    command.table("evals", "runs", "retry", started["id"], "--wait", code=ExitCode.GENERAL)
+    assert "could not be evaluated" in command.error_output
+    assert (waited["ok"], waited["run"]["status"], len(waited["failed"])) == (False, "COMPLETED", 1)
+    assert [each["status"] for each in command.json("evals", "runs", "scores", started["id"])] == ["FAILED"]
+    assert command.json("evals", "runs", "get", repeated["id"])["filters"]["retry_of"] == started["id"]
+    assert command.json("evals", "runs", "list", "--limit", "2")["total"] == 3
+    assert command.json("evals", "runs", "list", "--all")["total"] == 3
+    assert "deleted run" in command.table("evals", "runs", "delete", started["id"], "--delete-scores")
+    command.table("evals", "runs", "create", "-m", "confidence", "--all")
+
+
+def test_evaluations_of_sessions(command: Command, trace: str) -> None:
+    """A session without evidence has full marks, and --threshold does not take them."""
+    arguments = ("evals", "run", "-m", "agent_reliability", "--session", "s-1", "--wait")
+    passed = command.json(*arguments)
+    refused = command.json(*arguments, "--threshold", "agent_reliability=0.5", code=ExitCode.GENERAL)
+    assert (passed["ok"], len(passed["vacuous"])) == (True, 1)
+    assert (refused["ok"], refused["below"]) == (False, [])
+
+    scores = ("scores", "sessions")
+    (first, *_) = command.json(*scores, "list")["items"]
+    assert command.json(*scores, "list", "--session-id", "s-1", "--all")["total"] == 2
+    assert {each["name"] for each in command.json(*scores, "get", "s-1")} == {"agent_reliability"}
+    assert command.json(*scores, "summary")[0]["metric_name"] == "agent_reliability"
+    assert command.json(*scores, "trend", "agent_reliability")[0]["count"] == 2
+    assert command.json(*scores, "distribution", "agent_reliability")[0]["count"] == 2
+    assert len(command.json(*scores, "history", "s-1")) == 2
+    assert command.json(*scores, "comparison", "agent_reliability")["items"][0]["session_id"] == "s-1"
+    assert command.json(*scores, "comparison", "agent_reliability", "--sort-order", "desc", "--all")["total"] == 1
+    command.table(*scores, "delete", first["id"])
+    assert command.json("evals", "runs", "list", "--sessions")["total"] == 2
+
+
+def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
+    """One by one, and as a file."""
+    made = command.json(
+        "monitors", "create", "--name", "m", "--target-type", "trace", "--metric", "coherence", "--cadence", "daily",
+        "--filters", '{"tags": ["a"]}', "--sampling-rate", "0.5",
+    )  # fmt: skip
+    identity = made["id"]
+    assert (made["metric_names"], made["filters"]["tags"], made["sampling_rate"]) == (["coherence"], ["a"], 0.5)
+    assert command.json("monitors", "get", identity)["name"] == "m"
+    assert command.json("monitors", "update", identity, "--cadence", "weekly")["cadence"] == "weekly"
+    assert command.json("monitors", "pause", identity)["status"] == "PAUSED"
+    assert command.json("monitors", "resume", identity)["status"] == "ACTIVE"
+    assert command.json("monitors", "list", "--status", "active")["total"] == 1
+    assert command.json("monitors", "list", "--all")["total"] == 1
+    run = command.json("monitors", "trigger", identity)
+    command.table("monitors", "trigger", identity, "--wait", code=ExitCode.GENERAL)
+    assert run["id"] in {each["id"] for each in command.json("monitors", "runs", identity)["items"]}
+    assert command.json("monitors", "runs", identity, "--all")["total"] == 2
+
+    file = tmp_path / "monitors.toml"
+    file.write_text(
+        '[[monitor]]\nname = "n"\ntarget_type = "TRACE"\nmetrics = ["coherence"]\ncadence = "daily"\n', encoding="utf-8"
+    )
+    assert command.table("monitors", "diff", str(file), "--prune") == "create n\ndelete m\n"
+    assert command.json("monitors", "apply", str(file))["changes"][0]["action"] == "create"
+    assert command.table("monitors", "apply", str(file)) == "unchanged n\n"
+    assert "deleted monitor" in command.table("monitors", "delete", identity)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("traces", "list", "--since", "yesterday"), "neither a time such as"),
+        (("traces", "list", "--since", "2026-01-02T03:04:05"), "has no time zone"),
+        (("traces", "list", "--limit", "0"), "limit: Input should be greater than or equal to 1"),
+        (("traces", "list", "--status", "done"), "'done' is not one of"),
+        (("traces", "export", "--json", "--md", str(uuid4())), "--json and --md exclude each other"),
+        (("traces", "export", str(uuid4()), "--name", "n"), "ids or filters, not both"),
+        (("traces", "create", "nope.json"), "nope.json cannot be read"),
+        (("traces", "update", str(uuid4()), "--metadata", "{"), "the value is not JSON"),
+        (
+            (
+                "traces",
+                "analytics",
+            ),
+            "Missing option '--since'",
+        ),
+        (("scores", "submit", str(uuid4()), "n", "maybe", "--type", "boolean"), "neither true nor false"),
+        (("evals", "run", "-m", "nope", "--all"), "nope unknown; of traces there are"),
+        (("evals", "run", "-m", "coherence"), "says nothing about what to evaluate"),
+        (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
+        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
+        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "threshold for x"),
+        (("monitors", "apply", "nope.toml"), "nope.toml cannot be read"),
+        (("sessions", "get", "a/b"), "has a slash"),
+    ],
+)
+def test_bad_input(command: Command, arguments: tuple[str, ...], words: str) -> None:
+    """Exit code 4, nothing on standard output, and words that say what is wrong."""
+    assert command.table(*arguments, code=ExitCode.VALIDATION) == ""
+    assert words in command.error_output
+
+
+def test_no_command_was_left_out(request: pytest.FixtureRequest) -> None:
+    """What the tests above ran, together, is every command of these groups."""
+    tests = {name for name in globals() if name.startswith("test_")}
+    selected = {getattr(item, "originalname", "") for item in request.session.items if item.path == request.path}
+    if selected != tests:
+        pytest.skip("only says something when every test of this module runs")
+
+    assert set(_leaves()) - _called == set()
+
+
+def _leaves() -> Iterator[str]:
+    context = click.Context(app_module.app)
+    for name in GROUPS:
+        group = app_module.app.get_command(context, name)
+        assert isinstance(group, click.Group)
+        yield from _below(group, name, context)
+
+
+def _below(group: click.Group, path: str, context: click.Context) -> Iterator[str]:
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            if name in GROUPS and path == "evals":
+                continue  # the same groups again, where PandaProbe's own command has them
+            yield from _below(found, f"{path} {name}", context)
+        else:
+            yield f"{path} {name}"
+
+
+def _command_of(arguments: tuple[str, ...]) -> str:
+    known = set(_leaves())
+    return next((path for length in (3, 2) if (path := " ".join(arguments[:length])) in known), "")

@@ -1,0 +1,328 @@
+"""The commands that ask the API as a shell sees them: pipes, exit codes, a terminal, Ctrl-C, completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from command_line import COMMAND, clean_environment, run_command_line
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.local import LocalServer
+from scripted_api import RESET, ScriptedApi, Told
+
+KEY = "sk_pp_0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    """A local PandaProbe that checks keys."""
+    with LocalServer(limit=None, auth=True) as running:
+        yield running
+
+
+@pytest.fixture
+def environment(server: LocalServer, tmp_path: Path) -> dict[str, str]:
+    """Variables for a project of its own."""
+    return clean_environment(
+        tmp_path,
+        PANDAPROBE_ENDPOINT=server.url,
+        PANDAPROBE_API_KEY=server.api_key,
+        PANDAPROBE_PROJECT_NAME=f"p-{uuid4()}",
+    )
+
+
+def client_of(environment: Mapping[str, str]) -> Client:
+    """A client for the same project."""
+    return Client(
+        environment["PANDAPROBE_API_KEY"], environment["PANDAPROBE_PROJECT_NAME"], environment["PANDAPROBE_ENDPOINT"]
+    )
+
+
+def make_traces(environment: Mapping[str, str], *names: str) -> None:
+    """Traces of these names, visible."""
+    with client_of(environment) as client:
+        for name in names:
+            accepted = client.traces.create(name=name, started_at=datetime.now(UTC), input="i", output="o")
+            client.traces.wait_visible(accepted.trace_id)
+
+
+def shell(line: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a line in a POSIX shell, with the command on the path."""
+    path = f"{Path(COMMAND).parent}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(
+        ["sh", "-c", line],
+        env={**environment, "PATH": path},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_json_goes_through_jq(environment: dict[str, str]) -> None:
+    """Standard output is JSON and nothing else, for every form of answer."""
+    make_traces(environment, "tea", "coffee")
+    done = shell("pandaprobe-otel traces list --format json | jq -r '.items[].name'", environment)
+    tail = shell("pandaprobe-otel traces tail --format json | jq -r .status", environment)
+    export = shell("pandaprobe-otel traces export | jq -r 'map(.output) | join(\",\")'", environment)
+
+    assert (done.stdout, done.stderr) == ("coffee\ntea\n", "")
+    assert (tail.stdout, export.stdout) == ("COMPLETED\nCOMPLETED\n", "o,o\n")
+
+
+def test_a_trace_from_standard_input(environment: dict[str, str]) -> None:
+    """`-` is standard input, as usual."""
+    made = shell(
+        """echo '{"name":"n","started_at":"2026-01-02T03:04:05Z"}' | pandaprobe-otel traces create - --format json""",
+        environment,
+    )
+
+    assert json.loads(made.stdout).keys() == {"trace_id", "task_id"}
+
+
+def test_a_reader_that_has_enough(environment: dict[str, str]) -> None:
+    """`| head` ends quietly."""
+    make_traces(environment, *("a trace with quite a long name, so that the pipe fills" for _ in range(5)))
+    done = shell("(pandaprobe-otel traces export; echo $? >&2) | head -c 1", environment)
+
+    assert (done.stdout, done.stderr) == ("[", "0\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("traces", "list", "--api-key", KEY), 2, "Invalid or revoked API key"),
+        (("traces", "get", "00000000-0000-0000-0000-000000000001"), 3, "not found"),
+        (("sessions", "get", "nope"), 3, "Session 'nope' not found"),
+        (("traces", "get", "nope"), 4, "must be a UUID"),
+        (("traces", "list", "--project", "a/b"), 4, "is not a project name"),
+        (("traces", "list", "--endpoint", "http://127.0.0.1:9"), 5, "no answer from http://127.0.0.1:9"),
+        (("traces", "list", "--endpoint", "shop"), 4, "is not an http(s) URL"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    environment: dict[str, str], arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    """The exit code says what kind it is; the key is in none of the words."""
+    done = run_command_line(*arguments, "--format", "json", environment=environment)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert KEY not in done.stderr
+    assert environment["PANDAPROBE_API_KEY"] not in done.stderr
+
+
+def test_without_a_key(tmp_path: Path) -> None:
+    """The variable to set is named."""
+    done = run_command_line("traces", "list", environment=clean_environment(tmp_path))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "set PANDAPROBE_API_KEY" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (Told(status=429, body={"detail": "You've reached the traces limit"}), 5, "Upgrade the plan"),
+        (Told(status=401, body={"detail": "API key has expired. Please generate a new one."}), 2, "Make a new key"),
+        (Told(status=403, body={"detail": "no"}), 2, "403 no"),
+        (RESET, 5, "no answer"),
+        (Told(body="<html>"), 5, "Is the endpoint the base URL of one?"),
+    ],
+)
+def test_refusals(tmp_path: Path, answer: Told, code: int, words: str) -> None:
+    """Other answers have the code of their kind."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", answer)
+        environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
+        done = run_command_line("traces", "list", environment=environment)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert words in done.stderr
+
+
+def test_a_run_whose_answer_is_lost(tmp_path: Path) -> None:
+    """It is not repeated, and that is said."""
+    with ScriptedApi() as api:
+        api.tell("GET /evaluations/trace-metrics", [{"name": "coherence", "description": "", "category": "trace"}])
+        api.tell("POST /evaluations/trace-runs", RESET)
+        environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
+        done = run_command_line("evals", "run", "-m", "coherence", "--all", environment=environment)
+        posts = api.requests("POST /evaluations/trace-runs")
+
+    assert (done.returncode, len(posts)) == (5, 1)
+    assert "may or may not have been carried out" in done.stderr
+
+
+class Terminal:
+    """A command in a terminal of its own."""
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str]) -> None:
+        ours, theirs = pty.openpty()
+        self._screen = ours
+        self.text = ""
+        self.process = subprocess.Popen(
+            [COMMAND, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**environment, "TERM": "xterm", "COLUMNS": "120"},
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def wait_for(self, words: str, *, timeout_s: float = 20.0) -> None:
+        """Read the screen until the words are on it."""
+        deadline = time.monotonic() + timeout_s
+        while words not in self.text:
+            assert time.monotonic() < deadline, f"{words!r} did not appear in {self.text!r}"
+            self._read(0.2)
+
+    def end(self, *, timeout_s: float = 20.0) -> int:
+        """Wait for the command to end and return its exit code."""
+        deadline = time.monotonic() + timeout_s
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.text
+            self._read(0.1)
+        self._read(0.1)
+        os.close(self._screen)
+        return self.process.returncode
+
+    def _read(self, timeout_s: float) -> None:
+        if select.select([self._screen], [], [], timeout_s)[0]:
+            try:
+                self.text += os.read(self._screen, 65536).decode("utf-8", "replace")
+            except OSError:  # Linux's way to say that nobody writes any more
+                time.sleep(0.02)
+
+
+def test_following_traces_in_a_terminal(environment: dict[str, str]) -> None:
+    """`tail -f` shows what is there, then what comes, until Ctrl-C ends it with 130 and no traceback."""
+    make_traces(environment, "first")
+    terminal = Terminal("traces", "tail", "-f", environment=environment)
+    terminal.wait_for("first")
+    make_traces(environment, "second", "third")
+    terminal.wait_for("third")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+
+    assert terminal.end() == 130
+    assert [terminal.text.count(name) for name in ("first", "second", "third")] == [1, 1, 1]
+    assert terminal.text.index("second") < terminal.text.index("third")
+    assert "Traceback" not in terminal.text
+
+
+def test_waiting_for_a_run_shows_how_far_it_is(tmp_path: Path) -> None:
+    """On a terminal there is a bar; it is gone at the end, and the scores are there."""
+    run = {
+        "id": str(uuid4()),
+        "status": "RUNNING",
+        "metric_names": ["coherence"],
+        "total_targets": 4,
+        "evaluated_count": 3,
+        "failed_count": 0,
+        "created_at": "2026-01-02T03:04:05+00:00",
+        "project_id": str(uuid4()),
+        "target_type": "TRACE",
+    }
+    with ScriptedApi() as api:
+        api.tell("GET /evaluations/trace-metrics", [{"name": "coherence", "description": "", "category": "trace"}])
+        api.tell("POST /evaluations/trace-runs", Told(status=202, body=run))
+        done = {**run, "status": "COMPLETED", "evaluated_count": 4}
+        api.tell(f"GET /evaluations/trace-runs/{run['id']}", run, run, run, done)
+        api.tell(f"GET /evaluations/trace-runs/{run['id']}/scores", [])
+        environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
+        terminal = Terminal("evals", "run", "-m", "coherence", "--all", "--wait", environment=environment)
+        terminal.wait_for("3/4")
+        code = terminal.end()
+        piped = run_command_line("evals", "run", "-m", "coherence", "--all", "--wait", environment=environment)
+
+    assert code == piped.returncode == 1, "a run without a score is no success"
+    assert "running" in terminal.text
+    assert "3/4" not in piped.stderr
+
+
+def test_ctrl_c_while_waiting_leaves_the_run_alone(tmp_path: Path) -> None:
+    """The wait ends with 130; nothing is cancelled or deleted on the server."""
+    run = {
+        "id": str(uuid4()),
+        "status": "RUNNING",
+        "metric_names": ["coherence"],
+        "total_targets": 1,
+        "evaluated_count": 0,
+        "failed_count": 0,
+        "created_at": "2026-01-02T03:04:05+00:00",
+        "project_id": str(uuid4()),
+        "target_type": "TRACE",
+    }
+    with ScriptedApi() as api:
+        api.tell(f"GET /evaluations/trace-runs/{run['id']}", run)
+        environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
+        terminal = Terminal("evals", "runs", "wait", str(run["id"]), environment=environment)
+        terminal.wait_for("0/1")
+        os.killpg(terminal.process.pid, signal.SIGINT)
+        code = terminal.end()
+
+    assert code == 130
+    assert "Traceback" not in terminal.text
+    assert {asked.method for asked in api.asked} == {"GET"}
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_the_completion_script_of_a_shell(tmp_path: Path, name: str) -> None:
+    """It names the command and the variable by which click is asked."""
+    done = run_command_line("completion", name, environment=clean_environment(tmp_path))
+
+    assert done.returncode == 0
+    assert "_PANDAPROBE_OTEL_COMPLETE" in done.stdout
+    assert "pandaprobe-otel" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("pandaprobe-otel tra", {"traces"}),
+        ("pandaprobe-otel traces exp", {"export"}),
+        ("pandaprobe-otel traces list --sort-by st", {"started_at", "status"}),
+        ("pandaprobe-otel evals runs wait --thr", {"--threshold"}),
+    ],
+)
+def test_a_shell_completes(tmp_path: Path, words: str, offered: set[str]) -> None:
+    """What the completion script asks is answered, also for commands that are loaded late."""
+    environment = clean_environment(
+        tmp_path,
+        _PANDAPROBE_OTEL_COMPLETE="bash_complete",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split()) - 1),
+    )
+    done = run_command_line(environment=environment)
+
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
+
+
+def test_commands_that_ask_nothing_do_not_load_the_client(tmp_path: Path) -> None:
+    """`run` starts programs, and `doctor` mends: they are not slowed down by pydantic."""
+    code = "import sys; from pandaprobe_otel.cli import app; print('pydantic' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment(tmp_path),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -1,0 +1,175 @@
+"""Traces as OTLP/JSON and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, Status, StatusCode
+
+from pandaprobe_otel.cli.markdown import markdown
+from pandaprobe_otel.cli.otlp_json import otlp_json
+from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping import map_trace
+
+TRACE_ID = 0x0123456789ABCDEF0123456789ABCDEF
+
+
+def span(number: int, **fields: Any) -> dict[str, Any]:
+    """A span as GET /traces/{id} gives it."""
+    return {
+        "span_id": span_uuid(TRACE_ID, number),
+        "trace_id": trace_uuid(TRACE_ID),
+        "parent_span_id": None,
+        "name": f"span {number}",
+        "kind": "OTHER",
+        "status": "OK",
+        "input": None,
+        "output": None,
+        "model": None,
+        "token_usage": None,
+        "metadata": {},
+        "started_at": "2026-01-02T03:04:05.678901Z",
+        "ended_at": "2026-01-02T03:04:06.678901Z",
+        "error": None,
+        "completion_start_time": None,
+        "model_parameters": None,
+        "cost": None,
+        **fields,
+    }
+
+
+ROOT = span(1, name="agent", kind="AGENT", input="tea?", output={"answer": "tea"})
+CALL = span(
+    2,
+    name="gpt",
+    kind="LLM",
+    parent_span_id=ROOT["span_id"],
+    input={"messages": [{"role": "user", "content": "tea?"}]},
+    output={"messages": [{"role": "assistant", "content": "tea"}]},
+    model="gpt-x",
+    token_usage={"prompt_tokens": 3, "completion_tokens": 4},
+    cost={"total": 0.5},
+    completion_start_time="2026-01-02T03:04:06Z",
+    metadata={"k": 1},
+)
+TOOL = span(
+    3, name="kettle", kind="TOOL", parent_span_id=ROOT["span_id"], input={"c": 99}, status="ERROR", error="no water"
+)
+TRACE: Mapping[str, Any] = {
+    "trace_id": trace_uuid(TRACE_ID),
+    "project_id": str(UUID(int=1)),
+    "name": "run",
+    "status": "COMPLETED",
+    "input": "tea?",
+    "output": "tea",
+    "metadata": {"plan": "pro"},
+    "started_at": "2026-01-02T03:04:05.678901Z",
+    "ended_at": "2026-01-02T03:04:06.678901Z",
+    "session_id": "s-1",
+    "user_id": "u-1",
+    "tags": ["a", "b"],
+    "environment": "production",
+    "release": "1.2",
+    "spans": [ROOT, CALL, TOOL],
+    "total_tokens": 7,
+    "total_cost": 0.5,
+}
+_CODES = {0: StatusCode.UNSET, 1: StatusCode.OK, 2: StatusCode.ERROR}
+
+
+def test_it_is_what_opentelemetry_reads() -> None:
+    """OpenTelemetry's own schema takes it; ids are read as hexadecimal, which it does not check."""
+    json_format = pytest.importorskip("google.protobuf.json_format", reason="needs opentelemetry-proto")
+    service = pytest.importorskip(
+        "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="needs opentelemetry-proto"
+    )
+    request = otlp_json([TRACE])
+    json_format.ParseDict(request, service.ExportTraceServiceRequest())
+
+    (root, call, _) = request["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (root["traceId"], root["spanId"], "parentSpanId" in root) == (f"{TRACE_ID:032x}", f"{1:016x}", False)
+    assert (call["traceId"], call["spanId"], call["parentSpanId"]) == (f"{TRACE_ID:032x}", f"{2:016x}", f"{1:016x}")
+    assert int(root["endTimeUnixNano"]) - int(root["startTimeUnixNano"]) == 1_000_000_000
+    assert root["startTimeUnixNano"].endswith("678901000")
+
+
+def test_what_is_exported_comes_back() -> None:
+    """Read as spans and mapped for PandaProbe again, the trace has the same ids, times and content."""
+    spans = otlp_json([TRACE])["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    mapped = map_trace([_readable(each) for each in spans])
+
+    for field in ("trace_id", "name", "status", "input", "output", "session_id", "user_id", "environment", "release"):
+        assert mapped[field] == TRACE[field], field
+    assert sorted(mapped["tags"]) == TRACE["tags"]
+    assert mapped["metadata"]["plan"] == "pro"
+    for found, wanted in zip(_by_id(mapped["spans"]), _by_id(TRACE["spans"]), strict=True):
+        for field in ("span_id", "parent_span_id", "name", "kind", "input", "output", "model", "status", "error"):
+            assert found.get(field) == wanted[field], (wanted["name"], field)
+    call = _by_id(mapped["spans"])[1]
+    assert {key: call["token_usage"][key] for key in CALL["token_usage"]} == CALL["token_usage"]
+    assert call["cost"]["total"] == 0.5
+    assert call["metadata"]["k"] == 1
+
+
+def _by_id(spans: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(spans, key=lambda span: str(span["span_id"]))
+
+
+def _readable(exported: Mapping[str, Any]) -> ReadableSpan:
+    context = SpanContext(int(exported["traceId"], 16), int(exported["spanId"], 16), is_remote=False)
+    parent = exported.get("parentSpanId")
+    status = exported["status"]
+    return ReadableSpan(
+        name=exported["name"],
+        context=context,
+        parent=SpanContext(context.trace_id, int(parent, 16), is_remote=False) if parent else None,
+        attributes={each["key"]: _plain(each["value"]) for each in exported["attributes"]},
+        start_time=int(exported["startTimeUnixNano"]),
+        end_time=int(exported["endTimeUnixNano"]),
+        status=Status(_CODES[status["code"]], status.get("message")),
+    )
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    if "arrayValue" in value:
+        return [_plain(each) for each in value["arrayValue"]["values"]]
+    return int(value["intValue"]) if "intValue" in value else value["stringValue"]
+
+
+def test_markdown_is_a_document_of_the_tree() -> None:
+    """A heading for each span by its depth, and everything that went in and came out."""
+    lines = markdown(TRACE).splitlines()
+
+    assert [line for line in lines if line.startswith("#")] == [
+        "# run",
+        "## AGENT agent (1.00 s)",
+        "### LLM gpt (1.00 s)",
+        "### TOOL kettle (1.00 s)",
+    ]
+    assert "- session: s-1" in lines
+    assert "gpt-x, 3 → 4 tokens" in lines
+    assert "no water" in lines
+
+
+def test_markdown_cannot_be_broken_by_content() -> None:
+    """Fences in content do not end its own, and names are no formatting."""
+    text = markdown({**TRACE, "name": "a *b* <c>", "input": "```\n````x\n```", "spans": []})
+
+    assert "# a \\*b\\* \\<c\\>" in text
+    assert "`````\n```\n````x\n```\n`````" in text
+
+
+def test_a_broken_tree_is_shown_once() -> None:
+    """A span that is its own parent, and one whose parent is missing, which the server both accepts."""
+    own = span(1, parent_span_id=span_uuid(TRACE_ID, 1))
+    orphan = span(2, parent_span_id=span_uuid(TRACE_ID, 9))
+    headings = [line for line in markdown({**TRACE, "spans": [own, orphan]}).splitlines() if line.startswith("##")]
+    exported = otlp_json([{**TRACE, "spans": [own, orphan]}])["resourceSpans"][0]["scopeSpans"][0]["spans"]
+
+    assert headings == ["## OTHER span 1 (1.00 s)", "## OTHER span 2 (1.00 s)"]
+    assert len(exported) == 2
+    assert "parentSpanId" not in exported[1]
