@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat
 from pandaprobe_otel.errors import (
@@ -24,6 +24,9 @@ from pandaprobe_otel.errors import (
     ServerError,
 )
 from pandaprobe_otel.transport import Answer, Outcome, Request, Verdict, VerdictKind
+
+# The SQL of these reads the token counts of every trace of the project (measured on server 0.5.0).
+_BROKEN_BY_TOKEN_COUNTS: Final = frozenset({"/traces", "/sessions", "/sessions/{session_id}", "/traces/analytics"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ def error_of(failure: Failure) -> PandaProbeError:
     verdict = failure.verdict
     facts: dict[str, Any] = {"status": verdict.status, "detail": _detail(failure), "request_id": _request_id(failure)}
     if failure.may_have_happened:
-        return OutcomeUnknown(_unknown(failure), request=_sent(failure), **facts)
+        return OutcomeUnknown(_unknown(failure), request=sent(failure.request, failure.sent_at), **facts)
     said = f"{failure.endpoint}: {verdict.message.rstrip('.')}."
     match verdict.kind:
         case VerdictKind.AUTH:
@@ -74,6 +77,8 @@ def error_of(failure: Failure) -> PandaProbeError:
 def _auth(failure: Failure, said: str, facts: dict[str, Any]) -> PandaProbeError:
     if failure.verdict.status == 403:
         return PermissionDenied(said, **facts)
+    if failure.verdict.status == 405:
+        return InvalidRequest(f"{said} Is the endpoint the base URL of a PandaProbe?", **facts)
     if "expired" in failure.verdict.message.lower():
         return KeyExpired(said, **facts)
     return AuthError(said, **facts)
@@ -96,7 +101,16 @@ def _server_failed(failure: Failure) -> str:
     verdict = failure.verdict
     if verdict.status is None:
         return f"{failure.endpoint}: no answer from {failure.base_url} ({verdict.message})."
-    return f"{failure.endpoint}: the server failed ({verdict.message})."
+    return f"{failure.endpoint}: the server failed ({verdict.message}).{_hint_failed(failure)}"
+
+
+def _hint_failed(failure: Failure) -> str:
+    if failure.verdict.status != 500 or failure.endpoint.path not in _BROKEN_BY_TOKEN_COUNTS:
+        return ""
+    return (
+        " If it goes on, a trace of this project may have token counts that are no integers, which breaks its lists"
+        " (server 0.5.0) until that trace is deleted."
+    )
 
 
 def _unknown(failure: Failure) -> str:
@@ -106,14 +120,10 @@ def _unknown(failure: Failure) -> str:
     )
 
 
-def _sent(failure: Failure) -> SentRequest:
-    body = failure.request.body
-    return SentRequest(
-        method=failure.request.method,
-        path=failure.request.path,
-        body=json.loads(body) if body else None,
-        sent_at=failure.sent_at,
-    )
+def sent(request: Request, sent_at: datetime) -> SentRequest:
+    """A request as something to look for."""
+    body = json.loads(request.body) if request.body else None
+    return SentRequest(method=request.method, path=request.path, body=body, sent_at=sent_at)
 
 
 def _detail(failure: Failure) -> str | None:

@@ -31,7 +31,7 @@ def look_up(connection: Connection, error: OutcomeUnknown) -> Steps[Found]:
     """
     request = error.request
     if request is None:
-        raise InvalidRequest("This request was carried out: only its answer could not be read.")
+        raise InvalidRequest("This error does not say what was sent.")
     since = request.sent_at - CLOCK_SKEW
     if run := _RUNS.fullmatch(request.path):
         return (yield from _runs(connection, request, run, since))

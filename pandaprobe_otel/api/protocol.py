@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pandaprobe_otel.api.budget import Budget, RateLimits, bucket_of
 from pandaprobe_otel.api.encoding import body_bytes, checked, query_text, read_answer
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
-from pandaprobe_otel.api.failures import Failure, error_of
+from pandaprobe_otel.api.failures import Failure, error_of, sent
 from pandaprobe_otel.errors import ConfigError, OutcomeUnknown, RateLimited, ServerError
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request, Verdict, VerdictKind, judge
 
@@ -83,12 +83,16 @@ def call(
         PandaProbeError: any other of the tree in `errors`, when the call's time is over or repeating is no use.
     """
     request = _request(endpoint, path or {}, query, body)
-    answer = yield from _exchange(connection, endpoint, request)
+    answer, sent_at = yield from _exchange(connection, endpoint, request)
     try:
         return read_answer(endpoint, answer.body, status=answer.status)
     except ServerError as error:
         if endpoint.repeat is Repeat.NEVER:
-            raise OutcomeUnknown(f"The request was carried out, but {error}", status=answer.status) from None
+            raise OutcomeUnknown(
+                f"{error} It was sent, so it may have been carried out.",
+                request=sent(request, sent_at),
+                status=answer.status,
+            ) from None
         raise
 
 
@@ -103,7 +107,8 @@ def _request(
     return Request(method=endpoint.method, path=url, body=content)
 
 
-def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request) -> Steps[Answer]:
+def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request) -> Steps[tuple[Answer, datetime]]:
+    """Send until there is an answer to be glad of; return it, and when the request was sent."""
     if (missing := connection.unavailable.get(endpoint.scope)) is not None:
         raise ConfigError(f"{endpoint} {missing}")
     deadline = connection.clock() + connection.timeout_s
@@ -114,10 +119,10 @@ def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request)
         sent_at = connection.now()
         outcome = yield from _attempt(connection, endpoint, request, deadline)
         if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
-            return outcome  # without judging it, which would read the whole body once more
+            return outcome, sent_at  # without judging it, which would read the whole body once more
         verdict = judge(outcome)
         if done_perhaps and endpoint.method == "DELETE" and verdict.kind is VerdictKind.NOT_FOUND:
-            return Answer(status=204)  # an earlier attempt, whose answer was lost, deleted it
+            return Answer(status=204), sent_at  # an earlier attempt, whose answer was lost, deleted it
         wait_s = _wait_before_next(connection, endpoint, verdict, failures)
         if wait_s is None or connection.clock() + wait_s >= deadline:
             raise error_of(

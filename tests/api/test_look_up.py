@@ -156,8 +156,8 @@ async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
         error = await lost(lambda: client.organizations.create("o"))
         with pytest.raises(InvalidRequest, match="cannot be looked up"):
             await settled(client.look_up(error))
-        with pytest.raises(InvalidRequest, match="was carried out"):
-            await settled(client.look_up(OutcomeUnknown("It was read badly.")))
+        with pytest.raises(InvalidRequest, match="does not say what was sent"):
+            await settled(client.look_up(OutcomeUnknown("Somebody else's.")))
 
 
 async def test_a_score_after_a_failure_is_given_once(connect: Connect) -> None:

@@ -101,14 +101,16 @@ def test_a_run_that_the_server_failed_to_make_is_told() -> None:
     assert (len(simulation.sent), type(failed.value)) == (1, ServerError)
 
 
-def test_a_run_whose_answer_cannot_be_read_was_made() -> None:
-    """It is not repeated, and the error says that it was carried out."""
+def test_a_run_whose_answer_cannot_be_read_may_have_been_made() -> None:
+    """It is not repeated, and can be looked up."""
     simulation = Simulation(in_turn(answer(202, b"<html>")))
 
-    with pytest.raises(OutcomeUnknown, match="was carried out"):
+    with pytest.raises(OutcomeUnknown, match="may have been carried out") as unknown:
         simulation.run(call(simulation.connection, TRACE_RUNS.create_batch, body=RUN))
 
     assert len(simulation.sent) == 1
+    assert unknown.value.request is not None
+    assert unknown.value.request.body == RUN
 
 
 def test_a_deletion_whose_answer_was_lost_is_done() -> None:

@@ -1,0 +1,221 @@
+"""Clients across event loops, forks, interruptions and closing; and where their settings come from."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pandaprobe_otel import errors
+from pandaprobe_otel.api import AsyncClient, Client
+from pandaprobe_otel.local import LocalServer
+from scripted_api import ScriptedApi, Told
+from subprocesses import environment, run_python
+
+RUN = {
+    "id": str(uuid4()),
+    "status": "RUNNING",
+    "metric_names": ["m"],
+    "total_targets": 1,
+    "evaluated_count": 0,
+    "failed_count": 0,
+    "created_at": "2026-01-02T03:04:05+00:00",
+    "project_id": str(uuid4()),
+    "target_type": "TRACE",
+}
+EMPTY = {"items": [], "total": 0, "limit": 50, "offset": 0}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("API_KEY", "PROJECT_NAME", "ENDPOINT"):
+        monkeypatch.delenv(f"PANDAPROBE_{name}", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_one_async_client_in_two_event_loops() -> None:
+    """Connections belong to a loop; in the next one new ones are opened, as notebooks and tests need it."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", EMPTY)
+        client = AsyncClient("sk_pp_loops", "p", api.url)
+
+        async def ask() -> int:
+            page = await client.traces.list()
+            await client.close()
+            return page.total
+
+        totals = [asyncio.run(ask()) for _ in range(3)]
+        gc.collect()
+
+    assert (totals, len(api.asked)) == ([0, 0, 0], 3)
+
+
+async def test_tasks_share_a_client() -> None:
+    """Twenty calls at once, each with its own answer."""
+    with LocalServer() as server:
+        async with AsyncClient("sk_pp_tasks", "p", server.url) as client:
+            pages = await asyncio.gather(*(client.traces.list(limit=number) for number in range(1, 21)))
+
+    assert [page.limit for page in pages] == list(range(1, 21))
+
+
+async def test_cancelling_a_wait_leaves_the_client_and_the_run_alone() -> None:
+    """The task ends at once; waiting again, with the same run, works."""
+    with ScriptedApi() as api:
+        api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", RUN)
+        async with AsyncClient("sk_pp_cancel", "p", api.url) as client:
+            run = await client.evaluations.get(str(RUN["id"]))
+            waiting = asyncio.create_task(run.wait(timeout=60))
+            await asyncio.sleep(0.2)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", {**RUN, "status": "COMPLETED"})
+            api.tell(f"GET /evaluations/trace-runs/{RUN['id']}/scores", [])
+            result = await run.wait(timeout=5)
+
+    assert result.run.status == "COMPLETED"
+    assert {asked.method for asked in api.asked} == {"GET"}
+
+
+async def test_a_timeout_of_the_caller_is_kept_to() -> None:
+    """`asyncio.timeout` around a call ends it while the server is silent."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", Told(body=EMPTY, delay_s=1.0))
+        async with AsyncClient("sk_pp_timeout", "p", api.url) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await client.traces.list()
+
+
+def test_a_forked_child_has_connections_of_its_own() -> None:
+    """Parent and child use the same client, and neither gets the other's answer."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", EMPTY)
+        code = f"""
+        import os
+        from pandaprobe_otel.api import Client
+        client = Client("sk_pp_fork", "p", {api.url!r})
+        client.traces.list()
+        child = os.fork()
+        if not child:
+            client.traces.list(limit=2)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        client.traces.list(limit=3)
+        client.close()
+        print("done")
+        """
+        done = run_python(code, environment(), set_up=False)
+
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert [asked.query for asked in api.asked] == ["", "limit=2", "limit=3"]
+
+
+def test_a_closed_client_opens_again() -> None:
+    """Closing frees connections and nothing else."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", EMPTY)
+        with Client("sk_pp_close", "p", api.url) as client:
+            client.traces.list()
+        assert client.traces.list().total == 0
+        client.close()
+        client.close()
+
+
+def test_threads_share_a_client() -> None:
+    """Each gets its own answer."""
+    with LocalServer() as server, Client("sk_pp_threads", "p", server.url) as client:
+        limits: dict[int, int] = {}
+
+        def ask(number: int) -> None:
+            limits[number] = client.traces.list(limit=number).limit
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(1, 17)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert limits == {number: number for number in range(1, 17)}
+
+
+def headers_of(client: Any, call: Any, api: ScriptedApi) -> dict[str, str]:
+    """Who asked, by the headers of the last request."""
+    with client:
+        call(client)
+    names = ("x-api-key", "x-project-name", "authorization", "x-project-id", "x-organization-id")
+    sent = api.asked[-1].headers
+    return {name: sent[name] for name in names if name in sent}
+
+
+def test_the_ways_to_authenticate() -> None:
+    """A key with a project name, a token with ids; a key wins where both could be used."""
+    project, organization = uuid4(), uuid4()
+    with ScriptedApi() as api:
+        api.tell("GET /traces", EMPTY).tell("GET /me/invitations", [])
+        key = headers_of(Client("sk_pp_k", "shop", api.url), lambda client: client.traces.list(), api)
+        both = Client("sk_pp_k", "shop", api.url, token="tok", project_id=project, organization_id=organization)
+        by_key = headers_of(both, lambda client: client.traces.list(), api)
+        by_token = headers_of(both, lambda client: client.me.invitations(), api)
+        token = Client(endpoint=api.url, token="Bearer tok", project_id=str(project), organization_id=organization)
+        alone = headers_of(token, lambda client: client.traces.list(), api)
+
+    assert key == by_key == {"x-api-key": "sk_pp_k", "x-project-name": "shop"}
+    assert by_token == {"authorization": "Bearer tok", "x-organization-id": str(organization)}
+    assert alone == {
+        "authorization": "Bearer tok",
+        "x-project-id": str(project),
+        "x-organization-id": str(organization),
+    }
+
+
+def test_a_given_token_and_project_are_used_although_there_is_a_key_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given beats what the environment has."""
+    project = uuid4()
+    monkeypatch.setenv("PANDAPROBE_API_KEY", "sk_pp_of_the_environment")
+    with ScriptedApi() as api:
+        api.tell("GET /traces", EMPTY)
+        given = headers_of(
+            Client(endpoint=api.url, token="tok", project_id=project), lambda client: client.traces.list(), api
+        )
+        around = headers_of(Client(endpoint=api.url, token="tok"), lambda client: client.traces.list(), api)
+
+    assert given == {"authorization": "Bearer tok", "x-project-id": str(project)}
+    assert around == {"x-api-key": "sk_pp_of_the_environment", "x-project-name": "default"}
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({}, errors.MissingKey, "no API key: set PANDAPROBE_API_KEY"),
+        ({"api_key": "your-api-key"}, errors.MissingKey, "holds a placeholder"),
+        ({"api_key": "sk pp"}, errors.MissingKey, "not shown"),
+        ({"api_key": "k", "project_name": "a/b"}, errors.ConfigError, "is not a project name"),
+        ({"api_key": "k", "endpoint": "shop"}, errors.ConfigError, "is not an http(s) URL"),
+        ({"token": "tok", "project_id": "shop"}, errors.ConfigError, "project_id must be a UUID"),
+        ({"token": "a b"}, errors.ConfigError, "is not a bearer token"),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    kind: type[Client | AsyncClient], arguments: dict[str, Any], error: type[errors.PandaProbeError], words: str
+) -> None:
+    """Told when the client is made, with the setting and where it came from; no secret is in the words."""
+    with pytest.raises(error) as refused:
+        kind(**arguments)
+
+    assert words in str(refused.value)
+    assert "traces are sent" not in str(refused.value)
+    assert "sk pp" not in str(refused.value)
+
+
+def test_a_local_server_needs_no_key() -> None:
+    """A loopback endpoint is enough."""
+    with LocalServer() as server, Client(endpoint=server.url) as client:
+        assert client.traces.list().total == 0

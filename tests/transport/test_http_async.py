@@ -1,0 +1,92 @@
+"""The transport for asyncio against real sockets: the twin of test_http.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+
+import httpx
+import pytest
+
+from pandaprobe_otel.transport import Answer, NoAnswer, Request, api_key_headers
+from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from scripted_api import RESET, ScriptedApi, Told
+
+
+async def get(url: str, *, timeout_s: float = 5.0) -> Answer | NoAnswer:
+    """One GET /traces."""
+    transport = AsyncHttpTransport(url, api_key_headers("sk_pp_x", "shop"))
+    try:
+        return await transport.send(Request(method="GET", path="/traces?a=1", timeout_s=timeout_s))
+    finally:
+        await transport.close()
+
+
+async def test_an_answer_of_any_status_is_an_answer() -> None:
+    """With its headers, and the key and project went out."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", Told(status=418, body={"a": 1}, headers={"X-Request-ID": "r"}))
+        answer = await get(api.url)
+        sent = api.asked[0]
+
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body, answer.headers["x-request-id"]) == (418, b'{"a": 1}', "r")
+    assert (sent.query, sent.headers["x-api-key"], sent.headers["x-project-name"]) == ("a=1", "sk_pp_x", "shop")
+
+
+async def test_nobody_listening_is_not_an_unknown_outcome() -> None:
+    """A refused connection cannot have carried a request."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    answer = await get(url)
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+
+
+async def test_a_reset_after_the_request_is_an_unknown_outcome() -> None:
+    """The server may have carried it out."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", RESET)
+        answer = await get(api.url)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+
+
+async def test_a_silent_server_ends_at_the_timeout() -> None:
+    """A request takes no longer than it may."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", Told(delay_s=1.0))
+        begun = time.monotonic()
+        answer = await get(api.url, timeout_s=0.2)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+    assert time.monotonic() - begun < 3
+
+
+async def test_redirects_are_not_followed() -> None:
+    """The key would go along."""
+    with ScriptedApi() as api:
+        api.tell("GET /traces", Told(status=307, headers={"Location": f"{api.url}/elsewhere"}))
+        answer = await get(api.url)
+
+    assert isinstance(answer, Answer)
+    assert (answer.status, len(api.asked)) == (307, 1)
+
+
+async def test_only_our_requests_are_kept_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Also while both wait in the same thread, which is what an event loop does."""
+    with ScriptedApi() as api, caplog.at_level(logging.INFO):
+        api.tell("GET /traces", Told(delay_s=0.3))
+        api.tell("GET /own", Told(delay_s=0.1))
+        async with httpx.AsyncClient() as app:
+            await asyncio.gather(get(api.url), app.get(f"{api.url}/own"))
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "httpx"]
+    assert len(lines) == 1
+    assert "/own" in lines[0]
