@@ -197,16 +197,14 @@ class _Running:
     def __init__(
         self, db: str | os.PathLike[str], host: str, port: int, settings: LocalSettings, faults: Faults
     ) -> None:
-        self._socket = _listen(host, port)
-        try:
-            self._database = Database(db)
-        except BaseException:
-            self._socket.close()
-            raise
+        with contextlib.ExitStack() as opened:
+            self._socket = opened.enter_context(_listen(host, port))
+            self._database = opened.enter_context(contextlib.closing(Database(db)))
+            self.services = build_services(settings, self._database, faults)
+            self._server = _uvicorn_server(self.services)
+            self.services.evaluation.resume()
+            opened.pop_all()
         self.port: int = self._socket.getsockname()[1]
-        self.services = build_services(settings, self._database, faults)
-        self.services.evaluation.resume()
-        self._server = _uvicorn_server(self.services)
         # Connections wait in the socket's queue until the thread accepts them, so nobody has to wait for it here.
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="pandaprobe-local", daemon=True

@@ -44,7 +44,7 @@ def get_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
     return answer(_record(_key(services, org_id, key_id)))
 
 
-@router.delete("/{key_id}", status_code=204)
+@router.delete("/{key_id}", status_code=204, response_model=None)
 def delete_api_key(services: Developer, org_id: UUID, key_id: UUID, permanent: bool = False) -> None:
     """Revoke a key, or forget it for good."""
     key = _key(services, org_id, key_id)

@@ -104,7 +104,7 @@ def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -
     return answer({**span_record(row, str(trace_id)), **sent})
 
 
-@router.delete("/traces/{trace_id}", status_code=204)
+@router.delete("/traces/{trace_id}", status_code=204, response_model=None)
 def delete_trace(scope: Scope, trace_id: UUID) -> None:
     """Delete a trace with its spans and scores."""
     if not scope.services.traces.delete(scope.project_id, [str(trace_id)]):

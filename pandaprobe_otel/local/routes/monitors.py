@@ -100,7 +100,7 @@ def update_monitor(scope: Scope, monitor_id: UUID, body: UpdateMonitor) -> Respo
     return answer(monitor_record(_monitor(scope, monitor_id)))
 
 
-@router.delete("/{monitor_id}", status_code=204)
+@router.delete("/{monitor_id}", status_code=204, response_model=None)
 def delete_monitor(scope: Scope, monitor_id: UUID) -> None:
     """Delete a monitor; its runs stay."""
     if not scope.services.evaluation.monitors.delete(scope.project_id, str(monitor_id)):

@@ -94,7 +94,7 @@ def update_organization(services: Developer, org_id: UUID, body: UpdateOrganizat
     return answer(_record(organization))
 
 
-@router.delete("/organizations/{org_id}", status_code=204)
+@router.delete("/organizations/{org_id}", status_code=204, response_model=None)
 def delete_organization(services: Developer, org_id: UUID) -> None:
     """Delete an organization with all that is in it; the first one stays, keys made at start belong to it."""
     organization = organization_of(services, org_id)
@@ -119,7 +119,7 @@ def update_member_role(services: Developer, org_id: UUID, user_id: UUID, body: U
     raise HTTPException(404, "Target user is not a member of this organization.")
 
 
-@router.delete("/organizations/{org_id}/members/{user_id}", status_code=204)
+@router.delete("/organizations/{org_id}/members/{user_id}", status_code=204, response_model=None)
 def remove_member(services: Developer, org_id: UUID, user_id: UUID) -> None:
     """Refuse: the only member is the owner."""
     organization_of(services, org_id)

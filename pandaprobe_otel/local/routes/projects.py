@@ -59,7 +59,7 @@ def update_project(services: Developer, org_id: UUID, project_id: UUID, body: Up
     return answer(_record(project))
 
 
-@router.delete("/{project_id}", status_code=204)
+@router.delete("/{project_id}", status_code=204, response_model=None)
 def delete_project(services: Developer, org_id: UUID, project_id: UUID) -> None:
     """Delete a project with its traces, scores, runs and monitors."""
     services.accounts.delete_project(_project(services, org_id, project_id))

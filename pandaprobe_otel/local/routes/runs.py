@@ -81,7 +81,7 @@ def get_eval_run(scope: Scope, run_id: UUID) -> Response:
     return answer(run_record(_run(scope, run_id)))
 
 
-@router.delete("/trace-runs/{run_id}", status_code=204)
+@router.delete("/trace-runs/{run_id}", status_code=204, response_model=None)
 def delete_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
     """Delete a run; its scores stay unless they are to be deleted too."""
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
@@ -154,7 +154,7 @@ def get_session_eval_run(scope: Scope, run_id: UUID) -> Response:
     return answer(run_record(_run(scope, run_id)))
 
 
-@router.delete("/session-runs/{run_id}", status_code=204)
+@router.delete("/session-runs/{run_id}", status_code=204, response_model=None)
 def delete_session_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
     """Delete a run; its scores, and those of its signals, stay unless they are to be deleted too."""
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)

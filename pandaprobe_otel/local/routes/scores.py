@@ -111,7 +111,7 @@ def update_trace_score(scope: Scope, score_id: UUID, body: UpdateTraceScore) -> 
     return answer(scores.record(_score(scope, str(score_id))))
 
 
-@router.delete("/trace-scores/{score_id}", status_code=204)
+@router.delete("/trace-scores/{score_id}", status_code=204, response_model=None)
 def delete_trace_score(scope: Scope, score_id: UUID) -> None:
     """Delete a score."""
     if not scope.services.evaluation.trace_scores.delete(scope.project_id, str(score_id)):
@@ -151,7 +151,7 @@ def get_scores_for_session(scope: Scope, session_id: str) -> Response:
     return answer([scores.record(row) for row in scores.of_target(scope.project_id, session_id)])
 
 
-@router.delete("/session-scores/{score_id}", status_code=204)
+@router.delete("/session-scores/{score_id}", status_code=204, response_model=None)
 def delete_session_score(scope: Scope, score_id: UUID) -> None:
     """Delete a score; an unknown one is no error (measured on server 0.5.0)."""
     scope.services.evaluation.session_scores.delete(scope.project_id, str(score_id))
