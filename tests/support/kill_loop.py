@@ -93,12 +93,26 @@ class KillLoop:
         self._errors: list[str] = []
         self._readers: list[threading.Thread] = []
 
-    def run(self, server: StrictPandaProbe, *, kills: int, every_s: tuple[float, float] = (0.2, 1.0)) -> KillReport:
-        """Kill so many workers, one at a time, then let a last process send what is left."""
+    def run(
+        self,
+        server: StrictPandaProbe,
+        *,
+        kills: int,
+        every_s: tuple[float, float] = (0.2, 1.0),
+        acknowledged_between: int = 0,
+    ) -> KillReport:
+        """Kill so many workers, one at a time, then let a last process send what is left.
+
+        `acknowledged_between`: so many spans must have been acknowledged since the last kill before the next one,
+        however slow the machine is.
+        """
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(self._folder))
         workers = [self._start(env) for _ in range(self._workers)]
         for _ in range(kills):
+            enough = len(self._acknowledged) + acknowledged_between
             time.sleep(self._rng.uniform(*every_s))
+            while len(self._acknowledged) < enough:
+                time.sleep(0.01)
             victim = self._rng.randrange(len(workers))
             workers[victim].send_signal(signal.SIGKILL)
             workers[victim].wait()

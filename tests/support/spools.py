@@ -15,7 +15,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.delivery.spool.adoption import Adoption
+from pandaprobe_otel.delivery.spool.adoption import CHECK_AFTER_S, Adoption
 from pandaprobe_otel.delivery.spool.commands import Insert
 from pandaprobe_otel.delivery.spool.delivery import SpooledDelivery
 from pandaprobe_otel.delivery.spool.destination import Destination
@@ -114,9 +114,11 @@ class Run:
         )
         return places
 
-    def load_everything(self) -> list[Loaded]:
+    def load_everything(self, *, patient: bool = False) -> list[Loaded]:
         """Scan, then bring to memory all that is on disk alone."""
         self.keeper.scan()
+        if not patient:
+            self.now += CHECK_AFTER_S
         while self.keeper.refill():
             pass
         return self.memory.loaded

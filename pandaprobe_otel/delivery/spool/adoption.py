@@ -50,7 +50,7 @@ class Adoption:
         self._check_after_s = check_after_s
         self._monotonic = monotonic
         self.check_at: dict[int, float] = {}
-        """For each file, when what is in doubt may be looked for."""
+        """For each file, when what is in doubt may be looked for (monotonic)."""
 
     def claim(self) -> dict[int, Count]:
         """Take what dead processes have left; return how much that is, by the number of the file it is in now."""

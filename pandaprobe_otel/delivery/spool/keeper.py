@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import time
 from collections import deque
@@ -222,6 +223,14 @@ class Keeper:
         except (sqlite3.Error, OSError) as error:
             self._trouble(file.number, error, ())
 
+    def wake_at(self) -> float:
+        """When there may be something to do that nobody asks for (monotonic): infinity when there is not."""
+        now = self._monotonic()
+        times = [at for at in self._adoption.check_at.values() if at > now] if self.parked.parcels else []
+        if self._retry_at is not None:
+            times.append(max(self._retry_at, now + _FIRST_RETRY_S / 2))
+        return min(times, default=math.inf)
+
     # -- back to memory -----------------------------------------------------------------------------------------------
 
     def refill(self) -> bool:
@@ -239,9 +248,10 @@ class Keeper:
 
     def _next_line(self) -> str | None:
         turns: list[Turn] = []
+        now = self._monotonic()
         for number, file in list(self._folder.files.items()):
             try:
-                turn = file.next_turn()
+                turn = file.next_turn(doubtful=now >= self._adoption.check_at.get(number, 0.0))
             except (sqlite3.Error, OSError) as error:
                 self._trouble(number, error, ())
                 continue
@@ -276,11 +286,7 @@ class Keeper:
             file.load(place for place, _ in sound)
             file.delete(broken)
         self._memory.lost("spool_damaged", _count(broken), [line] if broken else [])
-        return [self._loaded(file, place, kept) for place, kept in sound]
-
-    def _loaded(self, file: SpoolFile, place: Place, kept: Kept) -> Loaded:
-        check_at = self._adoption.check_at.get(file.number, 0.0)
-        return Loaded(place=place, parcel=kept.parcel, in_doubt=kept.in_doubt, check_at=check_at)
+        return [Loaded(place=place, parcel=kept.parcel, in_doubt=kept.in_doubt) for place, kept in sound]
 
     # -- the bound ----------------------------------------------------------------------------------------------------
 

@@ -13,15 +13,11 @@ from pandaprobe_otel.delivery.spool.rows import Count, Place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A parcel that comes back from the disk.
-
-    `in_doubt`: a process that is gone may have sent it; it is not looked for before `check_at` (monotonic).
-    """
+    """A parcel that comes back from the disk. `in_doubt`: a process that is gone may have sent it."""
 
     place: Place
     parcel: Parcel
     in_doubt: bool
-    check_at: float = 0.0
 
 
 class MemorySide(Protocol):

@@ -31,7 +31,6 @@ class SpooledOutbox(MemoryOutbox):
         self._parked_lines: set[int] = set()
         """Hashes of traces whose create is on disk alone: what follows it must not overtake it."""
         self._arriving: Loaded | None = None
-        self._arrived_job: Job | None = None
         self._leaving = False
         self.saves = True
         """False while the disk cannot be written."""
@@ -55,11 +54,9 @@ class SpooledOutbox(MemoryOutbox):
     def load(self, loaded: Loaded, put: Callable[[Parcel, float], None], now: float) -> None:
         """Let `put` (the dispatcher's) take a parcel that comes from the disk."""
         self._parked_lines.discard(hash(loaded.parcel.line))
-        self._arriving, self._arrived_job = loaded, None
+        self._arriving = loaded
         put(loaded.parcel, now)
-        self._arriving, job = None, self._arrived_job
-        if job is not None and job.in_doubt and loaded.check_at > now:
-            self.retry(job, loaded.check_at)
+        self._arriving = None
 
     def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
         """As `MemoryOutbox.finish`."""
@@ -93,7 +90,6 @@ class SpooledOutbox(MemoryOutbox):
         if arriving is None:
             self._save(job)
             return
-        self._arrived_job = job
         self._places[job] = arriving.place
         job.in_doubt = job.in_doubt or (arriving.in_doubt and job.parcel.step is Step.CREATE)
         if job.parcel is not arriving.parcel:

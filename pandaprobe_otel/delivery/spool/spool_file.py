@@ -228,10 +228,16 @@ class SpoolFile:
         """Traces whose create waits here."""
         return [str(line) for (line,) in self.open().execute("SELECT line FROM parcel WHERE step = 'create'")]
 
-    def next_turn(self) -> Turn | None:
-        """Which line is to be sent first of those that are not in memory: with errors first, then the newest."""
-        query = "SELECT is_error, put_at, line FROM parcel WHERE in_memory = 0 ORDER BY is_error DESC, row DESC LIMIT 1"
-        found = self.open().execute(query).fetchone()
+    def next_turn(self, *, doubtful: bool) -> Turn | None:
+        """Which line is to be sent first of those that are not in memory: with errors first, then the newest.
+
+        `doubtful`: such as may have been sent already are meant too.
+        """
+        query = (
+            "SELECT is_error, put_at, line FROM parcel WHERE in_memory = 0 AND in_doubt <= ? "
+            "ORDER BY is_error DESC, row DESC LIMIT 1"
+        )
+        found = self.open().execute(query, (doubtful,)).fetchone()
         return None if found is None else Turn(is_error=bool(found[0]), put_at=float(found[1]), line=str(found[2]))
 
     def line(self, line: str) -> list[tuple[Place, Kept | None]]:

@@ -169,10 +169,8 @@ class SpoolWriter:
                     more = self._work()
 
     def _pause(self) -> float:
-        pause = self._next_scan - self._monotonic()
-        if self._keeper is not None and self._keeper.failing:
-            pause = min(pause, 0.5)
-        return max(pause, 0.0)
+        at = self._next_scan if self._keeper is None else min(self._next_scan, self._keeper.wake_at())
+        return max(at - self._monotonic(), 0.0)
 
     def _work_here(self, deadline: float) -> None:
         if self._work_lock.acquire(timeout=max(deadline - self._monotonic(), _MOMENT_S)):

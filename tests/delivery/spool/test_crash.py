@@ -32,9 +32,10 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
     """Workers killed at random, 5 % of requests refused, 3 % carried out but not answered: all arrives, once."""
     with StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:
         server.answer = Faults()
-        report = KillLoop(tmp_path / "spool", workers=2, pause_s=0.05).run(server, kills=5, every_s=(0.5, 0.9))
+        loop = KillLoop(tmp_path / "spool", workers=2, pause_s=0.05)
+        report = loop.run(server, kills=5, every_s=(0.2, 0.6), acknowledged_between=10)
 
-    assert report.acknowledged > 20
+    assert report.acknowledged >= 50
     assert (report.missing, report.refused, report.errors) == (0, 0, "")
     assert report.extra_posts <= report.kills
     assert (report.drain, report.files_left) == ("True 0 {}", [])

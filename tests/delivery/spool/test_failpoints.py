@@ -1,0 +1,34 @@
+"""kill -9 between any two lines of the spool's code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "support" / "failpoints.py"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_no_moment_of_death_loses_or_doubles_anything(tmp_path: Path) -> None:
+    """Adopting, inserting, removing, parking, loading, ending: 30 of the about 2000 moments of one life.
+
+    All of them: `python tests/support/failpoints.py FOLDER 100000 1`.
+    """
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(tmp_path / "spool"), "30", "1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+
+    assert result["tried"] == 30
+    assert result["lines"] > 1000
+    assert result["violations"] == {}

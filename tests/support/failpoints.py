@@ -1,0 +1,129 @@
+"""Kills a process that uses a spool between any two lines of the spool's code, and looks at what is left.
+
+Run as a program: `python failpoints.py FOLDER POINTS SEED`. It forks one child for each point; the child goes through
+a whole life (adopt, insert, remove, park, load, evict, end) and dies by kill -9 when it has executed so many lines.
+Prints a JSON object: how many points were tried, how many lines a whole life has, and every violation found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pandaprobe_otel.delivery.spool.commands import Done, Park, Rewrite
+from simulated_delivery import create
+from spools import Run
+
+_WATCHED = "pandaprobe_otel/delivery/spool/"
+LEFT_BEHIND = 3
+"""Parcels of the process before, which ended by kill -9 as well."""
+INSERTED = 8
+
+
+class Killer:
+    """Counts lines of the spool's code and ends the process at one of them."""
+
+    def __init__(self, at: int | None) -> None:
+        self.lines = 0
+        self._at = at
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if _WATCHED not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self._at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+
+def live(folder: Path, report: Any) -> None:
+    """One life; `report` is told (kind, number) of what is certainly on disk, or certainly gone."""
+    run = Run(folder)
+    run.keeper.scan()
+    places = {}
+    for number in range(INSERTED):
+        in_memory = number % 3 != 2
+        (places[number],) = run.insert(create(number, size=2_000, spans=2), in_memory=in_memory)
+        report("kept", number)
+    for number in (0, 3):
+        report("leaving", number)
+        run.keeper.apply([Done(places[number])])
+        report("gone", number)
+    run.keeper.apply([Park(places[1], in_doubt=True)])
+    run.keeper.apply([Rewrite(places[4], create(4, spans=1))])
+    run.keeper.close_connections()
+    run.keeper.refill()
+    run.keeper.evict()
+    run.keeper.scan()
+    for loaded in run.memory.loaded:
+        number = int(loaded.parcel.trace_id[-12:])
+        if number >= 100:
+            report("leaving", number)
+            run.keeper.apply([Done(loaded.place)])
+            report("gone", number)
+    run.keeper.leave()
+
+
+def examine(folder: Path, said: list[list[Any]]) -> list[str]:
+    """What is wrong after the death of a process that said this."""
+    kept = {number for kind, number in said if kind == "kept"} | {100 + number for number in range(LEFT_BEHIND)}
+    leaving = {number for kind, number in said if kind == "leaving"}
+    gone = {number for kind, number in said if kind == "gone"}
+    heir = Run(folder)
+    found = [int(loaded.parcel.trace_id[-12:]) for loaded in heir.load_everything()]
+    problems = [f"lost: {number}" for number in kept - leaving - set(found)]
+    problems += [f"came back: {number}" for number in gone & set(found)]
+    problems += [f"twice: {number}" for number in set(found) if found.count(number) > 1]
+    problems += [f"{reason}: {count}" for reason, count in heir.memory.losses]
+    heir.keeper.apply([Done(loaded.place) for loaded in heir.memory.loaded])
+    heir.keeper.leave()
+    problems += [f"left: {path.name}" for path in folder.iterdir()]
+    return problems
+
+
+def life(folder: Path, at: int | None) -> tuple[int, list[list[Any]]]:
+    """Run a life in a forked child, killed at a line; return its number of lines (if it lived) and what it said."""
+    shutil.rmtree(folder, ignore_errors=True)
+    before = Run(folder)
+    before.insert(*(create(100 + number, size=500) for number in range(LEFT_BEHIND)))
+    before.die()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        killer = Killer(at)
+        sys.settrace(killer)
+        live(folder, lambda kind, number: os.write(writing, json.dumps([kind, number]).encode() + b"\n"))
+        sys.settrace(None)
+        os.write(writing, json.dumps(["lines", killer.lines]).encode() + b"\n")
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = [json.loads(line) for line in pipe]
+    os.waitpid(child, 0)
+    return next((number for kind, number in said if kind == "lines"), 0), said
+
+
+def main() -> int:
+    """Try so many points, spread over the whole life."""
+    folder, points, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    lines, said = life(folder, None)
+    violations = {"end": problems} if (problems := examine(folder, said)) else {}
+    tried = random.Random(seed).sample(range(1, lines), min(points, lines - 1))
+    for at in tried:
+        _, said = life(folder, at)
+        if problems := examine(folder, said):
+            violations[str(at)] = problems
+    sys.stdout.write(json.dumps({"tried": len(tried), "lines": lines, "violations": violations}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
