@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import weakref
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
 from ._content import captures_content
+from ._identity_set import IdentitySet
 from ._model_call import Recorder
 from ._patching import Patch, when_imported
 from ._rivals import Rival, active_rival
@@ -68,7 +68,7 @@ class Integration(BaseInstrumentor):
     _beside_others = False
     _open = False
     _every_client = False
-    _clients: weakref.WeakSet[Any]
+    _clients: IdentitySet
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The library with its oldest version that the tests run with; there is no newest one."""
@@ -84,8 +84,9 @@ class Integration(BaseInstrumentor):
             return Outcome(state="skipped", reason=f"{rival.vendor} records these calls ({rival.module})")
         if self._problems:
             return Outcome(state="failed", reason="; ".join(self._problems.values()))
-        waiting = [name for name in self.hooked_modules if name not in sys.modules]
-        return Outcome(state="hooked", reason="waits for the import of " + ", ".join(waiting) if waiting else "")
+        if not any(name in sys.modules for name in self.hooked_modules):
+            return Outcome(state="hooked", reason=f"waits for the import of {self.hooked_modules[0]}")
+        return Outcome(state="hooked")
 
     def instrument(self, **kwargs: Any) -> Any:
         """Turn this on. A second time is no error; it can only widen what is recorded."""
@@ -117,7 +118,7 @@ class Integration(BaseInstrumentor):
             self._beside_others = bool(kwargs.get("beside_others", False))
             self._every_client = not kwargs.get("only_watched_clients", False)
             self._patches, self._problems, self._open = [], {}, True
-            self._clients = weakref.WeakSet()
+            self._clients = IdentitySet()
             for name in self.hooked_modules:
                 self._hook_when_loaded(name)
 

@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
+from ._failures import message_in
 from ._guard import guarded
 from ._llm_span import with_llm_span
 
@@ -79,6 +80,12 @@ class ModelCall:
         # The provider's error text may quote the prompt.
         text = str(error) if self._recorder.with_content else type(error).__name__
         self._fail(_type_name(error), text)
+
+    def refused(self, status: int, body: Body | None) -> None:
+        """The service answered with an HTTP error status, and nobody raised that here."""
+        reason = f"HTTP {status}"
+        said = message_in(body) if self._recorder.with_content else None
+        self._fail(str(status), f"{reason}: {said}" if said else reason)
 
     def end(self, end_ns: int | None = None) -> None:
         """The span ends, now or at `end_ns` (epoch ns)."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from contextvars import Token
 from typing import Any, Protocol
 
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel_integrations._context_slot import restore
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http.around import Opened, around, around_async
+from pandaprobe_otel_integrations._http.call import HttpCall, call_in, without_call
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-
-from .call import StainlessCall, call_in, without_call
 
 Wrapped = Callable[..., Any]
 
@@ -42,51 +39,19 @@ class StainlessHooks:
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the synchronous `request`."""
-        opened = guarded(self._open, client, args, kwargs)
-        if opened is None:
-            return wrapped(*args, **kwargs)
-        call, context = opened
-        token = attach(context)
-        try:
-            result = wrapped(*args, **kwargs)
-        except BaseException as error:
-            if call is not None:
-                guarded(call.raised, error)
-            raise
-        finally:
-            restore(token)
-        if call is not None:
-            guarded(call.returned)
-        return result
+        return around(guarded(self._open, client, args, kwargs), lambda: wrapped(*args, **kwargs))
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the asynchronous `request`: nothing happens before it is awaited, as in the original."""
         opened = guarded(self._open, client, args, kwargs)
-        call, context = opened if opened is not None else (None, None)
-        token: Token[Context] | None = attach(context) if context is not None else None
-        try:
-            result = wrapped(*args, **kwargs)
-            if inspect.isawaitable(result):
-                result = await result
-        except BaseException as error:
-            if call is not None:
-                guarded(call.raised, error)
-            raise
-        finally:
-            if token is not None:
-                restore(token)
-        if call is not None:
-            guarded(call.returned)
-        return result
+        return await around_async(opened, lambda: wrapped(*args, **kwargs))
 
     def process_response(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before `_process_response`, in both clients: what it returns, an awaitable or not, is passed on."""
         guarded(_show, client, kwargs)
         return wrapped(*args, **kwargs)
 
-    def _open(
-        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[StainlessCall | None, Context] | None:
+    def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
         context = get_current()
         call = self._call(client, args, kwargs, context)
         if call is not None:
@@ -95,18 +60,17 @@ class StainlessHooks:
         bare = without_call(context)
         return None if bare is None else (None, bare)
 
-    def _call(
-        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context
-    ) -> StainlessCall | None:
+    def _call(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> HttpCall | None:
         options = kwargs["options"] if "options" in kwargs else args[1]
         endpoint = self._api.endpoint(options.method, options.url)
         if endpoint is None or is_taken(context) or not self._gate(client):
             return None
         place = guarded(self._api.place, client) or {}
-        return StainlessCall(client, ModelCall(self._recorder, endpoint, _sent(options, kwargs), place, context))
+        return HttpCall(client, ModelCall(self._recorder, endpoint, _sent(options, kwargs), place, context))
 
 
 def _show(client: Any, kwargs: dict[str, Any]) -> None:
+    # Middleware of the anthropic client sees refused responses too, and may ask several times.
     call = call_in(get_current(), client)
     if call is not None:
         response = kwargs["response"]

@@ -9,9 +9,9 @@ from typing import Any
 from opentelemetry.context import get_current
 from opentelemetry.trace import get_tracer_provider
 
+from pandaprobe_otel_integrations._http.call import call_in
 from pandaprobe_otel_integrations._patching import Patch, replace
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._stainless.call import call_in
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
 from .api import AnthropicApi

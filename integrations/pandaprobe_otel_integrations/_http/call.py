@@ -1,0 +1,130 @@
+"""One model call over HTTP: its span, and the body that the app reads after the call has returned."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry.context import Context, get_value, set_value
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._model_call import ModelCall
+from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
+from pandaprobe_otel_integrations._streams.tee import observed
+
+from .response import BodyFormat, is_in_memory, said_along, said_in_memory
+
+_CALL_KEY: Final = "pandaprobe-http-call"
+_FIRST_ERROR: Final = 400
+
+
+class HttpCall:
+    """Opened before the request, shown the response, ended by whichever end comes first."""
+
+    __slots__ = ("_answer", "_answered_ns", "_body", "_model_call", "_refused_with", "owner")
+
+    def __init__(self, owner: object, model_call: ModelCall) -> None:
+        self.owner = owner
+        self._model_call = model_call
+        self._body: ObservedBody | None = None
+        self._answer: Body | None = None
+        self._answered_ns: int | None = None
+        self._refused_with: int | None = None
+
+    def context(self, context: Context) -> Context:
+        """The context that the request runs in; whoever sees the response finds this call there."""
+        return set_value(_CALL_KEY, self, self._model_call.context(context))
+
+    def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
+        """The HTTP response is there, its body read or still on the way.
+
+        An error status is `refused_is_final` where no exception tells it later and no further attempt follows.
+        """
+        if retries_taken:
+            self._model_call.add({"http.request.resend_count": retries_taken})
+        if not self._model_call.span.is_recording():
+            return
+        refused = response.status_code >= _FIRST_ERROR
+        if refused and not refused_is_final:
+            return
+        self._refused_with = response.status_code if refused else None
+        if is_in_memory(response):
+            self._answered_ns = time.time_ns()
+            self._answer = said_in_memory(response, self._model_call.endpoint)
+        else:
+            self._read_along(response)
+
+    def returned(self) -> None:
+        """The call has returned; unless the app reads the body now, this is the end."""
+        self.owner = None
+        if self._body is None:
+            self._tell_answer()
+            self._model_call.end(self._answered_ns)
+
+    def raised(self, error: BaseException) -> None:
+        """The call raised. An answer that came before is kept: it was paid for."""
+        self.owner = None
+        if self._body is not None:
+            self._body.end("failed", error)
+            return
+        self._tell_answer()
+        guarded(self._model_call.raised, error)
+        self._model_call.end()
+
+    def _tell_answer(self) -> None:
+        if self._refused_with is not None:
+            guarded(self._model_call.refused, self._refused_with, self._answer)
+        elif self._answer is not None:
+            guarded(self._model_call.answered, self._answer)
+
+    def _read_along(self, response: Any) -> None:
+        if self._body is not None:
+            self._body.abandon()
+        ending = _Ending(self._model_call, BodyFormat.of(response), self._refused_with)
+        body = ObservedBody(ending.end, last=self._model_call.endpoint.last_event)
+        stream = observed(response.stream, body)
+        body.watch(response)
+        response.stream = stream
+        self._body = body
+
+
+def call_in(context: Context, owner: object) -> HttpCall | None:
+    """The call that `owner` is making in `context`."""
+    call = get_value(_CALL_KEY, context)
+    return call if isinstance(call, HttpCall) and call.owner is owner else None
+
+
+def without_call(context: Context) -> Context | None:
+    """`context` without the call in it; None when there is none."""
+    return None if get_value(_CALL_KEY, context) is None else set_value(_CALL_KEY, None, context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What is left to do when a body has ended. It must not hold the response, which is free to be forgotten."""
+
+    model_call: ModelCall
+    written: BodyFormat
+    refused_with: int | None
+
+    def end(self, record: BodyRecord) -> None:
+        """Tell the span what the body said, and end it when its last chunk came."""
+        guarded(self._tell, record)
+        self.model_call.end(record.times_ns[-1] if record.times_ns else None)
+
+    def _tell(self, record: BodyRecord) -> None:
+        if record.error is not None:
+            self.model_call.raised(record.error)
+        if not self.model_call.span.is_recording():
+            return
+        said = said_along(record, self.written, self.model_call.endpoint)
+        if self.refused_with is not None:
+            self.model_call.refused(self.refused_with, said.body)
+            return
+        if said.first_output_ns is not None:
+            elapsed_s = max(0, said.first_output_ns - self.model_call.started_ns) / 1e9
+            self.model_call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
+        if said.body is not None:
+            self.model_call.answered(said.body)
