@@ -18,6 +18,7 @@ MAX_SENDERS: Final = 4
 """Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
 
 _LOOK_AGAIN_S: Final = 0.05
+_QUICK_S: Final = 0.02
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -44,6 +45,9 @@ class Delivery:
         self._changed = threading.Condition(threading.Lock())
         self._threads: list[threading.Thread] = []
         self._waiting = 0
+        self._under_way = 0
+        """Requests that have no answer yet; the newest was sent at `_newest_request`."""
+        self._newest_request = 0.0
         self._stopped = False
         self._deadline = math.inf
         self._due_at = math.inf
@@ -60,9 +64,7 @@ class Delivery:
         """Take over a parcel; it is sent as soon as the budget allows."""
         with self._changed:
             self._dispatcher.put(parcel, self._monotonic())
-            if self._waiting == 0 and not self._stopped:
-                self._add_sender()
-            self._changed.notify()
+            self._call_sender()
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; False when the deadline (a monotonic time) came first."""
@@ -120,6 +122,14 @@ class Delivery:
     def _has_live_sender(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
+    def _call_sender(self) -> None:
+        """See to it that somebody sends what has come. While one sender is quick enough, more would only contend."""
+        if self._under_way and self._monotonic() - self._newest_request < _QUICK_S:
+            return
+        if self._waiting == 0 and not self._stopped:
+            self._add_sender()
+        self._changed.notify()
+
     def _add_sender(self) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) >= self._max_senders:
@@ -139,8 +149,10 @@ class Delivery:
             timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - now, 0.05))
             outcome = self._transport.send(attempt.request(timeout_s))
             with self._changed:
+                self._under_way -= 1
                 self._settle(attempt, outcome)
-                self._changed.notify_all()
+                if self._monotonic() - now >= _QUICK_S or self._dispatcher.idle or self._dispatcher.closing:
+                    self._changed.notify_all()
 
     def _take(self, deadline: float) -> Attempt | None:
         is_own_thread = deadline == math.inf
@@ -149,6 +161,8 @@ class Delivery:
                 now = self._monotonic()
                 step = self._dispatcher.next(now)
                 if isinstance(step, Attempt):
+                    self._under_way += 1
+                    self._newest_request = now
                     return step
                 if not is_own_thread and (self._dispatcher.idle or min(step, deadline) <= now or step > deadline):
                     return None

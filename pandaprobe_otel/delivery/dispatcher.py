@@ -103,7 +103,7 @@ class Dispatcher:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
         for piece in pieces:
             for job in self._outbox.put(piece, now):
-                self._ledger.dropped("queue_full", len(job.parcel.spans))
+                self._ledger.dropped("queue_full", job.parcel.span_count)
                 if job.parcel.step is Step.CREATE:
                     self._report.gone(job.parcel.trace_id)
                     self._shares.evicted(job.parcel)
@@ -142,7 +142,7 @@ class Dispatcher:
         jobs = list(self._outbox)
         for job in jobs:
             self._drop(job, reason, math.inf)
-        return sum(len(job.parcel.spans) for job in jobs)
+        return sum(job.parcel.span_count for job in jobs)
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
@@ -163,7 +163,8 @@ class Dispatcher:
             return None
         self._quota.enter(now)
         self._daily.spend(now)
-        reported = self._shares.attach(self._report.attach(job.parcel, self._ledger.read().dropped))
+        self._outbox.open(job)
+        reported = self._shares.attach(self._report.attach(job.parcel, self._ledger.dropped_so_far()))
         if reported is not job.parcel:
             self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
@@ -363,7 +364,7 @@ class Dispatcher:
         self._causes.refused(reason, job.parcel, verdict)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
-        self._ledger.dropped(reason, len(job.parcel.spans))
+        self._ledger.dropped(reason, job.parcel.span_count)
         if job.parcel.step is Step.CREATE:
             self._report.gone(job.parcel.trace_id)
             self._shares.gone(job.parcel)

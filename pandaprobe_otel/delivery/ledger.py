@@ -66,6 +66,13 @@ class Ledger:
             with self._lock:
                 self._dropped[reason] += spans
 
+    def dropped_so_far(self) -> Mapping[str, int]:
+        """The dropped spans by reason, without the other counts."""
+        if not self._dropped:
+            return {}
+        with self._lock:
+            return dict(self._dropped)
+
     def answered(self, verdict: str) -> None:
         """Count an answer of the server by what it meant."""
         with self._lock:

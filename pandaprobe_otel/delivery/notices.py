@@ -37,5 +37,7 @@ class Notices:
 
     def over(self, cause: str) -> None:
         """The cause is gone: name it again when it comes back."""
+        if cause not in self._said:
+            return
         with self._lock:
             self._said.pop(cause, None)

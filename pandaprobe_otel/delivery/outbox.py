@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.turns import Turns
+
+PACK_ABOVE: Final = 4 << 20
+"""Bytes that may wait as they are. Above, traces come faster than they go, and will wait for some time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +37,7 @@ class Job:
 class _Line:
     """The jobs of one trace: only the first may go, since later ones build on it."""
 
-    jobs: deque[Job] = field(default_factory=deque[Job])
+    jobs: list[Job] = field(default_factory=list[Job])
     ticket: int = 0
     """Number of the entry (of a heap, or of the turns) that counts; entries with another number are stale."""
     is_waiting_for_token: bool = False
@@ -45,6 +49,9 @@ class MemoryOutbox:
     A line waits in one of three places: in a heap until its time has come, then, if it begins with a create, for its
     turn to take a token; or nowhere, while its first job is under way.
     """
+
+    packs = True
+    """Whether what comes while much waits already is compressed."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -74,6 +81,8 @@ class MemoryOutbox:
 
     def put(self, parcel: Parcel, now: float) -> list[Job]:
         """Add a parcel at the end of its trace's line; return the jobs that had to go for it (not delivered)."""
+        if self.packs and self._bytes > PACK_ABOVE:
+            parcel = parcel.closed()
         line = self._lines.setdefault(parcel.line, _Line())
         self._insert(line, len(line.jobs), Job(parcel, since=now, in_doubt=parcel.step is Step.SCORE))
         if len(line.jobs) == 1:
@@ -100,9 +109,15 @@ class MemoryOutbox:
     def start(self, job: Job, now: float) -> None:
         """The job is being sent: nothing of its trace may go meanwhile."""
         job.in_flight = True
+        self.open(job)
         if job.parcel.step is Step.CREATE:
             self._turns.serve(name=job.parcel.name, is_error=job.parcel.is_error, now=now)
         self._unschedule(self._lines[job.parcel.line])
+
+    def open(self, job: Job) -> None:
+        """Bring the job's content back to the form in which it is sent."""
+        if job.parcel.packed:
+            self.amend(job, job.parcel.opened())
 
     def retry(self, job: Job, at: float) -> None:
         """The job goes back to the head of its line, due at `at`."""
@@ -148,7 +163,7 @@ class MemoryOutbox:
         """The trace's root is not coming: its waiting spans become a trace of their own, under a derived id."""
         job.in_flight = False
         for index, waiting in enumerate(self._remove_line(job.parcel.line)):
-            adopted = waiting.parcel.adopted(project)
+            adopted = waiting.parcel.opened().adopted(project)
             self.put(adopted if index == 0 else replace(adopted, step=Step.APPEND), now)
 
     # -- places ---------------------------------------------------------------------------------------------------

@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from pandaprobe_otel.delivery.packing import SMALLEST, pack, unpack
+
 MAX_SPANS: Final = 500
 """The server refuses a request with more spans than this (measured, and in its published contract)."""
 
 _ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
+
+_OBJECTS: Final = 600
+"""Bytes of a waiting parcel without its content: itself, its job, its line, and its place among those that wait."""
 
 
 class Step(StrEnum):
@@ -43,10 +48,19 @@ class Parcel:
     is_remote: bool = False
     """The trace's root is in another process: append, and create it under a derived id when nobody else does."""
 
+    packed: bytes = b""
+    """Fields and spans, compressed, instead of `fields` and `spans`; `packed_spans` is their number."""
+    packed_spans: int = 0
+
     @property
     def size(self) -> int:
         """Bytes of memory that the parcel takes, with an allowance for the objects themselves."""
-        return len(self.fields) + sum(len(span) + 40 for span in self.spans) + 200
+        return len(self.packed) + len(self.fields) + sum([len(span) + 40 for span in self.spans]) + _OBJECTS
+
+    @property
+    def span_count(self) -> int:
+        """How many spans there are, packed or not."""
+        return self.packed_spans or len(self.spans)
 
     @property
     def line(self) -> str:
@@ -76,6 +90,20 @@ class Parcel:
         if self.step is not Step.CREATE:
             return self.fields
         return self.fields[:-1] + (b"," if len(self.fields) > 2 else b"") + b'"spans":' + spans + b"}"
+
+    def closed(self) -> Parcel:
+        """This parcel with its content compressed, where that pays; open it before anything but waiting."""
+        if self.packed or len(self.fields) + sum(map(len, self.spans)) < SMALLEST:
+            return self
+        packed = pack(self.fields, self.spans)
+        return replace(self, fields=b"", spans=(), packed=packed, packed_spans=len(self.spans))
+
+    def opened(self) -> Parcel:
+        """This parcel with its content as it was."""
+        if not self.packed:
+            return self
+        fields, spans = unpack(self.packed)
+        return replace(self, fields=fields, spans=spans, packed=b"", packed_spans=0)
 
     def split(self) -> tuple[Parcel, ...]:
         """This parcel and, where it has more spans than one request may carry, the appends that follow it."""

@@ -79,7 +79,8 @@ class _Queues:
     def __init__(self, is_current: Callable[[str, int], bool]) -> None:
         self._is_current = is_current
         self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
-        self._worst: defaultdict[str, list[_Entry]] = defaultdict(list)
+        self._worst: defaultdict[str, list[_Entry]] | None = None
+        """Made when somebody has to go for the first time: until then it would only take memory."""
         self._waiting: defaultdict[str, int] = defaultdict(int)
         self._count = 0
 
@@ -89,7 +90,8 @@ class _Queues:
     def add(self, key: str, ticket: int, name: str, bucket: float) -> None:
         rank = crc32(key.encode())
         heapq.heappush(self._best[name], (-bucket, rank, ticket, key))
-        heapq.heappush(self._worst[name], (bucket, -rank, ticket, key))
+        if self._worst is not None:
+            heapq.heappush(self._worst[name], (bucket, -rank, ticket, key))
         self._waiting[name] += 1
         self._count += 1
 
@@ -99,7 +101,8 @@ class _Queues:
         if self._waiting[name] <= 0:
             del self._waiting[name]
             self._best.pop(name, None)
-            self._worst.pop(name, None)
+            if self._worst is not None:
+                self._worst.pop(name, None)
 
     def first(self, served: dict[str, float]) -> str | None:
         name = min(self._waiting, key=lambda each: served.get(each, 0.0), default=None)
@@ -107,6 +110,10 @@ class _Queues:
 
     def last(self) -> str | None:
         name = max(self._waiting, key=self._waiting.__getitem__, default=None)
+        if self._worst is None:
+            self._worst = defaultdict(list)
+            for each, heap in self._best.items():
+                self._worst[each] = sorted((-bucket, -rank, ticket, key) for bucket, rank, ticket, key in heap)
         return None if name is None else self._top(self._worst[name])
 
     def _top(self, heap: list[_Entry]) -> str | None:

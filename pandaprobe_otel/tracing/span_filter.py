@@ -55,7 +55,7 @@ class SpanFilter:
             else:
                 parents[view.span_id] = view.parent_id
         return Kept(
-            views=tuple(_reparent(view, parents) for view in kept),
+            views=tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept),
             left_out=len(ended) - len(kept),
         )
 

@@ -94,7 +94,7 @@ def test_errors_go_first() -> None:
 
 def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> None:
     """When not everything can go, what is fresh is worth more."""
-    outbox = MemoryOutbox(3_300)
+    outbox = MemoryOutbox(4_500)
     outbox.put(create(1, size=700), 0.0)
     outbox.put(create(2, size=700), 40.0)
     evicted = outbox.put(create(3, size=700), 80.0)

@@ -15,6 +15,8 @@ from pandaprobe_otel.delivery.spool.rows import OWN, Place
 class SpooledOutbox(MemoryOutbox):
     """A `MemoryOutbox` that tells the spool's thread what comes and goes. Does no I/O itself."""
 
+    packs = False  # what there is no room for is on disk
+
     def __init__(
         self,
         max_bytes: int,

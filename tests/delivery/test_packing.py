@@ -1,0 +1,109 @@
+"""Parcels that wait in great number are compressed, and sent as if they had not been."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandaprobe_otel.delivery.outbox import PACK_ABOVE, MemoryOutbox
+from pandaprobe_otel.delivery.packing import pack, unpack
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+
+TEXT = b"Agents call models and tools, and their traces wait for their turn. "
+
+
+def parcel(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> Parcel:
+    """A parcel of two spans."""
+    span = b'{"span_id":"%d","output":"%b"}' % (number, TEXT * (kilobytes * 1024 // len(TEXT) // 2))
+    return Parcel(step=step, trace_id=f"t{number}", fields=b'{"name":"n"}', spans=(span, span), name="n")
+
+
+@given(fields=st.binary(max_size=2000), spans=st.lists(st.binary(max_size=300), max_size=5))
+def test_what_is_packed_comes_back(fields: bytes, spans: list[bytes]) -> None:
+    """Whatever it is."""
+    assert unpack(pack(fields, tuple(spans))) == (fields, tuple(spans))
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_a_closed_parcel_opens_to_the_same_body(step: Step) -> None:
+    """Closing is nothing that the server could see."""
+    whole = parcel(1, step=step)
+    closed = whole.closed()
+
+    assert closed.packed
+    assert closed.span_count == whole.span_count == 2
+    assert closed.size < whole.size / 5
+    assert closed.opened() == whole
+    assert closed.opened().body() == whole.body()
+
+
+def test_small_parcels_stay_as_they_are() -> None:
+    """There is nothing to gain."""
+    small = Parcel(step=Step.FINISH, trace_id="t", fields=b'{"status":"COMPLETED"}')
+
+    assert small.closed() is small
+    assert small.opened() is small
+
+
+def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -> None:
+    """The usual trace goes out at once and pays nothing; the bound on memory holds for what is really held."""
+    outbox = MemoryOutbox(PACK_ABOVE + (1 << 20))
+    number = 0
+    while outbox.bytes <= PACK_ABOVE:
+        number += 1
+        assert outbox.put(parcel(number), 0.0) == []
+    unpacked = number
+    while number < 1000:
+        number += 1
+        assert outbox.put(parcel(number), 0.0) == []
+    packed = [job for job in outbox if job.parcel.packed]
+
+    assert len(outbox) == 1000
+    assert len(packed) == 1000 - unpacked
+    assert outbox.bytes == sum(job.parcel.size for job in outbox)
+    assert outbox.bytes <= PACK_ABOVE + (1 << 20)
+
+
+def test_a_job_is_opened_when_it_starts() -> None:
+    """What is sent is the same, packed before or not, and the count of bytes follows."""
+    outbox = MemoryOutbox(1 << 30)
+    number = 0
+    while not any(job.parcel.packed for job in outbox):
+        number += 1
+        outbox.put(parcel(number), 0.0)
+    sent: dict[str, bytes] = {}
+    while (job := outbox.next_create(0.0)) is not None:
+        outbox.start(job, 0.0)
+        assert outbox.bytes == sum(other.parcel.size for other in outbox)
+        sent[job.parcel.trace_id] = job.parcel.body()
+        outbox.finish(job, 0.0)
+
+    assert sent == {f"t{each}": parcel(each).body() for each in range(1, number + 1)}
+    assert outbox.bytes == 0
+
+
+def test_spans_without_a_root_are_adopted_whole_although_packed() -> None:
+    """All jobs of the trace are opened, also those behind the first."""
+    outbox = MemoryOutbox(1 << 30)
+    number = 0
+    while outbox.bytes <= PACK_ABOVE:
+        number += 1
+        outbox.put(parcel(number), 0.0)
+    orphan = Parcel(
+        step=Step.APPEND,
+        trace_id="00000000-0000-0000-0000-000000000001",
+        is_remote=True,
+        fields=b'{"trace_id":"00000000-0000-0000-0000-000000000001"}',
+        spans=parcel(0).spans,
+    )
+    outbox.put(orphan, 0.0)
+    outbox.put(orphan, 0.0)
+    job = next(job for job in outbox if job.parcel.is_remote)
+    outbox.adopt(job, "project", 0.0)
+    adopted = [job.parcel.opened() for job in outbox if job.parcel.trace_id not in {f"t{n}" for n in range(number + 1)}]
+
+    assert [each.step for each in adopted] == [Step.CREATE, Step.APPEND]
+    assert [each.spans for each in adopted] == [orphan.spans] * 2
+    assert orphan.trace_id not in {each.trace_id for each in adopted}
+    assert adopted[0].trace_id.encode() in adopted[0].fields
