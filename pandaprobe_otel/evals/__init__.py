@@ -2,3 +2,55 @@
 
 Names are loaded on first use, since the pytest plugin imports this package.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.comparison import Comparison as Comparison
+    from pandaprobe_otel.evals.dataset import Case as Case
+    from pandaprobe_otel.evals.dataset import load_cases as load_cases
+    from pandaprobe_otel.evals.experiment import TaskRun as TaskRun
+    from pandaprobe_otel.evals.experiment import evaluate as evaluate
+    from pandaprobe_otel.evals.probe import Probe as Probe
+    from pandaprobe_otel.evals.report import CaseResult as CaseResult
+    from pandaprobe_otel.evals.report import MetricResult as MetricResult
+    from pandaprobe_otel.evals.report import Report as Report
+    from pandaprobe_otel.evals.span_set import SpanSet as SpanSet
+
+_HOME_OF = {
+    "Case": "dataset",
+    "CaseResult": "report",
+    "Comparison": "comparison",
+    "MetricResult": "report",
+    "Probe": "probe",
+    "Report": "report",
+    "SpanSet": "span_set",
+    "TaskRun": "experiment",
+    "evaluate": "experiment",
+    "load_cases": "dataset",
+}
+
+__all__ = [
+    "Case",
+    "CaseResult",
+    "Comparison",
+    "MetricResult",
+    "Probe",
+    "Report",
+    "SpanSet",
+    "TaskRun",
+    "evaluate",
+    "load_cases",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if (home := _HOME_OF.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -12,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.evals.recorder import SpanRecorder
 
 N = TypeVar("N", int, float)
 
@@ -65,16 +65,11 @@ class Connection:
         if bootstrap.current() is None:
             bootstrap.init()
 
-    def instrument(self) -> None:
+    def instrument(self, recorder: SpanRecorder) -> None:
         """Without an `init()` that sends, see to it that the supported libraries make spans."""
-        if self._mode != "off" or self._instrumented:
-            return
-        self._instrumented = True
-        from pandaprobe_otel.registry import instrument_all
-
-        os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "gen_ai_latest_experimental")
-        os.environ.setdefault("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
-        instrument_all("auto", ())
+        if self._mode == "off" and not self._instrumented:
+            self._instrumented = True
+            recorder.instrument()
 
     def flush(self) -> str | None:
         """Deliver; return what is wrong when not everything was."""

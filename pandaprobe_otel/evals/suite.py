@@ -12,7 +12,7 @@ import pytest
 
 from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.evals.demand import Demand, Metrics
-from pandaprobe_otel.evals.judging import Judgement, Question
+from pandaprobe_otel.evals.judging import Judgement, Judgements, Question
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import Recording, SpanRecorder
 from pandaprobe_otel.evals.runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
@@ -143,9 +143,11 @@ class Suite:
     def _listen(self) -> None:
         self.connection.open()
         self.recorder.attach(create=True)
-        self.connection.instrument()
+        self.connection.instrument(self.recorder)
 
     def _called(self, item: pytest.Item, report: pytest.TestReport, state: ItemState) -> None:
+        if report.failed and (tree := tree_text(state.recording.traces())) not in report.longreprtext:
+            report.sections.append(("traces of the test", tree[:_MAX_TEXT]))
         state.passed, state.ran = report.passed, not report.skipped
         if state.demand is None or state.demand.repeat == 1 or report.skipped:
             return
@@ -216,13 +218,15 @@ class Suite:
             self.problems.append(problem)
         runs = list(self._runs.values())
         self._verdicts = repeat_verdicts(runs)
-        self._verdicts += self._judged(runs)
-        from pandaprobe_otel.evals.suite_output import emit, write_reports
+        judged, found = self._judged(runs)
+        self._verdicts += judged
+        from pandaprobe_otel.evals.suite_output import emit, write_report
 
         emit(session, self._verdicts)
-        write_reports(self._reports, runs, self._verdicts)
+        if self._reports is not None:
+            write_report(self._reports, runs, found, tuple(self.problems))
 
-    def _judged(self, runs: list[TestRun]) -> list[Verdict]:
+    def _judged(self, runs: list[TestRun]) -> tuple[list[Verdict], Judgements]:
         lost = {verdict.base for verdict in self._verdicts if verdict.outcome != "passed"}
         wanted = [run for run in runs if run.demand.metrics and run.base not in lost]
         if self.mode != "eval":
@@ -230,17 +234,17 @@ class Suite:
             if count:
                 said = f"{count} verdict{'' if count == 1 else 's'} of the judge skipped"
                 self._lines.append(f"{said}: the mode is {self.mode}, --pandaprobe=eval asks the judge")
-            return []
+            return [], {}
         from pandaprobe_otel.evals.suite_judging import judge_runs
 
+        judged = [run for run in wanted if run.passed]
+        if not judged:
+            return [], {}
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:
             terminal.write("\n")  # after the line of dots
-        judged = [run for run in wanted if run.passed]
-        if not judged:
-            return []
         found = judge_runs(judged, self.connection, say=lambda line: _say(terminal, line), problems=self.problems)
-        return metric_verdicts(wanted, found)
+        return metric_verdicts(wanted, found), found
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the verdicts, also those that passed, and what was not done."""

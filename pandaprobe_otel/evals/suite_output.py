@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pytest
 
+from pandaprobe_otel.evals.judging import Judgements
+from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.runs import TestRun, Verdict
+from pandaprobe_otel.evals.traces import TraceRecord
 
 
 def emit(session: pytest.Session, verdicts: Sequence[Verdict]) -> None:
@@ -71,5 +75,33 @@ def _plain(nodeid: str, outcome: Literal["passed", "failed"], verdict: Verdict) 
     )
 
 
-def write_reports(path: str | None, runs: Sequence[TestRun], verdicts: Sequence[Verdict]) -> Any:
-    """Write the report that was asked for."""
+def write_report(path: str, runs: Sequence[TestRun], found: Judgements, notes: tuple[str, ...]) -> None:
+    """Write the report of the suite: each run of a marked test is a case. Raises UsageError for a wrong suffix."""
+    report = Report(
+        name="test suite",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        cases=tuple(_case(run, found) for run in runs if run.ran),
+        notes=notes,
+    )
+    try:
+        report.save(path)
+    except (OSError, ValueError) as error:
+        raise pytest.UsageError(f"--pandaprobe-report: {error}") from None
+
+
+def _case(run: TestRun, found: Judgements) -> CaseResult:
+    traces = [TraceRecord(trace.body) for trace in run.traces if trace.body is not None]
+    return CaseResult(
+        id=run.nodeid,
+        input=traces[0].input if traces else None,
+        output=traces[-1].output if traces else None,
+        error=None if run.passed else run.failure or "the test failed",
+        seconds=sum(trace.seconds for trace in traces),
+        results=tuple(
+            MetricResult.of(metric, found[target, metric], threshold, allow_vacuous=run.demand.allow_vacuous)
+            for target in run.targets
+            for metric, threshold in run.demand.metrics.items()
+            if (target, metric) in found
+        ),
+        traces=tuple(trace.body for trace in traces),
+    )

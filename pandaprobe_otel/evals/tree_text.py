@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
+from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.trace_tree import duration
 
 _WIDTH: Final = 60
@@ -49,9 +50,9 @@ def value_text(value: Any) -> str:
     """Return a value as short text."""
     if isinstance(value, str):
         return shortened(repr(value))
-    if isinstance(value, Mapping | list | tuple):
-        return shortened(json.dumps(value, ensure_ascii=False, default=str))
-    return shortened(repr(value))
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    return shortened(json.dumps(json.loads(encode(value)), ensure_ascii=False))
 
 
 def shortened(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.api import Client
+from pandaprobe_otel.evals import Report
 from pandaprobe_otel.local import LocalServer
 from suites import Judged, run_suite
 
@@ -225,6 +226,42 @@ def test_reruns_are_judged_once(judged: Judged) -> None:
     assert outcome.code == 0
 
 
+REPORTED = """
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+def test_cached(probe):
+    assistant("the same")
+    probe.score("polite", 0.9, reason="it says please")
+    assert probe.scores == {"polite": 0.9}
+
+def test_needs_the_number(probe):
+    assistant("now")
+    judgement = probe.evaluate({"task_completion": 0.7})["task_completion"]
+    assert judgement.passes(0.7)
+    assert not judgement.passes(0.95)
+"""
+
+
+def test_report_cache_scores_and_judgements_within_a_test(judged: Judged, server: LocalServer, tmp_path: Path) -> None:
+    """The report shows traces and verdicts; what did not change is not judged again in the next run."""
+    server.judge.set("task_completion", [0.8, 0.8, 0.8, 0.1])
+    options = ("--pandaprobe-cache=cache.jsonl", "--pandaprobe-report=report.json")
+    first = judged(REPORTED, *options)
+    assert first.code == 0, first.out
+    second = judged(REPORTED, *options)
+    assert "nothing = 0 evaluations, 1 more known from the cache" in second.out
+    assert second.code == 0
+    (case,) = Report.load(tmp_path / "report.json").cases
+    assert (case.id, case.outcome, case.output) == ("test_suite.py::test_cached", "passed", "refunded: the same")
+    assert case.results[0].text.startswith("task_completion 0.80 >= 0.50 (cached)")
+    assert [span["name"] for span in case.traces[0]["spans"]] == ["assistant", "look_up", "refund"]
+
+
+def test_a_test_that_needs_the_number_is_skipped_without_a_judge(tmp_path: Path) -> None:
+    """It cannot pass, and it does not fail."""
+    outcome = run_suite(tmp_path, REPORTED)
+    assert outcome.cases == {"test_cached": "passed", "test_needs_the_number": "skipped"}, outcome.out
+
+
 def test_an_interruption_judges_nothing(judged: Judged) -> None:
     """After Ctrl-C no evaluation is started."""
     outcome = judged(MARKED + "\ndef test_stop():\n    raise KeyboardInterrupt\n", "-k", "good or stop")
@@ -293,6 +330,19 @@ print(1000 * (time.process_time() - before + IMPORTED))
         for _ in range(3)
     ]
     assert min(costs) < 5.0, costs
+
+
+SERVERS = """
+def test_own_server(pandaprobe_server, pandaprobe_session_server):
+    import httpx
+    assert pandaprobe_server.url != pandaprobe_session_server.url
+    assert httpx.get(pandaprobe_server.url + "/health", trust_env=False).status_code == 200
+"""
+
+
+def test_servers_are_fixtures(tmp_path: Path) -> None:
+    """One for the test, one for the session, each on a free port."""
+    assert run_suite(tmp_path, SERVERS).cases == {"test_own_server": "passed"}
 
 
 @pytest.mark.parametrize("name", ["pandaprobe", "pandaprobe_otel"])

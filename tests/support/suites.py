@@ -82,7 +82,7 @@ def _read(xml: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     if xml.exists():
         for case in ElementTree.parse(xml).iter("testcase"):
             # What stands between module and last name is the class in JUnit's form; of a verdict, the test.
-            inner = str(case.get("classname")).partition("test_suite")[2].lstrip(".")
+            inner = str(case.get("classname")).partition(".")[2]
             name = "::".join(filter(None, (inner, str(case.get("name")))))
             found = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
             cases[name] = found[0] if found else "passed"

@@ -1,0 +1,115 @@
+"""Two reports, case by case: what is worse, what is better, and whether chance explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pandaprobe_otel.evals.report import CaseResult, Report
+from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses
+
+Change = Literal["regression", "improvement", "no significant change"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricChange:
+    """How a metric changed over the cases that both reports have scored.
+
+    `p` is how often chance alone gives such a change of the mean (sign-flip permutation test, one-sided, in the
+    direction of the change), `p_lost` such a loss of passed cases (exact McNemar test).
+    """
+
+    metric: str
+    cases: int
+    before: float
+    after: float
+    lost: tuple[str, ...]
+    won: tuple[str, ...]
+    p: float
+    p_lost: float
+    change: Change
+
+    def __str__(self) -> str:
+        moved = f"{self.before:.2f} → {self.after:.2f}"
+        said = [f"{self.metric}: {moved} over {self.cases} cases, {self.change} (p = {self.p:.3f})"]
+        said += [f"lost: {', '.join(self.lost)}"] if self.lost else []
+        said += [f"won: {', '.join(self.won)}"] if self.won else []
+        return "; ".join(said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All metrics that two reports share, and `passed`: whether the case as a whole passed (1) or not (0)."""
+
+    changes: tuple[MetricChange, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+
+    @property
+    def regressions(self) -> tuple[MetricChange, ...]:
+        """What has become worse, beyond chance."""
+        return tuple(change for change in self.changes if change.change == "regression")
+
+    def __str__(self) -> str:
+        lines = [str(change) for change in self.changes]
+        lines += [f"cases of the earlier report only: {', '.join(self.only_before)}"] if self.only_before else []
+        lines += [f"new cases: {', '.join(self.only_after)}"] if self.only_after else []
+        return "\n".join(lines) or "the reports have no case in common"
+
+
+def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison:
+    """Compare two reports; see `Report.compare`."""
+    old, new = _by_id(before), _by_id(after)
+    common = [name for name in new if name in old]
+    metrics = [metric for metric in after.metrics if metric in before.metrics]
+    changes = [
+        _change(metric, {name: (_value(old[name], metric), _value(new[name], metric)) for name in common}, alpha)
+        for metric in (*metrics, None)
+    ]
+    return Comparison(
+        changes=tuple(change for change in changes if change is not None),
+        only_before=tuple(name for name in old if name not in new),
+        only_after=tuple(name for name in new if name not in old),
+    )
+
+
+def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: float) -> MetricChange | None:
+    scored = {name: (old, new) for name, (old, new) in pairs.items() if old is not None and new is not None}
+    if not scored:
+        return None
+    differences = [new[0] - old[0] for old, new in scored.values()]
+    lost = tuple(name for name, (old, new) in scored.items() if old[1] and not new[1])
+    won = tuple(name for name, (old, new) in scored.items() if new[1] and not old[1])
+    falls = sum(differences) < 0 or (sum(differences) == 0 and len(lost) > len(won))
+    sign = 1.0 if falls else -1.0
+    p = chance_of_drop([sign * value for value in differences])
+    p_lost = chance_of_losses(*((len(lost), len(won)) if falls else (len(won), len(lost))))
+    change: Change = "no significant change"
+    if p < alpha or p_lost < alpha:
+        change = "regression" if falls else "improvement"
+    return MetricChange(
+        metric=metric or "passed",
+        cases=len(scored),
+        before=sum(old[0] for old, _ in scored.values()) / len(scored),
+        after=sum(new[0] for _, new in scored.values()) / len(scored),
+        lost=lost,
+        won=won,
+        p=p,
+        p_lost=p_lost,
+        change=change,
+    )
+
+
+def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
+    """The score of a case and whether it passed; None where nothing was scored on evidence."""
+    if metric is None:
+        return float(case.passed), case.passed
+    for result in case.results:
+        if result.metric == metric and result.finding == "scored" and result.value is not None:
+            return result.value, result.passed
+    return None
+
+
+def _by_id(report: Report) -> dict[str, CaseResult]:
+    return {case.id: case for case in report.cases}

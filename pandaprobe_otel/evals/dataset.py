@@ -1,0 +1,79 @@
+"""The cases of an evaluation: from a list, a JSONL file or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, cast
+
+Dataset = str | PathLike[str] | Iterable[Any]
+
+_EXPECTED: Final = ("expected", "expected_output", "reference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One input for the task, and what is known about it. `id` finds the case again in another report."""
+
+    id: str
+    input: Any
+    expected: Any = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def load_cases(dataset: Dataset) -> tuple[Case, ...]:
+    """Return the cases of a dataset.
+
+    dataset: the path of a `.jsonl` or `.csv` file, or an iterable of `Case`s, mappings or plain inputs.
+
+    A mapping (a line, a row) with the key `input` is a case: `id`, `input`, `expected` (or `expected_output`,
+    `reference`), and the rest is metadata. Any other value is the input itself. Cases without an id get their number.
+
+    Raises ValueError for a file that cannot be read so, for ids that occur twice, and for no cases at all.
+    """
+    items = _read(Path(dataset)) if isinstance(dataset, str | PathLike) else dataset
+    cases = tuple(_case(number, item) for number, item in enumerate(items, 1))
+    if not cases:
+        raise ValueError("the dataset has no cases")
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise ValueError(f"the id {case.id!r} occurs twice in the dataset")
+        seen.add(case.id)
+    return cases
+
+
+def _case(number: int, item: Any) -> Case:
+    if isinstance(item, Case):
+        return item
+    if not isinstance(item, Mapping) or "input" not in item:
+        return Case(id=str(number), input=item)
+    fields = dict(cast("Mapping[str, Any]", item))
+    name = fields.pop("id", None)
+    expected = next((fields.pop(key) for key in _EXPECTED if key in fields), None)
+    return Case(
+        id=str(number if name in (None, "") else name), input=fields.pop("input"), expected=expected, metadata=fields
+    )
+
+
+def _read(path: Path) -> list[Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the dataset {path} cannot be read: {error}") from None
+    if path.suffix == ".csv":
+        return list(csv.DictReader(text.splitlines(keepends=True)))
+    if path.suffix not in (".jsonl", ".ndjson"):
+        raise ValueError(f"the dataset {path} is neither .jsonl nor .csv")
+    items: list[Any] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                items.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}, is not JSON: {error}") from None
+    return items

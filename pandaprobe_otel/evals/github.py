@@ -1,0 +1,37 @@
+"""What GitHub Actions shows of a report: annotations, and the summary of the job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pandaprobe_otel.evals.report import Report
+from pandaprobe_otel.evals.report_text import complaints
+
+
+def error_commands(report: Report) -> list[str]:
+    """Return a workflow command for each case that did not pass; to be printed on standard output."""
+    return [
+        f"::error title={_property(f'{report.name}: {case.id}')}::{_data(said)}"
+        for case in report.cases
+        if not case.passed
+        for said in complaints(case)
+    ]
+
+
+def add_summary(text: str, environ: Mapping[str, str]) -> bool:
+    """Append Markdown to the summary of the job; False where there is no such job."""
+    path = environ.get("GITHUB_STEP_SUMMARY", "")
+    if not path:
+        return False
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(text)
+    return True
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,223 @@
+"""What an evaluation found: to look at, to keep, and to compare with the next one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.runs import describe
+from pandaprobe_otel.evals.statistics import Rate, rate
+from pandaprobe_otel.mapping.clean import encode
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.comparison import Comparison
+
+_MAX_BYTES: Final = 16 << 20
+"""Of one case; what is over is cut, with a marker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricResult:
+    """What a metric says about a case. `finding` is scored, vacuous or error; only the first can pass by itself."""
+
+    metric: str
+    finding: str
+    value: float | None
+    threshold: float
+    passed: bool
+    text: str
+    """The same in one line, with the reason."""
+
+    @classmethod
+    def of(cls, metric: str, judgement: Judgement, threshold: float, *, allow_vacuous: bool = False) -> Self:
+        """Return a judgement as the result of a case."""
+        return cls(
+            metric=metric,
+            finding=judgement.finding.value,
+            value=judgement.value,
+            threshold=threshold,
+            passed=judgement.passes(threshold, allow_vacuous=allow_vacuous),
+            text=describe(metric, judgement, threshold),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """One case: what went in, what came out, what the metrics say. `error` is that of the task itself."""
+
+    id: str
+    input: Any = None
+    output: Any = None
+    expected: Any = None
+    error: str | None = None
+    seconds: float = 0.0
+    results: tuple[MetricResult, ...] = ()
+    traces: tuple[Mapping[str, Any], ...] = ()
+    """The traces, as bodies of POST /traces."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the task came to an end and every metric says yes."""
+        return self.error is None and all(result.passed for result in self.results)
+
+    @property
+    def outcome(self) -> str:
+        """`passed`, `failed`, or `error` when the task failed or a metric could not be judged."""
+        if self.passed:
+            return "passed"
+        return "error" if self.error or any(result.finding == "error" for result in self.results) else "failed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; what JSON has no form for becomes its text."""
+        content = {"input": self.input, "output": self.output, "expected": self.expected, "traces": self.traces}
+        return {
+            "id": self.id,
+            "outcome": self.outcome,
+            "error": self.error,
+            "seconds": self.seconds,
+            "results": [asdict(result) for result in self.results],
+            **json.loads(encode(content, _MAX_BYTES)),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The results of all cases."""
+
+    name: str
+    created_at: str
+    """ISO 8601, UTC."""
+    cases: tuple[CaseResult, ...]
+    notes: tuple[str, ...] = field(default=())
+    """What else went wrong, such as traces that were not delivered."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every case passed."""
+        return all(case.passed for case in self.cases)
+
+    @property
+    def rate(self) -> Rate:
+        """How many cases passed."""
+        return rate(sum(case.passed for case in self.cases), len(self.cases))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in the order in which they occur."""
+        return tuple(dict.fromkeys(result.metric for case in self.cases for result in case.results))
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each metric over the cases that were scored on evidence."""
+        values: dict[str, list[float]] = {}
+        for case in self.cases:
+            for result in case.results:
+                if result.finding == "scored" and result.value is not None:
+                    values.setdefault(result.metric, []).append(result.value)
+        return {metric: sum(found) / len(found) for metric, found in values.items()}
+
+    def assert_passed(self) -> None:
+        """Raise AssertionError with the table unless every case passed: for unittest and scripts."""
+        __tracebackhide__ = True
+        if not self.passed:
+            raise AssertionError(f"{self.rate}\n\n{self}")
+
+    def compare(self, baseline: Report, *, alpha: float = 0.05) -> Comparison:
+        """Compare with an earlier report, case by case; a change counts when chance gives it less often than alpha."""
+        from pandaprobe_otel.evals.comparison import compare
+
+        return compare(self, baseline, alpha=alpha)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each case and metric, for example for pandas."""
+        return [{"case": case.id, **asdict(result)} for case in self.cases for result in case.results]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "name": self.name,
+            "created_at": self.created_at,
+            "passed": self.passed,
+            "cases": [case.to_dict() for case in self.cases],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` made."""
+        cases: list[CaseResult] = []
+        for body in plain["cases"]:
+            fields = {name: value for name, value in body.items() if name != "outcome"}
+            fields["results"] = tuple(MetricResult(**result) for result in body["results"])
+            fields["traces"] = tuple(body["traces"])
+            cases.append(CaseResult(**fields))
+        return cls(name=plain["name"], created_at=plain["created_at"], cases=tuple(cases), notes=tuple(plain["notes"]))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a report that was saved as JSON. Raises ValueError for a file that is none."""
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a report: {type(error).__name__}: {error}") from None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the report; the suffix decides: `.json` (can be read back), `.md` or `.html` (one file, no network).
+
+        Raises ValueError for another suffix.
+        """
+        from pandaprobe_otel.evals.report_html import html_page
+
+        target = Path(path).expanduser()
+        if target.suffix == ".json":
+            text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        elif target.suffix == ".md":
+            text = self.to_markdown()
+        elif target.suffix in (".html", ".htm"):
+            text = html_page(self)
+        else:
+            raise ValueError(f"the report {path} is none of .json, .md and .html")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", errors="replace")
+
+    def to_markdown(self) -> str:
+        """Return the report for a job summary or a comment."""
+        from pandaprobe_otel.evals.report_text import markdown
+
+        return markdown(self)
+
+    def __str__(self) -> str:
+        from pandaprobe_otel.evals.report_text import table
+
+        return table(self)
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.evals.report_html import html_table
+
+        return html_table(self)
+
+
+def case_table(report: Report) -> tuple[Sequence[str], list[list[str]]]:
+    """Return the header and the cells of the table that every form of the report shows."""
+    header = ["case", "outcome", *report.metrics, "seconds"]
+    rows: list[list[str]] = []
+    for case in report.cases:
+        found = {result.metric: result for result in case.results}
+        cells = [_cell(found.get(metric)) for metric in report.metrics]
+        rows.append([case.id, case.outcome, *cells, f"{case.seconds:.2f}"])
+    means = [f"{report.means[metric]:.2f}" if metric in report.means else "" for metric in report.metrics]
+    rows.append(["mean", f"{report.rate.passed}/{report.rate.total}", *means, ""])
+    return header, rows
+
+
+def _cell(result: MetricResult | None) -> str:
+    if result is None:
+        return ""
+    if result.finding != "scored" or result.value is None:
+        return {"vacuous": "inconclusive"}.get(result.finding, result.finding)
+    return f"{result.value:.2f}{'' if result.passed else f' < {result.threshold:.2f}'}"

@@ -1,0 +1,59 @@
+"""Datasets: lists, JSONL and CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel.evals import Case, load_cases
+
+
+def test_plain_values_are_inputs() -> None:
+    """Whatever has no key `input` is the input; ids are numbers then."""
+    cases = load_cases(["a", {"q": 1}, Case(id="mine", input=3)])
+    assert [(case.id, case.input) for case in cases] == [("1", "a"), ("2", {"q": 1}), ("mine", 3)]
+
+
+@pytest.mark.parametrize("key", ["expected", "expected_output", "reference"])
+def test_a_line_of_jsonl_is_a_case(tmp_path: Path, key: str) -> None:
+    """Id, input and what is expected are found; the rest is metadata; empty lines do not matter."""
+    file = tmp_path / "cases.jsonl"
+    file.write_text(
+        f'{{"id": 7, "input": {{"q": "ä"}}, "{key}": "x", "level": 2}}\n\n{{"input": "b"}}\n', encoding="utf-8"
+    )
+    first, second = load_cases(file)
+    assert (first.id, first.input, first.expected, first.metadata) == ("7", {"q": "ä"}, "x", {"level": 2})
+    assert (second.id, second.input, second.expected) == ("2", "b", None)
+
+
+def test_a_row_of_csv_is_a_case(tmp_path: Path) -> None:
+    """With line breaks inside of quotes, and a byte order mark as spreadsheets write it."""
+    file = tmp_path / "cases.csv"
+    file.write_bytes('\ufeffid,input,expected\r\na,"two\nlines",yes\r\n'.encode())
+    (case,) = load_cases(str(file))
+    assert (case.id, case.input.split(), case.expected) == ("a", ["two", "lines"], "yes")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("x.jsonl", '{"input": 1}\n{oops', "line 2, is not JSON"),
+        ("x.jsonl", "", "has no cases"),
+        ("x.txt", "a", "neither .jsonl nor .csv"),
+        ("x.csv", "id,input\na,1\na,2\n", "'a' occurs twice"),
+    ],
+)
+def test_a_dataset_that_cannot_be_used_says_why(tmp_path: Path, name: str, text: str, said: str) -> None:
+    """Each mistake has its message."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=said):
+        load_cases(tmp_path / name)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A path is a path, and no iterable of letters."""
+    missing: Any = tmp_path / "no.csv"
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_cases(missing)

@@ -1,0 +1,144 @@
+"""Reports: forms, keeping, comparing."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+
+TRACE = {
+    "trace_id": "0af76519-16cd-43dd-8448-eb211c80319c",
+    "name": "t",
+    "started_at": "2026-01-01T00:00:00Z",
+    "ended_at": "2026-01-01T00:00:01Z",
+    "spans": [
+        {
+            "span_id": "1",
+            "name": "look<up>",
+            "kind": "TOOL",
+            "status": "ERROR",
+            "error": "no <b>order</b>",
+            "input": {"number": "A-17"},
+            "started_at": "2026-01-01T00:00:00Z",
+            "ended_at": "2026-01-01T00:00:01Z",
+        }
+    ],
+}
+
+
+def result(value: float | None, metric: str = "m", finding: str = "scored") -> MetricResult:
+    """A result with a threshold of 0.5."""
+    passed = finding == "scored" and value is not None and value >= 0.5
+    return MetricResult(
+        metric=metric, finding=finding, value=value, threshold=0.5, passed=passed, text=f"{metric}: said"
+    )
+
+
+def report(*values: float, prefix: str = "c") -> Report:
+    """One case for each value."""
+    cases = tuple(CaseResult(id=f"{prefix}{n}", input="q", results=(result(value),)) for n, value in enumerate(values))
+    return Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=cases)
+
+
+MIXED = Report(
+    name="shop | <script>",
+    created_at="2026-01-01T00:00:00+00:00",
+    cases=(
+        CaseResult(id="good", input="q", output="a", results=(result(0.9),), traces=(TRACE,)),
+        CaseResult(id="bad", input="<img src=x>", output={"a": 1}, results=(result(0.2), result(1.0, "n", "vacuous"))),
+        CaseResult(id="broken", input="q", error="ValueError: no", expected="x"),
+        CaseResult(id="unjudged", input="q", results=(result(None, "n", "error"),)),
+    ),
+    notes=("a note",),
+)
+
+
+def test_outcomes_and_means() -> None:
+    """Only scores on evidence count for the mean; an error is told apart from a failure."""
+    assert [case.outcome for case in MIXED.cases] == ["passed", "failed", "error", "error"]
+    assert (MIXED.passed, MIXED.rate.passed, MIXED.metrics) == (False, 1, ("m", "n"))
+    assert MIXED.means == {"m": pytest.approx(0.55)}
+    with pytest.raises(AssertionError, match=r"1/4 passed"):
+        MIXED.assert_passed()
+    report(0.9).assert_passed()
+
+
+def test_the_table_and_markdown_name_what_failed() -> None:
+    """Both forms have all cases and the reasons; Markdown cannot be broken out of."""
+    text, marked = str(MIXED), MIXED.to_markdown()
+    for said in ("good", "0.20 < 0.50", "inconclusive", "broken: the task failed: ValueError: no", "a note"):
+        assert said in text
+    assert "## shop \\| \\<script\\>: failed" in marked
+    assert "| bad | failed | 0.20 \\< 0.50 | inconclusive | 0.00 |" in marked
+
+
+def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
+    """Saving and loading loses nothing."""
+    MIXED.save(tmp_path / "new" / "r.json")
+    assert Report.load(tmp_path / "new" / "r.json") == MIXED
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(ValueError, match="is not a report"):
+        Report.load(tmp_path / "x.json")
+    with pytest.raises(ValueError, match="none of"):
+        MIXED.save(tmp_path / "r.pdf")
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes that load something, and text; complains about tags that do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [str(value) for name, value in attrs if name in ("src", "href", "action", "data")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
+    """Well-formed, without scripts and without anything to load; contents are text and not markup."""
+    MIXED.save(tmp_path / "r.html")
+    source = (tmp_path / "r.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(source)
+    assert page.open == []
+    assert not {"script", "img", "link", "iframe", "b"} & set(page.tags)
+    assert all(link.startswith("#case-") for link in page.links)
+    assert "url(" not in source
+    assert "@import" not in source
+    for said in ("look<up>(number='A-17')", "no <b>order</b>", "<img src=x>", "m: said", "ValueError: no", "a note"):
+        assert said in page.text
+    assert "<table>" in MIXED._repr_html_()
+
+
+def test_a_regression_is_told_from_chance() -> None:
+    """The same small drop is noise in one case and a regression over many."""
+    before, after = report(*[0.9] * 12), report(*[0.8] * 12)
+    comparison = after.compare(before)
+    assert [change.metric for change in comparison.regressions] == ["m"]
+    assert "m: 0.90 → 0.80 over 12 cases, regression (p = 0.000)" in str(comparison)
+    assert report(0.8).compare(report(0.9)).regressions == ()
+    better = before.compare(after)
+    assert [change.change for change in better.changes] == ["improvement", "no significant change"]
+
+
+def test_lost_cases_are_named() -> None:
+    """Cases that passed before and do not now, and those that only one report has."""
+    comparison = report(*[0.2] * 6, 0.9).compare(report(*[0.9] * 6))
+    assert {change.metric: len(change.lost) for change in comparison.regressions} == {"m": 6, "passed": 6}
+    assert comparison.only_after == ("c6",)
+    assert str(report(1.0, prefix="x").compare(report(1.0))).startswith("cases of the earlier report only")
