@@ -84,6 +84,7 @@ def show_traces(
         page_size=PAGE_SIZE,
         longest_ms=max((trace["latency_ms"] or 0 for trace in traces), default=0),
         base_url=str(request.base_url).rstrip("/"),
+        needs_key=context.services.settings.auth,
     )
 
 
