@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 INTEGRATIONS: Final[Mapping[str, str]] = {
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
     "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
+    "mistralai": "pandaprobe_otel_integrations.mistralai:MistralInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
@@ -27,6 +28,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 LIBRARIES: Final[Mapping[str, str]] = {
     "anthropic": "anthropic",
     "groq": "groq",
+    "mistralai": "mistralai",
     "openai": "openai",
     "together": "together",
 }
@@ -110,6 +112,11 @@ def wrap_anthropic(client: _Client) -> _Client:
 def wrap_groq(client: _Client) -> _Client:
     """Record the calls of this Groq client; as `wrap_openai`."""
     return _wrap("groq", client)
+
+
+def wrap_mistral(client: _Client) -> _Client:
+    """Record the calls of this Mistral client; as `wrap_openai`."""
+    return _wrap("mistralai", client)
 
 
 def wrap_together(client: _Client) -> _Client:

@@ -26,6 +26,7 @@ REASONING_LEVEL: Final = "gen_ai.request.reasoning.level"
 ENCODING_FORMATS: Final = "gen_ai.request.encoding_formats"
 PREVIOUS_RESPONSE_ID: Final = "gen_ai.request.previous_response.id"
 OUTPUT_TYPE: Final = "gen_ai.output.type"
+AGENT_ID: Final = "gen_ai.agent.id"
 CONVERSATION_ID: Final = "gen_ai.conversation.id"
 
 RESPONSE_ID: Final = "gen_ai.response.id"

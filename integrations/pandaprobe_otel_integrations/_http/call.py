@@ -96,6 +96,11 @@ def call_in(context: Context, owner: object) -> HttpCall | None:
     return call if isinstance(call, HttpCall) and call.owner is owner else None
 
 
+def any_call_in(context: Context) -> bool:
+    """Whether anybody is making a call in `context`."""
+    return isinstance(get_value(_CALL_KEY, context), HttpCall)
+
+
 def without_call(context: Context) -> Context | None:
     """`context` without the call in it; None when there is none."""
     return None if get_value(_CALL_KEY, context) is None else set_value(_CALL_KEY, None, context)

@@ -90,6 +90,8 @@ def _content_part(item: Any) -> Part | None:
     kind = string(piece.get("type"))
     if kind in ("text", "refusal"):
         return parts.text(str(piece.get(kind) or ""))
+    if kind == "thinking":
+        return parts.reasoning(thinking_text(piece))
     if kind == "image_url":
         image: Any = piece.get("image_url")
         url = image if isinstance(image, str) else string(obj(image).get("url"))
@@ -100,6 +102,12 @@ def _content_part(item: Any) -> Part | None:
     if kind == "file":
         return _file(obj(piece.get("file")))
     return dict(piece) if piece else None
+
+
+def thinking_text(piece: Object) -> str:
+    """The text of a thinking piece: a text, or (Mistral) a list of text pieces."""
+    thought = piece.get("thinking")
+    return thought if isinstance(thought, str) else "".join(str(one.get("text") or "") for one in objects(thought))
 
 
 def _file(file: Object) -> Part:

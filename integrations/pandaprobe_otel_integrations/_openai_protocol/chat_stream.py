@@ -13,6 +13,8 @@ from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 
+from .chat_messages import thinking_text
+
 _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 _LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error", "x_groq"})
 
@@ -70,6 +72,13 @@ class _Choice:
             if pieces is None:
                 pieces = self._texts[name] = []
             pieces.append(value)
+            return
+        # Mistral streams thoughts, and the text after them, as lists of typed pieces.
+        for piece in objects(value):
+            if piece.get("type") == "thinking":
+                self._add_text("reasoning_content", thinking_text(piece))
+            elif text := string(piece.get("text")):
+                self._add_text(name, text)
 
     def _add_other(self, name: str, value: Any) -> None:
         if name == "role":

@@ -1,0 +1,54 @@
+"""OpenTelemetry spans for the `mistralai` client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._rivals import Rival
+
+from .hooks import MistralHooks
+
+__all__ = ["MistralInstrumentor"]
+
+_BASES = ("mistralai.client.basesdk", "mistralai.basesdk")
+_PLATFORM_BASES = ("mistralai.azure.client.basesdk", "mistralai.gcp.client.basesdk")
+_OWN_TRACING = "mistralai.client._hooks.tracing"
+
+
+class MistralInstrumentor(Integration):
+    """Chat, agents, fill-in-the-middle and embeddings, sync and async, streamed or not.
+
+    From 2.0 on the client can make spans of its own (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that one
+    call is one span, it makes none for a call that is recorded here. See `Integration` for the options of
+    `instrument()`.
+    """
+
+    library = "mistralai"
+    requirements = ("mistralai >= 1.9",)
+    hooked_modules = (*_BASES, *_PLATFORM_BASES, _OWN_TRACING)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.mistralai",
+            class_name="MistralAIInstrumentor",
+        ),
+        Rival(
+            vendor="OpenLLMetry", module="opentelemetry.instrumentation.mistralai", class_name="MistralAiInstrumentor"
+        ),
+    )
+
+    def watch_client(self, client: Any) -> None:
+        """Record the calls of this client; its parts (`chat`, `embeddings`, ...) share one configuration."""
+        super().watch_client(client.sdk_configuration)
+
+    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        hooks = MistralHooks(self._recorder, self._lets_through)
+        if module.__name__ == _OWN_TRACING:
+            yield patch(module.TracingHook, "before_request", hooks.own_span)
+        else:
+            yield patch(module.BaseSDK, "do_request", hooks.do_request)
+            yield patch(module.BaseSDK, "do_request_async", hooks.do_request_async)

@@ -1,0 +1,46 @@
+"""The calls of Mistral's API. Its chat is OpenAI's protocol with some members of its own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._shape import integer, string
+
+
+class Chat(ForeignChatCompletions):
+    """Chat completions, by a model or by an agent."""
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters; the seed has a name of its own, and an agent stands in for the model."""
+        return {
+            **super().request_attributes(body),
+            names.SEED: integer(body.get("random_seed")),
+            names.AGENT_ID: string(body.get("agent_id")),
+        }
+
+
+class FillInTheMiddle(Chat):
+    """Code before and after a gap; the answer, in the form of a chat completion, fills it."""
+
+    operation = "text_completion"
+
+    def request_content(self, body: Body) -> Content:
+        """What stands before and after the gap."""
+        texts = [string(body.get("prompt")), string(body.get("suffix"))]
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts if text]}]}
+
+
+_CHAT: Final = Chat()
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/chat/completions": _CHAT,
+    "/agents/completions": _CHAT,
+    "/fim/completions": FillInTheMiddle(),
+    "/embeddings": Embeddings(),
+}
+"""By the end of the path."""
