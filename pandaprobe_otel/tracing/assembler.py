@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pandaprobe_otel.tracing.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
-from pandaprobe_otel.tracing.trace_buffer import Memory, Part, Stage, TraceBuffer
+from pandaprobe_otel.tracing.trace_buffer import SMALLEST_SPAN, Memory, Part, Stage, TraceBuffer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -24,6 +24,8 @@ class Assembler:
         self._timing = timing
         self._counts_starts = counts_starts
         self._max_bytes = max_bytes
+        self.has_large = False
+        """Whether a trace has grown, since the last look, beyond what may wait in memory."""
         self._buffers: OrderedDict[int, TraceBuffer] = OrderedDict()
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
 
@@ -40,10 +42,19 @@ class Assembler:
         if span.context is not None:
             self._buffer(span.context.trace_id, now).start(span, now)
 
-    def ended(self, span: ReadableSpan, now: float) -> None:
-        """A span has ended."""
-        if span.context is not None:
-            self._buffer(span.context.trace_id, now).end(span, now)
+    def ended(self, span: ReadableSpan, now: float) -> int:
+        """A span has ended. Returns the bytes that it takes, roughly."""
+        if span.context is None:
+            return SMALLEST_SPAN
+        buffer = self._buffer(span.context.trace_id, now)
+        size = buffer.end(span, now)
+        self.has_large = self.has_large or buffer.bytes >= self._timing.checkpoint_bytes
+        return size
+
+    def lost(self, trace_id: int, span_id: int, now: float) -> None:
+        """A span has ended, but there was no room for it: it is waited for no longer."""
+        if (buffer := self._buffers.get(trace_id)) is not None:
+            buffer.lose(span_id, now)
 
     def logged(self, record: Any) -> None:
         """A log record was emitted within a span; it goes out with that span. Without an open trace it is nothing."""
@@ -54,6 +65,7 @@ class Assembler:
 
     def due(self, now: float) -> Iterator[Part]:
         """The parts that are ready now."""
+        self.has_large = False
         for buffer in list(self._buffers.values()):
             stage = self._stage(buffer, now)
             if stage is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -84,8 +84,8 @@ class TraceBuffer:
         self.open[span_id] = span
         self.last_change = now
 
-    def end(self, span: ReadableSpan, now: float) -> None:
-        """A span has ended."""
+    def end(self, span: ReadableSpan, now: float) -> int:
+        """A span has ended. Returns the bytes that it takes, roughly."""
         span_id = _span_id(span)
         if span_id not in self.open:  # its start was not seen: the processor was added later, or there is none
             if self._is_entry(span):
@@ -95,8 +95,17 @@ class TraceBuffer:
             self.entries_ended_at = now
         self.open.pop(span_id, None)
         self.ended.append(span)
-        self.bytes += _size(span)
+        size = _size(span)
+        self.bytes += size
         self.last_change = now
+        return size
+
+    def lose(self, span_id: int, now: float) -> None:
+        """A span has ended, and is lost."""
+        self.open.pop(span_id, None)
+        if span_id in self.open_entries:
+            self.open_entries.discard(span_id)
+            self.entries_ended_at = now
 
     def log(self, span_id: int, record: Any) -> None:
         """A log record was emitted within a span."""
@@ -135,12 +144,18 @@ def _span_id(span: ReadableSpan) -> int:
     return 0 if context is None else context.span_id
 
 
+SMALLEST_SPAN: Final = 2000
+"""An ended span without its text."""
+
+
 def _size(span: ReadableSpan) -> int:
     """Bytes that a span holds on to, roughly: its text, and an allowance for the objects themselves."""
-    total = 2000
-    for value in (span.attributes or {}).values():
-        total += len(value) if isinstance(value, (str, bytes, tuple)) else 8
-    return total
+    attributes = span.attributes
+    if not attributes:
+        return SMALLEST_SPAN
+    copy = getattr(attributes, "copy", None)  # the SDK's own is one call in C; `values` asks for every key
+    plain: dict[str, Any] = dict(attributes) if copy is None else copy()
+    return SMALLEST_SPAN + sum([len(value) if isinstance(value, (str, bytes)) else 50 for value in plain.values()])
 
 
 def _log_size(record: Any) -> int:

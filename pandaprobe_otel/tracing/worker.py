@@ -25,8 +25,16 @@ from pandaprobe_otel.tracing.trace_buffer import Part
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-MAX_EVENTS: Final = 65_536
-"""Ended spans that may wait for the worker: about a second of the fastest app."""
+MAX_EVENTS: Final = 8_192
+"""Spans that may wait for the worker, which is woken long before."""
+MAX_WAITING_BYTES: Final = 16 << 20
+"""Where spans are large, fewer may wait: as many as take this much by the size of the last ones."""
+_FEWEST: Final = 16
+_MANY: Final = 64
+_MANY_BYTES: Final = 4 << 20
+_MANY_UNSEEN: Final = 16
+"""So many spans (of this size, if it is known) are taken without waiting for the next look: an app that makes them
+fast makes many until then."""
 MAX_LOGS: Final = 8_192
 _POLL_S: Final = 0.1
 _JOURNAL_POLL_S: Final = 0.02
@@ -68,6 +76,10 @@ class Worker:
         self._ended: deque[Fields] = deque()
         self._open: set[tuple[int, int]] = set()
         """Trace and span ids of the open spans that the worker has seen. Only the worker touches it."""
+        self._lost: deque[tuple[int, int]] = deque(maxlen=MAX_EVENTS)
+        """Trace and span ids of spans that have ended when there was no room for them."""
+        self._max_events = MAX_EVENTS
+        self._many = self._wake_at = _MANY_UNSEEN
         self._logs: deque[Any] = deque(maxlen=MAX_LOGS)
         self._wake = threading.Event()
         self._asleep = False
@@ -80,13 +92,15 @@ class Worker:
     def started(self, span: ReadableSpan) -> None:
         """A span has started."""
         context = span.context
-        if context is None or self._stopped or len(self._new) >= MAX_EVENTS:
+        waiting = len(self._new)
+        if context is None or self._stopped or waiting >= self._max_events:
             return
         self._new[id(context)] = span
         if self._thread is None:
             self._sees_starts = True
             self._start()
-        elif self._asleep:
+        elif self._asleep or waiting >= self._wake_at:
+            self._wake_at = MAX_EVENTS  # once is enough
             self._wake.set()
 
     def ended(self, span: ReadableSpan) -> None:
@@ -97,7 +111,7 @@ class Worker:
             self._refuse(span)
         elif key in self._new:
             self._new[key] = fields
-        elif len(self._ended) < MAX_EVENTS:
+        elif len(self._ended) < self._max_events * (1 + _is_local_root(fields)):
             self._ended.append(fields)
         else:
             self._refuse(span)
@@ -132,6 +146,7 @@ class Worker:
         if _is_sampled(span):
             self._ledger.ended(1)
             self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
+            self._lost.append(_ids(span))
 
     def _start(self) -> None:
         with self._start_lock:
@@ -158,8 +173,20 @@ class Worker:
                     self._wake.wait()
                 self._asleep = False
                 self._wake.clear()
+                self._wake_at = self._many
             else:
-                time.sleep(self._poll_s)
+                self._pause()
+
+    def _pause(self) -> None:
+        """Wait for the next look. When many spans arrive meanwhile, take them, and look at once when they are large."""
+        end = time.monotonic() + self._poll_s
+        while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
+            self._wake.clear()
+            self._wake_at = self._many
+            with self._work_lock:
+                self._drain()
+                if self._assembler.has_large:
+                    return
 
     def _run_now(self, ready: Callable[[float], Iterable[Part]], deadline: float) -> bool:
         remaining = deadline - self._monotonic()
@@ -187,7 +214,7 @@ class Worker:
 
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
-        ended = 0
+        ended, size = 0, 0
         now = self._monotonic()
         logs = len(self._logs)  # counted first: the spans of these have started, so their starts are drained below
         events = [event for event in self._arrived() if _is_sampled(event[0])]
@@ -196,11 +223,17 @@ class Worker:
                 self._assembler.started(span, now)
             else:
                 ended += 1
-                self._assembler.ended(span, now)
+                size += self._assembler.ended(span, now)
+        for _ in range(len(self._lost)):
+            ids = self._lost.popleft()
+            self._open.discard(ids)
+            self._assembler.lost(*ids, now)
         for _ in range(logs):
             self._assembler.logged(self._logs.popleft())
         if ended:
             self._ledger.ended(ended)
+            self._max_events = max(_FEWEST, min(MAX_EVENTS, MAX_WAITING_BYTES * ended // size))
+            self._many = max(2, min(_MANY, _MANY_BYTES * ended // size))
         if self._journal is not None and events:
             self._write_down(self._journal, events)
 
@@ -235,6 +268,12 @@ class Worker:
             journal(events)
         except Exception as error:  # noqa: BLE001 - the guard of the journal: costs what a crash would leave, no more
             self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
+
+
+def _is_local_root(fields: Fields) -> bool:
+    """There is more room for them: without one, its trace would never be finished."""
+    parent = fields[1]
+    return parent is None or parent.is_remote
 
 
 def _is_sampled(span: ReadableSpan) -> bool:

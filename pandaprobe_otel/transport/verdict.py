@@ -61,10 +61,13 @@ def judge(outcome: Outcome) -> Verdict:
     if isinstance(outcome, NoAnswer):
         kind = VerdictKind.UNKNOWN if outcome.may_have_arrived else VerdictKind.UNAVAILABLE
         return Verdict(kind=kind, message=outcome.reason)
+    if 200 <= outcome.status < 300:  # not read: the answer to a look may hold a whole trace
+        kind = VerdictKind.UNKNOWN if _is_page(outcome) else VerdictKind.DELIVERED
+        return Verdict(kind=kind, message=f"{outcome.status} {_start_of(outcome.body)}", status=outcome.status)
     body = _object(outcome.body)
     errors = _field_errors(body)
     return Verdict(
-        kind=VerdictKind.UNKNOWN if _is_page(outcome) else _kind(outcome.status, body, errors),
+        kind=_kind(outcome.status, body, errors),
         message=_words(outcome.status, outcome.body, body, errors),
         status=outcome.status,
         retry_after_s=_wait(outcome.status, outcome.headers),
@@ -78,13 +81,11 @@ def _wait(status: int, headers: Mapping[str, str]) -> float | None:
 
 
 def _is_page(answer: Answer) -> bool:
-    """A success that is a web page: something on the way (the page of a hotel's network, say) answers for the server."""
-    return 200 <= answer.status < 300 and answer.body.lstrip()[:1] == b"<"
+    """A success that is a web page: something on the way (the page of a hotel's network, say) answers for it."""
+    return answer.body[:200].lstrip().startswith(b"<")
 
 
 def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> VerdictKind:
-    if 200 <= status < 300:
-        return VerdictKind.DELIVERED
     if 300 <= status < 400:
         return VerdictKind.REDIRECTED
     if status == 429:
@@ -123,5 +124,9 @@ def _words(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldErr
     if errors:
         text = "; ".join(f"{error.field}: {error.message}" for error in errors[:5])
     else:
-        text = str(body.get("error") or body.get("detail") or raw[:200].decode("utf-8", "replace"))
+        text = str(body.get("error") or body.get("detail") or _start_of(raw))
     return f"{status} {text}".strip()[:500]
+
+
+def _start_of(raw: bytes) -> str:
+    return raw[:200].decode("utf-8", "replace")

@@ -173,21 +173,29 @@ class Wire:
 
     def _read_to_end(self, deadline: float) -> bytes:
         self.reusable = False
-        while len(self._buffer) <= _MAX_BODY:
+        chunks, length = [self._buffer], len(self._buffer)
+        while length <= _MAX_BODY:
             self._limit_time(deadline)
             data = self._socket.recv(65536)
             if not data:
-                return self._buffer
-            self._buffer += data
+                self._buffer = b""
+                return b"".join(chunks)
+            chunks.append(data)
+            length += len(data)
         raise NotHttp("the answer is too large")
 
     def _take(self, size: int, deadline: float) -> bytes:
         if size > _MAX_BODY:
             raise NotHttp("the answer is too large")
-        while len(self._buffer) < size:
+        chunks, missing = [self._buffer], size - len(self._buffer)
+        while missing > 0:  # joined at the end: to add to one buffer would copy it each time
+            self._buffer = b""
             self._receive(deadline)
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
-        return data
+            chunks.append(self._buffer)
+            missing -= len(self._buffer)
+        data = b"".join(chunks)
+        self._buffer = data[size:]
+        return data[:size]
 
     def _take_line(self, deadline: float) -> bytes:
         while (end := self._buffer.find(b"\r\n")) < 0:
