@@ -1,0 +1,190 @@
+"""Content that a server would refuse, lose or choke on: mended, cut or left out, and everything else delivered."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import orjson
+import pytest
+
+from pandaprobe_otel.transport import Answer, Outcome, Request
+from simulated_world import Process, Server, World, trace_parcel
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment, run_python
+from traced_app import traced_app
+
+KINDS = {"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"}
+DEEPEST = 254
+
+
+def validates(request: Request, now: float) -> Outcome | None:
+    """Refuses spans as the server does, and names the field of the first one."""
+    if (request.method, request.path) != ("POST", "/traces"):
+        return None
+    for index, span in enumerate(orjson.loads(request.body or b"")["spans"]):
+        name, kind = span.get("name", ""), span.get("kind", "OTHER")
+        field = "name" if not 1 <= len(name) <= 512 else "kind" if kind not in KINDS else None
+        if field is not None:
+            error = {"field": f"spans -> {index} -> {field}", "message": "Input should be valid"}
+            return Answer(status=422, body=orjson.dumps({"detail": "Validation error", "errors": [error]}))
+    return None
+
+
+@pytest.mark.parametrize("bad", [{"name": ""}, {"name": "n" * 600}, {"kind": "WISH"}], ids=["empty", "long", "kind"])
+def test_one_refused_span_in_fifty_costs_two_requests_at_the_most(bad: dict[str, str]) -> None:
+    """The span is mended by the field that the server names; the 49 others arrive with it."""
+    world = World()
+    server = Server(world)
+    server.script = validates
+    process = Process(world, server)
+    parcel = trace_parcel(1, spans=50)
+    spans = [{**orjson.loads(span), "name": "n", "kind": "TOOL"} for span in parcel.spans]
+    spans[30] |= bad
+    process.put(replace(parcel, spans=tuple(orjson.dumps(span) for span in spans)))
+    world.run(10)
+
+    assert len(server.posts()) <= 3
+    stored = server.traces[parcel.trace_id].spans
+    assert len(stored) == 50
+    assert stored[spans[30]["span_id"]]["metadata"]["pandaprobe_otel.repaired"] == list(bad)
+    assert process.ledger.read().dropped == {}
+    assert process.is_balanced
+
+
+VALUES = """
+class Unspeakable:
+    def __repr__(self):
+        raise ValueError("no words")
+import datetime, enum, math, decimal, uuid
+deep = []
+for _ in range(10_000):
+    deep = [deep]
+cyclic = {}
+cyclic["self"] = cyclic
+values = {
+    "nul": "a\\0b", "surrogate": "a\\ud800b", "nan": math.nan, "infinite": [math.inf, -math.inf], "deep": deep,
+    "cyclic": cyclic, "huge": 10**400, "bytes": b"\\xff\\0", "set": {1, "a"}, "time": datetime.datetime(1, 1, 1),
+    "unspeakable": Unspeakable(), "keys": {1: "a", None: "b", (1, 2): "c", "\\0": "d"},
+    "decimal": decimal.Decimal("1.5"), "uuid": uuid.UUID(int=1), "generator": (n for n in "ab"),
+    "type": int, "function": print,
+}
+"""
+
+
+def test_values_of_every_kind_are_delivered_clean() -> None:
+    """NUL, surrogates, NaN, depth 10 000, cycles, huge numbers, objects without words: the app sees no exception."""
+    code = f"""
+{VALUES}
+@pandaprobe_otel.tool(name="odd")
+def odd(**arguments):
+    return arguments
+for name, value in values.items():
+    assert odd(**{{name: value}})[name] is value
+odd_attributes = {{**CHAT, "session.id": "s" * 300, "x\\ud800": "y\\ud800"}}
+with tracer.start_as_current_span("a\\0" + "n" * 600, attributes=odd_attributes):
+    pass
+assert handle.flush(10)
+status = handle.status()
+assert (status.spans_delivered, dict(status.spans_dropped)) == (len(values) + 1, {{}}), status
+print(len(values))
+"""
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url))
+        assert (result.returncode, result.stderr) == (0, "")
+        bodies = [post.body for post in server.posts()]
+
+    assert len(bodies) == int(result.stdout) + 1
+    for body in bodies:
+        assert all(is_clean(value) for value in walk(body)), body
+        assert depth(body) <= DEEPEST
+        assert all(1 <= len(each["name"]) <= 512 for each in (body, *body["spans"]))
+        assert len(body.get("session_id") or "") <= 255
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """Every key and leaf."""
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case dict() as mapping:
+                pending += [*cast("dict[str, Any]", mapping).keys(), *cast("dict[str, Any]", mapping).values()]
+            case list() as items:
+                pending += items
+            case leaf:
+                yield leaf
+
+
+def is_clean(leaf: Any) -> bool:
+    """Whether the server stores it (it loses traces with NUL and lone surrogates, measured)."""
+    if isinstance(leaf, str):
+        return "\0" not in leaf and not any(0xD800 <= ord(character) < 0xE000 for character in leaf)
+    return not isinstance(leaf, float) or math.isfinite(leaf)
+
+
+def depth(value: Any) -> int:
+    """Levels of nesting."""
+    if isinstance(value, dict):
+        return 1 + max(map(depth, cast("dict[str, Any]", value).values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth, value), default=0)
+    return 0
+
+
+def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> None:
+    """A proxy takes 256 kB: a value of 50 MB and many of 100 kB arrive, cut with a mark, or divided."""
+    with StrictPandaProbe(max_body=256 * 1024) as server, traced_app(server.url) as app:
+        app.trace("huge", **{"gen_ai.input.messages": "x" * (50 << 20)})
+        with app.tracer.start_as_current_span("many", attributes={"gen_ai.operation.name": "invoke_agent"}):
+            for _ in range(40):
+                app.trace("chat", **{"gen_ai.input.messages": "y" * 100_000})
+        assert app.flush(20)
+        assert (app.status().spans_pending, app.status().spans_dropped) == (0, {})
+
+        assert sorted(len(trace.spans) for trace in server.traces.values()) == [1, 41]
+        (huge,) = next(trace.spans for trace in server.traces.values() if len(trace.spans) == 1).values()
+        assert "cut" in json.dumps(huge, ensure_ascii=False)
+        assert len(server.accepted_at) == 2
+        refused = [entry for entry in server.log if entry.status == 413]
+        assert len(refused) <= 3  # the bound is learned, and kept for what follows
+        assert app.is_balanced
+
+
+MEMORY = """
+import resource, time
+one("warm")
+assert handle.flush(10)
+with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+    for number in range(500):
+        text = chr(97 + number % 26) * 1_000_000 + str(number)
+        with tracer.start_as_current_span("chat", attributes={**CHAT, "gen_ai.input.messages": text}):
+            time.sleep(0.004)
+handle.flush(20)
+status = handle.status()
+lost = sum(status.spans_dropped.values())
+assert status.spans_ended == 504 == status.spans_delivered + lost + status.spans_pending, status
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, lost)
+"""
+
+
+def test_five_hundred_values_of_a_megabyte_do_not_fill_the_memory() -> None:
+    """100 MB a second: the process stays below three times the bound of 64 MiB; what arrives is cut with a mark.
+
+    All of it arrives where the worker has a core of its own; where it has not, what there is no room for is counted.
+    """
+    peaks_mb: list[int] = []
+    while len(peaks_mb) < 3 and not (peaks_mb and min(peaks_mb) <= 3 * 64):  # again where others use the cores
+        with StrictPandaProbe() as server:
+            result = run_python(MEMORY, environment(server.url), timeout_s=90)
+            assert result.returncode == 0, result.stderr
+            large = [span for trace in server.traces.values() for span in trace.spans.values() if span.get("input")]
+        peak_mb, lost = (int(number) for number in result.stdout.split())
+        peaks_mb.append(peak_mb)
+        assert len(server.span_ids()) >= 503 - lost
+        assert large
+        assert all("cut" in json.dumps(span["input"], ensure_ascii=False) for span in large)
+
+    assert min(peaks_mb) <= 3 * 64
