@@ -5,21 +5,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import pkgutil
 from collections import defaultdict
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
+from endpoints import all_endpoints
 from json_shapes import operation_shape, shape_of
-from pandaprobe_otel.api import resources
-from pandaprobe_otel.api.endpoint import Endpoint, Scope
+from pandaprobe_otel.api.endpoint import Scope
 
 DESCRIBED: dict[str, dict[str, dict[str, list[str]]]] = json.loads(
     (Path(__file__).parent / "data" / "described.json").read_text()
@@ -39,25 +35,10 @@ OTHER_NAME = {"total_traces": "total_targets"}
 """The published description's name of a field, and the server's."""
 
 
-def endpoints() -> Iterator[Endpoint[Any]]:
-    """Every endpoint of the client."""
-    for found in pkgutil.iter_modules(resources.__path__, f"{resources.__name__}."):
-        for value in vars(import_module(found.name)).values():
-            if isinstance(value, Endpoint):
-                yield value
-            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-                yield from (part for part in vars_of(value) if isinstance(part, Endpoint))
-
-
-def vars_of(value: Any) -> list[Any]:
-    """The values of a dataclass's fields."""
-    return [getattr(value, field.name) for field in dataclasses.fields(value)]
-
-
 def shapes() -> dict[str, dict[str, set[str]]]:
     """What each operation of the client takes and answers; endpoints of one route are taken together."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for endpoint in endpoints():
+    for endpoint in all_endpoints():
         operation = found[str(endpoint)]
         for part, kind in (("query", endpoint.query), ("body", endpoint.body), ("answer", endpoint.answer)):
             if kind is not None:
@@ -107,7 +88,7 @@ def _is_free_form(operation: str, text: str) -> bool:
 
 def test_management_is_what_needs_a_token() -> None:
     """The scope of each endpoint is that of its path."""
-    for endpoint in endpoints():
+    for endpoint in all_endpoints():
         managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
         assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint
 

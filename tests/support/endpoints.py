@@ -1,0 +1,23 @@
+"""Every endpoint that the API client describes."""
+
+from __future__ import annotations
+
+import dataclasses
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from pandaprobe_otel.api import resources
+from pandaprobe_otel.api.endpoint import Endpoint
+
+
+def all_endpoints() -> Iterator[Endpoint[Any]]:
+    """The endpoints of all resources, alone or in a dataclass of endpoints."""
+    for found in pkgutil.iter_modules(resources.__path__, f"{resources.__name__}."):
+        for value in vars(import_module(found.name)).values():
+            if isinstance(value, Endpoint):
+                yield value
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+                parts = (getattr(value, field.name) for field in dataclasses.fields(value))
+                yield from (part for part in parts if isinstance(part, Endpoint))
