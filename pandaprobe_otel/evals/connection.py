@@ -44,7 +44,7 @@ class Connection:
             raise pytest.UsageError(f"--pandaprobe={self._mode} cannot work: {why}")
 
     def prepare(self) -> None:
-        """Before a test's fixtures: with the mode off, no `init()` of the app sends anything from here on."""
+        """While tests are collected: with the mode off, no `init()` of the app sends anything from here on."""
         if self._mode != "off" or self._silenced:
             return
         self._silenced = True

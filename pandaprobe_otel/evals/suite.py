@@ -61,6 +61,7 @@ class Suite:
         self._verdicts: list[Verdict] = []
         self.connection = Connection(self.mode, settings)
         self.connection.check()
+        self.connection.prepare()
 
     # -- collection ---------------------------------------------------------------------------------------------------
 
@@ -135,7 +136,6 @@ class Suite:
         params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
         state = ItemState(recording=recording, demand=demand, number=int(params.get("pandaprobe_repetition", 1)))
         item.stash[_STATE] = state
-        self.connection.prepare()
         self.recorder.attach(create=False)
         self.recorder.begin(recording)
         return state

@@ -140,6 +140,27 @@ def test_record_sends_and_does_not_judge(server: LocalServer, tmp_path: Path) ->
         assert len(list(client.traces.iter())) == 4
 
 
+OWN_SET_UP = """
+import pandaprobe_otel
+pandaprobe_otel.init()
+
+def test_unmarked():
+    assistant("x")
+"""
+
+
+def test_off_sends_nothing_although_the_app_is_set_up_to_send(server: LocalServer, tmp_path: Path) -> None:
+    """An `init()` with a key, run on import, stays without effect from the collection of the marked tests on."""
+    project = f"off-{tmp_path.name}"
+    env = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_PROJECT_NAME": project}
+    outcome = run_suite(tmp_path, OWN_SET_UP + MARKED, env=env)
+    assert outcome.cases == {name: value for name, value in BOTH_VERDICTS.items() if "::" not in name} | {
+        "test_unmarked": "passed"
+    }, outcome.out
+    with Client("sk_pp_1", project, server.url) as client:
+        assert list(client.traces.iter()) == []
+
+
 def test_too_many_evaluations_are_not_started(judged: Judged) -> None:
     """Beyond `--pandaprobe-max-evals` nothing is judged, and nothing passes."""
     outcome = judged(MARKED, "--pandaprobe-max-evals=2", "-k", "good or strict")
