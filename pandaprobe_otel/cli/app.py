@@ -24,6 +24,7 @@ _EPILOG = "Exit codes: 0 ok, 1 general, 2 credentials, 3 not found, 4 bad input 
 # Those that ask the API load pydantic, which the others do without.
 _LATER = {
     "completion": "pandaprobe_otel.cli.completion:completion",
+    "eval": "pandaprobe_otel.cli.eval:evaluate_command",
     "evals": "pandaprobe_otel.cli.evals:evals",
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "scores": "pandaprobe_otel.cli.scores:scores",
