@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pandaprobe_otel.api import AsyncClient as AsyncClient
     from pandaprobe_otel.api import Client as Client
+
     __version__: str
 
     from pandaprobe_otel.bootstrap import PandaProbe as PandaProbe

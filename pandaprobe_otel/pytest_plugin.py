@@ -133,7 +133,7 @@ class Door:
         """A local PandaProbe on a free port, empty, for this test alone. Needs the extra `local`."""
         from pandaprobe_otel.local import LocalServer
 
-        with LocalServer() as server:
+        with LocalServer(limit=None) as server:
             yield server
 
     @pytest.fixture(scope="session")
@@ -141,5 +141,5 @@ class Door:
         """A local PandaProbe on a free port for the whole session; tests share it. Needs the extra `local`."""
         from pandaprobe_otel.local import LocalServer
 
-        with LocalServer() as server:
+        with LocalServer(limit=None) as server:
             yield server
