@@ -12,10 +12,11 @@ import orjson
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.details import with_details
 from pandaprobe_otel.mapping.kinds import is_dropped
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import finished
 from pandaprobe_otel.mapping.privacy import without_hidden
-from pandaprobe_otel.mapping.stages import mapped_spans
+from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
 from pandaprobe_otel.mapping.tree import place_numbers
 from pandaprobe_otel.mapping.view import EventView, SpanView, read_log, read_span
@@ -37,7 +38,7 @@ class MappedTrace:
     """The same spans as JSON text, one each, for who sends them in batches."""
 
     def body(self) -> dict[str, Any]:
-        """Return the body of POST /traces, all spans in it."""
+        """Return the body of POST /traces, all spans in it; 1e999 is infinite here, and null when encoded."""
         return {**self.trace, "spans": self.spans}
 
     def encoded(self) -> bytes:
@@ -57,7 +58,8 @@ def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) ->
     safe to send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Never
     raises; without spans the result only has an empty list of them.
     """
-    return map_views([_read(span) for span in spans], log_records).body()
+    trace = map_views([_read(span) for span in spans], log_records)
+    return orjson.loads(trace.encoded()) if trace.spans else {"spans": []}
 
 
 def map_views(
@@ -72,16 +74,38 @@ def map_views(
     With `whole` false only part of the trace is in hand: sums of agents and chains then stay in the metadata,
     since the calls that they stand for may be in the other part. Never raises.
     """
-    views = _joined([view for view in views if not is_dropped(view)], log_records)
-    if options.hidden:
-        views = [without_hidden(view, options.hidden) for view in views]
+    views = [view for view in views if not is_dropped(view)]
     if not views:
         return MappedTrace({}, [], [])
+    try:
+        return _mapped(views, log_records, whole, options)
+    except Exception:  # noqa: BLE001 - whatever a span held, the app must not notice, nor the trace be lost
+        return _skeleton(views, options)
+
+
+def _mapped(views: Sequence[SpanView], log_records: Iterable[Any], whole: bool, options: MappingOptions) -> MappedTrace:
+    views = _joined(views, log_records)
+    if options.hidden:
+        views = [without_hidden(view, options.hidden) for view in views]
     spans = mapped_spans(sorted(views, key=_order), options)
     place_numbers(spans, whole=whole)
     root = root_of(spans)
+    return _finished(spans, root, trace_fields(spans, root, options), options)
+
+
+def _skeleton(views: Sequence[SpanView], options: MappingOptions) -> MappedTrace:
+    """Return the trace with names, times and the tree only, and a note that the rest could not be read."""
+    spans = [bare_span(view) for view in sorted(views, key=_order)]
+    root = root_of(spans)
+    fields = {"name": root.body["name"], "status": "COMPLETED", "metadata": {"unreadable": True}}
+    return _finished(spans, root, fields, options)
+
+
+def _finished(
+    spans: Sequence[MappedSpan], root: MappedSpan, fields: dict[str, Any], options: MappingOptions
+) -> MappedTrace:
     started_at, ended_at = times(spans)
-    trace = {"trace_id": trace_uuid(root.view.trace_id), **trace_fields(spans, root, options), "started_at": started_at}
+    trace = {"trace_id": trace_uuid(root.view.trace_id), **fields, "started_at": started_at}
     if ended_at is not None:
         trace["ended_at"] = ended_at
     return MappedTrace(*finished(trace, [span.body for span in spans], options))
@@ -99,7 +123,7 @@ def _read(span: ReadableSpan) -> SpanView:
         return SpanView(str(getattr(span, "name", "span")), 0, 0)
 
 
-def _joined(views: list[SpanView], log_records: Iterable[Any]) -> list[SpanView]:
+def _joined(views: Sequence[SpanView], log_records: Iterable[Any]) -> list[SpanView]:
     """Return the views with their log records among their events, and content events among their attributes."""
     logs: dict[tuple[int, int], list[EventView]] = {}
     for record in log_records:

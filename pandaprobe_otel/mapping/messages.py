@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.parts import Draft, result_text
-from pandaprobe_otel.mapping.values import decoded, is_absent
+from pandaprobe_otel.mapping.values import decoded, is_absent, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
 ROLES: Final = {
@@ -114,7 +114,7 @@ class Conversation:
         raw = item.get("content")
         if type_of(item.get("parts")) is list:
             raw = item["parts"]
-        elif "role" not in item and item.get("type") in _ITEM_ROLES and item["type"] != "message":
+        elif "role" not in item and word(item.get("type")) in _ITEM_ROLES and item["type"] != "message":
             raw = [item]
         elif type_of(raw) is str and raw[:2] == "[{":
             raw = typed_parts(raw) or raw
@@ -166,7 +166,7 @@ def unwrapped(item: Any) -> Any:
             path = item.get("id")
             name = str(path[-1]).lower() if type_of(path) is list and path else ""
             item = {"type": name, **item["kwargs"]}
-        elif type_of(item.get("data")) is dict and item.get("type") in _LANGCHAIN_TYPES:
+        elif type_of(item.get("data")) is dict and word(item.get("type")) in _LANGCHAIN_TYPES:
             item = {"type": item["type"], **item["data"]}
         elif type_of(item.get("message")) is dict and "role" not in item:
             item = item["message"]
@@ -210,7 +210,7 @@ def _holds_result(raw: Any) -> bool:
     for part in raw:
         if type_of(part) is not dict:
             continue
-        if part.get("type") in _RESULT_TYPES or part.keys() & _RESULT_KEYS:
+        if word(part.get("type")) in _RESULT_TYPES or part.keys() & _RESULT_KEYS:
             return True
     return False
 

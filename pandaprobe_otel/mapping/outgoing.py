@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -12,6 +12,8 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
+
+_IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
 
 def finished(
@@ -33,13 +35,25 @@ def finished(
 
 
 def _finished(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    body, data = safe_json(body)
+    body, data = _safe_body(body)
     if options.masks:
-        body, _ = safe_json(masked(body, options.masks))  # a mask may make what must not be sent
+        body, _ = _safe_body(masked(body, options.masks))  # a mask may make what must not be sent
         return _fitted(body, options.max_field_bytes)
-    if len(data) <= MIN_DATA_URL or (len(data) <= options.max_field_bytes and not _has_data_url(data)):
+    if len(data) <= options.max_field_bytes and (len(data) <= MIN_DATA_URL or not _has_data_url(data)):
         return body, data
     return _fitted(body, options.max_field_bytes)
+
+
+def _safe_body(body: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    safe, data = safe_json(body)
+    if safe is body:
+        return body, data
+    # Nothing is left of a text of NULs; the server refuses an empty name, and an empty id says nothing.
+    safe["name"] = safe["name"] or "span"
+    for field in _IDS:
+        if safe.get(field) == "":
+            del safe[field]
+    return safe, orjson.dumps(safe)
 
 
 def _fitted(body: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], bytes]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
-from pandaprobe_otel.mapping.values import decoded, is_absent
+from pandaprobe_otel.mapping.values import decoded, is_absent, word
 
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
@@ -97,12 +97,12 @@ def arguments_text(arguments: Any) -> str:
 
 def result_text(value: Any) -> str:
     """Return a tool's result as text: blocks of text joined, anything else that is not text as JSON."""
+    if type_of(value) is dict and "value" in value and type_of(value.get("type")) is str and len(value) <= 3:
+        value = value["value"]
     kind = type_of(value)
     if kind is str:
         return str(value)
     if kind is dict:
-        if "value" in value and type_of(value.get("type")) is str and len(value) <= 3:
-            return result_text(value["value"])
         texts = _texts_of([value])
     elif kind is list:
         texts = _texts_of(value)
@@ -128,7 +128,7 @@ def _texts_of(blocks: list[Any]) -> list[str] | None:
         found = block.get("text", block.get("content") if block.get("type") == "text" else None)
         if type_of(found) is not str or not block.keys() <= _TEXT_BLOCK_KEYS:
             return None
-        if block.get("type", "text") not in _TEXT_TYPES:
+        if word(block.get("type", "text")) not in _TEXT_TYPES:
             return None
         texts.append(found)
     return texts or None

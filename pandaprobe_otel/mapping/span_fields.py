@@ -26,6 +26,8 @@ def name_of(span: MappedSpan) -> str:
         name = found.get("display_name")
         if name is None:
             name = span.view.name
+            if type_of(name) is not str:
+                name = str(name or "span")
             if "function_id" in found:
                 name = f"{found['function_id']}: {found.get('operation_id', name)}"
     name = name.strip()

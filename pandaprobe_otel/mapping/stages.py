@@ -6,6 +6,7 @@ Nothing here depends on another span; questions about the tree come later.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
     try:
         return _staged((view,), options)[0]
     except Exception:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
-        return _bare(view)
+        return bare_span(view)
 
 
 def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
@@ -119,9 +120,9 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
     return token_usage(counts, span.found.get(bag), span.view.scope_name)
 
 
-def _bare(view: SpanView) -> MappedSpan:
+def bare_span(view: SpanView) -> MappedSpan:
     """Return the span with its name and times only, and a note that its attributes could not be read."""
-    span = MappedSpan(view, NO_SHAPE, "OTHER")
+    span = MappedSpan(dataclasses.replace(view, attributes={}, events=(), links=()), NO_SHAPE, "OTHER")
     _set_identities((span,))
     span.metadata["unreadable"] = True
     span.body["metadata"] = span.metadata

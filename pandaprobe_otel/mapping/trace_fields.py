@@ -13,7 +13,7 @@ from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
-from pandaprobe_otel.mapping.values import is_absent
+from pandaprobe_otel.mapping.values import is_absent, word
 
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
@@ -206,7 +206,7 @@ def _last_message(value: Any, role: str) -> dict[str, Any] | None:
 
 def _says_something(content: Any) -> bool:
     if type_of(content) is list:  # a search that the provider ran itself is no answer
-        return any(type_of(part) is not dict or part.get("type") not in _PROVIDER_TOOLS for part in content)
+        return any(type_of(part) is not dict or word(part.get("type")) not in _PROVIDER_TOOLS for part in content)
     return not is_absent(content)
 
 

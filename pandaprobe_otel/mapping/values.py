@@ -38,9 +38,14 @@ def text(value: Any) -> str | None:
     if kind is str:
         trimmed = str.strip(value)
         return None if trimmed in ABSENT_TEXTS else trimmed
-    if kind is list and len(value) == 1:
+    if kind is list and len(value) == 1 and type_of(value[0]) is not list:
         return text(value[0])
     return str(value) if kind is int or kind is float else None
+
+
+def word(value: Any) -> str:
+    """The value if it is text, else nothing: to look it up where only text can be looked up."""
+    return value if type_of(value) is str else ""
 
 
 def unquoted(value: Any) -> str | None:

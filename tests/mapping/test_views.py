@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
@@ -138,6 +139,43 @@ def test_what_is_no_span_is_mapped_as_far_as_it_goes() -> None:
     span, _ = rich_span()
     body = map_trace([span, SimpleNamespace(name="broken")])  # type: ignore[list-item]
     assert {one["name"] for one in body["spans"]} == {"chat", "broken"}
+
+
+def test_a_span_without_a_name_has_one() -> None:
+    """The SDK takes anything for a name."""
+    maker = SpanMaker()
+    body = map_trace([maker.end(maker.start(None)), maker.end(maker.start(7))])  # type: ignore[arg-type]
+    assert [span["name"] for span in body["spans"]] == ["span", "7"]
+
+
+def test_a_span_that_cannot_be_read_keeps_its_name_its_times_and_its_place() -> None:
+    """An attribute whose name is no text: the span says that it is incomplete, the others do not suffer."""
+    views = [
+        SpanView("run", 1, 2, start_ns=1, end_ns=9, status_code="ERROR", attributes={7: 1}),  # type: ignore[dict-item]
+        SpanView("chat", 1, 3, 2, start_ns=2, end_ns=8, attributes={"gen_ai.operation.name": "chat"}),
+    ]
+    run, chat = map_views(views).spans
+    assert (run["name"], run["kind"], run["status"], run["metadata"]) == ("run", "OTHER", "ERROR", {"unreadable": True})
+    assert (chat["kind"], chat["parent_span_id"]) == ("LLM", run["span_id"])
+
+
+def test_a_trace_that_cannot_be_read_keeps_its_tree() -> None:
+    """Records that end in an exception: names, times and the tree are sent, with a note."""
+
+    def records() -> Iterator[LogRecord]:
+        raise RuntimeError("closed")
+        yield
+
+    views = [
+        SpanView("run", 1, 2, start_ns=1, end_ns=9, attributes={"gen_ai.operation.name": "invoke_agent"}),
+        SpanView("chat", 1, 3, 2, start_ns=2, end_ns=8),
+    ]
+    trace = map_views(views, records())
+    assert (trace.trace["name"], trace.trace["status"], trace.trace["metadata"]) == (
+        "run", "COMPLETED", {"unreadable": True},
+    )  # fmt: skip
+    assert [(span["name"], span["kind"]) for span in trace.spans] == [("run", "OTHER"), ("chat", "OTHER")]
+    assert trace.spans[1]["parent_span_id"] == trace.spans[0]["span_id"]
 
 
 def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
