@@ -49,6 +49,7 @@ class ExportSettings(TypedDict, total=False):
     max_traces_per_day: int | None
     verify: float | None
     max_queue_bytes: int | None
+    max_spool_bytes: int | None
     shutdown_timeout_s: float | None
 
 
@@ -88,6 +89,7 @@ class Config:
     verify: float
     handle_sigterm: bool
     max_queue_bytes: int
+    max_spool_bytes: int
     shutdown_timeout_s: float
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     problems: tuple[Problem, ...] = ()

@@ -145,7 +145,7 @@ class ExportPipeline:
             deliver=self._deliver,
             ledger=self._ledger,
             notices=self._notices,
-            on_first_span=lambda: _finish_with_multiprocessing(self),
+            on_first_span=self._begin,
             journal=None if config.spool is None else self._write_down,
             monotonic=monotonic,
         )
@@ -187,6 +187,10 @@ class ExportPipeline:
             max_bytes=max_bytes,
             monotonic=self._monotonic,
         )
+
+    def _begin(self) -> None:
+        _finish_with_multiprocessing(self)
+        self._delivery.begin()
 
     def _has_spool(self) -> bool:
         if self._config.spool is None:
@@ -388,17 +392,20 @@ def _watch_process(pipeline: ExportPipeline, *, at_exit_too: bool) -> None:
 def _finish_with_multiprocessing(pipeline: ExportPipeline) -> None:
     """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though.
 
-    Called with the first span of a process: a child clears its list of finalizers after the fork.
+    Those of Celery's pool run nothing but Celery's signal. Called with the first span of a process: a child clears
+    its list of finalizers after the fork.
     """
+    ref = weakref.ref(pipeline)
+
+    def finish(**_: Any) -> None:
+        if (alive := ref()) is not None:
+            alive.shutdown()
+
+    if (signals := sys.modules.get("celery.signals")) is not None:
+        signals.worker_process_shutdown.connect(finish, weak=False)
     process = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None:
         return
     from multiprocessing.util import Finalize
-
-    ref = weakref.ref(pipeline)
-
-    def finish() -> None:
-        if (alive := ref()) is not None:
-            alive.shutdown()
 
     Finalize(None, finish, exitpriority=0)

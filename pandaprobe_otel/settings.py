@@ -352,6 +352,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="Bound of the memory that open and waiting traces may take, in bytes.",
     ),
     Setting(
+        name="max_spool_bytes",
+        env="PANDAPROBE_MAX_SPOOL_BYTES",
+        parse=_bytes,
+        default=512 << 20,
+        doc="Bound of the disk space that waiting traces may take in the spool, in bytes; the oldest go first.",
+    ),
+    Setting(
         name="shutdown_timeout_s",
         env="PANDAPROBE_SHUTDOWN_TIMEOUT",
         parse=_seconds,

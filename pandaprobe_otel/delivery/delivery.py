@@ -60,6 +60,9 @@ class Delivery:
         """The newest answer that was not a success, in the server's words."""
         return self._dispatcher.last_error
 
+    def begin(self) -> None:
+        """The first span of the process has started. Without a spool there is nothing to do yet."""
+
     def put(self, parcel: Parcel) -> None:
         """Take over a parcel; it is sent as soon as the budget allows."""
         with self._changed:

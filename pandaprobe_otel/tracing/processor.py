@@ -27,7 +27,7 @@ class PandaProbeSpanProcessor(SpanProcessor):
 
     The settings are those of `init` that concern the connection, the content and the delivery, all optional:
     `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `sample_rate`,
-    `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `shutdown_timeout_s`.
+    `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
     """
 
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:

@@ -58,6 +58,10 @@ class SpooledDelivery(Delivery):
         """Bytes of the parcels that are in memory."""
         return self._outbox.bytes
 
+    def begin(self) -> None:
+        """The first span of the process has started: look for what other processes have left."""
+        self._writer.begin()
+
     def put(self, parcel: Parcel) -> None:
         """Take over a parcel; it is on disk a moment later, and sent as soon as the budget allows."""
         self._due_at = 0.0

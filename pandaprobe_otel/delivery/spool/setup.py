@@ -63,7 +63,14 @@ def spooled_delivery(
             rows=rows,
             monotonic=monotonic,
         )
-        return Keeper(folder=folder, memory=memory, notices=notices, adoption=adoption, monotonic=monotonic)
+        return Keeper(
+            folder=folder,
+            memory=memory,
+            notices=notices,
+            adoption=adoption,
+            max_bytes=config.max_spool_bytes,
+            monotonic=monotonic,
+        )
 
     return SpooledDelivery(
         writer=lambda memory, rows: SpoolWriter(

@@ -1,4 +1,4 @@
-"""The spool's thread: the one that touches the disk. It starts with the first thing that is asked of it."""
+"""The spool's thread: the one that touches the disk. It starts with the first span, or the first thing asked of it."""
 
 from __future__ import annotations
 
@@ -83,6 +83,11 @@ class SpoolWriter:
         self._lagged = True
         return True
 
+    def begin(self) -> None:
+        """Start the thread, if it has not been started."""
+        if self._thread is None and not self._closed:
+            self._start()
+
     def ask(self, command: Command) -> None:
         """Have something done, later."""
         if self._closed:
@@ -92,8 +97,7 @@ class SpoolWriter:
         self._commands.append(command)
         if not isinstance(command, Done):
             self._urgent = True
-        if self._thread is None:
-            self._start()
+        self.begin()
         self._wake.set()
 
     def settle(self, deadline: float) -> bool:

@@ -1,0 +1,76 @@
+"""1000 times one random bit of a spool file is flipped: what is lost, and is anything wrong ever sent?
+
+    python benchmarks/delivery/spool_flips.py [--flips 1000] [--parcels 500] [--seed 1]
+
+Exit code 0 when nothing raised, every parcel that came back was exactly one that was written, and the directory could
+be used afterwards. Takes about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+from simulated_delivery import create
+from spools import Run
+
+
+def main() -> int:
+    """Run the benchmark; exit code 0 when every mark holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flips", type=int, default=1000)
+    parser.add_argument("--parcels", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    rng = random.Random(options.seed)
+    parcels = [
+        create(number, size=rng.randrange(8_000), spans=rng.randrange(1, 4)) for number in range(options.parcels)
+    ]
+    written = {parcel.trace_id: parcel for parcel in parcels}
+    lost: list[int] = []
+    wrong = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        sound, copy = Path(scratch) / "sound", Path(scratch) / "copy"
+        run = Run(sound)
+        run.insert(*parcels)
+        run.die()
+        size = next(sound.glob("*.sqlite")).stat().st_size
+        for _ in range(options.flips):
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(sound, copy)
+            with next(copy.glob("*.sqlite")).open("r+b") as file:
+                at = rng.randrange(size)
+                file.seek(at)
+                flipped = bytes([file.read(1)[0] ^ (1 << rng.randrange(8))])
+                file.seek(at)
+                file.write(flipped)
+            heir = Run(copy)
+            found = [loaded.parcel for loaded in heir.load_everything()]
+            wrong += sum(parcel != written.get(parcel.trace_id) for parcel in found)
+            lost.append(len(parcels) - len(found))
+            heir.insert(create(10**9))
+            wrong += heir.keeper.failing
+            heir.keeper.leave()
+    counts = Counter(
+        "none" if number == 0 else "1" if number == 1 else "2 to 20" if number <= 20 else "more" for number in lost
+    )
+    print(f"{options.flips} flips in a file of {size} bytes with {len(parcels)} parcels; wrong or unusable: {wrong}")
+    print(
+        "parcels lost by one flip:",
+        ", ".join(f"{kind}: {counts[kind]} times" for kind in ("none", "1", "2 to 20", "more")),
+    )
+    print("every mark holds" if not wrong else "a mark does not hold")
+    return 0 if not wrong else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""A process that finds a full spool: when does the first request go out, and how much memory does it take?
+
+    python benchmarks/delivery/spool_start.py [--items 26000] [--bytes 19800]
+
+Fills a directory with so many traces of so many bytes, as a dead process would leave them, then starts a process on it
+and watches the strict server. Marks: first request within 3 s of the start of the spool's thread, resident memory
+grown by less than 100 MB. Then offers more than the bound of 512 MiB and looks at what went.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.keeper import MAX_BYTES
+from simulated_delivery import create
+from spools import Run
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment
+
+START = """
+import resource, sys, time
+import pandaprobe_otel
+from pandaprobe_otel.mapping import map_trace  # loaded by every process that traces; not what is measured
+handle = pandaprobe_otel.init(instrument=False)
+from opentelemetry import trace
+with trace.get_tracer("warm").start_as_current_span("warm"):
+    pass
+def resident():
+    for line in open("/proc/self/status"):
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+before, highest, begun = resident(), 0.0, time.time()
+print(begun, flush=True)
+handle.flush(0.0)
+while time.time() < begun + 15:
+    highest = max(highest, resident())
+    time.sleep(0.05)
+print(before, highest, handle.status().spans_pending, flush=True)
+import os; os._exit(0)
+"""
+
+
+def main() -> int:
+    """Run the benchmark; exit code 0 when every mark holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, default=26_000)
+    parser.add_argument("--bytes", type=int, default=19_800)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, StrictPandaProbe() as server:
+        folder = Path(scratch) / "spool"
+        took = fill(folder, server.url, options.items, options.bytes)
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+        print(f"{options.items} traces written in {took:.1f} s, {size:.0f} MiB on disk")
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))
+        done = subprocess.run([sys.executable, "-c", START], env=env, capture_output=True, text=True, check=True)
+        print(done.stderr, end="")
+        begun, rest = done.stdout.splitlines()
+        before, highest, pending = (float(word) for word in rest.split())
+        offset = time.time() - time.monotonic()
+        first = min(entry.at for entry in server.log) + offset - float(begun)
+        print(f"first request after {first:.2f} s; pending {pending:.0f}")
+        print(f"resident memory {before:.0f} MB, at most {highest:.0f} MB")
+    evicted = over_the_bound()
+    ok = first <= 3.0 and highest - before <= 100.0 and evicted
+    print("every mark holds" if ok else "a mark does not hold")
+    return 0 if ok else 1
+
+
+def fill(folder: Path, url: str, items: int, size: int) -> float:
+    """Leave so many traces in a directory; return the seconds that took."""
+    begun = time.monotonic()
+    run = Run(folder, destination=Destination(endpoint=url, project="shop", api_key="sk_pp_1"))
+    for start in range(0, items, 1000):
+        run.insert(*(create(number, size=size) for number in range(start, min(start + 1000, items))), in_memory=False)
+    run.die()
+    return time.monotonic() - begun
+
+
+def over_the_bound() -> bool:
+    """Offer 5 % more than the bound; whether exactly what is over it went, the oldest first."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(Path(scratch))
+        number, offered = 0, 0
+        begun = time.monotonic()
+        while offered < MAX_BYTES * 1.05:
+            batch = [create(number + index, size=200_000) for index in range(50)]
+            run.insert(*batch, in_memory=False)
+            run.keeper.evict()
+            number += len(batch)
+            offered += sum(parcel.size for parcel in batch)
+        took = time.monotonic() - begun
+        gone = sum(count.parcels for _, count in run.memory.losses)
+        kept = run.keeper.parked.parcels
+        size = batch[0].size
+        print(f"offered {number}, kept {kept}, gone {gone} in {took:.1f} s ({offered / took / 2**20:.0f} MiB/s)")
+        left = min(int(loaded.parcel.trace_id[-12:]) for loaded in run.load_everything())
+        return gone + kept == number and kept == MAX_BYTES // size and left == gone
+
+
+if __name__ == "__main__":
+    sys.exit(main())
