@@ -16,6 +16,7 @@ from pandaprobe_otel.cli.options import console, format_option, print_json
 if TYPE_CHECKING:
     from pandaprobe_otel.cli.inventory import Library
     from pandaprobe_otel.cli.key_check import KeyCheck
+    from pandaprobe_otel.cli.round_trip import RoundTrip
     from pandaprobe_otel.config import Config
 
 
@@ -30,6 +31,7 @@ class Report:
     libraries: list[Library]
     other_instrumentors: list[str]
     key: KeyCheck
+    round_trip: RoundTrip | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -38,18 +40,23 @@ class Report:
             return ExitCode.AUTH
         if self.key.exit_code is not ExitCode.OK:
             return self.key.exit_code
+        if self.round_trip is not None and not self.round_trip.arrived:
+            return self.round_trip.exit_code
         return ExitCode.VALIDATION if self.problems else ExitCode.OK
 
 
 @click.command("doctor")
 @click.option("--offline", is_flag=True, help="Ask the endpoint nothing.")
+@click.option("--send", is_flag=True, help="Send a trace too (it is billed) and read it back; tells about the clock.")
 @format_option
-def doctor(offline: bool, output_format: str) -> int:
+def doctor(offline: bool, send: bool, output_format: str) -> int:
     """Show every setting and where it comes from, what is installed, and whether the API key is accepted.
 
-    The check of the key creates no project and no trace.
+    The check of the key creates no project and no trace; `--send` does.
     """
-    report = examine(offline=offline)
+    if offline and send:
+        raise click.UsageError("--send asks the endpoint, and --offline forbids it.")
+    report = examine(offline=offline, send=send)
     if output_format == "json":
         print_json(asdict(report))
     else:
@@ -57,12 +64,13 @@ def doctor(offline: bool, output_format: str) -> int:
     return report.exit_code
 
 
-def examine(*, offline: bool) -> Report:
+def examine(*, offline: bool, send: bool = False) -> Report:
     """Gather the report for this process's environment."""
     from pandaprobe_otel.cli.inventory import libraries, other_instrumentors, versions
     from pandaprobe_otel.config import Config
 
     config = Config.resolve()
+    key = _key(config, offline=offline)
     return Report(
         versions=versions(),
         settings=_settings(config),
@@ -70,7 +78,8 @@ def examine(*, offline: bool) -> Report:
         notes=environment_notes(os.environ),
         libraries=libraries(),
         other_instrumentors=other_instrumentors(),
-        key=_key(config, offline=offline),
+        key=key,
+        round_trip=_round_trip(config) if send and key.state == "good" else None,
     )
 
 
@@ -109,6 +118,12 @@ def _key(config: Config, *, offline: bool) -> KeyCheck:
     return check_key_at(config.endpoint, config.api_key)
 
 
+def _round_trip(config: Config) -> RoundTrip:
+    from pandaprobe_otel.cli.round_trip import round_trip
+
+    return round_trip(config)
+
+
 def _print(report: Report) -> None:
     from rich.table import Table
 
@@ -126,6 +141,11 @@ def _print(report: Report) -> None:
         out.print("  by other packages: " + ", ".join(report.other_instrumentors), markup=False)
     out.print(f"\n[bold]API key[/bold] {report.key.state}: ", end="")
     out.print(report.key.message, markup=False)
+    if report.round_trip is not None:
+        out.print("[bold]Round trip[/bold] ", end="")
+        out.print(report.round_trip.message, markup=False)
+        if report.round_trip.clock_ahead_s is not None:
+            out.print(f"  this clock is {report.round_trip.clock_ahead_s:+.1f} s ahead of the server's", markup=False)
     for problem in report.problems:
         out.print(f"Problem ({problem['setting']}): {problem['message']}", markup=False, style="red")
     for note in report.notes:

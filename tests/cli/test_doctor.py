@@ -183,3 +183,25 @@ def test_the_table_says_the_same(tmp_path: Path) -> None:
     assert done.returncode == 2
     for words in ("PANDAPROBE_PROJECT_NAME", "shop", "Problem (api_key)", "pandaprobe-otel local", "openai"):
         assert words in done.stdout
+
+
+def test_send_tells_whether_a_trace_really_arrives(tmp_path: Path) -> None:
+    """One trace goes the way of an app's and is read back; the clocks are compared."""
+    with LocalServer() as server:
+        code, report = doctor("--send", home=tmp_path, **server.environment("shop"))
+        listed = httpx.get(f"{server.url}/traces", headers={"X-API-Key": "k", "X-Project-Name": "shop"}).json()
+
+    trip = report["round_trip"]
+    assert code == 0
+    assert trip["arrived"]
+    assert abs(trip["clock_ahead_s"]) < 3
+    assert [trace["trace_id"] for trace in listed["items"]] == [trip["trace_id"]]
+
+
+def test_send_is_not_tried_with_a_key_that_is_refused(tmp_path: Path) -> None:
+    """The key is the first thing to mend."""
+    with LocalServer(auth=True) as server:
+        variables = {**server.environment("shop"), "PANDAPROBE_API_KEY": KEY}
+        code, report = doctor("--send", home=tmp_path, **variables)
+
+    assert (code, report["round_trip"]) == (2, None)
