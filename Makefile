@@ -31,7 +31,7 @@ test:  ## the test suite
 	$(PYTHON) -m pytest
 
 bench:  ## the measurements that the numbers in the source come from
-	@for file in benchmarks/bench_*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PYTHON) "$$file"; done
+	@for file in benchmarks/*/bench_*.py; do echo "== $$file"; $(PYTHON) "$$file"; done
 
 build:  ## source distribution and wheel, in dist/
 	$(PYTHON) -m pip install --quiet build
