@@ -30,7 +30,7 @@ PARAMETERS: Final = {
 
 
 def agent_traces(count: int, *, calls: int = 8, chars: int = 600) -> list[Sequence[ReadableSpan]]:
-    """Return `count` finished traces with new texts each; `calls` model calls of three messages of `chars` characters."""
+    """Return `count` finished traces with new texts: `calls` model calls of three messages of `chars` characters."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource.create({"service.name": "bench"}))
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -18,7 +18,6 @@ MAX_SENDERS: Final = 4
 """Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
 
 _LOOK_AGAIN_S: Final = 0.05
-_QUICK_S: Final = 0.02
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -45,9 +44,6 @@ class Delivery:
         self._changed = threading.Condition(threading.Lock())
         self._threads: list[threading.Thread] = []
         self._waiting = 0
-        self._under_way = 0
-        """Requests that have no answer yet; the newest was sent at `_newest_request`."""
-        self._newest_request = 0.0
         self._stopped = False
         self._deadline = math.inf
         self._due_at = math.inf
@@ -126,9 +122,7 @@ class Delivery:
         return any(thread.is_alive() for thread in self._threads)
 
     def _call_sender(self) -> None:
-        """See to it that somebody sends what has come. While one sender is quick enough, more would only contend."""
-        if self._under_way and self._monotonic() - self._newest_request < _QUICK_S:
-            return
+        """See to it that somebody sends what has come, also when the answer to the newest request never comes."""
         if self._waiting == 0 and not self._stopped:
             self._add_sender()
         self._changed.notify()
@@ -152,10 +146,8 @@ class Delivery:
             timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - now, 0.05))
             outcome = self._transport.send(attempt.request(timeout_s))
             with self._changed:
-                self._under_way -= 1
                 self._settle(attempt, outcome)
-                if self._monotonic() - now >= _QUICK_S or self._dispatcher.idle or self._dispatcher.closing:
-                    self._changed.notify_all()
+                self._changed.notify_all()
 
     def _take(self, deadline: float) -> Attempt | None:
         is_own_thread = deadline == math.inf
@@ -164,8 +156,6 @@ class Delivery:
                 now = self._monotonic()
                 step = self._dispatcher.next(now)
                 if isinstance(step, Attempt):
-                    self._under_way += 1
-                    self._newest_request = now
                     return step
                 if not is_own_thread and (self._dispatcher.idle or min(step, deadline) <= now or step > deadline):
                     return None

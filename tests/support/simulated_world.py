@@ -297,7 +297,7 @@ class Process:
     @property
     def is_balanced(self) -> bool:
         """Whether what the ledger calls pending is what waits."""
-        return self.ledger.read().pending == sum(len(job.parcel.spans) for job in self.outbox)
+        return self.ledger.read().pending == sum(job.parcel.span_count for job in self.outbox)
 
     def _look_at(self, time: float) -> None:
         if time < self._next_look and time != math.inf:

@@ -28,7 +28,7 @@ class MistralInstrumentor(Integration):
     """
 
     library = "mistralai"
-    requirements = ("mistralai >= 1.9",)
+    requirements = ("mistralai >= 1.9.11",)
     hooked_modules = (*_BASES, *_PLATFORM_BASES, _OWN_TRACING)
     rivals = (
         Rival(
