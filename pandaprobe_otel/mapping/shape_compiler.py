@@ -121,7 +121,9 @@ def _shape(
         kind_rules=tuple((key, rule) for key, rule in _KIND_RULES if key in attributes),
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
         genai=any(map(_shows_genai, attributes)),
-        custom=tuple(key for key in attributes if key not in known and is_custom(key)),
+        custom=tuple(
+            key for key in attributes if key not in known and not key.startswith(_NAMESPACES) and is_custom(key)
+        ),
     )
 
 

@@ -53,23 +53,23 @@ class SpoolWriter:
         self._closed = False
         self._fork = threading.local()
         self._is_busy = False
-        self._backlog = 0
+        self._asked_bytes = self._written_bytes = 0  # each is changed by one side only: += is not atomic
         self._lagged = False
 
     @property
     def parked(self) -> int:
         """Parcels that are on disk and not in memory."""
-        return 0 if self._keeper is None else self._keeper.parked.parcels
+        return 0 if self._keeper is None or self._closed else self._keeper.parked.parcels
 
     @property
     def parked_spans(self) -> int:
         """The spans in them."""
-        return 0 if self._keeper is None else self._keeper.parked.spans
+        return 0 if self._keeper is None or self._closed else self._keeper.parked.spans
 
     @property
     def has_more(self) -> bool:
         """Whether files of dead processes wait to be adopted until one of those in use is empty."""
-        return self._keeper is not None and self._keeper.has_more
+        return self._keeper is not None and not self._closed and self._keeper.has_more
 
     @property
     def quiet(self) -> bool:
@@ -78,7 +78,7 @@ class SpoolWriter:
 
     def lags(self) -> bool:
         """Whether so much waits for the disk that no more may be asked of it."""
-        if self._backlog <= MAX_BACKLOG:
+        if self._asked_bytes - self._written_bytes <= MAX_BACKLOG:
             return False
         self._lagged = True
         return True
@@ -89,11 +89,11 @@ class SpoolWriter:
             self._start()
 
     def ask(self, command: Command) -> None:
-        """Have something done, later."""
+        """Have something done, later. Parcels are handed over under the lock of the delivery."""
         if self._closed:
             return
         if isinstance(command, Insert):
-            self._backlog += command.place.size
+            self._asked_bytes += command.place.size
         self._commands.append(command)
         if not isinstance(command, Done):
             self._urgent = True
@@ -105,6 +105,8 @@ class SpoolWriter:
 
         It is given a moment even when the deadline has passed, so that the answer is about the disk, not the time.
         """
+        if self._closed:
+            return False
         barrier = Barrier()
         self.ask(barrier)
         if self._thread is None or not self._thread.is_alive():
@@ -115,16 +117,20 @@ class SpoolWriter:
     def close(self, deadline: float) -> None:
         """Do what has been asked, close the files and stop."""
         self.settle(deadline)
-        self._closed = True
-        if self._work_lock.acquire(timeout=max(deadline - self._monotonic(), 0.2)):
+        was_closed, self._closed = self._closed, True
+        if not was_closed and self._work_lock.acquire(timeout=max(deadline - self._monotonic(), _MOMENT_S)):
             try:
-                if self._keeper is not None:
-                    self._carry_out(self._keeper)
-                    self._keeper.leave()
-                    self._keeper = None
+                self._guarded(self._leave)
             finally:
                 self._work_lock.release()
         self._wake.set()
+
+    def _leave(self) -> bool:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            self._carry_out(keeper)
+            keeper.leave()
+        return False
 
     # -- forks --------------------------------------------------------------------------------------------------------
 
@@ -170,7 +176,7 @@ class SpoolWriter:
             self._urgent = False
             with self._work_lock:
                 if not self._closed:
-                    more = self._work()
+                    more = self._guarded(self._round)
 
     def _pause(self) -> float:
         at = self._next_scan if self._keeper is None else min(self._next_scan, self._keeper.wake_at())
@@ -179,14 +185,14 @@ class SpoolWriter:
     def _work_here(self, deadline: float) -> None:
         if self._work_lock.acquire(timeout=max(deadline - self._monotonic(), _MOMENT_S)):
             try:
-                self._work()
+                self._guarded(self._round)
             finally:
                 self._work_lock.release()
 
-    def _work(self) -> bool:
-        """One round; True when another should follow at once."""
+    def _guarded(self, work: Callable[[], bool]) -> bool:
+        """Do something; whether more is to be done at once."""
         try:
-            return self._round()
+            return work()
         except Exception:  # the guard of the thread: a fault of ours turns the spool off, and is said once
             _logger.exception("The spool failed inside pandaprobe-otel and is not used any more; please report this")
             self._closed = True
@@ -220,10 +226,10 @@ class SpoolWriter:
         self._is_busy = False
         for command in commands:
             if isinstance(command, Insert):
-                self._backlog -= command.place.size
+                self._written_bytes += command.place.size
             elif isinstance(command, Barrier):
                 command.held.append(held)
                 command.passed.set()
-        if self._lagged and self._backlog <= 0:
+        if self._lagged and self._asked_bytes == self._written_bytes:
             self._lagged = False
             keeper.save_all()

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Final
 
-from pandaprobe_otel.mapping.dialects import (
-    context,
-    events,
-    google_adk,
-    haystack,
-    langfuse,
-    langsmith,
-    mlflow,
-    openinference,
-    otel_genai,
-    pandaprobe,
-    plain,
-    pydantic_ai,
-    semantic_kernel,
-    traceloop,
-    vercel_ai,
-)
 from pandaprobe_otel.mapping.table import Dialect
 
-DIALECTS: Final[tuple[Dialect, ...]] = (
-    pandaprobe.DIALECT,
-    langfuse.DIALECT,
-    context.DIALECT,
-    otel_genai.DIALECT,
-    openinference.DIALECT,
-    langsmith.DIALECT,
-    pydantic_ai.DIALECT,
-    traceloop.DIALECT,
-    events.DIALECT,
-    vercel_ai.DIALECT,
-    google_adk.DIALECT,
-    mlflow.DIALECT,
-    haystack.DIALECT,
-    semantic_kernel.DIALECT,
-    plain.DIALECT,
+ORDER: Final = (
+    "pandaprobe",
+    "langfuse",
+    "context",
+    "otel_genai",
+    "openinference",
+    "langsmith",
+    "pydantic_ai",
+    "traceloop",
+    "events",
+    "vercel_ai",
+    "google_adk",
+    "mlflow",
+    "haystack",
+    "semantic_kernel",
+    "plain",
 )
+"""Names of modules of this package; of two dialects that can fill a field, the earlier one does."""
+
+DIALECTS: Final[tuple[Dialect, ...]] = tuple(import_module(f"{__name__}.{name}").DIALECT for name in ORDER)

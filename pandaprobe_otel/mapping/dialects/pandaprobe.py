@@ -53,7 +53,7 @@ DIALECT: Final = Dialect(
         names.SPAN_METADATA,
         names.ERROR,
     ),
-    kinds=(KindRule(names.KIND, {kind.lower(): kind for kind in KINDS}, states=True),),
+    kinds=(KindRule(names.KIND, {kind.lower(): kind for kind in sorted(KINDS)}, states=True),),
     rows=(
         Row("input", (names.INPUT,), scalar),
         Row("output", (names.OUTPUT,), scalar),

@@ -1,0 +1,140 @@
+"""The tables: a dialect is data, a new one is one file and one line, and the page about them is up to date."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pandaprobe_otel
+from pandaprobe_otel.mapping.dialects import DIALECTS, ORDER
+from pandaprobe_otel.mapping.page import page
+from pandaprobe_otel.mapping.table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
+
+PACKAGE = Path(pandaprobe_otel.__file__).parent
+ACME = '''
+"""A vendor that nobody has heard of."""
+
+from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.values import count, decoded, text
+
+DIALECT = Dialect(
+    name="acme",
+    title="Acme",
+    namespaces=("acme.",),
+    kinds=(KindRule("acme.what", {"think": "LLM", "do": "TOOL"}, states=True),),
+    rows=(
+        Row("input", ("acme.heard",), decoded, form="messages"),
+        Row("output", ("acme.said",), decoded, "what it said", form="messages"),
+        Row("model", ("acme.brain",), text),
+        Row("usage.prompt", ("acme.tokens.in",), count),
+        Row("usage.completion", ("acme.tokens.out",), count),
+        Row("metadata.acme_mood", ("acme.mood",), text),
+        Row("session_id", ("acme.chat",), text),
+    ),
+)
+'''
+PROGRAM = """
+import json
+from pandaprobe_otel.mapping import SpanView, is_genai, map_views
+from pandaprobe_otel.mapping.page import page
+view = SpanView("x", 1, 2, start_ns=1, end_ns=2, attributes={
+    "acme.what": "think", "acme.brain": "acme-1", "acme.heard": '[{"role": "user", "content": "Hi"}]',
+    "acme.said": "Hello", "acme.tokens.in": 3, "acme.tokens.out": 2, "acme.mood": "good", "acme.chat": "c-1",
+})
+print(json.dumps({"body": map_views([view]).body(), "genai": is_genai(view), "page": page()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def with_acme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a copy of this library says of a span of a new vendor, after one file and one line were added."""
+    copy = tmp_path_factory.mktemp("library") / "pandaprobe_otel"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "local", "cli"))
+    dialects = copy / "mapping" / "dialects"
+    (dialects / "acme.py").write_text(ACME, encoding="utf-8")
+    listed = dialects / "__init__.py"
+    before = listed.read_text(encoding="utf-8")
+    listed.write_text(before.replace('    "otel_genai",\n', '    "acme",\n    "otel_genai",\n'), encoding="utf-8")
+    environ = {**os.environ, "PYTHONPATH": str(copy.parent)}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environ, cwd=copy.parent, capture_output=True, text=True, check=True
+    )
+    result: dict[str, Any] = json.loads(ran.stdout)
+    return result
+
+
+def test_a_new_dialect_is_one_file_and_one_line(with_acme: dict[str, Any]) -> None:
+    """Kind, content, model, tokens, metadata and session of the new vendor's span are read."""
+    body = with_acme["body"]
+    (span,) = body["spans"]
+    assert (span["kind"], span["model"], span["metadata"]["acme_mood"]) == ("LLM", "acme-1", "good")
+    assert span["input"] == {"messages": [{"role": "user", "content": "Hi"}]}
+    assert span["output"] == body["output"] == {"messages": [{"role": "assistant", "content": "Hello"}]}
+    assert span["token_usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert body["session_id"] == "c-1"
+    assert with_acme["genai"] is True
+    assert "attributes" not in span["metadata"]
+
+
+def test_a_new_dialect_is_on_the_page(with_acme: dict[str, Any]) -> None:
+    """The page is written from the same tables."""
+    assert "| 4 | Acme | `acme.` |" in with_acme["page"]
+    assert "| `acme.said` | Acme | what it said |" in with_acme["page"]
+    assert "LLM: `think`; TOOL: `do`" in with_acme["page"]
+
+
+def test_the_page_is_up_to_date() -> None:
+    """`docs/dialects.md` is what the tables say now."""
+    written = (PACKAGE.parent / "docs" / "dialects.md").read_text(encoding="utf-8")
+    assert written == page(), "run: python -m pandaprobe_otel.mapping.page docs/dialects.md"
+
+
+def test_the_page_names_every_attribute_that_is_read() -> None:
+    """No row is left out, whatever its field."""
+    text = page()
+    sources = {name for dialect in DIALECTS for row in dialect.rows for name in row.sources}
+    sources |= {name for dialect in DIALECTS for event in dialect.events for name in event.names}
+    assert [name for name in sorted(sources) if f"`{name}`" not in text] == []
+    assert "## Other" not in text
+
+
+def test_every_dialect_is_listed_once_under_its_own_name() -> None:
+    """A module that is not in the list would be dead."""
+    modules = {path.stem for path in (PACKAGE / "mapping" / "dialects").glob("*.py")} - {"__init__"}
+    assert sorted(ORDER) == sorted(modules)
+    assert tuple(dialect.name for dialect in DIALECTS) == ORDER
+    assert len({dialect.title for dialect in DIALECTS}) == len(DIALECTS)
+
+
+def test_rows_name_fields_that_exist() -> None:
+    """A typing mistake in a field would silently read nothing."""
+    known = {
+        *CONTENT_FIELDS, *CONTEXT_FIELDS, *MERGED_FIELDS, "tool_name", "display_name", "function_id", "operation_id",
+        "model", "cost", "error.own", "error.text", "error_type", "error.flag", "cancelled", "first_token_ns",
+        "first_token_after", "first_token_event", "root_tags",
+    }  # fmt: skip
+    fields = {row.field for dialect in DIALECTS for row in dialect.rows}
+    fields |= {event.field for dialect in DIALECTS for event in dialect.events}
+    assert {field for field in fields - known if field.partition(".")[0] not in GROUPS} == set()
+
+
+@pytest.mark.parametrize("module", ["pandaprobe_otel.mapping", "pandaprobe_otel.mapping.clean"])
+def test_importing_the_mapping_costs_little(module: str) -> None:
+    """No HTTP client, no models, no SDK: it is imported where spans are made."""
+    program = f"""
+import sys
+before = set(sys.modules)
+import {module}
+from pandaprobe_otel.mapping import map_views, kind_of
+print(sorted(name for name in set(sys.modules) - before if name.partition(".")[0] in
+      ("httpx", "pydantic", "opentelemetry", "fastapi", "requests", "rich", "click", "yaml")))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
