@@ -1,0 +1,116 @@
+"""One measurement of one peer in a process of its own; `runs.py` starts it. Prints one JSON object.
+
+python child.py MEASURE PEER WORKLOAD URL
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from peers import load
+from workloads import WORKLOADS, stories
+
+
+def control(url: str, path: str) -> dict[str, int]:
+    with urllib.request.urlopen(url + path, timeout=60) as answer:
+        counts: dict[str, int] = json.loads(answer.read())
+    return counts
+
+
+def resident_kb() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4
+
+
+def settled_kb() -> int:
+    """Resident memory when what is free has been given back."""
+    import ctypes
+
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return resident_kb()
+
+
+def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
+    """CPU of the calling thread for emission, and of the whole process until everything has arrived; us per span."""
+    shape = WORKLOADS[workload]
+    pipeline = load(peer, url)
+    for story in stories(workload, 1 if workload == "W3" else 10, first=10_000_000):
+        pipeline.emit(story)
+    pipeline.flush()
+    batch = stories(workload, shape.traces)
+    control(url, "/_reset")
+    gc.collect()
+    app = 0
+    begun = time.process_time()
+    for start in range(0, shape.traces, shape.chunk):
+        for story in batch[start : start + shape.chunk]:
+            before = time.thread_time_ns()
+            pipeline.emit(story)
+            app += time.thread_time_ns() - before
+        pipeline.flush()
+    total = time.process_time() - begun
+    arrived = control(url, "/_stats")
+    spans = shape.traces * shape.spans
+    return {"app": app / spans / 1e3, "total": total / spans * 1e6, "bytes": arrived["bytes"] / spans}
+
+
+def stall(peer: str, workload: str, url: str) -> dict[str, float]:
+    """The server stalls, traces come every few milliseconds: memory of each, latency of emission, and what survives."""
+    shape = WORKLOADS[workload]
+    count = int(sys.argv[5]) if len(sys.argv) > 5 else 1000
+    gap_s = float(sys.argv[6]) if len(sys.argv) > 6 else 0.002
+    pipeline = load(peer, url)
+    for story in stories(workload, 3, first=10_000_000):
+        pipeline.emit(story)
+    pipeline.flush()
+    control(url, "/_reset")
+    control(url, "/_mode/stall")
+    before = settled_kb()
+    latencies: list[int] = []
+    for number in range(count):
+        (story,) = stories(workload, 1, first=number)
+        begun = time.perf_counter_ns()
+        pipeline.emit(story)
+        latencies.append(time.perf_counter_ns() - begun)
+        time.sleep(gap_s)
+    del story
+    time.sleep(3)
+    grown = settled_kb() - before
+    latencies.sort()
+    control(url, "/_mode/ok")
+    if peer != "otlp":
+        pipeline.flush()
+    seen = control(url, "/_stats")
+    return {
+        "kb_per_trace": grown / count,
+        "grown_kb": grown,
+        "p99_ms": latencies[int(0.99 * count)] / 1e6,
+        "max_ms": latencies[-1] / 1e6,
+        "lost": 1 - seen["spans"] / count / shape.spans if peer != "otlp" else float("nan"),
+    }
+
+
+def leave(peer: str, workload: str, url: str) -> dict[str, float]:
+    """Emit, then end as a program does; the parent measures how long that takes from now on."""
+    pipeline = load(peer, url, limited=True)
+    for story in stories(workload, 20):
+        pipeline.emit(story)
+    return {"ended_at": time.monotonic()}
+
+
+MEASURES = {"cpu": cpu, "stall": stall, "leave": leave}
+
+if __name__ == "__main__":
+    measure, peer, workload, url = sys.argv[1:5]
+    result: dict[str, Any] = MEASURES[measure](peer, workload, url)
+    print(json.dumps(result), flush=True)
+    if measure != "leave":
+        import os
+
+        os._exit(0)

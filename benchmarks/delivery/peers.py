@@ -1,0 +1,155 @@
+"""What is measured side by side: how each pipeline is set up, and where it is installed.
+
+    python benchmarks/delivery/peers.py install      # virtual environments for the two peers that are not ours
+
+They are made below BENCH_VENVS (default: pandaprobe-otel-bench in the temporary directory). A peer that is not there
+is left out, with a line that says so.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+VENVS: Final = Path(os.environ.get("BENCH_VENVS") or Path(tempfile.gettempdir()) / "pandaprobe-otel-bench")
+OURS: Final = "pandaprobe-otel"
+ALL: Final = ("floor", "batch-noop", "otlp", "sdk", OURS)
+_HOMES: Final = {"otlp": "otlp", "sdk": "sdk"}
+
+
+def packages(home: str) -> list[str]:
+    """What is installed for a peer; OpenTelemetry in the version that this interpreter has."""
+    sdk = version("opentelemetry-sdk")
+    return {
+        "otlp": [f"opentelemetry-sdk=={sdk}", f"opentelemetry-exporter-otlp-proto-http=={sdk}"],
+        "sdk": ["pandaprobe==0.6.0"],
+    }[home]
+
+
+def python_of(peer: str) -> Path | None:
+    """The interpreter that has this peer; None when it is not installed."""
+    home = _HOMES.get(peer)
+    if home is None:
+        return Path(sys.executable)
+    python = VENVS / home / "bin" / "python"
+    return python if python.exists() else None
+
+
+def installed(peers: tuple[str, ...]) -> list[str]:
+    """Those that can be measured; the others are named on standard output."""
+    for peer in peers:
+        if python_of(peer) is None:
+            print(f"{peer}: left out, not installed (python benchmarks/delivery/peers.py install)")
+    return [peer for peer in peers if python_of(peer) is not None]
+
+
+class Pipeline:
+    """A pipeline in the process that measures it."""
+
+    emit: Callable[[Any], None]
+    flush: Callable[[], object]
+    shutdown: Callable[[], object]
+    held: Callable[[], float]
+
+
+def load(peer: str, url: str, *, limited: bool = False) -> Pipeline:
+    """Import and set up a peer. `limited`: with the rate limit of ours in force, as in production."""
+    return _sdk(url) if peer == "sdk" else _otel(peer, url, limited)
+
+
+def _sdk(url: str) -> Pipeline:
+    import pandaprobe  # type: ignore[import-not-found, unused-ignore]
+    from workloads import emit_sdk
+
+    client: Any = pandaprobe.init(api_key="sk_bench", project_name="bench", endpoint=url)
+    pipeline = Pipeline()
+    pipeline.emit = lambda story: emit_sdk(pandaprobe, story)
+    pipeline.flush = lambda: pandaprobe.flush(60)
+    pipeline.shutdown = pandaprobe.shutdown
+    pipeline.held = lambda: float(client._transport._queue.qsize())
+    return pipeline
+
+
+def _otel(peer: str, url: str, limited: bool) -> Pipeline:
+    from opentelemetry.sdk.trace import TracerProvider
+    from workloads import emit_otel
+
+    provider = TracerProvider()
+    held: Callable[[], float] = lambda: 0.0  # noqa: E731
+    if peer != "floor":
+        processor, held = _PROCESSORS[peer](url, limited)
+        provider.add_span_processor(processor)
+    tracer = provider.get_tracer("bench", "1.0")
+    pipeline = Pipeline()
+    pipeline.emit = lambda story: emit_otel(tracer, story)
+    pipeline.flush = lambda: provider.force_flush(60_000)
+    pipeline.shutdown = provider.shutdown
+    pipeline.held = held
+    return pipeline
+
+
+def _batch_noop(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class NoExport(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    return BatchSpanProcessor(NoExport()), lambda: 0.0
+
+
+def _otlp(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # type: ignore[import-not-found, unused-ignore]
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    processor: Any = BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{url}/v1/traces"))
+    return (
+        processor,
+        lambda: float(len(processor._batch_processor._queue)) if hasattr(processor, "_batch_processor") else 0.0,
+    )
+
+
+def _ours(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
+    from pandaprobe_otel import PandaProbeSpanProcessor
+    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.delivery.budget import LeasedBucket
+    from pandaprobe_otel.pipeline import ExportPipeline
+
+    settings: dict[str, Any] = {"api_key": "sk_pp_bench", "project_name": "bench", "endpoint": url}
+    if spool := os.environ.get("BENCH_SPOOL"):
+        settings["spool"] = spool
+    if limited:
+        processor = PandaProbeSpanProcessor(**settings)
+    else:
+        config = Config.resolve(settings)
+        pipeline = ExportPipeline(config, counts_starts=True, bucket=lambda: LeasedBucket(capacity=1 << 30))
+        processor = PandaProbeSpanProcessor(pipeline=pipeline)
+    return processor, lambda: float(processor.pipeline.status().spans_pending)
+
+
+_PROCESSORS: Final = {"batch-noop": _batch_noop, "otlp": _otlp, OURS: _ours}
+
+
+def install() -> None:
+    """Make the virtual environments."""
+    for home in ("otlp", "sdk"):
+        place = VENVS / home
+        if not place.exists():
+            venv.create(place, with_pip=True)
+        subprocess.run([place / "bin" / "python", "-m", "pip", "install", "-q", *packages(home)], check=True)
+        print(f"{home}: {place}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["install"]:
+        sys.exit(__doc__)
+    install()

@@ -1,0 +1,93 @@
+"""Starting the sink and the children, and the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from peers import python_of
+
+HERE = Path(__file__).resolve().parent
+Row = Mapping[str, float]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def sink() -> Iterator[str]:
+    """The URL of a sink in a process of its own."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, str(HERE / "sink.py"), str(port)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def run(
+    measure: str, peer: str, workload: str, url: str, *more: str, timeout_s: float = 300
+) -> dict[str, float] | None:
+    """One measurement in a fresh process; None, with a line about it, when it failed.
+
+    `exit_s` is how long the process took to end after its last statement.
+    """
+    command = [str(python_of(peer)), str(HERE / "child.py"), measure, peer, workload, url, *more]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PANDAPROBE_"))}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, env=environment, cwd=HERE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        print(f"{peer} {workload}: no result after {timeout_s:.0f} s")
+        return None
+    ended = time.monotonic()
+    lines = done.stdout.strip().splitlines()
+    if not lines:
+        print(f"{peer} {workload}: {done.stderr.strip()[-300:]}")
+        return None
+    result: dict[str, float] = json.loads(lines[-1])
+    if "ended_at" in result:
+        result["exit_s"] = ended - result["ended_at"]
+    return result
+
+
+def interleaved(measure: str, peers: Sequence[str], workload: str, repeats: int) -> dict[str, list[Row]]:
+    """`repeats` measurements of each peer, in turns, so that what disturbs the machine disturbs all of them."""
+    rows: dict[str, list[Row]] = {peer: [] for peer in peers}
+    with sink() as url:
+        for repeat in range(repeats):
+            turn = repeat % len(peers)
+            round_rows = {peer: run(measure, peer, workload, url) for peer in (*peers[turn:], *peers[:turn])}
+            for peer, row in round_rows.items():
+                if row is not None:
+                    rows[peer].append(row)
+    return rows
+
+
+def table(rows: Mapping[str, Sequence[Row]], figure: str, unit: str, references: Sequence[str]) -> None:
+    """Print the medians, and the ratios of medians to each reference."""
+    names = [name for name in references if rows.get(name)]
+    print(f"| | {unit} | " + " | ".join(f"x {name}" for name in names) + " |")
+    print("|---|---:|" + "---:|" * len(names))
+    for peer, its_rows in rows.items():
+        values = [row[figure] for row in its_rows]
+        if not values:
+            continue
+        middle = statistics.median(values)
+        ratios = [middle / statistics.median(row[figure] for row in rows[name]) for name in names]
+        print(f"| {peer} | {middle:.1f} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")

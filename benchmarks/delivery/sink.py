@@ -1,0 +1,78 @@
+"""A server that takes everything: PandaProbe's POST /traces and OTLP's POST /v1/traces.
+
+Control: /_mode/ok, /_mode/stall, /_stats, /_reset.
+
+    python sink.py PORT
+
+It reads requests and answers them at once, or, when stalled, not at all until the mode is `ok` again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+ACCEPTED = b'{"trace_id":"00000000-0000-0000-0000-000000000000","task_id":"00000000-0000-0000-0000-000000000001"}'
+
+
+class Sink:
+    """Counts requests, bytes and the spans of PandaProbe's bodies."""
+
+    def __init__(self) -> None:
+        self.requests = self.bytes = self.spans = 0
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                method, path = head.split(b" ", 2)[:2]
+                body = await reader.readexactly(length_of(head))
+                if path.startswith(b"/_"):
+                    answer = self.control(path.decode())
+                else:
+                    await self.is_open.wait()
+                    self.requests += 1
+                    self.bytes += len(head) + len(body)
+                    self.spans += body.count(b'"span_id":')
+                    answer = b"" if path == b"/v1/traces" else ACCEPTED
+                status = b"200 OK" if path != b"/traces" or method != b"POST" else b"202 Accepted"
+                writer.write(
+                    b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                    % (status, len(answer), answer)
+                )
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def control(self, path: str) -> bytes:
+        if path == "/_mode/stall":
+            self.is_open.clear()
+        elif path == "/_mode/ok":
+            self.is_open.set()
+        elif path == "/_reset":
+            self.requests = self.bytes = self.spans = 0
+        return json.dumps({"requests": self.requests, "bytes": self.bytes, "spans": self.spans}).encode()
+
+
+def length_of(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+async def main() -> None:
+    sink = Sink()
+    server = await asyncio.start_server(sink.serve, "127.0.0.1", int(sys.argv[1]), limit=1 << 26)
+    print("ready", flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
