@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
+from pandaprobe_otel.evals.instrumentation import instrument
+
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.cache import JudgementCache
-    from pandaprobe_otel.evals.recorder import SpanRecorder
 
 N = TypeVar("N", int, float)
 
@@ -65,11 +66,11 @@ class Connection:
         if bootstrap.current() is None:
             bootstrap.init()
 
-    def instrument(self, recorder: SpanRecorder) -> None:
+    def instrument(self) -> None:
         """Without an `init()` that sends, see to it that the supported libraries make spans."""
         if self._mode == "off" and not self._instrumented:
             self._instrumented = True
-            recorder.instrument()
+            instrument()
 
     def flush(self) -> str | None:
         """Deliver; return what is wrong when not everything was."""

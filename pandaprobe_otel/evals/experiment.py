@@ -19,6 +19,7 @@ from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
 from pandaprobe_otel.evals.dataset import Case, Dataset, load_cases
 from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
+from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
 from pandaprobe_otel.evals.recorder import Recording, SpanRecorder
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
@@ -82,8 +83,9 @@ def evaluate(
     cache: a file of judgements about unchanged behaviour. timeout: of a run of evaluations, in seconds.
     say: gets a line for what is going on, the bill first; default: standard error.
 
-    With names of metrics, `init()` is called unless it was; without, nothing is sent by this function. A task that
-    fails is an error of its case, and the others go on.
+    With names of metrics, `init()` is called unless it was; without, nothing is sent by this function, and the
+    libraries that it instruments are as before when it returns. A task that fails is an error of its case, and the
+    others go on.
 
     Raises:
         ValueError: the dataset or the thresholds cannot be used.
@@ -134,8 +136,8 @@ def _open() -> None:
 
 def _run(cases: Sequence[Case], task: Callable[[Any], Any], title: str, concurrency: int) -> list[TaskRun]:
     _recorder.attach(create=True)
-    _recorder.instrument()
-    with ThreadPoolExecutor(max_workers=max(concurrency, 1), thread_name_prefix="pandaprobe-case") as pool:
+    threads = ThreadPoolExecutor(max_workers=max(concurrency, 1), thread_name_prefix="pandaprobe-case")
+    with instrumentation(), threads as pool:
         futures = [pool.submit(_run_case, case, task, title) for case in cases]
         try:
             return [future.result() for future in futures]

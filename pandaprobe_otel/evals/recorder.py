@@ -108,20 +108,6 @@ class SpanRecorder(SpanProcessor):
         for target in (provider, getattr(current_tracer(), "span_processor", None)):
             self._join(getattr(target, "_active_span_processor", target))
 
-    @staticmethod
-    def instrument() -> None:
-        """Let the supported libraries make spans, with content, where no `init()` that sends has seen to it."""
-        import os
-
-        from pandaprobe_otel.bootstrap import current
-        from pandaprobe_otel.registry import instrument_all
-
-        handle = current()
-        if handle is None or not handle.enabled:
-            os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "gen_ai_latest_experimental")
-            os.environ.setdefault("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
-            instrument_all("auto", ())
-
     def _join(self, target: Any) -> None:
         if hasattr(target, "add_span_processor") and not any(target is known for known in self._attached):
             self._attached.append(target)

@@ -143,7 +143,7 @@ class Suite:
     def _listen(self) -> None:
         self.connection.open()
         self.recorder.attach(create=True)
-        self.connection.instrument(self.recorder)
+        self.connection.instrument()
 
     def _called(self, item: pytest.Item, report: pytest.TestReport, state: ItemState) -> None:
         if report.failed and (tree := tree_text(state.recording.traces())) not in report.longreprtext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,21 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.registry import instrumented, uninstrument
 from suites import Judged, Outcome, run_suite
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """A test leaves no library instrumented and no setting behind, for the tests that follow in this process."""
+    before = dict(os.environ)
+    yield
+    left = [result.name for result in instrumented()]
+    for name in left:
+        uninstrument(name)
+    for name in set(os.environ) - set(before) - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    assert left == []
 
 
 @pytest.fixture(scope="package")
