@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -64,7 +64,7 @@ _borrowed: Final = _Borrowed()
 
 
 @contextmanager
-def instrumentation() -> Iterator[None]:
+def instrumentation() -> Generator[None]:
     """While it is open, the supported libraries make spans; afterwards they are as they were found."""
     _borrowed.take()
     try:
