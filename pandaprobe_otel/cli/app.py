@@ -15,8 +15,9 @@ from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
 from pandaprobe_otel.cli.extras import missing_extra
 from pandaprobe_otel.cli.lazy import LazyGroup
 from pandaprobe_otel.cli.local import local
+from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.cli.run import run_command
-from pandaprobe_otel.errors import PandaProbeError
+from pandaprobe_otel.errors import OutcomeUnknown, PandaProbeError
 
 _EPILOG = "Exit codes: 0 ok, 1 general, 2 credentials, 3 not found, 4 bad input or settings, 5 other answer of the API."
 
@@ -67,6 +68,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return _reader_is_gone()
+    except OutcomeUnknown as error:
+        return _fail(with_look_up_hint(error), exit_code_of(error))
     except PandaProbeError as error:
         return _fail(str(error), exit_code_of(error))
     except ModuleNotFoundError as error:

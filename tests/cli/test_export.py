@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
+from opentelemetry.proto.trace.v1.trace_pb2 import Status as ProtoStatus
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, Status, StatusCode
 
+from pandaprobe_otel import attributes as names
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.cli import app as app_module
 from pandaprobe_otel.cli.markdown import markdown
 from pandaprobe_otel.cli.otlp_json import otlp_json
 from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping import map_trace
 
 TRACE_ID = 0x0123456789ABCDEF0123456789ABCDEF
@@ -82,19 +94,69 @@ _CODES = {0: StatusCode.UNSET, 1: StatusCode.OK, 2: StatusCode.ERROR}
 
 
 def test_it_is_what_opentelemetry_reads() -> None:
-    """OpenTelemetry's own schema takes it; ids are read as hexadecimal, which it does not check."""
-    json_format = pytest.importorskip("google.protobuf.json_format", reason="needs opentelemetry-proto")
-    service = pytest.importorskip(
-        "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="needs opentelemetry-proto"
-    )
-    request = otlp_json([TRACE])
-    json_format.ParseDict(request, service.ExportTraceServiceRequest())
+    """OpenTelemetry's own schema knows every field, and reads from it the ids, times, kinds and content."""
+    request = read_by_opentelemetry(otlp_json([TRACE]))
 
-    (root, call, _) = request["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    assert (root["traceId"], root["spanId"], "parentSpanId" in root) == (f"{TRACE_ID:032x}", f"{1:016x}", False)
-    assert (call["traceId"], call["spanId"], call["parentSpanId"]) == (f"{TRACE_ID:032x}", f"{2:016x}", f"{1:016x}")
-    assert int(root["endTimeUnixNano"]) - int(root["startTimeUnixNano"]) == 1_000_000_000
-    assert root["startTimeUnixNano"].endswith("678901000")
+    (resource,) = request.resource_spans
+    (scope,) = resource.scope_spans
+    root, call, tool = scope.spans
+    assert (root.trace_id, root.span_id, root.parent_span_id) == (bytes.fromhex(f"{TRACE_ID:032x}"), id_bytes(1), b"")
+    assert (call.trace_id, call.span_id, call.parent_span_id) == (root.trace_id, id_bytes(2), id_bytes(1))
+    assert root.end_time_unix_nano - root.start_time_unix_nano == 1_000_000_000
+    assert str(root.start_time_unix_nano).endswith("678901000")
+    assert root.kind == ProtoSpan.SPAN_KIND_INTERNAL
+    assert (root.status.code, tool.status.code, tool.status.message) == (
+        ProtoStatus.STATUS_CODE_OK,
+        ProtoStatus.STATUS_CODE_ERROR,
+        "no water",
+    )
+    values = {each.key: each.value for each in call.attributes}
+    assert (values[names.REQUEST_MODEL].string_value, values[names.USAGE_INPUT_TOKENS].int_value) == ("gpt-x", 3)
+    tags = {each.key: each.value for each in root.attributes}[names.TAGS].array_value.values
+    assert [tag.string_value for tag in tags] == ["a", "b"]
+
+
+def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`traces export --otlp`, of a server's traces, to a file or to standard output."""
+    file = tmp_path / "spans.json"
+    with LocalServer(limit=None) as server, Client("sk_pp_test_export", "p", server.url) as client:
+        posted = {key: value for key, value in TRACE.items() if key not in ("project_id", "total_tokens", "total_cost")}
+        spans = [{key: value for key, value in each.items() if key != "trace_id"} for each in TRACE["spans"]]
+        client.traces.create(**_as_arguments({**posted, "spans": spans}))
+        client.traces.wait_visible(TRACE["trace_id"])
+        connection = ["--endpoint", server.url, "--project", "p", "--api-key", "sk_pp_test_export"]
+        code = app_module.run(["traces", "export", "--otlp", *connection])
+        printed = capsys.readouterr().out
+        also = app_module.run(["traces", "export", TRACE["trace_id"], "--otlp", "-o", str(file), *connection])
+
+    (resource,) = read_by_opentelemetry(json.loads(printed)).resource_spans
+    assert (code, also, file.read_text(encoding="utf-8")) == (0, 0, printed)
+    assert {span.span_id for span in resource.scope_spans[0].spans} == {id_bytes(1), id_bytes(2), id_bytes(3)}
+
+
+def read_by_opentelemetry(exported: dict[str, Any]) -> ExportTraceServiceRequest:
+    """Read OTLP/JSON. Its ids are hexadecimal, where protobuf's own JSON has base64: the one deliberate difference."""
+    request = json.loads(json.dumps(exported))
+    for resource in request["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            for each in scope["spans"]:
+                for name in {"traceId", "spanId", "parentSpanId"} & each.keys():
+                    each[name] = b64encode(bytes.fromhex(each[name])).decode()
+    read = ExportTraceServiceRequest()
+    ParseDict(request, read)
+    return read
+
+
+def id_bytes(number: int) -> bytes:
+    """The id of a span, as OpenTelemetry has it."""
+    return number.to_bytes(8, "big")
+
+
+def _as_arguments(trace: dict[str, Any]) -> Any:
+    moments = ("started_at", "ended_at", "completion_start_time")
+    for part in (trace, *trace["spans"]):
+        part.update({name: datetime.fromisoformat(part[name]) for name in moments if part.get(name)})
+    return trace
 
 
 def test_what_is_exported_comes_back() -> None:

@@ -1,0 +1,80 @@
+"""When an answer is lost, the command line says how to look whether the request was carried out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from endpoints import all_endpoints
+from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
+from pandaprobe_otel.cli import app as app_module
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
+from pandaprobe_otel.errors import OutcomeUnknown, SentRequest
+from scripted_api import RESET, ScriptedApi
+
+TRACE, RUN, MONITOR = str(uuid4()), str(uuid4()), str(uuid4())
+NEVER_REPEATED = [
+    endpoint for endpoint in all_endpoints() if endpoint.repeat is Repeat.NEVER and endpoint.scope is Scope.PROJECT
+]
+SCORE = {"trace_id": TRACE, "name": "it's good", "value": "0.5"}
+CONNECTION = ("--project", "p", "--api-key", "sk_pp_secret_key")
+
+
+def lost(method: str, path: str, body: Any) -> OutcomeUnknown:
+    """The error of a request that was sent at a certain time."""
+    sent_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    return OutcomeUnknown("No answer came.", request=SentRequest(method=method, path=path, body=body, sent_at=sent_at))
+
+
+@pytest.mark.parametrize("endpoint", NEVER_REPEATED, ids=str)
+def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any]) -> None:
+    """One that this command line understands; it is asked for its help, which reads no further."""
+    path = endpoint.path_with(dict.fromkeys(endpoint.parameters, MONITOR))
+    said = with_look_up_hint(lost(endpoint.method, path, SCORE))
+    words, _, command = said.partition("2026-01-02T03:04:05Z: ")
+
+    assert words == "No answer came. Look before you repeat it, for what was made since "
+    name, *arguments = shlex.split(command)
+    assert name == "pandaprobe-otel"
+    assert app_module.run([*arguments, "--help"]) == ExitCode.OK
+
+
+def test_what_the_command_line_never_sends_has_no_command() -> None:
+    """The client is not named where there is none."""
+    for error in (lost("POST", "/organizations", {"name": "o"}), OutcomeUnknown("No answer came.")):
+        assert with_look_up_hint(error) == "No answer came. Look before you repeat it."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "route", "found_at"),
+    [
+        (("scores", "submit", TRACE, "it's good", "0.5"), "/evaluations/trace-scores", "/evaluations/trace-scores"),
+        (("monitors", "trigger", MONITOR), f"/evaluations/monitors/{MONITOR}/trigger", None),
+    ],
+)
+def test_the_command_finds_it(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], route: str, found_at: str | None
+) -> None:
+    """The command that is printed, run as it stands, asks for what the lost request made."""
+    with ScriptedApi() as api:
+        api.tell(f"POST {route}", RESET)
+        listed = found_at or f"/evaluations/monitors/{MONITOR}/runs"
+        api.tell(f"GET {listed}", {"items": [], "total": 0, "limit": 50, "offset": 0})
+        connection = (*CONNECTION, "--endpoint", api.url)
+        code = app_module.run([*arguments, *connection])
+        said = capsys.readouterr()
+        command = shlex.split(said.err.rpartition("Z: ")[2])
+        looked = app_module.run([*command[1:], *connection, "--format", "json"])
+        (asked,) = api.requests(f"GET {listed}")
+
+    assert (code, said.out, said.err.count("\n")) == (ExitCode.API, "", 1)
+    assert "client.look_up" not in said.err
+    assert "sk_pp_secret_key" not in said.err
+    assert (looked, json.loads(capsys.readouterr().out)["total"]) == (ExitCode.OK, 0)
+    assert asked.query == (f"trace_id={TRACE}&name=it%27s+good" if found_at else "")
