@@ -1,6 +1,7 @@
-"""Operations that neither the recordings nor the local server have: what is sent, and the answer's fields.
+"""Operations that succeed only where there are several people: what is sent, and the answer's fields.
 
-The answers are written by the API's description.
+The local server has one, and so do the recordings: there they are refused. The answers are written by the API's
+description.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Recorded answers of the real server (0.5.0), replayed below a client's real HTTP."""
+"""Recorded answers of the real server (0.5.0) and of the local one, replayed below a client's real HTTP."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,8 +14,14 @@ from uuid import UUID
 
 import vcr
 
+from pandaprobe_otel.local import LocalServer
+
 CASSETTES = Path(__file__).parents[1] / "api" / "cassettes"
+LOCAL_CASSETTES = CASSETTES / "local"
+LOCAL_LABEL = "# Answers of this library's local server (`pandaprobe-otel local`), not of PandaProbe itself."
 RECORDED_AT = "http://127.0.0.1:8100"
+LOCAL_PORT = 8123
+LOCALLY_RECORDED_AT = f"http://127.0.0.1:{LOCAL_PORT}"
 ORGANIZATION = "417823ec-f3f6-4496-b6f2-e2d46ecc4342"
 PROJECT = "9c7839bf-b496-4b08-a72a-fbedb9b99d9f"
 KEY = "033bda09-f87a-46ca-85ec-54f2dbfea9ea"
@@ -40,16 +48,47 @@ def recorded(name: str, *, all_played: bool = True) -> Generator[None]:
     what the recording left to the server's defaults. At the end every recorded answer must have been asked for,
     unless not `all_played`.
     """
-    recorder = vcr.VCR(
-        record_mode="none",
-        match_on=["method", "path", "asks_the_same", "says_the_same"],
-        cassette_library_dir=str(CASSETTES),
-    )
-    recorder.register_matcher("asks_the_same", _asks_the_same)
-    recorder.register_matcher("says_the_same", _says_the_same)
-    with recorder.use_cassette(f"{name}.yaml", allow_playback_repeats=False) as cassette:
+    with _recorder().use_cassette(str(CASSETTES / f"{name}.yaml"), allow_playback_repeats=False) as cassette:
         yield
     assert cassette.all_played or not all_played, f"{name}: {cassette.play_count} of {len(cassette)} were asked for"
+
+
+@contextmanager
+def recorded_locally(name: str) -> Generator[None]:
+    """The same, from answers of the local server: for what there is no recording of the real one.
+
+    With the environment variable `RECORD_LOCALLY` they are recorded anew, by the tests themselves:
+
+        RECORD_LOCALLY=1 pytest tests/api/test_recorded_locally.py
+    """
+    file = LOCAL_CASSETTES / f"{name}.yaml"
+    if "RECORD_LOCALLY" not in os.environ:
+        with recorded(f"local/{name}"):
+            yield
+        return
+    recorder = _recorder(
+        record_mode="all",
+        filter_headers=[("x-api-key", "REDACTED"), ("authorization", "REDACTED")],
+        before_record_response=_without_keys,
+    )
+    file.unlink(missing_ok=True)
+    with LocalServer(limit=None, port=LOCAL_PORT), recorder.use_cassette(str(file)):
+        yield
+    file.write_text(f"{LOCAL_LABEL}\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
+
+
+def _recorder(**options: Any) -> vcr.VCR:
+    matches = ["method", "path", "asks_the_same", "says_the_same"]
+    recorder = vcr.VCR(**{"record_mode": "none", "match_on": matches, **options})
+    recorder.register_matcher("asks_the_same", _asks_the_same)
+    recorder.register_matcher("says_the_same", _says_the_same)
+    return recorder
+
+
+def _without_keys(response: dict[str, Any]) -> dict[str, Any]:
+    body = response["body"]["string"]
+    kept = re.sub(rb"sk_pp_[0-9a-f]{64}", b"REDACTED", body)
+    return {**response, "body": {"string": kept}}
 
 
 def _asks_the_same(sent: Any, kept: Any) -> None:

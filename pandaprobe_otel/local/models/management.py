@@ -37,6 +37,13 @@ class UpdateMember(RequestBody):
     role: Role
 
 
+class CreateInvitation(RequestBody):
+    """Body of `POST /organizations/{id}/invitations`."""
+
+    email: str = Field(min_length=3, max_length=320)
+    role: Role = Role.MEMBER
+
+
 class CreateProject(RequestBody):
     """Body of `POST /organizations/{id}/projects`."""
 

@@ -55,12 +55,6 @@ def get_me(services: Developer) -> Response:
     )
 
 
-@router.get("/me/invitations", tags=["me"], response_model=list[dict[str, Any]])
-def list_my_invitations(_services: Developer) -> Response:
-    """Return no invitations: there is nobody who could invite."""
-    return answer([])
-
-
 @router.get("/organizations", response_model=list[MyOrganization])
 def list_my_organizations(services: Developer) -> Response:
     """List the developer's organizations."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -15,12 +15,24 @@ from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.accounts import Organization
 from pandaprobe_otel.local.times import iso
 
-router = APIRouter(route_class=ApiRoute, tags=["subscriptions"], prefix="/organizations/{org_id}/subscriptions")
+router = APIRouter(route_class=ApiRoute, tags=["subscriptions"])
 
+_OF_ORGANIZATION: Final = "/organizations/{org_id}/subscriptions"
 _COUNTERS: tuple[Counter, ...] = ("traces", "trace_evals", "session_evals")
 
 
-@router.get("", response_model=dict[str, Any])
+@router.get("/subscriptions/plans", response_model=list[dict[str, Any]])
+def get_plans(_services: Developer) -> Response:
+    """Return the plans that organizations of a local server can be on; they cost nothing."""
+    return answer(
+        [
+            {"name": plan.name, **plan.limits, "monthly_price_cents": 0, "overage_unit_price": "0.00"}
+            for plan in PLANS.values()
+        ]
+    )
+
+
+@router.get(_OF_ORGANIZATION, response_model=dict[str, Any])
 def get_subscription(services: Developer, org_id: UUID) -> Response:
     """Return the plan."""
     organization = organization_of(services, org_id)
@@ -38,7 +50,7 @@ def get_subscription(services: Developer, org_id: UUID) -> Response:
     )
 
 
-@router.get("/usage", response_model=dict[str, Any])
+@router.get(_OF_ORGANIZATION + "/usage", response_model=dict[str, Any])
 def get_usage(services: Developer, org_id: UUID) -> Response:
     """Return what was used in this period, and the plan's limits."""
     organization = organization_of(services, org_id)
@@ -55,7 +67,7 @@ def get_usage(services: Developer, org_id: UUID) -> Response:
     )
 
 
-@router.get("/billing", response_model=dict[str, Any])
+@router.get(_OF_ORGANIZATION + "/billing", response_model=dict[str, Any])
 def get_billing(services: Developer, org_id: UUID) -> Response:
     """Return a bill over nothing."""
     organization = organization_of(services, org_id)
@@ -84,7 +96,7 @@ def get_billing(services: Developer, org_id: UUID) -> Response:
     )
 
 
-@router.get("/invoices", response_model=list[dict[str, Any]])
+@router.get(_OF_ORGANIZATION + "/invoices", response_model=list[dict[str, Any]])
 def get_invoices(services: Developer, org_id: UUID, limit: Annotated[int, Query(ge=1, le=36)] = 12) -> Response:
     """Return no invoices."""
     organization_of(services, org_id)
