@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
@@ -154,7 +155,7 @@ def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> Non
 
 
 MEMORY = """
-import resource, time
+import time
 one("warm")
 assert handle.flush(10)
 with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
@@ -166,20 +167,21 @@ handle.flush(20)
 status = handle.status()
 lost = sum(status.spans_dropped.values())
 assert status.spans_ended == 504 == status.spans_delivered + lost + status.spans_pending, status
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, lost)
+# Not ru_maxrss, which begins with what the process had that started this one.
+(peak_kb,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(peak_kb) // 1024, lost)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_five_hundred_values_of_a_megabyte_do_not_fill_the_memory() -> None:
-    """100 MB a second: the process stays below six times the bound of 64 MiB; what arrives is cut with a mark.
+    """100 MB a second: the process stays below three times the bound of 64 MiB; what arrives is cut with a mark.
 
-    The aim is three times. Measured on two cores: 3.3 to 5.4 times, since the texts themselves, their cut copies and
-    what the allocator keeps come together.
-
-    All of it arrives where the worker has a core of its own; where it has not, what there is no room for is counted.
+    Measured on two cores: 2.7 to 2.9 times. All of it arrives where the worker has a core of its own; where it has
+    not, what there is no room for is counted.
     """
     peaks_mb: list[int] = []
-    while len(peaks_mb) < 3 and not (peaks_mb and min(peaks_mb) <= 6 * 64):  # again where others use the cores
+    while len(peaks_mb) < 3 and not (peaks_mb and min(peaks_mb) <= 3 * 64):  # again where others use the cores
         with StrictPandaProbe() as server:
             result = run_python(MEMORY, environment(server.url), timeout_s=90)
             assert result.returncode == 0, result.stderr
@@ -190,4 +192,4 @@ def test_five_hundred_values_of_a_megabyte_do_not_fill_the_memory() -> None:
         assert large
         assert all("cut" in json.dumps(span["input"], ensure_ascii=False) for span in large)
 
-    assert min(peaks_mb) <= 6 * 64
+    assert min(peaks_mb) <= 3 * 64
