@@ -131,6 +131,7 @@ class ExportPipeline:
 
         self._config = config
         self._monotonic = monotonic
+        self._is_forked = False
         self._ledger = Ledger()
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
@@ -141,7 +142,9 @@ class ExportPipeline:
         self._delivery = self._make_delivery(transport, half)
         self._journal: SpanJournal | None = None
         self._worker = Worker(
-            assembler=lambda: Assembler(timing=timing or Timing(), counts_starts=counts_starts, max_bytes=half),
+            assembler=lambda: Assembler(
+                timing=timing or Timing(), counts_starts=counts_starts, max_bytes=half, is_forked=self._is_forked
+            ),
             deliver=self._deliver,
             ledger=self._ledger,
             notices=self._notices,
@@ -256,7 +259,7 @@ class ExportPipeline:
             with loading():
                 from pandaprobe_otel.delivery.spool.setup import span_journal
 
-                self._journal = span_journal(self._config, self._delivery)
+                self._journal = span_journal(self._config, self._delivery, is_forked=self._is_forked)
         if self._journal is not None:
             self._journal.record(events)
 
@@ -334,6 +337,7 @@ class ExportPipeline:
     def reset_after_fork(self) -> None:
         """In a forked child: start empty, with new locks and threads; the parent keeps what it had."""
         self._close_lock = threading.Lock()
+        self._is_forked = True
         self._ledger.reset()
         self._notices.reset()
         self._delivery.reset_after_fork()

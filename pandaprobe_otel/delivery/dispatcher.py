@@ -340,7 +340,7 @@ class Dispatcher:
             job.not_found_since = now
             job.attempts = 1
         waited = now - job.not_found_since
-        if job.parcel.is_remote:
+        if job.parcel.is_remote and not self._outbox.has_create(job):
             stranger = self._adoptions[job.parcel.name] >= STRANGER_AFTER_ADOPTIONS
             if self.closing or stranger or waited >= ADOPT_AFTER_S:
                 self._adopt(job, now)

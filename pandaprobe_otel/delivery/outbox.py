@@ -80,12 +80,18 @@ class MemoryOutbox:
         return (job for line in self._lines.values() for job in line.jobs)
 
     def put(self, parcel: Parcel, now: float) -> list[Job]:
-        """Add a parcel at the end of its trace's line; return the jobs that had to go for it (not delivered)."""
+        """Add a parcel at the end of its trace's line; return the jobs that had to go for it (not delivered).
+
+        A create goes before whatever waits for its trace to be there.
+        """
         if self.packs and self._bytes > PACK_ABOVE:
             parcel = parcel.closed()
         line = self._lines.setdefault(parcel.line, _Line())
-        self._insert(line, len(line.jobs), Job(parcel, since=now, in_doubt=parcel.step is Step.SCORE))
-        if len(line.jobs) == 1:
+        comes_first = parcel.step is Step.CREATE and bool(line.jobs) and line.jobs[0].parcel.step is not Step.CREATE
+        is_held = comes_first and line.jobs[0].in_flight
+        index = is_held if comes_first else len(line.jobs)
+        self._insert(line, index, Job(parcel, since=now, in_doubt=parcel.step is Step.SCORE))
+        if index == 0:
             self._schedule(parcel.line, line, now)
             self._queue_for_tokens(now)
         return self._evict()
@@ -123,8 +129,18 @@ class MemoryOutbox:
         """The job goes back to the head of its line, due at `at`."""
         job.in_flight = False
         line = self._lines.get(job.parcel.line)
-        if line is not None and line.jobs and line.jobs[0] is job:
-            self._schedule(job.parcel.line, line, at)
+        if line is None or not line.jobs or line.jobs[0] is not job:
+            return
+        if self.has_create(job):
+            line.jobs[:2] = line.jobs[1], job
+            at = line.jobs[0].since
+        self._schedule(job.parcel.line, line, at)
+
+    def has_create(self, job: Job) -> bool:
+        """Whether the trace that a job adds to is about to be posted by this process."""
+        line = self._lines.get(job.parcel.line)
+        follows = line.jobs[1].parcel.step if line is not None and len(line.jobs) > 1 else None
+        return job.parcel.step is not Step.CREATE and follows is Step.CREATE
 
     def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
         """The job is done (delivered or given up): the next of its trace may go, at `next_at` the earliest."""

@@ -20,8 +20,10 @@ class Assembler:
     an exporter, which only sees ends) it is complete when its root has arrived and nothing followed for a while.
     """
 
-    def __init__(self, *, timing: Timing, counts_starts: bool, max_bytes: int) -> None:
+    def __init__(self, *, timing: Timing, counts_starts: bool, max_bytes: int, is_forked: bool = False) -> None:
+        """`is_forked`: in a forked child, where spans may continue traces of the parent process."""
         self._timing = timing
+        self._is_forked = is_forked
         self._counts_starts = counts_starts
         self._max_bytes = max_bytes
         self.has_large = False
@@ -126,7 +128,7 @@ class Assembler:
     def _buffer(self, trace_id: int, now: float) -> TraceBuffer:
         buffer = self._buffers.get(trace_id)
         if buffer is None:
-            memory = self._remembered.pop(trace_id, None) or Memory()
+            memory = self._remembered.pop(trace_id, None) or Memory(inherits=self._is_forked)
             buffer = TraceBuffer(trace_id, memory, created_at=now, last_part=now)
             self._buffers[trace_id] = buffer
         return buffer

@@ -66,7 +66,8 @@ class PartEncoder:
         memory, trace_id = part.memory, trace_uuid(part.trace_id)
         is_error = mapped.trace.get("status") == "ERROR"
         name = str(mapped.trace.get("name", ""))
-        if memory.posted:
+        memory.posted = True
+        if memory.created and not part.is_remote:
             parcels = [Parcel(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
             if part.stage is Stage.LAST:
                 memory.running = False
@@ -82,7 +83,7 @@ class PartEncoder:
         if part.stage is Stage.FIRST and not part.is_remote:
             fields.update(status="RUNNING", ended_at=None)
             memory.running = True
-        memory.posted = not part.is_remote
+        memory.created = not part.is_remote
         memory.had_input = fields.get("input") is not None
         memory.tags = tuple(fields.get("tags") or ())
         return [

@@ -29,12 +29,31 @@ class Memory:
     """What stays of a trace, for the parts and the late spans that follow."""
 
     posted: bool = False
+    """Something of it has gone out."""
+    created: bool = False
+    """By this process, under its own id."""
+    has_root: bool = False
+    has_remote_parent: bool = False
+    inherits: bool = False
+    """In a forked child: a trace whose root was never seen here is the parent process's."""
     running: bool = False
     """Posted as RUNNING, not finished yet."""
     had_input: bool = False
     tags: tuple[str, ...] = ()
     parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])
     """Parent of each span that was left out: its children go to the nearest kept ancestor."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the root of this trace is in another process, which alone may post the trace under its id."""
+        return not self.has_root and (self.has_remote_parent or self.inherits)
+
+    def saw(self, span: ReadableSpan) -> None:
+        """Learn from a span of the trace."""
+        if span.parent is None:
+            self.has_root = True
+        elif span.parent.is_remote:
+            self.has_remote_parent = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +87,6 @@ class TraceBuffer:
     last_change: float = 0.0
     last_part: float = 0.0
     entries_ended_at: float | None = None
-    has_root: bool = False
-    has_remote_parent: bool = False
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the root of this trace is in another process."""
-        return self.has_remote_parent and not self.has_root
 
     def start(self, span: ReadableSpan, now: float) -> None:
         """A span has started."""
@@ -119,7 +131,7 @@ class TraceBuffer:
             stage=stage,
             ended=tuple(self.ended),
             open=tuple(self.open.values()),
-            is_remote=self.is_remote,
+            is_remote=self.memory.is_remote,
             memory=self.memory,
             logs=tuple(record for span in self.ended for record in self.logs.pop(_span_id(span), ())),
         )
@@ -129,14 +141,11 @@ class TraceBuffer:
         return part
 
     def _is_entry(self, span: ReadableSpan) -> bool:
+        self.memory.saw(span)
         parent = span.parent
         if parent is None:
-            self.has_root = True
             return True
-        if parent.is_remote:
-            self.has_remote_parent = True
-            return parent.span_id not in self.open  # a call from this process to itself has its parent here
-        return False
+        return parent.is_remote and parent.span_id not in self.open  # one that is open here is this process's own
 
 
 def _span_id(span: ReadableSpan) -> int:

@@ -66,10 +66,16 @@ class Worker:
         self._deliver = deliver
         self._ledger = ledger
         self._monotonic = monotonic
-        self.reset_after_fork()
+        self._forked_at_ns = 0
+        self._start_empty()
 
     def reset_after_fork(self) -> None:
-        """Start empty (in a forked child the parent's spans stay with the parent), with new locks and no thread."""
+        """In a forked child: start empty, since the spans that are open now are the parent process's, copies all."""
+        self._start_empty()
+        self._forked_at_ns = time.time_ns()
+
+    def _start_empty(self) -> None:
+        """No spans, new locks and no thread."""
         self._assembler = self._make_assembler()
         self._new: dict[int, ReadableSpan | Fields] = {}
         """By identity of their contexts: spans whose start the worker has not seen, open or ended, in their order."""
@@ -247,18 +253,20 @@ class Worker:
         for key in list(self._new):
             new = self._new.pop(key)
             if isinstance(new, tuple):
-                yield from self._end(new)
+                yield from self._end(new, is_ours=True)
             else:
                 self._open.add(_ids(new))
                 yield new, True
         for _ in range(ended):
             yield from self._end(self._ended.popleft())
 
-    def _end(self, fields: Fields) -> Iterator[tuple[ReadableSpan, bool]]:
+    def _end(self, fields: Fields, *, is_ours: bool = False) -> Iterator[tuple[ReadableSpan, bool]]:
         span = span_of(fields)
         ids = _ids(span)
         if ids in self._open:
             self._open.discard(ids)
+        elif not is_ours and (span.start_time or 0) < self._forked_at_ns:
+            return  # a copy of a span that is open in the parent process, which ends it too
         elif self._sees_starts:
             yield span, True
         yield span, False

@@ -8,10 +8,11 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from pandaprobe_otel import PandaProbeSpanProcessor
+from pandaprobe_otel.delivery import Step
 from pandaprobe_otel.delivery.parcel import adopted_id
 from simulated_app import SimulatedApp, stored_id, trace_id_of
-from simulated_world import Server, World
-from spans import CHAT
+from simulated_world import Process, Server, World, trace_parcel
+from spans import CHAT, HTTP
 from strict_pandaprobe import StrictPandaProbe
 
 MINUTE = 60.0
@@ -148,6 +149,94 @@ def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
     assert trace.created_by == ["front"]
     assert trace.fields["name"] == "request"
     assert set(trace.spans) == {stored_id(root)}
+
+
+def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption() -> None:
+    """They begin below a local span whose part has gone: the owner's id is not theirs, before the adoption or after."""
+    world = World()
+    server = Server(world)
+    app = SimulatedApp(world, server, name="back")
+    stranger = SimulatedApp(world, server, name="never reports").start("request")
+    assert stranger.context is not None
+    call = app.start_below("call", stranger.context)
+    app.end(call)
+    world.run(MINUTE)
+    early = app.start("early", call)
+    app.end(early)
+    world.run(10 * MINUTE)
+    late = app.start("late", call)
+    app.end(late)
+    world.run(MINUTE)
+
+    original = trace_id_of(stranger)
+    derived = adopted_id(original, "shop")
+    assert server.traces.keys() == {derived}
+    assert set(spans_of(server, derived)) == {stored_id(span) for span in (call, early, late)}
+    assert len(server.posts()) == 1
+    assert app.process.ledger.read().dropped == {}
+
+
+def test_late_spans_reach_the_trace_of_the_root_that_came() -> None:
+    """A background task below a handler that has answered: appended to the trace that the root's process posted."""
+    world = World()
+    server = Server(world)
+    front, back = SimulatedApp(world, server, name="front"), SimulatedApp(world, server, name="back")
+    root = front.start("request", attributes={**CHAT, "user.id": "u1"})
+    assert root.context is not None
+    call = back.start_below("call", root.context)
+    back.end(call)
+    world.run(MINUTE)
+    before = back.start("before", call, HTTP)
+    back.end(before)
+    world.run(10)
+    front.end(root)
+    world.run(2 * MINUTE)
+    after = back.start("after", call)
+    back.end(after)
+    world.run(MINUTE)
+
+    trace = server.traces[trace_id_of(root)]
+    assert trace.created_by == ["front"]
+    assert (trace.fields["name"], trace.fields["user_id"]) == ("request", "u1")
+    assert set(trace.spans) == {stored_id(span) for span in (root, call, before, after)}
+    assert len(server.posts()) == len(server.traces) == 1
+
+
+def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> None:
+    """Ten minutes below a foreign root: an append every half minute, not with each span."""
+    world = World()
+    server = Server(world)
+    front, back = SimulatedApp(world, server, name="front"), SimulatedApp(world, server, name="back")
+    root = front.start("request")
+    assert root.context is not None
+    call = back.start_below("call", root.context)
+    front.end(root)
+    steps: list[Span] = []
+    for _ in range(600):
+        steps.append(back.start("step", call))
+        world.run(1)
+        back.end(steps[-1])
+    back.end(call)
+    world.run(MINUTE)
+
+    assert set(spans_of(server, trace_id_of(root))) == {stored_id(span) for span in (root, call, *steps)}
+    assert len([each for each in server.seen if each.method == "POST" and each.path != "/traces"]) <= 15
+
+
+def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> None:
+    """The service calls itself, and only ends of spans are seen: the part came first, and the root does not wait."""
+    for head_start_s in (20.0, 0.01):  # the part waits for its next look, or is under way
+        world = World()
+        server = Server(world)
+        process = Process(world, server)
+        process.put(trace_parcel(1, step=Step.APPEND, is_remote=True, batch=1))
+        world.run(head_start_s)
+        process.put(trace_parcel(1))
+        world.run(3)
+
+        assert len(server.posts()) == 1
+        assert len(server.traces[trace_parcel(1).trace_id].spans) == 2
+        assert process.is_balanced
 
 
 def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> None:

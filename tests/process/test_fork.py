@@ -43,6 +43,33 @@ def test_parent_and_child_each_deliver_their_own_once() -> None:
         assert names(server) == ["before", "child", "parent"]
 
 
+def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
+    """Forked within a span: the child's copy of it is nobody's, its own spans join the parent's one trace."""
+    with StrictPandaProbe() as server:
+        code = """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+            with tracer.start_as_current_span("before", attributes=CHAT):
+                pass
+            pid = os.fork()
+            with tracer.start_as_current_span("in child" if pid == 0 else "in parent", attributes=CHAT):
+                pass
+        assert handle.flush(10)
+        counts = handle.status()
+        assert (counts.spans_ended, counts.spans_delivered) == ((1, 1) if pid == 0 else (3, 3)), counts
+        if pid == 0:
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        """
+        result = run_python(code, environment(server.url))
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert names(server) == ["agent"]
+        (trace,) = server.traces.values()
+        assert sorted(span["name"] for span in trace.spans.values()) == ["agent", "before", "in child", "in parent"]
+
+
 def test_forking_while_requests_are_under_way_never_hangs() -> None:
     """Many forks from a process whose threads hold locks: each child traces and ends."""
     with StrictPandaProbe(limit=10_000, delay=lambda: 0.02) as server:

@@ -16,15 +16,17 @@ from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.span_record import encode_json, encode_span
 from pandaprobe_otel.mapping import SpanView, is_genai, read_span
 from pandaprobe_otel.tracing.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES
+from pandaprobe_otel.tracing.trace_buffer import Memory
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.tracing.trace_buffer import Memory, Part
+    from pandaprobe_otel.tracing.trace_buffer import Part
 
 
 @dataclass(slots=True, eq=False)
 class _OpenTrace:
+    memory: Memory
     open_spans: int = 0
     roots: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
     held: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
@@ -32,15 +34,16 @@ class _OpenTrace:
     written_roots: dict[int, int] = field(default_factory=dict[int, int])
     """Open roots that have been written, with the number of attributes that they had then."""
     is_written: bool = False
-    memory: Memory | None = None
-    is_remote: bool = False
 
 
 class SpanJournal:
     """Follows starts and ends of spans, and what has become of their traces. Only the worker calls it."""
 
-    def __init__(self, ask: Callable[[Command], None], *, content: bool, all_spans: bool) -> None:
+    def __init__(
+        self, ask: Callable[[Command], None], *, content: bool, all_spans: bool, is_forked: bool = False
+    ) -> None:
         self._ask = ask
+        self._is_forked = is_forked
         self._content = content
         self._all_spans = all_spans
         self._traces: OrderedDict[int, _OpenTrace] = OrderedDict()
@@ -54,6 +57,7 @@ class SpanJournal:
             if context is None:
                 continue
             trace = self._trace(context.trace_id)
+            trace.memory.saw(span)
             if is_start:
                 trace.open_spans += 1
                 if span.parent is None or span.parent.is_remote:
@@ -73,7 +77,6 @@ class SpanJournal:
             return
         trace.held.clear()
         trace.memory = part.memory
-        trace.is_remote = part.is_remote
         trace.is_written = trace.is_written or part.memory.posted
         if part.open:
             if trace.is_written:
@@ -90,8 +93,8 @@ class SpanJournal:
     def _trace(self, trace_id: int) -> _OpenTrace:
         trace = self._traces.get(trace_id)
         if trace is None:
-            memory = self._posted.get(trace_id)
-            trace = self._traces[trace_id] = _OpenTrace(memory=memory, is_written=memory is not None)
+            memory = self._posted.get(trace_id) or Memory(inherits=self._is_forked)
+            trace = self._traces[trace_id] = _OpenTrace(memory, is_written=memory.posted)
             if len(self._traces) > MAX_OPEN_TRACES:
                 self._traces.popitem(last=False)
         return trace
@@ -128,11 +131,11 @@ class SpanJournal:
         memory = trace.memory
         return TraceState(
             trace_id=_hex(trace_id),
-            posted=memory is not None and memory.posted,
-            running=memory is not None and memory.running,
-            had_input=memory is not None and memory.had_input,
-            tags=() if memory is None else memory.tags,
-            is_remote=trace.is_remote,
+            posted=memory.posted,
+            running=memory.running,
+            had_input=memory.had_input,
+            tags=memory.tags,
+            is_remote=memory.is_remote,
             open_spans=trace.open_spans,
             resource=encode_json(dict(span.resource.attributes)).decode(),
         )

@@ -85,7 +85,13 @@ def _part(state: TraceState, spans: tuple[ReadableSpan, ...]) -> Part:
         ended=spans,
         open=(),
         is_remote=state.is_remote or (has_remote_root and None not in parents),
-        memory=Memory(posted=state.posted, running=state.running, had_input=state.had_input, tags=state.tags),
+        memory=Memory(
+            posted=state.posted,
+            created=state.posted and not state.is_remote,
+            running=state.running,
+            had_input=state.had_input,
+            tags=state.tags,
+        ),
     )
 
 

@@ -85,7 +85,7 @@ def spooled_delivery(
     )
 
 
-def span_journal(config: Config, delivery: Delivery) -> SpanJournal | None:
+def span_journal(config: Config, delivery: Delivery, *, is_forked: bool) -> SpanJournal | None:
     """What writes down the traces that are not complete; called by the worker, which loads the mapping for it.
 
     With `mask` or a `capture` that leaves out content, nothing of the content is written: neither can be applied to
@@ -96,7 +96,7 @@ def span_journal(config: Config, delivery: Delivery) -> SpanJournal | None:
     from pandaprobe_otel.delivery.spool.journal import SpanJournal
 
     content = config.capture == "all" and config.mask is None
-    return SpanJournal(delivery.ask, content=content, all_spans=config.spans != "agent")
+    return SpanJournal(delivery.ask, content=content, all_spans=config.spans != "agent", is_forked=is_forked)
 
 
 def _folder(config: Config) -> Path:
