@@ -4,7 +4,7 @@
 PYTHON ?= python
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install check lint format type test bench build docs demo ci
+.PHONY: help install check lint format type test frameworks bench build docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,9 @@ type:  ## both type checkers, strict
 
 test:  ## the test suite
 	$(PYTHON) -m pytest
+
+frameworks:  ## the tests with agent frameworks, each in an environment of its own
+	$(PYTHON) tests/frameworks/run.py --all
 
 bench:  ## the measurements that the numbers in the source come from
 	@for file in benchmarks/*/bench_*.py; do echo "== $$file"; $(PYTHON) "$$file"; done

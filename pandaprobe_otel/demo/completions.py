@@ -9,7 +9,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
+
+Message = Mapping[str, Any]
+"""A message as chat completions have it: `role`, `content`, `tool_calls`, `tool_call_id`."""
 
 CREATED: Final = 1_760_000_000
 """`created` of every answer: constant, so that two runs give the same bytes."""
@@ -21,6 +24,11 @@ class ToolCall:
 
     name: str
     arguments: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def arguments_text(self) -> str:
+        """The arguments as JSON text."""
+        return json.dumps(dict(self.arguments))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +69,39 @@ class Usage:
         }
 
 
+class Refusal(Exception):
+    """Raised by a script: the endpoint answers with this HTTP status and message instead of a reply."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def conversation(request: Mapping[str, Any]) -> Sequence[Message] | None:
+    """The messages of a request; None when it has none."""
+    messages: Any = request.get("messages")
+    return cast("list[Message]", messages) if isinstance(messages, list) else None
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a text, or the texts of its parts in a row."""
+    if not isinstance(content, list):
+        return "" if content is None else str(content)
+    parts = cast("list[Mapping[str, Any]]", content)
+    return "".join(str(part.get("text") or "") for part in parts)
+
+
+def words(text: str) -> list[str]:
+    """A text cut into the pieces that it is streamed in."""
+    return re.findall(r"\S+\s*", text)
+
+
+def call_id(response_id: str, position: int, *, prefix: str = "call") -> str:
+    """The id of a tool call: its answer's id without the protocol's prefix, and its place in the answer."""
+    return f"{prefix}_{response_id}_{position}"
+
+
 def completion(*, response_id: str, model: str, reply: Reply, usage: Usage) -> dict[str, Any]:
     """Return the body of a non-streamed answer."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
@@ -86,7 +127,7 @@ def chunks(
         return {**head, "choices": [choice]}
 
     yield chunk({"role": "assistant", "content": "" if reply.text is not None else None})
-    for word in re.findall(r"\S+\s*", reply.text or ""):
+    for word in words(reply.text or ""):
         yield chunk({"content": word})
     for index, call in enumerate(_wire_calls(response_id, reply)):
         function = call["function"]
@@ -112,9 +153,9 @@ def _head(response_id: str, model: str, kind: str) -> dict[str, Any]:
 def _wire_calls(response_id: str, reply: Reply) -> list[dict[str, Any]]:
     return [
         {
-            "id": f"call_{response_id.removeprefix('chatcmpl-')}_{position}",
+            "id": call_id(response_id.removeprefix("chatcmpl-"), position),
             "type": "function",
-            "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments))},
+            "function": {"name": call.name, "arguments": call.arguments_text},
         }
         for position, call in enumerate(reply.tool_calls)
     ]

@@ -1,8 +1,8 @@
-"""A small OpenAI-compatible HTTP endpoint whose answers come from a script: real sockets, no key, no cost.
+"""A small HTTP endpoint that plays a language model from a script: real sockets, no key, no cost.
 
-`POST /v1/chat/completions` in both forms, in one piece and streamed as server-sent events. Whatever client
-library speaks to it sends and reads what it would send to and read from the service. Same conversation, same
-answer.
+It speaks OpenAI's chat completions and Responses and Anthropic's messages (`protocols`), each in one piece and
+streamed as server-sent events. Whatever client library speaks to it sends and reads what it would send to and read
+from the service. Same conversation, same answer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
 
-from pandaprobe_otel.demo.completions import Reply, Usage, chunks, completion
+from pandaprobe_otel.demo.completions import Message as Message
+from pandaprobe_otel.demo.completions import Refusal, Reply, Usage
+from pandaprobe_otel.demo.protocols import CHAT_COMPLETIONS, PROTOCOLS, Protocol, Said
 
-Message = Mapping[str, Any]
 Script = Callable[[Sequence[Message]], Reply]
-"""From the messages of a request to the reply; raises LookupError for a conversation it does not know."""
+"""From the messages of a request, in the form of chat completions whatever the protocol, to the reply.
+
+It raises LookupError for a conversation it does not know, and Refusal to answer with an HTTP error.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,9 @@ class Exchange:
     """One request that was answered: the truth that a trace of it can be compared with."""
 
     request: Mapping[str, Any]
+    conversation: Sequence[Message]
+    """The request's messages in the form of chat completions."""
+    protocol: Protocol
     reply: Reply
     usage: Usage
     model: str
@@ -45,13 +52,24 @@ class Exchange:
         options: Any = self.request.get("stream_options")
         return isinstance(options, dict) and bool(cast("dict[str, Any]", options).get("include_usage"))
 
+    @property
+    def said(self) -> Said:
+        """The answer."""
+        return Said(
+            response_id=self.response_id,
+            model=self.model,
+            reply=self.reply,
+            usage=self.usage,
+            usage_asked_for=self.usage_asked_for,
+        )
+
 
 class ScriptedEndpoint:
     """The endpoint, serving on a free loopback port from `__enter__` to `__exit__`.
 
     `seconds_per_chunk` is the pause before each chunk of a stream. A request that cannot be answered gets an
-    error body in the service's form: 400 for a body that is no chat request or a conversation that the script
-    does not know, 404 for any other path.
+    error body in the service's form: 400 for a body that is no request or a conversation that the script does not
+    know, 404 for any other path, and what the script says by raising Refusal.
     """
 
     def __init__(self, script: Script, *, port: int = 0, seconds_per_chunk: float = 0.0) -> None:
@@ -63,9 +81,14 @@ class ScriptedEndpoint:
         self._thread = threading.Thread(target=self._serve, name="scripted-endpoint", daemon=True)
 
     @property
+    def url(self) -> str:
+        """What an Anthropic client takes as `base_url` (or from `ANTHROPIC_BASE_URL`)."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
     def base_url(self) -> str:
         """What an OpenAI client takes as `base_url` (or from `OPENAI_BASE_URL`)."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self.url}/v1"
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -84,17 +107,24 @@ class ScriptedEndpoint:
         self._thread.join()
         self._server.server_close()
 
-    def answer(self, request: Mapping[str, Any]) -> Exchange:
-        """Ask the script and note the exchange. Raises LookupError if the script has no answer."""
-        messages: Sequence[Message] = request["messages"]
+    def answer(self, request: Mapping[str, Any], protocol: Protocol = CHAT_COMPLETIONS) -> Exchange:
+        """Ask the script and note the exchange.
+
+        Raises ValueError if the protocol finds no conversation in the request, and what the script raises.
+        """
+        messages = protocol.conversation(request) if "model" in request else None
+        if messages is None:
+            raise ValueError(f"The body must be {protocol.expects}.")
         reply = self._script(messages)
         with self._lock:
             exchange = Exchange(
                 request=request,
+                conversation=messages,
+                protocol=protocol,
                 reply=reply,
                 usage=Usage.of(messages, reply),
                 model=str(request["model"]),
-                response_id=f"chatcmpl-scripted{len(self._exchanges) + 1}",
+                response_id=f"{protocol.id_prefix}scripted{len(self._exchanges) + 1}",
             )
             self._exchanges.append(exchange)
         return exchange
@@ -132,26 +162,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path != "/v1/chat/completions":
-            self._refuse(404, f"Unknown request URL: POST {self.path}")
-            return
-        request = _chat_request(body)
-        if request is None:
-            self._refuse(400, "The body must be a JSON object with `model` and a list of `messages`.")
+        protocol = PROTOCOLS.get(self.path.partition("?")[0])
+        if protocol is None:
+            self._refuse(CHAT_COMPLETIONS, 404, f"Unknown request URL: POST {self.path}")
             return
         try:
-            exchange = self._endpoint.answer(request)
+            exchange = self._endpoint.answer(_json_object(body), protocol)
+        except ValueError as error:
+            self._refuse(protocol, 400, str(error))
         except LookupError as error:
-            self._refuse(400, f"The script has no answer to this conversation: {error}")
-            return
-        if exchange.streamed:
-            self._stream(exchange)
+            self._refuse(protocol, 400, f"The script has no answer to this conversation: {error}")
+        except Refusal as refusal:
+            self._refuse(protocol, refusal.status, refusal.message)
         else:
-            parts = {"response_id": exchange.response_id, "model": exchange.model}
-            self._send_json(200, completion(**parts, reply=exchange.reply, usage=exchange.usage))
+            if exchange.streamed:
+                self._stream(exchange)
+            else:
+                self._send_json(200, protocol.document(exchange.said))
 
     def do_GET(self) -> None:
-        self._refuse(404, f"Unknown request URL: GET {self.path}")
+        self._refuse(CHAT_COMPLETIONS, 404, f"Unknown request URL: GET {self.path}")
 
     def log_message(self, format: str, *args: Any) -> None:
         return  # the exchanges are the log
@@ -161,29 +191,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        parts = chunks(
-            response_id=exchange.response_id,
-            model=exchange.model,
-            reply=exchange.reply,
-            usage=exchange.usage,
-            include_usage=exchange.usage_asked_for,
-        )
+        protocol = exchange.protocol
         try:
-            for part in parts:
+            for event in protocol.events(exchange.said):
                 self._endpoint.pause()
-                self._send_event(json.dumps(part))
-            self._send_event("[DONE]")
+                name = f"event: {event['type']}\n" if protocol.named else ""
+                self._send_event(f"{name}data: {json.dumps(event)}\n\n")
+            if protocol.last is not None:
+                self._send_event(f"data: {protocol.last}\n\n")
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.close_connection = True  # the client went away in the middle, as clients do
 
-    def _send_event(self, data: str) -> None:
-        event = f"data: {data}\n\n".encode()
+    def _send_event(self, text: str) -> None:
+        event = text.encode()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
 
-    def _refuse(self, status: int, message: str) -> None:
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        self._send_json(status, {"error": error})
+    def _refuse(self, protocol: Protocol, status: int, message: str) -> None:
+        self._send_json(status, protocol.refusal(status, message))
 
     def _send_json(self, status: int, content: Mapping[str, Any]) -> None:
         body = json.dumps(content).encode()
@@ -194,12 +219,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _chat_request(body: bytes) -> dict[str, Any] | None:
+def _json_object(body: bytes) -> dict[str, Any]:
+    """The body's JSON object; empty when it has none."""
     try:
         content: Any = json.loads(body)
     except ValueError:
-        return None
-    if not isinstance(content, dict):
-        return None
-    request = cast("dict[str, Any]", content)
-    return request if "model" in request and isinstance(request.get("messages"), list) else None
+        return {}
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}

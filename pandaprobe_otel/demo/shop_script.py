@@ -10,8 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
-from pandaprobe_otel.demo.completions import Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import Message
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 
 
 def shop_script(messages: Sequence[Message]) -> Reply:

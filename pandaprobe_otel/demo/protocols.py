@@ -1,0 +1,128 @@
+"""The wire protocols that the scripted endpoint speaks: how each asks, answers and streams.
+
+Sources: OpenAI's API reference for `/chat/completions` and `/responses`, Anthropic's for `/v1/messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.demo import anthropic_messages, completions, responses
+from pandaprobe_otel.demo.completions import Message, Reply, Usage
+
+Content = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One answer, before it has the form of a protocol."""
+
+    response_id: str
+    model: str
+    reply: Reply
+    usage: Usage
+    usage_asked_for: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """One way to talk to a model."""
+
+    path: str
+    id_prefix: str
+    """What the id of an answer begins with."""
+    conversation: Callable[[Content], Sequence[Message] | None]
+    """The messages of a request in the form of chat completions; None when the body is no request."""
+    expects: str
+    """What a body must be, for the answer to one that is not."""
+    document: Callable[[Said], Content]
+    """An answer in one piece."""
+    events: Callable[[Said], Iterator[Content]]
+    """A streamed answer."""
+    named: bool
+    """Whether each event says its `type` in an `event:` line."""
+    last: str | None
+    """What a stream ends with, after its events."""
+    refusal: Callable[[int, str], Content]
+    """The body of an HTTP error."""
+
+
+def _chat_document(said: Said) -> Content:
+    return completions.completion(response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage)
+
+
+def _chat_events(said: Said) -> Iterator[Content]:
+    return completions.chunks(
+        response_id=said.response_id,
+        model=said.model,
+        reply=said.reply,
+        usage=said.usage,
+        include_usage=said.usage_asked_for,
+    )
+
+
+def _response_document(said: Said) -> Content:
+    return responses.document(response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage)
+
+
+def _response_events(said: Said) -> Iterator[Content]:
+    return responses.events(response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage)
+
+
+def _message_document(said: Said) -> Content:
+    return anthropic_messages.document(
+        response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage
+    )
+
+
+def _message_events(said: Said) -> Iterator[Content]:
+    return anthropic_messages.events(response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage)
+
+
+def _openai_refusal(status: int, message: str) -> Content:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+def _anthropic_refusal(status: int, message: str) -> Content:
+    kind = "invalid_request_error" if status < 500 else "api_error"
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+CHAT_COMPLETIONS: Final = Protocol(
+    path="/v1/chat/completions",
+    id_prefix="chatcmpl-",
+    conversation=completions.conversation,
+    expects="a JSON object with `model` and a list of `messages`",
+    document=_chat_document,
+    events=_chat_events,
+    named=False,
+    last="[DONE]",
+    refusal=_openai_refusal,
+)
+RESPONSES: Final = Protocol(
+    path="/v1/responses",
+    id_prefix="resp_",
+    conversation=responses.conversation,
+    expects="a JSON object with `model` and `input`, a text or a list of items",
+    document=_response_document,
+    events=_response_events,
+    named=True,
+    last=None,
+    refusal=_openai_refusal,
+)
+ANTHROPIC_MESSAGES: Final = Protocol(
+    path="/v1/messages",
+    id_prefix="msg_",
+    conversation=anthropic_messages.conversation,
+    expects="a JSON object with `model` and a list of `messages`",
+    document=_message_document,
+    events=_message_events,
+    named=True,
+    last=None,
+    refusal=_anthropic_refusal,
+)
+
+PROTOCOLS: Final = {protocol.path: protocol for protocol in (CHAT_COMPLETIONS, RESPONSES, ANTHROPIC_MESSAGES)}

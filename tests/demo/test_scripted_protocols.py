@@ -1,0 +1,143 @@
+"""The scripted endpoint's other protocols, read by the vendors' own clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+
+CALL = ToolCall(name="weather", arguments={"city": "Łódź"})
+SYSTEM = "You know the weather."
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """Say something and call a tool, then tell what it gave; refuse to speak of snow."""
+    last = messages[-1]
+    if last["role"] == "tool":
+        return Reply(text=f"It is {last['content']} today.")
+    if "snow" in last["content"]:
+        raise Refusal(529, "Overloaded")
+    return Reply(text="I look it up.", tool_calls=(CALL,))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    """A running endpoint."""
+    with ScriptedEndpoint(script) as running:
+        yield running
+
+
+@pytest.fixture
+def responses(endpoint: ScriptedEndpoint) -> Iterator[Any]:
+    """`client.responses` of OpenAI's own client."""
+    with openai.OpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0) as client:
+        yield client.responses
+
+
+@pytest.fixture
+def messages(endpoint: ScriptedEndpoint) -> Iterator[Any]:
+    """`client.messages` of Anthropic's own client."""
+    with anthropic.Anthropic(base_url=endpoint.url, api_key="any", max_retries=0) as client:
+        yield client.messages
+
+
+def test_responses_in_one_piece(responses: Any, endpoint: ScriptedEndpoint) -> None:
+    """A text and a tool call arrive as items, and the call's result comes back under its id."""
+    first = responses.create(model="m", instructions=SYSTEM, input="Weather?")
+    (call,) = [item for item in first.output if item.type == "function_call"]
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    asked = [{"role": "user", "content": "Weather?"}, *[item.to_dict() for item in first.output], result]
+    second = responses.create(model="m", instructions=SYSTEM, input=asked)
+
+    assert (first.output_text, call.name, json.loads(call.arguments)) == ("I look it up.", "weather", CALL.arguments)
+    assert second.output_text == "It is sunny today."
+    assert second.usage.input_tokens == endpoint.exchanges[1].usage.prompt_tokens
+    _assert_second_conversation(endpoint, call.call_id)
+
+
+def test_messages_in_one_piece(messages: Any, endpoint: ScriptedEndpoint) -> None:
+    """The same with Anthropic's blocks."""
+    asked: list[dict[str, Any]] = [{"role": "user", "content": "Weather?"}]
+    first = messages.create(model="m", max_tokens=99, system=SYSTEM, messages=asked)
+    text, call = first.content
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "sunny"}]}
+    asked += [
+        {"role": "assistant", "content": [block.to_dict() for block in first.content]},
+        {"role": "user", "content": [result]},
+    ]
+    second = messages.create(model="m", max_tokens=99, system=SYSTEM, messages=asked)
+
+    assert (text.text, call.name, call.input) == ("I look it up.", "weather", CALL.arguments)
+    assert (first.stop_reason, second.stop_reason) == ("tool_use", "end_turn")
+    assert second.content[0].text == "It is sunny today."
+    assert second.usage.input_tokens == endpoint.exchanges[1].usage.prompt_tokens
+    _assert_second_conversation(endpoint, call.id)
+
+
+def _assert_second_conversation(endpoint: ScriptedEndpoint, call_id: str) -> None:
+    """The script saw the second request in the form of chat completions."""
+    system, user, assistant, tool = endpoint.exchanges[1].conversation
+    (call,) = assistant["tool_calls"]
+    assert system == {"role": "system", "content": SYSTEM}
+    assert user == {"role": "user", "content": "Weather?"}
+    assert (assistant["role"], assistant["content"]) == ("assistant", "I look it up.")
+    assert (call["id"], json.loads(call["function"]["arguments"])) == (call_id, CALL.arguments)
+    assert tool == {"role": "tool", "tool_call_id": call_id, "content": "sunny"}
+
+
+def test_responses_streamed(responses: Any) -> None:
+    """The library's accumulator rebuilds from the events what the plain answer says."""
+    with responses.stream(model="m", input="Weather?") as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    plain = responses.create(model="m", input="Weather?")
+
+    assert kinds.count("response.output_text.delta") == 4
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+    assert final.output_text == plain.output_text
+    assert [item.type for item in final.output] == ["message", "function_call"]
+    assert json.loads(final.output[1].arguments) == CALL.arguments
+    assert final.usage.to_dict() == plain.usage.to_dict()
+
+
+def test_messages_streamed(messages: Any) -> None:
+    """The same with Anthropic's events."""
+    request: dict[str, Any] = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "Weather?"}]}
+    with messages.stream(**request) as stream:
+        pieces = list(stream.text_stream)
+        final = stream.get_final_message()
+    plain = messages.create(**request)
+
+    assert len(pieces) == 4
+    assert [block.type for block in final.content] == ["text", "tool_use"]
+    assert final.content[1].input == CALL.arguments
+    assert (final.usage.output_tokens, final.stop_reason) == (plain.usage.output_tokens, "tool_use")
+
+
+def test_a_refusal_is_an_error_of_the_service(responses: Any, messages: Any, endpoint: ScriptedEndpoint) -> None:
+    """The status and the message of a refusal reach the caller in the service's form; no exchange is noted."""
+    with pytest.raises(openai.APIStatusError, match="Overloaded") as of_openai:
+        responses.create(model="m", input="snow?")
+    with pytest.raises(anthropic.APIStatusError, match="Overloaded") as of_anthropic:
+        messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": "snow?"}])
+
+    assert (of_openai.value.status_code, of_anthropic.value.status_code) == (529, 529)
+    assert endpoint.exchanges == ()
+
+
+@pytest.mark.parametrize("path", ["/responses", "/messages"])
+def test_a_body_that_is_no_request_is_refused(endpoint: ScriptedEndpoint, path: str) -> None:
+    """A request without messages gets 400 and is told what the protocol expects."""
+    import httpx
+
+    answer = httpx.post(endpoint.base_url + path, json={"model": "m"})
+
+    assert answer.status_code == 400
+    assert "The body must be a JSON object with `model`" in answer.json()["error"]["message"]

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from opentelemetry.context import get_current
+from opentelemetry.trace import get_current_span
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalServer]:
+    """A PandaProbe that the traces are sent to."""
+    with LocalServer(limit=None) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def traced(server: LocalServer) -> Iterator[pandaprobe_otel.PandaProbe]:
+    """What an app does: the one line."""
+    handle = pandaprobe_otel.init(
+        endpoint=server.url, api_key=server.api_key, project_name="frameworks", instrument="auto", strict=True
+    )
+    yield handle
+    handle.shutdown(5)
+
+
+@pytest.fixture
+def traces(server: LocalServer, traced: pandaprobe_otel.PandaProbe) -> SentTraces:
+    """The traces of a test, read back from the server. Using it is what makes the test's agent traced."""
+    return SentTraces(server, traced)
+
+
+@pytest.fixture
+def model() -> Iterator[Callable[[Script], ScriptedEndpoint]]:
+    """Starts a scripted model; it runs until the end of the test."""
+    with ExitStack() as running:
+        yield lambda script: running.enter_context(ScriptedEndpoint(script))
+
+
+@pytest.fixture(autouse=True)
+def context_is_as_before() -> Iterator[None]:
+    """After each test, the caller's current span is the one from before."""
+    before = get_current_span(get_current())
+    yield
+    assert get_current_span(get_current()) is before

@@ -1,0 +1,164 @@
+"""Run the tests of agent frameworks, each set of frameworks in an environment of its own.
+
+    python tests/frameworks/run.py                          # what CI runs
+    python tests/frameworks/run.py --all                    # everything, as at night
+    python tests/frameworks/run.py langchain -- -k stream   # one environment, with options for pytest
+
+Environments are made with uv when it is there (it is in the extra `dev`), else with venv and pip. They stay in
+`--directory` and are used again until what they are made of changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+ROOT: Final = HERE.parent.parent
+# The library as the app has it, the local PandaProbe that the traces go to, and what runs the tests.
+COMMON: Final = ("-e", f"{ROOT}[local,openai,anthropic]", "pytest>=8.3", "pytest-asyncio>=0.24", "pytest-timeout>=2.3")
+NOTHING_COLLECTED: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """One table of environments.toml."""
+
+    name: str
+    when: str
+    requirements: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the environment has to be made anew."""
+        project = (ROOT / "pyproject.toml").read_bytes()
+        return hashlib.sha256(repr((sys.version, self.requirements, COMMON, project)).encode()).hexdigest()
+
+    @property
+    def tests(self) -> list[str]:
+        """Its test files."""
+        return sorted(str(path) for path in HERE.glob(f"test_{self.name}*.py"))
+
+
+def environments() -> dict[str, Environment]:
+    """All of them, in the order of the file."""
+    tables = tomllib.loads((HERE / "environments.toml").read_text(encoding="utf-8"))
+    return {
+        name: Environment(name=name, when=table["when"], requirements=tuple(table["requirements"]))
+        for name, table in tables.items()
+    }
+
+
+def uv_command() -> list[str] | None:
+    """How uv is called here; None when it is not installed."""
+    if find_spec("uv") is not None:
+        return [sys.executable, "-m", "uv"]
+    found = shutil.which("uv")
+    return None if found is None else [found]
+
+
+def made(environment: Environment, directory: Path) -> Path:
+    """The environment's Python, after installing what is missing. Raises CalledProcessError."""
+    home = directory / environment.name
+    python, stamp = home / "bin" / "python", home / "made-of"
+    if stamp.is_file() and stamp.read_text() == environment.fingerprint:
+        return python
+    shutil.rmtree(home, ignore_errors=True)
+    packages = [*COMMON, *environment.requirements]
+    uv = uv_command()
+    if uv is None or not _made_by_uv(uv, home, python, packages):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    stamp.write_text(environment.fingerprint)
+    return python
+
+
+def _made_by_uv(uv: Sequence[str], home: Path, python: Path, packages: Sequence[str]) -> bool:
+    for command in (
+        [*uv, "venv", "--quiet", "--python", sys.executable, str(home)],
+        [*uv, "pip", "install", "--quiet", "--python", str(python), *packages],
+    ):
+        if subprocess.run(command, check=False, env=_uv_settings(os.environ)).returncode:
+            print("uv could not make it; trying pip", flush=True)
+            return False
+    return True
+
+
+def _uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment, with pip's index told to uv too, which does not read pip's settings."""
+    told = dict(environ)
+    for ours, theirs in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
+        if ours in environ:
+            told.setdefault(theirs, environ[ours])
+    return told
+
+
+def tested(environment: Environment, python: Path, options: Sequence[str]) -> bool:
+    """Whether its tests pass. That there are none is a failure too, unless options have selected them away."""
+    files = environment.tests
+    command: list[str | Path] = [python, "-m", "pytest", "-c", HERE / "pytest.ini", "--rootdir", ROOT, *options, *files]
+    code = subprocess.run(command, check=False, cwd=ROOT).returncode if files else NOTHING_COLLECTED
+    return code == 0 or (code == NOTHING_COLLECTED and bool(options) and bool(files))
+
+
+def run(chosen: Sequence[Environment], directory: Path, options: Sequence[str]) -> list[str]:
+    """Run the tests of each while the next environment is made. Returns the names of those that failed."""
+    failed: list[str] = []
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        builds: list[tuple[Environment, Future[Path]]] = [(each, pool.submit(made, each, directory)) for each in chosen]
+        for environment, build in builds:
+            print(f"-- {environment.name}", flush=True)
+            begun = time.monotonic()
+            try:
+                passed = tested(environment, build.result(), options)
+            except subprocess.CalledProcessError as error:
+                print(error, flush=True)
+                passed = False
+            print(
+                f"-- {environment.name}: {'passed' if passed else 'FAILED'}, {time.monotonic() - begun:.0f} s",
+                flush=True,
+            )
+            if not passed:
+                failed.append(environment.name)
+    return failed
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    known = environments()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(known)}; default: those of CI")
+    parser.add_argument("--all", action="store_true", help="every environment")
+    parser.add_argument("--directory", type=Path, default=ROOT / ".frameworks", help="where the environments are kept")
+    arguments, options = _split(sys.argv[1:])
+    given = parser.parse_args(arguments)
+    if unknown := [name for name in given.names if name not in known]:
+        parser.error(f"there is no environment {', '.join(unknown)}; there are: {', '.join(known)}")
+    names = given.names or [name for name, each in known.items() if given.all or each.when == "ci"]
+    failed = run([known[name] for name in names], given.directory.resolve(), options)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    if "--" not in arguments:
+        return arguments, []
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

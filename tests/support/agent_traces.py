@@ -1,0 +1,130 @@
+"""Traces of agents as PandaProbe has them, read back over HTTP and looked at as trees."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from textwrap import dedent, indent
+from typing import Any
+
+from outlines import outline
+from pandaprobe_otel import Client, PandaProbe
+from pandaprobe_otel.demo.scripted_endpoint import Exchange
+from pandaprobe_otel.local import LocalServer
+
+Span = Mapping[str, Any]
+_WITHIN_S = 10.0
+_FINAL = {"OK", "ERROR"}
+
+
+@dataclass(frozen=True)
+class AgentTrace:
+    """One trace. `body` is the API's answer without what is null."""
+
+    body: Mapping[str, Any]
+
+    @cached_property
+    def spans(self) -> list[dict[str, Any]]:
+        """Its spans, without what is null, in order of their start."""
+        return [_present(span) for span in self.body["spans"]]
+
+    @property
+    def root(self) -> Span:
+        """The only span without a parent."""
+        (root,) = [span for span in self.spans if "parent_span_id" not in span]
+        return root
+
+    def all(self, kind: str | None = None, name: str | None = None) -> list[Span]:
+        """The spans of this kind and name, in order of their start."""
+        return [span for span in self.spans if kind in (None, span["kind"]) and name in (None, span["name"])]
+
+    def only(self, kind: str | None = None, name: str | None = None) -> Span:
+        """The only span of this kind and name."""
+        found = self.all(kind, name)
+        assert len(found) == 1, f"{len(found)} spans of {kind} {name} in\n{self}"
+        return found[0]
+
+    def children(self, span: Span) -> list[Span]:
+        """The spans right below this one."""
+        return [each for each in self.spans if each.get("parent_span_id") == span["span_id"]]
+
+    def above(self, span: Span) -> Iterator[Span]:
+        """The spans that this one is in, from its parent to the root."""
+        by_id = {each["span_id"]: each for each in self.spans}
+        while (parent := span.get("parent_span_id")) is not None:
+            span = by_id[parent]
+            yield span
+
+    def below(self, span: Span) -> list[Span]:
+        """The spans inside this one, at any depth."""
+        return [each for each in self.spans if span["span_id"] in [over["span_id"] for over in self.above(each)]]
+
+    def is_like(self, written: str) -> None:
+        """Assert that its outline (see `outlines`) is this text, whose common indentation does not count."""
+        expected, found = dedent(written).strip("\n").rstrip(), str(self)
+        assert found == expected, f"the trace is\n{indent(found, '    ')}\nand not\n{indent(expected, '    ')}"
+
+    def is_sound(self, exchanges: Sequence[Exchange]) -> None:
+        """Assert what holds for every trace of an agent whose model calls all belong to it and all went well.
+
+        One root, every parent there, every span ended, children within their trace; one LLM span for each call of
+        the model, with that call's model and tokens, and tokens nowhere else.
+        """
+        ids = [span["span_id"] for span in self.spans]
+        assert len(set(ids)) == len(ids)
+        assert self.root["span_id"] in ids
+        assert {span["parent_span_id"] for span in self.spans if "parent_span_id" in span} <= set(ids), str(self)
+        assert [span["name"] for span in self.spans if "ended_at" not in span or span["status"] not in _FINAL] == []
+        assert Counter(map(_told_usage, self.all("LLM"))) == Counter(map(_true_usage, exchanges)), str(self)
+        assert [span["name"] for span in self.spans if "token_usage" in span and span["kind"] != "LLM"] == []
+        true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in exchanges)
+        assert self.body["total_tokens"] == true
+
+    def __str__(self) -> str:
+        return outline([{**self.body, "spans": self.spans}])
+
+
+class SentTraces:
+    """What has been sent since this object was made."""
+
+    def __init__(self, server: LocalServer, handle: PandaProbe) -> None:
+        self._server = server
+        self._handle = handle
+        self._seen: set[str] = set()
+        self._seen = {each["trace_id"] for each in self._read()}
+
+    def new(self, count: int) -> list[AgentTrace]:
+        """So many traces that were not returned before, in order of their start; more or fewer are a failure."""
+        assert self._handle.flush(_WITHIN_S)
+        deadline = time.monotonic() + _WITHIN_S
+        while len(bodies := self._read()) < count and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._seen |= {body["trace_id"] for body in bodies}
+        found = [AgentTrace(body) for body in sorted(bodies, key=lambda body: str(body["started_at"]))]
+        assert len(found) == count, f"{len(found)} traces instead of {count}:\n" + "\n".join(map(str, found))
+        return found
+
+    def one(self) -> AgentTrace:
+        """The only new trace."""
+        return self.new(1)[0]
+
+    def _read(self) -> list[dict[str, Any]]:
+        with Client(endpoint=self._server.url, api_key=self._server.api_key, project_name="frameworks") as client:
+            fresh = [each.trace_id for each in client.traces.iter() if str(each.trace_id) not in self._seen]
+            return [_present(client.traces.get(trace_id).model_dump(mode="json")) for trace_id in fresh]
+
+
+def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _told_usage(span: Span) -> tuple[str, int, int]:
+    usage = span.get("token_usage", {})
+    return span.get("model", "-"), usage.get("prompt_tokens", -1), usage.get("completion_tokens", -1)
+
+
+def _true_usage(exchange: Exchange) -> tuple[str, int, int]:
+    return exchange.model, exchange.usage.prompt_tokens, exchange.usage.completion_tokens

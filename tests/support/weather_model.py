@@ -1,0 +1,34 @@
+"""What the scripted model of the framework tests says: an assistant that looks the weather up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, text_of
+
+WEATHER = {"Łódź": "sunny", "Oslo": "snowy"}
+
+
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    if city not in WEATHER:
+        raise LookupError(f"no station in {city}")
+    return WEATHER[city]
+
+
+def weather_model(messages: Sequence[Message]) -> Reply:
+    """Ask for the weather of the city that the last question ends with, then tell it.
+
+    "Weather in Łódź?" works, "Weather in Atlantis?" makes the tool fail, "Weather in Nowhere?" is refused with 400;
+    whatever else a user says is answered at once.
+    """
+    last = messages[-1]
+    said = text_of(last["content"])
+    if last["role"] == "tool":
+        return Reply(text=f"The station says: {said}")
+    if "Weather in " not in said:
+        return Reply(text=f"You said: {said}")
+    city = said.rpartition("Weather in ")[2].rstrip("?")
+    if city == "Nowhere":
+        raise Refusal(400, "There is no Nowhere.")
+    return Reply(tool_calls=(ToolCall(name="weather", arguments={"city": city}),))
