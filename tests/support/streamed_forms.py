@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,12 +37,16 @@ class Sighting:
         self.items.append(repr(item))
 
 
+ITEMS_BEFORE_THE_END = 3
+
+
 @dataclass(slots=True)
 class Opened:
-    """A stream that the app has opened: what it iterates, and how it leaves."""
+    """A stream that the app has opened: what it iterates, how it leaves, and how many items it reads before."""
 
     items: Iterable[Any]
     leave: Callable[[], Any]
+    reads: int = ITEMS_BEFORE_THE_END
 
 
 @dataclass(slots=True)
@@ -50,6 +55,7 @@ class AsyncOpened:
 
     items: AsyncIterable[Any]
     leave: Callable[[], Awaitable[Any]]
+    reads: int = ITEMS_BEFORE_THE_END
 
 
 Form = Callable[[Any, Sighting], Opened]
@@ -57,7 +63,6 @@ AsyncForm = Callable[[Any, Sighting], Awaitable[AsyncOpened]]
 Ending = Callable[[Form, Any, Sighting], None]
 AsyncEnding = Callable[[AsyncForm, Any, Sighting], Awaitable[None]]
 
-ITEMS_BEFORE_THE_END = 3
 SILENCE_IS_MEANT_S = 0.05
 """The provider of a stream that is to be cancelled falls silent; by now everything before that has been read."""
 
@@ -65,7 +70,7 @@ SILENCE_IS_MEANT_S = 0.05
 def _some(opened: Opened, sighting: Sighting) -> None:
     for count, item in enumerate(opened.items, start=1):
         sighting.read(item)
-        if count == ITEMS_BEFORE_THE_END:
+        if count == opened.reads:
             break
 
 
@@ -82,6 +87,17 @@ def break_and_close(form: Form, client: Any, sighting: Sighting) -> None:
     opened = form(client, sighting)
     _some(opened, sighting)
     opened.leave()
+
+
+def with_and_break(form: Form, client: Any, sighting: Sighting) -> None:
+    """Break out of the loop inside a `with` block: of the stream, where it can be used so, else of its closing."""
+    opened = form(client, sighting)
+    with ExitStack() as stack:
+        if isinstance(opened.items, AbstractContextManager):
+            opened.items = sighting.saw(stack.enter_context(opened.items))
+        else:
+            stack.callback(opened.leave)
+        _some(opened, sighting)
 
 
 def close_at_once(form: Form, client: Any, sighting: Sighting) -> None:
@@ -107,7 +123,7 @@ def app_raises(form: Form, client: Any, sighting: Sighting) -> None:
     try:
         for count, item in enumerate(opened.items, start=1):
             sighting.read(item)
-            if count == ITEMS_BEFORE_THE_END:
+            if count == opened.reads:
                 raise AppError("enough")
     finally:
         opened.leave()
@@ -146,7 +162,7 @@ async def _some_async(opened: AsyncOpened, sighting: Sighting) -> None:
     async for item in opened.items:
         sighting.read(item)
         count += 1
-        if count == ITEMS_BEFORE_THE_END:
+        if count == opened.reads:
             break
 
 
@@ -163,6 +179,17 @@ async def break_and_close_async(form: AsyncForm, client: Any, sighting: Sighting
     opened = await form(client, sighting)
     await _some_async(opened, sighting)
     await opened.leave()
+
+
+async def with_and_break_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """Break out of the loop inside an `async with` block."""
+    opened = await form(client, sighting)
+    async with AsyncExitStack() as stack:
+        if isinstance(opened.items, AbstractAsyncContextManager):
+            opened.items = sighting.saw(await stack.enter_async_context(opened.items))
+        else:
+            stack.push_async_callback(opened.leave)
+        await _some_async(opened, sighting)
 
 
 async def close_at_once_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
@@ -190,7 +217,7 @@ async def app_raises_async(form: AsyncForm, client: Any, sighting: Sighting) -> 
         async for item in opened.items:
             sighting.read(item)
             count += 1
-            if count == ITEMS_BEFORE_THE_END:
+            if count == opened.reads:
                 raise AppError("enough")
     finally:
         await opened.leave()
@@ -206,7 +233,7 @@ async def cancelled_async(form: AsyncForm, client: Any, sighting: Sighting) -> N
         async for item in opened.items:
             sighting.read(item)
             count += 1
-            if count == ITEMS_BEFORE_THE_END:
+            if count == opened.reads:
                 read_some.set()
 
     task = asyncio.create_task(reads())

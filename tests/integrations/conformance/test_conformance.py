@@ -1,0 +1,153 @@
+"""Every library, way of asking and way of ending: the app sees what it saw without us, and one span tells it all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from conformance import cases
+from conformance.adapter import Adapter, adapters
+from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
+from conformance.results import RESULTS, Row
+from conformance.verdict import check
+from library_members import skip_without
+from pandaprobe_otel.registry import instrument, uninstrument
+from provider_server import ProviderServer
+from span_recorder import SpanRecorder
+
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One cell of the page."""
+
+    adapter: Adapter
+    asynchronous: bool
+    name: str
+    streamed: bool
+    case: Case
+
+    @property
+    def row(self) -> Row:
+        """Its row."""
+        return Row(self.adapter.title, "async" if self.asynchronous else "sync", self.name)
+
+    def __str__(self) -> str:
+        return f"{self.row.library} {self.row.mode} {self.name}/{self.case.name}"
+
+
+def runs(*, asynchronous: bool) -> Iterator[Any]:
+    """Every run, as a parameter."""
+    for adapter in adapters():
+        called = adapter.async_calls if asynchronous else adapter.calls
+        opened = adapter.async_forms if asynchronous else adapter.forms
+        for name, streamed in [*((name, False) for name in called), *((name, True) for name in opened)]:
+            for case in CASES:
+                run = Run(adapter=adapter, asynchronous=asynchronous, name=name, streamed=streamed, case=case)
+                if _exists(run):
+                    yield pytest.param(run, id=str(run))
+
+
+def _exists(run: Run) -> bool:
+    if run.case.only_async and not run.asynchronous:
+        return False
+    if not run.streamed and not run.case.answered:
+        return False
+    place = f"{run.name}/{run.case.name}"
+    return not {place, f"{run.row.mode} {place}"} & set(run.adapter.without)
+
+
+@pytest.fixture(scope="module")
+def clients(running_server: ProviderServer) -> Iterator[Any]:
+    """Synchronous clients by adapter and timeout, each opened once."""
+    with ExitStack() as stack:
+        opened: dict[tuple[str, float], Any] = {}
+
+        def client(adapter: Adapter, timeout_s: float) -> Any:
+            key = adapter.title, timeout_s
+            if key not in opened:
+                opened[key] = stack.enter_context(adapter.client(running_server.url, timeout_s))
+            return opened[key]
+
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def async_clients(running_server: ProviderServer) -> AsyncIterator[Any]:
+    """Asynchronous clients, as `clients`."""
+    async with AsyncExitStack() as stack:
+        opened: dict[tuple[str, float], Any] = {}
+
+        async def client(adapter: Adapter, timeout_s: float) -> Any:
+            key = adapter.title, timeout_s
+            if key not in opened:
+                opened[key] = await stack.enter_async_context(adapter.async_client(running_server.url, timeout_s))
+            return opened[key]
+
+        yield client
+
+
+@contextmanager
+def _recorded(adapter: Adapter, recorder: SpanRecorder) -> Iterator[None]:
+    names = (adapter.integration, *adapter.beside)
+    try:
+        for name in names:
+            assert instrument(name, tracer_provider=recorder.provider).state == "hooked"
+        yield
+    finally:
+        for name in names:
+            uninstrument(name)
+
+
+def _prepare(run: Run, client: Any, server: ProviderServer) -> None:
+    for beginning, path in run.adapter.needs.items():
+        if run.name.startswith(beginning):
+            skip_without(client, path)
+    server.replies(run.case.reply(run.adapter, run.streamed))
+
+
+def _timeout(run: Run) -> float:
+    return SHORT_TIMEOUT_S if run.case.times_out else TIMEOUT_S
+
+
+@pytest.mark.parametrize("run", [*runs(asynchronous=False)])
+def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Same types, items and exception with and without; one span, with what the app has seen."""
+    client = clients(run.adapter, _timeout(run))
+    _prepare(run, client, server)
+    if run.streamed:
+        look = partial(cases.look_at_form, run.case, run.adapter.forms[run.name], client)
+    else:
+        look = partial(cases.look_at_call, run.adapter.calls[run.name], client)
+    without = look()
+    with _recorded(run.adapter, recorder):
+        seen = look()
+    assert seen == without
+    check(recorder.one(), run.adapter, run.case, seen)
+    RESULTS.passed(run.row, run.case.name, recorder.one())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("run", [*runs(asynchronous=True)])
+async def test_asynchronous(run: Run, async_clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous client."""
+    client = await async_clients(run.adapter, _timeout(run))
+    _prepare(run, client, server)
+    if run.streamed:
+        look = partial(cases.look_at_form_async, run.case, run.adapter.async_forms[run.name], client)
+    else:
+        cancelled_at = server if run.case.only_async else None
+        look = partial(cases.look_at_call_async, run.adapter.async_calls[run.name], client, cancelled_at)
+    without = await look()
+    with _recorded(run.adapter, recorder):
+        seen = await look()
+    assert seen == without
+    check(recorder.one(), run.adapter, run.case, seen)
+    RESULTS.passed(run.row, run.case.name, recorder.one())

@@ -1,0 +1,140 @@
+"""The ways in which a call can go: what the provider does, and what the app does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import streamed_forms
+from provider_server import ProviderServer, Reply
+from streamed_forms import AsyncForm, Form, Sighting
+
+from .adapter import Adapter, OneAsyncCall, OneCall, Wire
+
+SILENCE_S: Final = 1.0
+"""How long a provider is silent that is never waited for: longer than a machine under load takes to notice."""
+SHORT_TIMEOUT_S: Final = 0.05
+
+Outcome = Literal["complete", "tools", "partial", "nothing", "refused", "failed", "cut"]
+"""What is left of the answer: all of it, all of one with tool calls, its beginning, nothing on purpose (the app
+closed or cancelled), an error status, no answer, or its beginning and then an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One column of the page. `status` is that of a refusal; `times_out`: the client's timeout is very short."""
+
+    name: str
+    outcome: Outcome
+    reply: Callable[[Adapter, bool], Reply]
+    """The provider's answer to a call that is streamed, or not."""
+    ending: str
+    """Name in `streamed_forms.ENDINGS`; a call that is answered in one piece is always read."""
+    answered: bool = False
+    """Whether it exists for calls that are answered in one piece too."""
+    only_async: bool = False
+    status: int = 200
+    times_out: bool = False
+
+
+def _whole(adapter: Adapter, streamed: bool) -> Reply:
+    return _reply(adapter.answer, streamed)
+
+
+def _tools(adapter: Adapter, streamed: bool) -> Reply:
+    return _reply(adapter.tools, streamed)
+
+
+def _reply(wire: Wire, streamed: bool) -> Reply:
+    if streamed:
+        return Reply(chunks=wire.chunks, content_type=wire.stream_type)
+    return Reply(chunks=(wire.whole,))
+
+
+def _silent(adapter: Adapter, streamed: bool) -> Reply:
+    wire = adapter.answer
+    if not streamed:
+        return Reply(chunks=(wire.whole,), waits_s=SILENCE_S)
+    return Reply(chunks=wire.chunks[: wire.opening], content_type=wire.stream_type, hangs_s=SILENCE_S)
+
+
+def _late(adapter: Adapter, streamed: bool) -> Reply:
+    return Reply(chunks=(adapter.answer.whole,), waits_s=SILENCE_S)
+
+
+def _cut(adapter: Adapter, streamed: bool) -> Reply:
+    wire = adapter.answer
+    if not streamed:
+        return Reply(chunks=(wire.whole[:20],), breaks_off=True)
+    return Reply(chunks=wire.chunks[: wire.opening], content_type=wire.stream_type, breaks_off=True)
+
+
+def _refusing(status: int) -> Callable[[Adapter, bool], Reply]:
+    def reply(adapter: Adapter, streamed: bool) -> Reply:
+        return adapter.refused(status) if adapter.refused else Reply(chunks=(adapter.refusal,), status=status)
+
+    return reply
+
+
+CASES: Final = (
+    Case(name="read to the end", outcome="complete", reply=_whole, ending="read to the end", answered=True),
+    Case(name="tool calls", outcome="tools", reply=_tools, ending="read to the end", answered=True),
+    Case(name="break and close", outcome="partial", reply=_whole, ending="break and close"),
+    Case(name="with and break", outcome="partial", reply=_whole, ending="with and break"),
+    Case(name="close at once", outcome="nothing", reply=_whole, ending="close at once"),
+    Case(name="dropped", outcome="partial", reply=_whole, ending="drop"),
+    Case(name="never iterated", outcome="nothing", reply=_whole, ending="never iterate"),
+    Case(name="caller raises", outcome="partial", reply=_whole, ending="app raises"),
+    Case(name="cancelled", outcome="partial", reply=_silent, ending="cancelled", answered=True, only_async=True),
+    Case(name="4xx", outcome="refused", reply=_refusing(400), ending="read to the end", answered=True, status=400),
+    Case(name="5xx", outcome="refused", reply=_refusing(500), ending="read to the end", answered=True, status=500),
+    Case(name="timeout", outcome="failed", reply=_late, ending="read to the end", answered=True, times_out=True),
+    Case(name="cut off", outcome="cut", reply=_cut, ending="read to the end", answered=True),
+)
+
+_ENDINGS: Final = {**streamed_forms.ENDINGS, "with and break": streamed_forms.with_and_break}
+_ASYNC_ENDINGS: Final = {**streamed_forms.ASYNC_ENDINGS, "with and break": streamed_forms.with_and_break_async}
+
+
+def look_at_call(call: OneCall, client: Any) -> Sighting:
+    """Make a call that is answered in one piece; what is raised is part of the sighting."""
+    sighting = Sighting()
+    try:
+        call(client, sighting)
+    except Exception as error:  # noqa: BLE001 - whatever the client raises
+        sighting.raised = (type(error), str(error))
+    return sighting
+
+
+async def look_at_call_async(call: OneAsyncCall, client: Any, cancelled_at: ProviderServer | None) -> Sighting:
+    """The asynchronous twin; with `cancelled_at`, the call is cancelled when it has reached that server."""
+    sighting = Sighting()
+    try:
+        if cancelled_at is None:
+            await call(client, sighting)
+        else:
+            await _cancelled(call(client, sighting), cancelled_at)
+    except BaseException as error:  # noqa: BLE001 - a cancellation is a sighting too
+        sighting.raised = (type(error), str(error))
+    return sighting
+
+
+async def _cancelled(call: Awaitable[None], server: ProviderServer) -> None:
+    before = len(server.received)
+    task = asyncio.ensure_future(call)
+    while len(server.received) == before and not task.done():  # noqa: ASYNC110 - the server is a thread
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await task
+
+
+def look_at_form(case: Case, form: Form, client: Any) -> Sighting:
+    """Open a stream and end it as the case says."""
+    return streamed_forms.look(_ENDINGS[case.ending], form, client)
+
+
+async def look_at_form_async(case: Case, form: AsyncForm, client: Any) -> Sighting:
+    """The asynchronous twin."""
+    return await streamed_forms.look_async(_ASYNC_ENDINGS[case.ending], form, client)

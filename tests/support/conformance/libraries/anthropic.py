@@ -1,0 +1,139 @@
+"""The anthropic client: messages, and the beta of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+import anthropic
+
+from anthropic_traffic import ANSWER, ANSWERED_BY, MODEL, REQUEST, USAGE, WORDS, error, events, message
+from conformance import openai_wire, stainless
+from conformance.adapter import Adapter, Expected, Wire
+from streamed_forms import AsyncOpened, Opened, Sighting
+
+READS: Final = 5
+"""The first words come after the beginnings of the message and of its text, and a ping."""
+
+
+def client(url: str, timeout_s: float) -> anthropic.Anthropic:
+    """A client of the loopback server."""
+    return anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
+
+
+def async_client(url: str, timeout_s: float) -> anthropic.AsyncAnthropic:
+    """An asynchronous client of the loopback server."""
+    return anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
+
+
+def _messages(client: Any) -> Any:
+    return client.messages
+
+
+def _beta(client: Any) -> Any:
+    return client.beta.messages
+
+
+def _stream(client: Any) -> Any:
+    return client.messages.stream(**REQUEST)
+
+
+def _text(client: Any, seen: Sighting) -> Opened:
+    manager = seen.saw(_stream(client))
+    stream = seen.saw(manager.__enter__())
+    return Opened(stream.text_stream, lambda: manager.__exit__(None, None, None))
+
+
+async def _text_async(client: Any, seen: Sighting) -> AsyncOpened:
+    manager = seen.saw(_stream(client))
+    stream = seen.saw(await manager.__aenter__())
+    return AsyncOpened(stream.text_stream, lambda: manager.__aexit__(None, None, None))
+
+
+def _parse(client: Any, seen: Sighting) -> None:
+    seen.read(client.messages.parse(**REQUEST))
+
+
+async def _parse_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.messages.parse(**REQUEST))
+
+
+def _blocks() -> list[dict[str, Any]]:
+    return [
+        {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": arguments}
+        for index, (name, arguments) in enumerate(openai_wire.TOOL_CALLS)
+    ]
+
+
+def _call_events() -> list[Any]:
+    blocks: list[Any] = []
+    for block in _blocks():
+        written = json.dumps(block["input"])
+        deltas = [{"type": "input_json_delta", "partial_json": part} for part in (written[:4], written[4:])]
+        blocks.append(({**block, "input": {}}, deltas))
+    return events(*blocks, stop_reason="tool_use")
+
+
+MESSAGES: Final = Adapter(
+    title="anthropic",
+    integration="anthropic",
+    client=client,
+    async_client=async_client,
+    calls={**stainless.calls(_messages, REQUEST), "helper parse": _parse},
+    async_calls={**stainless.async_calls(_messages, REQUEST), "helper parse": _parse_async},
+    forms={
+        **stainless.forms(_messages, REQUEST, READS),
+        "helper stream": stainless.helper(_stream, READS),
+        "helper text": _text,
+    },
+    async_forms={
+        **stainless.async_forms(_messages, REQUEST, READS),
+        "helper stream": stainless.async_helper(_stream, READS),
+        "helper text": _text_async,
+    },
+    answer=Wire(
+        whole=json.dumps(message()).encode(),
+        chunks=openai_wire.events(events(), done=False, named=True),
+        opening=8,
+    ),
+    tools=Wire(
+        whole=json.dumps(message(*_blocks(), stop_reason="tool_use")).encode(),
+        chunks=openai_wire.events(_call_events(), done=False, named=True),
+    ),
+    refusal=json.dumps(error()).encode(),
+    expected=Expected(
+        span_name=f"chat {MODEL}",
+        provider="anthropic",
+        response_model=ANSWERED_BY,
+        text=ANSWER,
+        words=[word for word in WORDS if len(word) > 4],
+        input_tokens=120,
+        output_tokens=int(str(USAGE["output_tokens"])),
+        finish_reason="stop",
+        tool_calls=openai_wire.TOOL_CALLS,
+    ),
+    needs={
+        "helper parse": "messages.parse",
+        "helper": "messages.stream",
+        "with_streaming_response": "messages.with_streaming_response",
+    },
+)
+
+BETA: Final = replace(
+    MESSAGES,
+    title="anthropic beta",
+    calls={name: call for name, call in stainless.calls(_beta, REQUEST).items() if name == "plain"},
+    async_calls={name: call for name, call in stainless.async_calls(_beta, REQUEST).items() if name == "plain"},
+    forms={
+        "stream": stainless.forms(_beta, REQUEST, READS)["stream"],
+        "helper stream": stainless.helper(lambda it: _beta(it).stream(**REQUEST), READS),
+    },
+    async_forms={
+        "stream": stainless.async_forms(_beta, REQUEST, READS)["stream"],
+        "helper stream": stainless.async_helper(lambda it: _beta(it).stream(**REQUEST), READS),
+    },
+    needs={"": "beta.messages", "helper": "beta.messages.stream"},
+)
+
+ADAPTERS: Final = (MESSAGES, BETA)

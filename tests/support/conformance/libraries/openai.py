@@ -1,0 +1,132 @@
+"""The openai client: chat completions and responses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+import openai
+
+from conformance import openai_wire, stainless
+from conformance.adapter import Adapter, Wire
+from openai_traffic import MODEL, QUESTION, message_item, response, response_events
+from streamed_forms import Sighting
+
+CHAT: Final[dict[str, Any]] = {"model": MODEL, "messages": openai_wire.REQUEST["messages"]}
+RESPONSE: Final[dict[str, Any]] = {"model": MODEL, "input": QUESTION}
+
+
+def client(url: str, timeout_s: float) -> openai.OpenAI:
+    """A client of the loopback server."""
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=timeout_s)
+
+
+def async_client(url: str, timeout_s: float) -> openai.AsyncOpenAI:
+    """An asynchronous client of the loopback server."""
+    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=timeout_s)
+
+
+def _chat(client: Any) -> Any:
+    return client.chat.completions
+
+
+def _responses(client: Any) -> Any:
+    return client.responses
+
+
+def _parse_chat(client: Any, seen: Sighting) -> None:
+    seen.read(client.chat.completions.parse(**CHAT))
+
+
+async def _parse_chat_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.chat.completions.parse(**CHAT))
+
+
+def _parse_response(client: Any, seen: Sighting) -> None:
+    seen.read(client.responses.parse(**RESPONSE))
+
+
+async def _parse_response_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.responses.parse(**RESPONSE))
+
+
+CHATS: Final = Adapter(
+    title="openai",
+    integration="openai",
+    client=client,
+    async_client=async_client,
+    calls={**stainless.calls(_chat, CHAT), "helper parse": _parse_chat},
+    async_calls={**stainless.async_calls(_chat, CHAT), "helper parse": _parse_chat_async},
+    forms={**stainless.forms(_chat, CHAT), "helper stream": stainless.helper(lambda it: _chat(it).stream(**CHAT))},
+    async_forms={
+        **stainless.async_forms(_chat, CHAT),
+        "helper stream": stainless.async_helper(lambda it: _chat(it).stream(**CHAT)),
+    },
+    answer=openai_wire.ANSWERED,
+    tools=openai_wire.TOOLS,
+    refusal=openai_wire.REFUSAL,
+    expected=openai_wire.expected("openai"),
+    needs={
+        "helper parse": "chat.completions.parse",
+        "helper stream": "chat.completions.stream",
+        "with_streaming_response": "chat.completions.with_streaming_response",
+    },
+)
+
+
+def _function_call(index: int, arguments: str, status: str) -> dict[str, Any]:
+    name = openai_wire.TOOL_CALLS[index][0]
+    return {
+        "id": f"fc_{index}",
+        "type": "function_call",
+        "call_id": f"call_{index}",
+        "name": name,
+        "arguments": arguments,
+        "status": status,
+    }
+
+
+def _call_events() -> list[dict[str, Any]]:
+    written = [json.dumps(arguments) for _, arguments in openai_wire.TOOL_CALLS]
+    started = response(status="in_progress", usage=None, output=[])
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": started}]
+    for index, arguments in enumerate(written):
+        place = {"output_index": index, "item_id": f"fc_{index}"}
+        kind = "response.function_call_arguments"
+        added, done = _function_call(index, "", "in_progress"), _function_call(index, arguments, "completed")
+        events.append({"type": "response.output_item.added", "output_index": index, "item": added})
+        events += [{"type": f"{kind}.delta", **place, "delta": part} for part in (arguments[:4], arguments[4:])]
+        events.append({"type": f"{kind}.done", **place, "arguments": arguments, "name": done["name"]})
+        events.append({"type": "response.output_item.done", "output_index": index, "item": done})
+    items = [_function_call(index, arguments, "completed") for index, arguments in enumerate(written)]
+    events.append({"type": "response.completed", "response": response(*items)})
+    return [{**event, "sequence_number": number} for number, event in enumerate(events)]
+
+
+RESPONSES: Final = replace(
+    CHATS,
+    title="openai responses",
+    calls={**stainless.calls(_responses, RESPONSE), "helper parse": _parse_response},
+    async_calls={**stainless.async_calls(_responses, RESPONSE), "helper parse": _parse_response_async},
+    forms={
+        **stainless.forms(_responses, RESPONSE, 6),
+        "helper stream": stainless.helper(lambda it: _responses(it).stream(**RESPONSE), 6),
+    },
+    async_forms={
+        **stainless.async_forms(_responses, RESPONSE, 6),
+        "helper stream": stainless.async_helper(lambda it: _responses(it).stream(**RESPONSE), 6),
+    },
+    answer=Wire(
+        whole=json.dumps(response(message_item())).encode(),
+        chunks=openai_wire.events(response_events(), done=False, named=True),
+        opening=7,
+    ),
+    tools=Wire(
+        whole=json.dumps(_call_events()[-1]["response"]).encode(),
+        chunks=openai_wire.events(_call_events(), done=False, named=True),
+    ),
+    needs={"": "responses"},
+)
+
+ADAPTERS: Final = (CHATS, RESPONSES)

@@ -1,0 +1,42 @@
+"""What has passed in this process, for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from .verdict import OUTPUT_TOKENS
+
+
+class Row(NamedTuple):
+    """One way of asking one library."""
+
+    library: str
+    mode: str
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A case that passed, and what its span had."""
+
+    output_tokens: bool
+    output: bool
+
+
+@dataclass(slots=True)
+class Results:
+    """Every case that passed, by its row and its name."""
+
+    found: dict[Row, dict[str, Passed]] = field(default_factory=dict[Row, dict[str, Passed]])
+
+    def passed(self, row: Row, case: str, span: ReadableSpan) -> None:
+        """This case has passed with this span."""
+        attributes = span.attributes or {}
+        kept = Passed(OUTPUT_TOKENS in attributes, "gen_ai.output.messages" in attributes)
+        self.found.setdefault(row, {})[case] = kept
+
+
+RESULTS: Final = Results()

@@ -1,0 +1,158 @@
+"""How clients that Stainless generates are used: `create`, raw and streaming responses, sync and async."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from streamed_forms import AsyncForm, AsyncOpened, Form, Opened, Sighting
+
+from .adapter import OneAsyncCall, OneCall
+
+Resource = Callable[[Any], Any]
+"""From a client to the object that has `create`."""
+
+
+async def awaited(value: Any) -> Any:
+    """The value, or what it is awaited to: old versions parse raw responses without waiting."""
+    return await value if isinstance(value, Awaitable) else value
+
+
+def calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneCall]:
+    """The ways to get an answer in one piece."""
+
+    def plain(client: Any, seen: Sighting) -> None:
+        seen.read(resource(client).create(**request))
+
+    def raw(client: Any, seen: Sighting) -> None:
+        answer = seen.saw(resource(client).with_raw_response.create(**request))
+        seen.read(answer.parse())
+        assert answer.parse() is answer.parse()
+
+    def streaming(client: Any, seen: Sighting) -> None:
+        with resource(client).with_streaming_response.create(**request) as answer:
+            seen.saw(answer)
+            seen.read(answer.parse())
+
+    def streaming_text(client: Any, seen: Sighting) -> None:
+        with resource(client).with_streaming_response.create(**request) as answer:
+            for piece in answer.iter_text():
+                seen.read(piece)
+
+    return {
+        "plain": plain,
+        "raw": raw,
+        "with_streaming_response": streaming,
+        "with_streaming_response text": streaming_text,
+    }
+
+
+def async_calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneAsyncCall]:
+    """The same for asynchronous clients."""
+
+    async def plain(client: Any, seen: Sighting) -> None:
+        seen.read(await resource(client).create(**request))
+
+    async def raw(client: Any, seen: Sighting) -> None:
+        answer = seen.saw(await resource(client).with_raw_response.create(**request))
+        seen.read(await awaited(answer.parse()))
+
+    async def streaming(client: Any, seen: Sighting) -> None:
+        async with resource(client).with_streaming_response.create(**request) as answer:
+            seen.saw(answer)
+            seen.read(await awaited(answer.parse()))
+
+    async def streaming_text(client: Any, seen: Sighting) -> None:
+        async with resource(client).with_streaming_response.create(**request) as answer:
+            async for piece in answer.iter_text():
+                seen.read(piece)
+
+    return {
+        "plain": plain,
+        "raw": raw,
+        "with_streaming_response": streaming,
+        "with_streaming_response text": streaming_text,
+    }
+
+
+def forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) -> dict[str, Form]:
+    """The ways to get a stream; `reads` are the events after which the app stops, the first words among them."""
+
+    def create(client: Any, seen: Sighting) -> Opened:
+        stream = seen.saw(resource(client).create(**request, stream=True))
+        return Opened(stream, stream.close, reads)
+
+    def raw(client: Any, seen: Sighting) -> Opened:
+        answer = seen.saw(resource(client).with_raw_response.create(**request, stream=True))
+        stream = seen.saw(answer.parse())
+        return Opened(stream, stream.close, reads)
+
+    def streaming(client: Any, seen: Sighting) -> Opened:
+        manager = seen.saw(resource(client).with_streaming_response.create(**request, stream=True))
+        answer = seen.saw(manager.__enter__())
+        return Opened(seen.saw(answer.parse()), lambda: manager.__exit__(None, None, None), reads)
+
+    def lines(client: Any, seen: Sighting) -> Opened:
+        manager = seen.saw(resource(client).with_streaming_response.create(**request, stream=True))
+        answer = seen.saw(manager.__enter__())
+        return Opened(seen.saw(answer.iter_lines()), lambda: manager.__exit__(None, None, None), 3 * reads)
+
+    return {
+        "stream": create,
+        "raw stream": raw,
+        "with_streaming_response stream": streaming,
+        "with_streaming_response lines": lines,
+    }
+
+
+def async_forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) -> dict[str, AsyncForm]:
+    """The same for asynchronous clients."""
+
+    async def create(client: Any, seen: Sighting) -> AsyncOpened:
+        stream = seen.saw(await resource(client).create(**request, stream=True))
+        return AsyncOpened(stream, stream.close, reads)
+
+    async def raw(client: Any, seen: Sighting) -> AsyncOpened:
+        answer = seen.saw(await resource(client).with_raw_response.create(**request, stream=True))
+        stream = seen.saw(await awaited(answer.parse()))
+        return AsyncOpened(stream, stream.close, reads)
+
+    async def streaming(client: Any, seen: Sighting) -> AsyncOpened:
+        manager = seen.saw(resource(client).with_streaming_response.create(**request, stream=True))
+        answer = seen.saw(await manager.__aenter__())
+        stream = seen.saw(await awaited(answer.parse()))
+        return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None), reads)
+
+    async def lines(client: Any, seen: Sighting) -> AsyncOpened:
+        manager = seen.saw(resource(client).with_streaming_response.create(**request, stream=True))
+        answer = seen.saw(await manager.__aenter__())
+        return AsyncOpened(seen.saw(answer.iter_lines()), lambda: manager.__aexit__(None, None, None), 3 * reads)
+
+    return {
+        "stream": create,
+        "raw stream": raw,
+        "with_streaming_response stream": streaming,
+        "with_streaming_response lines": lines,
+    }
+
+
+def helper(manager_of: Callable[[Any], Any], reads: int = 3) -> Form:
+    """A stream that a helper makes: the client gives a context manager, and that the stream."""
+
+    def form(client: Any, seen: Sighting) -> Opened:
+        manager = seen.saw(manager_of(client))
+        stream = seen.saw(manager.__enter__())
+        return Opened(stream, lambda: manager.__exit__(None, None, None), reads)
+
+    return form
+
+
+def async_helper(manager_of: Callable[[Any], Any], reads: int = 3) -> AsyncForm:
+    """The same for asynchronous clients."""
+
+    async def form(client: Any, seen: Sighting) -> AsyncOpened:
+        manager = seen.saw(manager_of(client))
+        stream = seen.saw(await manager.__aenter__())
+        return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None), reads)
+
+    return form

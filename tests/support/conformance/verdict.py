@@ -1,0 +1,72 @@
+"""Whether the span of a call tells what became of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from streamed_forms import Sighting
+
+from .adapter import Adapter, Expected
+from .cases import Case
+
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+
+
+def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> None:
+    """Raises AssertionError unless the span is ended, and right for what the app has seen."""
+    attributes: dict[str, Any] = dict(span.attributes or {})
+    expected = adapter.expected
+    assert span.end_time is not None
+    assert span.name == expected.span_name
+    assert attributes["gen_ai.provider.name"] == expected.provider
+    assert attributes["server.address"] == "127.0.0.1"
+    assert "gen_ai.input.messages" in attributes
+    if case.outcome in ("refused", "failed", "cut"):
+        _check_failure(span, attributes, case)
+    else:
+        assert (span.status.status_code, attributes.get("error.type")) == (StatusCode.UNSET, None)
+    if case.outcome in ("complete", "tools"):
+        _check_answer(attributes, expected, with_tools=case.outcome == "tools")
+    else:
+        _check_beginning(attributes, adapter, seen)
+
+
+def _check_failure(span: ReadableSpan, attributes: dict[str, Any], case: Case) -> None:
+    assert span.status.status_code is StatusCode.ERROR
+    assert attributes["error.type"]
+    if case.outcome == "refused":
+        assert span.status.description
+
+
+def _check_answer(attributes: dict[str, Any], expected: Expected, *, with_tools: bool) -> None:
+    assert attributes.get("gen_ai.response.model") == expected.response_model
+    assert (attributes[INPUT_TOKENS], attributes[OUTPUT_TOKENS]) == (expected.input_tokens, expected.output_tokens)
+    if with_tools:
+        calls = [part for part in _parts(attributes) if part["type"] == "tool_call"]
+        assert [(call["name"], call["arguments"]) for call in calls] == list(expected.tool_calls)
+    else:
+        assert attributes["gen_ai.response.finish_reasons"] == (expected.finish_reason,)
+        assert _said(attributes) == expected.text
+
+
+def _check_beginning(attributes: dict[str, Any], adapter: Adapter, seen: Sighting) -> None:
+    """No more than what came, and no less than what the app got to see of it."""
+    said = _said(attributes)
+    assert adapter.expected.text.startswith(said)
+    shown = "".join(seen.items)
+    assert [word for word in adapter.expected.words if word in shown and word not in said] == []
+    assert adapter.usage_when_cut or OUTPUT_TOKENS not in attributes
+
+
+def _parts(attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return [part for message in messages for part in message["parts"]]
+
+
+def _said(attributes: dict[str, Any]) -> str:
+    return "".join(part["content"] for part in _parts(attributes) if part["type"] == "text")
