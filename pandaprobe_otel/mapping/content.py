@@ -208,9 +208,12 @@ def without_constructors(value: Any, depth: int = 32) -> Any:
     return {key: without_constructors(item, depth - 1) for key, item in value.items()}
 
 
+_RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
+
+
 def tool_result(value: Any) -> Any:
     """Return a tool's result; of LangChain's tool messages, the content."""
-    if "tool_call_id" not in value and "lc" not in value:
+    if _RESULT_MARKS.isdisjoint(value):
         return value
     inner = unwrapped(value)
     if str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "tool_call_id" in inner:

@@ -178,6 +178,8 @@ def unwrapped(item: Any) -> Any:
 def _role_of(item: Any, default: str) -> str:
     role = item.get("role")
     if type_of(role) is str and role and role != "unknown":
+        if role == "user" and item.get("tool_call_id"):  # Anthropic's results, under the role that its API gives them
+            return "tool"
         return ROLES.get(role.lower(), str(role))
     of_type = item.get("type")
     if type_of(of_type) is str:

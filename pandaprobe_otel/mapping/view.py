@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
+_TEXT: Final = frozenset({str})
 _MAX_LEVELS: Final = 64
 
 
@@ -209,6 +210,8 @@ def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     copied: dict[str, Any] = dict(attributes) if copy is None else copy()
     if type_of(copied) is not dict:
         copied = dict(copied)
+    if not _TEXT.issuperset(map(type_of, copied)):
+        copied = {_plain_key(key): value for key, value in copied.items()}
     for key, value in copied.items():
         kind = type_of(value)
         if kind is str or kind is int or kind is bool:
@@ -243,7 +246,12 @@ def plain(value: Any, levels: int = _MAX_LEVELS) -> Any:
 
 
 def _plain_mapping(value: Any, levels: int) -> dict[str, Any]:
-    return {key if type_of(key) is str else str(key): plain(item, levels) for key, item in value.items()}
+    return {key if type_of(key) is str else _plain_key(key): plain(item, levels) for key, item in value.items()}
+
+
+def _plain_key(key: Any) -> str:
+    """A name as text: members of enums, which Agent Framework names attributes by, are not found by their text."""
+    return str.__str__(key) if isinstance(key, str) else str(key)
 
 
 def _plain_list(value: Any, levels: int) -> list[Any]:

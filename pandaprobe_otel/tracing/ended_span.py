@@ -47,6 +47,11 @@ def fields_of(span: ReadableSpan) -> Fields:
         return (span.context, span)
 
 
+def parent_of(fields: Fields) -> Any:
+    """The context of the span's parent, None without one."""
+    return fields[1].parent if len(fields) == 2 else fields[1]
+
+
 def span_of(fields: Fields) -> ReadableSpan:
     """The span again, with its own attributes, which are not copied."""
     if len(fields) == 2:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.tracing.assembler import Assembler
-from pandaprobe_otel.tracing.ended_span import Fields, fields_of, span_of
+from pandaprobe_otel.tracing.ended_span import Fields, fields_of, parent_of, span_of
 from pandaprobe_otel.tracing.trace_buffer import Part
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class Worker:
 
 def _is_local_root(fields: Fields) -> bool:
     """There is more room for them: without one, its trace would never be finished."""
-    parent = fields[1]
+    parent = parent_of(fields)
     return parent is None or parent.is_remote
 
 

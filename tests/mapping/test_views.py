@@ -134,6 +134,18 @@ def test_attribute_values_become_plain(value: Any, expected: Any) -> None:
     assert type(seen["key"]) is type(expected)
 
 
+class Name(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
+    OPERATION = "gen_ai.operation.name"
+
+
+@pytest.mark.parametrize("attributes", [{Name.OPERATION: "chat"}, {"a": {Name.OPERATION: "chat"}}])
+def test_attributes_named_by_members_of_an_enum_are_found_by_their_text(attributes: dict[Any, Any]) -> None:
+    """Their hash is not the text's: no look-up finds them."""
+    seen = plain_attributes(attributes)
+    assert seen.get("a", seen)["gen_ai.operation.name"] == "chat"
+    assert {type(key) for key in (*seen, *seen.get("a", ()))} == {str}
+
+
 def test_what_is_no_span_is_mapped_as_far_as_it_goes() -> None:
     """The mapping never raises; a trace with a broken span in it is not lost."""
     span, _ = rich_span()

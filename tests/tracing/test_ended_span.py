@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, SpanContext, StatusCode
 
 from pandaprobe_otel.mapping import read_span
-from pandaprobe_otel.tracing.ended_span import fields_of, span_of
+from pandaprobe_otel.tracing.ended_span import fields_of, parent_of, span_of
 
 
 def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
@@ -54,6 +54,15 @@ def test_a_span_that_the_sdk_did_not_make_is_read_by_its_properties() -> None:
 
     assert read_span(kept) == read_span(foreign)
     assert kept.attributes == {"a": "b"}
+
+
+def test_the_parent_is_known_whoever_made_the_span() -> None:
+    """Logfire hands over spans of its own making, with a parent."""
+    parent = SpanContext(3, 5, is_remote=True)
+    foreign = ReadableSpan(name="foreign", context=SpanContext(3, 4, is_remote=False), parent=parent)
+
+    assert parent_of(fields_of(foreign)) is parent
+    assert [parent_of(fields_of(span)) for span in ended_spans()] == [None, None]
 
 
 def test_user_code_gets_the_sdks_own_type() -> None:

@@ -1,0 +1,69 @@
+"""What libraries do beside their conventions, seen when they ran live (tests/mapping/live)."""
+
+from __future__ import annotations
+
+import json
+
+from views import mapped, only_span, view
+
+
+def test_a_result_under_the_role_of_a_user_is_a_tools() -> None:
+    """OpenInference for Anthropic 0.1 keeps the role that Anthropic's API gives to results of tools."""
+    span = only_span(
+        mapped(
+            view(
+                "Messages",
+                {
+                    "openinference.span.kind": "LLM",
+                    "llm.input_messages.0.message.role": "user",
+                    "llm.input_messages.0.message.content": "Weather?",
+                    "llm.input_messages.1.message.role": "user",
+                    "llm.input_messages.1.message.tool_call_id": "toolu_0",
+                    "llm.input_messages.1.message.content": "windy",
+                },
+            )
+        )
+    )
+    assert span["input"]["messages"] == [
+        {"role": "user", "content": "Weather?"},
+        {"role": "tool", "content": "windy", "tool_call_id": "toolu_0"},
+    ]
+
+
+def test_the_question_is_not_a_tools_result() -> None:
+    """Evaluations read it from the trace."""
+    body = mapped(
+        view(
+            "Messages",
+            {
+                "openinference.span.kind": "LLM",
+                "llm.input_messages.0.message.role": "user",
+                "llm.input_messages.0.message.content": "Weather?",
+                "llm.input_messages.1.message.role": "user",
+                "llm.input_messages.1.message.tool_call_id": "toolu_0",
+                "llm.input_messages.1.message.content": "windy",
+            },
+        )
+    )
+    assert body["input"] == {"messages": [{"role": "user", "content": "Weather?"}]}
+
+
+def test_a_dumped_tool_message_is_its_content() -> None:
+    """OpenInference for LangChain 1 writes what a tool returned as a dump of the message made of it."""
+    message = {"type": "tool", "data": {"content": "windy", "type": "tool", "name": "get", "tool_call_id": "call_0"}}
+    span = only_span(
+        mapped(
+            view(
+                "get", {"openinference.span.kind": "TOOL", "input.value": "Lisbon", "output.value": json.dumps(message)}
+            )
+        )
+    )
+    assert (span["input"], span["output"]) == ("Lisbon", "windy")
+
+
+def test_an_object_with_data_is_a_result_like_any_other() -> None:
+    """Only a dump of a message is unwrapped."""
+    span = only_span(
+        mapped(view("get", {"openinference.span.kind": "TOOL", "output.value": '{"type": "report", "data": {"n": 1}}'}))
+    )
+    assert span["output"] == {"type": "report", "data": {"n": 1}}
