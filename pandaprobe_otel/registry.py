@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 INTEGRATIONS: Final[Mapping[str, str]] = {
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
     "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
+    "langchain": "pandaprobe_otel_integrations.langchain:LangChainInstrumentor",
     "mistralai": "pandaprobe_otel_integrations.mistralai:MistralInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
@@ -28,6 +29,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 LIBRARIES: Final[Mapping[str, str]] = {
     "anthropic": "anthropic",
     "groq": "groq",
+    "langchain": "langchain_core",
     "mistralai": "mistralai",
     "openai": "openai",
     "together": "together",

@@ -26,6 +26,11 @@ def use_tracer_provider(provider: TracerProvider | None) -> None:
     _state.chosen = provider
 
 
+def chosen_tracer_provider() -> TracerProvider | None:
+    """The provider that was chosen for this library; None for the global one."""
+    return _state.chosen
+
+
 def current_tracer() -> Tracer | None:
     """Return the tracer to make spans with, None as long as nobody has set up a tracer provider."""
     provider = _state.chosen

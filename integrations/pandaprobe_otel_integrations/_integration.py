@@ -18,7 +18,7 @@ from opentelemetry.trace import get_tracer
 from ._content import captures_content
 from ._identity_set import IdentitySet
 from ._model_call import Recorder
-from ._patching import Patch, when_imported
+from ._patching import Undoable, when_imported
 from ._rivals import Rival, active_rival
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
@@ -61,7 +61,7 @@ class Integration(BaseInstrumentor):
     rivals: ClassVar[tuple[Rival, ...]] = ()
 
     _lock = threading.RLock()
-    _patches: list[Patch]
+    _patches: list[Undoable]
     _problems: dict[str, str]
     _recorder: Recorder
     _tracer_provider: Any = None
@@ -104,7 +104,7 @@ class Integration(BaseInstrumentor):
         self._clients.add(client)
 
     @abstractmethod
-    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch one loaded module. What raises is reported; patches made before it stay."""
 
     def _instrument(self, **kwargs: Any) -> None:

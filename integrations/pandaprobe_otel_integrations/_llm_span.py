@@ -1,28 +1,48 @@
 """One LLM span per model call: a key in the OpenTelemetry context says that the span is already there.
 
 A framework's instrumentation that opens an LLM span runs the model call inside `with_llm_span(span)`; the
-provider client's instrumentation below it asks `llm_span()` and stays silent.
+provider client's instrumentation below it asks `llm_span()` and stays silent. Where a framework calls back before
+and after a model call, and the context of the first callback cannot be given back by the second (they may run in
+different tasks), a `ModelClaim` stands for the span and is closed.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, set_span_in_context
 
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
-"""Context key of the LLM span in progress. Its value is the Span; None means that there is none."""
+"""Context key of the LLM span in progress. Its value is the Span or a ModelClaim; None means that there is none."""
 
 _SUPPRESS_LLM_KEY: Final = "suppress_language_model_instrumentation"
 """Set by OpenLLMetry around a framework's model call; its spans are that framework's."""
+
+
+class ModelClaim:
+    """Says that a model call is recorded by somebody, until it is closed. It may be left in a context for good."""
+
+    __slots__ = ("is_open",)
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def close(self) -> None:
+        """The model call is over, or its request is sent."""
+        self.is_open = False
 
 
 def llm_span(context: Context | None = None) -> Span | None:
     """The LLM span in progress in `context` (default: the current one), or None."""
     value = get_value(LLM_SPAN_KEY, context)
     return value if isinstance(value, Span) else None
+
+
+def with_claim(claim: ModelClaim, context: Context | None = None) -> Context:
+    """A context in which model calls are recorded by whoever holds the claim, while it is open."""
+    return set_value(LLM_SPAN_KEY, claim, context)
 
 
 def with_llm_span(span: Span, context: Context | None = None, *, current: bool = True) -> Context:
@@ -38,6 +58,9 @@ def without_llm_span(context: Context | None = None) -> Context:
 
 def is_taken(context: Context) -> bool:
     """Whether somebody else already records the model call that starts in `context` (the current one)."""
-    if llm_span(context) is not None or get_value(_SUPPRESS_LLM_KEY, context):
+    value: Any = get_value(LLM_SPAN_KEY, context)
+    if isinstance(value, Span) or (isinstance(value, ModelClaim) and value.is_open):
+        return True
+    if get_value(_SUPPRESS_LLM_KEY, context):
         return True
     return not is_instrumentation_enabled()

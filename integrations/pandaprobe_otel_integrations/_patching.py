@@ -6,11 +6,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import wrapt
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Undoable(Protocol):
+    """A change to a library."""
+
+    def undo(self) -> None:
+        """Put everything back as it was."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,110 @@
+"""OpenTelemetry spans for LangChain, LangGraph and DeepAgents, by the callbacks of `langchain_core`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pandaprobe_otel.tracers import chosen_tracer_provider
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival, active_rival
+
+from .body_context import SETTER, entering_body
+from .callbacks import RunCallbacks
+
+if TYPE_CHECKING:
+    from .handlers import DeepAgentsCallbackHandler as DeepAgentsCallbackHandler
+    from .handlers import LangChainCallbackHandler as LangChainCallbackHandler
+    from .handlers import LangGraphCallbackHandler as LangGraphCallbackHandler
+
+__all__ = [
+    "DeepAgentsCallbackHandler",
+    "LangChainCallbackHandler",
+    "LangChainInstrumentor",
+    "LangGraphCallbackHandler",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registration:
+    """A handler that LangChain gives to every run by itself."""
+
+    hooks: list[Any]
+    entry: Any
+
+    def undo(self) -> None:
+        """LangChain has no way back, so the entry is taken from its list."""
+        if self.entry in self.hooks:
+            self.hooks.remove(self.entry)
+
+
+class LangChainInstrumentor(Integration):
+    """Chains, graphs, agents, model calls, tools and retrievers, sync, async and streamed.
+
+    Every run of whatever is built on `langchain_core` is a span: graphs and agents AGENT, their nodes and other
+    runnables CHAIN, and one LLM span per model call, for which the instrumentation of the model's client makes none.
+    Runs that LangGraph hides are left out. `thread_id` is the conversation. What steers a graph (interrupts,
+    commands) is no error. See `Integration` for the options of `instrument()`.
+    """
+
+    library = "langchain"
+    requirements = ("langchain-core >= 1.0",)
+    hooked_modules = (
+        "langchain_core.runnables.config",
+        "langchain_core.tracers.context",
+        "langgraph._internal._runnable",
+    )
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.langchain",
+            class_name="LangChainInstrumentor",
+        ),
+        Rival(
+            vendor="OpenLLMetry",
+            module="opentelemetry.instrumentation.langchain",
+            class_name="LangchainInstrumentor",
+        ),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.langchain",
+            class_name="LangChainInstrumentor",
+        ),
+    )
+
+    def recorder(self) -> Recorder:
+        """What a handler records with that the app has made itself, instrumented or not."""
+        return self._recorder if self._open else self._make_recorder(chosen_tracer_provider(), None)
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if hasattr(module, SETTER):
+            yield patch(module, SETTER, entering_body)
+        else:
+            yield self._register(module)
+
+    def _register(self, module: ModuleType) -> Undoable:
+        base: Any = import_module("langchain_core.callbacks.base").BaseCallbackHandler
+        handler: Any = type("PandaProbeCallbackHandler", (RunCallbacks, base), {})(
+            lambda: self._recorder if self._open else None, claims_only=self._leaves_it_to_others
+        )
+        # The variable's default holds in every thread and task. The class keeps ours from being added to runs that
+        # the app has given a handler of ours.
+        variable: ContextVar[Any] = ContextVar("pandaprobe_langchain_handler", default=handler)
+        module.register_configure_hook(variable, inheritable=True, handle_class=RunCallbacks)
+        hooks = module._configure_hooks  # pyright: ignore[reportPrivateUsage]
+        return _Registration(hooks=hooks, entry=hooks[-1])
+
+    def _leaves_it_to_others(self) -> bool:
+        return not self._beside_others and active_rival(self.rivals) is not None
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.handlers"), name)

@@ -1,0 +1,389 @@
+"""LangChain's callbacks as spans: every run is one, under the span of its parent run.
+
+Parents are found by LangChain's own ids, since callbacks come from other threads and tasks than the run's. The ambient
+context counts where it belongs to the very run that is the parent: spans that the app opened in its body lie between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from time import time_ns
+from typing import Any, Final
+
+from opentelemetry.context import Context, get_current, set_value
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.decorators.outcome import record_exception
+from pandaprobe_otel.trace_context import TraceValues, trace_values, with_values
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content, encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._shape import Object, items, obj, string
+
+from . import kinds
+from .messages import conversation, document, interrupts, plain
+from .model_calls import answer_attributes, answer_content, request_attributes, tool_definitions
+from .runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run
+
+_CONTROL_FLOW: Final = "GraphBubbleUp"
+"""LangGraph's base class of what is raised to steer a graph: interrupts, commands to a parent, draining."""
+
+
+class RunCallbacks:
+    """The callbacks, to be mixed into LangChain's `BaseCallbackHandler`.
+
+    `recorder` gives the tracer, once it is needed, and None while nothing is to be recorded. `claims_only` says that
+    somebody else records the runs: then this only keeps the model clients below from recording the same calls.
+    `values` are session, user, tags and metadata of the traces that begin here.
+    """
+
+    run_inline = True  # in the caller's task and thread, whose context says what a run is part of
+    raise_error = False
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder | None],
+        *,
+        claims_only: Callable[[], bool] = lambda: False,
+        values: TraceValues | None = None,
+        runs: OpenRuns = OPEN_RUNS,
+    ) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._claims_only = claims_only
+        self._values = values
+        self._runs = runs
+
+    @property
+    def ignore_llm(self) -> bool:
+        """Whether model calls are of no interest."""
+        return self._recorder() is None
+
+    ignore_chat_model = ignore_llm
+
+    @property
+    def ignore_chain(self) -> bool:
+        """Whether chains are of no interest; LangChain asks before each callback."""
+        return self._recorder() is None or self._claims_only()
+
+    ignore_agent = ignore_chain
+    ignore_retriever = ignore_chain
+
+    # -- chains, graphs, nodes ----------------------------------------------------------------------------------------
+
+    def on_chain_start(
+        self,
+        serialized: Any,
+        inputs: Any,
+        *,
+        run_id: Any,
+        parent_run_id: Any = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **said: Any,
+    ) -> None:
+        """A chain, a graph or a node begins."""
+        guarded(self._chain_begins, serialized, inputs, run_id, parent_run_id, tags, metadata or {}, said)
+
+    def _chain_begins(
+        self,
+        serialized: Any,
+        inputs: Any,
+        run_id: Any,
+        parent_run_id: Any,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any],
+        said: Object,
+    ) -> None:
+        parent = self._runs.get(parent_run_id)
+        if parent is not None and kinds.is_hidden(tags):
+            self._keep(Run(run_id=run_id, parent=parent, context=parent.context, agent=parent.agent))
+            return
+        name = _name(serialized, said)
+        attributes: dict[str, Any] = {ours.KIND: "CHAIN"}
+        agent = parent.agent if parent is not None else None
+        if kinds.is_agent(name, tags, metadata, is_root=parent is None):
+            agent = kinds.agent_name(name)
+            attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", ours.AGENT_NAME: agent}
+        run = self._begin(name, run_id, parent, tags, metadata, attributes)
+        if run is not None:
+            run.agent = agent
+            self._add_content(run.span, ours.INPUT, inputs)
+
+    def on_chain_end(self, outputs: Any, *, run_id: Any, **said: Any) -> None:
+        """It ends well. A streamed chain tells its input only now."""
+        run = self._runs.take(run_id)
+        if run is not None:
+            if "inputs" in said:
+                guarded(self._add_content, run.span, ours.INPUT, said["inputs"])
+            guarded(self._add_content, run.span, ours.OUTPUT, outputs)
+            self._end(run)
+
+    def on_chain_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
+        """It ends with an exception."""
+        self._fails(error, run_id)
+
+    # -- models -------------------------------------------------------------------------------------------------------
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: Any, **said: Any) -> None:
+        """A chat model is called, with one list of messages per run."""
+        guarded(self._model_begins, serialized, run_id, said, "chat", lambda: conversation(messages[0]))
+
+    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: Any, **said: Any) -> None:
+        """A model that completes text is called."""
+
+        def asked() -> Any:
+            return [{"role": "user", "parts": [{"type": "text", "content": prompt}]} for prompt in prompts]
+
+        guarded(self._model_begins, serialized, run_id, said, "text_completion", asked)
+
+    def _model_begins(
+        self, serialized: Any, run_id: Any, said: Object, operation: str, messages: Callable[[], Any]
+    ) -> None:
+        parent = self._runs.get(said.get("parent_run_id"))
+        if self._claims_only():
+            run = Run(run_id=run_id, parent=parent, context=get_current())
+            self._keep(run)
+            run.claim_model_call()
+            return
+        metadata, parameters = obj(said.get("metadata")), obj(said.get("invocation_params"))
+        attributes = {ours.OPERATION_NAME: operation, **request_attributes(metadata, parameters)}
+        model = attributes[names.REQUEST_MODEL]
+        name = f"{operation} {model}" if model else _name(serialized, said)
+        found = self._begin(name, run_id, parent, said.get("tags"), metadata, attributes, kind=SpanKind.CLIENT)
+        if found is None:
+            return
+        found.claim_model_call()
+        if self._with_content(found.span):
+            content = {names.INPUT_MESSAGES: messages(), names.TOOL_DEFINITIONS: tool_definitions(parameters)}
+            self._set(found.span, encoded(content))
+
+    def on_llm_new_token(self, token: Any, *, run_id: Any, **said: Any) -> None:
+        """The model answers piece by piece."""
+        guarded(self._model_answers, run_id)
+
+    def on_stream_event(self, event: Any, *, run_id: Any, **said: Any) -> None:
+        """Likewise, in the newer form."""
+        guarded(self._model_answers, run_id)
+
+    def _model_answers(self, run_id: Any) -> None:
+        run = self._runs.get(run_id)
+        if run is not None and not run.answers:
+            run.answers = True
+            # From here on the consumer's code runs between the pieces, and its calls are its own.
+            run.release_model_call()
+            elapsed_s = (time_ns() - run.started_ns) / 1e9
+            self._set(run.span, {"gen_ai.response.time_to_first_chunk": elapsed_s, names.STREAM: True})
+
+    def on_llm_end(self, response: Any, *, run_id: Any, **said: Any) -> None:
+        """The model has answered."""
+        run = self._runs.take(run_id)
+        if run is not None:
+            guarded(run.release_model_call)
+            guarded(self._add_answer, run.span, response)
+            self._end(run)
+
+    def on_llm_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
+        """The model call ends with an exception; `response` is what had come by then."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            guarded(run.release_model_call)
+            if said.get("response") is not None:
+                guarded(self._add_answer, run.span, said["response"])
+        self._fails(error, run_id)
+
+    def _add_answer(self, span: Span | None, response: Any) -> None:
+        self._set(span, answer_attributes(response))
+        if self._with_content(span):
+            self._set(span, encoded(answer_content(response)))
+
+    # -- tools and retrievers -----------------------------------------------------------------------------------------
+
+    def on_tool_start(self, serialized: Any, input_str: Any, *, run_id: Any, **said: Any) -> None:
+        """A tool is called."""
+        guarded(self._tool_begins, serialized, input_str, run_id, said)
+
+    def _tool_begins(self, serialized: Any, input_str: Any, run_id: Any, said: Object) -> None:
+        name = _name(serialized, said)
+        attributes = {
+            ours.OPERATION_NAME: "execute_tool",
+            ours.TOOL_NAME: name,
+            "gen_ai.tool.type": "function",
+            "gen_ai.tool.call.id": string(said.get("tool_call_id")),
+            "gen_ai.tool.description": string(obj(serialized).get("description")),
+        }
+        parent = self._runs.get(said.get("parent_run_id"))
+        run = self._begin(
+            f"execute_tool {name}", run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes
+        )
+        if run is not None:
+            given = said.get("inputs")
+            self._add_content(run.span, "gen_ai.tool.call.arguments", input_str if given is None else given)
+
+    def on_tool_end(self, output: Any, *, run_id: Any, **said: Any) -> None:
+        """It has a result, which may be a message that says that it failed."""
+        run = self._runs.take(run_id)
+        if run is not None:
+            guarded(self._add_result, run.span, output)
+            self._end(run)
+
+    def on_tool_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
+        """It raises."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            self._set(run.span, {"gen_ai.tool.call.id": string(said.get("tool_call_id"))})
+        self._fails(error, run_id)
+
+    def _add_result(self, span: Span | None, output: Any) -> None:
+        message = _tool_message(output)
+        self._set(span, {"gen_ai.tool.call.id": string(getattr(message, "tool_call_id", None))})
+        result = output if message is None else message.content
+        self._add_content(span, "gen_ai.tool.call.result", result)
+        if span is not None and getattr(message, "status", None) == "error":
+            text = str(result) if self._with_content(span) else ""
+            span.set_attribute(ours.ERROR_TYPE, "tool_error")
+            span.set_status(Status(StatusCode.ERROR, text))
+
+    def on_retriever_start(self, serialized: Any, query: Any, *, run_id: Any, **said: Any) -> None:
+        """Something is looked up."""
+        guarded(self._retriever_begins, serialized, query, run_id, said)
+
+    def _retriever_begins(self, serialized: Any, query: Any, run_id: Any, said: Object) -> None:
+        name = _name(serialized, said)
+        parent = self._runs.get(said.get("parent_run_id"))
+        attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
+        run = self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes)
+        if run is not None and self._with_content(run.span):
+            self._set(run.span, {"gen_ai.retrieval.query.text": str(query)})
+
+    def on_retriever_end(self, documents: Any, *, run_id: Any, **said: Any) -> None:
+        """The documents are found."""
+        run = self._runs.take(run_id)
+        if run is not None:
+            guarded(self._add_documents, run.span, documents)
+            self._end(run)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
+        """It raises."""
+        self._fails(error, run_id)
+
+    def _add_documents(self, span: Span | None, documents: Any) -> None:
+        self._add_content(span, "gen_ai.retrieval.documents", [document(one) for one in documents])
+
+    # -- spans --------------------------------------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        name: str,
+        run_id: Any,
+        parent: Run | None,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any],
+        attributes: Mapping[str, Any],
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+    ) -> Run | None:
+        """Start a run's span and keep the run; None when it is recorded already or nothing records."""
+        recorder = self._recorder()
+        if recorder is None or run_id in self._runs:
+            return None
+        base = self._base(parent)
+        own = kinds.place_in_graph(metadata)
+        if parent is None:
+            base = self._root_context(base, tags, metadata)
+            attributes = {**attributes, names.CONVERSATION_ID: string(metadata.get("thread_id"))}
+        elif parent.agent is not None:
+            attributes = {ours.AGENT_NAME: parent.agent, **attributes}
+        if own:
+            attributes = {**attributes, ours.SPAN_METADATA: to_json(own)}
+        present = {key: value for key, value in attributes.items() if value is not None}
+        span = recorder.tracer.start_span(name, base, kind=kind, attributes=present)
+        run = Run(run_id=run_id, parent=parent, context=base, span=span, agent=parent.agent if parent else None)
+        run.context = set_value(RUN_KEY, run, set_span_in_context(span, without_llm_span(base)))
+        self._keep(run)
+        return run
+
+    def _base(self, parent: Run | None) -> Context:
+        current = get_current()
+        return current if parent is None or current.get(RUN_KEY) is parent else parent.context
+
+    def _root_context(self, base: Context, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> Context:
+        given = kinds.metadata_of_user(metadata)
+        from_config = trace_values(session=None, user=None, tags=kinds.tags_of_user(tags), metadata=plain(given))
+        for values in (self._values, from_config):
+            if values is not None:
+                base = with_values(values, base)
+        return base
+
+    def _keep(self, run: Run) -> None:
+        given_up = self._runs.add(run)
+        if given_up is not None:
+            self._abandon(given_up)
+
+    def _fails(self, error: BaseException, run_id: Any) -> None:
+        run = self._runs.take(run_id)
+        if run is None:
+            return
+        guarded(self._record, run.span, error)
+        if run.parent is None:
+            for child in self._runs.take_below(run):
+                self._abandon(child)  # what a failed run has left running ends with it
+        self._end(run)
+
+    def _record(self, span: Span | None, error: BaseException) -> None:
+        if span is None:
+            return
+        if any(base.__name__ == _CONTROL_FLOW for base in type(error).__mro__):
+            if asked := interrupts(error):
+                self._add_content(span, ours.OUTPUT, {"__interrupt__": asked})
+        elif self._with_content(span):
+            record_exception(span, error)
+        elif isinstance(error, Exception):
+            kind = type(error).__name__  # the text may quote content
+            span.set_attribute(ours.ERROR_TYPE, kind)
+            span.set_status(Status(StatusCode.ERROR, kind))
+
+    def _abandon(self, run: Run) -> None:
+        guarded(run.release_model_call)
+        self._set(run.span, {ours.CANCELLED: True})
+        self._end(run)
+
+    def _end(self, run: Run) -> None:
+        if run.span is not None:
+            guarded(run.span.end)
+
+    def _with_content(self, span: Span | None) -> bool:
+        recorder = self._recorder()
+        return span is not None and recorder is not None and recorder.with_content and span.is_recording()
+
+    def _add_content(self, span: Span | None, name: str, value: Any) -> None:
+        if span is not None and self._with_content(span):
+            content: Content = {name: plain(value)}
+            self._set(span, encoded(content))
+
+    @staticmethod
+    def _set(span: Span | None, attributes: Mapping[str, Any]) -> None:
+        if span is not None:
+            span.set_attributes({key: value for key, value in attributes.items() if value is not None})
+
+
+def _name(serialized: Any, said: Object) -> str:
+    described = obj(serialized)
+    given = string(said.get("name")) or string(described.get("name"))
+    if given is not None:
+        return given
+    path = described.get("id")
+    return str(path[-1]) if isinstance(path, (list, tuple)) and path else "run"  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _tool_message(output: Any) -> Any:
+    """The message in a tool's output, which may be a command that updates the state with it."""
+    if hasattr(output, "tool_call_id"):
+        return output
+    update = obj(getattr(output, "update", None)) if hasattr(output, "goto") else {}
+    found = [message for message in items(update.get("messages")) if hasattr(message, "tool_call_id")]
+    return found[-1] if found else None

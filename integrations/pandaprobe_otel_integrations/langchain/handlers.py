@@ -1,0 +1,42 @@
+"""The handlers of the official SDK's names, for apps that pass one to each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from pandaprobe_otel.trace_context import trace_values
+
+from . import LangChainInstrumentor
+from .callbacks import RunCallbacks
+
+_Base: Any = import_module("langchain_core.callbacks.base").BaseCallbackHandler
+
+
+class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUntypedBaseClass]
+    """Records the runs that it is passed to, as `config={"callbacks": [LangChainCallbackHandler()]}`.
+
+    Not needed where `init()` or `instrument("langchain")` records every run; a run that is told to both is recorded
+    once. `session_id`, `user_id`, `tags` and `metadata` are those of the traces that begin with this handler.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
+        recorder = LangChainInstrumentor().recorder
+        super().__init__(recorder, values=values)
+
+
+class LangGraphCallbackHandler(LangChainCallbackHandler):
+    """The same, for graphs."""
+
+
+class DeepAgentsCallbackHandler(LangChainCallbackHandler):
+    """The same, for deep agents and their sub-agents."""

@@ -1,0 +1,190 @@
+"""LangChain's messages, documents and states as plain values; nothing of the library is imported for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
+from typing import Any, Final, cast
+
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
+
+_ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}
+_MEDIA: Final = frozenset({"image", "audio", "video", "file"})
+_MAX_DEPTH: Final = 8
+"""Levels of a state that are looked into; deeper values are written as their text."""
+
+
+def is_message(value: Any) -> bool:
+    """Whether this is one of LangChain's messages, by what every version of them has."""
+    return (
+        hasattr(value, "content")
+        and isinstance(getattr(value, "type", None), str)
+        and hasattr(value, "additional_kwargs")
+    )
+
+
+def role_of(message: Any) -> str:
+    """The message's role by the conventions' names."""
+    kind: str = message.type
+    if kind == "chat":
+        return string(getattr(message, "role", None)) or "user"
+    return _ROLES.get(kind) or _ROLES.get(type(message).__name__) or kind
+
+
+def conversation(messages: Iterable[Any]) -> list[Part]:
+    """Messages in the conventions' form: a role and parts."""
+    return [{"role": role_of(message), "parts": message_parts(message)} for message in messages]
+
+
+def message_parts(message: Any) -> list[Part]:
+    """The parts of one message, its tool calls included."""
+    if role_of(message) == "tool":
+        response = plain(message.content)
+        return [parts.tool_response(id=string(getattr(message, "tool_call_id", None)), response=response)]
+    found = [part for block in _blocks(message.content) if (part := _part(block)) is not None]
+    known = {part.get("id") for part in found if part["type"] == "tool_call"}
+    found.extend(
+        parts.tool_call(id=string(call.get("id")), name=string(call.get("name")), arguments=call.get("args"))
+        for call in _calls(message)
+        if call.get("id") not in known
+    )
+    return found
+
+
+def chat_message(message: Any) -> dict[str, Any]:
+    """One message in the form of chat completions, for the states that chains pass on."""
+    found: dict[str, Any] = {"role": role_of(message), "content": _content(message.content)}
+    if name := string(getattr(message, "name", None)):
+        found["name"] = name
+    if call_id := string(getattr(message, "tool_call_id", None)):
+        found["tool_call_id"] = call_id
+    if calls := _calls(message):
+        found["tool_calls"] = [
+            {
+                "id": call.get("id"),
+                "type": "function",
+                "function": {"name": call.get("name"), "arguments": call.get("args")},
+            }
+            for call in calls
+        ]
+    return found
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Any value that chains pass on as what JSON can say: messages as chat messages, documents, commands, states."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if depth > _MAX_DEPTH:
+        return _text(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item, depth + 1) for item in cast("Iterable[Any]", value)]
+    if is_message(value):
+        return chat_message(value)
+    return _plain_object(value, depth)
+
+
+def document(value: Any) -> dict[str, Any]:
+    """A retrieved document."""
+    found: dict[str, Any] = {
+        "content": getattr(value, "page_content", None),
+        "metadata": plain(getattr(value, "metadata", None)),
+    }
+    for name in ("id", "score"):
+        if (own := getattr(value, name, None)) is not None:
+            found[name] = own
+    return found
+
+
+def interrupts(error: BaseException) -> list[Any]:
+    """What a graph that interrupts itself asks for: the values of the interrupts in its exception."""
+    given: Any = error.args[0] if error.args else ()
+    return [plain(getattr(one, "value", one)) for one in items(given)]
+
+
+def _plain_object(value: Any, depth: int) -> Any:
+    if hasattr(value, "page_content"):
+        return document(value)
+    if hasattr(value, "to_messages"):  # a prompt's value
+        return {"messages": [chat_message(message) for message in value.to_messages()]}
+    if hasattr(value, "update") and hasattr(value, "goto"):  # langgraph.types.Command
+        told = {name: getattr(value, name) for name in ("update", "resume", "goto", "graph")}
+        return {name: plain(one, depth + 1) for name, one in told.items() if one not in (None, (), [])}
+    if hasattr(value, "node") and hasattr(value, "arg"):  # langgraph.types.Send
+        return {"node": value.node, "arg": plain(value.arg, depth + 1)}
+    if hasattr(value, "interrupts") or (hasattr(value, "value") and hasattr(value, "id")):
+        return plain(getattr(value, "value", None), depth + 1)
+    fields = obj(value) or _fields(value)
+    return plain(fields, depth + 1) if fields else _text(value)
+
+
+def _fields(value: Any) -> Object:
+    return obj(vars(value)) if is_dataclass(value) and hasattr(value, "__dict__") else {}
+
+
+def _text(value: Any) -> str:
+    # The address in the default `repr` says nothing and makes equal runs differ.
+    text = str(value)
+    return f"<{type(value).__name__}>" if " at 0x" in text else text
+
+
+def _calls(message: Any) -> list[Object]:
+    return [*objects(getattr(message, "tool_calls", None)), *objects(getattr(message, "invalid_tool_calls", None))]
+
+
+def _blocks(content: Any) -> list[Any]:
+    if isinstance(content, str):
+        return [content] if content else []
+    return items(content)
+
+
+def _content(content: Any) -> Any:
+    """Content of a chat message: its text if it has nothing else. Calls stand beside it."""
+    if isinstance(content, str):
+        return content
+    found = [part for block in items(content) if (part := _part(block)) is not None and part["type"] != "tool_call"]
+    if all(part["type"] == "text" for part in found):
+        return "".join(str(part["content"]) for part in found)
+    return found
+
+
+def _part(block: Any) -> Part | None:
+    """A content block of LangChain's own form, of OpenAI's or of Anthropic's."""
+    if isinstance(block, str):
+        return parts.text(block)
+    found = obj(block)
+    kind = string(found.get("type")) or ""
+    if kind in ("text", "input_text", "output_text"):
+        return parts.text(str(found.get("text") or ""))
+    if kind in ("reasoning", "thinking"):
+        thought = string(found.get(kind)) or _summary(found)
+        return parts.reasoning(thought) if thought else None
+    if kind in ("tool_call", "tool_use", "function_call"):
+        arguments = next((found[key] for key in ("args", "input", "arguments") if key in found), None)
+        call_id = string(found.get("call_id")) or string(found.get("id"))
+        return parts.tool_call(id=call_id, name=string(found.get("name")), arguments=arguments)
+    if kind in ("tool_call_chunk", "input_json_delta", "redacted_thinking"):
+        return None  # pieces of calls that stand whole beside the content, and what only the service can read
+    if kind == "image_url":
+        return parts.media(str(obj(found.get("image_url")).get("url") or found.get("image_url") or ""), "image")
+    if kind in _MEDIA:
+        return _media(kind, found)
+    return {"type": kind or "unknown", **{key: item for key, item in found.items() if key != "type"}}
+
+
+def _summary(block: Object) -> str:
+    return "\n".join(str(part.get("text") or "") for part in objects(block.get("summary")))
+
+
+def _media(kind: str, block: Object) -> Part:
+    source = obj(block.get("source"))
+    data = next((value for value in (block.get("base64"), block.get("data"), source.get("data")) if value), None)
+    mime_type = string(block.get("mime_type")) or string(source.get("media_type"))
+    if data is not None:
+        return parts.base64_blob(str(data), kind, mime_type)
+    if file_id := string(block.get("file_id")) or string(block.get("id")):
+        return parts.file_reference(file_id, kind, mime_type)
+    return parts.media(str(block.get("url") or source.get("url") or ""), kind)

@@ -1,0 +1,165 @@
+"""What LangChain's callbacks say of a model call, as attributes of the GenAI conventions."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
+
+from .messages import message_parts
+
+_PROVIDERS: Final = {
+    "anthropic": "anthropic",
+    "amazon_bedrock": "aws.bedrock",
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "google_genai": "gcp.gemini",
+    "google_vertexai": "gcp.vertex_ai",
+    "groq": "groq",
+    "mistral": "mistral_ai",
+    "mistralai": "mistral_ai",
+    "openai": "openai",
+    "perplexity": "perplexity",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+"""LangChain's `ls_provider` to the conventions' `gen_ai.provider.name`; any other is taken as it is."""
+
+_LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
+"""What the ids begin with that LangChain gives to messages whose service gave none."""
+
+
+def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:
+    """Model, provider and parameters. `metadata` is the run's, `parameters` its `invocation_params`."""
+    provider = string(metadata.get("ls_provider"))
+    return {
+        names.PROVIDER: _PROVIDERS.get(provider, provider) if provider else None,
+        names.REQUEST_MODEL: _model(metadata, parameters),
+        names.TEMPERATURE: _first(number, metadata.get("ls_temperature"), parameters.get("temperature")),
+        names.MAX_TOKENS: _first(
+            integer,
+            metadata.get("ls_max_tokens"),
+            *(parameters.get(key) for key in ("max_tokens", "max_completion_tokens", "max_output_tokens")),
+        ),
+        names.TOP_P: number(parameters.get("top_p")),
+        names.TOP_K: number(parameters.get("top_k")),
+        names.SEED: integer(parameters.get("seed")),
+        names.FREQUENCY_PENALTY: number(parameters.get("frequency_penalty")),
+        names.PRESENCE_PENALTY: number(parameters.get("presence_penalty")),
+        names.STOP_SEQUENCES: strings(metadata.get("ls_stop")) or strings(parameters.get("stop")),
+        names.REASONING_LEVEL: string(parameters.get("reasoning_effort"))
+        or string(obj(parameters.get("reasoning")).get("effort")),
+    }
+
+
+def tool_definitions(parameters: Object) -> list[Part]:
+    """The tools that the model may call, each flat, whatever provider they were bound for."""
+    return [_definition(tool) for tool in objects(parameters.get("tools"))]
+
+
+def answer_attributes(result: Any) -> dict[str, Any]:
+    """Usage, ids and finish reasons of an `LLMResult`."""
+    generations = _generations(result)
+    said = [obj(getattr(_message(one), "response_metadata", None)) for one in generations]
+    first: Object = said[0] if said else {}
+    output = obj(getattr(result, "llm_output", None))
+    return {
+        names.RESPONSE_MODEL: string(first.get("model_name"))
+        or string(first.get("model"))
+        or string(output.get("model_name")),
+        names.RESPONSE_ID: _response_id(generations, first),
+        names.FINISH_REASONS: [reason for one in generations if (reason := finish_reason(one))] or None,
+        names.SYSTEM_FINGERPRINT: string(first.get("system_fingerprint")),
+        names.RESPONSE_SERVICE_TIER: string(first.get("service_tier")),
+        **_usage(generations, output),
+    }
+
+
+def answer_content(result: Any) -> Content:
+    """The messages of an `LLMResult`, or its texts."""
+    messages: list[Part] = []
+    for generation in _generations(result):
+        message = _message(generation)
+        text = getattr(generation, "text", "")
+        found = message_parts(message) if message is not None else [{"type": "text", "content": text}]
+        messages.append({"role": "assistant", "parts": found, "finish_reason": finish_reason(generation) or "unknown"})
+    return {names.OUTPUT_MESSAGES: messages}
+
+
+def finish_reason(generation: Any) -> str | None:
+    """Why the model stopped; a reason in capitals (Gemini) in lower case."""
+    message = _message(generation)
+    for bag in (getattr(message, "response_metadata", None), getattr(generation, "generation_info", None)):
+        said = obj(bag)
+        for key in ("finish_reason", "stop_reason", "done_reason", "stopReason"):
+            if reason := string(said.get(key)):
+                return reason.lower() if reason.isupper() else reason
+    return "stop" if obj(getattr(message, "response_metadata", None)).get("status") == "completed" else None
+
+
+def _model(metadata: Object, parameters: Object) -> str | None:
+    given = (metadata.get("ls_model_name"), *(parameters.get(key) for key in ("model", "model_name", "model_id")))
+    return next((name for value in given if (name := string(value)) is not None), None)
+
+
+def _first(kind: Any, *values: Any) -> Any:
+    return next((found for value in values if (found := kind(value)) is not None), None)
+
+
+def _definition(tool: Object) -> Part:
+    function = obj(tool.get("function")) or tool
+    found: Part = {"type": "function", "name": string(function.get("name")) or string(tool.get("type")) or ""}
+    if function.get("description") is not None:
+        found["description"] = function["description"]
+    schema = next((function[key] for key in ("parameters", "input_schema") if function.get(key) is not None), None)
+    if schema is not None:
+        found["parameters"] = schema
+    return found
+
+
+def _generations(result: Any) -> list[Any]:
+    batches = items(getattr(result, "generations", None))
+    return items(batches[0]) if batches else []
+
+
+def _message(generation: Any) -> Any:
+    return getattr(generation, "message", None)
+
+
+def _response_id(generations: list[Any], said: Object) -> str | None:
+    own = string(said.get("id"))
+    if own is not None:
+        return own
+    given = string(getattr(_message(generations[0]), "id", None)) if generations else None
+    return None if given is None or given.startswith(_LOCAL_IDS) else given
+
+
+def _usage(generations: list[Any], output: Object) -> dict[str, Any]:
+    """Tokens of the call: cache and reasoning are inside input and output, as LangChain has them too."""
+    for generation in generations:
+        usage = obj(getattr(_message(generation), "usage_metadata", None))
+        if usage:
+            read, written = obj(usage.get("input_token_details")), obj(usage.get("output_token_details"))
+            return {
+                names.INPUT_TOKENS: integer(usage.get("input_tokens")),
+                names.OUTPUT_TOKENS: integer(usage.get("output_tokens")),
+                names.CACHE_READ_TOKENS: _some(read.get("cache_read")),
+                names.CACHE_WRITE_TOKENS: _some(read.get("cache_creation")),
+                names.AUDIO_INPUT_TOKENS: _some(read.get("audio")),
+                names.REASONING_TOKENS: _some(written.get("reasoning")),
+                names.AUDIO_OUTPUT_TOKENS: _some(written.get("audio")),
+            }
+    usage = obj(output.get("token_usage")) or obj(output.get("usage"))
+    return {
+        names.INPUT_TOKENS: _first(integer, usage.get("prompt_tokens"), usage.get("input_tokens")),
+        names.OUTPUT_TOKENS: _first(integer, usage.get("completion_tokens"), usage.get("output_tokens")),
+    }
+
+
+def _some(value: Any) -> int | None:
+    return integer(value) or None

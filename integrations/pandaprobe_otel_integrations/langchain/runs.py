@@ -1,0 +1,114 @@
+"""The runs that LangChain has begun and not ended, by their ids, each with its span."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import Any, Final
+
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.trace import Span
+
+from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim
+
+RUN_KEY: Final = "pandaprobe-langchain-run"
+"""Context key of the run whose body the context belongs to."""
+
+MAX_OPEN: Final = 10_000
+"""Runs that may be open at once. More are a leak, of an app that abandons runs, and the oldest are given up."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Run:
+    """One run. `span` is None for a run that shows nothing of its own; its children are its parent's."""
+
+    run_id: Any
+    parent: Run | None
+    context: Context
+    """What the children of this run start in."""
+    span: Span | None = None
+    agent: str | None = None
+    """Name of the agent that this run is part of."""
+    children: set[Run] = field(default_factory=set["Run"])
+    """Those that have not ended."""
+    started_ns: int = field(default_factory=time_ns)
+    answers: bool = False
+    """Whether the model has begun to answer."""
+    claim: ModelClaim | None = None
+    _claimed: Context | None = None
+    _before: Context | None = None
+
+    def claim_model_call(self) -> None:
+        """Say in the caller's context that the model call which follows is recorded here."""
+        self.claim = ModelClaim()
+        self._before = get_current()
+        self._claimed = with_claim(self.claim, self._before)
+        attach(self._claimed)
+
+    def release_model_call(self) -> None:
+        """The request is sent, or there will be none. Where the caller's context can be given back, it is.
+
+        It cannot when another task than the caller's calls back; there, the closed claim says nothing any more.
+        """
+        if self.claim is not None:
+            self.claim.close()
+            if self._before is not None and get_current() is self._claimed:
+                attach(self._before)
+            self.claim = self._claimed = self._before = None
+
+
+class OpenRuns:
+    """All of them, whichever handler was told; callbacks come from any thread."""
+
+    def __init__(self, limit: int = MAX_OPEN) -> None:
+        self._lock = threading.Lock()
+        self._limit = limit
+        self._runs: dict[Any, Run] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._runs
+
+    def get(self, run_id: Any) -> Run | None:
+        """The open run of this id."""
+        return self._runs.get(run_id) if run_id is not None else None
+
+    def add(self, run: Run) -> Run | None:
+        """Keep a run. Returns the one that had to be given up for it: the oldest, when there are too many."""
+        with self._lock:
+            self._runs[run.run_id] = run
+            if run.parent is not None:
+                run.parent.children.add(run)
+            if len(self._runs) <= self._limit:
+                return None
+            return self._remove(next(iter(self._runs)))
+
+    def take(self, run_id: Any) -> Run | None:
+        """Remove a run that has ended and return it; None when it is not open."""
+        with self._lock:
+            return self._remove(run_id)
+
+    def take_below(self, run: Run) -> list[Run]:
+        """Remove everything below a run and return it, the deepest first."""
+        with self._lock:
+            found: list[Run] = []
+            waiting = [*run.children]
+            while waiting:
+                child = waiting.pop()
+                waiting.extend(child.children)
+                self._remove(child.run_id)
+                found.append(child)
+        return found[::-1]
+
+    def _remove(self, run_id: Any) -> Run | None:
+        run = self._runs.pop(run_id, None)
+        if run is not None and run.parent is not None:
+            run.parent.children.discard(run)
+        return run
+
+
+OPEN_RUNS: Final = OpenRuns()
+"""Of this process: a run that is told to two handlers of ours is recorded once."""
