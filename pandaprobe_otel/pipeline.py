@@ -170,8 +170,9 @@ class ExportPipeline:
         from pandaprobe_otel.delivery.budget import LeasedBucket
         from pandaprobe_otel.delivery.outbox import MemoryOutbox
 
+        bucket = self._make_bucket or self._fleet_bucket()
         if not self._has_spool():
-            bucket = self._make_bucket or LeasedBucket
+            bucket = bucket or LeasedBucket
             return Delivery(
                 dispatcher=lambda: self._make_dispatcher(MemoryOutbox(max_bytes), bucket()),
                 transport=transport,
@@ -179,7 +180,7 @@ class ExportPipeline:
             )
         from pandaprobe_otel.delivery.spool.setup import shared_bucket, spooled_delivery
 
-        shared = self._make_bucket or (lambda: shared_bucket(self._config))
+        shared = bucket or (lambda: shared_bucket(self._config))
         return spooled_delivery(
             self._config,
             dispatcher=lambda outbox: self._make_dispatcher(outbox, shared()),
@@ -190,6 +191,13 @@ class ExportPipeline:
             max_bytes=max_bytes,
             monotonic=self._monotonic,
         )
+
+    def _fleet_bucket(self) -> Callable[[], LeasedBucket] | None:
+        if self._config.redis_url is None:
+            return None
+        from pandaprobe_otel.delivery.fleet.setup import fleet_bucket
+
+        return lambda: fleet_bucket(self._config, self._notices)
 
     def _begin(self) -> None:
         _finish_with_multiprocessing(self)

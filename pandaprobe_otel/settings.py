@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -70,6 +71,20 @@ def _endpoint(raw: Any) -> str:
         raise BadValueError(f"is not an http(s) URL such as {CLOUD_ENDPOINT}")
     if parts.query or parts.fragment or parts.username:
         raise BadValueError("must be a plain base URL, without credentials, query or fragment")
+    return url
+
+
+def _redis_url(raw: Any) -> str:
+    url = _text(raw)
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
+        raise BadValueError("is not the address of a Redis (redis://host:6379/0, rediss://... or unix:///path)")
+    try:
+        known = find_spec("redis") is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        raise BadValueError("needs the package redis: pip install 'pandaprobe-otel[redis]'")
     return url
 
 
@@ -297,10 +312,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         name="redis_url",
         env="PANDAPROBE_REDIS_URL",
-        parse=_text,
+        parse=_redis_url,
         default=None,
         secret=True,
-        doc="Redis that shares one key's budget between machines.",
+        doc="Redis that shares one key's budget between machines (redis://, rediss:// or unix://).",
     ),
     Setting(
         name="console",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,24 @@ def test_a_bad_value_is_named_and_the_default_used(name: str, value: str, defaul
     (problem,) = config.problems
     assert name in problem.message
     assert repr(value) in problem.message
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://", "redis"])
+def test_an_address_of_no_redis_is_named_and_its_password_is_not(url: str) -> None:
+    """Such an address may hold a password."""
+    config = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL=url)
+    (problem,) = config.problems
+    assert config.usable
+    assert config.redis_url is None
+    assert "PANDAPROBE_REDIS_URL = (not shown) is not the address of a Redis" in problem.message
+    assert resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL="rediss://u:p@host:6380/1").problems == ()
+
+
+def test_a_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is named; traces go out, each process by its own budget."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    (problem,) = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL="redis://host").problems
+    assert "pip install 'pandaprobe-otel[redis]'" in problem.message
 
 
 def test_a_key_is_never_shown() -> None:

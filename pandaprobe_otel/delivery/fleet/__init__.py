@@ -1,0 +1,1 @@
+"""One budget for processes on many machines: the tokens lie in Redis."""

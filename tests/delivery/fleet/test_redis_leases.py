@@ -1,0 +1,218 @@
+"""The scripts in a real Redis: what is lent, for how long, and what a Redis that forgot does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases
+from redis_server import RedisServer, require_redis
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RedisServer]:
+    """One Redis for all tests of this file."""
+    require_redis()
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(running: RedisServer) -> RedisServer:
+    """The same, empty."""
+    with running.client() as client:
+        client.flushall()
+    return running
+
+
+def leases(redis: RedisServer, *, window_s: float = 60.0, key: str = "k") -> RedisLeases:
+    """One process's way to it."""
+    return RedisLeases(redis.url, key, window_s=window_s, margin_s=0.0)
+
+
+def take(place: RedisLeases, most: int = 3) -> int:
+    """A token, which must be there."""
+    token = place.take(most).token
+    assert token is not None
+    return token
+
+
+def test_processes_take_from_the_same_tokens(redis: RedisServer) -> None:
+    """Three tokens between two processes; the fourth wish is told how long to wait, and how many share."""
+    one, other = leases(redis), leases(redis)
+    assert len({take(one), take(other), take(one)}) == 3
+    reply = other.take(3)
+    assert (reply.token, reply.members) == (None, 2)
+    assert 59.0 < reply.wait_s <= 60.0  # the first of them may be answered at once, and comes back a window later
+    assert leases(redis, key="another").take(3).token is not None
+    for place in (one, other):
+        place.close()
+
+
+def test_a_token_comes_back_after_its_time(redis: RedisServer) -> None:
+    """Counted from the moment at which it is put back."""
+    place = leases(redis, window_s=0.2)
+    token = take(place, 1)
+    time.sleep(0.1)
+    place.put_back(token, 0.2)
+    reply = place.take(1)
+    assert reply.token is None
+    assert 0.05 < reply.wait_s <= 0.2
+    time.sleep(reply.wait_s + 0.01)
+    assert take(place, 1) != token
+    place.close()
+
+
+def test_the_death_of_a_holder_costs_its_time_alone(redis: RedisServer) -> None:
+    """A token that is never put back comes back by itself, after the longest request and a window."""
+    place = RedisLeases(redis.url, "k", window_s=0.1, margin_s=0.0, request_timeout_s=-4.9)  # 0.1 s each
+    take(place, 1)
+    time.sleep(0.12)
+    assert place.take(1).token is None
+    time.sleep(0.12)
+    take(place, 1)
+    place.close()
+
+
+def test_who_wants_fewer_out_waits_for_more(redis: RedisServer) -> None:
+    """With two out and at most one wanted, both have to come back."""
+    place = leases(redis)
+    for token, wait_s in ((take(place), 10.0), (take(place), 20.0)):
+        place.put_back(token, wait_s)
+    assert 9.0 < place.take(2).wait_s <= 10.0
+    assert 19.0 < place.take(1).wait_s <= 20.0
+    place.close()
+
+
+def test_what_was_lent_elsewhere_is_counted(redis: RedisServer) -> None:
+    """A process that comes back makes known what it lent without Redis."""
+    place = leases(redis)
+    assert place.join([5.0, 7.0]).members == 1
+    take(place)
+    assert 4.0 < place.take(3).wait_s <= 5.0
+    place.close()
+
+
+def test_nothing_is_lent_after_leases_were_forgotten(redis: RedisServer) -> None:
+    """A Redis that came back empty lends nothing for a window, once somebody who holds a lease has asked."""
+    holder, newcomer = leases(redis), leases(redis)
+    take(holder)
+    with redis.client() as client:
+        client.flushall()
+    assert 60.0 < holder.take(3).wait_s <= 65.0
+    assert 60.0 < newcomer.take(3).wait_s <= 65.0
+    assert 60.0 < holder.take(3).wait_s <= 65.0  # and does not begin anew with each one who asks
+    for place in (holder, newcomer):
+        place.close()
+
+
+def test_who_holds_nothing_knows_of_nothing_forgotten(redis: RedisServer) -> None:
+    """A process whose leases are over, or made known, does not stop the others."""
+    now = 0.0
+    idle = RedisLeases(redis.url, "k", monotonic=lambda: now)
+    take(idle)
+    with redis.client() as client:
+        client.flushall()
+    now = 70.0
+    take(idle)
+    with redis.client() as client:
+        client.flushall()
+    idle.join([30.0])
+    take(idle, 2)
+    idle.close()
+
+
+def test_nothing_stays_in_redis_for_ever(redis: RedisServer) -> None:
+    """Every key has a time to live, and all lie in one slot of a cluster."""
+    from redis.crc import key_slot
+
+    place = leases(redis)
+    take(place)
+    with redis.client() as client:
+        keys = client.keys()
+        assert len(keys) == 3
+        assert all(0 < client.ttl(key) <= 86_400 for key in keys)
+        assert len({key_slot(key.encode()) for key in keys}) == 1
+    place.close()
+
+
+def test_never_more_than_there_are(redis: RedisServer) -> None:
+    """Eight threads, each with a connection of its own, for a second: no moment has more than five out."""
+    out: list[tuple[float, float]] = []
+    end = time.monotonic() + 1.0
+
+    def work() -> None:
+        place = leases(redis, window_s=0.05)
+        while time.monotonic() < end:
+            reply = place.take(5)
+            begun = time.monotonic()
+            if reply.token is None:
+                time.sleep(min(max(reply.wait_s, 0.001), 0.01))
+                continue
+            ended = time.monotonic()
+            place.put_back(reply.token, 0.05)
+            out.append((begun, ended + 0.05))
+        place.close()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(out) > 20
+    for begun, _ in out:
+        assert sum(start <= begun < end for start, end in out) <= 5
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid/0", "unix:///nowhere/redis.sock"])
+def test_a_redis_that_is_not_there(url: str) -> None:
+    """One kind of error, soon."""
+    place = RedisLeases(url, "k")
+    with pytest.raises(FleetUnreachableError):
+        place.take(1)
+    with pytest.raises(FleetUnreachableError):
+        place.put_back(1, 60.0)
+    place.close()
+
+
+def test_a_redis_that_hangs_or_is_something_else(redis: RedisServer) -> None:
+    """Neither silence nor a full memory nor keys of another type get further than one error."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = RedisLeases(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "k")
+        begun = time.monotonic()
+        with pytest.raises(FleetUnreachableError):
+            place.take(1)
+        assert time.monotonic() - begun < 2.0
+        place.close()
+    place = leases(redis)
+    with redis.client() as client:
+        client.set("pandaprobe:{k}:leases", "a text")
+    with pytest.raises(FleetUnreachableError, match="WRONGTYPE"):
+        place.take(1)
+    place.close()
+
+
+def test_no_span_is_made_of_the_calls(redis: RedisServer) -> None:
+    """An app whose Redis calls are traced sees none of ours."""
+    pytest.importorskip("opentelemetry.instrumentation.redis")
+    from opentelemetry.instrumentation.redis import RedisInstrumentor
+
+    from span_recorder import SpanRecorder
+
+    recorder = SpanRecorder()
+    RedisInstrumentor().instrument(tracer_provider=recorder.provider)
+    try:
+        place = leases(redis)
+        place.put_back(take(place), 1.0)
+        place.close()
+        assert recorder.names == []
+        with redis.client() as client:
+            client.ping()
+        assert recorder.names == ["PING"]
+    finally:
+        RedisInstrumentor().uninstrument()
