@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from pandaprobe_otel.errors import PandaProbeError as PandaProbeError
     from pandaprobe_otel.registry import instrument as instrument
     from pandaprobe_otel.registry import uninstrument as uninstrument
+    from pandaprobe_otel.registry import wrap_anthropic as wrap_anthropic
+    from pandaprobe_otel.registry import wrap_gemini as wrap_gemini
+    from pandaprobe_otel.registry import wrap_mistral as wrap_mistral
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
     from pandaprobe_otel.scores import score as score
     from pandaprobe_otel.serverless import flush_on_return as flush_on_return
@@ -61,7 +64,7 @@ _HOMES = {
     "serverless": ("flush_on_return",),
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
     "errors": ("PandaProbeError",),
-    "registry": ("instrument", "uninstrument", "wrap_openai"),
+    "registry": ("instrument", "uninstrument", "wrap_anthropic", "wrap_gemini", "wrap_mistral", "wrap_openai"),
     "scores": ("score",),
     "trace_context": (
         "context",
@@ -91,6 +94,9 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "PandaProbe",
     "instrument",
     "uninstrument",
+    "wrap_anthropic",
+    "wrap_gemini",
+    "wrap_mistral",
     "wrap_openai",
     "trace",
     "span",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from . import _names as names
 from ._endpoint import Attributes
@@ -12,9 +13,18 @@ _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 def place_of(url: Any, provider: str) -> Attributes:
     """The attributes for a provider and a URL object of httpx or httpx2; a scheme's own port is left out."""
-    port: int | None = url.port
+    return _place(provider, url.host, url.port, url.scheme)
+
+
+def place_at(url: str, provider: str) -> Attributes:
+    """The same for a URL that is text."""
+    parts = urlsplit(url)
+    return _place(provider, parts.hostname, parts.port, parts.scheme)
+
+
+def _place(provider: str, host: str | None, port: int | None, scheme: str) -> Attributes:
     return {
         names.PROVIDER: provider,
-        names.SERVER_ADDRESS: url.host,
-        names.SERVER_PORT: port if port is not None and port != _DEFAULT_PORTS.get(url.scheme) else None,
+        names.SERVER_ADDRESS: host,
+        names.SERVER_PORT: port if port is not None and port != _DEFAULT_PORTS.get(scheme) else None,
     }

@@ -17,8 +17,17 @@ Opened = tuple[HttpCall | None, Context]
 """A call with the context to run it in; no call but a context for a request that is not to be recorded there."""
 
 
-def around(opened: Opened | None, run: Callable[[], Any], *, returns_response: bool = False) -> Any:
-    """What `run` returns or raises. With `returns_response`, what it returns is the HTTP response."""
+Show = Callable[[HttpCall, Any], None]
+"""Shows a call what the function that makes it has returned."""
+
+
+def show_response(call: HttpCall, response: Any) -> None:
+    """For a function that returns the HTTP response, whatever its status."""
+    call.received(response, refused_is_final=True)
+
+
+def around(opened: Opened | None, run: Callable[[], Any], *, show: Show | None = None) -> Any:
+    """What `run` returns or raises. `show` tells the call what it returned, if that says something."""
     if opened is None:
         return run()
     call, context = opened
@@ -32,11 +41,11 @@ def around(opened: Opened | None, run: Callable[[], Any], *, returns_response: b
     finally:
         restore(token)
     if call is not None:
-        _returned(call, result, returns_response)
+        _returned(call, result, show)
     return result
 
 
-async def around_async(opened: Opened | None, run: Callable[[], Any], *, returns_response: bool = False) -> Any:
+async def around_async(opened: Opened | None, run: Callable[[], Any], *, show: Show | None = None) -> Any:
     """The same for a function that returns an awaitable; what is none is returned as it is."""
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
@@ -52,11 +61,11 @@ async def around_async(opened: Opened | None, run: Callable[[], Any], *, returns
         if token is not None:
             restore(token)
     if call is not None:
-        _returned(call, result, returns_response)
+        _returned(call, result, show)
     return result
 
 
-def _returned(call: HttpCall, result: Any, returns_response: bool) -> None:
-    if returns_response:
-        guarded(call.received, result, refused_is_final=True)
+def _returned(call: HttpCall, result: Any, show: Show | None) -> None:
+    if show is not None:
+        guarded(show, call, result)
     guarded(call.returned)

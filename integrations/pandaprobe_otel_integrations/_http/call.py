@@ -18,6 +18,7 @@ from .response import BodyFormat, is_in_memory, said_along, said_in_memory
 
 _CALL_KEY: Final = "pandaprobe-http-call"
 _FIRST_ERROR: Final = 400
+_EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")
 
 
 class HttpCall:
@@ -55,6 +56,21 @@ class HttpCall:
             self._answer = said_in_memory(response, self._model_call.endpoint)
         else:
             self._read_along(response)
+
+    def answered(self, body: Body | None) -> None:
+        """The client has read the answer itself; this is its JSON."""
+        self._answered_ns = time.time_ns()
+        self._answer = body
+
+    def answers_in_pieces(self, owner: object) -> ObservedBody:
+        """The client takes a body apart itself, and `owner` is what the app reads it through.
+
+        What is kept in the body that is returned are the pieces, each written as a server-sent event.
+        """
+        body = ObservedBody(_Ending(self._model_call, _EVENTS, None).end, last=self._model_call.endpoint.last_event)
+        body.watch(owner)
+        self._body = body
+        return body
 
     def returned(self) -> None:
         """The call has returned; unless the app reads the body now, this is the end."""

@@ -84,3 +84,9 @@ def arrival(offset: int, sizes: Iterable[int], times_ns: Sequence[int]) -> int |
     ends = list(accumulate(sizes))
     index = bisect_left(ends, offset)
     return times_ns[index] if index < min(len(times_ns), len(ends)) else None
+
+
+def written(data: bytes, name: str | None = None) -> bytes:
+    """An event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
+    line = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b"data: %s\n\n" % line if name is None else b"event: %s\ndata: %s\n\n" % (name.encode(), line)

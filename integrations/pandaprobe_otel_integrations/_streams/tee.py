@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from .body import ObservedBody
+from .reading import AsyncReading, Reading
 
 _BASE_NAMES: Final = frozenset({"SyncByteStream", "AsyncByteStream"})
 
@@ -37,10 +38,10 @@ class _Tee:
         self._observed_body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        return _Reading(iter(self._observed_stream), self._observed_body)
+        return Reading(iter(self._observed_stream), self._observed_body)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _AsyncReading(aiter(self._observed_stream), self._observed_body)
+        return AsyncReading(aiter(self._observed_stream), self._observed_body)
 
     def close(self) -> None:
         self._observed_body.end("closed")
@@ -55,65 +56,3 @@ class _Tee:
         if name.startswith("_observed_"):
             raise AttributeError(name)
         return getattr(self._observed_stream, name)
-
-
-class _Reading:
-    """An iterator rather than a generator: one frame less per chunk, and nothing that needs to be closed."""
-
-    __slots__ = ("_body", "_chunks")
-
-    def __init__(self, chunks: Iterator[bytes], body: ObservedBody) -> None:
-        self._chunks = chunks
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            chunk = next(self._chunks)
-        except StopIteration:
-            self._body.end("read")
-            raise
-        except BaseException as error:
-            self._body.end("failed", error)
-            raise
-        self._body.keep(chunk)
-        return chunk
-
-
-class _AsyncReading:
-    """The async form. It has the methods of an async generator, since httpx2 closes the stream's own one early."""
-
-    __slots__ = ("_body", "_chunks")
-
-    def __init__(self, chunks: AsyncIterator[bytes], body: ObservedBody) -> None:
-        self._chunks: Any = chunks
-        self._body = body
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk: bytes = await anext(self._chunks)
-        except StopAsyncIteration:
-            self._body.end("read")
-            raise
-        except BaseException as error:
-            self._body.end("failed", error)
-            raise
-        self._body.keep(chunk)
-        return chunk
-
-    async def asend(self, value: Any) -> bytes:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> bytes:
-        thrown: bytes = await self._chunks.athrow(*error)
-        return thrown
-
-    async def aclose(self) -> None:
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            await close()

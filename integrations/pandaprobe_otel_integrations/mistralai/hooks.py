@@ -9,7 +9,7 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async
+from pandaprobe_otel_integrations._http.around import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._http.call import HttpCall, any_call_in
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
@@ -32,12 +32,12 @@ class MistralHooks:
     def do_request(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the synchronous request; it returns the HTTP response, refused ones too."""
         opened = guarded(self._open, sdk, args, kwargs)
-        return around(opened, lambda: wrapped(*args, **kwargs), returns_response=True)
+        return around(opened, lambda: wrapped(*args, **kwargs), show=show_response)
 
     async def do_request_async(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the asynchronous request."""
         opened = guarded(self._open, sdk, args, kwargs)
-        return await around_async(opened, lambda: wrapped(*args, **kwargs), returns_response=True)
+        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=show_response)
 
     def own_span(self, wrapped: Wrapped, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In place of the client's own span, where ours is already there: the request as it is."""

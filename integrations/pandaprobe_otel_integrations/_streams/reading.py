@@ -1,0 +1,86 @@
+"""Iterators that pass on what they read, errors and ends included, and show it to an ObservedBody."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from pandaprobe_otel_integrations._guard import guarded
+
+from .body import ObservedBody
+
+Written = Callable[[Any], bytes]
+"""What is kept of an item that is not bytes already."""
+
+
+class Reading:
+    """An iterator rather than a generator: one frame less per chunk, and nothing that needs to be closed."""
+
+    __slots__ = ("_items", "_keep", "body")
+
+    def __init__(self, items: Iterator[Any], body: ObservedBody, written: Written | None = None) -> None:
+        self._items = items
+        self._keep = body.keep if written is None else _keeper(body, written)
+        self.body = body
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            item = next(self._items)
+        except StopIteration:
+            self.body.end("read")
+            raise
+        except BaseException as error:
+            self.body.end("failed", error)
+            raise
+        self._keep(item)
+        return item
+
+
+class AsyncReading:
+    """The async form. It has the methods of an async generator, since httpx2 closes the stream's own one early."""
+
+    __slots__ = ("_items", "_keep", "body")
+
+    def __init__(self, items: AsyncIterator[Any], body: ObservedBody, written: Written | None = None) -> None:
+        self._items: Any = items
+        self._keep = body.keep if written is None else _keeper(body, written)
+        self.body = body
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            item = await anext(self._items)
+        except StopAsyncIteration:
+            self.body.end("read")
+            raise
+        except BaseException as error:
+            self.body.end("failed", error)
+            raise
+        self._keep(item)
+        return item
+
+    async def asend(self, value: Any) -> Any:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> Any:
+        return await self._items.athrow(*error)
+
+    async def aclose(self) -> None:
+        close = getattr(self._items, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _keeper(body: ObservedBody, written: Written) -> Callable[[Any], None]:
+    def write(item: Any) -> None:
+        body.keep(written(item))
+
+    def keep(item: Any) -> None:
+        guarded(write, item)
+
+    return keep

@@ -1,0 +1,81 @@
+"""OpenTelemetry spans for the `google-genai` client, on the Gemini API and on Vertex AI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, Final
+
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._rivals import Rival
+
+from .hooks import RequestHooks
+from .tool_loop import ToolLoopHooks
+
+__all__ = ["GoogleGenAIInstrumentor"]
+
+_REQUESTS: Final = "google.genai._api_client"
+_MODELS: Final = "google.genai.models"
+_CHATS: Final = "google.genai.chats"
+_FUNCTIONS: Final = "google.genai._extra_utils"
+
+
+class GoogleGenAIInstrumentor(Integration):
+    """Contents, chats, automatic function calling and embeddings, sync and async, streamed or not.
+
+    See `Integration` for the options of `instrument()`.
+    """
+
+    library = "google_genai"
+    requirements = ("google-genai >= 1.20",)
+    hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS)
+    rivals = (
+        Rival(
+            vendor="OpenTelemetry",
+            module="opentelemetry.instrumentation.google_genai",
+            class_name="GoogleGenAiSdkInstrumentor",
+        ),
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.google_genai",
+            class_name="GoogleGenAIInstrumentor",
+        ),
+        Rival(
+            vendor="OpenLLMetry",
+            module="opentelemetry.instrumentation.google_generativeai",
+            class_name="GoogleGenerativeAiInstrumentor",
+        ),
+    )
+
+    def watch_client(self, client: Any) -> None:
+        """Record the calls of this client, its `aio` and its chats included: they share what is below."""
+        super().watch_client(client._api_client)  # pyright: ignore[reportPrivateUsage]
+
+    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        if module.__name__ == _REQUESTS:
+            yield from self._request_patches(module)
+            return
+        hooks = ToolLoopHooks(self._recorder, self._lets_through)
+        if module.__name__ == _FUNCTIONS:
+            yield patch(module, "invoke_function_from_dict_args", hooks.function)
+            yield patch(module, "invoke_function_from_dict_args_async", hooks.function)
+        elif module.__name__ == _CHATS:
+            yield from _loop_patches(hooks, module.Chat, module.AsyncChat, "send_message")
+        else:
+            yield from _loop_patches(hooks, module.Models, module.AsyncModels, "generate_content")
+
+    def _request_patches(self, module: ModuleType) -> Iterable[Patch]:
+        hooks = RequestHooks(self._recorder, self._lets_through)
+        # The bodies first: a stream that is never read along would be a span without an answer.
+        yield patch(module.HttpResponse, "segments", hooks.segments)
+        yield patch(module.HttpResponse, "async_segments", hooks.segments_async)
+        yield patch(module.BaseApiClient, "_request", hooks.request)
+        yield patch(module.BaseApiClient, "_async_request", hooks.request_async)
+
+
+def _loop_patches(hooks: ToolLoopHooks, sync: Any, asynchronous: Any, method: str) -> Iterable[Patch]:
+    yield patch(sync, method, hooks.generate)
+    yield patch(sync, f"{method}_stream", hooks.stream)
+    yield patch(asynchronous, method, hooks.generate_async)
+    yield patch(asynchronous, f"{method}_stream", hooks.stream_async)

@@ -1,0 +1,155 @@
+"""Contents of Gemini's API, whole or streamed, as messages and parts in the conventions' form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
+
+_ROLES: Final[Mapping[str, str]] = {"model": "assistant", "function": "tool"}
+_MODALITIES: Final = frozenset({"image", "audio", "video"})
+
+
+def input_messages(contents: Any) -> list[Part]:
+    """Contents of a request. Answers of functions, which stand in a user's content, are a message of their own."""
+    found: list[Part] = []
+    for content in objects(contents):
+        role = _ROLES.get(string(content.get("role")) or "", string(content.get("role")) or "user")
+        pieces = objects(content.get("parts"))
+        answers = [piece for piece in pieces if member(piece, "functionResponse")]
+        rest = [piece for piece in pieces if not member(piece, "functionResponse")]
+        if answers:
+            found.append({"role": "tool", "parts": content_parts(answers)})
+        if rest or not answers:
+            found.append({"role": role, "parts": content_parts(rest)})
+    return found
+
+
+def system_parts(instruction: Any) -> list[Part]:
+    """The system instruction, which is a content without a role."""
+    return content_parts(objects(obj(instruction).get("parts")))
+
+
+def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None]) -> list[Part]:
+    """One message per candidate; one of which nothing came is none."""
+    found: list[Part] = []
+    for candidate, reason in zip(candidates, reasons, strict=True):
+        said = content_parts(objects(obj(candidate.get("content")).get("parts")))
+        if said or reason is not None:
+            found.append({"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED})
+    return found
+
+
+def content_parts(pieces: Iterable[Object]) -> list[Part]:
+    """The parts of a content; consecutive pieces of one text, as streams have them, are one part."""
+    found: list[Part] = []
+    for piece in pieces:
+        part = _part(piece)
+        if part is None:
+            continue
+        last = found[-1] if found else None
+        if last is not None and part["type"] in ("text", "reasoning") and last["type"] == part["type"]:
+            last["content"] += part["content"]
+        else:
+            found.append(part)
+    return found
+
+
+def tool_definitions(tools: Any) -> list[Part]:
+    """The functions that the app declares, and by their names the tools of the service (search, code, ...)."""
+    found: list[Part] = []
+    for tool in objects(tools):
+        for kind, value in tool.items():
+            if kind in ("functionDeclarations", "function_declarations"):
+                found += [_function(one) for one in objects(value)]
+            elif value is not None:
+                found.append({"type": kind, "name": kind})
+    return found
+
+
+def _function(declared: Object) -> Part:
+    found: Part = {"type": "function", "name": string(declared.get("name")) or ""}
+    if declared.get("description") is not None:
+        found["description"] = declared["description"]
+    schema = member(declared, "parameters") or member(declared, "parametersJsonSchema")
+    if schema is not None:
+        found["parameters"] = schema
+    return found
+
+
+def _part(piece: Object) -> Part | None:
+    text = piece.get("text")
+    if isinstance(text, str):
+        if not text:
+            return None  # carries only a signature of what was thought
+        return parts.reasoning(text) if piece.get("thought") is True else parts.text(text)
+    if call := obj(member(piece, "functionCall")):
+        return parts.tool_call(
+            id=string(call.get("id")), name=string(call.get("name")), arguments=dict(obj(call.get("args")))
+        )
+    if answer := obj(member(piece, "functionResponse")):
+        call_id = string(answer.get("id")) or string(answer.get("name"))
+        return parts.tool_response(id=call_id, response=answer.get("response"))
+    if data := obj(member(piece, "inlineData")):
+        return inline_blob(data)
+    if file := obj(member(piece, "fileData")):
+        mime_type = string(member(file, "mimeType"))
+        return parts.media(str(member(file, "fileUri") or ""), modality(mime_type))
+    return _code(piece)
+
+
+def _code(piece: Object) -> Part | None:
+    if code := obj(member(piece, "executableCode")):
+        return parts.server_tool_call(id=string(code.get("id")), name="code_execution", call=dict(code))
+    if result := obj(member(piece, "codeExecutionResult")):
+        return {
+            "type": "server_tool_call_response",
+            "id": string(result.get("id")),
+            "server_tool_call_response": dict(result),
+        }
+    other = {key: value for key, value in piece.items() if key not in ("thoughtSignature", "thought_signature")}
+    return {"type": "other", **other} if other else None
+
+
+def inline_blob(data: Object) -> Part:
+    """Bytes inside a part: base64 of the URL alphabet on the wire."""
+    mime_type = string(member(data, "mimeType"))
+    content: Any = data.get("data")
+    if isinstance(content, bytes):
+        return parts.blob(content, modality(mime_type), mime_type)
+    text = str(content or "").replace("-", "+").replace("_", "/")
+    return parts.base64_blob(text, modality(mime_type), mime_type)
+
+
+def modality(mime_type: str | None) -> str:
+    """`image`, `audio`, `video`; anything else is a document."""
+    kind = (mime_type or "").partition("/")[0]
+    return kind if kind in _MODALITIES else "document"
+
+
+def texts_of(content: Any) -> list[str]:
+    """The texts of a content, for requests that have no messages."""
+    return [text for piece in objects(obj(content).get("parts")) if (text := string(piece.get("text")))]
+
+
+def member(thing: Object, name: str) -> Any:
+    """A member by its wire name, or by the name that Python's models give it, which the client sends in some places."""
+    if name in thing:
+        return thing[name]
+    return thing.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
+
+
+def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
+    """The candidates of all chunks of a stream, each put together."""
+    found: dict[int, dict[str, Any]] = {}
+    for chunk in chunks:
+        for candidate in objects(chunk.get("candidates")):
+            index: Any = candidate.get("index")
+            whole = found.setdefault(index if isinstance(index, int) else 0, {"content": {"parts": []}})
+            whole["content"]["parts"] += items(obj(candidate.get("content")).get("parts"))
+            if reason := string(candidate.get("finishReason")):
+                whole["finishReason"] = reason
+    return [found[index] for index in sorted(found)]

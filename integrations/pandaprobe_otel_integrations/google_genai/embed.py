@@ -1,0 +1,69 @@
+"""`embedContent` and `batchEmbedContents`, and embeddings by Vertex AI's `predict`. Vectors are never recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .contents import content_parts
+from .generate import failure_in
+
+
+class Embeddings:
+    """Embeddings of one or several contents, in each of the three forms that Google's services know."""
+
+    operation = "embeddings"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and the dimensions that are asked for."""
+        asked = [body, *objects(body.get("requests")), obj(body.get("parameters")), obj(body.get("embedContentConfig"))]
+        sizes = [integer(one.get("outputDimensionality")) for one in asked]
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.DIMENSION_COUNT: next((size for size in sizes if size is not None), None),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """What is embedded."""
+        contents = [one.get("content") for one in (body, *objects(body.get("requests")))]
+        found = [part for content in contents for part in content_parts(objects(obj(content).get("parts")))]
+        texts = [string(one.get("content")) for one in objects(body.get("instances"))]
+        found += [parts.text(text) for text in texts if text]
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else []}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """How long the vectors are, and the tokens where the service counts them."""
+        predicted = [obj(one.get("embeddings")) for one in objects(body.get("predictions"))]
+        vectors = [*objects(body.get("embeddings")), *predicted, obj(body.get("embedding"))]
+        sizes = [len(items(vector.get("values"))) for vector in vectors]
+        usage = obj(body.get("usageMetadata"))
+        return Answer(
+            attributes={
+                names.DIMENSION_COUNT: next((size for size in sizes if size), None),
+                names.INPUT_TOKENS: integer(usage.get("promptTokenCount")) or _counted(predicted),
+            },
+            failure=failure_in(body.get("error")),
+        )
+
+    def merged(self, events: Events) -> Body:
+        """Embeddings are not streamed."""
+        return obj(events.items[-1].data) if events.items else {}
+
+    def is_output(self, event: Event) -> bool:
+        """Embeddings are not streamed."""
+        return False
+
+
+def _counted(predicted: Iterable[Object]) -> int | None:
+    found: list[Any] = [integer(obj(one.get("statistics")).get("token_count")) for one in predicted]
+    counts = [count for count in found if count is not None]
+    return sum(counts) if counts else None

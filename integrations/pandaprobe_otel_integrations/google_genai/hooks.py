@@ -1,0 +1,97 @@
+"""Hooks on the client's one function for requests, and on what takes streamed bodies apart."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from opentelemetry.context import Context, get_current
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http.around import Opened, around, around_async
+from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._streams import sse
+from pandaprobe_otel_integrations._streams.body import ObservedBody
+from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
+
+from .paths import target
+from .tool_loop import Hop
+
+Wrapped = Callable[..., Any]
+
+
+class RequestHooks:
+    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on.
+
+    The client speaks over httpx, httpx2, requests or aiohttp. What it makes of a response is the same for all: its
+    text, or segments of a stream.
+    """
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+        self._streams: weakref.WeakKeyDictionary[Any, ObservedBody] = weakref.WeakKeyDictionary()
+
+    def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around the synchronous request, with its retries."""
+        opened = guarded(self._open, client, args, kwargs)
+        return around(opened, lambda: wrapped(*args, **kwargs), show=self._show)
+
+    async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around the asynchronous request."""
+        opened = guarded(self._open, client, args, kwargs)
+        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=self._show)
+
+    def segments(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The segments of a streamed body, read along."""
+        body = self._streams.get(response)
+        segments = wrapped(*args, **kwargs)
+        return segments if body is None else Reading(segments, body, _event)
+
+    def segments_async(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The same for the asynchronous client."""
+        body = self._streams.get(response)
+        segments = wrapped(*args, **kwargs)
+        return segments if body is None else AsyncReading(segments, body, _event)
+
+    def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
+        request = kwargs["http_request"] if "http_request" in kwargs else args[0]
+        context = get_current()
+        call = self._call(client, request, context)
+        return None if call is None else (call, call.context(context))
+
+    def _call(self, client: Any, request: Any, context: Context) -> HttpCall | None:
+        if request.method.upper() != "POST":
+            return None
+        called = target(request.url)
+        if called is None or is_taken(context) or not self._gate(client):
+            return None
+        data: Any = request.data
+        body: Body = {**data} if isinstance(data, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+        body = {**body, "model": called.model, "stream": called.streams}
+        place = place_at(request.url, "gcp.vertex_ai" if client.vertexai else "gcp.gemini")
+        hop: ModelCall = Hop(self._recorder, called.endpoint, body, place, context)
+        return HttpCall(client, hop)
+
+    def _show(self, call: HttpCall, response: Any) -> None:
+        read: Any = response.response_stream
+        if isinstance(read, list):
+            call.answered(_json(read[0] if read else ""))  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            self._streams[response] = call.answers_in_pieces(response)
+
+
+def _event(segment: Any) -> bytes:
+    return sse.written(orjson.dumps(segment))
+
+
+def _json(text: str) -> Body | None:
+    body = from_json(text) if text else None
+    return body if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType]

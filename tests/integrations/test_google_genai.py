@@ -1,0 +1,528 @@
+"""The google-genai client: the app sees what it saw without us, each call is one span, and the span tells it all."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from google import genai
+from google.genai import _api_client, errors, models
+from opentelemetry.trace import StatusCode
+
+from gemini_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, answer, call, chunks, error, said
+from pandaprobe_otel.registry import instrument, uninstrument, wrap_gemini
+from provider_server import ProviderServer, Reply, events_reply, json_reply
+from span_recorder import SpanRecorder
+from streamed_forms import (
+    ASYNC_ENDINGS,
+    ENDINGS,
+    AsyncForm,
+    AsyncOpened,
+    Form,
+    Opened,
+    Sighting,
+    look,
+    look_async,
+)
+
+# aiohttp's opinion of how the client uses it, at the first asynchronous call of a process.
+pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+
+PAUSE_S = 0.002
+NAME = f"generate_content {MODEL}"
+NO_REQUEST = ("never iterate", "close at once")
+"""The client's streams are generators: until they are iterated, nothing has been asked."""
+
+
+@pytest.fixture(autouse=True)
+def off_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test has turned on is off after it; the client's advice about tools is given once, before."""
+    monkeypatch.setattr(models.Models, "_logged_afc_warning", True, raising=False)
+    monkeypatch.setattr(models.AsyncModels, "_logged_afc_warning", True, raising=False)
+    yield
+    uninstrument("google_genai")
+
+
+@pytest.fixture(params=["aiohttp", "httpx"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the asynchronous client speaks over: aiohttp where it is installed, else httpx."""
+    monkeypatch.setattr(_api_client, "has_aiohttp", request.param == "aiohttp")
+    return str(request.param)
+
+
+def _client(server: ProviderServer) -> genai.Client:
+    return genai.Client(api_key="none", vertexai=False, http_options={"base_url": server.url})
+
+
+def _traffic(ending: str) -> Reply:
+    if ending == "cancelled":
+        return events_reply(chunks()[:4], done=False, hangs_s=1.0)
+    return events_reply(chunks(), done=False, pause_s=PAUSE_S)
+
+
+def _models(client: genai.Client, seen: Sighting) -> Opened:
+    stream: Any = seen.saw(client.models.generate_content_stream(model=MODEL, contents=QUESTION))
+    return Opened(stream, stream.close)
+
+
+def _chat(client: genai.Client, seen: Sighting) -> Opened:
+    stream: Any = seen.saw(client.chats.create(model=MODEL).send_message_stream(QUESTION))
+    return Opened(stream, stream.close)
+
+
+def _with_function(client: genai.Client, seen: Sighting) -> Opened:
+    config: Any = {"tools": [get_weather]}
+    stream: Any = seen.saw(client.models.generate_content_stream(model=MODEL, contents=QUESTION, config=config))
+    return Opened(stream, stream.close)
+
+
+FORMS: dict[str, Form] = {"models": _models, "chat": _chat, "function": _with_function}
+
+
+async def _models_async(client: genai.Client, seen: Sighting) -> AsyncOpened:
+    stream: Any = seen.saw(await client.aio.models.generate_content_stream(model=MODEL, contents=QUESTION))
+    return AsyncOpened(stream, stream.aclose)
+
+
+async def _chat_async(client: genai.Client, seen: Sighting) -> AsyncOpened:
+    stream: Any = seen.saw(await client.aio.chats.create(model=MODEL).send_message_stream(QUESTION))
+    return AsyncOpened(stream, stream.aclose)
+
+
+async def _with_function_async(client: genai.Client, seen: Sighting) -> AsyncOpened:
+    config: Any = {"tools": [get_weather]}
+    asked = client.aio.models.generate_content_stream(model=MODEL, contents=QUESTION, config=config)
+    stream: Any = seen.saw(await asked)
+    return AsyncOpened(stream, stream.aclose)
+
+
+ASYNC_FORMS: dict[str, AsyncForm] = {
+    "models": _models_async,
+    "chat": _chat_async,
+    "function": _with_function_async,
+}
+
+
+def get_weather(place: str) -> str:
+    """Weather at a place."""
+    return f"21 degrees in {place}"
+
+
+def _text(attributes: dict[str, Any]) -> str:
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return "".join(part["content"] for message in messages for part in message["parts"])
+
+
+def _check(recorder: SpanRecorder, form: str, ending: str) -> None:
+    if ending in NO_REQUEST:
+        assert recorder.spans == []
+        return
+    assert sorted(recorder.names) == ([NAME, f"invoke_agent {MODEL}"] if form == "function" else [NAME])
+    attributes = recorder.attributes(NAME)
+    assert recorder.one(NAME).status.status_code is StatusCode.UNSET
+    assert attributes["gen_ai.provider.name"] == "gcp.gemini"
+    assert attributes["gen_ai.request.stream"] is True
+    assert QUESTION in attributes["gen_ai.input.messages"]
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+    assert attributes["gen_ai.response.time_to_first_chunk"] >= (0 if ending == "cancelled" else PAUSE_S)
+    if ending == "read to the end":
+        _check_answer(attributes)
+    else:
+        assert "gen_ai.usage.output_tokens" not in attributes
+        assert ANSWER.startswith(_text(attributes))
+
+
+def _check_answer(attributes: dict[str, Any]) -> None:
+    assert attributes["gen_ai.response.model"] == ANSWERED_BY
+    assert attributes["gen_ai.response.id"] == "resp-1"
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+    assert attributes["gen_ai.usage.output_tokens"] == 34
+    assert attributes["gen_ai.usage.reasoning.output_tokens"] == 12
+    assert attributes["gen_ai.usage.cache_read.input_tokens"] == 64
+    assert _text(attributes) == ANSWER
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", FORMS)
+def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
+    server.replies(_traffic(ending))
+    client = _client(server)
+    without = look(ENDINGS[ending], FORMS[form], client)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    assert look(ENDINGS[ending], FORMS[form], client) == without
+    client.close()
+    _check(recorder, form, ending)
+
+
+@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
+@pytest.mark.parametrize("form", ASYNC_FORMS)
+async def test_asynchronous_stream(
+    form: str, ending: str, transport: str, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The same for the asynchronous client, over either of its transports."""
+    server.replies(_traffic(ending))
+    client = _client(server)
+    without = await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    assert await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client) == without
+    assert len(without.items) >= (3 if ending not in NO_REQUEST else 0)
+    await client.aio.aclose()
+    client.close()
+    _check(recorder, form, ending)
+
+
+async def test_answered_call(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Both ways of asking give the app the same as without, and one span each."""
+    server.replies(json_reply(answer()))
+    client = _client(server)
+    config: Any = {
+        "temperature": 0.5,
+        "top_k": 5,
+        "max_output_tokens": 9,
+        "seed": 7,
+        "stop_sequences": ["END"],
+        "system_instruction": "Be brief.",
+        "response_mime_type": "application/json",
+        "thinking_config": {"thinking_level": "HIGH"},
+        "tools": [{"google_search": {}}],
+    }
+    without = client.models.generate_content(model=MODEL, contents=QUESTION, config=config)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    result = client.models.generate_content(model=MODEL, contents=QUESTION, config=config)
+    later = await client.aio.models.generate_content(model=MODEL, contents=QUESTION)
+    chat = client.chats.create(model=f"models/{MODEL}")
+    chat.send_message(QUESTION)
+    await client.aio.aclose()
+    client.close()
+    for found in (result, later):
+        assert (type(found), found.candidates, found.usage_metadata) == (
+            type(without),
+            without.candidates,
+            without.usage_metadata,
+        )
+    assert recorder.names == [NAME] * 3
+    for span in recorder.spans:
+        _check_answer(dict(span.attributes or {}))
+    attributes: dict[str, Any] = dict(recorder.spans[0].attributes or {})
+    assert (attributes["gen_ai.request.temperature"], attributes["gen_ai.request.top_k"]) == (0.5, 5.0)
+    assert (attributes["gen_ai.request.max_tokens"], attributes["gen_ai.request.seed"]) == (9, 7)
+    assert attributes["gen_ai.request.stop_sequences"] == ("END",)
+    assert attributes["gen_ai.request.reasoning.level"] == "high"
+    assert attributes["gen_ai.output.type"] == "json"
+    assert json.loads(attributes["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
+    assert json.loads(attributes["gen_ai.tool.definitions"]) == [{"type": "googleSearch", "name": "googleSearch"}]
+
+
+def _ask(client: genai.Client, stream: bool) -> None:
+    if stream:
+        list(client.models.generate_content_stream(model=MODEL, contents=QUESTION))
+    else:
+        client.models.generate_content(model=MODEL, contents=QUESTION)
+
+
+async def _ask_async(client: genai.Client, stream: bool) -> None:
+    if stream:
+        [one async for one in await client.aio.models.generate_content_stream(model=MODEL, contents=QUESTION)]
+    else:
+        await client.aio.models.generate_content(model=MODEL, contents=QUESTION)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("code", "status"), [(400, "INVALID_ARGUMENT"), (429, "RESOURCE_EXHAUSTED"), (503, "BUSY")])
+async def test_refused_call(
+    code: int, status: str, stream: bool, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The app gets the client's exception, sync and async; the span says ERROR with its type and text."""
+    server.replies(json_reply(error(code, status), status=code))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    with pytest.raises(errors.APIError) as caught:
+        _ask(client, stream)
+    with pytest.raises(errors.APIError):
+        await _ask_async(client, stream)
+    await client.aio.aclose()
+    client.close()
+    assert recorder.names == [NAME] * 2
+    assert {span.status.status_code for span in recorder.spans} == {StatusCode.ERROR}
+    assert recorder.spans[0].status.description == str(caught.value)
+    kind = type(caught.value)
+    assert (recorder.spans[0].attributes or {})["error.type"] == f"{kind.__module__}.{kind.__qualname__}"
+
+
+def test_timeout(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A provider that stays silent: the exception of the HTTP library."""
+    server.replies(json_reply(answer(), waits_s=0.5))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    with pytest.raises(Exception, match="timed out"):
+        client.models.generate_content(model=MODEL, contents=QUESTION, config={"http_options": {"timeout": 50}})
+    client.close()
+    assert recorder.attributes()["error.type"].endswith("ReadTimeout")
+
+
+def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The span ends with the error and the text before it, also while the app keeps the exception."""
+    server.replies(events_reply([*chunks()[:2], error(503, "UNAVAILABLE", "Busy")], done=False))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    with pytest.raises(errors.APIError) as caught:
+        list(client.models.generate_content_stream(model=MODEL, contents=QUESTION))
+    assert caught.value.code == 503
+    assert recorder.attributes()["error.type"] == "UNAVAILABLE"
+    assert recorder.one().status.description == "Busy"
+    assert _text(recorder.attributes()) == "Sunny and"
+    client.close()
+    del caught
+    gc.collect()
+
+
+def test_broken_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A connection that breaks in the middle: the HTTP library's exception, and what came before it."""
+    server.replies(events_reply(chunks()[:3], done=False, breaks_off=True))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    with pytest.raises(Exception, match=r"closed|incomplete|peer"):
+        list(client.models.generate_content_stream(model=MODEL, contents=QUESTION))
+    client.close()
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert _text(recorder.attributes()) == "Sunny and mild"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_calls_and_candidates(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Thoughts, parallel calls and several candidates are the same parts, whole or streamed."""
+    thoughts = [{"text": "H", "thought": True}, {"text": "m.", "thought": True}]
+    calls = [call("get_weather", place="Paris"), {**call("get_time"), "thoughtSignature": "c2ln"}]
+    other = said("Or so", finish="MAX_TOKENS", index=1)
+    pieces = [
+        answer(said(thoughts[0], finish=None)),
+        answer(said(thoughts[1], finish=None), said("Or", finish=None, index=1)),
+        answer(said(*calls), said(" so", finish="MAX_TOKENS", index=1)),
+    ]
+    server.replies(events_reply(pieces, done=False) if stream else json_reply(answer(said(*thoughts, *calls), other)))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    if stream:
+        list(client.models.generate_content_stream(model=MODEL, contents=QUESTION, config={"candidate_count": 2}))
+    else:
+        client.models.generate_content(model=MODEL, contents=QUESTION, config={"candidate_count": 2})
+    client.close()
+    first, second = recorder.json("gen_ai.output.messages")
+    assert first["parts"] == [
+        {"type": "reasoning", "content": "Hm."},
+        {"type": "tool_call", "id": None, "name": "get_weather", "arguments": {"place": "Paris"}},
+        {"type": "tool_call", "id": None, "name": "get_time", "arguments": {}},
+    ]
+    assert (first["finish_reason"], second["finish_reason"]) == ("tool_call", "length")
+    assert second["parts"] == [{"type": "text", "content": "Or so"}]
+    assert recorder.attributes()["gen_ai.request.choice.count"] == 2
+
+
+def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An image, a file, a call that was made before and its result; bytes are named, not carried."""
+    picture = b"\x89PNG\xfb\xff\xfe"
+    asked: Any = [
+        {
+            "role": "user",
+            "parts": [
+                {"text": QUESTION},
+                {"inline_data": {"mime_type": "image/png", "data": picture}},
+                {"file_data": {"mime_type": "video/mp4", "file_uri": "gs://bucket/film.mp4"}},
+            ],
+        },
+        {"role": "model", "parts": [{"function_call": {"name": "get_weather", "args": {"place": "Paris"}}}]},
+        {"role": "user", "parts": [{"function_response": {"name": "get_weather", "response": {"result": "21"}}}]},
+    ]
+    server.replies(json_reply(answer()))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    client.models.generate_content(model=MODEL, contents=asked)
+    client.close()
+    user, assistant, tool = recorder.json("gen_ai.input.messages")
+    assert [part["type"] for part in user["parts"]] == ["text", "blob", "uri"]
+    assert user["parts"][1]["bytes"] == len(picture)
+    assert user["parts"][2] == {"type": "uri", "modality": "video", "uri": "gs://bucket/film.mp4"}
+    assert assistant["role"] == "assistant"
+    assert tool["parts"] == [{"type": "tool_call_response", "id": "get_weather", "response": {"result": "21"}}]
+    assert base64.b64encode(picture).decode() not in recorder.attributes()["gen_ai.input.messages"]
+
+
+def test_blocked_prompt(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """No candidate at all: the reason is the filter."""
+    server.replies(json_reply({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}}))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    client.models.generate_content(model=MODEL, contents=QUESTION)
+    client.close()
+    assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("content_filter",)
+    assert "gen_ai.output.messages" not in recorder.attributes()
+
+
+LOOPS = ["models", "chat", "models stream", "chat stream"]
+
+
+def _ask_with(client: genai.Client, form: str, function: Any) -> None:
+    config: Any = {"tools": [function]}
+    if form == "models":
+        client.models.generate_content(model=MODEL, contents=QUESTION, config=config)
+    elif form == "chat":
+        client.chats.create(model=MODEL, config=config).send_message(QUESTION)
+    elif form == "models stream":
+        list(client.models.generate_content_stream(model=MODEL, contents=QUESTION, config=config))
+    else:
+        list(client.chats.create(model=MODEL, config=config).send_message_stream(QUESTION))
+
+
+async def _ask_with_async(client: genai.Client, form: str, function: Any) -> None:
+    config: Any = {"tools": [function]}
+    if form == "models":
+        await client.aio.models.generate_content(model=MODEL, contents=QUESTION, config=config)
+        return
+    if form == "chat":
+        await client.aio.chats.create(model=MODEL, config=config).send_message(QUESTION)
+        return
+    if form == "models stream":
+        stream = await client.aio.models.generate_content_stream(model=MODEL, contents=QUESTION, config=config)
+    else:
+        stream = await client.aio.chats.create(model=MODEL, config=config).send_message_stream(QUESTION)
+    [one async for one in stream]
+
+
+def _loop_replies(form: str) -> list[Reply]:
+    asks = answer(said(call("get_weather", place="Paris")))
+    if form.endswith("stream"):
+        return [events_reply([asks], done=False), events_reply(chunks(), done=False)]
+    return [json_reply(asks), json_reply(answer())]
+
+
+def _check_loop(recorder: SpanRecorder) -> None:
+    loop, first, tool, last = sorted(recorder.spans, key=lambda span: span.start_time or 0)
+    assert [span.name for span in (loop, first, tool, last)] == [
+        f"invoke_agent {MODEL}",
+        NAME,
+        "execute_tool get_weather",
+        NAME,
+    ]
+    assert {recorder.parent_of(span) for span in (first, tool, last)} == {f"invoke_agent {MODEL}"}
+    assert (tool.attributes or {})["gen_ai.tool.call.arguments"] == '{"place":"Paris"}'
+    assert (tool.attributes or {})["gen_ai.tool.call.result"] == "21 degrees in Paris"
+    around: Any = dict(loop.attributes or {})
+    assert QUESTION in around["gen_ai.input.messages"]
+    assert "tool_call_response" not in around["gen_ai.input.messages"]
+    assert _text(around) == ANSWER
+    assert not any(name.startswith("gen_ai.usage") for name in around)
+    _check_answer(dict(last.attributes or {}))
+
+
+@pytest.mark.parametrize("form", LOOPS)
+def test_automatic_function_calling(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """One call of the app is one agent span, with every call of the model and of the function below it."""
+    instrument("google_genai", tracer_provider=recorder.provider)
+    server.replies(*_loop_replies(form))
+    client = _client(server)
+    _ask_with(client, form, get_weather)
+    client.close()
+    _check_loop(recorder)
+
+
+@pytest.mark.parametrize("form", LOOPS)
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+async def test_automatic_function_calling_async(
+    form: str, kind: str, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The same for the asynchronous client, whose functions may be asynchronous too."""
+
+    async def later(place: str) -> str:
+        """Weather at a place."""
+        return get_weather(place)
+
+    later.__name__ = "get_weather"
+    instrument("google_genai", tracer_provider=recorder.provider)
+    server.replies(*_loop_replies(form))
+    client = _client(server)
+    await _ask_with_async(client, form, get_weather if kind == "function" else later)
+    await client.aio.aclose()
+    client.close()
+    _check_loop(recorder)
+
+
+def test_function_that_fails(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The client tells the model of it and goes on; the function's span says ERROR."""
+
+    def get_weather(place: str) -> str:
+        """Weather at a place."""
+        raise LookupError(f"no {place}")
+
+    instrument("google_genai", tracer_provider=recorder.provider)
+    server.replies(*_loop_replies("models"))
+    client = _client(server)
+    _ask_with(client, "models", get_weather)
+    client.close()
+    assert recorder.one("execute_tool get_weather").status.status_code is StatusCode.ERROR
+    assert "no Paris" in str(recorder.one("execute_tool get_weather").status.description)
+    assert recorder.one(f"invoke_agent {MODEL}").status.status_code is StatusCode.UNSET
+
+
+def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The texts, how long the vectors are, and never the vectors."""
+    server.replies(json_reply({"embeddings": [{"values": [0.5, 0.25]}, {"values": [0.1, 0.2]}]}))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    client.models.embed_content(model="gemini-embedding-001", contents=["one", "two"])
+    client.close()
+    attributes = recorder.attributes("embeddings gemini-embedding-001")
+    assert attributes["gen_ai.embeddings.dimension.count"] == 2
+    assert [part["content"] for part in json.loads(attributes["gen_ai.input.messages"])[0]["parts"]] == ["one", "two"]
+    assert "0.25" not in str(attributes)
+
+
+def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Counting tokens and listing models are none."""
+    server.replies(json_reply({"totalTokens": 3, "models": []}))
+    client = _client(server)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    client.models.count_tokens(model=MODEL, contents=QUESTION)
+    list(client.models.list())
+    client.close()
+    assert recorder.spans == []
+
+
+def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Without content there is neither question, answer, argument nor result, in any span."""
+    instrument("google_genai", tracer_provider=recorder.provider, capture_content=False)
+    server.replies(*_loop_replies("models"))
+    client = _client(server)
+    _ask_with(client, "models", get_weather)
+    client.close()
+    assert len(recorder.spans) == 4
+    everything = "".join(str(dict(span.attributes or {})) for span in recorder.spans)
+    assert not any(word in everything for word in (QUESTION, ANSWER, "Paris", "21 degrees"))
+
+
+def test_wrapped_client(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """`wrap_gemini` returns the client itself; its calls are recorded, those of others are not."""
+    instrument("google_genai", tracer_provider=recorder.provider, only_watched_clients=True)
+    server.replies(json_reply(answer()))
+    mine, other = _client(server), _client(server)
+    assert wrap_gemini(mine) is mine
+    mine.chats.create(model=MODEL).send_message(QUESTION)
+    other.models.generate_content(model=MODEL, contents=QUESTION)
+    mine.close()
+    other.close()
+    assert recorder.names == [NAME]
+
+
+def test_uninstrument_puts_everything_back(recorder: SpanRecorder) -> None:
+    """The library's classes have their own functions again."""
+    owners: tuple[Any, ...] = (_api_client.BaseApiClient, _api_client.HttpResponse, models.Models, models.AsyncModels)
+    before = [{name: id(member) for name, member in vars(owner).items()} for owner in owners]
+    instrument("google_genai", tracer_provider=recorder.provider)
+    assert all({name: id(member) for name, member in vars(owner).items()} not in before for owner in owners)
+    uninstrument("google_genai")
+    assert [{name: id(member) for name, member in vars(owner).items()} for owner in owners] == before
