@@ -18,6 +18,8 @@ MAX_SENDERS: Final = 4
 """Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
 
 _LOOK_AGAIN_S: Final = 0.05
+_PATIENCE_S: Final = 1.5
+"""At the end of the process, a server that cannot be reached is tried for no longer than this."""
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -45,7 +47,7 @@ class Delivery:
         self._threads: list[threading.Thread] = []
         self._waiting = 0
         self._stopped = False
-        self._deadline = math.inf
+        self._deadline = self._patient_until = math.inf
         self._due_at = math.inf
         """What a waiting sender waits for."""
         self.left_behind = 0
@@ -80,7 +82,11 @@ class Delivery:
     def _is_hopeless(self, deadline: float) -> bool:
         """At the end: whether nothing can go before the deadline, so that waiting for it would be in vain."""
         alive = sum(thread.is_alive() for thread in self._threads)
-        return self._dispatcher.closing and self._waiting == alive and self._due_at > deadline
+        end = self._end(deadline)
+        return self._dispatcher.closing and self._waiting == alive and (self._due_at > end or self._monotonic() >= end)
+
+    def _end(self, deadline: float) -> float:
+        return min(deadline, self._patient_until) if self._dispatcher.unreachable else deadline
 
     def close(self, deadline: float) -> int:
         """Send what can be sent before the deadline, then stop; return how many spans had to be dropped."""
@@ -89,6 +95,7 @@ class Delivery:
                 return 0
             self._begin_to_close()
             self._deadline = deadline
+            self._patient_until = self._monotonic() + _PATIENCE_S
             self._due_at = 0.0  # unknown until the senders have looked again
             self._changed.notify_all()
         self.wait_idle(deadline)
@@ -157,7 +164,8 @@ class Delivery:
                 step = self._dispatcher.next(now)
                 if isinstance(step, Attempt):
                     return step
-                if not is_own_thread and (self._dispatcher.idle or min(step, deadline) <= now or step > deadline):
+                end = self._end(deadline)
+                if not is_own_thread and (self._dispatcher.idle or min(step, end) <= now or step > end):
                     return None
                 self._due_at = step
                 self._waiting += is_own_thread

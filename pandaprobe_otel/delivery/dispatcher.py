@@ -80,6 +80,8 @@ class Dispatcher:
         self._resent: set[str] = set()
         self._body_cap = LARGEST_BODY
         self._failures = 0
+        self.unreachable = False
+        """Whether the newest request found nobody to talk to."""
         self._adopted: OrderedDict[str, None] = OrderedDict()
         self._adoptions: Counter[str] = Counter()
         self.closing = False
@@ -132,6 +134,10 @@ class Dispatcher:
             self._after_check(attempt.job, verdict, now)
         else:
             self._after_send(attempt.job, verdict, now)
+
+    def learn_cap(self, size: int) -> None:
+        """The server is known to take no larger body than this."""
+        self._body_cap = max(min(size, self._body_cap), SMALLEST_CAP)
 
     def abandon(self, attempt: Attempt) -> None:
         """Give a job up because of a fault of ours."""
@@ -197,6 +203,7 @@ class Dispatcher:
     def _leave_gates(self, verdict: Verdict, now: float) -> None:
         """An answer opens the gates whose cause it disproves."""
         kind = verdict.kind
+        self.unreachable = kind is VerdictKind.UNAVAILABLE and verdict.status is None
         if kind in (VerdictKind.UNAVAILABLE, VerdictKind.UNKNOWN):
             self._failures += 1
             if self._failures >= OUTAGE_AFTER_FAILURES or self._outage.closed:
@@ -332,6 +339,7 @@ class Dispatcher:
             self._give_up(job, "too_large", verdict, now)
             return
         self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
+        self._outbox.remember_cap(self._body_cap)
         self._causes.too_large(size, self._body_cap)
         self._outbox.replace(job, fit(job.parcel, self._body_cap), now)
 

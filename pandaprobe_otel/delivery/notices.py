@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Final
 
 REPEAT_AFTER_S: Final = 3600.0
 """A cause that persists is named again after this time."""
+COMES_BACK_AFTER_S: Final = 60.0
+"""One that comes and goes is named once in this time."""
 
 logger = logging.getLogger("pandaprobe_otel")
 
 
 class Notices:
-    """Logs a message at most once in `REPEAT_AFTER_S` for each cause."""
+    """Logs a message for each cause at most once a minute, and while it persists once an hour."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -23,21 +26,23 @@ class Notices:
     def reset(self) -> None:
         """Forget what was said (and the lock of a parent process)."""
         self._lock = threading.Lock()
-        self._said: dict[str, float] = {}
+        self._quiet_until: dict[str, float] = {}
+        self._said_at: dict[str, float] = {}
 
     def say(self, cause: str, message: str, *, level: int = logging.WARNING) -> None:
-        """Log `message`, unless this cause was named within the last hour."""
+        """Log `message`, unless this cause was named a short while ago, or an hour ago and is not over."""
         now = self._monotonic()
         with self._lock:
-            last = self._said.get(cause)
-            if last is not None and now - last < REPEAT_AFTER_S:
+            if now < self._quiet_until.get(cause, -math.inf):
                 return
-            self._said[cause] = now
+            self._quiet_until[cause] = now + REPEAT_AFTER_S
+            self._said_at[cause] = now
         logger.log(level, "%s", message)
 
     def over(self, cause: str) -> None:
-        """The cause is gone: name it again when it comes back."""
-        if cause not in self._said:
+        """The cause is gone: name it again when it comes back, but not within the minute."""
+        if cause not in self._said_at:
             return
         with self._lock:
-            self._said.pop(cause, None)
+            if (said_at := self._said_at.pop(cause, None)) is not None:
+                self._quiet_until[cause] = said_at + COMES_BACK_AFTER_S

@@ -170,6 +170,9 @@ class MemoryOutbox:
     def bury(self, job: Job, words: str) -> None:
         """The server refused the job's parcel, in these words: without a spool, nothing is kept of it."""
 
+    def remember_cap(self, size: int) -> None:
+        """The server takes no larger body than this: without a spool, the process alone knows."""
+
     def amend(self, job: Job, parcel: Parcel) -> None:
         """Change a waiting job's content, not its place."""
         self._bytes += parcel.size - job.parcel.size

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import pytest
 
 from strict_pandaprobe import Reply, StrictPandaProbe
-from subprocesses import environment, run_python
+from subprocesses import environment, run_python, timed_exit
+
+SLACK_S: Final = 1.0
+"""For the interpreter to end on a machine that others use; the timeout, when it is waited for, is 5 s."""
 
 
 @pytest.mark.parametrize(
@@ -58,16 +62,17 @@ def test_a_server_that_hangs_holds_the_exit_no_longer_than_the_timeout() -> None
     assert result.stderr.count("2 spans were not delivered") == 1
 
 
-def test_a_server_that_is_away_holds_the_exit_no_longer_than_the_timeout() -> None:
-    """Nothing listens there at all."""
+@pytest.mark.parametrize("waiting", [1, 20])
+def test_a_server_that_is_away_holds_the_exit_for_a_moment(waiting: int) -> None:
+    """Nothing listens there at all: it is tried for a second and a half, whatever the timeout."""
     with StrictPandaProbe() as server:
         url = server.url
-    begun = time.monotonic()
-    result = run_python("one('a')", environment(url, PANDAPROBE_SHUTDOWN_TIMEOUT="1"))
+    result, took = timed_exit(f"for n in range({waiting}): one(f't{{n}}')", environment(url))
 
     assert result.returncode == 0
-    assert time.monotonic() - begun < 4
-    assert result.stderr.count("2 spans were not delivered") == 1
+    assert took < 2.0 + SLACK_S
+    assert result.stderr.count(f"{2 * waiting} spans were not delivered") == 1
+    assert "PANDAPROBE_SHUTDOWN_TIMEOUT" not in result.stderr
 
 
 def test_an_open_root_at_the_end_is_sent_as_running() -> None:
@@ -100,11 +105,9 @@ def test_a_refused_key_does_not_hold_the_exit() -> None:
     """Nothing can be sent for a minute, so the process does not wait for its whole timeout, and says what to do."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=401, body={"detail": "Invalid or revoked API key."})
-        begun = time.monotonic()
-        result = run_python("one('a')\nimport time\ntime.sleep(1)", environment(server.url))
-        took = time.monotonic() - begun
+        result, took = timed_exit("for n in range(20): one(f't{n}')", environment(server.url))
 
     assert result.returncode == 0
-    assert took < 4.5
+    assert took < 2.0 + SLACK_S
     assert "Invalid or revoked API key" in result.stderr
     assert "PANDAPROBE_SHUTDOWN_TIMEOUT" not in result.stderr

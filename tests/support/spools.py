@@ -47,6 +47,7 @@ class ListMemory:
     unsaved: list[Job | Parcel] = field(default_factory=list["Job | Parcel"])
     forgotten: list[int] = field(default_factory=list[int])
     asked_to_save: int = 0
+    cap: int | None = None
 
     def room(self) -> int:
         return max(self.space - sum(loaded.place.size for loaded in self.loaded), 0)
@@ -65,6 +66,9 @@ class ListMemory:
 
     def unsave(self, jobs: Iterable[Job], parked: Iterable[Parcel]) -> None:
         self.unsaved += [*jobs, *parked]
+
+    def learned_cap(self, size: int) -> None:
+        self.cap = size
 
     def gave_up(self) -> None:
         self.losses.append(("fault", Count()))
@@ -101,6 +105,7 @@ class Run:
             ),
             max_bytes=max_bytes,
             monotonic=lambda: self.now,
+            wall=lambda: time.time() + self.now,
         )
         self.journal: list[JournalRow] = []
         self.states: list[TraceState] = []

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 
 SET_UP = """
@@ -42,3 +43,9 @@ def run_python(
         timeout=timeout_s,
         check=False,
     )
+
+
+def timed_exit(code: str, env: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run it; also return the seconds from its last statement to the end of the process."""
+    result = run_python(f"{code}\nimport time; print(time.time())", env)
+    return result, time.time() - float(result.stdout)

@@ -67,6 +67,13 @@ class Bury:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class RememberCap:
+    """The server takes no larger body than this."""
+
+    size: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Barrier:
     """Everything asked before is on disk when the event is set; `held` says whether that is true."""
@@ -75,4 +82,4 @@ class Barrier:
     held: list[bool] = field(default_factory=list[bool])
 
 
-Command = Insert | Rewrite | Done | Park | WriteJournal | ClearJournal | Bury | Barrier
+Command = Insert | Rewrite | Done | Park | WriteJournal | ClearJournal | Bury | RememberCap | Barrier

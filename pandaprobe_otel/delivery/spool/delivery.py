@@ -164,6 +164,8 @@ class SpooledDelivery(Delivery):
                 "Traces are dropped: they come faster than PandaProbe takes them, and the spool is full. "
                 "The oldest go first, those with errors last.",
             )
+        if reason == "expired":
+            self._notices.say("expired", "Traces that have waited in the spool for a week are dropped.")
 
     def unsave(self, jobs: Iterable[Job], parked: Iterable[Parcel]) -> None:
         """The disk did not take these."""
@@ -173,6 +175,11 @@ class SpooledDelivery(Delivery):
             for parcel in parked:
                 self._dispatcher.put(parcel, now)
             self._stir()
+
+    def learned_cap(self, size: int) -> None:
+        """An earlier process has found that the server takes no larger body than this."""
+        with self._changed:
+            self._dispatcher.learn_cap(size)
 
     def gave_up(self) -> None:
         """The spool does not work any more."""

@@ -7,12 +7,14 @@ import math
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.parcel import Step
 from pandaprobe_otel.delivery.spool.adoption import Adoption
+from pandaprobe_otel.delivery.spool.body_cap import BodyCap
 from pandaprobe_otel.delivery.spool.commands import (
     Bury,
     ClearJournal,
@@ -20,6 +22,7 @@ from pandaprobe_otel.delivery.spool.commands import (
     Done,
     Insert,
     Park,
+    RememberCap,
     Rewrite,
     WriteJournal,
 )
@@ -32,6 +35,8 @@ from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, Turn
 
 MAX_BYTES: Final = 512 << 20
 """Bytes that waiting parcels may take on disk."""
+MAX_AGE_S: Final = 7 * 24 * 3600.0
+"""What has waited longer is given up: nobody looks at a trace of last week that turns up today."""
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 30.0
 _MOST_UNDONE: Final = 10_000
@@ -55,7 +60,9 @@ class Keeper:
         adoption: Adoption,
         max_bytes: int = MAX_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        self._wall = wall
         self._folder = folder
         self._memory = memory
         self._notices = notices
@@ -63,6 +70,8 @@ class Keeper:
         self._max_bytes = max_bytes
         self._monotonic = monotonic
         self._letters = DeadLetters(folder.path, folder.destination)
+        self._cap = BodyCap(folder.path, folder.destination)
+        self._knows_cap = False
         self._parked: dict[int, Count] = {}
         self._undone: deque[Command] = deque(maxlen=_MOST_UNDONE)
         """Removals that the disk did not take, to be made up for. Parcels that it did not take are in memory."""
@@ -98,6 +107,8 @@ class Keeper:
                     by_file.setdefault(OWN, []).append(command)
                 case Bury(parcel, words):
                     self._letters.add(parcel, words, self._say_trouble)
+                case RememberCap(size):
+                    self._cap.write(size)
                 case _:
                     pass
         self._undone.clear()
@@ -195,12 +206,16 @@ class Keeper:
 
     def scan(self) -> None:
         """Look after the own file, and adopt those of dead processes."""
+        if not self._knows_cap and (cap := self._cap.read()) is not None:
+            self._memory.learned_cap(cap)
+        self._knows_cap = True
         own = self._folder.own
         if own is not None and not own.is_in_place:
             self.lose(OWN, FileNotFoundError("it was deleted"))
         for number, count in self._adoption.claim().items():
             self._parked[number] = self._parked.get(number, Count()) + count
         for file in list(self._folder.files.values()):
+            self._give_up(file, "expired", partial(SpoolFile.older_than, time=self._wall() - MAX_AGE_S))
             self._tidy(file)
 
     def drop_empty(self) -> bool:
@@ -298,11 +313,13 @@ class Keeper:
             for file in files:
                 if excess <= 0:
                     return
-                excess -= self._evict_from(file, excess, is_error=is_error)
+                excess -= self._give_up(
+                    file, "spool_full", partial(SpoolFile.victims, excess=excess, is_error=is_error)
+                )
 
-    def _evict_from(self, file: SpoolFile, excess: int, *, is_error: bool) -> int:
+    def _give_up(self, file: SpoolFile, reason: str, choose: Callable[[SpoolFile], Mapping[Place, str]]) -> int:
         try:
-            victims = file.victims(excess, is_error=is_error)
+            victims = choose(file)
             if not victims:
                 return 0
             with file.transaction():
@@ -312,7 +329,7 @@ class Keeper:
             return 0
         gone = _count(victims)
         self._parked[file.number] = self._parked.get(file.number, Count()) - gone
-        self._memory.lost("spool_full", gone, victims.values())
+        self._memory.lost(reason, gone, victims.values())
         return sum(place.size for place in victims)
 
     def _share(self) -> int:

@@ -39,6 +39,10 @@ class MemorySide(Protocol):
         """Parcels that were on disk alone are gone; `lines`: their traces, where they are known."""
         ...
 
+    def learned_cap(self, size: int) -> None:
+        """An earlier process has found that the server takes no larger body than this."""
+        ...
+
     def gave_up(self) -> None:
         """The spool does not work any more, for a fault of ours: nothing is on disk from now on."""
         ...

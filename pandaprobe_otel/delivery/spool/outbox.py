@@ -7,7 +7,7 @@ from typing import Any
 
 from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.spool.commands import Bury, Command, Done, Insert, Park, Rewrite
+from pandaprobe_otel.delivery.spool.commands import Bury, Command, Done, Insert, Park, RememberCap, Rewrite
 from pandaprobe_otel.delivery.spool.memory_side import Loaded
 from pandaprobe_otel.delivery.spool.rows import OWN, Place
 
@@ -85,6 +85,10 @@ class SpooledOutbox(MemoryOutbox):
     def bury(self, job: Job, words: str) -> None:
         """The server refused the job's parcel: keep it as a dead letter."""
         self._ask(Bury(job.parcel, words))
+
+    def remember_cap(self, size: int) -> None:
+        """The server takes no larger body than this: the next process need not find that out."""
+        self._ask(RememberCap(size))
 
     def _insert(self, line: Any, index: int, job: Job) -> None:
         super()._insert(line, index, job)

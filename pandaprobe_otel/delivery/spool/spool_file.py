@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import time
@@ -269,6 +270,12 @@ class SpoolFile:
             found[Place(self.number, row, size, spans)] = line
             excess -= size
         return found
+
+    def older_than(self, time: float) -> dict[Place, str]:
+        """The parcels that came before a time (of the wall clock) and are not in memory, with their lines."""
+        query = "SELECT row, size, spans, line, put_at FROM parcel WHERE in_memory = 0 ORDER BY row"
+        rows = itertools.takewhile(lambda row: row[4] < time, self.open().execute(query))  # written in this order
+        return {Place(self.number, row, size, spans): line for row, size, spans, line, _ in rows}
 
     def _read(self, row: tuple[Any, ...]) -> tuple[Place, Kept | None]:
         return Place(self.number, int(row[0]), int(row[1]), int(row[2])), parcel_of((row[0], *row[3:]))

@@ -6,14 +6,16 @@ import logging
 import os
 import random
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.spool.commands import ClearJournal, Done, Park, Rewrite, WriteJournal
+from pandaprobe_otel.delivery.spool.commands import ClearJournal, Done, Park, RememberCap, Rewrite, WriteJournal
 from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.keeper import MAX_AGE_S
 from pandaprobe_otel.delivery.spool.rows import Count, JournalRow, TraceState
 from simulated_delivery import create
 from spools import DESTINATION, Run
@@ -174,6 +176,50 @@ def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> 
     assert run.memory.losses == [("spool_full", Count(3, 3))]
     left = sorted(parcel.trace_id[-1] for parcel in parcels_of(run))
     assert left == ["0", "4", "5", "6", "7"]
+
+
+def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
+    """What came later stays, and so does what is about to be sent."""
+    run = Run(tmp_path)
+    run.insert(create(1), create(2), in_memory=False)
+    run.insert(create(3))
+    run.now = MAX_AGE_S - 60
+    run.keeper.scan()
+    assert run.keeper.parked == Count(2, 2)
+
+    run.now = MAX_AGE_S + 60
+    run.keeper.scan()
+    assert run.keeper.parked == Count(0, 0)
+    assert run.memory.losses == [("expired", Count(2, 2))]
+    run.die()
+    assert [parcel.trace_id[-1] for parcel in parcels_of(Run(tmp_path))] == ["3"]
+
+
+def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -> None:
+    """For the same destination, for a week; what is not a number says nothing."""
+    first = Run(tmp_path)
+    first.insert(create(1))
+    first.keeper.apply([RememberCap(131_072)])
+    first.die()
+
+    second = Run(tmp_path)
+    second.keeper.scan()
+    assert second.memory.cap == 131_072
+    elsewhere = Run(tmp_path, destination=replace(DESTINATION, endpoint="http://127.0.0.1:2"))
+    elsewhere.keeper.scan()
+    assert elsewhere.memory.cap is None
+
+    (file,) = tmp_path.glob("body-cap-*")
+    assert file.stat().st_mode & 0o777 == 0o600
+    last_week = time.time() - MAX_AGE_S - 60
+    os.utime(file, (last_week, last_week))
+    third = Run(tmp_path)
+    third.keeper.scan()
+    assert third.memory.cap is None
+    file.write_text("much", "ascii")
+    fourth = Run(tmp_path)
+    fourth.keeper.scan()
+    assert fourth.memory.cap is None
 
 
 def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:

@@ -211,6 +211,33 @@ def test_the_pieces_of_a_body_that_was_too_large_survive_a_crash(tmp_path: Path)
     assert len(store.posted) == 1
 
 
+def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Path) -> None:
+    """The cap is learned once for all processes that use the directory."""
+    refused: list[int] = []
+    store = Store()
+
+    def proxy(request: Request) -> Outcome:
+        if request.body and len(request.body) > 256 * 1024:
+            refused.append(len(request.body))
+            return Answer(status=413, body=b"too large")
+        return store(request)
+
+    first = Service(tmp_path, proxy)
+    first.put(create(1, spans=40, size=10_000))
+    assert first.flush()
+    first.close()
+    assert len(refused) == 1
+
+    second = Service(tmp_path, proxy)
+    second.delivery.begin()
+    assert second.flush()  # the spool's thread has looked around
+    second.put(create(2, spans=40, size=10_000))
+    assert second.flush()
+    second.close()
+    assert len(refused) == 1
+    assert store.traces == {create(1).trace_id: 40, create(2).trace_id: 40}
+
+
 def test_without_a_usable_directory_it_is_a_delivery_like_any_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

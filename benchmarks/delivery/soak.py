@@ -1,0 +1,188 @@
+"""An app that traces for hours, with a spool, before a server with faults at random: does anything grow or go missing?
+
+    python benchmarks/delivery/soak.py [--minutes 60] [--scale 1] [--seed 1]
+
+50 agent's traces of three spans a minute. Of the requests 3 % get 503, 1 % 500, 2 % are carried out and then reset,
+and every ten minutes or so the server is gone for half a minute. `--scale 30` runs the whole thing, the limiter's
+window included, thirty times as fast, so that ten minutes stand for five hours. Memory, descriptors and threads of
+the app are read from /proc; the first fifth of the time is left to it to warm up.
+
+Exit code 0 when every span is stored, none was dropped, nothing was refused for the rate, memory grew by less than
+1 MB an hour (of the time that the run stands for), descriptors and threads did not grow, and the spool is empty at
+the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment
+
+A_MINUTE = 50
+LIMIT = 100
+WINDOW_S = 60.0
+OUTAGE_EVERY_S, OUTAGE_S = 600.0, 30.0
+MOST_GROWTH_MB_AN_HOUR = 1.0
+
+APP = """
+import json, sys, time
+from pathlib import Path
+from opentelemetry.sdk.trace import TracerProvider
+from pandaprobe_otel import PandaProbeSpanProcessor
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.spool.lease_file import FileTokens
+from pandaprobe_otel.pipeline import ExportPipeline
+window_s, pause_s = float(sys.argv[1]), float(sys.argv[2])
+config = Config.resolve()
+def bucket():
+    tokens = FileTokens(Path(config.spool) / "leases", window_s=window_s)
+    return LeasedBucket(window_s=window_s, tokens=tokens)
+pipeline = ExportPipeline(config, counts_starts=True, bucket=bucket)
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
+tracer = provider.get_tracer("soak")
+begun, number, text = time.monotonic(), 0, "y" * 2_000
+end = begun + float(sys.argv[3])
+while (now := time.monotonic()) < end:
+    with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+        for name in ("chat", "chat"):
+            attributes = {"gen_ai.operation.name": "chat", "gen_ai.system_instructions": f"{number} {text}"}
+            with tracer.start_as_current_span(name, attributes=attributes):
+                pass
+    number += 1
+    time.sleep(max(begun + number * pause_s - time.monotonic(), 0.0))
+print(json.dumps({"spans": 3 * number}), flush=True)
+flushed = pipeline.flush(120)
+status = pipeline.status()
+provider.shutdown()
+print(json.dumps({"delivered": status.spans_delivered, "pending": status.spans_pending,
+                  "dropped": dict(status.spans_dropped)}), flush=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The app's process at one moment."""
+
+    at: float
+    memory_mb: float
+    descriptors: int
+    threads: int
+
+
+def read(pid: int, at: float) -> Reading:
+    """Look at a process."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+    return Reading(at, int(status["VmRSS"].split()[0]) / 1024, descriptors, int(status["Threads"]))
+
+
+def slope(readings: Sequence[Reading]) -> float:
+    """Growth of the memory in MB a second: the straight line with the least squares."""
+    at = sum(each.at for each in readings) / len(readings)
+    memory = sum(each.memory_mb for each in readings) / len(readings)
+    spread = sum((each.at - at) ** 2 for each in readings)
+    return sum((each.at - at) * (each.memory_mb - memory) for each in readings) / spread
+
+
+class Faults:
+    """What becomes of a request, at random."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def __call__(self, method: str, path: str) -> Reply | None:
+        drawn = self._random.random()
+        if drawn < 0.03:
+            return Reply(status=503)
+        if drawn < 0.04:
+            return Reply(status=500, body=b"Internal Server Error")
+        return Reply(reset="accepted") if drawn < 0.06 else None
+
+
+def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.Event) -> None:
+    """Take the server away now and then."""
+    gaps = random.Random(seed)
+    while not ended.wait(gaps.uniform(0.5, 1.5) * OUTAGE_EVERY_S / scale):
+        port = server.stop()
+        ended.wait(OUTAGE_S / scale)
+        server.start(port)
+
+
+def main() -> int:
+    """Run the soak; exit code 0 when every mark holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    scale, seconds = options.scale, options.minutes * 60
+    hours = seconds * scale / 3600
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Path(folder) / "spool"
+        with StrictPandaProbe(limit=LIMIT, window_s=max(int(WINDOW_S / scale), 1)) as server:
+            server.answer = Faults(options.seed)
+            ended = threading.Event()
+            breaker = threading.Thread(target=outages, args=(server, scale, options.seed, ended))
+            command = [sys.executable, "-c", APP, str(WINDOW_S / scale), str(60 / A_MINUTE / scale), str(seconds)]
+            env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(spool))
+            with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as app:
+                breaker.start()
+                readings = _watch(app.pid, seconds)
+                assert app.stdout is not None
+                made = json.loads(app.stdout.readline())["spans"]
+                ended.set()
+                breaker.join()
+                server.answer = lambda method, path: None
+                last = json.loads(app.stdout.readline())
+                code = app.wait()
+            stored = len(server.span_ids())
+            refused = sum(post.status == 429 for post in server.posts())
+            accepted = len(server.accepted_at)
+            traces = len(server.traces)
+        left = sorted(path.name for path in spool.glob("*.sqlite*"))
+    warm = [each for each in readings if each.at >= seconds / 5]
+    growth = slope(warm) * 3600 / scale
+    early, late = warm[: len(warm) // 3], warm[-len(warm) // 3 :]
+    more = {
+        what: median(getattr(each, what) for each in late) - median(getattr(each, what) for each in early)
+        for what in ("descriptors", "threads")
+    }
+    print(f"{options.minutes:g} minutes at scale {scale:g}: {hours:.1f} hours of {A_MINUTE} traces a minute")
+    print(f"spans {made}, stored {stored}, last word {last}, exit code {code}, files left {left}")
+    print(f"traces {traces}, accepted {accepted}, refused for the rate {refused}")
+    print(f"memory {warm[0].memory_mb:.1f} to {warm[-1].memory_mb:.1f} MB, {growth:+.2f} MB an hour")
+    print(f"more at the end than at the beginning (medians): {more}")
+    whole = stored == made and last == {"delivered": made, "pending": 0, "dropped": {}} and not code and not left
+    ok = whole and refused == 0 and growth < MOST_GROWTH_MB_AN_HOUR and max(more.values()) <= 0
+    print("every mark holds" if ok else "a mark does not hold")
+    return 0 if ok else 1
+
+
+def _watch(pid: int, seconds: float) -> list[Reading]:
+    readings: list[Reading] = []
+    begun = time.monotonic()
+    while (at := time.monotonic() - begun) < seconds - 2:
+        readings.append(read(pid, at))
+        time.sleep(1.0)
+    return readings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

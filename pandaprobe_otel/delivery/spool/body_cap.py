@@ -1,0 +1,37 @@
+"""The size of body that a server takes, as an earlier process has found out: one number in a file of the spool."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pandaprobe_otel.delivery.spool.destination import Destination
+
+MAX_AGE_S: Final = 7 * 24 * 3600.0
+"""After this time it is found out anew: whatever refused larger bodies may have been mended."""
+
+
+class BodyCap:
+    """Read and written by the spool's thread. No call raises: without it, one request more is refused as too large."""
+
+    def __init__(self, folder: Path, destination: Destination) -> None:
+        self._path = folder / f"body-cap-{destination.digest}"
+
+    def read(self) -> int | None:
+        """Bytes, or None when nothing is known, or not for sure."""
+        try:
+            is_recent = abs(time.time() - self._path.stat().st_mtime) < MAX_AGE_S
+            return int(self._path.read_text("ascii")) if is_recent else None
+        except (OSError, ValueError):
+            return None
+
+    def write(self, size: int) -> None:
+        """Remember it for the processes that follow."""
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        with suppress(OSError):
+            draft.write_text(str(size), "ascii")
+            draft.chmod(0o600)
+            draft.replace(self._path)
