@@ -11,12 +11,18 @@ from starlette.responses import Response
 
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, STATIC
 
-router = APIRouter(prefix="/ui/static", include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
-@router.get("/{name}")
+@router.get("/favicon.ico")
+def icon() -> Response:
+    """Return what browsers ask for beside an answer that is no page, such as the JSON of a trace."""
+    return static_file("panda.svg")
+
+
+@router.get("/ui/static/{name}")
 def static_file(name: str) -> Response:
     """Return one of the files that belong to the pages."""
     files = _files()

@@ -60,10 +60,11 @@ def build_tree(spans: Sequence[Record]) -> Tree:
     A span whose parent is missing, or that is its own ancestor, is a root: nothing is left out.
     """
     nodes: dict[str, Node] = {span["span_id"]: Node(span=span) for span in spans}
+    circling = _going_in_circles(nodes)
     roots: list[Node] = []
     for node in nodes.values():
         parent = nodes.get(node.span["parent_span_id"] or "")
-        if parent is None or _leads_to(nodes, parent, node.id):
+        if parent is None or node.id in circling:
             node.orphan = node.span["parent_span_id"] is not None
             roots.append(node)
         else:
@@ -74,16 +75,18 @@ def build_tree(spans: Sequence[Record]) -> Tree:
     return Tree(roots=roots, rows=rows, length_ms=length)
 
 
-def _leads_to(nodes: Mapping[str, Node], node: Node, wanted: str) -> bool:
-    """Whether following parents from a node comes to the wanted one (or goes in circles)."""
-    seen: set[str] = set()
-    current: Node | None = node
-    while current is not None:
-        if current.id == wanted or current.id in seen:
-            return True
-        seen.add(current.id)
-        current = nodes.get(current.span["parent_span_id"] or "")
-    return False
+def _going_in_circles(nodes: Mapping[str, Node]) -> set[str]:
+    """Return the ids of the nodes from which following parents never comes to an end."""
+    ends: dict[str, bool] = {}
+    for start in nodes:
+        way: dict[str, None] = {}
+        current: str = start
+        while current in nodes and current not in ends and current not in way:
+            way[current] = None
+            current = nodes[current].span["parent_span_id"] or ""
+        ends_here = current not in nodes or ends.get(current, False)
+        ends.update(dict.fromkeys(way, ends_here))
+    return {node_id for node_id, ends_here in ends.items() if not ends_here}
 
 
 def _flattened(roots: Sequence[Node]) -> list[Node]:

@@ -19,6 +19,7 @@
     if (!row) return;
     row.classList.add("at");
     row.scrollIntoView({ block: "nearest" });
+    (row.matches("a") ? row : one("a[data-open]", row) || row).focus({ preventScroll: true });
     if (row.matches("[data-detail]")) select(row);
   }
 
@@ -29,12 +30,26 @@
     moveTo(list[Math.min(Math.max(here + by, 0), list.length - 1)]);
   }
 
+  // A tree is one stop of the Tab key, on its selected row; the arrow keys move within it.
+  function markSelected(row, selected) {
+    row.classList.toggle("selected", selected);
+    row.setAttribute("aria-selected", String(selected));
+    row.tabIndex = selected ? 0 : -1;
+  }
+
+  // What scrolls by itself must be reachable by keyboard; what does not is no stop on the way.
+  function reachScrolling() {
+    for (const box of all(".detail, .detail pre, .said, .turn pre")) {
+      if (box.scrollHeight > box.clientHeight + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    }
+  }
+
   let loading = 0;
   async function select(row) {
     const panel = one("#detail");
     if (!panel) { location.href = row.href; return; }
-    all(".node.selected").forEach((other) => other.classList.remove("selected"));
-    row.classList.add("selected");
+    all(".node.selected").forEach((other) => markSelected(other, false));
+    markSelected(row, true);
     history.replaceState(null, "", row.getAttribute("href"));
     const mine = ++loading;
     const answer = await fetch(row.dataset.detail, { credentials: "same-origin" });
@@ -42,6 +57,13 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     panel.replaceChildren(...page.body.childNodes);
     panel.scrollTop = 0;
+    reachScrolling();
+  }
+
+  // On a narrow screen the detail stands below the tree.
+  function showDetail() {
+    const panel = one("#detail");
+    if (panel.getBoundingClientRect().top > innerHeight - 80) panel.scrollIntoView();
   }
 
   function nodeOf(id) { return all(".node").find((node) => node.getAttribute("href") === "?span=" + id); }
@@ -52,6 +74,7 @@
     const sign = one(".fold", node);
     if (!sign || !sign.textContent) return false;
     node.dataset.folded = folded ? "1" : "";
+    node.setAttribute("aria-expanded", String(!folded));
     sign.textContent = folded ? "▸" : "▾";
     return true;
   }
@@ -106,6 +129,7 @@
       const here = at && at.dataset.id;
       all("[data-id]", fresh).forEach((row) => { if (!known.has(row.dataset.id)) row.classList.add("new"); });
       live.replaceWith(fresh);
+      prepare();
       showChosen();
       const count = one("h1 .count"), newCount = one("h1 .count", page);
       if (count && newCount) count.textContent = newCount.textContent;
@@ -134,9 +158,9 @@
       root.dataset.theme = dark ? "light" : "dark";
       store("theme", root.dataset.theme);
     }
-    else if (target.matches("[data-select]")) { const node = nodeOf(target.dataset.select); if (node) { event.preventDefault(); moveTo(node); } }
+    else if (target.matches("[data-select]")) { const node = nodeOf(target.dataset.select); if (node) { event.preventDefault(); moveTo(node); showDetail(); } }
     else if (target.matches("[data-next-error]")) { if (one(".node.err")) { event.preventDefault(); nextError(); } }
-    else { const node = target.closest(".node[data-detail]"); if (node && one("#detail")) { event.preventDefault(); moveTo(node); } }
+    else { const node = target.closest(".node[data-detail]"); if (node && one("#detail")) { event.preventDefault(); moveTo(node); showDetail(); } }
   });
 
   document.addEventListener("change", (event) => {
@@ -177,10 +201,16 @@
     action();
   });
 
+  function prepare() {
+    all(".node").forEach((node) => markSelected(node, node.classList.contains("selected")));
+    reachScrolling();
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     const toggle = one("[data-live-toggle]");
     if (toggle && stored("live") === "0") toggle.checked = false;
     showChosen();
+    prepare();
     const selected = one(".node.selected");
     if (selected) selected.scrollIntoView({ block: "nearest" });
     look();

@@ -1,0 +1,419 @@
+"""The pages in a real browser: clicked through, by keyboard, in light and dark, on a phone, checked with axe.
+
+One server and one browser serve the whole file: Playwright keeps an event loop in this thread while it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+import shop_traces as shop
+from chromium import chromium
+from pandaprobe_otel.local import LocalServer
+
+DAYS = 2
+PER_DAY = 6
+PHONE_WIDTH = 390
+RAN = "window.ran = (window.ran || 0) + 1"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """The browser of this file."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[LocalServer]:
+    """Three days of conversations with scores, one evaluation run, one monitor."""
+    with LocalServer(limit=None, scripted_judge=True) as running:
+        shop.fill(running, days=DAYS)
+        with http_of(running) as http:
+            body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
+            wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
+            monitor = {"name": "production", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
+            http.post("/evaluations/monitors", json=monitor).raise_for_status()
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, server: LocalServer) -> Generator[Page]:
+    """A tab whose console must stay silent and that asks nobody but the server."""
+    context = browser.new_context(base_url=server.url)
+    context.set_default_timeout(20_000)
+    with Watched(context) as tab:
+        yield tab
+
+
+class Watched:
+    """A new tab of a context; afterwards it has run no script of ours into an error, and stayed with the server."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self.problems: list[str] = []
+
+    def __enter__(self) -> Page:
+        tab = self.context.new_page()
+        tab.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        tab.on("console", lambda line: self.problems.append(f"console: {line.text}"))
+        tab.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
+        tab.on("request", lambda request: self._note(request.url))
+        return tab
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+        assert self.problems == []
+
+    def _note(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "file://", "data:")):
+            self.problems.append(f"asked for {url}")
+
+
+def http_of(server: LocalServer) -> httpx.Client:
+    """A client of the project that the pages show."""
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": shop.PROJECT}
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False)
+
+
+def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:
+    """Wait until the run that was just started has ended, and return its id."""
+    run_id: str = answer.raise_for_status().json()["id"]
+    deadline = time.monotonic() + 60
+    while http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] != "COMPLETED":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return run_id
+
+
+def newest() -> list[str]:
+    """The ids of the last day's traces; the fourth has a tool that failed."""
+    return [shop.trace_id(DAYS * PER_DAY + number) for number in range(PER_DAY)]
+
+
+def span_of(number: int, position: int) -> str:
+    """The id of a span of one of the newest traces."""
+    return str(UUID(int=((DAYS * PER_DAY + number) << 16) + position + 1))
+
+
+def all_pages(server: LocalServer) -> dict[str, str]:
+    """Every page that there is, by name."""
+    with http_of(server) as http:
+        run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
+        session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
+    failing, quiet = f"/ui/traces/{newest()[3]}", f"/ui/traces/{newest()[2]}"
+    return {
+        "traces": "/ui",
+        "nothing found": "/ui?q=nothing+of+the+sort",
+        "trace": failing,
+        "span": f"{failing}?span={span_of(3, 3)}",
+        "conversation": f"{failing}?view=chat",
+        "tools": f"{failing}?view=tools",
+        "scores": f"{failing}?view=scores",
+        "JSON": f"{quiet}?view=json",
+        "sessions": "/ui/sessions",
+        "session": f"/ui/session?id={quote(session)}",
+        "comparison": f"/ui/diff?trace={newest()[0]}&trace={newest()[3]}",
+        "evaluations": "/ui/evaluations?by=day",
+        "run": f"/ui/runs/{run}",
+        "monitors": "/ui/monitors",
+        "sign in": "/ui/sign-in",
+    }
+
+
+def found_by_axe(tab: Page, **options: Any) -> list[str]:
+    """What axe has against a page."""
+    violations = Axe().run(tab, options={"resultTypes": ["violations"], **options}).response["violations"]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in violations]
+
+
+def test_every_page_is_accessible(browser: Browser, server: LocalServer) -> None:
+    """Axe finds nothing on any page, and no colour is too faint in the dark either."""
+    found: dict[str, list[str]] = {}
+    pages = all_pages(server)
+    with Watched(browser.new_context(base_url=server.url, color_scheme="light")) as tab:
+        for name, path in pages.items():
+            tab.goto(path)
+            assert tab.locator("h1").count() == 1, name
+            found[f"{name}, light"] = found_by_axe(tab)
+    with Watched(browser.new_context(base_url=server.url, color_scheme="dark")) as tab:
+        for name in ("span", "conversation", "session", "comparison", "evaluations"):
+            tab.goto(pages[name])
+            found[f"{name}, dark"] = found_by_axe(tab, runOnly=["color-contrast"])
+    assert {name: violations for name, violations in found.items() if violations} == {}
+
+
+def test_axe_would_find_something(page: Page) -> None:
+    """The check itself works: a picture without a text is noticed."""
+    page.goto("/ui/monitors")
+    page.evaluate("document.querySelector('main').append(new Image())")
+    assert [one.split(":")[0] for one in found_by_axe(page)] == ["image-alt"]
+
+
+def test_light_and_dark_follow_the_system_and_the_button(browser: Browser, server: LocalServer) -> None:
+    """The page takes the system's colours until the button says otherwise, which the next page remembers."""
+    background = "getComputedStyle(document.body).backgroundColor"
+    with Watched(browser.new_context(base_url=server.url, color_scheme="dark")) as tab:
+        tab.goto("/ui")
+        dark = tab.evaluate(background)
+        tab.get_by_role("button", name="Light or dark").click()
+        light = tab.evaluate(background)
+        tab.goto("/ui/sessions")
+        assert tab.evaluate(background) == light
+        assert sum(json.loads(f"[{dark[4:-1]}]")) < 100 < 600 < sum(json.loads(f"[{light[4:-1]}]"))
+
+
+def test_every_page_fits_a_phone(browser: Browser, server: LocalServer) -> None:
+    """No page is wider than a phone, and what one clicks is inside."""
+    context = browser.new_context(base_url=server.url, viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True)
+    widths: dict[str, int] = {}
+    with Watched(context) as tab:
+        for name, path in all_pages(server).items():
+            tab.goto(path)
+            widths[name] = tab.evaluate("document.documentElement.scrollWidth")
+        assert {name: width for name, width in widths.items() if width > PHONE_WIDTH} == {}
+        tab.goto(f"/ui/traces/{newest()[3]}")
+        tab.get_by_role("treeitem", name="refund_order").tap()
+        expect(tab.locator("#detail h2")).to_contain_text("refund_order")
+        expect(tab.locator("#detail h2")).to_be_in_viewport()
+        tab.get_by_role("link", name="All spans").tap()
+        expect(tab.locator("#spans")).to_be_in_viewport()
+
+
+def test_a_way_through_all_pages(page: Page) -> None:
+    """From the list to a trace, a span, its views, its session, two traces compared, the evaluations, the monitors."""
+    page.goto("/ui")
+    page.get_by_role("link", name="support agent").nth(2).click()
+    expect(page.locator("#detail")).to_contain_text("RuntimeError: payment service timed out")
+    page.get_by_role("treeitem", name="refund_order").click()
+    expect(page.locator("#detail .error-box")).to_contain_text("payment service timed out")
+    assert page.url.endswith(f"?span={span_of(3, 5)}")
+    page.get_by_role("treeitem", name="chat gpt").first.click()
+    expect(page.locator("#detail")).to_contain_text("3 of 5 called")
+    page.get_by_role("link", name="Conversation").click()
+    expect(page.locator(".chat")).to_contain_text("refund_order")
+    page.get_by_role("link", name="Tools").click()
+    expect(page.get_by_role("row", name="search_help_center")).to_be_visible()
+    page.get_by_role("link", name="Scores").click()
+    expect(page.locator("main")).to_contain_text("The refund was asked for and not booked.")
+    page.get_by_role("link", name="JSON", exact=True).first.click()
+    page.go_back()
+    page.get_by_role("link", name="session chat-").click()
+    expect(page.locator(".turn")).to_have_count(2)
+    page.get_by_role("navigation").get_by_role("link", name="Sessions").click()
+    expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
+    page.get_by_role("navigation").get_by_role("link", name="Traces").click()
+    for number in range(2):
+        page.get_by_role("checkbox", name="Choose").nth(number).check()
+    page.get_by_role("button", name="Compare 2 of 2").click()
+    expect(page.locator("main")).to_contain_text("B against A")
+    page.get_by_role("link", name="Evaluations").click()
+    expect(page.get_by_role("img", name="Average task_completion")).to_be_visible()
+    page.get_by_role("link", name="after the new prompt").click()
+    expect(page.locator("main")).to_contain_text("confidence")
+    page.get_by_role("link", name="Monitors").click()
+    expect(page.get_by_role("row", name="production")).to_contain_text("daily")
+
+
+def test_the_filters(page: Page) -> None:
+    """The form narrows the list at once by status, and by text when it is sent; a link takes it back."""
+    page.goto("/ui")
+    page.get_by_label("Status").select_option("ERROR")
+    expect(page.locator(".trace-row")).to_have_count(DAYS + 1)
+    page.get_by_label("User").fill("aiko.tanaka")
+    page.get_by_label("User").press("Enter")
+    expect(page.locator("main")).to_contain_text("No trace fits these filters.")
+    page.get_by_role("link", name="Clear").click()
+    expect(page.locator(".trace-row")).to_have_count((DAYS + 1) * PER_DAY)
+
+
+def test_by_keyboard(browser: Browser, server: LocalServer) -> None:
+    """Rows, spans, errors, folding, search, copying and help without a mouse; the tree is one stop of the Tab key."""
+    context = browser.new_context(base_url=server.url, permissions=["clipboard-read", "clipboard-write"])
+    with Watched(context) as tab:
+        tab.goto("/ui")
+        tab.keyboard.press("Tab")
+        expect(tab.get_by_role("link", name="Skip to content")).to_be_focused()
+        for key in "jjj":
+            tab.keyboard.press(key)
+        tab.keyboard.press("Enter")
+        tab.wait_for_url(f"**/traces/{newest()[3]}*")
+        tab.keyboard.press("e")
+        expect(tab.locator("#detail h2")).to_contain_text("refund_order")
+        expect(tab.get_by_role("treeitem", name="refund_order")).to_be_focused()
+        assert tab.locator('.node[tabindex="0"]').count() == 1
+        tab.keyboard.press("c")
+        tab.locator(".copied").wait_for()
+        copied = tab.evaluate("navigator.clipboard.readText()")
+        assert copied.startswith("# Part of trace support agent")
+        assert "payment service timed out" in copied
+        while tab.locator(".node.selected .name").inner_text() != "recall similar chats":
+            tab.keyboard.press("ArrowUp")
+        tab.keyboard.press("ArrowLeft")
+        expect(tab.get_by_role("treeitem", name="embed")).to_be_hidden()
+        expect(tab.get_by_role("treeitem", name="recall")).to_have_attribute("aria-expanded", "false")
+        tab.keyboard.press("ArrowRight")
+        expect(tab.get_by_role("treeitem", name="embed")).to_be_visible()
+        tab.keyboard.press("/")
+        tab.keyboard.type("timed out")
+        tab.keyboard.press("Enter")
+        expect(tab.locator(".find .count")).to_have_text("2")
+        tab.keyboard.press("?")
+        expect(tab.get_by_role("dialog")).to_be_visible()
+        tab.keyboard.press("Escape")
+        expect(tab.get_by_role("dialog")).to_be_hidden()
+
+
+def test_without_scripts(browser: Browser, server: LocalServer) -> None:
+    """Links and forms do everything that matters."""
+    with Watched(browser.new_context(base_url=server.url, java_script_enabled=False)) as tab:
+        tab.goto("/ui?status=ERROR")
+        tab.get_by_role("link", name="support agent").first.click()
+        tab.get_by_role("treeitem", name="refund_order").click()
+        expect(tab.locator("#detail .error-box")).to_contain_text("timed out")
+
+
+def test_traces_arrive_while_one_looks(browser: Browser) -> None:
+    """The empty page becomes a list with the first trace, the list grows, and a running trace fills up."""
+    with (
+        LocalServer(limit=None) as server,
+        http_of(server) as http,
+        Watched(browser.new_context(base_url=server.url)) as tab,
+    ):
+        tab.goto("/ui")
+        expect(tab.locator(".snippet").first).to_contain_text("pandaprobe_otel.init()")
+        body = shop.shop_trace(1, 0, 0, shop.SOME_TIME, "chat-1")
+        running = {**body, "status": "RUNNING", "ended_at": None, "spans": body["spans"][:2]}
+        http.post("/traces", json=running).raise_for_status()
+        expect(tab.locator(".trace-row")).to_have_count(1)
+        http.post("/traces", json=shop.shop_trace(2, 1, 0, shop.SOME_TIME, "chat-2")).raise_for_status()
+        expect(tab.locator(".trace-row")).to_have_count(2)
+        tab.goto(f"/ui/traces/{body['trace_id']}")
+        expect(tab.locator(".node")).to_have_count(3)
+        http.post("/traces", json=body).raise_for_status()
+        expect(tab.locator(".node")).to_have_count(1 + len(body["spans"]))
+
+
+def test_two_thousand_spans_can_be_worked_with(page: Page, server: LocalServer) -> None:
+    """A long trace opens with every span, folds, finds, and shows the detail of what is selected."""
+    with http_of(server) as http:
+        long = shop.send_long_trace(http)
+        try:
+            page.goto(f"/ui/traces/{long}")
+            assert page.locator(".node").count() == 2001
+            page.get_by_role("button", name="Fold", exact=True).click()
+            assert page.locator(".node:visible").count() == 2
+            page.get_by_role("button", name="Unfold").click()
+            page.locator(".node").last.click()
+            expect(page.locator("#detail h2")).to_contain_text("look_up_order")
+            page.get_by_label("Find in spans").fill("step 17")
+            page.get_by_label("Find in spans").press("Enter")
+            expect(page.locator(".find .count")).to_have_text("11")
+        finally:
+            http.delete(f"/traces/{long}")
+
+
+def test_with_a_token_the_pages_open_after_signing_in(browser: Browser) -> None:
+    """A server with auth asks for its token in a form, then shows the pages."""
+    with (
+        LocalServer(auth=True, token="open sesame") as server,
+        Watched(browser.new_context(base_url=server.url)) as tab,
+    ):
+        tab.goto("/ui/evaluations")
+        tab.get_by_label("Token").fill("open sesame")
+        tab.keyboard.press("Enter")
+        expect(tab.locator("main")).to_contain_text("No traces yet")
+
+
+HOSTILE = (
+    f"</pre></textarea></title></script><script>{RAN}</script><img src=x onerror='{RAN}'>"
+    f"<svg onload='{RAN}'></svg><iframe srcdoc=\"<script>parent.{RAN[7:]}</script>\"></iframe>"
+    f"\" autofocus onfocus=\"{RAN}\" x=' onmouseover='{RAN}' <a href='javascript:{RAN}'>link</a> {{{{7*7}}}} {{%if%}}"
+)
+
+
+def hostile_bodies() -> list[dict[str, Any]]:
+    """Two traces with script in every field that holds text."""
+    short = HOSTILE[:250]
+    text = {"role": HOSTILE, "name": HOSTILE, "content": [{"type": "text", "text": HOSTILE}, {HOSTILE: HOSTILE}]}
+    call = {"function": {"name": HOSTILE, "arguments": HOSTILE}}
+    return [
+        {
+            "trace_id": str(UUID(int=number + 1)),
+            "name": HOSTILE,
+            "started_at": shop.SOME_TIME.isoformat(),
+            "ended_at": shop.SOME_TIME.isoformat(),
+            **dict.fromkeys(("session_id", "user_id", "environment", "release"), short),
+            "tags": [HOSTILE],
+            "metadata": {HOSTILE: [HOSTILE]},
+            "input": {"messages": [text]},
+            "output": HOSTILE,
+            "spans": [
+                {
+                    "span_id": str(UUID(int=16 * number + position + 1)),
+                    "name": HOSTILE,
+                    "kind": kind,
+                    "status": "ERROR",
+                    "error": HOSTILE,
+                    "model": short,
+                    "started_at": shop.SOME_TIME.isoformat(),
+                    "input": {"messages": [text], "tools": [{"name": HOSTILE, "description": HOSTILE}]},
+                    "output": {"messages": [{"role": "assistant", "content": HOSTILE, "tool_calls": [call]}]},
+                    "token_usage": {HOSTILE: HOSTILE},
+                    "cost": {"total": 1.0},
+                    "model_parameters": {HOSTILE: HOSTILE},
+                    "metadata": {HOSTILE: HOSTILE, "tools": [{"name": HOSTILE, "description": HOSTILE}]},
+                }
+                for position, kind in enumerate(("AGENT", "LLM", "TOOL", "OTHER"))
+            ],
+        }
+        for number in range(2)
+    ]
+
+
+def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
+    """A trace, scores, a run and a monitor with script in every field: shown on every page, run on none."""
+    with LocalServer(limit=None, scripted_judge=True) as server, http_of(server) as http:
+        ids = [body["trace_id"] for body in hostile_bodies()]
+        for body in hostile_bodies():
+            http.post("/traces", json=body).raise_for_status()
+        score = {
+            "trace_id": ids[0],
+            "name": HOSTILE[:250],
+            "value": "0.1",
+            "reason": HOSTILE,
+            "metadata": {"a": HOSTILE},
+        }
+        http.post("/evaluations/trace-scores", json=score).raise_for_status()
+        server.judge.set("confidence", 0.1, reason=HOSTILE)
+        run = {"trace_ids": ids, "metrics": ["confidence"], "name": HOSTILE[:250], "model": HOSTILE[:250]}
+        run_id = wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=run))
+        monitor = {"name": HOSTILE[:250], "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
+        http.post("/evaluations/monitors", json={**monitor, "filters": {"name": HOSTILE}}).raise_for_status()
+        bad = quote(HOSTILE)
+        paths = ["/ui", f"/ui?tag={bad}&q={bad}", "/ui/sessions", f"/ui/session?id={quote(HOSTILE[:250])}"]
+        paths += [f"/ui/traces/{ids[0]}?view={view}" for view in ("timeline", "chat", "tools", "scores", "json")]
+        paths += [f"/ui/diff?trace={ids[0]}&trace={ids[1]}", "/ui/evaluations", f"/ui/runs/{run_id}", "/ui/monitors"]
+        with Watched(browser.new_context(base_url=server.url)) as tab:
+            tab.goto("/ui")
+            assert tab.evaluate(f"{RAN}; window.ran") == 1, "what the script does is noticed"
+            for path in paths:
+                tab.goto(path)
+                assert tab.evaluate("window.ran") is None, path
+                assert "onerror" in tab.locator("main").inner_text() or path == "/ui/evaluations", f"{path} shows it"
+            tab.goto(f"/ui/traces/{ids[0]}")
+            for position in range(4):
+                tab.locator(".node").nth(position + 1).click()
+                tab.locator(f'#detail code:text-is("{UUID(int=position + 1)}")').wait_for()
+                tab.locator("#detail").hover()
+                assert tab.evaluate("window.ran") is None
