@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,20 @@ from google import genai
 from google.genai import _api_client, errors, models
 from opentelemetry.trace import StatusCode
 
-from gemini_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, answer, call, chunks, error, said
+from gemini_traffic import (
+    ANSWER,
+    ANSWERED_BY,
+    MODEL,
+    QUESTION,
+    answer,
+    call,
+    chunks,
+    error,
+    interaction,
+    interaction_events,
+    said,
+)
+from library_members import skip_without
 from pandaprobe_otel.registry import instrument, uninstrument, wrap_gemini
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
@@ -33,6 +47,8 @@ from streamed_forms import (
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 
 PAUSE_S = 0.002
+_VERIFY = {"verify": ssl.create_default_context()}
+"""Each client would load the certificates of the system again."""
 NAME = f"generate_content {MODEL}"
 NO_REQUEST = ("never iterate", "close at once")
 """The client's streams are generators: until they are iterated, nothing has been asked."""
@@ -55,7 +71,8 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _client(server: ProviderServer) -> genai.Client:
-    return genai.Client(api_key="none", vertexai=False, http_options={"base_url": server.url})
+    options: Any = {"base_url": server.url, "client_args": _VERIFY, "async_client_args": _VERIFY}
+    return genai.Client(api_key="none", vertexai=False, http_options=options)
 
 
 def _traffic(ending: str) -> Reply:
@@ -467,6 +484,94 @@ def test_function_that_fails(server: ProviderServer, recorder: SpanRecorder) -> 
     assert recorder.one("execute_tool get_weather").status.status_code is StatusCode.ERROR
     assert "no Paris" in str(recorder.one("execute_tool get_weather").status.description)
     assert recorder.one(f"invoke_agent {MODEL}").status.status_code is StatusCode.UNSET
+
+
+def _interact(client: genai.Client, seen: Sighting) -> Opened:
+    stream: Any = seen.saw(client.interactions.create(model=MODEL, input=QUESTION, stream=True))
+    return Opened(stream, stream.close)
+
+
+async def _interact_async(client: genai.Client, seen: Sighting) -> AsyncOpened:
+    stream: Any = seen.saw(await client.aio.interactions.create(model=MODEL, input=QUESTION, stream=True))
+    return AsyncOpened(stream, stream.close)
+
+
+def _interaction_traffic(ending: str) -> Reply:
+    events = interaction_events()
+    cut, hangs_s = (7, 1.0) if ending == "cancelled" else (len(events), 0.0)
+    return events_reply(events[:cut], named=True, done=not hangs_s, hangs_s=hangs_s)
+
+
+def _check_interaction(recorder: SpanRecorder, ending: str) -> None:
+    attributes = recorder.attributes(NAME)
+    assert recorder.one().status.status_code is StatusCode.UNSET
+    assert attributes["gen_ai.request.stream"] is True
+    if ending == "read to the end":
+        assert attributes["gen_ai.usage.output_tokens"] == 34
+        assert attributes["gen_ai.response.status"] == "requires_action"
+        (message,) = json.loads(attributes["gen_ai.output.messages"])
+        assert message["parts"] == [
+            {"type": "reasoning", "content": "Hm."},
+            {"type": "text", "content": ANSWER},
+            {"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"place": "Paris"}},
+        ]
+    else:
+        assert "gen_ai.usage.output_tokens" not in attributes
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_interaction_stream(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The streams of the client's generated half."""
+    server.replies(_interaction_traffic(ending))
+    client = _client(server)
+    skip_without(client, "interactions")
+    without = look(ENDINGS[ending], _interact, client)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    assert look(ENDINGS[ending], _interact, client) == without
+    client.close()
+    _check_interaction(recorder, ending)
+
+
+@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
+async def test_asynchronous_interaction_stream(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous client."""
+    server.replies(_interaction_traffic(ending))
+    client = _client(server)
+    skip_without(client, "interactions")
+    without = await look_async(ASYNC_ENDINGS[ending], _interact_async, client)
+    instrument("google_genai", tracer_provider=recorder.provider)
+    assert await look_async(ASYNC_ENDINGS[ending], _interact_async, client) == without
+    await client.aio.aclose()
+    client.close()
+    _check_interaction(recorder, ending)
+
+
+def test_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An answer in one piece, a conversation by id, and a refusal."""
+    failed = json_reply(error(400, "INVALID_ARGUMENT"), status=400)
+    server.replies(json_reply(interaction()), json_reply(interaction()), failed)
+    client = _client(server)
+    skip_without(client, "interactions")
+    instrument("google_genai", tracer_provider=recorder.provider)
+    client.interactions.create(model=MODEL, input=QUESTION, system_instruction="Be brief.")
+    client.interactions.create(
+        model=MODEL,
+        previous_interaction_id="v1_1",
+        input=[{"type": "function_result", "call_id": "c1", "name": "get_weather", "result": "21"}],
+    )
+    with pytest.raises(Exception, match="No"):
+        client.interactions.create(model=MODEL, input=QUESTION)
+    client.close()
+    first, second, refused = recorder.spans
+    attributes: Any = dict(first.attributes or {})
+    assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (120, 34)
+    assert _text(attributes) == ANSWER
+    assert QUESTION in attributes["gen_ai.input.messages"]
+    assert json.loads(attributes["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
+    (tool,) = json.loads(str((second.attributes or {})["gen_ai.input.messages"]))
+    assert tool["parts"] == [{"type": "tool_call_response", "id": "c1", "response": "21"}]
+    assert (second.attributes or {})["gen_ai.request.previous_response.id"] == "v1_1"
+    assert refused.status.status_code is StatusCode.ERROR
 
 
 def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:

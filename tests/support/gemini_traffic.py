@@ -53,3 +53,46 @@ def call(name: str, **arguments: Any) -> dict[str, Any]:
 def error(code: int, status: str, message: str = "No.") -> dict[str, Any]:
     """The body of an error."""
     return {"error": {"code": code, "status": status, "message": message}}
+
+
+def interaction(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """An interaction with these steps (default: ANSWER)."""
+    return {
+        "id": "v1_1",
+        "object": "interaction",
+        "status": "completed",
+        "model": ANSWERED_BY,
+        "steps": list(steps) or [{"type": "model_output", "content": [{"type": "text", "text": ANSWER}]}],
+        "usage": {
+            "total_input_tokens": 120,
+            "total_output_tokens": 22,
+            "total_thought_tokens": 12,
+            "total_cached_tokens": 64,
+            "total_tool_use_tokens": 0,
+            "total_tokens": 154,
+        },
+        **more,
+    }
+
+
+def interaction_events() -> list[dict[str, Any]]:
+    """A streamed interaction: a thought, ANSWER word by word, and a call of a function."""
+    started = {"id": "v1_1", "object": "interaction", "status": "in_progress", "model": ANSWERED_BY}
+    whole = interaction(status="requires_action")
+    call_step = {"type": "function_call", "id": "c1", "name": "get_weather", "arguments": {}}
+    summary = {"type": "thought_summary", "content": {"type": "text", "text": "Hm."}}
+    asked = {"type": "arguments_delta", "arguments": '{"place": "Paris"}'}
+    events: list[dict[str, Any]] = [
+        {"event_type": "interaction.created", "interaction": started},
+        {"event_type": "step.start", "index": 0, "step": {"type": "thought"}},
+        {"event_type": "step.delta", "index": 0, "delta": summary},
+        {"event_type": "step.stop", "index": 0},
+        {"event_type": "step.start", "index": 1, "step": {"type": "model_output"}},
+        *({"event_type": "step.delta", "index": 1, "delta": {"type": "text", "text": word}} for word in WORDS),
+        {"event_type": "step.stop", "index": 1},
+        {"event_type": "step.start", "index": 2, "step": call_step},
+        {"event_type": "step.delta", "index": 2, "delta": asked},
+        {"event_type": "step.stop", "index": 2},
+        {"event_type": "interaction.completed", "interaction": {k: v for k, v in whole.items() if k != "steps"}},
+    ]
+    return [{**event, "type": event["event_type"]} for event in events]

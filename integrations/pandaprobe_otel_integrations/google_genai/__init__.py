@@ -9,8 +9,10 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 
 from .hooks import RequestHooks
+from .paths import interaction
 from .tool_loop import ToolLoopHooks
 
 __all__ = ["GoogleGenAIInstrumentor"]
@@ -18,18 +20,19 @@ __all__ = ["GoogleGenAIInstrumentor"]
 _REQUESTS: Final = "google.genai._api_client"
 _MODELS: Final = "google.genai.models"
 _CHATS: Final = "google.genai.chats"
+_INTERACTIONS: Final = "google.genai._gaos.basesdk"  # since 2.9; a generated client of its own
 _FUNCTIONS: Final = "google.genai._extra_utils"
 
 
 class GoogleGenAIInstrumentor(Integration):
-    """Contents, chats, automatic function calling and embeddings, sync and async, streamed or not.
+    """Contents, chats, automatic function calling, interactions and embeddings, sync and async, streamed or not.
 
     See `Integration` for the options of `instrument()`.
     """
 
     library = "google_genai"
     requirements = ("google-genai >= 1.20",)
-    hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS)
+    hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS, _INTERACTIONS)
     rivals = (
         Rival(
             vendor="OpenTelemetry",
@@ -55,6 +58,11 @@ class GoogleGenAIInstrumentor(Integration):
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == _REQUESTS:
             yield from self._request_patches(module)
+            return
+        if module.__name__ == _INTERACTIONS:
+            calls = SpeakeasyHooks(self._recorder, self._lets_through, interaction)
+            yield patch(module.BaseSDK, "do_request", calls.do_request)
+            yield patch(module.AsyncBaseSDK, "do_request_async", calls.do_request_async)
             return
         hooks = ToolLoopHooks(self._recorder, self._lets_through)
         if module.__name__ == _FUNCTIONS:

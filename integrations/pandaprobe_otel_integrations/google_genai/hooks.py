@@ -21,7 +21,7 @@ from pandaprobe_otel_integrations._streams import sse
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
 
-from .paths import target
+from .paths import PROVIDERS, target
 from .tool_loop import Hop
 
 Wrapped = Callable[..., Any]
@@ -76,7 +76,7 @@ class RequestHooks:
         data: Any = request.data
         body: Body = {**data} if isinstance(data, dict) else {}  # pyright: ignore[reportUnknownVariableType]
         body = {**body, "model": called.model, "stream": called.streams}
-        place = place_at(request.url, "gcp.vertex_ai" if client.vertexai else "gcp.gemini")
+        place = place_at(request.url, PROVIDERS[bool(client.vertexai)])
         hop: ModelCall = Hop(self._recorder, called.endpoint, body, place, context)
         return HttpCall(client, hop)
 

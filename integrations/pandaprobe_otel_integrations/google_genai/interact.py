@@ -1,0 +1,173 @@
+"""`POST /interactions`: a call of a Gemini model or agent whose answer is a list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part, decoded_arguments
+from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .contents import inline_blob, modality
+from .generate import failure_in
+
+_REASONS: Final = {"completed": "stop", "requires_action": "tool_call", "incomplete": "length"}
+_MEDIA: Final = frozenset({"image", "audio", "video", "document"})
+
+
+class Interactions:
+    """Interactions, whole or streamed."""
+
+    operation = "generate_content"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model or agent, and parameters."""
+        config = obj(body.get("generation_config"))
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.AGENT_NAME: string(body.get("agent")),
+            names.STREAM: True if body.get("stream") is True else None,
+            names.TEMPERATURE: number(config.get("temperature")),
+            names.TOP_P: number(config.get("top_p")),
+            names.MAX_TOKENS: integer(config.get("max_output_tokens")),
+            names.SEED: integer(config.get("seed")),
+            names.STOP_SEQUENCES: strings(config.get("stop_sequences")),
+            names.REASONING_LEVEL: string(config.get("thinking_level")),
+            names.PREVIOUS_RESPONSE_ID: string(body.get("previous_interaction_id")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """The input (a text, contents, or steps), the system instruction and the tools."""
+        system = string(body.get("system_instruction"))
+        return {
+            names.SYSTEM_INSTRUCTIONS: [parts.text(system)] if system else [],
+            names.INPUT_MESSAGES: _input_messages(body.get("input")),
+            names.TOOL_DEFINITIONS: [_tool(tool) for tool in objects(body.get("tools"))],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The steps, how it ended, and the usage."""
+        status = string(body.get("status"))
+        reason = _REASONS.get(status or "")
+        usage = obj(body.get("usage"))
+        prompt, tools = integer(usage.get("total_input_tokens")), integer(usage.get("total_tool_use_tokens"))
+        said, thought = integer(usage.get("total_output_tokens")), integer(usage.get("total_thought_tokens"))
+        attributes: Attributes = {
+            names.RESPONSE_ID: string(body.get("id")),
+            names.RESPONSE_MODEL: string(body.get("model")),
+            names.RESPONSE_STATUS: status,
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            names.INPUT_TOKENS: prompt + (tools or 0) if prompt is not None else None,
+            names.OUTPUT_TOKENS: None if said is None and thought is None else (said or 0) + (thought or 0),
+            names.CACHE_READ_TOKENS: integer(usage.get("total_cached_tokens")),
+            names.REASONING_TOKENS: thought,
+        }
+        content: Content = {}
+        if with_content:
+            output = _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
+            message = {"role": "assistant", "parts": output, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [message] if output or reason is not None else []}
+        return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
+
+    def merged(self, events: Events) -> Body:
+        """The events as one interaction."""
+        merged: dict[str, Any] = {}
+        steps: dict[int, dict[str, Any]] = {}
+        for event in events.items:
+            data = obj(event.data)
+            merged.update((key, value) for key, value in obj(data.get("interaction")).items() if value is not None)
+            if data.get("event_type") == "error":
+                merged["error"] = data.get("error")
+            index: Any = data.get("index")
+            if isinstance(index, int):
+                step = steps.setdefault(index, {"type": "model_output"})
+                step.update(obj(data.get("step")))
+                _continue(step, obj(data.get("delta")))
+        return {**merged, "steps": merged.get("steps") or [steps[index] for index in sorted(steps)]}
+
+    def is_output(self, event: Event) -> bool:
+        """The first step; what comes before it only announces it."""
+        return "step" in obj(event.data) or "delta" in obj(event.data)
+
+
+def _continue(step: dict[str, Any], delta: Object) -> None:
+    kind = string(delta.get("type")) or ""
+    if kind == "text":
+        step["content"] = [*items(step.get("content")), delta]
+    elif kind == "thought_summary":
+        step["summary"] = [*items(step.get("summary")), obj(delta.get("content"))]
+    elif kind == "arguments_delta":
+        step["arguments"] = (string(step.get("arguments")) or "") + (string(delta.get("arguments")) or "")
+    elif kind in _MEDIA:
+        step["content"] = [*items(step.get("content")), delta]
+
+
+def _input_messages(given: Any) -> list[Part]:
+    if isinstance(given, str):
+        return [{"role": "user", "parts": [parts.text(given)]}]
+    found: list[Part] = []
+    loose: list[Object] = []
+    for one in objects(given) or ([obj(given)] if obj(given) else []):
+        kind = string(one.get("type"))
+        if kind in ("user_input", "model_output", "thought", "function_call", "function_result") or one.get("role"):
+            role = "user" if kind == "user_input" else "tool" if kind == "function_result" else "assistant"
+            if string(one.get("role")):
+                role = "assistant" if one["role"] == "model" else str(one["role"])
+            found.append({"role": role, "parts": _steps_parts([one])})
+        else:
+            loose.append(one)
+    return [*found, {"role": "user", "parts": _steps_parts(loose)}] if loose else found
+
+
+def _steps_parts(steps: Iterable[Object]) -> list[Part]:
+    found: list[Part] = []
+    for part in (part for step in steps for part in _step_parts(step)):
+        last = found[-1] if found else {"type": None}
+        if part["type"] in ("text", "reasoning") and last["type"] == part["type"]:
+            last["content"] += part["content"]
+        else:
+            found.append(part)
+    return found
+
+
+def _step_parts(step: Object) -> list[Part]:
+    kind = string(step.get("type")) or ""
+    if kind == "thought":
+        summary = "".join(str(one.get("text") or "") for one in objects(step.get("summary")))
+        return [parts.reasoning(summary)] if summary else []
+    if kind == "function_call":
+        arguments = decoded_arguments(step.get("arguments"))
+        return [parts.tool_call(id=string(step.get("id")), name=string(step.get("name")), arguments=arguments or {})]
+    if kind == "function_result":
+        return [parts.tool_response(id=string(step.get("call_id")), response=step.get("result"))]
+    if kind in ("model_output", "user_input", "") and "content" in step:
+        given = step["content"]
+        return [parts.text(given)] if isinstance(given, str) else _steps_parts(objects(given))
+    if kind == "text" or (not kind and "text" in step):
+        return [parts.text(str(step.get("text") or ""))]
+    if kind in _MEDIA:
+        return [_media(kind, step)]
+    if kind.endswith("_call"):
+        return [parts.server_tool_call(id=string(step.get("id")), name=kind.removesuffix("_call"), call=dict(step))]
+    return [{**step, "type": kind}] if kind else []
+
+
+def _media(kind: str, step: Object) -> Part:
+    if step.get("data") is not None:
+        return {**inline_blob(step), "modality": kind}
+    mime_type = string(step.get("mime_type"))
+    return parts.media(str(step.get("uri") or ""), kind if kind != "document" else modality(mime_type))
+
+
+def _tool(tool: Object) -> Part:
+    kind = string(tool.get("type")) or "function"
+    found: Part = {"type": kind, "name": string(tool.get("name")) or kind}
+    found.update((key, tool[key]) for key in ("description", "parameters") if tool.get(key) is not None)
+    return found
