@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 INTEGRATIONS: Final[Mapping[str, str]] = {
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
     "google_genai": "pandaprobe_otel_integrations.google_genai:GoogleGenAIInstrumentor",
+    "cohere": "pandaprobe_otel_integrations.cohere:CohereInstrumentor",
     "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
     "langchain": "pandaprobe_otel_integrations.langchain:LangChainInstrumentor",
     "mistralai": "pandaprobe_otel_integrations.mistralai:MistralInstrumentor",
@@ -30,6 +31,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 LIBRARIES: Final[Mapping[str, str]] = {
     "anthropic": "anthropic",
     "google_genai": "google.genai",
+    "cohere": "cohere",
     "groq": "groq",
     "langchain": "langchain_core",
     "mistralai": "mistralai",
@@ -116,6 +118,11 @@ def wrap_anthropic(client: _Client) -> _Client:
 def wrap_gemini(client: _Client) -> _Client:
     """Record the calls of this google-genai client, its `aio` and its chats; as `wrap_openai`."""
     return _wrap("google_genai", client)
+
+
+def wrap_cohere(client: _Client) -> _Client:
+    """Record the calls of this Cohere client; as `wrap_openai`."""
+    return _wrap("cohere", client)
 
 
 def wrap_groq(client: _Client) -> _Client:

@@ -39,11 +39,13 @@ def captures_content() -> bool:
 
 
 def encoded(content: Content) -> dict[str, str]:
-    """Content as span attributes: JSON text, each within MAX_ATTRIBUTE_CHARS."""
+    """Content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS."""
     return {name: _bounded(value) for name, value in content.items() if value}
 
 
 def _bounded(value: Any) -> str:
+    if isinstance(value, str):
+        return value[:MAX_ATTRIBUTE_CHARS]
     written = to_json(value)
     for limit in _CUT_STEPS:
         if len(written) <= MAX_ATTRIBUTE_CHARS:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
-from pandaprobe_otel_integrations._streams import decoding, sse
+from pandaprobe_otel_integrations._streams import decoding, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord
 
 
@@ -60,10 +60,15 @@ def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> S
 
 def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body | None, int | None]:
     if "event-stream" in content_type or sse.looks_like_events(content):
-        events = sse.parse(content)
-        first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
-        return endpoint.merged(events), first
+        return _merged(sse.parse(content), endpoint)
+    if ndjson.is_lines(content_type):
+        return _merged(ndjson.parse(content), endpoint)
     return _json(content), None
+
+
+def _merged(events: sse.Events, endpoint: Endpoint) -> tuple[Body | None, int | None]:
+    first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
+    return endpoint.merged(events), first
 
 
 def _json(content: bytes) -> Body | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -32,9 +33,9 @@ class Results:
 
     found: dict[Row, dict[str, Passed]] = field(default_factory=dict[Row, dict[str, Passed]])
 
-    def passed(self, row: Row, case: str, span: ReadableSpan) -> None:
-        """This case has passed with this span."""
-        attributes = span.attributes or {}
+    def passed(self, row: Row, case: str, spans: Sequence[ReadableSpan]) -> None:
+        """This case has passed with this span, or with none where there was no call."""
+        attributes = (spans[0].attributes if spans else None) or {}
         kept = Passed(OUTPUT_TOKENS in attributes, "gen_ai.output.messages" in attributes)
         self.found.setdefault(row, {})[case] = kept
 

@@ -1,0 +1,112 @@
+"""`POST /v2/chat`. Its messages are like OpenAI's; its events are its own."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .chat_stream import merged_events
+from .usage import finish_reason, usage_attributes
+
+_LAST_EVENT: Final = LastEvent(
+    hint=b"message-end",
+    mark=re.compile(rb'(?:^|[\n\r])(?:event: ?message-end[\n\r]|data: ?\{"type": ?"message-end")'),
+)
+_OUTPUT_TYPES: Final = {"text": "text", "json_object": "json"}
+_OUTPUT: Final = frozenset({"content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"})
+
+
+def sampling_attributes(body: Body) -> Attributes:
+    """Model, sampling and limits, which have the same names in all of Cohere's APIs."""
+    return {
+        names.REQUEST_MODEL: string(body.get("model")),
+        names.TEMPERATURE: number(body.get("temperature")),
+        names.TOP_P: number(body.get("p")),
+        names.TOP_K: number(body.get("k")),
+        names.MAX_TOKENS: integer(body.get("max_tokens")),
+        names.FREQUENCY_PENALTY: number(body.get("frequency_penalty")),
+        names.PRESENCE_PENALTY: number(body.get("presence_penalty")),
+        names.SEED: integer(body.get("seed")),
+        names.STOP_SEQUENCES: strings(body.get("stop_sequences")),
+        names.STREAM: True if body.get("stream") is True else None,
+    }
+
+
+class Chat:
+    """Chat of the second version of the API."""
+
+    operation = "chat"
+    last_event: LastEvent | None = _LAST_EVENT
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        kind = string(obj(body.get("response_format")).get("type"))
+        return {**sampling_attributes(body), names.OUTPUT_TYPE: _OUTPUT_TYPES.get(kind or "")}
+
+    def request_content(self, body: Body) -> Content:
+        """Messages and tools."""
+        return {
+            names.INPUT_MESSAGES: [_input_message(message) for message in objects(body.get("messages"))],
+            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The message, its finish reason, and the usage. Which model it was, Cohere does not say."""
+        reason = finish_reason(body.get("finish_reason"))
+        attributes: Attributes = {
+            names.RESPONSE_ID: string(body.get("id")),
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            **usage_attributes(body.get("usage")),
+        }
+        content: Content = {}
+        if with_content:
+            choice = {"message": _planned(obj(body.get("message"))), "finish_reason": reason}
+            content = {names.OUTPUT_MESSAGES: output_messages([choice])}
+        return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
+
+    def merged(self, events: Events) -> Body:
+        """The events as one answer."""
+        return merged_events([obj(event.data) for event in events.items])
+
+    def is_output(self, event: Event) -> bool:
+        """The first event with a piece of the answer."""
+        return string(obj(event.data).get("type")) in _OUTPUT
+
+
+def failure_in(body: Body, reason: str | None) -> Failure | None:
+    """A generation that broke off tells so by its finish reason, and sometimes why."""
+    if reason != "error":
+        return None
+    return Failure(type="error", message=string(body.get("error")) or "the generation ended with an error")
+
+
+def _planned(message: Object) -> Object:
+    """The plan that goes before tool calls is a thought of the model."""
+    plan = string(message.get("tool_plan"))
+    return {**message, "reasoning_content": plan} if plan is not None else message
+
+
+def _input_message(message: Object) -> Part:
+    found = input_message(_planned(message))
+    if found["role"] == "tool":
+        answer = found["parts"][0]
+        answer["response"] = _tool_answer(answer["response"])
+    return found
+
+
+def _tool_answer(response: Any) -> Any:
+    """What a tool found: the data of its documents."""
+    if not isinstance(response, list):
+        return response
+    documents = [obj(piece.get("document")).get("data", piece) for piece in objects(response)]  # pyright: ignore[reportUnknownArgumentType]
+    return [parts.decoded_arguments(document) for document in documents]

@@ -1,0 +1,63 @@
+"""The events of a streamed chat of Cohere's second API, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._shape import Object, obj, string
+
+
+def merged_events(events: Iterable[Object]) -> Body:
+    """The answer that the events make up, in the form of one without streaming."""
+    answer = _Answer()
+    for event in events:
+        answer.add(event)
+    return answer.whole()
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self._members: dict[str, Any] = {}
+        self._plan: list[str] = []
+        self._content: dict[int, dict[str, Any]] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def add(self, event: Object) -> None:
+        kind, delta = string(event.get("type")), obj(event.get("delta"))
+        message = obj(delta.get("message"))
+        index: Any = event.get("index")
+        place = index if isinstance(index, int) else 0
+        if kind == "message-start":
+            self._members["id"] = event.get("id")
+        elif kind in ("content-start", "content-delta"):
+            self._add_content(place, obj(message.get("content")))
+        elif kind == "tool-plan-delta":
+            self._plan.append(string(message.get("tool_plan")) or "")
+        elif kind in ("tool-call-start", "tool-call-delta"):
+            self._add_call(place, obj(message.get("tool_calls")))
+        elif kind == "message-end":
+            self._members.update({name: value for name, value in delta.items() if name != "message"})
+
+    def _add_content(self, place: int, piece: Object) -> None:
+        block = self._content.setdefault(place, {"type": "thinking" if "thinking" in piece else "text"})
+        for name in ("text", "thinking"):
+            if (text := string(piece.get(name))) is not None:
+                block["type"] = name
+                block[name] = block.get(name, "") + text
+
+    def _add_call(self, place: int, piece: Object) -> None:
+        call = self._calls.setdefault(place, {"type": "function", "function": {"name": None, "arguments": ""}})
+        call["id"] = string(piece.get("id")) or call.get("id")
+        function = obj(piece.get("function"))
+        call["function"]["name"] = string(function.get("name")) or call["function"]["name"]
+        call["function"]["arguments"] += string(function.get("arguments")) or ""
+
+    def whole(self) -> Body:
+        message: dict[str, Any] = {"role": "assistant"}
+        if self._plan:
+            message["tool_plan"] = "".join(self._plan)
+        message["content"] = [self._content[place] for place in sorted(self._content) if len(self._content[place]) > 1]
+        message["tool_calls"] = [self._calls[place] for place in sorted(self._calls)]
+        return {**self._members, "message": message}

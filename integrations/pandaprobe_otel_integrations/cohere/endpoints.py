@@ -1,0 +1,21 @@
+"""Which requests of the client are model calls, by the end of their path."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
+
+from .chat import Chat
+from .chat_v1 import ChatV1
+from .texts import Embed, Generate, Rerank
+
+ENDPOINTS: Final = PostedEndpoints(
+    {
+        "v2/chat": Chat(),
+        "chat": ChatV1(),
+        "generate": Generate(),
+        "embed": Embed(),
+        "rerank": Rerank(),
+    }
+)

@@ -1,0 +1,104 @@
+"""Hooks on the two functions of a Fern client through which every request goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any
+
+from opentelemetry.context import Context, get_current
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http.around import Opened, around, around_async, show_response
+from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._shape import obj
+
+from .endpoints import ENDPOINTS
+
+Wrapped = Callable[..., Any]
+_PROVIDER = "cohere"
+
+
+class CohereHooks:
+    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+        self._carried: dict[int, Context] = {}
+
+    def embed(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around `Client.embed`, which asks from threads of its own: its options, a copy, carry the context there."""
+        options = dict(kwargs.get("request_options") or {})
+        self._carried[id(options)] = get_current()
+        try:
+            return wrapped(*args, **{**kwargs, "request_options": options})
+        finally:
+            self._carried.pop(id(options), None)
+
+    def request(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around the synchronous request, resends included; it returns the HTTP response, refused ones too."""
+        opened = guarded(self._open, http, args, kwargs)
+        return around(opened, lambda: wrapped(*args, **kwargs), show=show_response)
+
+    async def request_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around the asynchronous request."""
+        opened = guarded(self._open, http, args, kwargs)
+        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=show_response)
+
+    def stream(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """In place of the context manager that gives the response of a synchronous stream. Apps never see it."""
+        return _Streaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
+
+    def stream_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The same for an asynchronous stream."""
+        return _AsyncStreaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
+
+    def _open(self, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
+        path: Any = kwargs["path"] if "path" in kwargs else args[0]
+        endpoint = ENDPOINTS.endpoint(kwargs["method"], path)
+        context = self._carried.get(id(kwargs.get("request_options"))) or get_current()
+        if endpoint is None or is_taken(context) or not self._gate(http):
+            return None
+        place = guarded(_place, http, kwargs) or {}
+        call = HttpCall(http, ModelCall(self._recorder, endpoint, _sent(kwargs), place, context))
+        return call, call.context(context)
+
+
+class _Streaming:
+    def __init__(self, manager: AbstractContextManager[Any], opening: Callable[[], Opened | None]) -> None:
+        self._manager = manager
+        self._opening = opening
+
+    def __enter__(self) -> Any:
+        return around(self._opening(), self._manager.__enter__, show=show_response)
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._manager.__exit__(*error)
+
+
+class _AsyncStreaming:
+    def __init__(self, manager: AbstractAsyncContextManager[Any], opening: Callable[[], Opened | None]) -> None:
+        self._manager = manager
+        self._opening = opening
+
+    async def __aenter__(self) -> Any:
+        return await around_async(self._opening(), self._manager.__aenter__, show=show_response)
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        return await self._manager.__aexit__(*error)
+
+
+def _place(http: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    return place_at(http.get_base_url(kwargs.get("base_url")), _PROVIDER)
+
+
+def _sent(kwargs: dict[str, Any]) -> Body:
+    """The JSON that is sent. Members that the app left out are there, as a mark; the options may add some."""
+    left_out = kwargs.get("omit")
+    body = {name: value for name, value in obj(kwargs.get("json")).items() if value is not left_out}
+    return {**body, **obj(obj(kwargs.get("request_options")).get("additional_body_parameters"))}

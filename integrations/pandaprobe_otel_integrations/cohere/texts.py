@@ -1,0 +1,160 @@
+"""Generation from a prompt, embeddings and reranking. Vectors are never recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .chat import sampling_attributes
+from .usage import finish_reason, usage_attributes
+
+
+class Generate:
+    """`POST /v1/generate`: text in, text out, from before there was a chat."""
+
+    operation = "text_completion"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        count = integer(body.get("num_generations"))
+        return {**sampling_attributes(body), names.CHOICE_COUNT: count if count is not None and count > 1 else None}
+
+    def request_content(self, body: Body) -> Content:
+        """The prompt."""
+        return {names.INPUT_MESSAGES: _texts_message(strings(body.get("prompt")) or [])}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Every generation, and the usage."""
+        found = objects(body.get("generations"))
+        reasons = [reason for one in found if (reason := finish_reason(one.get("finish_reason"))) is not None]
+        attributes: Attributes = {
+            names.RESPONSE_ID: string(body.get("id")),
+            names.FINISH_REASONS: reasons or None,
+            **usage_attributes(body.get("meta")),
+        }
+        content: Content = {}
+        if with_content:
+            messages = [_generated(one) for one in found if string(one.get("text"))]
+            content = {names.OUTPUT_MESSAGES: messages}
+        return Answer(attributes=attributes, content=content)
+
+    def merged(self, events: Events) -> Body:
+        """The answer in the last line; without that, the pieces of each generation."""
+        texts: dict[int, str] = {}
+        for event in (obj(event.data) for event in events.items):
+            if event.get("is_finished") is True and (response := obj(event.get("response"))):
+                return response
+            index = integer(event.get("index")) or 0
+            texts[index] = texts.get(index, "") + (string(event.get("text")) or "")
+        return {"generations": [{"text": texts[index]} for index in sorted(texts)]}
+
+    def is_output(self, event: Event) -> bool:
+        """The first text."""
+        return string(obj(event.data).get("text")) is not None
+
+
+class Embed:
+    """`POST /embed` of both versions: texts, or inputs with images."""
+
+    operation = "embeddings"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model, dimensions and encodings."""
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.DIMENSION_COUNT: integer(body.get("output_dimension")),
+            names.ENCODING_FORMATS: strings(body.get("embedding_types")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """The texts; images by their size and digest."""
+        found = [parts.text(text) for text in strings(body.get("texts")) or []]
+        found += [parts.media(image, "image") for image in strings(body.get("images")) or []]
+        found += [part for one in objects(body.get("inputs")) for part in content_parts(one.get("content"))]
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else []}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Usage and how long the vectors are."""
+        usage = usage_attributes(body.get("meta"))
+        usage.pop(names.OUTPUT_TOKENS, None)
+        return Answer(
+            attributes={
+                names.RESPONSE_ID: string(body.get("id")),
+                names.DIMENSION_COUNT: _dimensions(body.get("embeddings")),
+                **usage,
+            }
+        )
+
+    def merged(self, events: Events) -> Body:
+        """Embeddings are not streamed."""
+        return obj(events.items[-1].data) if events.items else {}
+
+    def is_output(self, event: Event) -> bool:
+        """Embeddings are not streamed."""
+        return False
+
+
+class Rerank(Embed):
+    """`POST /rerank` of both versions: the documents that fit a query best, which is a retrieval."""
+
+    operation = "retrieval"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and how many documents are wanted."""
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.RETRIEVAL_TOP_K: integer(body.get("top_n")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """The query, and the documents to choose from."""
+        return {
+            names.RETRIEVAL_QUERY: string(body.get("query")),
+            names.INPUT_MESSAGES: _texts_message([_document(one) for one in items(body.get("documents"))]),
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Places and scores of the documents that were chosen."""
+        content: Content = {}
+        if with_content:
+            content = {names.RETRIEVAL_DOCUMENTS: [_scored(one) for one in objects(body.get("results"))]}
+        return Answer(attributes={names.RESPONSE_ID: string(body.get("id"))}, content=content)
+
+
+def _texts_message(texts: list[str]) -> list[Part]:
+    return [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else []
+
+
+def _generated(generation: Any) -> Part:
+    reason = finish_reason(generation.get("finish_reason")) or UNFINISHED
+    return {"role": "assistant", "parts": [parts.text(str(generation["text"]))], "finish_reason": reason}
+
+
+def _dimensions(embeddings: Any) -> int | None:
+    """Length of the first vector: of a list of them, or of the first encoding that has one number per dimension."""
+    if vectors := items(embeddings):
+        return len(items(vectors[0])) or None
+    by_type = obj(embeddings)
+    return next((_dimensions(by_type[name]) for name in ("float", "int8", "uint8") if by_type.get(name)), None)
+
+
+def _document(document: Any) -> str:
+    return document if isinstance(document, str) else string(obj(document).get("text")) or str(document)
+
+
+def _scored(result: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": str(result.get("index")), "score": result.get("relevance_score")}
+    if text := string(obj(result.get("document")).get("text")):
+        found["content"] = text
+    return found

@@ -1,0 +1,44 @@
+"""Token counts of Cohere's APIs, and its finish reasons."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._endpoint import Attributes
+from pandaprobe_otel_integrations._shape import integer, obj, string
+
+_FINISH_REASONS: Final = {
+    "complete": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "error_limit": "length",
+    "tool_call": "tool_call",
+    "error_toxic": "content_filter",
+}
+"""Cohere's reasons in the conventions' words; others are kept, in lower case."""
+
+
+def finish_reason(value: Any) -> str | None:
+    """A finish reason in the conventions' words."""
+    reason = string(value)
+    return _FINISH_REASONS.get(reason.lower(), reason.lower()) if reason is not None else None
+
+
+def usage_attributes(usage: Any) -> Attributes:
+    """`usage` of the second version of the API, or `meta` of the first.
+
+    Cohere tells the tokens that it bills and those that the model saw, which include its own preamble. The
+    conventions want the billed ones where there are both.
+    """
+    billed, seen = obj(obj(usage).get("billed_units")), obj(obj(usage).get("tokens"))
+    return {
+        names.INPUT_TOKENS: _count(billed, seen, "input_tokens"),
+        names.OUTPUT_TOKENS: _count(billed, seen, "output_tokens"),
+        names.CACHE_READ_TOKENS: integer(obj(usage).get("cached_tokens")),
+    }
+
+
+def _count(billed: Any, seen: Any, name: str) -> int | None:
+    count = integer(billed.get(name))
+    return count if count is not None else integer(seen.get(name))
