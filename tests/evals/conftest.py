@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.registry import instrumented, uninstrument
-from suites import Judged, Outcome, run_suite
+from suites import Outcome, RunSuite, Suites
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +45,29 @@ def server(shared_server: LocalServer) -> LocalServer:
     return shared_server
 
 
+@pytest.fixture(scope="package")
+def suites() -> Iterator[Suites]:
+    """The process that the suites of all tests come from."""
+    with closing(Suites()) as made:
+        yield made
+
+
 @pytest.fixture
-def judged(server: LocalServer, tmp_path: Path) -> Judged:
+def run_suite(suites: Suites, tmp_path: Path) -> RunSuite:
+    """Runs a suite in the folder of the test."""
+    return partial(suites.run, tmp_path)
+
+
+@pytest.fixture
+def judged(run_suite: RunSuite, server: LocalServer) -> RunSuite:
     """Runs a suite with `--pandaprobe=eval` against the server, in a project of its own."""
-    env = {
+    project = {
         "PANDAPROBE_ENDPOINT": server.url,
         "PANDAPROBE_API_KEY": f"sk_pp_{uuid.uuid4().hex}",
         "PANDAPROBE_PROJECT_NAME": f"suite-{uuid.uuid4()}",
     }
 
-    def run(code: str, *arguments: str, plugins: tuple[str, ...] = (), **more: str) -> Outcome:
-        return run_suite(tmp_path, code, "--pandaprobe=eval", *arguments, env={**env, **more}, plugins=plugins)
+    def run(code: str, *arguments: str, **more: Any) -> Outcome:
+        return run_suite(code, "--pandaprobe=eval", *arguments, **{**project, **more})
 
     return run

@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 
 from pandaprobe_otel.local import LocalServer
-from suites import Judged, run_suite
+from suites import RunSuite
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "test_support_agent.py"
 
 
-def test_two_of_its_eight_tests_fail_and_say_why(tmp_path: Path) -> None:
+def test_two_of_its_eight_tests_fail_and_say_why(run_suite: RunSuite, tmp_path: Path) -> None:
     """The output has the expectation and the tree from which the fault can be seen."""
     shutil.copy(EXAMPLE, tmp_path)
-    outcome = run_suite(tmp_path, "", EXAMPLE.name)
+    outcome = run_suite("", EXAMPLE.name)
     tests = {name.partition("[")[0] for name in outcome.cases if "::pandaprobe" not in name}
     failed = {name for name, value in outcome.cases.items() if value == "failure"}
     assert len(tests) == 8, outcome.out
@@ -25,7 +25,7 @@ def test_two_of_its_eight_tests_fail_and_say_why(tmp_path: Path) -> None:
     assert 'TOOL  look_up_order(number=\'B-2\')  -> {"item": "lamp", "state": "sent"}' in outcome.out
 
 
-def test_the_judges_decide_about_it_too(judged: Judged, server: LocalServer, tmp_path: Path) -> None:
+def test_the_judges_decide_about_it_too(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
     """With `--pandaprobe=eval`, the marked tests have verdicts; the session's is about both turns."""
     for signal in ("confidence", "coherence", "loop_detection", "tool_correctness"):
         server.judge.set(signal, 0.9)

@@ -13,7 +13,7 @@ import pytest
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Report
 from pandaprobe_otel.local import LocalServer
-from suites import Judged, run_suite
+from suites import RunSuite
 
 MARKED = """
 @pytest.mark.pandaprobe(metrics={"task_completion": 0.7, "step_efficiency": 0.5})
@@ -43,9 +43,9 @@ BOTH_VERDICTS = {
 }
 
 
-def test_off_runs_everything_but_the_judge(tmp_path: Path) -> None:
+def test_off_runs_everything_but_the_judge(run_suite: RunSuite) -> None:
     """By default spans are asserted in memory, and one line says that the judge was not asked, CI or not."""
-    outcome = run_suite(tmp_path, MARKED, env={"CI": "true", "PANDAPROBE_API_KEY": "sk_pp_1"})
+    outcome = run_suite(MARKED, CI="true", PANDAPROBE_API_KEY="sk_pp_1")
     assert outcome.cases == {"test_good": "passed", "test_strict": "passed", "test_broken": "failure"}
     assert "4 verdicts of the judge skipped: the mode is off" in outcome.out
     assert "expected tool 'refund' never, found 1" in outcome.out
@@ -54,7 +54,7 @@ def test_off_runs_everything_but_the_judge(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
-def test_eval_reports_each_verdict_as_a_test(judged: Judged, workers: tuple[str, ...]) -> None:
+def test_eval_reports_each_verdict_as_a_test(judged: RunSuite, workers: tuple[str, ...]) -> None:
     """Both outcomes, in JUnit, terminal and exit code, with the bill first; the same with xdist."""
     outcome = judged(MARKED, *workers, plugins=("xdist",) if workers else ())
     assert outcome.cases == BOTH_VERDICTS, outcome.out
@@ -70,7 +70,7 @@ def test_eval_reports_each_verdict_as_a_test(judged: Judged, workers: tuple[str,
     assert "%]" not in outcome.out or not re.search(r"1[0-9]{2}%\]", outcome.out.replace("[100%]", ""))
 
 
-def test_a_green_suite_is_green_and_last_failed_knows_no_verdicts(judged: Judged, tmp_path: Path) -> None:
+def test_a_green_suite_is_green_and_last_failed_knows_no_verdicts(judged: RunSuite) -> None:
     """Without a "no" the exit code is 0; after one, `--lf` runs the test whose verdict failed."""
     code = MARKED.split("@pytest.mark.pandaprobe(metrics=[")[0] + MARKED.split("\n\n")[1]
     assert judged(code, "-k", "good").code == 0
@@ -105,7 +105,7 @@ def test_session(probe):
 """
 
 
-def test_verdicts_are_honest(judged: Judged, server: LocalServer) -> None:
+def test_verdicts_are_honest(judged: RunSuite, server: LocalServer) -> None:
     """Nothing to judge is inconclusive, a metric that fails and a test without traces are errors: no pass."""
     server.judge.fail("plan_quality", "the provider is on strike")
     outcome = judged(HONEST)
@@ -121,20 +121,20 @@ def test_verdicts_are_honest(judged: Judged, server: LocalServer) -> None:
     assert "the test made no trace" in outcome.out
 
 
-def test_eval_without_a_key_is_a_usage_error(tmp_path: Path) -> None:
+def test_eval_without_a_key_is_a_usage_error(run_suite: RunSuite) -> None:
     """Exit code 4, with the remedy, before anything runs; the modes that do not exist as well."""
-    outcome = run_suite(tmp_path, MARKED, "--pandaprobe=eval")
+    outcome = run_suite(MARKED, "--pandaprobe=eval")
     assert (outcome.code, "set PANDAPROBE_API_KEY" in outcome.out) == (4, True)
-    outcome = run_suite(tmp_path, MARKED, env={"PANDAPROBE_PYTEST": "always"})
+    outcome = run_suite(MARKED, PANDAPROBE_PYTEST="always")
     assert (outcome.code, "the mode is none of off, record, eval" in outcome.out) == (4, True)
 
 
-def test_record_sends_and_does_not_judge(server: LocalServer, tmp_path: Path) -> None:
+def test_record_sends_and_does_not_judge(run_suite: RunSuite, server: LocalServer, tmp_path: Path) -> None:
     """The mode may come from the configuration file: traces arrive, also of tests that are not marked."""
     (tmp_path / "own.ini").write_text("[pytest]\npandaprobe = record\n")
     code = "def test_unmarked():\n    assistant('x')\n" + MARKED
     project = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_PROJECT_NAME": f"record-{tmp_path.name}"}
-    outcome = run_suite(tmp_path, code, "-c", str(tmp_path / "own.ini"), env=project)
+    outcome = run_suite(code, "-c", str(tmp_path / "own.ini"), **project)
     assert "4 verdicts of the judge skipped: the mode is record" in outcome.out
     with Client(server.api_key, project["PANDAPROBE_PROJECT_NAME"], server.url) as client:
         assert len(list(client.traces.iter())) == 4
@@ -149,11 +149,13 @@ def test_unmarked():
 """
 
 
-def test_off_sends_nothing_although_the_app_is_set_up_to_send(server: LocalServer, tmp_path: Path) -> None:
+def test_off_sends_nothing_although_the_app_is_set_up_to_send(
+    run_suite: RunSuite, server: LocalServer, tmp_path: Path
+) -> None:
     """An `init()` with a key, run on import, stays without effect from the collection of the marked tests on."""
     project = f"off-{tmp_path.name}"
     env = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_PROJECT_NAME": project}
-    outcome = run_suite(tmp_path, OWN_SET_UP + MARKED, env=env)
+    outcome = run_suite(OWN_SET_UP + MARKED, **env)
     assert outcome.cases == {name: value for name, value in BOTH_VERDICTS.items() if "::" not in name} | {
         "test_unmarked": "passed"
     }, outcome.out
@@ -161,7 +163,7 @@ def test_off_sends_nothing_although_the_app_is_set_up_to_send(server: LocalServe
         assert list(client.traces.iter()) == []
 
 
-def test_too_many_evaluations_are_not_started(judged: Judged) -> None:
+def test_too_many_evaluations_are_not_started(judged: RunSuite) -> None:
     """Beyond `--pandaprobe-max-evals` nothing is judged, and nothing passes."""
     outcome = judged(MARKED, "--pandaprobe-max-evals=2", "-k", "good or strict")
     verdicts = [value for name, value in outcome.cases.items() if "::" in name]
@@ -187,9 +189,9 @@ def test_easy(probe):
 """
 
 
-def test_repetitions_are_items_and_the_share_decides(tmp_path: Path) -> None:
+def test_repetitions_are_items_and_the_share_decides(run_suite: RunSuite) -> None:
     """The rate with its interval; the rest is skipped once the outcome stands, in both directions."""
-    outcome = run_suite(tmp_path, REPEATED)
+    outcome = run_suite(REPEATED)
     verdicts = {name: value for name, value in outcome.cases.items() if "::" in name}
     assert verdicts == {
         "test_flaky[a]::pandaprobe[repeat]": "passed",
@@ -216,7 +218,7 @@ def test_confirmed(probe):
 """
 
 
-def test_the_judge_decides_about_repetitions_and_confirms_a_no(judged: Judged, server: LocalServer) -> None:
+def test_the_judge_decides_about_repetitions_and_confirms_a_no(judged: RunSuite, server: LocalServer) -> None:
     """Four yes of five pass at 80 %; one no among three answers is overruled."""
     server.judge.set("task_completion", lambda trace: 0.1 if "run 3" in str(trace["input"]) else 0.9)
     server.judge.set("step_efficiency", [0.2, 0.8, 0.9])
@@ -239,7 +241,7 @@ def test_second_time_lucky(probe):
 """
 
 
-def test_reruns_are_judged_once(judged: Judged) -> None:
+def test_reruns_are_judged_once(judged: RunSuite) -> None:
     """Of a test that rerunfailures repeats, the last attempt counts alone."""
     outcome = judged(RERUN, "--reruns=3", plugins=("rerunfailures",))
     assert "1 trace × 1 metric = 1 evaluation\n" in outcome.out
@@ -262,7 +264,9 @@ def test_needs_the_number(probe):
 """
 
 
-def test_report_cache_scores_and_judgements_within_a_test(judged: Judged, server: LocalServer, tmp_path: Path) -> None:
+def test_report_cache_scores_and_judgements_within_a_test(
+    judged: RunSuite, server: LocalServer, tmp_path: Path
+) -> None:
     """The report shows traces and verdicts; what did not change is not judged again in the next run."""
     server.judge.set("task_completion", [0.8, 0.8, 0.8, 0.1])
     options = ("--pandaprobe-cache=cache.jsonl", "--pandaprobe-report=report.json")
@@ -277,13 +281,13 @@ def test_report_cache_scores_and_judgements_within_a_test(judged: Judged, server
     assert [span["name"] for span in case.traces[0]["spans"]] == ["assistant", "look_up", "refund"]
 
 
-def test_a_test_that_needs_the_number_is_skipped_without_a_judge(tmp_path: Path) -> None:
+def test_a_test_that_needs_the_number_is_skipped_without_a_judge(run_suite: RunSuite) -> None:
     """It cannot pass, and it does not fail."""
-    outcome = run_suite(tmp_path, REPORTED)
+    outcome = run_suite(REPORTED)
     assert outcome.cases == {"test_cached": "passed", "test_needs_the_number": "skipped"}, outcome.out
 
 
-def test_an_interruption_judges_nothing(judged: Judged) -> None:
+def test_an_interruption_judges_nothing(judged: RunSuite) -> None:
     """After Ctrl-C no evaluation is started."""
     outcome = judged(MARKED + "\ndef test_stop():\n    raise KeyboardInterrupt\n", "-k", "good or stop")
     assert outcome.code == 2
@@ -294,7 +298,7 @@ def test_an_interruption_judges_nothing(judged: Judged) -> None:
 ONE = MARKED.split("\n\n")[0] + "\n"
 
 
-def test_a_server_that_goes_down_in_the_middle_is_an_error(judged: Judged, server: LocalServer) -> None:
+def test_a_server_that_goes_down_in_the_middle_is_an_error(judged: RunSuite, server: LocalServer) -> None:
     """The run was started and cannot be asked for: no verdict passes, and the reason is told."""
 
     def break_down(trace: object) -> float:
@@ -309,10 +313,10 @@ def test_a_server_that_goes_down_in_the_middle_is_an_error(judged: Judged, serve
     assert outcome.code == 1
 
 
-def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_an_error(run_suite: RunSuite) -> None:
     """Traces that could not be delivered are told as what they are."""
     env = {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9", "PANDAPROBE_SHUTDOWN_TIMEOUT": "0"}
-    outcome = run_suite(tmp_path, ONE, "--pandaprobe=eval", "--pandaprobe-deliver-within=1", env=env)
+    outcome = run_suite(ONE, "--pandaprobe=eval", "--pandaprobe-deliver-within=1", **env)
     assert {value for name, value in outcome.cases.items() if "::" in name} == {"error"}, outcome.out
     assert "not delivered: traces still wait after 1 s" in outcome.out
     assert outcome.code == 1
@@ -361,25 +365,26 @@ def test_own_server(pandaprobe_server, pandaprobe_session_server):
 """
 
 
-def test_servers_are_fixtures(tmp_path: Path) -> None:
+def test_servers_are_fixtures(run_suite: RunSuite) -> None:
     """One for the test, one for the session, each on a free port."""
-    assert run_suite(tmp_path, SERVERS).cases == {"test_own_server": "passed"}
+    outcome = run_suite(SERVERS)
+    assert outcome.cases == {"test_own_server": "passed"}, outcome.out
 
 
 @pytest.mark.parametrize("name", ["pandaprobe", "pandaprobe_otel"])
-def test_the_plugin_can_be_turned_off(tmp_path: Path, name: str) -> None:
+def test_the_plugin_can_be_turned_off(run_suite: RunSuite, name: str) -> None:
     """By either name: neither option nor fixture remains."""
     code = """
 def test_fixture(request):
     assert not request.session._fixturemanager.getfixturedefs("probe", request.node)
 """
-    outcome = run_suite(tmp_path, code, f"-pno:{name}")
+    outcome = run_suite(code, f"-pno:{name}")
     assert outcome.cases == {"test_fixture": "passed"}, outcome.out
-    assert run_suite(tmp_path, code, f"-pno:{name}", "--pandaprobe=off").code == 4
+    assert run_suite(code, f"-pno:{name}", "--pandaprobe=off").code == 4
 
 
-def test_a_marker_that_cannot_be_meant_stops_the_collection(tmp_path: Path) -> None:
+def test_a_marker_that_cannot_be_meant_stops_the_collection(run_suite: RunSuite) -> None:
     """What is wrong with it is said before anything runs."""
     code = "@pytest.mark.pandaprobe(metrics=['task_completion'], threshold=7)\ndef test_x(probe):\n    pass\n"
-    outcome = run_suite(tmp_path, code)
+    outcome = run_suite(code)
     assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (2, True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
@@ -29,7 +31,8 @@ def assistant(question):
     return "refunded: " + question
 """
 
-PLUGINS: Final = ("xdist", "rerunfailures")
+_OTHERS: Final = sorted({point.name for point in entry_points(group="pytest11") if "pandaprobe" not in point.value})
+"""The installed plugins that are not ours: loading them all would take most of the time of a small suite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,39 +44,76 @@ class Outcome:
     cases: Mapping[str, str]
     properties: Mapping[str, Mapping[str, str]]
 
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The cases that are verdicts."""
+        return {name: value for name, value in self.cases.items() if "::pandaprobe[" in name}
 
-Judged = Callable[..., Outcome]
-"""Runs a suite with its verdicts: the code, then options of pytest."""
+    @property
+    def tests(self) -> dict[str, str]:
+        """The cases that are tests."""
+        return {name: value for name, value in self.cases.items() if "::pandaprobe[" not in name}
 
 
-def run_suite(
-    folder: Path, code: str, *arguments: str, env: Mapping[str, str] | None = None, plugins: tuple[str, ...] = ()
-) -> Outcome:
-    """Run the tests in `code`, after the agent of this module, and return what came of it.
+RunSuite = Callable[..., Outcome]
+"""Runs a suite in the folder of a test: the code, then options of pytest, `plugins=`, and the environment."""
 
-    Of the installed plugins only ours and those named are loaded.
-    """
-    (folder / "test_suite.py").write_text(AGENT + code, encoding="utf-8")
+
+class Suites:
+    """Runs suites, each in a process of its own. Of the installed plugins only ours and those named are loaded."""
+
+    def __init__(self) -> None:
+        self._forks = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("suite_forks.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def close(self) -> None:
+        """End the process that the suites come from."""
+        self._forks.communicate(timeout=30)
+
+    def run(self, folder: Path, code: str, *arguments: str, plugins: tuple[str, ...] = (), **env: str) -> Outcome:
+        """Run the tests in `code`, after the agent of this module, and return what came of it.
+
+        Files `conftest.py` and `pytest.ini` in the folder count. Without `code` there is no file of tests.
+        """
+        if code:
+            (folder / "test_suite.py").write_text(AGENT + code, encoding="utf-8")
+        xml, output = folder / "junit.xml", folder / "output.txt"
+        xml.unlink(missing_ok=True)
+        ini = folder / "pytest.ini"
+        request = {
+            "folder": str(folder),
+            "output": str(output),
+            "env": {**_clean_environment(folder), **env},
+            "arguments": [
+                *(f"-pno:{name}" for name in _OTHERS if name not in plugins),
+                *("-c", str(ini) if ini.exists() else os.devnull),
+                *(f"--rootdir={folder}", f"--junitxml={xml}", *arguments),
+            ],
+        }
+        assert self._forks.stdin is not None
+        assert self._forks.stdout is not None
+        self._forks.stdin.write(json.dumps(request) + "\n")
+        self._forks.stdin.flush()
+        code_of_exit = int(self._forks.stdout.readline())
+        cases, properties = _read(xml)
+        return Outcome(code=code_of_exit, out=output.read_text(encoding="utf-8"), cases=cases, properties=properties)
+
+
+def _clean_environment(folder: Path) -> dict[str, str]:
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_", "PYTEST"))
     }
-    clean |= {"NO_PROXY": "127.0.0.1,localhost", "HOME": str(folder), "GITHUB_ACTIONS": "", "CI": ""}
-    kept_out = [f"-pno:{name}" for name in ("asyncio", "timeout", *PLUGINS) if name not in plugins]
-    xml = folder / "junit.xml"
-    xml.unlink(missing_ok=True)
-    alone = ["-c", os.devnull, f"--rootdir={folder}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *kept_out, *alone, f"--junitxml={xml}", *arguments],
-        cwd=folder,
-        env={**clean, **(env or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=100,
-        check=False,
-    )
-    cases, properties = _read(xml)
-    return Outcome(code=done.returncode, out=done.stdout, cases=cases, properties=properties)
+    return clean | {
+        "NO_PROXY": "127.0.0.1,localhost",
+        "HOME": str(folder),
+        "GITHUB_ACTIONS": "",
+        "GITHUB_STEP_SUMMARY": "",
+        "CI": "",
+    }
 
 
 def _read(xml: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
