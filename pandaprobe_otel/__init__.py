@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.enums import SpanStatusCode as SpanStatusCode
     from pandaprobe_otel.enums import TraceStatus as TraceStatus
     from pandaprobe_otel.errors import PandaProbeError as PandaProbeError
+    from pandaprobe_otel.evals import evaluate as evaluate
     from pandaprobe_otel.registry import instrument as instrument
     from pandaprobe_otel.registry import uninstrument as uninstrument
     from pandaprobe_otel.registry import wrap_anthropic as wrap_anthropic
@@ -64,6 +65,7 @@ _HOMES = {
     "serverless": ("flush_on_return",),
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
     "errors": ("PandaProbeError",),
+    "evals": ("evaluate",),
     "registry": ("instrument", "uninstrument", "wrap_anthropic", "wrap_gemini", "wrap_mistral", "wrap_openai"),
     "scores": ("score",),
     "trace_context": (
@@ -119,6 +121,7 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "context_executor",
     "current_trace_id",
     "score",
+    "evaluate",
     "Client",
     "AsyncClient",
     "PandaProbeSpanExporter",

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
-# What the official instrumentations need to write messages on spans. Set only where the user has set nothing.
-_CONTENT_SWITCHES: Final = {
+CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
 }
+"""What the official instrumentations need to write messages on spans. Set only where the user has set nothing."""
 _SPAN_ATTRIBUTE_LIMIT: Final = 4096
 """The SDK's default of 128 silently drops messages of a long chat in the dialects that write one attribute each."""
 
@@ -155,7 +155,7 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
     if isinstance(pipeline, IdlePipeline):
         return handle
     if config.capture == "all":
-        for name, value in _CONTENT_SWITCHES.items():
+        for name, value in CONTENT_SWITCHES.items():
             os.environ.setdefault(name, value)
     joined = _add_processor(pipeline, config, provider)
     _add_log_processor(pipeline)
@@ -245,6 +245,14 @@ def _end_on_sigterm() -> None:
 def current() -> PandaProbe | None:
     """The handle of `init`, or None before it was called."""
     return _current
+
+
+def forget(handle: PandaProbe) -> None:
+    """Let a later `init()` count, if this handle is the one of the first and does not send."""
+    global _current
+    with _lock:
+        if _current is handle and not handle.enabled:
+            _current = None
 
 
 def flush(timeout: float = 30.0) -> bool:

@@ -7,7 +7,7 @@ one of the fixtures, or another mode than `off` is used.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -21,6 +21,7 @@ _MODES: Final = ("off", "record", "eval")
 _MARKER: Final = "pandaprobe"
 _OPTIONS: Final = (
     ("", "{off,record,eval}", "off (default): traces stay in memory; record: they are sent; eval: and judged"),
+    ("metrics", "NAMES", "metrics of marked tests that name none: task_completion,tool_correctness=0.8"),
     ("max-evals", "N", "with eval: start no evaluation when more than N would be billed"),
     ("report", "FILE", "write a report of the verdicts; the suffix is one of .html .md .json"),
     ("cache", "FILE", "with eval: take judgements about unchanged behaviour from this file, and add new ones"),
@@ -33,10 +34,8 @@ _LINE: Final = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options and their twins in the configuration file. Those of the environment need no declaration."""
-    if pluginmanager.is_blocked(_MARKER):  # -p no:pandaprobe, the name that users know
-        return
     group = parser.getgroup("pandaprobe", "evaluation with PandaProbe")
     for name, value, text in _OPTIONS:
         full = f"pandaprobe-{name}".rstrip("-")
@@ -45,35 +44,34 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         parser.addini(dest, text, default=None)
 
 
+@pytest.hookimpl(trylast=True)  # a conftest.py may set variables of the environment in its own hook
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker and begin to listen. More is loaded here only when a mode asks for it."""
-    if config.pluginmanager.is_blocked(_MARKER):
-        return
+    """Declare the marker, read the settings and begin to listen. More is loaded here only when a mode asks for it."""
     config.addinivalue_line("markers", _LINE)
-    door = Door(config)
-    config.pluginmanager.register(door, "pandaprobe_otel_door")
-    if setting(config, "") not in (None, "off"):
+    settings = {name: _setting(config, name) for name, _, _ in _OPTIONS}
+    mode = settings[""] or "off"
+    if mode not in _MODES:
+        raise pytest.UsageError(f"--pandaprobe={mode}: the mode is none of {', '.join(_MODES)}")
+    door = config.stash[_DOOR] = Door(config, settings)
+    config.pluginmanager.register(door, "pandaprobe_door")
+    if mode != "off":
         door.suite()
 
 
-def setting(config: pytest.Config, name: str) -> str | None:
+def _setting(config: pytest.Config, name: str) -> str | None:
     """Return a setting: the option, else `PANDAPROBE_PYTEST[_NAME]`, else the configuration file; None for none."""
     dest = f"pandaprobe_{name}".rstrip("_").replace("-", "_")
     variable = f"PANDAPROBE_PYTEST_{name}".rstrip("_").replace("-", "_").upper()
     value: Any = config.getoption(dest) or os.environ.get(variable, "").strip() or config.getini(dest)
-    if name == "" and value and value not in _MODES:
-        raise pytest.UsageError(f"--pandaprobe={value}: the mode is none of {', '.join(_MODES)}")
     return str(value) if value else None
 
 
 class Door:
-    """Hooks and fixtures that cost nothing, and load the rest when they are needed.
+    """Hooks that cost nothing, and load the rest when it is needed."""
 
-    An object and not the module itself, so that `-p no:pandaprobe` can leave it out.
-    """
-
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, settings: Mapping[str, str | None]) -> None:
         self._config = config
+        self._settings = settings
         self._suite: Suite | None = None
 
     def suite(self) -> Suite:
@@ -81,9 +79,8 @@ class Door:
         if self._suite is None:
             from pandaprobe_otel.evals.suite import Suite
 
-            values = {name: setting(self._config, name) for name, _, _ in _OPTIONS}
-            self._suite = Suite(self._config, values)
-            self._config.pluginmanager.register(self._suite, "pandaprobe_otel_suite")
+            self._suite = Suite(self._config, self._settings)
+            self._config.pluginmanager.register(self._suite, "pandaprobe_suite")
         return self._suite
 
     @pytest.hookimpl(trylast=True)
@@ -112,34 +109,46 @@ class Door:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Judge after the last test. An interruption passes by as an exception: then nothing is judged."""
-        result = yield
+        """Judge after the last test. An interruption, also `-x`, passes by as an exception: then nothing is judged."""
+        try:
+            result = yield
+        except BaseException:
+            if self._suite is not None:
+                self._suite.abandon()
+            raise
         if self._suite is not None:
             self._suite.conclude(session)
         return result
 
-    @pytest.fixture
-    def probe(self, request: pytest.FixtureRequest) -> Probe:
-        """The traces of this test: assertions about spans, budgets, scores and judgements."""
-        return self.suite().probe(request.node)
 
-    @pytest.fixture
-    def pandaprobe_repetition(self, request: pytest.FixtureRequest) -> int:
-        """The number of this run of a repeated test, from 1."""
-        return int(getattr(request, "param", 1))
+_DOOR: Final = pytest.StashKey[Door]()
 
-    @pytest.fixture
-    def pandaprobe_server(self) -> Iterator[LocalServer]:
-        """A local PandaProbe on a free port, empty, for this test alone. Needs the extra `local`."""
-        from pandaprobe_otel.local import LocalServer
 
-        with LocalServer(limit=None) as server:
-            yield server
+@pytest.fixture
+def probe(request: pytest.FixtureRequest) -> Probe:
+    """The traces of this test: assertions about spans, budgets, scores and judgements."""
+    return request.config.stash[_DOOR].suite().probe(request.node)
 
-    @pytest.fixture(scope="session")
-    def pandaprobe_session_server(self) -> Iterator[LocalServer]:
-        """A local PandaProbe on a free port for the whole session; tests share it. Needs the extra `local`."""
-        from pandaprobe_otel.local import LocalServer
 
-        with LocalServer(limit=None) as server:
-            yield server
+@pytest.fixture
+def pandaprobe_repetition(request: pytest.FixtureRequest) -> int:
+    """The number of this run of a repeated test, from 1."""
+    return int(getattr(request, "param", 1))
+
+
+@pytest.fixture
+def pandaprobe_server() -> Iterator[LocalServer]:
+    """A local PandaProbe on a free port, empty, for this test alone. Needs the extra `local`."""
+    from pandaprobe_otel.local import LocalServer
+
+    with LocalServer(limit=None) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pandaprobe_session_server() -> Iterator[LocalServer]:
+    """A local PandaProbe on a free port for the whole session; tests share it. Needs the extra `local`."""
+    from pandaprobe_otel.local import LocalServer
+
+    with LocalServer(limit=None) as server:
+        yield server

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.comparison import Comparison as Comparison
     from pandaprobe_otel.evals.dataset import Case as Case
     from pandaprobe_otel.evals.dataset import load_cases as load_cases
-    from pandaprobe_otel.evals.experiment import TaskRun as TaskRun
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
     from pandaprobe_otel.evals.report import Report as Report
     from pandaprobe_otel.evals.span_set import SpanSet as SpanSet
+    from pandaprobe_otel.evals.task_runs import TaskRun as TaskRun
 
 _HOME_OF = {
     "Case": "dataset",
@@ -27,7 +27,7 @@ _HOME_OF = {
     "Probe": "probe",
     "Report": "report",
     "SpanSet": "span_set",
-    "TaskRun": "experiment",
+    "TaskRun": "task_runs",
     "evaluate": "experiment",
     "load_cases": "dataset",
 }

@@ -105,10 +105,10 @@ def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
     """The score of a case and whether it passed; None where nothing was scored on evidence."""
     if metric is None:
         return float(case.passed), case.passed
-    for result in case.results:
-        if result.metric == metric and result.finding == "scored" and result.value is not None:
-            return result.value, result.passed
-    return None
+    result = case.result(metric)
+    if result is None or result.finding != "scored" or result.value is None:
+        return None
+    return result.value, result.passed
 
 
 def _by_id(report: Report) -> dict[str, CaseResult]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.instrumentation import instrument
+from pandaprobe_otel.evals.instrumentation import instrumentation
+from pandaprobe_otel.evals.judging import Allowance
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -26,8 +28,9 @@ class Connection:
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
         self._mode = mode
         self._instrumented = False
+        self._undone = ExitStack()
         self._silenced = False
-        self.max_evaluations = _number(settings, "max-evals", int)
+        self.allowance = Allowance(_number(settings, "max-evals", int))
         self.timeout_s = _number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S
         within_s = _number(settings, "deliver-within", float)
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
@@ -53,7 +56,8 @@ class Connection:
 
         handle = bootstrap.current()
         if handle is None:
-            bootstrap.init(enabled=False, instrument=False)  # the first call counts, also for a later one of the app
+            silent = bootstrap.init(enabled=False, instrument=False)  # the first call counts, also for one of the app
+            self._undone.callback(bootstrap.forget, silent)
         elif handle.enabled:
             handle.shutdown(0.0)
 
@@ -70,7 +74,11 @@ class Connection:
         """Without an `init()` that sends, see to it that the supported libraries make spans."""
         if self._mode == "off" and not self._instrumented:
             self._instrumented = True
-            instrument()
+            self._undone.enter_context(instrumentation())
+
+    def close(self) -> None:
+        """Undo what was set up for the time of the suite; what sends goes on until the process ends."""
+        self._undone.close()
 
     def flush(self) -> str | None:
         """Deliver; return what is wrong when not everything was."""

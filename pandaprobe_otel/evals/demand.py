@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self, cast
 
-from pandaprobe_otel.evals.statistics import needed
+from pandaprobe_otel.evals.repetition import Repetition, share, whole
 
 DEFAULT_THRESHOLD: Final = 0.5
 """The default of every metric of PandaProbe (measured on server 0.5.0); runs know no thresholds of their own."""
 
-Metrics = str | Iterable[str] | Mapping[str, float]
+Metrics = str | Iterable[str] | Mapping[str, float] | Mapping[str, float | None]
+"""Names, or names with a threshold each; None: that of those without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +20,7 @@ class Demand:
     """Metrics with their thresholds, how often a test runs, and how many of the runs must pass."""
 
     metrics: Mapping[str, float]
-    repeat: int = 1
-    min_pass: float = 1.0
+    repetition: Repetition = field(default_factory=Repetition)
     session: bool = False
     confirm: int = 1
     allow_vacuous: bool = False
@@ -33,7 +33,7 @@ class Demand:
         metrics: Metrics = (),
         threshold: float | None = None,
         repeat: int = 1,
-        min_pass: float | None = None,
+        min_pass: float = 1.0,
         session: bool = False,
         confirm: int = 1,
         allow_vacuous: bool = False,
@@ -50,19 +50,18 @@ class Demand:
 
         Raises ValueError for what cannot be meant.
         """
+        common = DEFAULT_THRESHOLD if threshold is None else threshold
         if isinstance(metrics, Mapping):
-            given = cast("Mapping[str, float]", metrics)
-            named = {name: _share("threshold", value) for name, value in given.items()}
+            given = cast("Mapping[str, float | None]", metrics)
+            named = {name: common if value is None else value for name, value in given.items()}
         else:
-            common = _share("threshold", DEFAULT_THRESHOLD if threshold is None else threshold)
             named = dict.fromkeys((metrics,) if isinstance(metrics, str) else metrics, common)
-        for what, count in (("repeat", repeat), ("confirm", confirm)):
-            if not _is_whole(count) or count < 1:
-                raise ValueError(f"{what}={count!r} is not a whole number of 1 or more")
+        for value in (common, *named.values()):
+            share(threshold=value)
+        whole(confirm=confirm)
         return cls(
-            metrics=named,
-            repeat=repeat,
-            min_pass=1.0 if min_pass is None else _share("min_pass", min_pass),
+            metrics={name: float(value) for name, value in named.items()},
+            repetition=Repetition(repeat=repeat, min_pass=min_pass),
             session=session,
             confirm=confirm,
             allow_vacuous=allow_vacuous,
@@ -72,23 +71,26 @@ class Demand:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Read what `to_dict` made."""
-        return cls(**fields)
+        values: dict[str, Any] = {**fields, "repetition": Repetition(**fields["repetition"])}
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
 
-    @property
-    def needed(self) -> int:
-        """How many of the runs must pass."""
-        return needed(self.min_pass, self.repeat)
 
+def parse_metrics(text: str | None) -> Mapping[str, float | None]:
+    """Read `task_completion, tool_correctness=0.8`: names with their thresholds, None where there is none.
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _share(what: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-        raise ValueError(f"{what}={cast('Any', value)!r} is not between 0 and 1")
-    return float(value)
+    Raises ValueError for a threshold that is no number between 0 and 1.
+    """
+    named: dict[str, float | None] = {}
+    for part in filter(None, (part.strip() for part in (text or "").split(","))):
+        name, sign, number = (piece.strip() for piece in part.partition("="))
+        try:
+            named[name] = float(number) if sign else None
+        except ValueError:
+            raise ValueError(f"{part}: {number!r} is not a number") from None
+        if named[name] is not None:
+            share(**{name: named[name]})
+    return named

@@ -12,11 +12,18 @@ from pandaprobe_otel.evals.report_text import complaints
 def error_commands(report: Report) -> list[str]:
     """Return a workflow command for each case that did not pass; to be printed on standard output."""
     return [
-        f"::error title={_property(f'{report.name}: {case.id}')}::{_data(said)}"
+        error_command(title=f"{report.name}: {case.id}", text=said)
         for case in report.cases
         if not case.passed
         for said in complaints(case)
     ]
+
+
+def error_command(*, title: str, text: str, file: str = "", line: int | None = None) -> str:
+    """Return the workflow command of an annotation. `line` counts from 0, as pytest does."""
+    properties = {"file": file, "line": "" if line is None else str(line + 1), "title": title}
+    given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
+    return f"::error {given}::{_data(text)}"
 
 
 def add_summary(text: str, environ: Mapping[str, str]) -> bool:

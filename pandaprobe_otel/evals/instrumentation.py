@@ -8,64 +8,64 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-_SETTINGS: Final = {
-    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
-}
-"""What makes instrumentations record content, in the names of OpenTelemetry's GenAI conventions."""
-
-
-def instrument() -> tuple[str, ...]:
-    """Let the supported libraries make spans, with content, where no `init()` that sends has seen to it.
-
-    Returns the names of those that did not make any before.
-    """
-    from pandaprobe_otel.bootstrap import current
-    from pandaprobe_otel.registry import instrument_all, instrumented
-
-    handle = current()
-    if handle is not None and handle.enabled:
-        return ()
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    before = {result.name for result in instrumented()}
-    return tuple(result.name for result in instrument_all("auto", tuple(before)) if result.name not in before)
-
 
 class _Borrowed:
-    """Counts those who evaluate at the same time: the first one instruments, the last one undoes it."""
+    """Counts those who evaluate at the same time: the first one instruments, the last one undoes it.
+
+    An `init()` that sends takes over: what it found instrumented is its own from then on, and stays.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._names: tuple[str, ...] = ()
-        self._added: tuple[str, ...] = ()
+        self._libraries: tuple[str, ...] = ()
+        self._variables: tuple[str, ...] = ()
 
     def take(self) -> None:
+        from pandaprobe_otel.bootstrap import CONTENT_SWITCHES
+        from pandaprobe_otel.registry import instrument_all, instrumented
+
         with self._lock:
+            if self._users == 0 and not _somebody_sends():
+                self._variables = tuple(name for name in CONTENT_SWITCHES if name not in os.environ)
+                os.environ.update({name: CONTENT_SWITCHES[name] for name in self._variables})
+                before = tuple(result.name for result in instrumented())
+                made = instrument_all("auto", before)
+                self._libraries = tuple(result.name for result in made if result.name not in before)
             self._users += 1
-            if self._users == 1:
-                self._added = tuple(name for name in _SETTINGS if name not in os.environ)
-                self._names = instrument()
 
     def give_back(self) -> None:
+        from pandaprobe_otel.bootstrap import CONTENT_SWITCHES
         from pandaprobe_otel.registry import uninstrument
 
         with self._lock:
             self._users -= 1
-            if self._users == 0:
-                for name in self._names:
-                    uninstrument(name)
-                for name in self._added:
-                    os.environ.pop(name, None)
+            if self._users > 0:
+                return
+            libraries, self._libraries = self._libraries, ()
+            variables, self._variables = self._variables, ()
+            if _somebody_sends():
+                return
+            for name in libraries:
+                uninstrument(name)
+            for name in variables:
+                if os.environ.get(name) == CONTENT_SWITCHES[name]:
+                    del os.environ[name]
 
 
 _borrowed: Final = _Borrowed()
 
 
+def _somebody_sends() -> bool:
+    from pandaprobe_otel.bootstrap import current
+
+    handle = current()
+    return handle is not None and handle.enabled
+
+
 @contextmanager
 def instrumentation() -> Generator[None]:
-    """While it is open, the supported libraries make spans; afterwards they are as they were found."""
+    """While it is open, the supported libraries make spans with content; afterwards they are as they were found."""
     _borrowed.take()
     try:
         yield

@@ -49,6 +49,10 @@ class Judgement:
             return allow_vacuous
         return self.finding is Finding.SCORED and self.value is not None and self.value >= threshold
 
+    def is_no(self, threshold: float) -> bool:
+        """Whether the judge said so on evidence, which another answer may overrule."""
+        return self.finding is Finding.SCORED and not self.passes(threshold)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -107,10 +111,27 @@ def bill(groups: Sequence[Group]) -> str:
     return f"{' + '.join(map(str, groups)) or 'nothing'} = {_counted(total, 'evaluation')}"
 
 
+class Allowance:
+    """How many evaluations may be started, in all; shared by whoever draws on it. None: any number."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self._left = limit
+
+    def covers(self, evaluations: int) -> bool:
+        """Whether so many may still be started."""
+        return self._left is None or evaluations <= self._left
+
+    def draw(self, evaluations: int) -> None:
+        """Count evaluations that are started."""
+        if self._left is not None:
+            self._left -= evaluations
+
+
 class Bench:
     """Judges questions with one client. Never raises for what the server does: it becomes ERROR judgements.
 
-    max_evaluations: runs that would go beyond it are not started; their judgements are errors that say so.
+    allowance: runs that would go beyond it are not started; their judgements are errors that say so.
     timeout_s: how long one run may take; visible_within_s: how long traces that were sent may take to be readable.
     say: gets one line for what is going on, such as the bill.
     progress: is shown each state of a run.
@@ -120,7 +141,7 @@ class Bench:
         self,
         client: Client,
         *,
-        max_evaluations: int | None = None,
+        allowance: Allowance | None = None,
         timeout_s: float = 600.0,
         visible_within_s: float = 30.0,
         cache: JudgementCache | None = None,
@@ -128,8 +149,7 @@ class Bench:
         progress: bool | Callable[[EvalRun], None] | None = False,
     ) -> None:
         self._client = client
-        self._left = max_evaluations
-        self._limit = max_evaluations
+        self._allowance = allowance or Allowance()
         self._timeout_s = timeout_s
         self._visible_within_s = visible_within_s
         self._cache = cache
@@ -144,8 +164,8 @@ class Bench:
         ]
         groups = groups_of(open_questions)
         self._say(bill(groups) + (f", {len(known)} more known from the cache" if known else ""))
-        if self._limit is not None and sum(group.evaluations for group in groups) > (self._left or 0):
-            reason = f"not judged: {bill(groups)}, and the limit is {self._limit}"
+        if not self._allowance.covers(sum(group.evaluations for group in groups)):
+            reason = f"not judged: {bill(groups)}, and the limit is {self._allowance.limit} in all"
             return {**known, **_all(groups, reason)}
         here, missing = self._stored(groups)
         found: Judgements = {**known, **_all(groups, "", only=missing)}
@@ -157,7 +177,7 @@ class Bench:
         """Ask once more, without cache and bill; nothing beyond the limit."""
         found: Judgements = {}
         for group in groups_of(questions):
-            if self._limit is None or group.evaluations <= (self._left or 0):
+            if self._allowance.covers(group.evaluations):
                 found |= self._judged(group)
         return found
 
@@ -167,8 +187,7 @@ class Bench:
         found: Judgements = {}
         for start in range(0, len(group.questions), _PER_RUN):
             part = replace(group, questions=group.questions[start : start + _PER_RUN])
-            if self._left is not None:
-                self._left -= part.evaluations
+            self._allowance.draw(part.evaluations)
             try:
                 found |= self._judgements(part, self._run(part))
             except PandaProbeError as error:

@@ -84,9 +84,13 @@ class SpanRecorder(SpanProcessor):
         self._owners: OrderedDict[int, Recording] = OrderedDict()
         self._attached: list[Any] = []
 
-    def begin(self, recording: Recording | None) -> None:
-        """Make a recording the current one; None: traces without an owner in their context are not kept."""
-        self._current = recording
+    def begin(self, recording: Recording | None) -> Recording | None:
+        """Make a recording the current one and return the one before.
+
+        None: traces without an owner in their context are not kept.
+        """
+        before, self._current = self._current, recording
+        return before
 
     def attach(self, *, create: bool) -> None:
         """Listen to the tracer providers in use: the global one, and the one that the decorators use.
@@ -139,3 +143,7 @@ class SpanRecorder(SpanProcessor):
     def _owner_in(self, context: Context | None) -> Recording | None:
         found = (context if context is not None else get_current()).get(_OWNER_KEY)
         return found if isinstance(found, Recording) else self._current
+
+
+RECORDER: Final = SpanRecorder()
+"""The one of the process: a provider keeps its processors for ever, and two would record each span twice."""

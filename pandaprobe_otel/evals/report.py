@@ -65,6 +65,11 @@ class CaseResult:
         """Whether the task came to an end and every metric says yes."""
         return self.error is None and all(result.passed for result in self.results)
 
+    def result(self, metric: str) -> MetricResult | None:
+        """What the metric says; where it was asked about several traces, the worst. None where it was not asked."""
+        found = [result for result in self.results if result.metric == metric]
+        return min(found, key=lambda result: (result.passed, result.value or 0.0), default=None)
+
     @property
     def outcome(self) -> str:
         """`passed`, `failed`, or `error` when the task failed or a metric could not be judged."""
@@ -173,15 +178,12 @@ class Report:
         """
         from pandaprobe_otel.evals.report_html import html_page
 
+        check_form(path)
         target = Path(path).expanduser()
         if target.suffix == ".json":
             text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
-        elif target.suffix == ".md":
-            text = self.to_markdown()
-        elif target.suffix in (".html", ".htm"):
-            text = html_page(self)
         else:
-            raise ValueError(f"the report {path} is none of .json, .md and .html")
+            text = self.to_markdown() if target.suffix == ".md" else html_page(self)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", errors="replace")
 
@@ -202,13 +204,18 @@ class Report:
         return html_table(self)
 
 
+def check_form(path: str | PathLike[str]) -> None:
+    """Raise ValueError for a file name whose suffix is not that of a form of reports."""
+    if Path(path).suffix not in (".json", ".md", ".html", ".htm"):
+        raise ValueError(f"the report {path} is none of .json, .md and .html")
+
+
 def case_table(report: Report) -> tuple[Sequence[str], list[list[str]]]:
     """Return the header and the cells of the table that every form of the report shows."""
     header = ["case", "outcome", *report.metrics, "seconds"]
     rows: list[list[str]] = []
     for case in report.cases:
-        found = {result.metric: result for result in case.results}
-        cells = [_cell(found.get(metric)) for metric in report.metrics]
+        cells = [_cell(case.result(metric)) for metric in report.metrics]
         rows.append([case.id, case.outcome, *cells, f"{case.seconds:.2f}"])
     means = [f"{report.means[metric]:.2f}" if metric in report.means else "" for metric in report.metrics]
     rows.append(["mean", f"{report.rate.passed}/{report.rate.total}", *means, ""])

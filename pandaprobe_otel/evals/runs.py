@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
-from pandaprobe_otel.evals.statistics import rate
+from pandaprobe_otel.evals.repetition import Outcome
 
 Location = tuple[str, int | None, str]
-Outcome = Literal["passed", "failed", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +103,13 @@ def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
     """Return the verdict about the repetitions of each test that has some."""
     verdicts: list[Verdict] = []
     for base, group in by_test(runs).items():
-        demand, ran = group[0].demand, [run for run in group if run.ran]
-        if demand.repeat == 1 or not ran:
+        repetition, ran = group[0].demand.repetition, [run for run in group if run.ran]
+        if repetition.repeat == 1 or not ran:
             continue
         passed = sum(run.passed for run in ran)
-        summary = _rate_text(passed, len(ran), demand)
+        summary = repetition.text(passed, len(ran))
         failures = [f"run {run.number}: {run.failure}" for run in ran if not run.passed]
-        ok = passed >= demand.needed
+        ok = passed >= repetition.needed
         verdicts.append(
             Verdict(
                 base=base,
@@ -121,7 +120,7 @@ def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
                 location=group[0].location,
                 nodeids=tuple(run.nodeid for run in group),
                 value=passed / len(ran),
-                threshold=demand.min_pass,
+                threshold=repetition.min_pass,
             )
         )
     return verdicts
@@ -138,18 +137,12 @@ def metric_verdicts(runs: Iterable[TestRun], found: Judgements) -> list[Verdict]
 
 
 def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements) -> Verdict:
-    demand = runs[0].demand
-    threshold = demand.metrics[metric]
+    repetition, threshold = runs[0].demand.repetition, runs[0].demand.metrics[metric]
     opinions = [_opinion(run, metric, threshold, found) for run in runs]
     yes = sum(opinion.outcome == "passed" for opinion in opinions)
-    open_ones = sum(opinion.outcome == "error" for opinion in opinions)
-    if yes >= demand.needed:
-        outcome: Outcome = "passed"
-    else:
-        # With the errors answered "yes" it could have passed: then nothing is known about the behaviour.
-        outcome = "error" if open_ones and yes + open_ones >= demand.needed else "failed"
+    outcome = repetition.outcome(passed=yes, unknown=sum(opinion.outcome == "error" for opinion in opinions))
     worst = next((o for o in opinions if o.outcome == outcome), opinions[0])
-    rate_text = f"{_rate_text(yes, len(runs), demand)}, " if demand.repeat > 1 else ""
+    rate_text = f"{repetition.text(yes, len(runs))}, " if repetition.repeat > 1 else ""
     told = [opinion.text for opinion in opinions if opinion.outcome != "passed"] or [opinions[0].text]
     return Verdict(
         base=runs[0].base,
@@ -205,13 +198,8 @@ def describe(metric: str, judgement: Judgement, threshold: float) -> str:
 
 
 def _rank(judgement: Judgement, demand: Demand, threshold: float) -> tuple[int, float]:
-    if judgement.finding is Finding.SCORED and not judgement.passes(threshold):
+    if judgement.is_no(threshold):
         return 0, judgement.value or 0.0
     if judgement.finding is Finding.VACUOUS and not demand.allow_vacuous:
         return 1, 0.0
     return (2, 0.0) if judgement.finding is Finding.ERROR else (3, judgement.value or 0.0)
-
-
-def _rate_text(passed: int, ran: int, demand: Demand) -> str:
-    early = f", stopped early: {demand.needed} of {demand.repeat} needed" if ran < demand.repeat else ""
-    return f"{rate(passed, ran)}{early}, {demand.min_pass:.0%} required"

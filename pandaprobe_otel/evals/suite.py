@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import pytest
 
 from pandaprobe_otel.evals.connection import Connection
-from pandaprobe_otel.evals.demand import Demand, Metrics
+from pandaprobe_otel.evals.demand import Demand, Metrics, parse_metrics
 from pandaprobe_otel.evals.judging import Judgement, Judgements, Question
 from pandaprobe_otel.evals.probe import Probe
-from pandaprobe_otel.evals.recorder import Recording, SpanRecorder
+from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
-from pandaprobe_otel.evals.statistics import decided
 from pandaprobe_otel.evals.tree_text import tree_text
+
+T = TypeVar("T")
 
 _MAX_TEXT: Final = 8_000
 _RUN_ID: Final = re.compile(r"(?:-|(?<=\[))run\d+of\d+(?=\]$)")
@@ -29,6 +32,8 @@ class ItemState:
     """What is known about the attempt of a test that runs now."""
 
     recording: Recording
+    outer: Recording | None
+    """The one that was current before, of a suite that runs this one within a test."""
     demand: Demand | None
     number: int = 1
     passed: bool = False
@@ -53,7 +58,11 @@ class Suite:
         self._config = config
         self.mode = settings.get("") or "off"
         self._reports = settings.get("report")
-        self.recorder = SpanRecorder()
+        self._metrics = _usable("metrics", lambda: parse_metrics(settings.get("metrics")))
+        if self._reports is not None:
+            from pandaprobe_otel.evals.report import check_form
+
+            _usable("report", partial(check_form, self._reports))
         self.problems: list[str] = []
         self._runs: dict[str, TestRun] = {}
         self._tallies: dict[str, _Tally] = {}
@@ -67,23 +76,26 @@ class Suite:
 
     def repeat(self, metafunc: pytest.Metafunc) -> None:
         """Make an item of each repetition."""
-        demand = demand_of(metafunc.definition)
-        if demand is not None and demand.repeat > 1:
+        demand = self._demand_of(metafunc.definition)
+        if demand is not None and (repeat := demand.repetition.repeat) > 1:
             metafunc.fixturenames.append("pandaprobe_repetition")
-            numbers = range(1, demand.repeat + 1)
-            ids = [f"run{number}of{demand.repeat}" for number in numbers]
+            numbers = range(1, repeat + 1)
+            ids = [f"run{number}of{repeat}" for number in numbers]
             metafunc.parametrize("pandaprobe_repetition", numbers, ids=ids, indirect=True)
 
     def check(self, item: pytest.Item) -> None:
         """Refuse a marker that cannot be meant, before anything runs."""
-        demand_of(item)
+        self._demand_of(item)
+
+    def _demand_of(self, node: Any) -> Demand | None:
+        return demand_of(node, self._metrics)
 
     # -- one test -----------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)  # no wrapper: skipping must not keep the wrappers of others from their start
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin to record; skip a repetition that can change nothing."""
-        demand = demand_of(item)
+        demand = self._demand_of(item)
         if demand is not None or "probe" in getattr(item, "fixturenames", ()):
             self._begin(item, demand)
             if demand is not None:
@@ -119,14 +131,14 @@ class Suite:
         elif call.when == "teardown":
             if state.demand is not None:
                 report.__dict__["pandaprobe"] = self._told(item, state)
-            self.recorder.begin(None)
+            RECORDER.begin(state.outer)
             state.recording.close()
             del item.stash[_STATE]
         return report
 
     def probe(self, item: pytest.Item) -> Probe:
         """Return the fixture's object for a test."""
-        state = item.stash.get(_STATE, None) or self._begin(item, demand_of(item))
+        state = item.stash.get(_STATE, None) or self._begin(item, self._demand_of(item))
         self._listen()
         return Probe(state.recording, _Services(self, state), state.scores)
 
@@ -134,23 +146,27 @@ class Suite:
         session = f"pytest-{uuid.uuid4()}" if demand is not None and demand.session else None
         recording = Recording(session=session)
         params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-        state = ItemState(recording=recording, demand=demand, number=int(params.get("pandaprobe_repetition", 1)))
-        item.stash[_STATE] = state
-        self.recorder.attach(create=False)
-        self.recorder.begin(recording)
+        RECORDER.attach(create=False)
+        state = item.stash[_STATE] = ItemState(
+            recording=recording,
+            outer=RECORDER.begin(recording),
+            demand=demand,
+            number=int(params.get("pandaprobe_repetition", 1)),
+        )
         return state
 
     def _listen(self) -> None:
         self.connection.open()
-        self.recorder.attach(create=True)
+        RECORDER.attach(create=True)
         self.connection.instrument()
 
     def _called(self, item: pytest.Item, report: pytest.TestReport, state: ItemState) -> None:
         if report.failed and (tree := tree_text(state.recording.traces())) not in report.longreprtext:
             report.sections.append(("traces of the test", tree[:_MAX_TEXT]))
         state.passed, state.ran = report.passed, not report.skipped
-        if state.demand is None or state.demand.repeat == 1 or report.skipped:
+        if state.demand is None or state.demand.repetition.repeat == 1 or report.skipped:
             return
+        repetition = state.demand.repetition
         tally = self._tallies.setdefault(base_of(item.nodeid), _Tally())
         if report.passed:
             tally.passed += 1
@@ -158,16 +174,17 @@ class Suite:
         tally.failed += 1
         state.failure = report.longreprtext[-_MAX_TEXT:]
         report.outcome = "skipped"
-        report.wasxfail = f"run {state.number} of {state.demand.repeat}; min_pass={state.demand.min_pass:g} decides"
+        report.wasxfail = f"run {state.number} of {repetition.repeat}; min_pass={repetition.min_pass:g} decides"
 
     def _skip_if_decided(self, item: pytest.Item, demand: Demand) -> None:
-        tally = self._tallies.get(base_of(item.nodeid), _Tally())
-        if demand.repeat == 1:
+        tally, repetition = self._tallies.get(base_of(item.nodeid), _Tally()), demand.repetition
+        if repetition.repeat == 1:
             return
-        found = decided(passed=tally.passed, failed=tally.failed, total=demand.repeat, needed=demand.needed)
+        found = repetition.settled(passed=tally.passed, failed=tally.failed)
         # A run that passed may still be rejected by the judge, so enough passed runs are no reason to stop then.
         if found == "out of reach" or (found == "reached" and not (demand.metrics and self.mode == "eval")):
-            pytest.skip(f"{tally.passed} passed and {tally.failed} failed: {demand.needed} of {demand.repeat} {found}")
+            wanted = f"{repetition.needed} of {repetition.repeat}"
+            pytest.skip(f"{tally.passed} passed and {tally.failed} failed: {wanted} {found}")
 
     def _told(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
         assert state.demand is not None
@@ -220,31 +237,48 @@ class Suite:
         self._verdicts = repeat_verdicts(runs)
         judged, found = self._judged(runs)
         self._verdicts += judged
-        from pandaprobe_otel.evals.suite_output import emit, write_report
+        from pandaprobe_otel.evals import suite_output
 
-        emit(session, self._verdicts)
+        suite_output.emit(session, self._verdicts)
+        if self._reports is None and self.mode != "eval":
+            return
+        report = suite_output.report_of(runs, found, tuple(self.problems))
         if self._reports is not None:
-            write_report(self._reports, runs, found, tuple(self.problems))
+            suite_output.write_report(self._reports, report)
+        if self.mode == "eval" and report.cases:
+            self._lines += suite_output.tell_github(report, self._verdicts, os.environ)
+
+    def abandon(self) -> None:
+        """The tests were interrupted: nothing is judged, and that is said."""
+        if not hasattr(self._config, "workerinput") and (count := _count(self._to_judge())):
+            self._lines.append(f"{_skipped(count)}: the test run was stopped")
+
+    def _to_judge(self) -> list[TestRun]:
+        lost = {verdict.base for verdict in self._verdicts if verdict.outcome != "passed"}
+        return [run for run in self._runs.values() if run.demand.metrics and run.base not in lost]
 
     def _judged(self, runs: list[TestRun]) -> tuple[list[Verdict], Judgements]:
-        lost = {verdict.base for verdict in self._verdicts if verdict.outcome != "passed"}
-        wanted = [run for run in runs if run.demand.metrics and run.base not in lost]
+        wanted = self._to_judge()
         if self.mode != "eval":
-            count = sum(len(group[0].demand.metrics) for group in by_test(wanted).values())
-            if count:
-                said = f"{count} verdict{'' if count == 1 else 's'} of the judge skipped"
-                self._lines.append(f"{said}: the mode is {self.mode}, --pandaprobe=eval asks the judge")
+            if count := _count(wanted):
+                said = f"the mode is {self.mode}, --pandaprobe=eval asks the judge"
+                self._lines.append(f"{_skipped(count)}: {said}")
             return [], {}
         from pandaprobe_otel.evals.suite_judging import judge_runs
+        from pandaprobe_otel.evals.suite_output import Narrator
 
         judged = [run for run in wanted if run.passed]
         if not judged:
             return [], {}
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None:
-            terminal.write("\n")  # after the line of dots
-        found = judge_runs(judged, self.connection, say=lambda line: _say(terminal, line), problems=self.problems)
+        narrator = Narrator(self._config.pluginmanager.get_plugin("terminalreporter"))
+        found = judge_runs(
+            judged, self.connection, say=narrator.say, progress=narrator.progress, problems=self.problems
+        )
         return metric_verdicts(wanted, found), found
+
+    def pytest_unconfigure(self) -> None:
+        """Leave the process as it was found, for whoever called pytest in it."""
+        self.connection.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the verdicts, also those that passed, and what was not done."""
@@ -254,6 +288,14 @@ class Suite:
             terminalreporter.section("pandaprobe")
             for line in lines:
                 terminalreporter.line(line)
+
+
+def _count(runs: list[TestRun]) -> int:
+    return sum(len(group[0].demand.metrics) for group in by_test(runs).values())
+
+
+def _skipped(count: int) -> str:
+    return f"{count} verdict{'' if count == 1 else 's'} of the judge skipped"
 
 
 _MARK: Final = {"passed": "ok   ", "failed": "FAIL ", "error": "ERROR"}
@@ -288,8 +330,11 @@ class _Services:
         return judge_now(questions, self._suite.connection)
 
 
-def demand_of(node: Any) -> Demand | None:
-    """Return what the marker of a test asks for; None without one. Raises UsageError for what cannot be meant."""
+def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
+    """Return what the marker of a test asks for; None without one. Raises UsageError for what cannot be meant.
+
+    metrics: those of a marker that names none, except for sessions, whose metrics are others.
+    """
     merged: dict[str, Any] = {}
     markers: list[pytest.Mark] = list(node.iter_markers("pandaprobe"))
     if not markers:
@@ -298,6 +343,8 @@ def demand_of(node: Any) -> Demand | None:
         if marker.args:
             raise pytest.UsageError(f"{node.nodeid}: the marker pandaprobe takes keyword arguments only")
         merged.update(marker.kwargs)
+    if metrics and "metrics" not in merged and not merged.get("session"):
+        merged["metrics"] = metrics
     try:
         return Demand.of(**merged)
     except (TypeError, ValueError) as error:
@@ -309,6 +356,8 @@ def base_of(nodeid: str) -> str:
     return _RUN_ID.sub("", nodeid).removesuffix("[]")
 
 
-def _say(terminal: Any, line: str) -> None:
-    if terminal is not None:
-        terminal.write_line(f"pandaprobe: {line}")
+def _usable(option: str, action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except ValueError as error:
+        raise pytest.UsageError(f"--pandaprobe-{option}: {error}") from None

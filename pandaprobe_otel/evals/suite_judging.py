@@ -13,21 +13,28 @@ from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements,
 from pandaprobe_otel.evals.runs import TestRun
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.api.models import EvalRun
     from pandaprobe_otel.evals.connection import Connection
 
 
 def judge_runs(
-    runs: Sequence[TestRun], connection: Connection, *, say: Callable[[str], None], problems: Sequence[str]
+    runs: Sequence[TestRun],
+    connection: Connection,
+    *,
+    say: Callable[[str], None],
+    progress: Callable[[EvalRun], None],
+    problems: Sequence[str],
 ) -> Judgements:
     """Judge every trace (or session) of these runs, in one run of evaluations for each set of metrics."""
     asked = [(run, question) for run in runs for question in _questions(run)]
     with connection.client() as client:
         bench = Bench(
             client,
-            max_evaluations=connection.max_evaluations,
+            allowance=connection.allowance,
             timeout_s=connection.timeout_s,
             cache=connection.cache(client),
             say=say,
+            progress=progress,
         )
         found = bench.judge([question for _, question in asked])
         doubts = [doubt for run, question in asked for doubt in _doubts(run, question, found)]
@@ -42,7 +49,12 @@ def judge_now(questions: Sequence[Question], connection: Connection) -> Mapping[
     if problem := connection.flush():
         raise ConfigError(f"the traces of this test could not be sent: {problem}")
     with connection.client() as client:
-        bench = Bench(client, max_evaluations=connection.max_evaluations, timeout_s=connection.timeout_s)
+        bench = Bench(
+            client,
+            allowance=connection.allowance,
+            timeout_s=connection.timeout_s,
+            cache=connection.cache(client),
+        )
         found = bench.judge(questions)
     worst: dict[str, Judgement] = {}
     for (_, metric), judgement in found.items():
@@ -79,7 +91,7 @@ def _doubts(run: TestRun, question: Question, found: Judgements) -> list[Doubt]:
     doubts: list[Doubt] = []
     for metric, threshold in run.demand.metrics.items():
         first = found.get((question.target, metric))
-        if first is not None and first.finding is Finding.SCORED and not first.passes(threshold):
+        if first is not None and first.is_no(threshold):
             doubts.append(
                 Doubt(question=question, metric=metric, threshold=threshold, answers=run.demand.confirm, first=first)
             )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 
-from pandaprobe_otel.evals.judging import Judgements
+from pandaprobe_otel.evals.github import add_summary, error_command
+from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.runs import TestRun, Verdict
 from pandaprobe_otel.evals.traces import TraceRecord
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api.models import EvalRun
 
 
 def emit(session: pytest.Session, verdicts: Sequence[Verdict]) -> None:
@@ -75,18 +80,65 @@ def _plain(nodeid: str, outcome: Literal["passed", "failed"], verdict: Verdict) 
     )
 
 
-def write_report(path: str, runs: Sequence[TestRun], found: Judgements, notes: tuple[str, ...]) -> None:
-    """Write the report of the suite: each run of a marked test is a case. Raises UsageError for a wrong suffix."""
-    report = Report(
+def report_of(runs: Sequence[TestRun], found: Judgements, notes: tuple[str, ...]) -> Report:
+    """Return the report of the suite: each run of a marked test is a case."""
+    return Report(
         name="test suite",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(_case(run, found) for run in runs if run.ran),
         notes=notes,
     )
+
+
+def write_report(path: str, report: Report) -> None:
+    """Write the report. Raises UsageError where that is not possible."""
     try:
         report.save(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise pytest.UsageError(f"--pandaprobe-report: {error}") from None
+
+
+def tell_github(report: Report, verdicts: Sequence[Verdict], environ: Mapping[str, str]) -> list[str]:
+    """In a job of GitHub Actions: add the report to its summary, and return an annotation for each bad verdict."""
+    add_summary(report.to_markdown(), environ)
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return []
+    return [
+        error_command(title=verdict.id, text=verdict.summary, file=verdict.location[0], line=verdict.location[1])
+        for verdict in verdicts
+        if verdict.outcome != "passed"
+    ]
+
+
+class Narrator:
+    """Tells in the terminal what the judge does: lines, and how far a run is."""
+
+    _EVERY_S: Final = 15.0
+    """Where a line cannot be replaced, as in the log of a CI job."""
+
+    def __init__(self, terminal: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`terminal` is pytest's reporter, None for none."""
+        self._terminal = terminal
+        self._clock = clock
+        self._said_at = clock()
+        if terminal is not None:
+            terminal.write("\n")  # after the line of dots
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        if self._terminal is not None:
+            self._terminal.write_line(f"pandaprobe: {line}")
+
+    def progress(self, run: EvalRun) -> None:
+        """Show the state of a run: in place on a terminal, else as a line now and then."""
+        if self._terminal is None:
+            return
+        done = f"{run.evaluated_count} of {run.total_targets} judged ({', '.join(run.metric_names)})"
+        if self._terminal.isatty:
+            self._terminal.rewrite("" if run.status == "COMPLETED" else f"pandaprobe: {done}", erase=True)
+        elif self._clock() - self._said_at >= self._EVERY_S:
+            self._said_at = self._clock()
+            self.say(done)
 
 
 def _case(run: TestRun, found: Judgements) -> CaseResult:
@@ -97,11 +149,19 @@ def _case(run: TestRun, found: Judgements) -> CaseResult:
         output=traces[-1].output if traces else None,
         error=None if run.passed else run.failure or "the test failed",
         seconds=sum(trace.seconds for trace in traces),
-        results=tuple(
-            MetricResult.of(metric, found[target, metric], threshold, allow_vacuous=run.demand.allow_vacuous)
-            for target in run.targets
-            for metric, threshold in run.demand.metrics.items()
-            if (target, metric) in found
-        ),
+        results=_results(run, found),
         traces=tuple(trace.body for trace in traces),
+    )
+
+
+def _results(run: TestRun, found: Judgements) -> tuple[MetricResult, ...]:
+    """What was judged; a run without traces, where others were judged, is no pass."""
+    judged = {key: judgement for key, judgement in found.items() if key[0] in run.targets}
+    if found and run.passed and not run.targets:
+        absent = Judgement(finding=Finding.ERROR, reason="the test made no trace")
+        judged = {("", metric): absent for metric in run.demand.metrics}
+    return tuple(
+        MetricResult.of(metric, judgement, run.demand.metrics[metric], allow_vacuous=run.demand.allow_vacuous)
+        for (_, metric), judgement in judged.items()
+        if metric in run.demand.metrics
     )

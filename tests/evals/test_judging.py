@@ -13,7 +13,7 @@ import pytest
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
-from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Question, bill, groups_of
+from pandaprobe_otel.evals.judging import Allowance, Bench, Finding, Judgement, Question, bill, groups_of
 from pandaprobe_otel.local import LocalServer
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -112,10 +112,10 @@ def test_a_rate_limit_is_waited_for() -> None:
 def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
     """Over the limit nothing is judged; at the limit everything is."""
     asked = [question(client, "task_completion", "coherence")]
-    over = Bench(client, max_evaluations=1).judge(asked)
+    over = Bench(client, allowance=Allowance(1)).judge(asked)
     assert {judgement.finding for judgement in over.values()} == {Finding.ERROR}
     assert list(client.evaluations.trace_runs.iter()) == []
-    assert {j.finding for j in Bench(client, max_evaluations=2).judge(asked).values()} == {Finding.SCORED}
+    assert {j.finding for j in Bench(client, allowance=Allowance(2)).judge(asked).values()} == {Finding.SCORED}
 
 
 def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Running the same thing several times: how many must pass, when that is settled, and how to say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pandaprobe_otel.evals.statistics import decided, needed, rate
+
+Outcome = Literal["passed", "failed", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """So many runs, of which this share must pass (0 to 1). Raises ValueError for what cannot be meant."""
+
+    repeat: int = 1
+    min_pass: float = 1.0
+
+    def __post_init__(self) -> None:
+        whole(repeat=self.repeat)
+        share(min_pass=self.min_pass)
+
+    @property
+    def needed(self) -> int:
+        """How many of the runs must pass."""
+        return needed(self.min_pass, self.repeat)
+
+    def settled(self, *, passed: int, failed: int) -> Literal["reached", "out of reach"] | None:
+        """Whether the runs that are left can change nothing any more."""
+        return decided(passed=passed, failed=failed, total=self.repeat, needed=self.needed)
+
+    def outcome(self, *, passed: int, unknown: int) -> Outcome:
+        """The outcome of all runs. `unknown` ones had no verdict: if they matter, nothing is known as a whole."""
+        if passed >= self.needed:
+            return "passed"
+        return "error" if unknown and passed + unknown >= self.needed else "failed"
+
+    def text(self, passed: int, ran: int) -> str:
+        """Return the rate in one line: `4/5 passed (80%, 95 % CI 38–96), 80% required`."""
+        early = f", stopped early: {self.needed} of {self.repeat} needed" if ran < self.repeat else ""
+        return f"{rate(passed, ran)}{early}, {self.min_pass:.0%} required"
+
+
+def whole(**counts: object) -> None:
+    """Raise ValueError for a count that is no whole number of 1 or more."""
+    for what, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{what}={count!r} is not a whole number of 1 or more")
+
+
+def share(**shares: object) -> None:
+    """Raise ValueError for a share that is not between 0 and 1."""
+    for what, value in shares.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+            raise ValueError(f"{what}={value!r} is not between 0 and 1")

@@ -1,0 +1,128 @@
+"""Running a task over cases: each run has a trace of its own, and what the caller's own scorers say about it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pandaprobe_otel.evals.dataset import Case
+from pandaprobe_otel.evals.instrumentation import instrumentation
+from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.span_set import SpanSet
+from pandaprobe_otel.evals.traces import TraceRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRun:
+    """One case after the task: what a scorer looks at."""
+
+    case: Case
+    output: Any
+    error: str | None
+    seconds: float
+    trace_id: str
+    traces: tuple[TraceRecord, ...]
+    number: int = 1
+    """Which run of the case this is, from 1."""
+    judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
+    """What the scorers said, by their names; empty while they look."""
+
+    @property
+    def spans(self) -> SpanSet:
+        """The spans, for assertions as in tests."""
+        return SpanSet.of(self.traces)
+
+
+Scorer = Callable[[TaskRun], "float | bool | None"]
+"""A metric of your own: returns a number from 0 to 1 or True or False. A failed assertion in it is a 0 with its text;
+returning nothing is a 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What is done with each case: the task, then the scorers, `repeat` times or until `settled` says so."""
+
+    task: Callable[[Any], Any]
+    title: str
+    scorers: Mapping[str, Scorer]
+    repeat: int
+    settled: Callable[[Sequence[TaskRun]], bool]
+
+
+def run_cases(cases: Sequence[Case], trial: Trial, *, concurrency: int) -> list[list[TaskRun]]:
+    """Return the runs of each case; cases run at once, in threads, the runs of one case one after the other."""
+    RECORDER.attach(create=True)
+    threads = ThreadPoolExecutor(max_workers=max(concurrency, 1), thread_name_prefix="pandaprobe-case")
+    with instrumentation(), threads as pool:
+        futures = [pool.submit(_run_case, case, trial) for case in cases]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # Ctrl-C: what has not begun does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
+    runs: list[TaskRun] = []
+    for number in range(1, trial.repeat + 1):
+        run = _run_once(case, trial, number)
+        judgements = {} if run.error else {name: _scored(scorer, run) for name, scorer in trial.scorers.items()}
+        runs.append(replace(run, judgements=judgements))
+        if trial.settled(runs):
+            break
+    return runs
+
+
+def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
+    from opentelemetry.context import Context, attach, detach
+
+    from pandaprobe_otel.decorators import start_trace
+
+    recording, output, failed = Recording(), None, None
+    token = attach(recording.applied_to(Context()))
+    begun = time.perf_counter()
+    metadata = {"case": case.id} | ({"run": number} if trial.repeat > 1 else {})
+    handle = start_trace(trial.title, input=case.input, metadata=metadata)
+    try:
+        with handle:
+            returned = trial.task(case.input)
+            output = asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned
+            handle.set_output(output)
+    except Exception as error:  # noqa: BLE001 - the task's own failure is the result of its case, and is shown there
+        failed = f"{type(error).__name__}: {error}"
+    finally:
+        detach(token)
+    took, traces = time.perf_counter() - begun, recording.traces()
+    recording.close()
+    return TaskRun(
+        case=case,
+        output=output,
+        error=failed,
+        seconds=took,
+        trace_id=handle.trace_id,
+        traces=traces,
+        number=number,
+    )
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _scored(scorer: Scorer, run: TaskRun) -> Judgement:
+    try:
+        value = scorer(run)
+        number = 1.0 if value is None else float(value)
+    except AssertionError as error:
+        return Judgement(finding=Finding.SCORED, value=0.0, reason=str(error).strip() or "an assertion failed")
+    except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
+        return Judgement(finding=Finding.ERROR, reason=f"{type(error).__name__}: {error}")
+    if not 0.0 <= number <= 1.0:
+        return Judgement(finding=Finding.ERROR, reason=f"it returned {value!r}, which is not between 0 and 1")
+    return Judgement(finding=Finding.SCORED, value=number)
