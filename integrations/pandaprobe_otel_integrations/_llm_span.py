@@ -8,7 +8,7 @@ different tasks), a `ModelClaim` stands for the span and is closed.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.context import Context, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -51,6 +51,12 @@ def with_llm_span(span: Span, context: Context | None = None, *, current: bool =
     return set_span_in_context(span, marked) if current else marked
 
 
+def is_claimed(context: Context | None = None) -> bool:
+    """Whether there is an open claim on the model call that starts in `context` (default: the current one)."""
+    value = get_value(LLM_SPAN_KEY, context)
+    return isinstance(value, ModelClaim) and value.is_open
+
+
 def without_llm_span(context: Context | None = None) -> Context:
     """A context with no LLM span in progress: for a tool or an agent that runs inside a model call."""
     return set_value(LLM_SPAN_KEY, None, context)
@@ -58,8 +64,7 @@ def without_llm_span(context: Context | None = None) -> Context:
 
 def is_taken(context: Context) -> bool:
     """Whether somebody else already records the model call that starts in `context` (the current one)."""
-    value: Any = get_value(LLM_SPAN_KEY, context)
-    if isinstance(value, Span) or (isinstance(value, ModelClaim) and value.is_open):
+    if llm_span(context) is not None or is_claimed(context):
         return True
     if get_value(_SUPPRESS_LLM_KEY, context):
         return True

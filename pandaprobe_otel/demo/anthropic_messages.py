@@ -47,7 +47,7 @@ def events(*, response_id: str, model: str, reply: Reply, usage: Usage) -> Itera
     yield {
         "type": "message_delta",
         "delta": {"stop_reason": _stop_reason(reply), "stop_sequence": None},
-        "usage": {"output_tokens": usage.completion_tokens},
+        "usage": _usage(usage, usage.completion_tokens),
     }
     yield {"type": "message_stop"}
 

@@ -10,6 +10,7 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import get_tracer_provider
 
 from pandaprobe_otel_integrations._http.call import call_in
+from pandaprobe_otel_integrations._llm_span import is_claimed
 from pandaprobe_otel_integrations._patching import Patch, replace
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
@@ -23,7 +24,8 @@ class AnthropicInstrumentor(StainlessIntegration):
     """Messages, sync and async, in every form they are called, beta and platform clients included.
 
     From 1.14 on the client makes spans of its own, without content unless told and never with streamed output. So
-    that one call is one span, it makes none for a call that is recorded here into the same tracer provider; its
+    that one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation,
+    into the same tracer provider; its
     spans of other work (token counts, sessions, tool runners) stay. See `Integration` for the options of
     `instrument()`.
     """
@@ -58,7 +60,9 @@ class AnthropicInstrumentor(StainlessIntegration):
 
     def _silent_for_our_calls(self, own: property) -> Any:
         def tracer(client: Any) -> Any:
-            if call_in(get_current(), client) is not None and self._shares_provider(client):
+            context = get_current()
+            ours = call_in(context, client) is not None or is_claimed(context)
+            if ours and self._shares_provider(client):
                 return None
             return own.__get__(client)
 

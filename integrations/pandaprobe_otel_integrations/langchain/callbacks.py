@@ -329,10 +329,7 @@ class RunCallbacks:
         if run is None:
             return
         guarded(self._record, run.span, error)
-        if run.parent is None:
-            for child in self._runs.take_below(run):
-                self._abandon(child)  # what a failed run has left running ends with it
-        self._end(run)
+        self._end(run, lambda child: child.is_torn_down)
 
     def _record(self, span: Span | None, error: BaseException) -> None:
         if span is None:
@@ -350,9 +347,13 @@ class RunCallbacks:
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
         self._set(run.span, {ours.CANCELLED: True})
-        self._end(run)
+        if run.span is not None:
+            guarded(run.span.end)
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run: Run, is_over: Callable[[Run], bool] = lambda child: child.is_left_behind) -> None:
+        """End a run that has been taken, and before it what it has left below it."""
+        for child in self._runs.take_below(run, is_over):
+            self._abandon(child)
         if run.span is not None:
             guarded(run.span.end)
 
@@ -384,6 +385,6 @@ def _tool_message(output: Any) -> Any:
     """The message in a tool's output, which may be a command that updates the state with it."""
     if hasattr(output, "tool_call_id"):
         return output
-    update = obj(getattr(output, "update", None)) if hasattr(output, "goto") else {}
+    update = obj(getattr(output, "update", None) if hasattr(output, "goto") else None)
     found = [message for message in items(update.get("messages")) if hasattr(message, "tool_call_id")]
     return found[-1] if found else None

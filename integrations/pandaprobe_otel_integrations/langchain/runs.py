@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, Final
@@ -31,13 +34,30 @@ class Run:
     agent: str | None = None
     """Name of the agent that this run is part of."""
     children: set[Run] = field(default_factory=set["Run"])
-    """Those that have not ended."""
+    """Those below that have not ended."""
+    task: weakref.ref[asyncio.Task[Any]] | None = field(default_factory=lambda: _current_task())
+    """The task that began it; None when it was begun outside of any."""
+    thread: int = field(default_factory=threading.get_ident)
     started_ns: int = field(default_factory=time_ns)
     answers: bool = False
     """Whether the model has begun to answer."""
     claim: ModelClaim | None = None
     _claimed: Context | None = None
     _before: Context | None = None
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether its task is over. LangChain tells nothing of a model call that was cancelled."""
+        if self.task is None:
+            return False
+        task = self.task()
+        return task is None or task.done()
+
+    @property
+    def is_torn_down(self) -> bool:
+        """Whether it cannot go on while an exception goes through this thread: its task is cancelled with the others,
+        or its frames are in this thread. Another thread goes on and ends its runs itself."""
+        return self.task is not None or self.thread == threading.get_ident()
 
     def claim_model_call(self) -> None:
         """Say in the caller's context that the model call which follows is recorded here."""
@@ -91,16 +111,25 @@ class OpenRuns:
         with self._lock:
             return self._remove(run_id)
 
-    def take_below(self, run: Run) -> list[Run]:
-        """Remove everything below a run and return it, the deepest first."""
+    def take_below(self, run: Run, is_over: Callable[[Run], bool]) -> list[Run]:
+        """Remove what is open below a run that has been taken and can be ended with it; return it, the deepest first.
+
+        The others are below its parent from now on.
+        """
         with self._lock:
             found: list[Run] = []
             waiting = [*run.children]
+            run.children.clear()
             while waiting:
                 child = waiting.pop()
-                waiting.extend(child.children)
-                self._remove(child.run_id)
-                found.append(child)
+                if is_over(child):
+                    waiting.extend(child.children)
+                    self._remove(child.run_id)
+                    found.append(child)
+                else:
+                    child.parent = run.parent
+                    if run.parent is not None:
+                        run.parent.children.add(child)
         return found[::-1]
 
     def _remove(self, run_id: Any) -> Run | None:
@@ -108,6 +137,14 @@ class OpenRuns:
         if run is not None and run.parent is not None:
             run.parent.children.discard(run)
         return run
+
+
+def _current_task() -> weakref.ref[asyncio.Task[Any]] | None:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return None
+    return None if task is None else weakref.ref(task)
 
 
 OPEN_RUNS: Final = OpenRuns()
