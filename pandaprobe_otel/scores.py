@@ -55,7 +55,7 @@ def score_body(
         raise _invalid("trace_id", f"{str(trace_id)[:80]!r} is not a UUID") from None
     if not name or len(name) > _MAX_TEXT:
         raise _invalid("name", f"must have 1 to {_MAX_TEXT} characters")
-    kind = _kind_of(value) if data_type is None else ScoreDataType(str(data_type))
+    kind = _kind_of(value) if data_type is None else _kind_named(str(data_type))
     body: dict[str, Any] = {
         "trace_id": trace,
         "name": name,
@@ -76,6 +76,13 @@ def _kind_of(value: float | bool | str) -> ScoreDataType:
     return ScoreDataType.CATEGORICAL if isinstance(value, str) else ScoreDataType.NUMERIC
 
 
+def _kind_named(name: str) -> ScoreDataType:
+    try:
+        return ScoreDataType(name)
+    except ValueError:
+        raise _invalid("data_type", f"must be one of {', '.join(ScoreDataType)}, not {name[:80]!r}") from None
+
+
 def _value_text(value: float | bool | str, kind: ScoreDataType) -> str:
     if kind is ScoreDataType.BOOLEAN:
         text = str(value).lower()
@@ -89,10 +96,12 @@ def _value_text(value: float | bool | str, kind: ScoreDataType) -> str:
         return text
     try:
         number = float(value)
-    except ValueError:
-        raise _invalid("value", f"{value!r} is not a number") from None
-    if not math.isfinite(number) or not 0.0 <= number <= 1.0:
-        raise _invalid("value", f"{value!r} is not between 0 and 1")
+    except OverflowError:
+        number = math.inf
+    except (TypeError, ValueError):
+        raise _invalid("value", f"{value!r:.80} is not a number") from None
+    if not 0.0 <= number <= 1.0:
+        raise _invalid("value", f"{number!r} is not between 0 and 1")
     return str(value)
 
 

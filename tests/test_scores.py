@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pandaprobe_otel.errors import InvalidRequest
@@ -46,14 +48,27 @@ def test_the_value_decides_the_type_and_goes_as_text(
         (TRACE, "n" * 256, 0.5, "name"),
         (TRACE, "n", 1.01, "value"),
         (TRACE, "n", float("nan"), "value"),
+        (TRACE, "n", 10**400, "value"),
+        (TRACE, "n", None, "value"),
+        (TRACE, "n", [0.5], "value"),
         (TRACE, "n", "x" * 256, "value"),
     ],
 )
-def test_what_cannot_be_a_score_is_refused_at_the_call(
-    trace_id: str, name: str, value: float | str, field: str
-) -> None:
+def test_what_cannot_be_a_score_is_refused_at_the_call(trace_id: str, name: str, value: Any, field: str) -> None:
     """The error names the field, before anything is sent."""
     with pytest.raises(InvalidRequest) as caught:
         score_body(trace_id, name, value)
+
+    assert [error.field for error in caught.value.errors] == [field]
+
+
+@pytest.mark.parametrize(
+    ("value", "data_type", "field"),
+    [(0.5, "FLOAT", "data_type"), ("maybe", "BOOLEAN", "value"), ("much", "NUMERIC", "value")],
+)
+def test_a_value_must_be_of_its_type(value: float | str, data_type: str, field: str) -> None:
+    """Where the type is given, and is one."""
+    with pytest.raises(InvalidRequest) as caught:
+        score_body(TRACE, "n", value, data_type=data_type)
 
     assert [error.field for error in caught.value.errors] == [field]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from pandaprobe_otel.api.endpoint import Endpoint, Rate
+from pandaprobe_otel.errors import ConfigError
 
 _WINDOW_S: Final = 60.1
 """The server's 60 s, and room for clocks that run at different speeds."""
@@ -34,6 +35,12 @@ class RateLimits:
     """Triggering, for each monitor."""
     other: int = 200
     """Everything else, for each path."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a limit that would let nothing through."""
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise ConfigError(f"RateLimits: {each.name} must be over 0, not {getattr(self, each.name)!r}.")
 
     def of(self, rate: Rate) -> int:
         """The limit of a class of routes."""

@@ -22,6 +22,7 @@ from pandaprobe_otel.api.resources.projects import ApiKeys, AsyncApiKeys, AsyncM
 from pandaprobe_otel.api.resources.scores import AsyncScores, Scores
 from pandaprobe_otel.api.resources.sessions import AsyncSessions, Sessions
 from pandaprobe_otel.api.resources.traces import AsyncTraces, AsyncUsers, Traces, Users
+from pandaprobe_otel.errors import ConfigError
 
 _TIMEOUT_S: Final = 60.0
 _RETRIES: Final = 3
@@ -156,6 +157,8 @@ class AsyncClient(ClientOperations, AsyncResource):
 def _connection(
     credentials: Credentials, *, timeout_s: float, retries: int, rate_limits: RateLimits | None
 ) -> Connection:
+    if not timeout_s > 0 or retries < 0:
+        raise ConfigError(f"timeout_s must be over 0 and retries 0 or more, not {timeout_s!r} and {retries!r}.")
     return Connection(
         base_url=credentials.endpoint,
         unavailable=credentials.unavailable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,6 +13,8 @@ from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError, MissingKey
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 
+_WITHOUT: Final = re.compile(r"(; (no traces are sent|the default is used .*))?\.?$")
+"""The end of a problem's message, which says what sending traces makes of it; a client refuses to work instead."""
 _CONNECTION_SETTINGS: Final = ("api_key", "project_name", "endpoint")
 
 
@@ -74,7 +77,7 @@ def resolve_credentials(
     for problem in config.problems:
         if problem.setting in _CONNECTION_SETTINGS and not (problem.setting == "api_key" and token is not None):
             kind = MissingKey if problem.setting == "api_key" else ConfigError
-            raise kind(f"{problem.message.removesuffix('; no traces are sent.')}.")
+            raise kind(f"{_WITHOUT.sub('', problem.message)}.")
     usable = not any(problem.setting == "api_key" for problem in config.problems)
     return Credentials(
         endpoint=config.endpoint,

@@ -85,7 +85,8 @@ def _cost(cost: dict[str, float]) -> dict[str, float]:
 Id = Annotated[UUID | str, BeforeValidator(_uuid)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
-Offset = Annotated[int, Field(ge=0)]
+Offset = Annotated[int, Field(ge=0, lt=2**63)]
+"""The server fails on more than its database can count (measured on server 0.5.0)."""
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Text255 = Annotated[str, Field(max_length=255)]
 Title = Annotated[str, Field(min_length=1, max_length=255)]

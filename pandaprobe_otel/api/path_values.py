@@ -48,7 +48,9 @@ def session_of(session_id: str, *, what: str) -> str:
             also when it is encoded (measured on server 0.5.0); or it is the name of another route.
     """
     problem = None
-    if not session_id or session_id in (".", ".."):
+    if not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        problem = f"must be a text, not {session_id!r:.80}"
+    elif not session_id or session_id in (".", ".."):
         problem = "cannot be empty or dots only in a path"
     elif "/" in session_id:
         problem = "has a slash: such a session can be listed, but the server has no route to it"

@@ -9,15 +9,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias, TypeVar
 
 from pandaprobe_otel.api.budget import Budget, RateLimits, bucket_of
-from pandaprobe_otel.api.encoding import body_bytes, checked, query_text, read_answer
+from pandaprobe_otel.api.encoding import body_bytes, checked, invalid, query_text, read_answer
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.failures import Failure, error_of, sent
-from pandaprobe_otel.errors import ConfigError, OutcomeUnknown, RateLimited, ServerError
+from pandaprobe_otel.errors import ConfigError, FieldError, OutcomeUnknown, RateLimited, ServerError
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request, Verdict, VerdictKind, judge
 
 T = TypeVar("T")
@@ -25,6 +25,7 @@ T = TypeVar("T")
 _ATTEMPT_TIMEOUT_S: Final = 30.0
 _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 8.0
+_LAST_LOOK_S: Final = 5.0
 _RATE_WAIT_S: Final = 5.0
 """After a 429 without Retry-After, the window may open at any moment of the next minute: look again this soon."""
 # These answers say that the request was not carried out: even one that must not be repeated may be sent again.
@@ -67,6 +68,10 @@ class Connection:
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     uniform: Callable[[float, float], float] = random.uniform
 
+    def until(self, deadline: float) -> Connection:
+        """The same for a call that should be over by then; for a last look there are always a few seconds."""
+        return replace(self, timeout_s=min(self.timeout_s, max(deadline - self.clock(), _LAST_LOOK_S)))
+
 
 def call(
     connection: Connection,
@@ -100,11 +105,21 @@ def _request(
     endpoint: Endpoint[Any], path: Mapping[str, object], query: Mapping[str, Any] | None, body: Any
 ) -> Request:
     what = str(endpoint)
-    url = endpoint.path_with(path)
-    if endpoint.query is not None:
-        url += query_text(checked(endpoint.query, dict(query or {}), what=what))
+    url = _url(endpoint, path, query)
     content = None if endpoint.body is None else body_bytes(checked(endpoint.body, body, what=what))
     return Request(method=endpoint.method, path=url, body=content)
+
+
+def _url(endpoint: Endpoint[Any], path: Mapping[str, object], query: Mapping[str, Any] | None) -> str:
+    what = str(endpoint)
+    values: Mapping[str, Any] = {} if endpoint.query is None else checked(endpoint.query, dict(query or {}), what=what)
+    try:
+        url = endpoint.path_with(path) + query_text(values)
+    except UnicodeEncodeError as error:
+        raise invalid(what, FieldError("", f"{error.object!r:.80} has characters that are not Unicode")) from None
+    if "%00" in url:  # percent signs are encoded: this is nothing else
+        raise invalid(what, FieldError("", "a text has a NUL character, which the server cannot look for"))
+    return url
 
 
 def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request) -> Steps[tuple[Answer, datetime]]:

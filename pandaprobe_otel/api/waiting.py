@@ -26,7 +26,7 @@ def wait_for_trace(connection: Connection, trace_id: str, timeout_s: float) -> S
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
-            return (yield from call(connection, GET_TRACE, path={"trace_id": trace_id}))
+            return (yield from call(connection.until(deadline), GET_TRACE, path={"trace_id": trace_id}))
         except NotFound:
             remaining = deadline - connection.clock()
             if remaining <= 0:

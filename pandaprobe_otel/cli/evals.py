@@ -93,7 +93,9 @@ def template(client: Client, metric: str, output_format: str) -> None:
 @click.option("--sampling-rate", type=click.FloatRange(0, 1, min_open=True), help="Share of what matches.")
 @click.option("--name", help="A label for the run.")
 @click.option("--model", help="The judge; the server's own when not given.")
-@click.option("--signal-weights", type=Json(), metavar="JSON", help="For sessions: how much each signal counts.")
+@click.option(
+    "--signal-weights", type=Json(is_object=True), metavar="JSON", help="For sessions: how much each signal counts."
+)
 @waiting
 @with_client
 def run(
@@ -115,6 +117,8 @@ def run(
     wanted = thresholds_of(thresholds, metrics)
     if wanted and not wait:
         raise click.UsageError("--threshold needs --wait")
+    if not (traces or sessions or given or options["everything"]):
+        raise click.UsageError("say what to evaluate: --trace, --session, a filter such as --tag, or --all")
     started = client.evaluations.run(metrics, traces=traces or None, session=sessions or None, **given, **options)
     if not wait:
         show(started.state, output_format)

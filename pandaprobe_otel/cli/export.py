@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,17 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def _write(text: str, output: str) -> None:
+    if output == "-":
+        with click.open_file("-", "w", encoding="utf-8") as standard_output:
+            standard_output.write(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.BadParameter(f"{output} cannot be written: {error.strerror}.", param_hint="--output") from None
+
+
 def export_traces(traces: Iterable[Trace], form: str, output: str) -> None:
     """Write traces; a file is written in the end only, so that a failure leaves the old one."""
     found = [trace.model_dump(mode="json") for trace in traces]
@@ -46,7 +58,6 @@ def export_traces(traces: Iterable[Trace], form: str, output: str) -> None:
         from pandaprobe_otel.cli.markdown import markdown
 
         text = "\n".join(markdown(trace) for trace in found)
-    with click.open_file(output, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    _write(text + "\n", output)
     if output != "-":
         click.echo(f"{len(found)} traces in {output}", err=True)

@@ -37,7 +37,7 @@ def scores() -> None:
 @click.argument("value")
 @click.option("--type", "kind", type=_TYPES, help="What the value is; told by its form when not given.")
 @click.option("--reason", help="Why.")
-@click.option("--metadata", type=Json(), metavar="JSON|@FILE", help="An object to keep with it.")
+@click.option("--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="An object to keep with it.")
 @click.option("--source", type=click.Choice(["PROGRAMMATIC", "ANNOTATION"]), default="PROGRAMMATIC", show_default=True)
 @click.option(
     "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="For the trace, in seconds."
@@ -72,7 +72,7 @@ def get_scores(client: Client, trace_id: str, output_format: str) -> None:
 @click.argument("score_id")
 @click.option("--value", help="A number from 0 to 1, true or false, or a label.")
 @click.option("--reason", help="Why.")
-@click.option("--metadata", type=Json(), metavar="JSON|@FILE", help="An object; it replaces the old one.")
+@click.option("--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="An object; it replaces the old one.")
 @with_client
 def update(client: Client, score_id: str, output_format: str, **changes: Any) -> None:
     """Change a score. Its source becomes ANNOTATION."""

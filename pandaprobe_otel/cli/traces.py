@@ -121,6 +121,8 @@ def tag(
     client: Client, trace_ids: Sequence[str], add: Sequence[str], remove: Sequence[str], output_format: str
 ) -> None:
     """Add tags to traces and remove others."""
+    if not add and not remove:
+        raise click.UsageError("say which tags: --add TAG, --remove TAG")
     show(client.traces.tag(trace_ids, add=add, remove=remove), output_format)
 
 

@@ -31,7 +31,7 @@ class Moment(ParamType):
         if isinstance(value, datetime):
             return value
         if ago := _AGO.fullmatch(value.strip()):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return self._ago(value, int(ago[1]), _UNITS[ago[2]])
         try:
             moment = datetime.fromisoformat(value.strip())
         except ValueError:
@@ -40,26 +40,39 @@ class Moment(ParamType):
             self.fail(f"{value!r} has no time zone: end it with Z for UTC, or with an offset such as +02:00.")
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
+    def _ago(self, value: str, count: int, unit: str) -> datetime:
+        try:
+            return datetime.now(UTC) - timedelta(**{unit: count})
+        except OverflowError:
+            self.fail(f"{value!r} is longer ago than the calendar goes back.")
+
 
 class Json(ParamType):
     """A JSON value: the text itself, `@FILE`, or `-` for standard input."""
 
     name = "json"
 
-    def __init__(self, *, or_text: bool = False) -> None:
+    def __init__(self, *, or_text: bool = False, is_object: bool = False) -> None:
         self._or_text = or_text
+        self._is_object = is_object
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the value; with `or_text` what is no JSON is a text."""
+        """Read the value. With `or_text`, what is no JSON is a text; with `is_object`, only an object will do."""
         if not isinstance(value, str):
             return value
+        found: object = self._read(value)
+        if self._is_object and not isinstance(found, dict):
+            self.fail('the value must be a JSON object, such as {"key": 1}.')
+        return cast("Any", found)
+
+    def _read(self, value: str) -> Any:
         text = self._content(value)
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             if self._or_text and text == value:
                 return value
-            where = value if value == "-" or value.startswith("@") else "the value"
+            where = value.removeprefix("@") if value == "-" or value.startswith("@") else "the value"
             self.fail(f"{where} is not JSON: {error}.")
 
     def _content(self, value: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from both_clients import Connect, settled
+from pandaprobe_otel.api import AsyncClient, Client, RateLimits
 from pandaprobe_otel.errors import (
     AuthError,
     ConfigError,
@@ -28,6 +29,7 @@ from scripted_api import FAILED, ScriptedApi, Told
 
 SCOPE = "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."
 TRACES = "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."
+NOW = datetime.now(UTC)
 NO_INTEGER = {"field": "query -> limit", "message": "Input should be a valid integer"}
 
 
@@ -150,19 +152,44 @@ async def test_ids_and_times_are_checked_before_anything_is_sent(connect: Connec
             (lambda: client.traces.list(limit=0), "limit"),
             (lambda: client.traces.list(limit=201), "limit"),
             (lambda: client.traces.list(offset=-1), "offset"),
+            (lambda: client.traces.list(offset=2**63), "offset"),
+            (lambda: client.traces.list(limit="many"), "limit"),
+            (lambda: client.traces.list(tags="production"), "tags"),
+            (lambda: client.traces.list(name="\udcff"), ""),
+            (lambda: client.traces.list(name="a\0b"), ""),
+            (lambda: client.traces.analytics(metric="volume"), "started_after"),
             (lambda: client.traces.iter(page_size=0), "limit"),
             (lambda: client.traces.list(started_after=datetime(2026, 1, 1)), "started_after"),
             (lambda: client.traces.list(status="completed"), "status"),
             (lambda: client.traces.list(sesion_id="x"), "sesion_id"),
             (lambda: client.traces.get("0123456789abcdef"), "trace_id"),
-            (lambda: client.traces.create(name="", started_at=datetime.now().astimezone()), "name"),
+            (lambda: client.traces.create(name="", started_at=NOW), "name"),
+            (lambda: client.traces.create(name="n", started_at=datetime(2026, 1, 1)), "started_at"),
+            (lambda: client.traces.create(name="n", started_at=NOW, spans=[{"name": "s"}] * 501), "spans"),
+            (lambda: client.traces.create(name="n", started_at=NOW, spans=["s"]), "spans -> 0"),
+            (lambda: client.traces.create(name="n", started_at=NOW, session_id="s" * 256), "session_id"),
             (lambda: client.traces.add_spans(uuid4(), []), ""),
+            (lambda: client.traces.delete_many([]), "trace_ids"),
+            (lambda: client.traces.delete_many(["x"]), "trace_id"),
+            (lambda: client.traces.tag([uuid4()], add="production"), "add_tags"),
             (lambda: client.sessions.get("a/b"), "session_id"),
             (lambda: client.sessions.get(""), "session_id"),
+            (lambda: client.sessions.get(7), "session_id"),
+            (lambda: client.sessions.get("\udcff"), ""),
+            (lambda: client.sessions.delete("a/b"), "session_id"),
+            (lambda: client.scores.sessions.of_session("a/b"), "session_id"),
+            (lambda: client.scores.sessions.history("a/b"), "session_id"),
             (lambda: client.sessions.get("s", limit=1001), "limit"),
             (lambda: client.score(uuid4(), "q", 1.5), "value"),
             (lambda: client.score(uuid4(), "q", float("nan")), "value"),
             (lambda: client.score(uuid4(), "", 0.5), "name"),
+            (lambda: client.score(uuid4(), "q", None), "value"),
+            (lambda: client.score(uuid4(), "q", 0.5, data_type="FLOAT"), "data_type"),
+            (lambda: client.scores.list(date_from=datetime(2026, 1, 1)), "date_from"),
+            (lambda: client.scores.distribution(metric_name="m", buckets=0), "buckets"),
+            (lambda: client.evaluations.run([], everything=True), "metrics"),
+            (lambda: client.evaluations.run("m", everything=True, sampling_rate=0), "sampling_rate"),
+            (lambda: client.evaluations.trace_runs.create(metrics=["m"], filters={"nme": 1}), "filters -> nme"),
             (lambda: client.scores.sessions.comparison(metric_name="m", limit=101), "limit"),
             (lambda: client.monitors.create(name="m", target_type="TRACE", metrics=["x"], cadence="hourly"), "cadence"),
             (lambda: client.monitors.get("m"), "monitor_id"),
@@ -173,3 +200,31 @@ async def test_ids_and_times_are_checked_before_anything_is_sent(connect: Connec
             assert [error.field for error in raised.value.errors][:1] == [field], raised.value
 
     assert api.asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"api_key": "your-key"}, "placeholder"),
+        ({"project_name": "a/b"}, "is not a project name"),
+        ({"endpoint": "shop"}, "is not an http(s) URL"),
+        ({"token": "two words"}, "not a bearer token"),
+        ({"token": "t", "organization_id": "o"}, "organization_id must be a UUID"),
+        ({"timeout_s": 0}, "timeout_s must be over 0"),
+        ({"timeout_s": float("nan")}, "timeout_s must be over 0"),
+        ({"retries": -1}, "retries 0 or more"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_that_cannot_work_is_not_made(kind: Any, options: dict[str, Any], words: str) -> None:
+    """The setting is named."""
+    with pytest.raises(ConfigError) as raised:
+        kind(**{"api_key": "sk_pp_test_key", "project_name": "p", "endpoint": "http://127.0.0.1:1", **options})
+
+    assert words in str(raised.value)
+
+
+def test_limits_that_let_nothing_through_are_refused() -> None:
+    """They would make every call wait for ever."""
+    with pytest.raises(ConfigError, match="runs must be over 0"):
+        RateLimits(runs=0)

@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from endpoints import all_endpoints
-from pandaprobe_otel.api.endpoint import Endpoint
+from endpoints import not_asked
 from recorded import CASSETTES, LOCAL_CASSETTES, LOCAL_LABEL
 
 FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -64,8 +63,7 @@ def requests(files: list[Path]) -> Iterator[tuple[str, str]]:
 
 def without_recording(files: list[Path]) -> set[str]:
     """The operations that are in none of the files."""
-    recorded = [*requests(files)]
-    return {str(endpoint) for endpoint in all_endpoints() if not _is_in(endpoint, recorded)}
+    return {str(endpoint) for endpoint in not_asked(requests(files))}
 
 
 def test_every_operation_is_recorded() -> None:
@@ -78,15 +76,6 @@ def test_recordings_of_the_local_server_are_labelled() -> None:
     """Nobody takes them for the real one's."""
     for file in LOCAL:
         assert file.read_text(encoding="utf-8").startswith(LOCAL_LABEL)
-
-
-def _is_in(endpoint: Endpoint[Any], recorded: list[tuple[str, str]]) -> bool:
-    pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", endpoint.path))
-    exact = {path for _, path in recorded if path == endpoint.path}
-    return any(
-        method == endpoint.method and pattern.fullmatch(path) and (not exact or path in exact or "{" in endpoint.path)
-        for method, path in recorded
-    )
 
 
 @pytest.mark.parametrize("file", REAL + LOCAL, ids=lambda file: str(file.stem))

@@ -14,9 +14,12 @@ from uuid import uuid4
 import click
 import pytest
 
+from endpoints import not_asked
+from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.cli import app as app_module
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.transport import HttpTransport, Outcome, Request
 
 GROUPS = ("traces", "sessions", "scores", "evals", "monitors")
 TRACE = {
@@ -33,6 +36,7 @@ TRACE = {
 WINDOW = ("--since", "2026-05-01T00:00:00Z", "--until", "2026-06-01")
 
 _called: set[str] = set()
+_asked: set[tuple[str, str]] = set()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,14 @@ class Command:
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, server: LocalServer, tmp_path: Path
 ) -> Command:
-    """Commands for a project of its own."""
+    """Commands for a project of its own, whose requests are noted."""
+    send = HttpTransport.send
+
+    def noted(transport: HttpTransport, request: Request) -> Outcome:
+        _asked.add((request.method, request.path.partition("?")[0]))
+        return send(transport, request)
+
+    monkeypatch.setattr(HttpTransport, "send", noted)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PANDAPROBE_ENDPOINT", server.url)
     monkeypatch.setenv("PANDAPROBE_API_KEY", "sk_pp_commands")
@@ -226,7 +237,12 @@ def test_evaluations_of_sessions(command: Command, trace: str) -> None:
     assert command.json(*scores, "comparison", "agent_reliability")["items"][0]["session_id"] == "s-1"
     assert command.json(*scores, "comparison", "agent_reliability", "--sort-order", "desc", "--all")["total"] == 1
     command.table(*scores, "delete", first["id"])
-    assert command.json("evals", "runs", "list", "--sessions")["total"] == 2
+    by_filter = command.json("evals", "run", "-m", "agent_reliability", "--min-trace-count", "1", "--no-has-error")
+    assert command.json("evals", "runs", "list", "--sessions")["total"] == 3
+    command.table("evals", "runs", "retry", by_filter["id"], code=ExitCode.VALIDATION)
+    assert "No failed scores to retry" in command.error_output
+    command.table("evals", "runs", "delete", by_filter["id"])
+    assert command.json("evals", "runs", "list", "--sessions", "--all")["total"] == 2
 
 
 def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
@@ -278,12 +294,30 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
         ),
         (("scores", "submit", str(uuid4()), "n", "maybe", "--type", "boolean"), "neither true nor false"),
         (("evals", "run", "-m", "nope", "--all"), "nope unknown; of traces there are"),
-        (("evals", "run", "-m", "coherence"), "says nothing about what to evaluate"),
+        (("evals", "run", "-m", "coherence"), "say what to evaluate: --trace, --session"),
+        (("evals", "run", "-m", "coherence", "--all", "--sampling-rate", "0"), "not in the range"),
+        (("evals", "run", "-m", "coherence", "--session", "s", "--signal-weights", "[]"), "must be a JSON object"),
         (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
         (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
         (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "threshold for x"),
         (("monitors", "apply", "nope.toml"), "nope.toml cannot be read"),
         (("sessions", "get", "a/b"), "has a slash"),
+        (("sessions", "delete", "a/b"), "has a slash"),
+        (("sessions", "get", "\udcff"), "not Unicode"),
+        (("traces", "list", "--since", "99999999999w"), "longer ago than the calendar"),
+        (("traces", "list", "--limit", "201"), "limit: Input should be less than or equal to 200"),
+        (("traces", "list", "--project", "a/b"), "is not a project name"),
+        (("traces", "tag", str(uuid4())), "say which tags"),
+        (("traces", "create", "/dev/null"), "/dev/null is not JSON"),
+        (("traces", "export", "-o", "/nope/x"), "/nope/x cannot be written"),
+        (("traces", "update", str(uuid4()), "--clear", "nope"), "nope: there is no such argument"),
+        (("scores", "submit", str(uuid4()), "n", "1.5"), "value 1.5 is not between 0 and 1"),
+        (("scores", "submit", "nope", "n", "0.5"), "trace_id: must be a UUID"),
+        (("scores", "submit", str(uuid4()), "n", "0.5", "--metadata", "[]"), "must be a JSON object"),
+        (("scores", "distribution", "m", "--buckets", "0"), "buckets: Input should be greater"),
+        (("evals", "template", "nope"), "Unknown metric: nope"),
+        (("monitors", "update", str(uuid4()), "--cadence", "hourly"), "must be one of every_6h, daily, weekly"),
+        (("monitors", "update", str(uuid4()), "--filters", '{"x": 1}'), "filters -> x: there is no such argument"),
     ],
 )
 def test_bad_input(command: Command, arguments: tuple[str, ...], words: str) -> None:
@@ -293,13 +327,14 @@ def test_bad_input(command: Command, arguments: tuple[str, ...], words: str) -> 
 
 
 def test_no_command_was_left_out(request: pytest.FixtureRequest) -> None:
-    """What the tests above ran, together, is every command of these groups."""
+    """What the tests above ran, together, is every command of these groups, and every operation of an API key."""
     tests = {name for name in globals() if name.startswith("test_")}
     selected = {getattr(item, "originalname", "") for item in request.session.items if item.path == request.path}
     if selected != tests:
         pytest.skip("only says something when every test of this module runs")
 
     assert set(_leaves()) - _called == set()
+    assert {str(endpoint) for endpoint in not_asked(_asked) if endpoint.scope is Scope.PROJECT} == set()
 
 
 def _leaves() -> Iterator[str]:

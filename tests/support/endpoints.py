@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pkgutil
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -21,3 +22,16 @@ def all_endpoints() -> Iterator[Endpoint[Any]]:
             elif dataclasses.is_dataclass(value) and not isinstance(value, type):
                 parts = (getattr(value, field.name) for field in dataclasses.fields(value))
                 yield from (part for part in parts if isinstance(part, Endpoint))
+
+
+def not_asked(requests: Iterable[tuple[str, str]]) -> Iterator[Endpoint[Any]]:
+    """The endpoints that none of these requests (method and path) was for."""
+    asked = set(requests)
+    fixed = {endpoint.path for endpoint in all_endpoints() if not endpoint.parameters}
+    for endpoint in all_endpoints():
+        pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", endpoint.path))
+        if not any(
+            method == endpoint.method and pattern.fullmatch(path) and (path == endpoint.path or path not in fixed)
+            for method, path in asked
+        ):
+            yield endpoint

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from pandaprobe_otel.api.arguments.evaluations import RunFilters, TemplateQuery
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
-from pandaprobe_otel.api.encoding import invalid
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import EvalRun, Metric, Provider, RunTemplate
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
@@ -22,9 +21,9 @@ from pandaprobe_otel.api.resources.runs import (
     SessionRuns,
     TraceRuns,
 )
-from pandaprobe_otel.api.runs.choice import Choice, check_metrics, request_of
+from pandaprobe_otel.api.runs.choice import Choice, check_choice, check_metrics, request_of
 from pandaprobe_otel.api.runs.run import AsyncRun, Run
-from pandaprobe_otel.errors import FieldError, NotFound
+from pandaprobe_otel.errors import NotFound
 
 R = TypeVar("R", bound=Resource)
 
@@ -121,8 +120,7 @@ class EvaluationOperations(Resource, Generic[R]):
         raise NotImplementedError
 
     def _started(self, choice: Choice) -> Steps[R]:
-        if choice.options.get("sampling_rate") == 0:
-            raise invalid("The evaluation run", FieldError("sampling_rate", "of 0 evaluates nothing"))
+        check_choice(choice)
         yield from self._learn_metrics(choice.metrics)
         check_metrics(choice.metrics, sorted(self._of_traces), sorted(self._of_sessions))
         endpoint, body = request_of(choice, of_sessions=choice.metrics[0] in self._of_sessions)

@@ -125,10 +125,8 @@ class TraceOperations(Resource):
     ) -> Steps[TracesTagged]:
         """Add tags to up to 500 traces and remove others from them."""
         body: dict[str, Any] = {"trace_ids": _ids(trace_ids, TAG)}
-        if add:
-            body["add_tags"] = [*add]
-        if remove:
-            body["remove_tags"] = [*remove]
+        # A text alone is not taken for its characters, but refused as no list.
+        body |= {name: tags for name, tags in (("add_tags", add), ("remove_tags", remove)) if tags}
         return call(self._connection, TAG, body=body)
 
     @operation
@@ -205,5 +203,10 @@ def _ids(traces: Iterable[TraceRef], endpoint: Endpoint[Any]) -> Sequence[str]:
     return [trace_uuid_of(trace, what=str(endpoint)) for trace in traces]
 
 
-def _with_ids(spans: Iterable[Mapping[str, Any]]) -> Sequence[dict[str, Any]]:
-    return [{**span, "span_id": span.get("span_id") or uuid4()} for span in spans]
+def _with_ids(spans: Iterable[Any]) -> Sequence[Any]:
+    """The spans, each with an id; what is no span is left to the check of the body."""
+    return [_with_id(cast("Mapping[str, Any]", span)) if isinstance(span, Mapping) else span for span in spans]
+
+
+def _with_id(span: Mapping[str, Any]) -> dict[str, Any]:
+    return {**span, "span_id": span.get("span_id") or uuid4()}

@@ -31,10 +31,29 @@ class Choice:
     """Name, model, sampling rate and weights, where given."""
 
 
+def check_choice(choice: Choice) -> None:
+    """Raise InvalidRequest for what cannot be right, whatever metrics there are."""
+    if not choice.metrics:
+        raise _refused("metrics", "must name at least one; trace_metrics() and session_metrics() list them")
+    rate = choice.options.get("sampling_rate")
+    if rate is not None and not 0 < rate <= 1:
+        raise _refused("sampling_rate", f"must be over 0 and up to 1, not {rate!r}")
+    chosen = {
+        "traces": choice.traces is not None,
+        "session": choice.sessions is not None,
+        "everything": choice.everything,
+    }
+    named = [name for name, given in chosen.items() if given]
+    if not named and not choice.filters:
+        raise _refused(
+            "", "says nothing about what to evaluate: pass traces=, session=, filters, or everything=True for all"
+        )
+    if len(named) > 1:
+        raise _refused("", f"cannot take {' and '.join(named)} together")
+
+
 def check_metrics(metrics: Sequence[str], of_traces: Collection[str], of_sessions: Collection[str]) -> None:
     """Raise InvalidRequest, with the known ones, for metrics that there are not, or not together."""
-    if not metrics:
-        raise _refused("metrics", f"must name at least one of {_listed([*of_traces, *of_sessions])}")
     unknown = [name for name in metrics if name not in of_traces and name not in of_sessions]
     if unknown:
         raise _refused(
@@ -49,20 +68,8 @@ def request_of(choice: Choice, *, of_sessions: bool) -> tuple[Endpoint[EvalRun],
     """Return the route and the body that evaluate what was chosen.
 
     Raises:
-        InvalidRequest: nothing was chosen, or things that do not go together.
+        InvalidRequest: what was chosen does not go with the kind of metrics.
     """
-    chosen = {
-        "traces": choice.traces is not None,
-        "session": choice.sessions is not None,
-        "everything": choice.everything,
-    }
-    named = [name for name, given in chosen.items() if given]
-    if not named and not choice.filters:
-        raise _refused(
-            "", "says nothing about what to evaluate: pass traces=, session=, filters, or everything=True for all"
-        )
-    if len(named) > 1:
-        raise _refused("", f"cannot take {' and '.join(named)} together")
     body = {"metrics": [*choice.metrics], **choice.options}
     return _of_sessions(choice, body) if of_sessions else _of_traces(choice, body)
 

@@ -35,7 +35,7 @@ def wait_for_run(
     pause_s = _FIRST_PAUSE_S
     failed_at: float | None = None
     while True:
-        run = yield from call(connection, get, path={"run_id": run_id})
+        run = yield from call(connection.until(deadline), get, path={"run_id": run_id})
         progress(run)
         now = connection.clock()
         if run.status == EvaluationStatus.COMPLETED:
