@@ -62,9 +62,11 @@ class Delivery:
         """The first span of the process has started. Without a spool there is nothing to do yet."""
 
     def put(self, parcel: Parcel) -> None:
-        """Take over a parcel; it is sent as soon as the budget allows."""
+        """Take over a parcel; it is sent as soon as the budget allows. After `close` it is dropped and counted."""
         with self._changed:
             self._dispatcher.put(parcel, self._monotonic())
+            if self._stopped:
+                self._drop_rest()
             self._call_sender()
 
     def wait_idle(self, deadline: float) -> bool:

@@ -182,6 +182,14 @@ class Worker:
                 self._wake_at = self._many
             else:
                 self._pause()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """What came when there was no time left, or too little, is lost, and counted."""
+        with self._work_lock:
+            self._drain()
+            self._ledger.dropped("shutdown", self._assembler.ended_spans)
+            self._assembler = self._make_assembler()
 
     def _pause(self) -> None:
         """Wait for the next look. When many spans arrive meanwhile, take them, and look at once when they are large."""

@@ -70,34 +70,57 @@ def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
         assert sorted(span["name"] for span in trace.spans.values()) == ["agent", "before", "in child", "in parent"]
 
 
-def test_forking_while_requests_are_under_way_never_hangs() -> None:
-    """Many forks from a process whose threads hold locks: each child traces and ends."""
+def test_forking_from_fifty_threads_within_open_spans_never_hangs() -> None:
+    """Requests under way, locks held, spans open: each child traces and ends, the parent's spans stay with it.
+
+    PANDAPROBE_FORKS=200 makes it four forks for each thread (it takes a minute).
+    """
+    forks = int(os.environ.get("PANDAPROBE_FORKS", "50"))
     with StrictPandaProbe(limit=10_000, delay=lambda: 0.02) as server:
-        code = """
-        import os, threading, time, warnings
+        code = f"""
+        import os, threading, warnings
+        from opentelemetry import context
         warnings.simplefilter("ignore", DeprecationWarning)
-        stop = threading.Event()
-        def busy():
-            while not stop.is_set():
-                one("busy")
-                time.sleep(0.02)
-        threads = [threading.Thread(target=busy, daemon=True) for _ in range(3)]
+        handle.flush(0)
+        failed = []
+        def fork(number):
+            for n in range(number, {forks}, 50):
+                with tracer.start_as_current_span(f"open {{n}}", attributes=CHAT):
+                    pid = os.fork()
+                    if pid == 0:
+                        context.attach(context.Context())  # else it would add to its parent's trace, which is open
+                        one(f"child {{n}}")
+                        os._exit(0 if handle.flush(60) and handle.status().spans_ended == 2 else 9)
+                    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+                        failed.append(n)
+        threads = [threading.Thread(target=fork, args=(number,)) for number in range(50)]
         for thread in threads: thread.start()
-        time.sleep(0.2)
-        for n in range(15):
-            pid = os.fork()
-            if pid == 0:
-                one(f"child {n:02}")
-                os._exit(0 if handle.flush(10) else 9)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        stop.set()
         for thread in threads: thread.join()
-        handle.shutdown(1)
+        assert not failed, failed
+        assert handle.flush(60)
         """
-        result = run_python(code, environment(server.url), timeout_s=60)
+        result = run_python(code, environment(server.url), timeout_s=max(60, forks))
 
         assert result.returncode == 0, result.stderr
-        assert [name for name in names(server) if name.startswith("child")] == [f"child {n:02}" for n in range(15)]
+        assert names(server) == sorted(f"{kind} {n}" for n in range(forks) for kind in ("child", "open"))
+
+
+def test_children_of_a_process_pool_deliver_at_its_end(tmp_path: Path) -> None:
+    """concurrent.futures ends them in good order."""
+    with StrictPandaProbe() as server:
+        program = """
+import sys, warnings
+from concurrent.futures import ProcessPoolExecutor
+warnings.simplefilter("ignore", DeprecationWarning)
+import child_work
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2) as pool:
+        [future.result() for future in [pool.submit(child_work.work) for _ in range(4)]]
+"""
+        result = _run_with_module(tmp_path, program, environment(server.url))
+
+        assert result == (0, "")
+        assert names(server) == ["in child"] * 4
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

@@ -1,0 +1,142 @@
+"""Servers that fork their workers: gunicorn with a preloaded app, Celery with a process for each task."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import SET_UP, environment
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+REQUESTS, TASKS, LONGEST_S = 24, 4, 60.0
+
+WEB_APP = f"""{SET_UP}
+one("preload")
+boot = tracer.start_span("boot", attributes=CHAT)  # open in the master while it forks
+def app(environ, start_response):
+    one("request " + environ["PATH_INFO"].strip("/"))
+    start_response("200 OK", [])
+    return [b"ok"]
+def on_exit(server):
+    boot.end()
+"""
+TASK_APP = f"""{SET_UP}
+import os
+from celery import Celery
+from celery.signals import worker_ready
+app = Celery("tasks", broker="filesystem://")
+folders = {{"data_folder_in": "in", "data_folder_out": "in", "control_folder": "control"}}
+app.conf.update(broker_transport_options=folders, worker_hijack_root_logger=False)
+@app.task
+def work(number):
+    one(f"task {{number}}")
+@worker_ready.connect
+def send(**_):
+    for number in range({TASKS}):
+        work.delay(number)
+"""
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket that is a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(10)
+        self.sock.connect(str(self._path))
+
+
+@contextmanager
+def running(folder: Path, env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A server in a group of its own, all of which is gone afterwards."""
+    command = [sys.executable, "-m", *arguments]
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    ) as server:
+        try:
+            yield server
+        finally:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def until(condition: object, what: str) -> None:
+    """Wait until a function says yes."""
+    assert callable(condition)
+    end = time.monotonic() + LONGEST_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def names(server: StrictPandaProbe) -> Counter[str]:
+    """Names of the posted traces."""
+    return Counter(post.body["name"] for post in server.posts())
+
+
+def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp_path: Path) -> None:
+    """Preloaded, forked while a request of ours is under way and a span is open, workers replaced: all of it, once."""
+    (tmp_path / "web.py").write_text(WEB_APP, encoding="utf-8")
+    listens = tmp_path / "socket"
+    options = ("--preload", "--workers=4", f"--bind=unix:{listens}", "--max-requests=4", "--config=python:web")
+    with StrictPandaProbe(limit=10_000, delay=lambda: 0.05) as server:
+        env = environment(server.url, PYTHONPATH=str(tmp_path))
+        with running(tmp_path, env, "gunicorn", "web:app", *options, "--log-level=warning") as master:
+            until(listens.exists, "gunicorn does not listen")
+            with ThreadPoolExecutor(4) as pool:
+                statuses = list(pool.map(lambda number: ask(listens, number), range(REQUESTS)))
+            master.send_signal(signal.SIGTERM)
+            said, _ = master.communicate(timeout=LONGEST_S)
+        expected = {"preload", "boot", *(f"request {number}" for number in range(REQUESTS))}
+
+        assert statuses == [200] * REQUESTS
+        assert master.returncode == 0, said
+        assert names(server) == Counter(expected), said
+
+
+def ask(path: Path, number: int) -> int:
+    """One request; again when the worker that took it was just being replaced."""
+    for _ in range(100):
+        connection = UnixConnection(path)
+        try:
+            connection.request("GET", f"/{number}")
+            return connection.getresponse().status
+        except OSError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    return 0
+
+
+def test_a_process_of_celery_that_ends_after_one_task_delivers_it(tmp_path: Path) -> None:
+    """`max_tasks_per_child=1`: the child ends by os._exit right after its task."""
+    (tmp_path / "tasks.py").write_text(TASK_APP, encoding="utf-8")
+    for name in ("in", "control"):
+        (tmp_path / name).mkdir()
+    options = ("--concurrency=2", "--max-tasks-per-child=1", "--without-gossip", "--without-mingle", "-lERROR")
+    with StrictPandaProbe() as server:
+        env = environment(server.url)
+        with running(tmp_path, env, "celery", "-A", "tasks", "worker", *options) as worker:
+            until(lambda: worker.poll() is not None or len(server.traces) >= TASKS, "the tasks' traces do not arrive")
+
+        assert names(server) == Counter(f"task {number}" for number in range(TASKS))
+        assert all(len(trace.spans) == 2 for trace in server.traces.values())
