@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -20,16 +21,31 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OF_TASKS: Final = (
+    ("DATASET", "dataset", None),
+    ("--task", "task_name", None),
+    ("--scorer", "scorers", ()),
+    ("--repeat", "repeat", 1),
+    ("--min-pass", "min_pass", 1.0),
+)
+"""What makes no sense without a task: how it is written, its name here, its default."""
+
 
 @click.command("eval")
-@click.argument("dataset", type=click.Path(exists=True, dir_okay=False))
-@click.option("--task", "task_name", required=True, metavar="MODULE:FUNCTION", help="Called with each input.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME[=MIN]", help="A metric of traces; may be repeated.")
+@click.argument("dataset", type=click.Path(exists=True, dir_okay=False), required=False)
+@click.option("--task", "task_name", metavar="MODULE:FUNCTION", help="With DATASET: called with each input.")
+@click.option("--trace", "traces", multiple=True, metavar="ID", help="Judge a stored trace; may be repeated.")
+@click.option("--session", "sessions", multiple=True, metavar="ID", help="Judge a stored session; may be repeated.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME[=MIN]", help="A metric; may be repeated.")
 @click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own, free.")
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of metrics without MIN."
 )
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each case.")
+@click.option(
+    "--min-pass", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the runs that must pass."
+)
 @click.option(
     "--confirm", type=click.IntRange(1), default=1, show_default=True, help='Answers that decide after a "no".'
 )
@@ -37,17 +53,29 @@ T = TypeVar("T")
 @click.option("--model", metavar="MODEL", help="The judge, if not the server's own.")
 @click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Judge nothing if more would be billed.")
 @click.option("--cache", type=click.Path(dir_okay=False), help="File of judgements about unchanged behaviour.")
+@click.option("--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds for a run.")
 @click.option("--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may be repeated.")
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with.")
 @format_option
-def evaluate_command(dataset: str, output_format: str, **options: Any) -> int:
-    """Run a task over the cases of DATASET (.jsonl, .csv), judge its traces, and report.
+def evaluate_command(output_format: str, **options: Any) -> int:
+    """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; judge and report.
+
+    Metrics of sessions judge each session that is given; those of traces judge each trace, and each trace of a
+    session.
 
     Exit code 1: a case did not pass; with --baseline: it is worse than the baseline, beyond chance. In GitHub Actions
     the job's summary and annotations are written as well.
     """
-    report, comparison = _evaluated(dataset, options)
-    _usable(lambda: _save(report, options["reports"]))
+    from pandaprobe_otel.evals.report import Report, check_form
+
+    for path in options["reports"]:
+        _usable(partial(check_form, path))
+    baseline = None if options["baseline"] is None else _usable(lambda: Report.load(options["baseline"]))
+    thresholds = dict(_split(metric, options["threshold"]) for metric in options["metrics"])
+    judge = _of_stored if options["traces"] or options["sessions"] else _of_task
+    report = _usable(lambda: judge(options, thresholds))
+    comparison = None if baseline is None else report.compare(baseline)
+    _save(report, options["reports"])
     _show(report, comparison, as_json=output_format == "json")
     _tell_github(report, comparison, quiet=output_format == "json")
     if comparison is not None:
@@ -55,32 +83,61 @@ def evaluate_command(dataset: str, output_format: str, **options: Any) -> int:
     return ExitCode.OK if report.passed else ExitCode.GENERAL
 
 
-def _evaluated(dataset: str, options: dict[str, Any]) -> tuple[Report, Comparison | None]:
+def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.evals.experiment import evaluate
-    from pandaprobe_otel.evals.report import Report
 
+    if options["dataset"] is None or options["task_name"] is None:
+        raise click.UsageError("say what to judge: DATASET and --task, or --trace, or --session")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the task is usually here
-    baseline = None if options["baseline"] is None else _usable(lambda: Report.load(options["baseline"]))
-    named = [_split(metric, options["threshold"]) for metric in options["metrics"]]
     scorers = [_load(name) for name in options["scorers"]]
-    task = _load(options["task_name"])
-    report = _usable(
-        lambda: evaluate(
-            dataset,
-            task,
-            metrics=[*(name for name, _ in named), *scorers],
-            thresholds=dict(named),
-            concurrency=options["concurrency"],
-            name=options["task_name"].rpartition(":")[2],
-            model=options["model"],
-            confirm=options["confirm"],
-            allow_vacuous=options["allow_vacuous"],
-            max_evaluations=options["max_evals"],
-            cache=options["cache"],
-            say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
-        )
+    return evaluate(
+        options["dataset"],
+        _load(options["task_name"]),
+        metrics=[*thresholds, *scorers],
+        thresholds=thresholds,
+        concurrency=options["concurrency"],
+        name=options["task_name"].rpartition(":")[2],
+        model=options["model"],
+        confirm=options["confirm"],
+        allow_vacuous=options["allow_vacuous"],
+        repeat=options["repeat"],
+        min_pass=options["min_pass"],
+        max_evaluations=options["max_evals"],
+        cache=options["cache"],
+        timeout=options["wait_timeout"],
     )
-    return report, None if baseline is None else report.compare(baseline)
+
+
+def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
+    from pandaprobe_otel.api import Client
+    from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.evals.judging import Allowance, Bench
+    from pandaprobe_otel.evals.stored import judge_stored
+
+    if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
+        raise click.UsageError(f"{misplaced[0]} is about a task, and --trace and --session have been run already")
+    if not thresholds:
+        raise click.UsageError("--trace and --session need a --metric")
+    with Client() as client:
+        cache = options["cache"]
+        bench = Bench(
+            client,
+            allowance=Allowance(options["max_evals"]),
+            timeout_s=options["wait_timeout"],
+            cache=None if cache is None else JudgementCache(Path(cache), judge=client.credentials.endpoint),
+            say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
+            progress=None,
+        )
+        return judge_stored(
+            client,
+            bench,
+            traces=options["traces"],
+            sessions=options["sessions"],
+            thresholds=thresholds,
+            model=options["model"],
+            answers=options["confirm"],
+            allow_vacuous=options["allow_vacuous"],
+        )
 
 
 def _save(report: Report, paths: Sequence[str]) -> None:

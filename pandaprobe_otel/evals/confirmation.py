@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
@@ -17,6 +17,19 @@ class Doubt:
     threshold: float
     answers: int
     first: Judgement
+
+
+def confirmed(
+    bench: Bench, questions: Iterable[Question], found: Judgements, thresholds: Mapping[str, float], *, answers: int
+) -> Judgements:
+    """Return these judgements, each "no" among them after `answers` opinions in all."""
+    doubts = [
+        Doubt(question=question, metric=metric, threshold=thresholds[metric], answers=answers, first=first)
+        for question in questions
+        for metric in question.metrics
+        if answers > 1 and (first := found[question.target, metric]).is_no(thresholds[metric])
+    ]
+    return found | confirm(bench, doubts)
 
 
 def confirm(bench: Bench, doubts: Sequence[Doubt]) -> Judgements:

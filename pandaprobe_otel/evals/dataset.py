@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -66,11 +67,12 @@ def _read(path: Path) -> list[Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"the dataset {path} cannot be read: {error}") from None
     if path.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines(keepends=True)))
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     if path.suffix not in (".jsonl", ".ndjson"):
         raise ValueError(f"the dataset {path} is neither .jsonl nor .csv")
     items: list[Any] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not `splitlines`: JSON strings may contain what Unicode counts as an end of line.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 items.append(json.loads(line))

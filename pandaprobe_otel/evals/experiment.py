@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -12,19 +15,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.case_results import Rules, case_result
-from pandaprobe_otel.evals.confirmation import Doubt, confirm
+from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
 from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
-from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question
+from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, run_cases
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
+    from pandaprobe_otel.bootstrap import PandaProbe
 
 _DELIVER_WITHIN_S: Final = 60.0
-_NO_TRACE: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def evaluate(
@@ -64,7 +67,7 @@ def evaluate(
     others go on.
 
     Raises:
-        ValueError: the dataset, the thresholds or a number cannot be used.
+        ValueError: the dataset, the metrics, the thresholds or a number cannot be used.
         ConfigError: there are metrics to judge, and no key to do it with.
     """
     cases = load_cases(dataset)
@@ -77,30 +80,73 @@ def evaluate(
     )
     whole(concurrency=concurrency, confirm=confirm)
     title = name or str(getattr(task, "__name__", "evaluation"))
-    if names:
-        _open()
     trial = Trial(task=task, title=title, scorers=scorers, repeat=repeat, settled=rules.settled)
-    of_cases = run_cases(cases, trial, concurrency=concurrency)
-    found: Judgements = {}
-    notes: list[str] = []
-    if names:
-        bench = {
-            "allowance": Allowance(max_evaluations),
-            "timeout_s": timeout,
-            "say": say or _to_stderr,
-            "progress": False if say else None,
-        }
-        runs = [run for of_case in of_cases for run in of_case]
-        found, notes = _judged(runs, rules, client, model=model, answers=confirm, bench=bench, cache=cache)
+    run = partial(run_cases, cases, trial, concurrency=concurrency)
+    asking = _Asking(
+        rules=rules,
+        model=model,
+        answers=confirm,
+        allowance=Allowance(max_evaluations),
+        cache=None if cache is None else Path(cache).expanduser(),
+        timeout_s=timeout,
+        say=say,
+    )
+    of_cases, found, notes = _run_and_judge(run, client, asking) if names else (run(), {}, ())
     return Report(
         name=title,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
-def _open() -> None:
+# -- judging ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asking:
+    """How PandaProbe is asked."""
+
+    rules: Rules
+    model: str | None
+    answers: int
+    allowance: Allowance
+    cache: Path | None
+    timeout_s: float
+    say: Callable[[str], None] | None
+
+    def judgements(self, client: Client, runs: Iterable[TaskRun]) -> Judgements:
+        bench = Bench(
+            client,
+            allowance=self.allowance,
+            timeout_s=self.timeout_s,
+            cache=None if self.cache is None else JudgementCache(self.cache, judge=client.credentials.endpoint),
+            say=self.say or _to_stderr,
+            progress=False if self.say else None,
+        )
+        questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]
+        return confirmed(bench, questions, bench.judge(questions), self.rules.thresholds, answers=self.answers)
+
+
+def _run_and_judge(
+    run: Callable[[], list[list[TaskRun]]], client: Client | None, asking: _Asking
+) -> tuple[list[list[TaskRun]], Judgements, tuple[str, ...]]:
+    handle = _open()
+    with ExitStack() as stack:
+        if client is None:
+            from pandaprobe_otel.api import Client
+
+            config = handle.config
+            client = stack.enter_context(Client(config.api_key, config.project_name, config.endpoint))
+        check_metrics(client, of_traces=asking.rules.judged)
+        of_cases = run()
+        delivered = handle.flush(_DELIVER_WITHIN_S)
+        late = f"traces were not delivered within {_DELIVER_WITHIN_S:g} s: {handle.status().last_error}"
+        found = asking.judgements(client, (run for of_case in of_cases for run in of_case))
+    return of_cases, found, () if delivered else (late,)
+
+
+def _open() -> PandaProbe:
     from pandaprobe_otel import bootstrap
 
     handle = bootstrap.current() or bootstrap.init()
@@ -108,48 +154,7 @@ def _open() -> None:
         problems = " ".join(problem.message for problem in handle.config.problems)
         off = "sending is turned off, by init(enabled=False) or by pytest without --pandaprobe=eval."
         raise ConfigError(f"the judge cannot be asked: {problems or off}")
-
-
-# -- judging ----------------------------------------------------------------------------------------------------------
-
-
-def _judged(
-    runs: Sequence[TaskRun],
-    rules: Rules,
-    client: Client | None,
-    *,
-    model: str | None,
-    answers: int,
-    bench: Mapping[str, Any],
-    cache: str | PathLike[str] | None,
-) -> tuple[Judgements, list[str]]:
-    from pandaprobe_otel import bootstrap
-    from pandaprobe_otel.api import Client
-
-    handle = bootstrap.current()
-    assert handle is not None
-    notes: list[str] = []
-    if not handle.flush(_DELIVER_WITHIN_S):
-        notes.append(f"traces were not delivered within {_DELIVER_WITHIN_S:g} s: {handle.status().last_error}")
-    config = handle.config
-    own = client or Client(config.api_key, config.project_name, config.endpoint)
-    try:
-        known = None if cache is None else JudgementCache(Path(cache).expanduser(), judge=own.credentials.endpoint)
-        judge = Bench(own, cache=known, **bench)
-        questions = [
-            _question(run, rules.judged, model) for run in runs if run.error is None and run.trace_id != _NO_TRACE
-        ]
-        found = judge.judge(questions)
-        doubts = [
-            Doubt(question=q, metric=m, threshold=rules.thresholds[m], answers=answers, first=found[q.target, m])
-            for q in questions
-            for m in rules.judged
-            if answers > 1 and found[q.target, m].is_no(rules.thresholds[m])
-        ]
-        return found | confirm(judge, doubts), notes
-    finally:
-        if client is None:
-            own.close()
+    return handle
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:

@@ -111,6 +111,23 @@ def bill(groups: Sequence[Group]) -> str:
     return f"{' + '.join(map(str, groups)) or 'nothing'} = {_counted(total, 'evaluation')}"
 
 
+def check_metrics(client: Client, *, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
+    """Raise ValueError for names that are no metrics of traces, or of sessions; before a task or test has run.
+
+    A server that cannot be asked is no reason to stop here: it is told when it is asked to judge.
+    """
+    try:
+        known = {
+            "traces": {metric.name for metric in client.evaluations.trace_metrics()},
+            "sessions": {metric.name for metric in client.evaluations.session_metrics()},
+        }
+    except PandaProbeError:
+        return
+    for what, names in (("traces", of_traces), ("sessions", of_sessions)):
+        if unknown := sorted(set(names) - known[what]):
+            raise ValueError(f"{unknown[0]} is no metric of {what}; there are {', '.join(sorted(known[what]))}")
+
+
 class Allowance:
     """How many evaluations may be started, in all; shared by whoever draws on it. None: any number."""
 

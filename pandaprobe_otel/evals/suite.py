@@ -14,7 +14,7 @@ import pytest
 
 from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.evals.demand import Demand, Metrics, parse_metrics
-from pandaprobe_otel.evals.judging import Judgement, Judgements, Question
+from pandaprobe_otel.evals.judging import Judgement, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
@@ -89,6 +89,17 @@ class Suite:
 
     def _demand_of(self, node: Any) -> Demand | None:
         return demand_of(node, self._metrics)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """With the mode eval, refuse metrics that there are not; after the tests it would be late."""
+        if self.mode != "eval" or hasattr(self._config, "workerinput"):
+            return
+        demands = [demand for item in session.items if (demand := self._demand_of(item)) is not None]
+        if any(demand.metrics for demand in demands):
+            with self.connection.client() as client:
+                of_traces = {name for demand in demands if not demand.session for name in demand.metrics}
+                of_sessions = {name for demand in demands if demand.session for name in demand.metrics}
+                _usable("metrics", partial(check_metrics, client, of_traces=of_traces, of_sessions=of_sessions))
 
     # -- one test -----------------------------------------------------------------------------------------------------
 

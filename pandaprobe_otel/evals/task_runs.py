@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.instrumentation import instrumentation
@@ -16,6 +16,8 @@ from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.traces import TraceRecord
+
+_NO_TRACE: Final = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,11 @@ class TaskRun:
     """Which run of the case this is, from 1."""
     judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
     """What the scorers said, by their names; empty while they look."""
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether there is something to judge: the task came to an end, and its trace is being sent."""
+        return self.error is None and self.trace_id != _NO_TRACE
 
     @property
     def spans(self) -> SpanSet:
