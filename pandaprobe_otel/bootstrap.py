@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel.config import Config
@@ -100,7 +101,7 @@ def init(
     instrument: Literal["auto"] | bool | Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     spans: Literal["agent", "all"] | Callable[..., bool] | None = None,
-    capture: Literal["all", "metadata", "off"] | None = None,
+    capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None = None,
     mask: Any = None,
     sample_rate: float | None = None,
     tracer_provider: TracerProvider | None = None,
@@ -151,10 +152,12 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
     from pandaprobe_otel.pipeline import open_pipeline
 
     pipeline = open_pipeline(config, counts_starts=True)
+    if config.strict and (problems := pipeline.status().problems):  # masks and vendors' switches, read just now
+        raise ConfigError(" ".join(problems))
     handle = PandaProbe(pipeline, config)
     if isinstance(pipeline, IdlePipeline):
         return handle
-    if config.capture == "all":
+    if config.captures_content:
         for name, value in CONTENT_SWITCHES.items():
             os.environ.setdefault(name, value)
     joined = _add_processor(pipeline, config, provider)
@@ -204,6 +207,18 @@ def _add_log_processor(pipeline: Pipeline) -> None:
         target = LoggerProvider()
         _logs.set_logger_provider(target)
     target.add_log_record_processor(PandaProbeLogProcessor(pipeline))
+    _forward_events(target)
+
+
+def _forward_events(logger_provider: Any) -> None:
+    """Until OpenTelemetry 1.38, events went through a provider of their own, which nobody else connects to the logs."""
+    try:
+        events: Any = import_module("opentelemetry._events")
+        sdk: Any = import_module("opentelemetry.sdk._events")
+    except ImportError:
+        return
+    if type(events.get_event_logger_provider()).__name__ == "ProxyEventLoggerProvider":
+        events.set_event_logger_provider(sdk.EventLoggerProvider(logger_provider))
 
 
 def _new_provider(config: Config) -> TracerProvider:

@@ -41,7 +41,7 @@ class ExportSettings(TypedDict, total=False):
     release: str | None
     enabled: bool | None
     spans: str | Callable[..., bool] | None
-    capture: str | None
+    capture: str | Mapping[str, str] | None
     mask: Any
     sample_rate: float | None
     spool: str | None
@@ -77,7 +77,8 @@ class Config:
     instrument: Literal["auto", False] | tuple[str, ...]
     exclude: tuple[str, ...]
     spans: Literal["agent", "all"] | Callable[..., bool]
-    capture: Capture
+    capture: Capture | Mapping[str, Capture]
+    """One mode, or modes by kind with that of all other kinds under `*`."""
     mask: Any
     sample_rate: float
     spool: str | None
@@ -124,6 +125,11 @@ class Config:
         return self.enabled and not any(problem.fatal for problem in self.problems)
 
     @property
+    def captures_content(self) -> bool:
+        """Whether inputs and outputs of any kind of span are sent."""
+        return "all" in ((self.capture,) if isinstance(self.capture, str) else self.capture.values())
+
+    @property
     def is_local(self) -> bool:
         """Whether the endpoint is on this machine."""
         return urlsplit(self.endpoint).hostname in _LOOPBACK
@@ -143,8 +149,10 @@ def _resolve_one(
             shown = "(not shown)" if setting.secret else repr(raw)[:80]
             fatal = setting.name == "endpoint"
             rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
+            if setting.fallback is not None:
+                rest = f"{setting.fallback!r} is used, to send nothing that was not meant to be"
             problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {error}; {rest}.", fatal=fatal))
-            break
+            return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
     return setting.default, "default"
 
 

@@ -74,7 +74,10 @@ def open_pipeline(config: Config, *, counts_starts: bool) -> Pipeline:
         _logger.warning("pandaprobe-otel: %s", problem.message)
     if not config.usable:
         return IdlePipeline(config)
-    return ExportPipeline(config, counts_starts=counts_starts)
+    pipeline = ExportPipeline(config, counts_starts=counts_starts)
+    for message in pipeline.content_problems:
+        _logger.warning("pandaprobe-otel: %s", message)
+    return pipeline
 
 
 class IdlePipeline:
@@ -123,6 +126,7 @@ class ExportPipeline:
     ) -> None:
         from pandaprobe_otel.delivery import Ledger
         from pandaprobe_otel.delivery.notices import Notices
+        from pandaprobe_otel.mapping.options import MappingOptions
         from pandaprobe_otel.tracing.assembler import Assembler
         from pandaprobe_otel.tracing.timing import Timing
         from pandaprobe_otel.tracing.worker import Worker
@@ -130,6 +134,8 @@ class ExportPipeline:
         from pandaprobe_otel.transport.direct import delivery_transport
 
         self._config = config
+        # Now, before `init` sets the variables of other vendors that nobody has set.
+        self._options = MappingOptions.from_config(config, os.environ)
         self._monotonic = monotonic
         self._is_forked = False
         self._ledger = Ledger()
@@ -228,7 +234,7 @@ class ExportPipeline:
 
     def _load_encoder(self, ledger: Ledger) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
-        from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
+        from pandaprobe_otel.mapping import SpanView, map_views
         from pandaprobe_otel.tracing.encoder import PartEncoder
         from pandaprobe_otel.tracing.span_filter import SpanFilter
 
@@ -236,10 +242,15 @@ class ExportPipeline:
         map_views((SpanView(name="specimen", trace_id=1, span_id=1, attributes={"gen_ai.operation.name": "chat"}),))
         return PartEncoder(
             span_filter=SpanFilter(self._config.spans),
-            options=MappingOptions.from_config(self._config, os.environ),
+            options=self._options,
             ledger=ledger,
             sample_rate=self._config.sample_rate,
         )
+
+    @property
+    def content_problems(self) -> tuple[str, ...]:
+        """What of the settings about content cannot be used, and what that means."""
+        return self._options.problems
 
     def _observe(self) -> None:
         from pandaprobe_otel.self_telemetry import observe
@@ -331,7 +342,7 @@ class ExportPipeline:
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
             last_error=self._delivery.last_error,
-            **_described(self._config),
+            **_described(self._config, self._options.problems),
         )
 
     def before_fork(self) -> None:
@@ -353,7 +364,7 @@ class ExportPipeline:
         self._worker.reset_after_fork()
 
 
-def _described(config: Config) -> dict[str, Any]:
+def _described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:
     settings: dict[str, tuple[str, str]] = {}
     for setting in SETTINGS:
         value = getattr(config, setting.name)
@@ -362,7 +373,7 @@ def _described(config: Config) -> dict[str, Any]:
     return {
         "endpoint": config.endpoint,
         "project_name": config.project_name,
-        "problems": tuple(problem.message for problem in config.problems),
+        "problems": (*(problem.message for problem in config.problems), *more_problems),
         "settings": settings,
     }
 

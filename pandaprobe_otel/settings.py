@@ -29,6 +29,8 @@ class Setting:
     parse: Callable[[Any], Any]
     default: Any
     doc: str
+    fallback: Any = None
+    """What is used instead of the default when a value was given that cannot be used."""
     env: str | None = None
     otel: Callable[[Mapping[str, str]], tuple[Any, str] | None] | None = None
     file_keys: tuple[str, ...] = ()
@@ -146,6 +148,28 @@ def _one_of(*words: str) -> Callable[[Any], Any]:
         raise BadValueError("is none of " + ", ".join(words))
 
     return parse
+
+
+_KINDS = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
+_capture_mode = _one_of("all", "metadata", "off")
+
+
+def _capture(raw: Any) -> Any:
+    """One mode for every span, or modes by kind, those of all other kinds under `*`."""
+    if isinstance(raw, str):
+        parts = (part.rpartition("=") for part in raw.split(","))
+        pairs = [(kind if equals else "*", mode) for kind, equals, mode in parts]
+    else:
+        try:
+            pairs = list(raw.items())
+        except AttributeError:
+            raise BadValueError("is none of all, metadata, off, nor these by kind") from None
+    modes = {str(kind).strip().upper(): _capture_mode(mode) for kind, mode in pairs}
+    unknown = sorted(modes.keys() - _KINDS - {"*"})
+    if unknown:
+        raise BadValueError(f"names {unknown[0]!r}, which is none of the kinds {', '.join(sorted(_KINDS))} and *")
+    modes.setdefault("*", "all")
+    return modes["*"] if len(set(modes.values())) == 1 else modes
 
 
 def _spans(raw: Any) -> Any:
@@ -285,9 +309,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         name="capture",
         env="PANDAPROBE_CAPTURE",
-        parse=_one_of("all", "metadata", "off"),
+        parse=_capture,
         default="all",
-        doc="`all`: inputs and outputs too; `metadata`: names, times, models, tokens; `off`: no metadata either.",
+        fallback="off",
+        doc="`all`: inputs and outputs too; `metadata`: names, times, models, tokens; `off`: no metadata either. "
+        'By kind: `{"*": "all", "TOOL": "metadata"}`, in the variable `all,TOOL=metadata`.',
     ),
     Setting(
         name="mask",

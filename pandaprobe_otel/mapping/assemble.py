@@ -86,7 +86,7 @@ def map_views(
 def _mapped(views: Sequence[SpanView], log_records: Iterable[Any], whole: bool, options: MappingOptions) -> MappedTrace:
     views = _joined(views, log_records)
     if options.hidden:
-        views = [without_hidden(view, options.hidden) for view in views]
+        views = [without_hidden(view, options.hidden, options.hidden_in_calls) for view in views]
     spans = mapped_spans(sorted(views, key=_order), options)
     place_numbers(spans, whole=whole)
     root = root_of(spans)

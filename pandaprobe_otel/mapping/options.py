@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything
-from pandaprobe_otel.mapping.switches import hidden_attributes
+from pandaprobe_otel.mapping.switches import hidden_by
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config import Config
@@ -27,6 +27,8 @@ class MappingOptions:
     """Functions from text to text, applied to every text that is sent."""
     hidden: tuple[str, ...] = ()
     """Beginnings of the names of attributes that are not read, because an emitter's own switch says so."""
+    hidden_in_calls: tuple[str, ...] = ()
+    """Those that are not read from model calls in OpenInference's form, where they repeat the hidden messages."""
     max_field_bytes: int = 262_144
     max_trace_bytes: int = 4_194_304
     environment: str | None = None
@@ -46,10 +48,15 @@ class MappingOptions:
         except (TypeError, ValueError) as error:
             masks = (mask_everything,)
             problems.append(f"mask cannot be used ({error}); every text is masked until it is mended.")
+        hidden = hidden_by(environ)
+        problems.extend(hidden.problems)
+        modes: Mapping[str, Capture] = {"*": config.capture} if isinstance(config.capture, str) else config.capture
         return cls(
-            capture=config.capture,
+            capture=modes["*"],
+            capture_by_kind={kind: mode for kind, mode in modes.items() if kind != "*"},
             masks=masks,
-            hidden=hidden_attributes(environ),
+            hidden=hidden.attributes,
+            hidden_in_calls=hidden.in_calls,
             environment=config.environment if _is_own(config, "environment") else None,
             release=config.release if _is_own(config, "release") else None,
             problems=tuple(problems),

@@ -18,8 +18,10 @@ _TELLING: Final = frozenset(
 _NUMBERS: Final = frozenset({int, float, bool})
 
 
-def without_hidden(view: SpanView, hidden: tuple[str, ...]) -> SpanView:
+def without_hidden(view: SpanView, hidden: tuple[str, ...], in_calls: tuple[str, ...] = ()) -> SpanView:
     """Return the view without the attributes, in itself and in its events, that may not be read."""
+    if in_calls and view.attributes.get("openinference.span.kind") == "LLM":
+        hidden = (*hidden, *in_calls)
     attributes = {key: value for key, value in view.attributes.items() if not key.startswith(hidden)}
     events = tuple(_event_without(event, hidden) for event in view.events)
     return dataclasses.replace(view, attributes=attributes, events=events)

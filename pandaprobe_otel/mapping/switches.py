@@ -1,16 +1,41 @@
 """Other vendors' switches against recording content, obeyed for spans that an emitter without the switch made.
 
 The emitters read these variables themselves; but a span in the same vocabulary can come from elsewhere (another
-language, another library), and who set the switch did not want such content to be sent.
+language, another library), and who set the switch did not want such content to be sent. A value that is none of a
+switch's own hides: better too little than what nobody meant to send.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-_FALSE: Final = frozenset({"false", "0", "no", "off", "no_content"})
-_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = ("false", "0", "no", "off")
+_TRUE: Final = ("true", "1", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A variable, the words that hide and those that show (in lower case), and what is hidden."""
+
+    name: str
+    hiding: tuple[str, ...]
+    showing: tuple[str, ...]
+    attributes: tuple[str, ...]
+    """Beginnings of the names of attributes."""
+    in_calls: tuple[str, ...] = ()
+    """Those that are hidden on model calls only, where they repeat the messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """What the switches of an environment forbid to read, and what of them could not be understood."""
+
+    attributes: tuple[str, ...] = ()
+    in_calls: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
 
 _OTEL: Final = (
     "gen_ai.input.messages",
@@ -22,32 +47,48 @@ _OTEL: Final = (
     "gen_ai.retrieval.query.text",
 )
 _TRACELOOP: Final = ("traceloop.entity.input", "traceloop.entity.output", "gen_ai.prompt.", "gen_ai.completion.")
-_OPENINFERENCE: Final = {
-    "OPENINFERENCE_HIDE_INPUTS": ("input.value", "llm.input_messages."),
-    "OPENINFERENCE_HIDE_OUTPUTS": ("output.value", "llm.output_messages."),
-    "OPENINFERENCE_HIDE_INPUT_MESSAGES": ("llm.input_messages.",),
-    "OPENINFERENCE_HIDE_OUTPUT_MESSAGES": ("llm.output_messages.",),
-    "OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS": ("llm.invocation_parameters",),
-    "OPENINFERENCE_HIDE_LLM_TOOLS": ("llm.tools.",),
-    "OPENINFERENCE_HIDE_LLM_PROMPTS": ("llm.prompts.", "llm.prompt_template."),
-    "OPENINFERENCE_HIDE_PROMPTS": ("llm.prompts.", "llm.prompt_template."),
-    "OPENINFERENCE_HIDE_CHOICES": ("llm.choices.",),
-    "OPENINFERENCE_HIDE_EMBEDDINGS_TEXT": ("embedding.embeddings.",),
-}
 
 
-def hidden_attributes(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the beginnings of the names of attributes that the switches in `environ` forbid to read."""
-    hidden: set[str] = set()
-    if _value(environ, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT") in _FALSE:
-        hidden.update(_OTEL)
-    if _value(environ, "TRACELOOP_TRACE_CONTENT") in _FALSE:
-        hidden.update(_TRACELOOP)
-    for name, attributes in _OPENINFERENCE.items():
-        if _value(environ, name) in _TRUE:
-            hidden.update(attributes)
-    return tuple(sorted(hidden))
+def _hide(name: str, *attributes: str, in_calls: tuple[str, ...] = ()) -> Switch:
+    return Switch(name=name, hiding=_TRUE, showing=_FALSE, attributes=attributes, in_calls=in_calls)
 
 
-def _value(environ: Mapping[str, str], name: str) -> str:
-    return environ.get(name, "").strip().lower()
+SWITCHES: Final = (
+    Switch(
+        name="OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        hiding=("no_content", *_FALSE),
+        showing=("span_only", "event_only", "span_and_event", *_TRUE),
+        attributes=_OTEL,
+    ),
+    # From version 0.60 on, it writes the attributes of the conventions.
+    Switch(name="TRACELOOP_TRACE_CONTENT", hiding=_FALSE, showing=_TRUE, attributes=(*_TRACELOOP, *_OTEL)),
+    _hide("OPENINFERENCE_HIDE_INPUTS", "input.value", "llm.input_messages."),
+    _hide("OPENINFERENCE_HIDE_OUTPUTS", "output.value", "llm.output_messages."),
+    _hide("OPENINFERENCE_HIDE_INPUT_MESSAGES", "llm.input_messages.", in_calls=("input.value",)),
+    _hide("OPENINFERENCE_HIDE_OUTPUT_MESSAGES", "llm.output_messages.", in_calls=("output.value",)),
+    _hide("OPENINFERENCE_HIDE_INPUT_TEXT", "llm.input_messages.", in_calls=("input.value",)),
+    _hide("OPENINFERENCE_HIDE_OUTPUT_TEXT", "llm.output_messages.", in_calls=("output.value",)),
+    _hide("OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS", "llm.invocation_parameters"),
+    _hide("OPENINFERENCE_HIDE_LLM_TOOLS", "llm.tools."),
+    _hide("OPENINFERENCE_HIDE_LLM_PROMPTS", "llm.prompts.", "llm.prompt_template."),
+    _hide("OPENINFERENCE_HIDE_PROMPTS", "llm.prompts.", "llm.prompt_template."),
+    _hide("OPENINFERENCE_HIDE_CHOICES", "llm.choices."),
+    _hide("OPENINFERENCE_HIDE_EMBEDDINGS_TEXT", "embedding.embeddings."),
+)
+
+
+def hidden_by(environ: Mapping[str, str]) -> Hidden:
+    """Return what the switches in `environ` forbid to read."""
+    attributes: set[str] = set()
+    in_calls: set[str] = set()
+    problems: list[str] = []
+    for switch in SWITCHES:
+        value = environ.get(switch.name, "").strip().lower()
+        if not value or value in switch.showing:
+            continue
+        attributes.update(switch.attributes)
+        in_calls.update(switch.in_calls)
+        if value not in switch.hiding:
+            words = ", ".join((*switch.showing, *switch.hiding))
+            problems.append(f"{switch.name} = {value[:40]!r} is none of {words}; what it may hide is not sent.")
+    return Hidden(attributes=tuple(sorted(attributes)), in_calls=tuple(sorted(in_calls)), problems=tuple(problems))

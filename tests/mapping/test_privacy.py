@@ -13,7 +13,9 @@ import pytest
 
 import captures
 from pandaprobe_otel.config import Config
+from pandaprobe_otel.enums import SpanKind
 from pandaprobe_otel.mapping import EventView, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.mapping.switches import SWITCHES, Hidden, Switch, hidden_by
 from views import mapped, only_span, view
 
 SECRET = "s3cr3t"
@@ -265,7 +267,14 @@ TRACELOOP = {
         ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"}, SEMCONV, set()),
         ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "NO_CONTENT"}, SEMCONV, set()),
         ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}, SEMCONV, {"input", "output"}),
+        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPANS"}, SEMCONV, set()),
+        ({"OPENINFERENCE_HIDE_INPUT_MESSAGES": "true"}, OPENINFERENCE, {"output"}),
+        ({"OPENINFERENCE_HIDE_OUTPUT_MESSAGES": "true"}, OPENINFERENCE, {"input"}),
+        ({"OPENINFERENCE_HIDE_INPUT_TEXT": "true", "OPENINFERENCE_HIDE_OUTPUT_TEXT": "1"}, OPENINFERENCE, set()),
+        ({"OPENINFERENCE_HIDE_INPUTS": "ture"}, OPENINFERENCE, {"output"}),
         ({"TRACELOOP_TRACE_CONTENT": "False"}, TRACELOOP, set()),
+        ({"TRACELOOP_TRACE_CONTENT": "False"}, SEMCONV, set()),
+        ({"TRACELOOP_TRACE_CONTENT": "flase"}, TRACELOOP, set()),
         ({"TRACELOOP_TRACE_CONTENT": "true"}, TRACELOOP, {"input", "output"}),
         ({}, TRACELOOP, {"input", "output"}),
     ],
@@ -279,6 +288,64 @@ def test_switches_of_other_emitters_are_obeyed(
     assert {"input", "output"} & set(span) == left
     assert (SECRET in json.dumps(span)) == bool(left)
     assert (span["kind"], span["model"]) == ("LLM", "gpt-4o")
+
+
+def test_hidden_messages_hide_the_inputs_of_no_tool() -> None:
+    """Where `input.value` repeats the messages it is hidden with them; a tool's arguments are no messages."""
+    options = MappingOptions.from_config(settings(), {"OPENINFERENCE_HIDE_INPUT_MESSAGES": "true"})
+    attributes = {"openinference.span.kind": "TOOL", "input.value": "Lisbon", "output.value": "windy"}
+    assert only_span(mapped(view("get", attributes), options=options))["input"] == "Lisbon"
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -> None:
+    """Better too little; the log says which words there are."""
+    assert set(hidden_by({switch.name: "perhaps"}).attributes) == set(switch.attributes)
+    (problem,) = hidden_by({switch.name: "perhaps"}).problems
+    assert problem.startswith(f"{switch.name} = 'perhaps' is none of {switch.showing[0]}")
+    for word in switch.showing:
+        assert hidden_by({switch.name: word.upper()}) == Hidden()
+    for word in ("", " "):
+        assert hidden_by({switch.name: word}) == Hidden()
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ("metadata", "metadata"),
+        ("All, tool=Metadata", {"*": "all", "TOOL": "metadata"}),
+        ("TOOL=off", {"*": "all", "TOOL": "off"}),
+        ({"*": "off", "llm": "all"}, {"*": "off", "LLM": "all"}),
+        ({SpanKind.TOOL: "metadata"}, {"*": "all", "TOOL": "metadata"}),
+        ({"TOOL": "all"}, "all"),
+    ],
+)
+def test_what_is_captured_can_differ_by_kind(given: Any, seen: Any) -> None:
+    """As an argument and, written as text, in the variable."""
+    assert settings(capture=given).capture == seen
+    if isinstance(given, str):
+        assert settings({"PANDAPROBE_CAPTURE": given}).capture == seen
+
+
+def test_modes_by_kind_reach_the_spans() -> None:
+    """Only the kinds that are named differ."""
+    options = MappingOptions.from_config(settings(capture={"*": "metadata", "AGENT": "all", "LLM": "off"}), {})
+    body = mapped(*failing_agent(), options=options)
+    run, chat, tool = body["spans"]
+    assert run["input"] == {"q": SECRET}
+    assert {"input", "output"}.isdisjoint(chat)
+    assert {"input", "output"}.isdisjoint(tool)
+    assert chat["metadata"] == {}
+    assert body["metadata"]["plan"] == "pro"
+
+
+@pytest.mark.parametrize("given", ["metdata", "all,TOOLS=off", "TOOL=", {"TOOL": "some"}, {"BOX": "off"}, 7, ""])
+def test_a_capture_that_cannot_be_understood_captures_nothing(given: Any) -> None:
+    """Failing closed: a typing mistake must not send what was to be kept."""
+    config = settings(capture=given)
+    assert config.capture == "off"
+    (problem,) = (problem for problem in config.problems if problem.setting == "capture")
+    assert "'off' is used" in problem.message
 
 
 def test_switches_reach_content_in_events_and_logs() -> None:
