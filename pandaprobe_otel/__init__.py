@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import instrument as instrument
     from pandaprobe_otel.registry import uninstrument as uninstrument
     from pandaprobe_otel.registry import wrap_anthropic as wrap_anthropic
+    from pandaprobe_otel.registry import wrap_bedrock as wrap_bedrock
     from pandaprobe_otel.registry import wrap_gemini as wrap_gemini
     from pandaprobe_otel.registry import wrap_mistral as wrap_mistral
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
@@ -66,7 +67,15 @@ _HOMES = {
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
     "errors": ("PandaProbeError",),
     "evals": ("evaluate",),
-    "registry": ("instrument", "uninstrument", "wrap_anthropic", "wrap_gemini", "wrap_mistral", "wrap_openai"),
+    "registry": (
+        "instrument",
+        "uninstrument",
+        "wrap_anthropic",
+        "wrap_bedrock",
+        "wrap_gemini",
+        "wrap_mistral",
+        "wrap_openai",
+    ),
     "scores": ("score",),
     "trace_context": (
         "context",
@@ -97,6 +106,7 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "instrument",
     "uninstrument",
     "wrap_anthropic",
+    "wrap_bedrock",
     "wrap_gemini",
     "wrap_mistral",
     "wrap_openai",

@@ -18,6 +18,7 @@ _logger = logging.getLogger(__name__)
 
 INTEGRATIONS: Final[Mapping[str, str]] = {
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
+    "bedrock": "pandaprobe_otel_integrations.bedrock:BedrockInstrumentor",
     "google_genai": "pandaprobe_otel_integrations.google_genai:GoogleGenAIInstrumentor",
     "cohere": "pandaprobe_otel_integrations.cohere:CohereInstrumentor",
     "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
@@ -30,6 +31,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 
 LIBRARIES: Final[Mapping[str, str]] = {
     "anthropic": "anthropic",
+    "bedrock": "botocore",
     "google_genai": "google.genai",
     "cohere": "cohere",
     "groq": "groq",
@@ -113,6 +115,11 @@ def wrap_openai(client: _Client) -> _Client:
 def wrap_anthropic(client: _Client) -> _Client:
     """Record the calls of this Anthropic client; as `wrap_openai`."""
     return _wrap("anthropic", client)
+
+
+def wrap_bedrock(client: _Client) -> _Client:
+    """Record the calls of this `bedrock-runtime` client of boto3 or aiobotocore; as `wrap_openai`."""
+    return _wrap("bedrock", client)
 
 
 def wrap_gemini(client: _Client) -> _Client:

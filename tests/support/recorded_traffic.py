@@ -29,7 +29,13 @@ class Exchange:
     url: str
     request: dict[str, Any]
     status: int
-    answer: str
+    content: bytes
+    """Body of the answer."""
+
+    @property
+    def answer(self) -> str:
+        """The answer as text."""
+        return self.content.decode(errors="replace")
 
     @property
     def path(self) -> str:
@@ -78,19 +84,19 @@ def exchanges(path: Path) -> list[Exchange]:
                 url=request["uri"],
                 request=json.loads(text),
                 status=int(status),
-                answer=_text(answer),
+                content=_content(answer),
             )
         )
     return found
 
 
-def _text(answer: dict[str, Any]) -> str:
+def _content(answer: dict[str, Any]) -> bytes:
     body: Any = answer.get("content") if "content" in answer else answer["body"].get("string")
     if isinstance(body, bytes):
         import gzip
 
-        return (gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode()
-    return str(body or "")
+        return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+    return str(body or "").encode()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from opentelemetry.context import Context, get_value, set_value
 
-from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import ModelCall
 from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
@@ -62,12 +62,16 @@ class HttpCall:
         self._answered_ns = time.time_ns()
         self._answer = body
 
-    def answers_in_pieces(self, owner: object) -> ObservedBody:
-        """The client takes a body apart itself, and `owner` is what the app reads it through.
+    def add(self, attributes: Attributes) -> None:
+        """Further attributes, as those that headers say."""
+        self._model_call.add(attributes)
 
-        What is kept in the body that is returned are the pieces, each written as a server-sent event.
+    def read_through(self, owner: object, written: BodyFormat = _EVENTS) -> ObservedBody:
+        """The body that is filled while the app reads it through `owner`, which is no HTTP response.
+
+        Where the client has taken the bytes apart, the pieces are kept, each written as a server-sent event.
         """
-        body = ObservedBody(_Ending(self._model_call, _EVENTS, None).end, last=self._model_call.endpoint.last_event)
+        body = ObservedBody(_Ending(self._model_call, written, None).end, last=self._model_call.endpoint.last_event)
         body.watch(owner)
         self._body = body
         return body

@@ -85,7 +85,7 @@ class RequestHooks:
         if isinstance(read, list):
             call.answered(_json(read[0] if read else ""))  # pyright: ignore[reportUnknownArgumentType]
         else:
-            self._streams[response] = call.answers_in_pieces(response)
+            self._streams[response] = call.read_through(response)
 
 
 def _event(segment: Any) -> bytes:

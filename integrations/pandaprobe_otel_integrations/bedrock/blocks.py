@@ -1,0 +1,102 @@
+"""Content blocks of the Converse API as parts in the conventions' form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
+
+_MEDIA: Final = ("image", "document", "video", "audio")
+
+
+def input_messages(messages: Iterable[Object]) -> list[Part]:
+    """Messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
+    found: list[Part] = []
+    for message in messages:
+        blocks = objects(message.get("content"))
+        results = [block for block in blocks if "toolResult" in block]
+        rest = [block for block in blocks if "toolResult" not in block]
+        if results:
+            found.append({"role": "tool", "parts": block_parts(results)})
+        if rest or not results:
+            found.append({"role": string(message.get("role")) or "user", "parts": block_parts(rest)})
+    return found
+
+
+def output_message(message: Object, reason: str | None) -> list[Part]:
+    """The message of an answer; none when nothing of it has come."""
+    found = block_parts(objects(message.get("content")))
+    if not found and reason is None:
+        return []
+    return [{"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}]
+
+
+def tool_definitions(config: Any) -> list[Part]:
+    """The tools that the model may call."""
+    found: list[Part] = []
+    for tool in objects(obj(config).get("tools")):
+        declared = obj(tool.get("toolSpec"))
+        if declared:
+            part: Part = {"type": "function", "name": string(declared.get("name")) or ""}
+            if declared.get("description") is not None:
+                part["description"] = declared["description"]
+            if (schema := obj(declared.get("inputSchema")).get("json")) is not None:
+                part["parameters"] = schema
+            found.append(part)
+        elif system := obj(tool.get("systemTool")):
+            found.append({"type": "system_tool", "name": string(system.get("name")) or "system_tool"})
+    return found
+
+
+def block_parts(blocks: Iterable[Object]) -> list[Part]:
+    """The blocks; marks of the cache say nothing."""
+    return [part for block in blocks if (part := _part(block)) is not None]
+
+
+def _part(block: Object) -> Part | None:
+    if isinstance(block.get("text"), str):
+        return parts.text(block["text"])
+    if use := obj(block.get("toolUse")):
+        call_input: Any = use.get("input")
+        arguments: Any = parts.decoded_arguments(call_input) if call_input not in (None, "") else {}
+        return parts.tool_call(id=string(use.get("toolUseId")), name=string(use.get("name")), arguments=arguments)
+    if result := obj(block.get("toolResult")):
+        return parts.tool_response(id=string(result.get("toolUseId")), response=_result(result.get("content")))
+    if "reasoningContent" in block:
+        thought = string(obj(obj(block["reasoningContent"]).get("reasoningText")).get("text"))
+        return parts.reasoning(thought) if thought else None
+    if guarded := obj(block.get("guardContent")):
+        return _part({"text": obj(guarded.get("text")).get("text"), "image": guarded.get("image")})
+    for kind in _MEDIA:
+        if medium := obj(block.get(kind)):
+            return _media(kind, medium)
+    other = {key: value for key, value in block.items() if key not in ("cachePoint", "text", "image")}
+    return {"type": next(iter(other)), **other} if other else None
+
+
+def _result(content: Any) -> Any:
+    found: list[Any] = [block["json"] if "json" in block else _part(block) for block in objects(content)]
+    texts = [str(block["text"]) for block in objects(content) if "text" in block]
+    if len(texts) == len(found):
+        return "\n".join(texts)
+    return found[0] if len(found) == 1 else found
+
+
+def _media(kind: str, medium: Object) -> Part:
+    source = obj(medium.get("source"))
+    form = string(medium.get("format"))
+    mime_type = f"{kind}/{form}" if form is not None and kind != "document" else form
+    data: Any = source.get("bytes")
+    if isinstance(data, (bytes, bytearray)):
+        return parts.blob(bytes(data), kind, mime_type)
+    if isinstance(data, str):
+        return parts.base64_blob(data, kind, mime_type)
+    if uri := string(obj(source.get("s3Location")).get("uri")):
+        return parts.media(uri, kind)
+    if text := string(source.get("text")):
+        return parts.text(text)
+    texts = [string(one.get("text")) for one in objects(source.get("content"))]
+    return parts.text("\n".join(text for text in texts if text)) if items(texts) else {"type": kind, "modality": kind}

@@ -1,0 +1,137 @@
+"""`Converse` and `ConverseStream`; Amazon's Nova models have the same bodies when they are invoked directly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .blocks import block_parts, input_messages, output_message, tool_definitions
+
+LAST_EVENT: Final = LastEvent(hint=b"event: ", mark=re.compile(rb"^event: (?:metadata|\w+Exception)\n"))
+"""The counts, or an error: the client raises at it, and its exception may keep the stream alive."""
+FINISH_REASONS: Final[Mapping[str, str]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_call",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+}
+"""Bedrock's stop reasons in the conventions' words; others are kept."""
+
+
+class Converse:
+    """A conversation in the form that is the same for every model."""
+
+    operation = "chat"
+    last_event: LastEvent | None = LAST_EVENT
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        config = obj(body.get("inferenceConfig"))
+        more = obj(body.get("additionalModelRequestFields"))
+        top_k = more.get("top_k") or obj(more.get("inferenceConfig")).get("topK") or config.get("topK")
+        tokens = config.get("maxTokens") or config.get("max_new_tokens")
+        guard = obj(body.get("guardrailConfig"))
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.STREAM: True if body.get("stream") is True else None,
+            names.MAX_TOKENS: integer(tokens),
+            names.TEMPERATURE: number(config.get("temperature")),
+            names.TOP_P: number(config.get("topP")),
+            names.TOP_K: number(top_k),
+            names.STOP_SEQUENCES: strings(config.get("stopSequences")),
+            names.GUARDRAIL_ID: string(guard.get("guardrailIdentifier")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Messages, system prompt and tools."""
+        return {
+            names.SYSTEM_INSTRUCTIONS: block_parts(objects(body.get("system"))),
+            names.INPUT_MESSAGES: input_messages(objects(body.get("messages"))),
+            names.TOOL_DEFINITIONS: tool_definitions(body.get("toolConfig")),
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The message, why it ended, and its usage."""
+        given = string(body.get("stopReason"))
+        reason = FINISH_REASONS.get(given, given) if given is not None else None
+        attributes: Attributes = {
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            **usage_attributes(obj(body.get("usage"))),
+        }
+        message = obj(obj(body.get("output")).get("message"))
+        content: Content = {names.OUTPUT_MESSAGES: output_message(message, reason)} if with_content else {}
+        return Answer(attributes=attributes, content=content, failure=failure_in(body))
+
+    def merged(self, events: Events) -> Body:
+        """The events as one answer."""
+        return merged_events((event.name or "", obj(event.data)) for event in events.items)
+
+    def is_output(self, event: Event) -> bool:
+        """The first content; `messageStart` only announces it."""
+        return event.name in ("contentBlockStart", "contentBlockDelta")
+
+
+def usage_attributes(counts: Object) -> Attributes:
+    """Bedrock counts cached tokens beside the input, the conventions inside it."""
+    fresh = integer(counts.get("inputTokens"))
+    read = integer(counts.get("cacheReadInputTokens") or counts.get("cacheReadInputTokenCount"))
+    written = integer(counts.get("cacheWriteInputTokens") or counts.get("cacheWriteInputTokenCount"))
+    return {
+        names.INPUT_TOKENS: fresh + (read or 0) + (written or 0) if fresh is not None else None,
+        names.OUTPUT_TOKENS: integer(counts.get("outputTokens")),
+        names.CACHE_READ_TOKENS: read,
+        names.CACHE_WRITE_TOKENS: written,
+    }
+
+
+def failure_in(body: Body) -> Failure | None:
+    """An error event of a stream."""
+    error = obj(body.get("error"))
+    kind = string(error.get("type"))
+    return Failure(type=kind, message=string(error.get("message")) or kind) if kind is not None else None
+
+
+def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
+    """The answer that events with these names make up, in the form of one without streaming."""
+    whole: dict[str, Any] = {}
+    message: dict[str, Any] = {}
+    blocks: dict[int, dict[str, Any]] = {}
+    for name, data in events:
+        index: Any = data.get("contentBlockIndex")
+        block = blocks.setdefault(index if isinstance(index, int) else 0, {}) if name.startswith("contentB") else {}
+        if name == "contentBlockDelta":
+            _continue(block, obj(data.get("delta")))
+        elif name == "contentBlockStart":
+            block.update({kind: dict(obj(start)) for kind, start in obj(data.get("start")).items()})
+        elif name == "messageStart":
+            message["role"] = data.get("role")
+        elif name == "messageStop":
+            whole["stopReason"] = data.get("stopReason")
+        elif name == "metadata":
+            whole["usage"] = data.get("usage")
+        elif name.endswith("Exception"):
+            whole["error"] = {"type": name, "message": data.get("message")}
+    message["content"] = [blocks[index] for index in sorted(blocks) if blocks[index]]
+    return {**whole, "output": {"message": message}}
+
+
+def _continue(block: dict[str, Any], delta: Object) -> None:
+    if isinstance(delta.get("text"), str):
+        block["text"] = block.get("text", "") + delta["text"]
+    elif use := obj(delta.get("toolUse")):
+        call = block.setdefault("toolUse", {})
+        call["input"] = (string(call.get("input")) or "") + (string(use.get("input")) or "")
+    elif thought := string(obj(delta.get("reasoningContent")).get("text")):
+        told = block.setdefault("reasoningContent", {}).setdefault("reasoningText", {})
+        told["text"] = told.get("text", "") + thought

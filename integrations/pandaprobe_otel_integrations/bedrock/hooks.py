@@ -1,0 +1,127 @@
+"""Hooks on the one function of a botocore client through which every operation goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.context import Context, get_current
+
+from pandaprobe_otel_integrations._endpoint import Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http.around import Opened, around, around_async
+from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.response import BodyFormat
+from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._shape import integer, obj, string
+
+from .converse import Converse, usage_attributes
+from .invoke import invocation
+from .reading import observe_bytes, observe_events
+
+Wrapped = Callable[..., Any]
+_SERVICE: Final = "bedrock-runtime"
+_CONVERSE: Final = Converse()
+_CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
+_INVOCATIONS: Final = frozenset({"InvokeModel", "InvokeModelWithResponseStream"})
+_STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
+_JSON: Final = BodyFormat(content_type="application/json", content_encoding="")
+_NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
+
+
+class BedrockHooks:
+    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on.
+
+    Every client of every AWS service comes by here: what is not Bedrock's runtime is passed on at once.
+    """
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+
+    def call(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around `BaseClient._make_api_call`."""
+        opened = guarded(self._open, client, args, kwargs)
+        return (
+            wrapped(*args, **kwargs) if opened is None else around(opened, lambda: wrapped(*args, **kwargs), show=_show)
+        )
+
+    async def call_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around `AioBaseClient._make_api_call`."""
+        opened = guarded(self._open, client, args, kwargs)
+        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=_show)
+
+    def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
+        if client._service_model.service_name != _SERVICE:  # pyright: ignore[reportPrivateUsage]
+            return None
+        operation, given = _named(args, kwargs)
+        if operation not in _CONVERSATIONS and operation not in _INVOCATIONS:
+            return None
+        context = get_current()
+        if is_taken(context) or not self._gate(client):
+            return None
+        call = self._call(client, operation, given, context)
+        return call, call.context(context)
+
+    def _call(self, client: Any, operation: str, given: Body, context: Context) -> HttpCall:
+        model_id = string(given.get("modelId")) or ""
+        more = {"model": _model(model_id), "stream": operation in _STREAMS}
+        endpoint: Endpoint = _CONVERSE
+        body: Body = {**given, **more}
+        if operation in _INVOCATIONS:
+            sent = _sent(given.get("body"))
+            endpoint = invocation(model_id, sent)
+            body = {**sent, **more, "guardrail": given.get("guardrailIdentifier")}
+        place = place_at(client.meta.endpoint_url, "aws.bedrock")
+        return HttpCall(client, ModelCall(self._recorder, endpoint, body, place, context))
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Body]:
+    operation = kwargs["operation_name"] if "operation_name" in kwargs else args[0]
+    return operation, obj(kwargs["api_params"] if "api_params" in kwargs else args[1])
+
+
+def _show(call: HttpCall, response: Any) -> None:
+    about = obj(response.get("ResponseMetadata"))
+    headers = obj(about.get("HTTPHeaders"))
+    call.add({"http.request.resend_count": integer(about.get("RetryAttempts")) or None})
+    if "stream" in response:
+        observe_events(response["stream"], call.read_through(response["stream"]))
+    elif "body" not in response:
+        call.answered(response)
+    elif hasattr(response["body"], "_event_generator"):
+        observe_events(response["body"], call.read_through(response["body"]))
+    else:
+        # What the app never reads is counted too.
+        call.add(usage_attributes(_counted(headers)))
+        observe_bytes(response["body"], call.read_through(response["body"], _JSON))
+
+
+def _counted(headers: Body) -> Body:
+    def count(name: str) -> int | None:
+        text = string(headers.get(f"x-amzn-bedrock-{name}-token-count")) or ""
+        return int(text) if text.isdigit() else None
+
+    return {
+        "inputTokens": count("input"),
+        "outputTokens": count("output"),
+        "cacheReadInputTokens": count("cache-read-input"),
+        "cacheWriteInputTokens": count("cache-write-input"),
+    }
+
+
+def _sent(body: Any) -> Body:
+    """The JSON of a request; a file that is sent is left unread."""
+    if not isinstance(body, (str, bytes, bytearray)):
+        return {}
+    found = guarded(from_json, bytes(body) if isinstance(body, bytearray) else body)
+    return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _model(model_id: str) -> str | None:
+    """The model in the ARN of a foundation model or an inference profile; any other identifier as it is."""
+    arn, _, name = model_id.rpartition("/")
+    return (name if arn.rpartition(":")[2] in _NAMED_ARNS else model_id) or None

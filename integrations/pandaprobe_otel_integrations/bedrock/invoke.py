@@ -1,0 +1,204 @@
+"""`InvokeModel` and its stream: the body is the model's own, which its name tells, or else what stands in it."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations.anthropic.messages import Messages
+
+from . import text_models
+from .converse import Converse, failure_in, merged_events, usage_attributes
+
+_METRICS: Final = "amazon-bedrock-invocationMetrics"
+_ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A call with a body of the model's own. What Bedrock adds to it is the same for all: errors, and counts."""
+
+    model: Endpoint
+    last_event: LastEvent | None = _ERROR
+
+    @property
+    def operation(self) -> str:
+        """That of the model."""
+        return self.model.operation
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Those of the model, and the guardrail."""
+        return {**self.model.request_attributes(body), names.GUARDRAIL_ID: string(body.get("guardrail"))}
+
+    def request_content(self, body: Body) -> Content:
+        """That of the model."""
+        return self.model.request_content(body)
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """That of the model; where it does not count, Bedrock does."""
+        answer = self.model.answer(body, with_content=with_content)
+        found = {name: value for name, value in answer.attributes.items() if value is not None}
+        counted = _metered(obj(body.get(_METRICS)))
+        attributes: Attributes = {**counted, **found}
+        return replace(answer, attributes=attributes, failure=failure_in(body) or answer.failure)
+
+    def merged(self, events: Events) -> Body:
+        """The model's chunks as one answer."""
+        chunks = [_chunk(event) for event in events.items]
+        found = [event for event in chunks if event is not None]
+        whole = dict(self.model.merged(Events(found, events.done)))
+        metrics = [obj(obj(event.data).get(_METRICS)) for event in found]
+        errors = [event for event in events.items if (event.name or "").endswith("Exception")]
+        if errors:
+            whole["error"] = {"type": errors[0].name, "message": obj(errors[0].data).get("message")}
+        return {**whole, _METRICS: next((one for one in metrics if one), None)}
+
+    def is_output(self, event: Event) -> bool:
+        """What the model says of its chunk."""
+        chunk = _chunk(event)
+        return chunk is not None and self.model.is_output(chunk)
+
+
+def _metered(metrics: Object) -> Attributes:
+    counts = {
+        "inputTokens": metrics.get("inputTokenCount"),
+        "outputTokens": metrics.get("outputTokenCount"),
+        **{name: metrics.get(name) for name in ("cacheReadInputTokenCount", "cacheWriteInputTokenCount")},
+    }
+    return usage_attributes(counts)
+
+
+def _chunk(event: Event) -> Event | None:
+    """The model's chunk inside an event of the stream."""
+    data = string(obj(event.data).get("bytes"))
+    return Event(None, from_json(b64decode(data)), event.ends_at) if data is not None else None
+
+
+class Nova(Converse):
+    """Amazon's Nova: the bodies of the Converse API; a chunk has the name of its event inside."""
+
+    def merged(self, events: Events) -> Body:
+        """The chunks as one answer."""
+        return merged_events(pair for event in events.items for pair in _named(event))
+
+    def is_output(self, event: Event) -> bool:
+        """The first content."""
+        return any(name in ("contentBlockStart", "contentBlockDelta") for name, _ in _named(event))
+
+
+def _named(event: Event) -> Iterable[tuple[str, Object]]:
+    return [(name, obj(value)) for name, value in obj(event.data).items() if isinstance(value, dict)]
+
+
+class Chat(ForeignChatCompletions):
+    """OpenAI's protocol as Mistral, OpenAI's open models and others speak it here."""
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """As elsewhere; some say `stop_reason`."""
+        choices = [_choice(choice) for choice in objects(body.get("choices"))]
+        return super().answer({**body, "choices": choices}, with_content=with_content)
+
+    def merged(self, events: Events) -> Body:
+        """As elsewhere; some have a `message` where others have a delta."""
+        chunks: list[Event] = []
+        for event in events.items:
+            data = obj(event.data)
+            choices = [_delta(_choice(choice)) for choice in objects(data.get("choices"))]
+            chunks.append(Event(event.name, {**data, "choices": choices}, event.ends_at))
+        return super().merged(Events(chunks, events.done))
+
+
+def _choice(choice: Object) -> Object:
+    return choice if choice.get("finish_reason") else {**choice, "finish_reason": choice.get("stop_reason")}
+
+
+def _delta(choice: Object) -> Object:
+    return choice if "delta" in choice else {**choice, "delta": choice.get("message")}
+
+
+class Embeddings:
+    """Embeddings of Amazon's and Cohere's models. The vectors are never recorded."""
+
+    operation = "embeddings"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and dimensions."""
+        size = integer(body.get("dimensions")) or integer(body.get("output_dimension"))
+        return {names.REQUEST_MODEL: string(body.get("model")), names.DIMENSION_COUNT: size}
+
+    def request_content(self, body: Body) -> Content:
+        """The texts."""
+        texts = [text for text in (body.get("inputText"), *items(body.get("texts"))) if isinstance(text, str)]
+        found = [parts.text(text) for text in texts]
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else []}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """How long the vectors are, and the tokens."""
+        several: Any = body.get("embeddings")
+        if not isinstance(several, (list, tuple)):
+            several = next(iter(obj(several).values()), None)  # by type
+        vector = items(body.get("embedding")) or items(next(iter(items(several)), None))
+        return Answer(
+            attributes={
+                names.DIMENSION_COUNT: len(vector) or None,
+                names.INPUT_TOKENS: integer(body.get("inputTextTokenCount")),
+            }
+        )
+
+    def merged(self, events: Events) -> Body:
+        """Embeddings are not streamed."""
+        return {}
+
+    def is_output(self, event: Event) -> bool:
+        """Embeddings are not streamed."""
+        return False
+
+
+_CHAT: Final = Chat()
+_BY_NAME: Final[Sequence[tuple[str, Endpoint]]] = (
+    ("embed", Embeddings()),
+    ("amazon.titan", text_models.TITAN),
+    ("amazon.nova", Nova()),
+    ("meta.llama", text_models.LLAMA),
+    ("cohere.command-r", text_models.COHERE_CHAT),
+    ("cohere.command", text_models.COHERE),
+    ("ai21.j2", text_models.JURASSIC),
+)
+"""By a piece of the model's identifier, which may stand in a longer one of an inference profile."""
+_BY_MEMBER: Final[Sequence[tuple[str, Endpoint]]] = (
+    ("anthropic_version", Messages()),
+    ("max_tokens_to_sample", text_models.CLAUDE_TEXT),
+    ("schemaVersion", Nova()),
+    ("inferenceConfig", Nova()),
+    ("messages", _CHAT),
+    ("textGenerationConfig", text_models.TITAN),
+    ("max_gen_len", text_models.LLAMA),
+    ("message", text_models.COHERE_CHAT),
+    ("inputText", Embeddings()),
+    ("texts", Embeddings()),
+)
+"""By a member of the request, for what has no telling name: provisioned, imported and newer models."""
+_PROMPT: Final[Sequence[tuple[str, Endpoint]]] = (("deepseek", text_models.DEEPSEEK), ("mistral", text_models.MISTRAL))
+
+
+def invocation(model_id: str, body: Body) -> Invocation:
+    """How a request to this model, and its answer, are read."""
+    found = next((model for piece, model in _BY_NAME if piece in model_id), None)
+    if found is None:
+        found = next((model for member, model in _BY_MEMBER if member in body), None)
+    if found is None:
+        found = next((model for piece, model in _PROMPT if piece in model_id), text_models.DEEPSEEK)
+    return Invocation(found)

@@ -1,0 +1,183 @@
+"""Bodies of models that are invoked with a prompt and answer with a text: each family names the same things its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+_REASONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "endoftext", "stop_criteria_met"), "stop"),
+    **dict.fromkeys(("length", "max_tokens"), "length"),
+    **dict.fromkeys(("content_filtered", "error_toxic", "rag_query_when_rag_disabled"), "content_filter"),
+}
+_ROLES: Final[Mapping[str, str]] = {"USER": "user", "CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextModel:
+    """One family. Paths are member names with dots between; the first one that leads somewhere counts."""
+
+    operation: str = "text_completion"
+    last_event: LastEvent | None = None
+    prompt: Sequence[str] = ("prompt",)
+    """Where the prompt is in the request."""
+    config: str = ""
+    """Where the parameters are in the request."""
+    max_tokens: str = "max_tokens"
+    top_p: str = "top_p"
+    top_k: str = "top_k"
+    stop: str = "stop"
+    results: str = ""
+    """Where the list of answers is; the answer itself when there is none."""
+    text: str = "text"
+    reason: str = "stop_reason"
+    input_tokens: str = ""
+    output_tokens: str = ""
+
+    # The counts of streams come with the last chunk, under Bedrock's own name.
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        config = obj(body.get(self.config)) if self.config else body
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.STREAM: True if body.get("stream") is True else None,
+            names.MAX_TOKENS: integer(config.get(self.max_tokens)),
+            names.TEMPERATURE: number(config.get("temperature")),
+            names.TOP_P: number(config.get(self.top_p)),
+            names.TOP_K: number(config.get(self.top_k)),
+            names.STOP_SEQUENCES: strings(config.get(self.stop)),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """What was said before (Cohere), and the prompt."""
+        messages = [_earlier(one) for one in objects(body.get("chat_history"))]
+        prompt = next((text for name in self.prompt if (text := string(body.get(name)))), None)
+        if prompt is not None:
+            messages.append({"role": "user", "parts": [parts.text(prompt)]})
+        return {names.INPUT_MESSAGES: messages}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The texts, why they ended, and the counts."""
+        results = objects(_at(body, self.results)) if self.results else [body]
+        reasons = [_reason(_at(result, self.reason)) for result in results]
+        known = [reason for reason in reasons if reason is not None]
+        counted = [integer(_at(result, self.output_tokens)) for result in results] if self.output_tokens else []
+        outputs = [count for count in counted if count is not None]
+        attributes: Attributes = {
+            names.RESPONSE_ID: string(body.get("generation_id")) or string(body.get("id")),
+            names.FINISH_REASONS: known or None,
+            names.INPUT_TOKENS: integer(_at(body, self.input_tokens)) if self.input_tokens else None,
+            names.OUTPUT_TOKENS: sum(outputs) if outputs else None,
+        }
+        messages = [self._message(result, reason) for result, reason in zip(results, reasons, strict=True)]
+        told = [message for message in messages if message["parts"] or message["finish_reason"] != UNFINISHED]
+        return Answer(attributes=attributes, content={names.OUTPUT_MESSAGES: told} if with_content else {})
+
+    def merged(self, events: Events) -> Body:
+        """The chunks as one answer: each has a piece of the text, the last ones have the rest."""
+        text = ""
+        whole: dict[str, Any] = {}
+        for event in events.items:
+            chunk = obj(event.data)
+            result = next(iter(objects(_at(chunk, self.results))), chunk) if self.results else chunk
+            # Cohere repeats the whole answer in the last event.
+            if chunk.get("event_type") != "stream-end":
+                text += string(_at(result, self.text)) or ""
+            whole.update(_known(chunk))
+            whole.update(_known(result))
+        return self._as_answer(whole, text)
+
+    def is_output(self, event: Event) -> bool:
+        """Every chunk is."""
+        return True
+
+    def _as_answer(self, whole: Mapping[str, Any], text: str) -> Body:
+        result: dict[str, Any] = {**whole}
+        _put(result, self.text, text)
+        if not self.results:
+            return result
+        answer = {**whole}
+        _put(answer, self.results, [result])
+        return answer
+
+    def _message(self, result: Object, reason: str | None) -> Part:
+        text = string(_at(result, self.text))
+        found = [parts.text(text)] if text else []
+        found += [
+            parts.tool_call(id=None, name=string(call.get("name")), arguments=call.get("parameters") or {})
+            for call in objects(result.get("tool_calls"))
+        ]
+        return {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+
+
+def _at(thing: Any, path: str) -> Any:
+    for name in path.split("."):
+        thing = obj(thing).get(name)
+    return thing
+
+
+def _put(thing: dict[str, Any], path: str, value: Any) -> None:
+    *way, last = path.split(".")
+    for name in way:
+        thing = thing.setdefault(name, {})
+    thing[last] = value
+
+
+def _known(chunk: Object) -> dict[str, Any]:
+    return {key: value for key, value in chunk.items() if value is not None}
+
+
+def _reason(given: Any) -> str | None:
+    text = string(given)
+    return _REASONS.get(text.lower(), text.lower()) if text is not None else None
+
+
+def _earlier(message: Object) -> Part:
+    role = string(message.get("role")) or "user"
+    return {"role": _ROLES.get(role, role.lower()), "parts": [parts.text(str(message.get("message") or ""))]}
+
+
+TITAN: Final = TextModel(
+    prompt=("inputText",),
+    config="textGenerationConfig",
+    max_tokens="maxTokenCount",
+    top_p="topP",
+    stop="stopSequences",
+    results="results",
+    text="outputText",
+    reason="completionReason",
+    input_tokens="inputTextTokenCount",
+    output_tokens="tokenCount",
+)
+LLAMA: Final = TextModel(
+    max_tokens="max_gen_len",
+    text="generation",
+    input_tokens="prompt_token_count",
+    output_tokens="generation_token_count",
+)
+MISTRAL: Final = TextModel(results="outputs")
+DEEPSEEK: Final = TextModel(results="choices")
+COHERE: Final = TextModel(top_p="p", top_k="k", stop="stop_sequences", results="generations", reason="finish_reason")
+COHERE_CHAT: Final = TextModel(
+    operation="chat", prompt=("message",), top_p="p", top_k="k", stop="stop_sequences", reason="finish_reason"
+)
+CLAUDE_TEXT: Final = TextModel(max_tokens="max_tokens_to_sample", stop="stop_sequences", text="completion")
+JURASSIC: Final = TextModel(
+    max_tokens="maxTokens",
+    top_p="topP",
+    stop="stopSequences",
+    results="completions",
+    text="data.text",
+    reason="finishReason.reason",
+)

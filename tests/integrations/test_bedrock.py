@@ -1,0 +1,537 @@
+"""Bedrock through boto3 and aiobotocore: the app sees what it saw without us, and each call is one span."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import boto3
+import pytest
+from aiobotocore.client import AioBaseClient
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.exceptions import ClientError, EventStreamError
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from aws_events import chunk, exception, stream_reply
+from bedrock_traffic import (
+    ANSWER,
+    CONVERSE,
+    COUNTED,
+    FAMILIES,
+    MODEL,
+    QUESTION,
+    Family,
+    converse_events,
+    conversed,
+)
+from pandaprobe_otel.registry import instrument, uninstrument, wrap_bedrock
+from provider_server import ProviderServer, Reply, json_reply
+from span_recorder import SpanRecorder
+from streamed_forms import (
+    ASYNC_ENDINGS,
+    ENDINGS,
+    AsyncForm,
+    AsyncOpened,
+    Form,
+    Opened,
+    Sighting,
+    look,
+    look_async,
+)
+
+# botocore leaves the connection of a forgotten stream to the garbage collector, with this library or without.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+PAUSE_S = 0.002
+CLAUDE = FAMILIES["anthropic"]
+SESSION = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
+AIO_SESSION = get_session()
+AIO_CONFIG = AioConfig(retries={"max_attempts": 0}, read_timeout=5)
+CONFIG = Config(retries={"max_attempts": 0}, read_timeout=5)
+
+
+@pytest.fixture(autouse=True)
+def off_again() -> Iterator[None]:
+    """Whatever a test has turned on is off after it."""
+    yield
+    uninstrument("bedrock")
+
+
+_clients: dict[tuple[str, Config], Any] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_clients() -> Iterator[None]:
+    """The clients of all tests are closed after the last one; making one takes a while."""
+    yield
+    while _clients:
+        _clients.popitem()[1].close()
+
+
+@contextmanager
+def _client(server: ProviderServer, config: Config = CONFIG) -> Iterator[Any]:
+    if (server.url, config) not in _clients:
+        made: Any = SESSION.client("bedrock-runtime", endpoint_url=server.url, config=config)
+        _clients[server.url, config] = made
+    yield _clients[server.url, config]
+
+
+@asynccontextmanager
+async def _async_client(server: ProviderServer) -> AsyncIterator[Any]:
+    keys: Any = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    made: Any = AIO_SESSION.create_client("bedrock-runtime", endpoint_url=server.url, config=AIO_CONFIG, **keys)
+    async with made as client:
+        yield client
+
+
+def _converse(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.converse_stream(**CONVERSE)["stream"])
+    return Opened(stream, stream.close)
+
+
+def _invoke(client: Any, seen: Sighting) -> Opened:
+    answer = client.invoke_model_with_response_stream(modelId=CLAUDE.model, body=CLAUDE.body)
+    stream = seen.saw(answer["body"])
+    return Opened(stream, stream.close)
+
+
+FORMS: dict[str, Form] = {"converse_stream": _converse, "invoke_stream": _invoke}
+
+
+async def _converse_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw((await client.converse_stream(**CONVERSE))["stream"])
+    return AsyncOpened(stream, lambda: _closed(stream))
+
+
+async def _invoke_async(client: Any, seen: Sighting) -> AsyncOpened:
+    answer = await client.invoke_model_with_response_stream(modelId=CLAUDE.model, body=CLAUDE.body)
+    stream = seen.saw(answer["body"])
+    return AsyncOpened(stream, lambda: _closed(stream))
+
+
+async def _closed(stream: Any) -> None:
+    stream.close()
+
+
+ASYNC_FORMS: dict[str, AsyncForm] = {"converse_stream": _converse_async, "invoke_stream": _invoke_async}
+
+
+def _traffic(form: str, ending: str) -> Reply:
+    messages = converse_events() if form == "converse_stream" else CLAUDE.events
+    if ending == "cancelled":
+        return stream_reply(messages[:5], hangs_s=1.0)
+    return stream_reply(messages, pause_s=PAUSE_S)
+
+
+def _text(attributes: dict[str, Any]) -> str:
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return "".join(part["content"] for message in messages for part in message["parts"])
+
+
+def _check(span: ReadableSpan, form: str, ending: str) -> None:
+    attributes: dict[str, Any] = dict(span.attributes or {})
+    model = MODEL if form == "converse_stream" else CLAUDE.model
+    assert span.name == f"chat {model}"
+    assert span.status.status_code is StatusCode.UNSET
+    assert attributes["gen_ai.provider.name"] == "aws.bedrock"
+    assert attributes["gen_ai.request.model"] == model
+    assert attributes["gen_ai.request.stream"] is True
+    assert attributes["gen_ai.request.max_tokens"] == 300
+    assert QUESTION in attributes["gen_ai.input.messages"]
+    if ending == "read to the end":
+        assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+        assert attributes["gen_ai.usage.input_tokens"] == 120
+        assert attributes["gen_ai.usage.output_tokens"] == 34
+        assert _text(attributes) == ANSWER
+        assert attributes["gen_ai.response.time_to_first_chunk"] > PAUSE_S
+    else:
+        assert "gen_ai.usage.output_tokens" not in attributes
+        assert ANSWER.startswith(_text(attributes))
+        assert _text(attributes) or ending in ("never iterate", "close at once")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", FORMS)
+def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
+    server.replies(_traffic(form, ending))
+    with _client(server) as client:
+        without = look(ENDINGS[ending], FORMS[form], client)
+        instrument("bedrock", tracer_provider=recorder.provider)
+        assert look(ENDINGS[ending], FORMS[form], client) == without
+    _check(recorder.one(), form, ending)
+
+
+@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
+@pytest.mark.parametrize("form", ASYNC_FORMS)
+async def test_asynchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same through aiobotocore."""
+    server.replies(_traffic(form, ending))
+    async with _async_client(server) as client:
+        without = await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client)
+        instrument("bedrock", tracer_provider=recorder.provider)
+        assert await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client) == without
+    _check(recorder.one(), form, ending)
+
+
+def _without_times(answer: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+
+
+async def test_conversation_in_one_piece(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Both clients give the app the same as without, and one span each has question, answer and counts."""
+    server.replies(json_reply(conversed()))
+    with _client(server) as client:
+        without = _without_times(client.converse(**CONVERSE))
+        instrument("bedrock", tracer_provider=recorder.provider)
+        assert _without_times(client.converse(**CONVERSE)) == without
+    async with _async_client(server) as async_client:
+        assert _without_times(await async_client.converse(**CONVERSE)) == without
+    assert recorder.names == [f"chat {MODEL}"] * 2
+    for span in recorder.spans:
+        attributes: dict[str, Any] = dict(span.attributes or {})
+        assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+        assert attributes["gen_ai.request.temperature"] == 0.5
+        assert attributes["gen_ai.usage.input_tokens"] == 120
+        assert attributes["gen_ai.usage.cache_read.input_tokens"] == 64
+        assert attributes["gen_ai.usage.cache_creation.input_tokens"] == 20
+        assert attributes["gen_ai.usage.output_tokens"] == 34
+        assert _text(attributes) == ANSWER
+
+
+def _lines(body: Any) -> Any:
+    return list(body.iter_lines())
+
+
+def _into(body: Any) -> Any:
+    buffer = bytearray(4096)
+    return bytes(buffer[: body.readinto(buffer)])
+
+
+READINGS: dict[str, Callable[[Any], Any]] = {
+    "read": lambda body: body.read(),
+    "in pieces": lambda body: list(body.iter_chunks(7)),
+    "lines": _lines,
+    "iterated": list,
+    "into a buffer": _into,
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_body_in_one_piece(reading: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """However the app reads the body of `invoke_model`, it gets its bytes, and the span what they say."""
+    server.replies(Reply(chunks=(json.dumps(CLAUDE.answer).encode(),), headers=COUNTED))
+    with _client(server) as client:
+        answer = client.invoke_model(modelId=CLAUDE.model, body=CLAUDE.body)
+        kind, without = type(answer["body"]), READINGS[reading](answer["body"])
+        raw_kind = type(answer["body"]._raw_stream)
+        instrument("bedrock", tracer_provider=recorder.provider)
+        answer = client.invoke_model(modelId=CLAUDE.model, body=CLAUDE.body)
+        assert (type(answer["body"]), type(answer["body"]._raw_stream)) == (kind, raw_kind)
+        assert READINGS[reading](answer["body"]) == without
+        del answer
+        gc.collect()
+    assert _text(recorder.attributes()) == ANSWER
+    assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+@pytest.mark.parametrize("ending", ["closed", "dropped", "half read", "as a file"])
+def test_body_that_is_not_read_to_its_end(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """One span without an answer; the counts come with the headers."""
+    server.replies(Reply(chunks=(json.dumps(CLAUDE.answer).encode(),), headers=COUNTED))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        body = client.invoke_model(modelId=CLAUDE.model, body=CLAUDE.body)["body"]
+        if ending == "closed":
+            body.close()
+        elif ending == "half read":
+            assert len(body.read(20)) == 20
+        elif ending == "as a file":
+            with body as raw:
+                assert raw.read(5)
+        del body
+        gc.collect()
+    assert recorder.one().status.status_code is StatusCode.UNSET
+    assert recorder.attributes()["gen_ai.usage.input_tokens"] == 120
+    assert recorder.attributes()["gen_ai.usage.output_tokens"] == 34
+    assert "gen_ai.output.messages" not in recorder.attributes()
+
+
+@pytest.mark.parametrize("reading", ["read", "in pieces", "as a file", "dropped"])
+async def test_asynchronous_body(reading: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same through aiobotocore, whose body is read asynchronously."""
+    content = json.dumps(CLAUDE.answer).encode()
+    server.replies(Reply(chunks=(content,), headers=COUNTED))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    async with _async_client(server) as client:
+        body = (await client.invoke_model(modelId=CLAUDE.model, body=CLAUDE.body))["body"]
+        if reading == "read":
+            assert await body.read() == content
+        elif reading == "in pieces":
+            assert b"".join([piece async for piece in body.iter_chunks(7)]) == content
+        elif reading == "as a file":
+            async with body as opened:
+                assert await opened.read() == content
+        del body
+        gc.collect()
+    assert recorder.attributes()["gen_ai.usage.input_tokens"] == 120
+    assert _text(recorder.attributes()) == ("" if reading == "dropped" else ANSWER)
+
+
+def _check_family(span: ReadableSpan, family: Family) -> None:
+    attributes: dict[str, Any] = dict(span.attributes or {})
+    assert attributes["gen_ai.request.model"] == family.model
+    assert attributes["gen_ai.request.max_tokens"] == 300
+    assert QUESTION in attributes["gen_ai.input.messages"]
+    assert attributes["gen_ai.response.finish_reasons"] == (family.finish_reason,)
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+    assert attributes["gen_ai.usage.output_tokens"] == 34
+    assert _text(attributes) == ANSWER
+    assert not any(name.startswith("openai.") for name in attributes)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_bodies_of_a_family(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Question, parameters, answer, reason and counts, whole and streamed."""
+    family = FAMILIES[name]
+    whole = Reply(chunks=(json.dumps(family.answer).encode(),), headers=COUNTED)
+    server.replies(whole, stream_reply(family.events if family.chunks else []))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        client.invoke_model(modelId=family.model, body=family.body)["body"].read()
+        if family.chunks:
+            list(client.invoke_model_with_response_stream(modelId=family.model, body=family.body)["body"])
+    assert len(recorder.spans) == (2 if family.chunks else 1)
+    for span in recorder.spans:
+        _check_family(span, family)
+
+
+@pytest.mark.parametrize("operation", ["converse", "converse_stream", "invoke_model"])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, "ValidationException"), (429, "ThrottlingException"), (500, "InternalServerException")]
+)
+async def test_refused_call(
+    status: int, kind: str, operation: str, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The app gets the client's exception, sync and async; the span says ERROR with its type and text."""
+    headers = {"x-amzn-ErrorType": kind}
+    server.replies(Reply(chunks=(b'{"message": "No."}',), status=status, headers=headers))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    given = {"modelId": CLAUDE.model, "body": CLAUDE.body} if operation == "invoke_model" else CONVERSE
+    with _client(server) as client, pytest.raises(ClientError) as caught:
+        getattr(client, operation)(**given)
+    async with _async_client(server) as client:
+        with pytest.raises(ClientError):
+            await getattr(client, operation)(**given)
+    assert caught.value.response["Error"]["Code"] == kind
+    assert len(recorder.spans) == 2
+    for span in recorder.spans:
+        assert span.status.status_code is StatusCode.ERROR
+        assert str((span.attributes or {})["error.type"]).endswith(kind)
+        assert str(span.status.description).endswith("No.")
+
+
+def test_timeout(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A provider that stays silent: the client's exception."""
+    server.replies(json_reply(conversed(), waits_s=0.5))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    impatient = Config(retries={"max_attempts": 0}, read_timeout=0.05)
+    with _client(server, impatient) as client, pytest.raises(Exception, match="timeout"):
+        client.converse(**CONVERSE)
+    assert recorder.attributes()["error.type"] == "botocore.exceptions.ReadTimeoutError"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_error_in_the_middle_of_a_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The span ends with the error and the text before it, also while the app keeps the exception."""
+    early = converse_events()[:3] if form == "converse_stream" else CLAUDE.events[:4]
+    server.replies(stream_reply([*early, exception("modelStreamErrorException", "Broken")]))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client, pytest.raises(EventStreamError) as caught:
+        list(FORMS[form](client, Sighting()).items)
+    assert "Broken" in str(caught.value)
+    assert recorder.attributes()["error.type"] == "modelStreamErrorException"
+    assert recorder.one().status.description == "Broken"
+    assert _text(recorder.attributes()) == "Sunny and"
+    del caught
+    gc.collect()
+
+
+def test_broken_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A connection that breaks in the middle: the HTTP library's exception, and what came before it."""
+    server.replies(stream_reply(converse_events()[:4], breaks_off=True))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client, pytest.raises(Exception, match=r"prematurely|broken"):
+        list(client.converse_stream(**CONVERSE)["stream"])
+    gc.collect()
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert _text(recorder.attributes()) == "Sunny and mild"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_and_calls(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Thoughts and parallel calls are the same parts, whole or streamed."""
+    thought = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
+    first = {"toolUse": {"toolUseId": "t1", "name": "get_weather", "input": {"place": "Paris"}}}
+    second = {"toolUse": {"toolUseId": "t2", "name": "get_time", "input": {}}}
+    deltas = (
+        [{"reasoningContent": {"text": "H"}}, {"reasoningContent": {"text": "m."}}],
+        [
+            {"start": {"toolUse": {"toolUseId": "t1", "name": "get_weather"}}},
+            {"toolUse": {"input": '{"place": '}},
+            {"toolUse": {"input": '"Paris"}'}},
+        ],
+        [{"start": {"toolUse": {"toolUseId": "t2", "name": "get_time"}}}, {"toolUse": {"input": ""}}],
+    )
+    server.replies(
+        stream_reply(converse_events(*deltas, stop_reason="tool_use"))
+        if stream
+        else json_reply(conversed(thought, first, second, stop_reason="tool_use"))
+    )
+    instrument("bedrock", tracer_provider=recorder.provider)
+    schema = {"type": "object", "properties": {"place": {"type": "string"}}}
+    tool = {"toolSpec": {"name": "get_weather", "description": "Weather", "inputSchema": {"json": schema}}}
+    asked = {**CONVERSE, "toolConfig": {"tools": [tool]}}
+    with _client(server) as client:
+        if stream:
+            list(client.converse_stream(**asked)["stream"])
+        else:
+            client.converse(**asked)
+    (said,) = recorder.json("gen_ai.output.messages")
+    assert said == {
+        "role": "assistant",
+        "parts": [
+            {"type": "reasoning", "content": "Hm."},
+            {"type": "tool_call", "id": "t1", "name": "get_weather", "arguments": {"place": "Paris"}},
+            {"type": "tool_call", "id": "t2", "name": "get_time", "arguments": {}},
+        ],
+        "finish_reason": "tool_call",
+    }
+    assert recorder.json("gen_ai.tool.definitions") == [
+        {"type": "function", "name": "get_weather", "description": "Weather", "parameters": schema}
+    ]
+
+
+def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """System prompt, an image, a document, a call that was made before and its result; bytes are not carried."""
+    messages: Any = [
+        {
+            "role": "user",
+            "content": [
+                {"text": QUESTION},
+                {"image": {"format": "png", "source": {"bytes": b"png"}}},
+                {"document": {"format": "pdf", "name": "d", "source": {"s3Location": {"uri": "s3://b/d.pdf"}}}},
+                {"cachePoint": {"type": "default"}},
+            ],
+        },
+        {"role": "assistant", "content": [{"toolUse": {"toolUseId": "t1", "name": "get_weather", "input": {}}}]},
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "t1", "content": [{"json": {"degrees": 21}}]}},
+                {"text": "And now?"},
+            ],
+        },
+    ]
+    server.replies(json_reply(conversed()))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    profile = "arn:aws:bedrock:us-east-1:012345678901:inference-profile/us.amazon.nova-micro-v1:0"
+    guardrail = {"guardrailIdentifier": "g1", "guardrailVersion": "1"}
+    with _client(server) as client:
+        client.converse(modelId=profile, messages=messages, system=[{"text": "Be brief."}], guardrailConfig=guardrail)
+    user, assistant, tool, rest = recorder.json("gen_ai.input.messages")
+    assert [part["type"] for part in user["parts"]] == ["text", "blob", "uri"]
+    assert (user["parts"][1]["bytes"], user["parts"][1]["mime_type"]) == (3, "image/png")
+    assert assistant["parts"] == [{"type": "tool_call", "id": "t1", "name": "get_weather", "arguments": {}}]
+    assert tool["parts"] == [{"type": "tool_call_response", "id": "t1", "response": {"degrees": 21}}]
+    assert rest == {"role": "user", "parts": [{"type": "text", "content": "And now?"}]}
+    assert recorder.json("gen_ai.system_instructions") == [{"type": "text", "content": "Be brief."}]
+    assert recorder.attributes()["gen_ai.request.model"] == "us.amazon.nova-micro-v1:0"
+    assert recorder.attributes()["aws.bedrock.guardrail.id"] == "g1"
+
+
+@pytest.mark.parametrize(
+    ("model", "request_body", "answer"),
+    [
+        ("amazon.titan-embed-text-v2:0", {"inputText": "one"}, {"embedding": [0.5, 0.25], "inputTextTokenCount": 8}),
+        ("cohere.embed-english-v3", {"texts": ["one", "two"]}, {"embeddings": [[0.5, 0.25], [0.1, 0.2]]}),
+    ],
+)
+def test_embeddings(model: str, request_body: Any, answer: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The texts, how long the vectors are, and never the vectors."""
+    headers = {"x-amzn-bedrock-input-token-count": "8"}
+    server.replies(Reply(chunks=(json.dumps(answer).encode(),), headers=headers))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        client.invoke_model(modelId=model, body=json.dumps(request_body))["body"].read()
+    attributes = recorder.attributes(f"embeddings {model}")
+    assert attributes["gen_ai.embeddings.dimension.count"] == 2
+    assert attributes["gen_ai.usage.input_tokens"] == 8
+    assert "one" in attributes["gen_ai.input.messages"]
+    assert "0.25" not in str(attributes)
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"[1]", b'{"odd": true}'])
+def test_odd_bodies_harm_nobody(body: bytes, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A body that no model knows, or that is no JSON: the app gets its answer, the span what can be said."""
+    server.replies(Reply(chunks=(b"not json",)), stream_reply([chunk({"odd": 1}), chunk([])]))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        assert client.invoke_model(modelId="custom", body=body)["body"].read() == b"not json"
+        assert len(list(client.invoke_model_with_response_stream(modelId="custom", body=body)["body"])) == 2
+    assert [span.status.status_code for span in recorder.spans] == [StatusCode.UNSET] * 2
+
+
+def test_other_services_are_passed_on(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A call of another service, and of Bedrock that is none of a model, is no span."""
+    server.replies(json_reply({"usage": {}, "action": "NONE", "outputs": [], "assessments": []}))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        client.apply_guardrail(
+            guardrailIdentifier="g", guardrailVersion="1", source="INPUT", content=[{"text": {"text": "x"}}]
+        )
+    bedrock: Any = SESSION.client("bedrock", endpoint_url=server.url, config=CONFIG)
+    bedrock.list_foundation_models()
+    bedrock.close()
+    assert recorder.spans == []
+
+
+def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Without content there is neither question nor answer."""
+    server.replies(stream_reply(converse_events()))
+    instrument("bedrock", tracer_provider=recorder.provider, capture_content=False)
+    with _client(server) as client:
+        list(client.converse_stream(**CONVERSE)["stream"])
+    assert recorder.attributes()["gen_ai.usage.output_tokens"] == 34
+    assert not any(name.endswith("messages") for name in recorder.attributes())
+
+
+async def test_wrapped_clients(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """`wrap_bedrock` returns the client itself; its calls are recorded, those of others are not."""
+    instrument("bedrock", tracer_provider=recorder.provider, only_watched_clients=True)
+    server.replies(json_reply(conversed()))
+    with _client(server) as mine, _client(server, Config(read_timeout=6)) as other:
+        assert wrap_bedrock(mine) is mine
+        mine.converse(**CONVERSE)
+        other.converse(**CONVERSE)
+    async with _async_client(server) as later:
+        assert wrap_bedrock(later) is later
+        await later.converse(**CONVERSE)
+    assert len(recorder.spans) == 2
+
+
+def test_uninstrument_puts_everything_back(recorder: SpanRecorder) -> None:
+    """Both libraries have their own function again."""
+    owners: tuple[Any, ...] = (BaseClient, AioBaseClient)
+    before = [vars(owner)["_make_api_call"] for owner in owners]
+    instrument("bedrock", tracer_provider=recorder.provider)
+    assert not any(vars(owner)["_make_api_call"] is own for owner, own in zip(owners, before, strict=True))
+    uninstrument("bedrock")
+    assert all(vars(owner)["_make_api_call"] is own for owner, own in zip(owners, before, strict=True))

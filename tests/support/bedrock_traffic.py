@@ -1,0 +1,242 @@
+"""What Amazon Bedrock puts on the wire, by its published reference: Converse, and bodies of models' own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aws_events import chunk, event
+
+QUESTION: Final = "What is the weather in Paris?"
+WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
+ANSWER: Final = "".join(WORDS)
+MODEL: Final = "amazon.nova-micro-v1:0"
+USAGE: Final = {
+    "inputTokens": 36,
+    "outputTokens": 34,
+    "totalTokens": 154,
+    "cacheReadInputTokens": 64,
+    "cacheWriteInputTokens": 20,
+}
+CONVERSE: Final[Any] = {
+    "modelId": MODEL,
+    "messages": [{"role": "user", "content": [{"text": QUESTION}]}],
+    "inferenceConfig": {"maxTokens": 300, "temperature": 0.5},
+}
+
+
+def conversed(*blocks: Any, stop_reason: str = "end_turn") -> dict[str, Any]:
+    """An answer of Converse with these content blocks (default: ANSWER)."""
+    return {
+        "output": {"message": {"role": "assistant", "content": list(blocks) or [{"text": ANSWER}]}},
+        "stopReason": stop_reason,
+        "usage": USAGE,
+        "metrics": {"latencyMs": 400},
+    }
+
+
+def converse_events(*deltas: Sequence[Any], stop_reason: str = "end_turn") -> list[bytes]:
+    """A streamed answer: the deltas of each block (default: WORDS); one with `start` begins a block."""
+    given = deltas or ([{"text": word} for word in WORDS],)
+    found = [event("messageStart", {"role": "assistant"})]
+    for index, block in enumerate(given):
+        for delta in block:
+            kind, member = ("contentBlockStart", "start") if "start" in delta else ("contentBlockDelta", "delta")
+            found.append(event(kind, {member: delta.get("start", delta), "contentBlockIndex": index}))
+        found.append(event("contentBlockStop", {"contentBlockIndex": index}))
+    found.append(event("messageStop", {"stopReason": stop_reason}))
+    found.append(event("metadata", {"usage": USAGE, "metrics": {"latencyMs": 400}}))
+    return found
+
+
+METRICS: Final = {
+    "amazon-bedrock-invocationMetrics": {
+        "inputTokenCount": 120,
+        "outputTokenCount": 34,
+        "invocationLatency": 400,
+        "firstByteLatency": 90,
+    }
+}
+COUNTED: Final = {"x-amzn-bedrock-input-token-count": "120", "x-amzn-bedrock-output-token-count": "34"}
+"""Headers of `InvokeModel`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The bodies of one family of models: a request, its answer, and the chunks of the streamed one."""
+
+    model: str
+    request: dict[str, Any]
+    answer: dict[str, Any]
+    chunks: Sequence[dict[str, Any]]
+    finish_reason: str = "stop"
+
+    @property
+    def body(self) -> str:
+        """The request as it is sent."""
+        return json.dumps(self.request)
+
+    @property
+    def events(self) -> list[bytes]:
+        """The stream: the counts come with the last chunk."""
+        *early, last = self.chunks
+        return [*(chunk(one) for one in early), chunk({**last, **METRICS})]
+
+
+def _anthropic_chunks() -> list[dict[str, Any]]:
+    usage = {"input_tokens": 120, "output_tokens": 1}
+    started = {"id": "msg_1", "role": "assistant", "model": "claude", "content": [], "usage": usage}
+    deltas = [{"type": "text_delta", "text": word} for word in WORDS]
+    return [
+        {"type": "message_start", "message": started},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 34}},
+        {"type": "message_stop"},
+    ]
+
+
+def _nova_chunks() -> list[dict[str, Any]]:
+    deltas = [{"delta": {"text": word}, "contentBlockIndex": 0} for word in WORDS]
+    return [
+        {"messageStart": {"role": "assistant"}},
+        *({"contentBlockDelta": delta} for delta in deltas),
+        {"contentBlockStop": {"contentBlockIndex": 0}},
+        {"messageStop": {"stopReason": "end_turn"}},
+        {"metadata": {"usage": {"inputTokens": 120, "outputTokens": 34}}},
+    ]
+
+
+_MESSAGES: Final = [{"role": "user", "content": QUESTION}]
+_ANTHROPIC: Final = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 300, "messages": _MESSAGES}
+
+FAMILIES: Final[dict[str, Family]] = {
+    "anthropic": Family(
+        model="anthropic.claude-3-5-haiku-20241022-v1:0",
+        request=_ANTHROPIC,
+        answer={
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "text", "text": ANSWER}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 120, "output_tokens": 34},
+        },
+        chunks=_anthropic_chunks(),
+    ),
+    "anthropic by an opaque profile": Family(
+        model="arn:aws:bedrock:us-east-1:012345678901:application-inference-profile/abc123",
+        request=_ANTHROPIC,
+        answer={"content": [{"type": "text", "text": ANSWER}], "stop_reason": "end_turn"},
+        chunks=_anthropic_chunks(),
+    ),
+    "anthropic text": Family(
+        model="anthropic.claude-v2",
+        request={"prompt": f"\n\nHuman: {QUESTION}\n\nAssistant:", "max_tokens_to_sample": 300},
+        answer={"completion": ANSWER, "stop_reason": "stop_sequence"},
+        chunks=[{"completion": word, "stop_reason": None} for word in WORDS[:-1]]
+        + [{"completion": WORDS[-1], "stop_reason": "stop_sequence"}],
+    ),
+    "nova": Family(
+        model="us.amazon.nova-lite-v1:0",
+        request={
+            "schemaVersion": "messages-v1",
+            "messages": [{"role": "user", "content": [{"text": QUESTION}]}],
+            "inferenceConfig": {"maxTokens": 300},
+        },
+        answer={**conversed(), "usage": {"inputTokens": 120, "outputTokens": 34}},
+        chunks=_nova_chunks(),
+    ),
+    "titan": Family(
+        model="amazon.titan-text-express-v1",
+        request={"inputText": QUESTION, "textGenerationConfig": {"maxTokenCount": 300}},
+        answer={
+            "inputTextTokenCount": 120,
+            "results": [{"tokenCount": 34, "outputText": ANSWER, "completionReason": "FINISH"}],
+        },
+        chunks=[
+            {"outputText": word, "index": 0, "completionReason": None, "inputTextTokenCount": None}
+            for word in WORDS[:-1]
+        ]
+        + [{"outputText": WORDS[-1], "index": 0, "completionReason": "FINISH", "inputTextTokenCount": 120}],
+    ),
+    "llama": Family(
+        model="meta.llama3-8b-instruct-v1:0",
+        request={"prompt": QUESTION, "max_gen_len": 300},
+        answer={
+            "generation": ANSWER,
+            "prompt_token_count": 120,
+            "generation_token_count": 34,
+            "stop_reason": "stop",
+        },
+        chunks=[
+            {"generation": word, "prompt_token_count": 120 if at == 0 else None, "generation_token_count": at}
+            for at, word in enumerate(WORDS)
+        ]
+        + [{"generation": "", "generation_token_count": 34, "stop_reason": "stop"}],
+    ),
+    "mistral": Family(
+        model="mistral.mistral-7b-instruct-v0:2",
+        request={"prompt": f"<s>[INST] {QUESTION} [/INST]", "max_tokens": 300},
+        answer={"outputs": [{"text": ANSWER, "stop_reason": "stop"}]},
+        chunks=[{"outputs": [{"text": word, "stop_reason": None}]} for word in WORDS[:-1]]
+        + [{"outputs": [{"text": WORDS[-1], "stop_reason": "stop"}]}],
+    ),
+    "mistral chat": Family(
+        model="mistral.mistral-large-2407-v1:0",
+        request={"messages": _MESSAGES, "max_tokens": 300},
+        answer={"choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER}, "stop_reason": "stop"}]},
+        chunks=[
+            {"choices": [{"index": 0, "message": {"role": "assistant", "content": word}, "stop_reason": None}]}
+            for word in WORDS[:-1]
+        ]
+        + [{"choices": [{"index": 0, "message": {"content": WORDS[-1]}, "stop_reason": "stop"}]}],
+    ),
+    "openai": Family(
+        model="openai.gpt-oss-120b-1:0",
+        request={"messages": _MESSAGES, "max_completion_tokens": 300},
+        answer={
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 120, "completion_tokens": 34},
+        },
+        chunks=[{"choices": [{"index": 0, "delta": {"content": word}}]} for word in WORDS]
+        + [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}],
+    ),
+    "cohere": Family(
+        model="cohere.command-text-v14",
+        request={"prompt": QUESTION, "max_tokens": 300},
+        answer={"id": "1", "generations": [{"id": "2", "text": ANSWER, "finish_reason": "COMPLETE"}]},
+        chunks=[{"text": word, "is_finished": False, "index": 0} for word in WORDS]
+        + [{"is_finished": True, "finish_reason": "COMPLETE", "index": 0}],
+    ),
+    "cohere chat": Family(
+        model="cohere.command-r-plus-v1:0",
+        request={"message": QUESTION, "max_tokens": 300, "chat_history": [{"role": "CHATBOT", "message": "Hello."}]},
+        answer={"generation_id": "1", "text": ANSWER, "finish_reason": "COMPLETE"},
+        chunks=[{"event_type": "text-generation", "text": word, "is_finished": False} for word in WORDS]
+        + [
+            {
+                "event_type": "stream-end",
+                "is_finished": True,
+                "finish_reason": "COMPLETE",
+                "response": {"text": ANSWER},
+            }
+        ],
+    ),
+    "deepseek": Family(
+        model="us.deepseek.r1-v1:0",
+        request={"prompt": QUESTION, "max_tokens": 300},
+        answer={"choices": [{"text": ANSWER, "stop_reason": "stop"}]},
+        chunks=[{"choices": [{"text": word, "stop_reason": None}]} for word in WORDS[:-1]]
+        + [{"choices": [{"text": WORDS[-1], "stop_reason": "stop"}]}],
+    ),
+    "ai21": Family(
+        model="ai21.j2-ultra-v1",
+        request={"prompt": QUESTION, "maxTokens": 300},
+        answer={"id": 1, "completions": [{"data": {"text": ANSWER}, "finishReason": {"reason": "endoftext"}}]},
+        chunks=[],
+    ),
+}
