@@ -258,13 +258,15 @@ class Worker:
         never looks complete while an ancestor of its spans is open.
         """
         ended = len(self._ended)
-        for key in list(self._new):
+        for key, seen in self._new.copy().items():  # a copy in one step: the app's threads go on
             new = self._new.pop(key)
-            if isinstance(new, tuple):
-                yield from self._end(new, is_ours=True)
-            else:
-                self._open.add(_ids(new))
-                yield new, True
+            if isinstance(seen, tuple):
+                yield from self._end(seen, is_ours=True)
+                continue
+            self._open.add(_ids(seen))
+            yield seen, True
+            if isinstance(new, tuple):  # ended since the copy, so children of it may have come since: next round
+                self._ended.append(new)
         for _ in range(ended):
             yield from self._end(self._ended.popleft())
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 
-from opentelemetry.sdk.trace import Span, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
@@ -93,6 +95,41 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
 
     assert parts == []
     assert ledger.read().ended == 0
+
+
+class Telling(ReadableSpan):
+    """Calls a function the next time that it is looked at."""
+
+    told: Callable[[], None] | None = None
+
+    @property
+    def context(self) -> SpanContext | None:
+        told, self.told = self.told, None
+        if told is not None:
+            told()
+        return super().context
+
+
+def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> None:
+    """The child started and ended after the worker had begun to look, so it sees it the next time only."""
+    parts: list[Part] = []
+    worker, maker = worker_with(parts), SpanMaker()
+    other, root = Telling("other", maker.start("other").context), maker.start("root")
+    worker.started(other)
+    worker.started(root)
+
+    def meanwhile() -> None:
+        child = maker.start("child", root)
+        worker.started(child)
+        worker.ended(maker.end(child))
+        worker.ended(maker.end(root))
+
+    other.told = meanwhile
+    worker.flush(math.inf)
+    worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert [[span.name for span in part.ended] for part in parts] == [["child", "root"]]
 
 
 def test_many_threads_lose_no_span() -> None:
