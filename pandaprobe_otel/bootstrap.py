@@ -103,6 +103,7 @@ def init(
     spans: Literal["agent", "all"] | Callable[..., bool] | None = None,
     capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None = None,
     mask: Any = None,
+    compute_cost: bool | None = None,
     sample_rate: float | None = None,
     tracer_provider: TracerProvider | None = None,
     spool: str | None = None,

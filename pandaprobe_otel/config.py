@@ -43,6 +43,7 @@ class ExportSettings(TypedDict, total=False):
     spans: str | Callable[..., bool] | None
     capture: str | Mapping[str, str] | None
     mask: Any
+    compute_cost: bool | None
     sample_rate: float | None
     spool: str | None
     redis_url: str | None
@@ -80,6 +81,7 @@ class Config:
     capture: Capture | Mapping[str, Capture]
     """One mode, or modes by kind with that of all other kinds under `*`."""
     mask: Any
+    compute_cost: bool
     sample_rate: float
     spool: str | None
     redis_url: str | None

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pandaprobe_otel.config import SETTINGS, Config
 from pandaprobe_otel.forks import loading
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pandaprobe_otel.transport.messages import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
+
+
+_SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
 
 class Pipeline(Protocol):
@@ -239,7 +242,7 @@ class ExportPipeline:
         from pandaprobe_otel.tracing.span_filter import SpanFilter
 
         # A specimen, so that what the mapping loads on its way is loaded now, while forks are held back.
-        map_views((SpanView(name="specimen", trace_id=1, span_id=1, attributes={"gen_ai.operation.name": "chat"}),))
+        map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
         return PartEncoder(
             span_filter=SpanFilter(self._config.spans),
             options=self._options,

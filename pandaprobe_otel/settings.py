@@ -90,6 +90,13 @@ def _redis_url(raw: Any) -> str:
     return url
 
 
+def _priced(raw: Any) -> bool:
+    wanted = _bool(raw)
+    if wanted and find_spec("genai_prices") is None:
+        raise BadValueError("needs the package genai-prices: pip install 'pandaprobe-otel[cost]'")
+    return wanted
+
+
 def _bool(raw: Any) -> bool:
     if isinstance(raw, bool):
         return raw
@@ -320,6 +327,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse=_anything,
         default=None,
         doc="Regular expressions or functions that remove what must not leave the process.",
+    ),
+    Setting(
+        name="compute_cost",
+        env="PANDAPROBE_COMPUTE_COST",
+        parse=_priced,
+        default=False,
+        doc="True: costs that no span states are computed from a price list (extra `cost`), and marked as computed.",
     ),
     Setting(
         name="sample_rate",

@@ -15,6 +15,7 @@ from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import finished
+from pandaprobe_otel.mapping.prices import add_computed_costs
 from pandaprobe_otel.mapping.privacy import without_hidden
 from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
@@ -89,6 +90,8 @@ def _mapped(views: Sequence[SpanView], log_records: Iterable[Any], whole: bool, 
         views = [without_hidden(view, options.hidden, options.hidden_in_calls) for view in views]
     spans = mapped_spans(sorted(views, key=_order), options)
     place_numbers(spans, whole=whole)
+    if options.price is not None:
+        add_computed_costs(spans, options.price)
     root = root_of(spans)
     return _finished(spans, root, trace_fields(spans, root, options), options)
 

@@ -11,6 +11,7 @@ from pandaprobe_otel.mapping.switches import hidden_by
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config import Config
+    from pandaprobe_otel.mapping.prices import Price, Priced
 
 Capture: TypeAlias = Literal["all", "metadata", "off"]
 """`all`; `metadata`: no inputs, outputs and texts of errors; `off`: no metadata and tags either."""
@@ -33,6 +34,8 @@ class MappingOptions:
     max_trace_bytes: int = 4_194_304
     environment: str | None = None
     release: str | None = None
+    price: Price | None = None
+    """What computes the costs of model calls that no span states."""
     problems: tuple[str, ...] = ()
     """What of the settings could not be used, for the log."""
 
@@ -57,6 +60,7 @@ class MappingOptions:
             masks=masks,
             hidden=hidden.attributes,
             hidden_in_calls=hidden.in_calls,
+            price=_listed_price if config.compute_cost else None,
             environment=config.environment if _is_own(config, "environment") else None,
             release=config.release if _is_own(config, "release") else None,
             problems=tuple(problems),
@@ -70,6 +74,12 @@ class MappingOptions:
     def capture_of(self, kind: str) -> Capture:
         """Return what is captured of spans of this kind."""
         return self.capture_by_kind.get(kind, self.capture)
+
+
+def _listed_price(model: str, provider: str | None, usage: Mapping[str, int], start_ns: int) -> Priced | None:
+    from pandaprobe_otel.mapping.prices import listed_price  # on use: `init` reads the options and must stay light
+
+    return listed_price(model, provider, usage, start_ns)
 
 
 def _is_own(config: Config, name: str) -> bool:

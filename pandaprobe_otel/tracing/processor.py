@@ -26,8 +26,8 @@ class PandaProbeSpanProcessor(SpanProcessor):
     settings that cannot work (no API key), one warning is logged and spans are ignored.
 
     The settings are those of `init` that concern the connection, the content and the delivery, all optional:
-    `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `sample_rate`,
-    `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
+    `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `compute_cost`,
+    `sample_rate`, `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
     """
 
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:

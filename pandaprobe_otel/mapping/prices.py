@@ -1,0 +1,79 @@
+"""Costs that no span states, from the price list of the package `genai-prices` (extra `cost`).
+
+Prices are those of the moment when the call began, so the same spans cost the same at any time. The package comes
+with its list; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+
+MARK: Final = "cost_computed_by"
+"""Metadata key of spans whose cost was computed: which list said so."""
+
+
+class Priced(NamedTuple):
+    """A cost in US dollars by `input`, `output` and `total`, and the list that it comes from."""
+
+    amounts: dict[str, float]
+    by: str
+
+
+Price: TypeAlias = Callable[[str, "str | None", Mapping[str, int], int], "Priced | None"]
+"""(model, provider, token usage, start in nanoseconds) -> cost; None for a model that the list does not know."""
+
+
+def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
+    """Set the cost of every counted model call, unless any span of the trace states a cost: it may be their sum."""
+    if any(span.cost is not None for span in spans):
+        return
+    for span in spans:
+        body = span.body
+        usage, model = body.get("token_usage"), body.get("model")
+        if usage is None or model is None or span.kind not in MODEL_KINDS:
+            continue
+        priced = price(model, span.metadata.get("provider"), usage, span.view.start_ns)
+        if priced is not None:
+            body["cost"] = priced.amounts
+            body["metadata"] = {**body["metadata"], MARK: priced.by}
+
+
+def listed_price(model: str, provider: str | None, usage: Mapping[str, int], start_ns: int) -> Priced | None:
+    """Look the price up; first at the provider, then wherever a model of this name is sold. Never raises."""
+    prices = _package()
+    if prices is None:
+        return None
+    try:
+        amount = prices.Usage(
+            input_tokens=usage.get("prompt_tokens"),
+            output_tokens=usage.get("completion_tokens"),
+            cache_read_tokens=usage.get("cache_read_tokens"),
+            cache_write_tokens=usage.get("cache_creation_tokens"),
+        )
+        at = datetime.fromtimestamp(start_ns // 1_000_000_000, UTC)
+    except Exception:  # noqa: BLE001 - counts or times that the package does not take cost nothing
+        return None
+    for seller in (provider, None) if provider else (None,):
+        try:
+            found = prices.calc_price(amount, model_ref=model, provider_id=seller, genai_request_timestamp=at)
+        except Exception:  # noqa: BLE001 - LookupError for what is not listed; a price is never worth a trace
+            continue
+        parts = {"input": found.input_price, "output": found.output_price, "total": found.total_price}
+        return Priced({name: float(part) for name, part in parts.items()}, f"genai-prices {prices.__version__}")
+    return None
+
+
+@cache
+def _package() -> Any:
+    """The price list, loaded with the first call (half a second of CPU); None when it is not installed."""
+    try:
+        return import_module("genai_prices")
+    except ImportError:
+        return None
