@@ -25,11 +25,12 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 
     With only a part of a trace in hand (`whole` false), sums never count: what they stand for may be elsewhere.
     """
+    repeated = _repeated(spans)
     counted = [span for span in spans if span.usage is not None or span.aggregated is not None]
     if counted:
         below = _numbers_below(spans, counted)
         for span in counted:
-            counts = _counts(span.kind, below.get(span.view.span_id, 0), whole)
+            counts = span not in repeated and _counts(span.kind, below.get(span.view.span_id, 0), whole)
             _place(span, "token_usage", span.usage, counts)
             if span.aggregated is not None:
                 span.metadata["aggregated_token_usage"] = span.aggregated
@@ -39,7 +40,44 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
     if charged:
         below = _numbers_below(spans, charged)
         for span in charged:
-            _place(span, "cost", span.cost, _counts(span.kind, below.get(span.view.span_id, 0), whole))
+            counts = span not in repeated and _counts(span.kind, below.get(span.view.span_id, 0), whole)
+            _place(span, "cost", span.cost, counts)
+
+
+def _repeated(spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
+    """Return calls that another instrumentation has recorded beside them: the same response, at the same time.
+
+    The id of a response alone is no proof, since stand-ins for a provider repeat theirs. Where one of the two stands
+    inside the other, the tree decides.
+    """
+    first: dict[str, MappedSpan] = {}
+    repeated: set[MappedSpan] = set()
+    for span in spans:
+        response = span.metadata.get("response_id")
+        if response is None or span.usage is None or span.kind not in _CALLS:
+            continue
+        known = first.setdefault(response, span)
+        if known.view.scope_name != span.view.scope_name and _overlap(known, span):
+            if not _is_above(known, span, spans):
+                repeated.add(span)
+    return frozenset(repeated)
+
+
+def _overlap(first: MappedSpan, second: MappedSpan) -> bool:
+    """Whether two calls, the first of which began first, ran at the same time."""
+    return second.view.start_ns <= (first.view.end_ns or 0)
+
+
+def _is_above(first: MappedSpan, second: MappedSpan, spans: Sequence[MappedSpan]) -> bool:
+    parents = {span.view.span_id: span.view.parent_id for span in spans}
+    seen: set[int] = set()
+    parent = second.view.parent_id
+    while parent is not None and parent not in seen:
+        if parent == first.view.span_id:
+            return True
+        seen.add(parent)
+        parent = parents.get(parent)
+    return False
 
 
 def _counts(kind: str, below: int, whole: bool) -> bool:

@@ -70,6 +70,47 @@ def test_an_outer_instrumentation_of_the_same_call_does_not_count() -> None:
     assert (prompts(body), sums(body)) == ([None, 10], [10, None])
 
 
+def twice(scope: str, other: str, at: float, *, response: str = "r-2", parent: int = 1) -> list[SpanView]:
+    """An agent and two model calls with the ids of their responses, which last a second each."""
+    calls = [
+        dataclasses.replace(
+            made, scope_name=name, attributes={**made.attributes, "gen_ai.response.id": identity, "tag": name}
+        )
+        for made, name, identity in (
+            (call(10, span_id=2, parent=1), scope, "r-2"),
+            (call(10, span_id=3, parent=parent, at=at), other, response),
+        )
+    ]
+    return [agent(), *calls]
+
+
+def test_a_call_that_two_instrumentations_record_side_by_side_counts_once() -> None:
+    """LangChain's span beside OpenAI's while streaming: the same response at the same time."""
+    body = mapped(*twice("langchain", "openai", 0.2))
+    assert (prompts(body), sums(body)) == ([None, 10, None], [None, None, 10])
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        twice("openai", "openai", 0.2),  # one instrumentation records each call once
+        twice("langchain", "openai", 1.5),  # one after the other: a stand-in that repeats its ids
+        twice("langchain", "openai", 0.2, response="r-3"),
+    ],
+)
+def test_calls_that_may_be_different_both_count(calls: list[SpanView]) -> None:
+    """The id of a response is not proof enough."""
+    assert prompts(mapped(*calls)) == [None, 10, 10]
+
+
+def test_a_call_inside_the_same_call_still_counts() -> None:
+    """The tree decides there: the inner one counts."""
+    outer, inner = twice("langchain", "openai", 0.2, parent=2)[1:]
+    step = view("step", {"openinference.span.kind": "CHAIN"}, span_id=4, parent=2, at=0.1)
+    assert prompts(mapped(outer, inner)) == [None, 10]
+    assert prompts(mapped(outer, step, dataclasses.replace(inner, parent_id=4))) == [None, None, 10]
+
+
 @pytest.mark.parametrize("border", [tool, agent])
 def test_a_call_below_a_tool_or_an_agent_is_another_call(border: Any) -> None:
     """Google's ADK 1 nests tools, and agents that the model handed over to, under the model call."""
