@@ -98,15 +98,18 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
 
 
 class Telling(ReadableSpan):
-    """Calls a function the next time that it is looked at."""
+    """Calls a function when the worker looks at it: not the first time, when it is handed over, but the second."""
 
-    told: Callable[[], None] | None = None
+    def __init__(self, name: str, context: SpanContext | None, tell: Callable[[], None]) -> None:
+        super().__init__(name, context)
+        self._looks = 0
+        self._tell = tell
 
     @property
     def context(self) -> SpanContext | None:
-        told, self.told = self.told, None
-        if told is not None:
-            told()
+        self._looks += 1
+        if self._looks == 2:
+            self._tell()
         return super().context
 
 
@@ -114,19 +117,21 @@ def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> Non
     """The child started and ended after the worker had begun to look, so it sees it the next time only."""
     parts: list[Part] = []
     worker, maker = worker_with(parts), SpanMaker()
-    other, root = Telling("other", maker.start("other").context), maker.start("root")
-    worker.started(other)
-    worker.started(root)
+    root = maker.start("root")
 
-    def meanwhile() -> None:
+    def first_look() -> None:  # what starts now is seen together, the next time
+        worker.started(Telling("other", maker.start("other").context, second_look))
+        worker.started(root)
+
+    def second_look() -> None:
         child = maker.start("child", root)
         worker.started(child)
         worker.ended(maker.end(child))
         worker.ended(maker.end(root))
 
-    other.told = meanwhile
-    worker.flush(math.inf)
-    worker.flush(math.inf)
+    worker.started(Telling("first", maker.start("first").context, first_look))
+    for _ in range(3):
+        worker.flush(math.inf)
     worker.close(math.inf)
 
     assert [[span.name for span in part.ended] for part in parts] == [["child", "root"]]
