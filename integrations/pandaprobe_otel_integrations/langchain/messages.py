@@ -11,6 +11,7 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}
+_SHORT_ROLES: Final = frozenset({"user", "human", "assistant", "ai", "system", "developer"})
 _MEDIA: Final = frozenset({"image", "audio", "video", "file"})
 _MAX_DEPTH: Final = 8
 """Levels of a state that are looked into; deeper values are written as their text."""
@@ -80,11 +81,20 @@ def plain(value: Any, depth: int = 0) -> Any:
         return _text(value)
     if isinstance(value, Mapping):
         return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}
+    if isinstance(value, tuple) and (pair := _message_in_short(items(value))) is not None:
+        return pair
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item, depth + 1) for item in cast("Iterable[Any]", value)]
     if is_message(value):
         return chat_message(value)
     return _plain_object(value, depth)
+
+
+def _message_in_short(value: list[Any]) -> dict[str, Any] | None:
+    """The message that a pair of a role and a text stands for, as in `("user", "Hi")`."""
+    if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str) and value[0] in _SHORT_ROLES:
+        return {"role": _ROLES.get(value[0], value[0]), "content": value[1]}
+    return None
 
 
 def document(value: Any) -> dict[str, Any]:

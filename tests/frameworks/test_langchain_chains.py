@@ -1,0 +1,161 @@
+"""Chains of LangChain's expression language, and models outside of any agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListLLM
+from langchain_core.messages import HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
+from langchain_openai import ChatOpenAI
+from openai import OpenAI
+
+from agent_traces import SentTraces
+from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from weather_model import weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+
+
+class Handbook(BaseRetriever):
+    """Finds one page."""
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        if query == "nothing":
+            raise KeyError("no page")
+        return [Document(page_content=f"All about {query}", metadata={"page": 7}, id="p7")]
+
+
+def chat(endpoint: ScriptedEndpoint) -> ChatOpenAI:
+    """A model over chat completions."""
+    return ChatOpenAI(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any", max_retries=0, stream_usage=True)
+
+
+def handbook_chain(endpoint: ScriptedEndpoint) -> Runnable[Any, str]:
+    """Retrieve, fill the prompt, ask, parse."""
+
+    def joined(documents: list[Document]) -> str:
+        return " ".join(each.page_content for each in documents)
+
+    prompt = ChatPromptTemplate.from_messages([("system", "Use: {context}"), ("user", "{question}")])
+    given = {"context": Handbook() | RunnableLambda(joined), "question": RunnablePassthrough()}
+    return given | prompt | chat(endpoint) | StrOutputParser()
+
+
+async def _stream_async(chain: Runnable[Any, str], question: str) -> str:
+    return "".join([piece async for piece in chain.astream(question)])
+
+
+RUNS: dict[str, Callable[[Runnable[Any, str], str], str]] = {
+    "invoke": lambda chain, question: chain.invoke(question),
+    "stream": lambda chain, question: "".join(chain.stream(question)),
+    "ainvoke": lambda chain, question: asyncio.run(chain.ainvoke(question)),
+    "astream": lambda chain, question: asyncio.run(_stream_async(chain, question)),
+    "batch": lambda chain, question: chain.batch([question])[0],
+}
+
+
+@pytest.mark.parametrize("way", RUNS)
+def test_a_chain(way: str, traces: SentTraces, model: StartModel) -> None:
+    """The same tree however it is run, streamed input and output put together."""
+    endpoint = model(weather_model)
+    assert RUNS[way](handbook_chain(endpoint), "tea") == "You said: tea"
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert (trace.root["kind"], trace.root["input"], trace.root["output"]) == ("CHAIN", "tea", "You said: tea")
+    assert trace.body["input"]["messages"][0]["content"] == "tea"
+    call = trace.only("LLM")
+    assert [each["content"] for each in call["input"]["messages"]] == ["Use: All about tea", "tea"]
+    assert trace.children(trace.root)[-2:] == [call, trace.only(name="StrOutputParser")]
+    found = trace.only("RETRIEVER")
+    assert (found["name"], found["input"]) == ("Handbook", "tea")
+    assert found["output"] == [{"page_content": "All about tea", "metadata": {"page": 7}, "id": "p7"}]
+    assert [span["name"] for span in trace.above(found)][-2:] == [
+        "RunnableParallel<context,question>",
+        "RunnableSequence",
+    ]
+
+
+def test_a_retriever_that_raises(traces: SentTraces, model: StartModel) -> None:
+    """Its error is that of every span above it."""
+    with pytest.raises(KeyError):
+        handbook_chain(model(weather_model)).invoke("nothing")
+
+    trace = traces.one()
+    found = trace.only("RETRIEVER")
+    assert {span["status"] for span in (found, *trace.above(found))} == {"ERROR"}
+    assert all("ended_at" in span for span in trace.spans)
+
+
+def test_a_batch_is_a_trace_for_each_input(traces: SentTraces, model: StartModel) -> None:
+    """Threads of a pool do not mix their runs."""
+    endpoint = model(weather_model)
+    questions = [f"question {number}" for number in range(4)]
+    handbook_chain(endpoint).batch(questions)
+
+    found = traces.new(4)
+    assert sorted(trace.root["input"] for trace in found) == questions
+    for trace in found:
+        asked = trace.root["input"]
+        assert trace.only("LLM")["input"]["messages"][1]["content"] == asked
+        assert trace.only("RETRIEVER")["input"] == asked
+
+
+def test_calls_between_the_pieces_of_a_stream(traces: SentTraces, model: StartModel) -> None:
+    """What the app asks while it reads a stream is recorded, by LangChain's models and by the client itself."""
+    endpoint = model(weather_model)
+    client = OpenAI(base_url=endpoint.base_url, api_key="any")
+    stream = chat(endpoint).stream("Hi")
+    next(stream)
+    client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Ho"}])
+    list(stream)
+
+    outer, inner = traces.new(2)
+    assert outer.body["output"]["messages"][0]["content"] == "You said: Hi"
+    assert inner.body["output"]["messages"][0]["content"] == "You said: Ho"
+
+
+async def test_calls_after_an_awaited_one(traces: SentTraces, model: StartModel) -> None:
+    """In the same task, the client's own calls are recorded again once the model's is over."""
+    from openai import AsyncOpenAI
+
+    endpoint = model(weather_model)
+    await chat(endpoint).ainvoke("Hi")
+    async with AsyncOpenAI(base_url=endpoint.base_url, api_key="any") as client:
+        await client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Ho"}])
+
+    assert [trace.body["output"]["messages"][0]["content"] for trace in traces.new(2)] == [
+        "You said: Hi",
+        "You said: Ho",
+    ]
+
+
+def test_a_model_that_completes_text(traces: SentTraces) -> None:
+    """The older kind of model: prompt and completion are messages too."""
+    FakeListLLM(responses=["four"]).invoke("Two and two?")
+
+    span = traces.one().only("LLM")
+    assert span["input"]["messages"][0]["content"] == "Two and two?"
+    assert span["output"]["messages"][0]["content"] == "four"
+
+
+def test_pictures_are_named_and_not_carried(traces: SentTraces, model: StartModel) -> None:
+    """Binary content is replaced by what it is, in the model's span and in the chain's around it."""
+    picture = {"type": "image", "base64": "aGVsbG8gd29ybGQ=", "mime_type": "image/png"}
+    message = HumanMessage(content=[{"type": "text", "text": "What is it?"}, picture])
+    (RunnablePassthrough() | chat(model(lambda _: Reply(text="A cat.")))).invoke([message])
+
+    trace = traces.one()
+    assert trace.only("LLM")["input"]["messages"][0]["content"]
+    assert "What is it?" in str(trace.root["input"])
+    assert "aGVsbG8gd29ybGQ=" not in str(trace.body)

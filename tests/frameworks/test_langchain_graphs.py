@@ -1,0 +1,278 @@
+"""Graphs of LangGraph, built by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import Command, Send, interrupt
+from openai import OpenAI
+
+from agent_traces import SentTraces
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from weather_model import WEATHER, weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+
+
+class State(TypedDict):
+    question: str
+    answers: Annotated[list[str], operator.add]
+
+
+def chat(endpoint: ScriptedEndpoint) -> ChatOpenAI:
+    """A model over chat completions."""
+    return ChatOpenAI(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any", max_retries=0, stream_usage=True)
+
+
+def asks_with(endpoint: ScriptedEndpoint) -> Callable[[State], State]:
+    """A node that asks the model with OpenAI's client, as many graphs do."""
+
+    def node(state: State) -> Any:
+        client = OpenAI(base_url=endpoint.base_url, api_key="any")
+        answer = client.chat.completions.create(
+            model="gpt-5-mini", messages=[{"role": "user", "content": state["question"]}]
+        )
+        return {"answers": [answer.choices[0].message.content]}
+
+    return node
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_a_graph_of_model_and_tools(way: str, traces: SentTraces, model: StartModel) -> None:
+    """The classic agent: nodes by their names, the router hidden, the tool below its node."""
+    endpoint = model(weather_model)
+
+    @tool
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        return WEATHER[city]
+
+    llm = chat(endpoint).bind_tools([weather])
+
+    def think(state: MessagesState) -> Any:
+        return {"messages": [llm.invoke(state["messages"])]}
+
+    async def think_async(state: MessagesState) -> Any:
+        return {"messages": [await llm.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("think", think_async if way.startswith("a") else think)
+    builder.add_node("tools", ToolNode([weather]))
+    builder.add_edge(START, "think")
+    builder.add_conditional_edges("think", tools_condition)
+    builder.add_edge("tools", "think")
+    graph = builder.compile(name="forecaster")
+    run_graph(graph, way, {"messages": [("user", "Weather in Oslo?")]})
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace forecaster | COMPLETED | Weather in Oslo? > The station says: snowy
+        AGENT forecaster | u > ucta
+          CHAIN think | u > c
+            LLM chat gpt-5-mini @gpt-5-mini | u > c
+            CHAIN tools_condition | uc > "tools"
+          CHAIN tools | uc > t
+            TOOL weather | {"city":"Oslo"} > "snowy"
+          CHAIN think | uct > a
+            LLM chat gpt-5-mini @gpt-5-mini | uct > a
+            CHAIN tools_condition | ucta > "__end__"
+    """)
+    assert [span["metadata"]["langgraph_node"] for span in trace.all("LLM")] == ["think", "think"]
+
+
+def run_graph(graph: Any, way: str, state: Any, config: Any = None) -> None:
+    """Run it to its end."""
+
+    async def consume() -> None:
+        async for _ in graph.astream(state, config):
+            pass
+
+    if way == "invoke":
+        graph.invoke(state, config)
+    elif way == "stream":
+        list(graph.stream(state, config, stream_mode=["values", "messages"]))
+    elif way == "ainvoke":
+        asyncio.run(graph.ainvoke(state, config))
+    else:
+        asyncio.run(consume())
+
+
+def interrupting(endpoint: ScriptedEndpoint) -> Any:
+    """A graph that asks the model and then a human."""
+    builder = StateGraph(State)
+    builder.add_node("model", asks_with(endpoint))
+    builder.add_node("human", lambda state: {"answers": [interrupt({"approve": state["answers"][-1]})]})
+    builder.add_edge(START, "model")
+    builder.add_edge("model", "human")
+    builder.add_edge("human", END)
+    return builder.compile(checkpointer=InMemorySaver(), name="careful")
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_an_interrupt_is_no_error(way: str, traces: SentTraces, model: StartModel) -> None:
+    """What is asked is the node's output; the resumed run is a trace of the same session."""
+    endpoint = model(weather_model)
+    graph = interrupting(endpoint)
+    config = {"configurable": {"thread_id": "thread-1"}}
+    run_graph(graph, way, {"question": "Hi", "answers": []}, config)
+    run_graph(graph, way, Command(resume="yes"), config)
+
+    asked, resumed = traces.new(2)
+    asked.is_sound(endpoint.exchanges)
+    asked.is_like("""
+        trace careful | COMPLETED | session thread-1 | Hi > You said: Hi
+        AGENT careful | {question,answers} > {question,answers}
+          CHAIN model | {question,answers} > {answers}
+            LLM chat gpt-5-mini @gpt-5-mini | u > a
+          CHAIN human | {question,answers} > {__interrupt__}
+    """)
+    assert asked.only(name="human")["output"] == {"__interrupt__": [{"approve": "You said: Hi"}]}
+    assert {span["status"] for span in asked.spans} == {"OK"}
+    assert (resumed.body["session_id"], resumed.root["input"]) == ("thread-1", {"resume": "yes"})
+    assert resumed.only(name="human")["output"] == {"answers": ["yes"]}
+
+
+def test_parallel_nodes_and_a_fan_out(traces: SentTraces, model: StartModel) -> None:
+    """Nodes that run in threads at once are below the graph, and each model call below its node."""
+    endpoint = model(weather_model)
+
+    def one(state: State) -> Any:
+        return asks_with(endpoint)(state)
+
+    builder = StateGraph(State)
+    builder.add_node("left", one)
+    builder.add_node("right", one)
+    builder.add_node("each", one)
+    builder.add_edge(START, "left")
+    builder.add_edge(START, "right")
+    builder.add_conditional_edges(
+        "right", lambda state: [Send("each", {"question": f"Part {n}", "answers": []}) for n in range(3)], ["each"]
+    )
+    builder.compile(name="wide").invoke({"question": "Hi", "answers": []})
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    nodes = [span for span in trace.children(trace.root) if span["name"] in ("left", "right", "each")]
+    assert sorted(span["name"] for span in nodes) == ["each", "each", "each", "left", "right"]
+    for node in nodes:
+        (call,) = [span for span in trace.children(node) if span["kind"] == "LLM"]
+        assert call["input"]["messages"][0]["content"] == node["input"]["question"]
+
+
+def test_subgraphs(traces: SentTraces, model: StartModel) -> None:
+    """A graph that is a node of another, and one that a node calls."""
+    endpoint = model(weather_model)
+    inner = StateGraph(State)
+    inner.add_node("ask", asks_with(endpoint))
+    inner.add_edge(START, "ask")
+    compiled = inner.compile()
+
+    def calls(state: State) -> Any:
+        return {"answers": compiled.invoke({"question": state["question"], "answers": []})["answers"]}
+
+    outer = StateGraph(State)
+    outer.add_node("as node", compiled)
+    outer.add_node("by call", calls)
+    outer.add_edge(START, "as node")
+    outer.add_edge("as node", "by call")
+    outer.compile(name="outer").invoke({"question": "Hi", "answers": []})
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    state = "{question,answers}"
+    trace.is_like(f"""
+        trace outer | COMPLETED | Hi > You said: Hi
+        AGENT outer | {state} > {state}
+          CHAIN as node | {state} > {state}
+            AGENT LangGraph | {state} > {state}
+              CHAIN ask | {state} > {{answers}}
+                LLM chat gpt-5-mini @gpt-5-mini | u > a
+          CHAIN by call | {state} > {{answers}}
+            AGENT LangGraph | {state} > {state}
+              CHAIN ask | {state} > {{answers}}
+                LLM chat gpt-5-mini @gpt-5-mini | u > a
+    """)
+
+
+def test_an_exception_in_parallel_nodes_ends_every_span(traces: SentTraces, model: StartModel) -> None:
+    """The run fails with the node's own exception, and what was running is ended with it."""
+    endpoint = model(weather_model)
+
+    async def waits(state: State) -> Any:
+        await asyncio.sleep(60)
+
+    async def fails(state: State) -> Any:
+        await asyncio.sleep(0.05)
+        raise ZeroDivisionError("division by zero")
+
+    builder = StateGraph(State)
+    builder.add_node("waits", waits)
+    builder.add_node("fails", fails)
+    builder.add_edge(START, "waits")
+    builder.add_edge(START, "fails")
+    graph = builder.compile(name="doomed")
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(graph.ainvoke({"question": "Hi", "answers": []}))
+
+    trace = traces.one()
+    assert endpoint.exchanges == ()
+    assert trace.body["status"] == "ERROR"
+    assert {span["name"]: (span["status"], "ended_at" in span) for span in trace.spans} == {
+        "doomed": ("ERROR", True),
+        "waits": ("UNSET", True),
+        "fails": ("ERROR", True),
+    }
+
+
+@pytest.mark.parametrize("way", ["abandoned", "cancelled"])
+def test_a_run_that_is_left(way: str, traces: SentTraces, model: StartModel) -> None:
+    """A stream that is closed early and a task that is cancelled are no errors, and all their spans end."""
+
+    async def slow(state: State, config: RunnableConfig) -> Any:
+        return {"answers": [(await chat(endpoint).ainvoke(state["question"], config)).content]}
+
+    endpoint = model(weather_model)
+    builder = StateGraph(State)
+    builder.add_node("first", lambda state: {"answers": ["first"]})
+    builder.add_node("slow", slow)
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "slow")
+    graph = builder.compile(name="left")
+
+    async def leave() -> None:
+        stream = graph.astream({"question": "Hi", "answers": []})
+        await anext(stream)
+        await stream.aclose()
+
+    async def cancel() -> None:
+        reached = asyncio.Event()
+        release = asyncio.Event()
+
+        async def hangs(state: State) -> Any:
+            reached.set()
+            await release.wait()
+
+        builder.add_node("hangs", hangs)
+        builder.add_edge("slow", "hangs")
+        task = asyncio.create_task(builder.compile(name="left").ainvoke({"question": "Hi", "answers": []}))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(leave() if way == "abandoned" else cancel())
+
+    trace = traces.one()
+    assert trace.root["name"] == "left"
+    assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == []
