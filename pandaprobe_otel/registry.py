@@ -24,6 +24,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
     "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
     "langchain": "pandaprobe_otel_integrations.langchain:LangChainInstrumentor",
     "mistralai": "pandaprobe_otel_integrations.mistralai:MistralInstrumentor",
+    "ollama": "pandaprobe_otel_integrations.ollama:OllamaInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
@@ -37,6 +38,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "groq": "groq",
     "langchain": "langchain_core",
     "mistralai": "mistralai",
+    "ollama": "ollama",
     "openai": "openai",
     "together": "together",
 }
@@ -140,6 +142,11 @@ def wrap_groq(client: _Client) -> _Client:
 def wrap_mistral(client: _Client) -> _Client:
     """Record the calls of this Mistral client; as `wrap_openai`."""
     return _wrap("mistralai", client)
+
+
+def wrap_ollama(client: _Client) -> _Client:
+    """Record the calls of this Ollama client; as `wrap_openai`."""
+    return _wrap("ollama", client)
 
 
 def wrap_together(client: _Client) -> _Client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -127,14 +128,8 @@ def _payloads(exchange: Exchange) -> list[dict[str, Any]]:
     for event in buffer:
         kind = event.headers.get(":event-type") or event.headers[":exception-type"]
         data = json.loads(event.payload)
-        found.append(json.loads(_decoded(data)) if kind == "chunk" else {kind: data})
+        found.append(json.loads(b64decode(data["bytes"])) if kind == "chunk" else {kind: data})
     return found
-
-
-def _decoded(data: dict[str, Any]) -> bytes:
-    import base64
-
-    return base64.b64decode(data["bytes"])
 
 
 def _counts(payloads: list[dict[str, Any]]) -> tuple[int, int] | None:
@@ -142,21 +137,20 @@ def _counts(payloads: list[dict[str, Any]]) -> tuple[int, int] | None:
     counts: dict[str, Any] = {}
     for payload in payloads:
         usage = payload.get("usage") or payload.get("metadata", {}).get("usage") or {}
-        usage = (
-            usage or payload.get("message", {}).get("usage") or {}
-            if isinstance(payload.get("message"), dict)
-            else usage
-        )
+        message = payload.get("message")
+        if isinstance(message, dict):
+            usage = usage or message.get("usage") or {}
         counts.update(usage)
     cached = [counts.get(key) or 0 for key in ("cacheReadInputTokens", "cacheWriteInputTokens")]
     cached += [counts.get(key) or 0 for key in ("cache_read_input_tokens", "cache_creation_input_tokens")]
     given = counts.get("inputTokens", counts.get("input_tokens"))
     said = counts.get("outputTokens", counts.get("output_tokens"))
-    return None if given is None else (given + sum(cached), said)
+    return None if given is None or said is None else (given + sum(cached), said)
 
 
 def _said(payloads: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    text, calls = "", []
+    text = ""
+    calls: list[str] = []
     for payload in payloads:
         message = payload.get("output", {}).get("message", {})
         for block in [*message.get("content", []), *payload.get("content", [])]:

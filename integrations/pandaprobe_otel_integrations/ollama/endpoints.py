@@ -1,0 +1,201 @@
+"""The calls of Ollama's API: chat, generate and the two forms of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+_TEXTS: Final = ("content", "thinking", "response")
+_COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error"})
+
+
+class Chat:
+    """A conversation."""
+
+    operation = "chat"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and options."""
+        options = obj(body.get("options"))
+        thinking: Any = body.get("think")
+        limit = integer(options.get("num_predict"))
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.STREAM: True if body.get("stream") is True else None,
+            names.TEMPERATURE: number(options.get("temperature")),
+            names.TOP_P: number(options.get("top_p")),
+            names.TOP_K: number(options.get("top_k")),
+            names.MAX_TOKENS: limit if limit is not None and limit > 0 else None,
+            names.FREQUENCY_PENALTY: number(options.get("frequency_penalty")),
+            names.PRESENCE_PENALTY: number(options.get("presence_penalty")),
+            names.SEED: integer(options.get("seed")),
+            names.STOP_SEQUENCES: strings(options.get("stop")),
+            names.REASONING_LEVEL: string(thinking),
+            names.OUTPUT_TYPE: "json" if body.get("format") else None,
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Messages and tools."""
+        return {
+            names.INPUT_MESSAGES: [_input_message(message) for message in objects(body.get("messages"))],
+            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The message, why it ended, and the counts."""
+        message = self._message(body)
+        reason = string(body.get("done_reason"))
+        if reason == "stop" and objects(message.get("tool_calls")):
+            reason = "tool_call"
+        attributes: Attributes = {
+            names.RESPONSE_MODEL: string(body.get("model")),
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            names.INPUT_TOKENS: integer(body.get("prompt_eval_count")),
+            names.OUTPUT_TOKENS: integer(body.get("eval_count")),
+        }
+        content: Content = {}
+        if with_content and (said := _message_parts(message)) + ([reason] if reason else []):
+            output = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [output]}
+        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")))
+
+    def merged(self, events: Events) -> Body:
+        """The chunks as one answer; the last one has the counts."""
+        whole: dict[str, Any] = {}
+        message: dict[str, Any] = {}
+        for event in events.items:
+            chunk = obj(event.data)
+            whole.update((key, value) for key, value in chunk.items() if key in _COUNTED and value is not None)
+            _continue(message, obj(chunk.get("message")) or chunk)
+        return {**whole, **message, "message": message}
+
+    def is_output(self, event: Event) -> bool:
+        """Every chunk is, but an error."""
+        return "error" not in obj(event.data)
+
+    def _message(self, body: Body) -> Object:
+        return obj(body.get("message"))
+
+
+class Generate(Chat):
+    """A prompt and its continuation."""
+
+    operation = "text_completion"
+
+    def request_content(self, body: Body) -> Content:
+        """The prompt with its images and what is to follow the answer, and the system prompt."""
+        system = string(body.get("system"))
+        texts = [text for key in ("prompt", "suffix") if (text := string(body.get(key)))]
+        found = [parts.text(text) for text in texts] + list(_images(body))
+        return {
+            names.SYSTEM_INSTRUCTIONS: [parts.text(system)] if system else [],
+            names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
+        }
+
+    def _message(self, body: Body) -> Object:
+        return {"content": body.get("response"), "thinking": body.get("thinking")}
+
+
+class Embeddings:
+    """Embeddings of one or several texts. The vectors are never recorded."""
+
+    operation = "embeddings"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and dimensions."""
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.DIMENSION_COUNT: integer(body.get("dimensions")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """The texts."""
+        texts = strings(body.get("input")) or strings(body.get("prompt")) or []
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else []
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Model, tokens and how long the vectors are."""
+        vector = items(next(iter(items(body.get("embeddings"))), None)) or items(body.get("embedding"))
+        return Answer(
+            attributes={
+                names.RESPONSE_MODEL: string(body.get("model")),
+                names.DIMENSION_COUNT: len(vector) or None,
+                names.INPUT_TOKENS: integer(body.get("prompt_eval_count")),
+            },
+            failure=_failure(body.get("error")),
+        )
+
+    def merged(self, events: Events) -> Body:
+        """Embeddings are not streamed."""
+        return obj(events.items[-1].data) if events.items else {}
+
+    def is_output(self, event: Event) -> bool:
+        """Embeddings are not streamed."""
+        return False
+
+
+def _input_message(message: Object) -> Part:
+    role = string(message.get("role")) or "user"
+    if role == "tool":
+        answered = string(message.get("tool_name")) or string(message.get("name"))
+        return {"role": role, "parts": [parts.tool_response(id=answered, response=message.get("content"))]}
+    return {"role": role, "parts": [*_message_parts(message), *_images(message)]}
+
+
+def _message_parts(message: Object) -> list[Part]:
+    found: list[Part] = []
+    if thought := string(message.get("thinking")):
+        found.append(parts.reasoning(thought))
+    if text := string(message.get("content")):
+        found.append(parts.text(text))
+    for call in objects(message.get("tool_calls")):
+        function = obj(call.get("function"))
+        arguments: Any = function.get("arguments")
+        call_id = string(call.get("id"))
+        found.append(parts.tool_call(id=call_id, name=string(function.get("name")), arguments=arguments or {}))
+    return found
+
+
+def _images(owner: Object) -> Iterable[Part]:
+    for image in items(owner.get("images")):
+        data: Any = obj(image).get("value", image)
+        yield (
+            parts.blob(data, "image", None) if isinstance(data, bytes) else parts.base64_blob(str(data), "image", None)
+        )
+
+
+def _continue(message: dict[str, Any], piece: Object) -> None:
+    for key in _TEXTS:
+        if text := string(piece.get(key)):
+            message[key] = message.get(key, "") + text
+    if calls := items(piece.get("tool_calls")):
+        message["tool_calls"] = [*items(message.get("tool_calls")), *calls]
+
+
+def _failure(error: Any) -> Failure | None:
+    text = string(error)
+    return Failure(type="error", message=text) if text is not None else None
+
+
+_EMBED: Final = Embeddings()
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/api/chat": Chat(),
+    "/api/generate": Generate(),
+    "/api/embed": _EMBED,
+    "/api/embeddings": _EMBED,
+}
+"""By path."""
