@@ -23,6 +23,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
     "cohere": "pandaprobe_otel_integrations.cohere:CohereInstrumentor",
     "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
     "langchain": "pandaprobe_otel_integrations.langchain:LangChainInstrumentor",
+    "litellm": "pandaprobe_otel_integrations.litellm:LiteLLMInstrumentor",
     "mistralai": "pandaprobe_otel_integrations.mistralai:MistralInstrumentor",
     "ollama": "pandaprobe_otel_integrations.ollama:OllamaInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
@@ -37,6 +38,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "cohere": "cohere",
     "groq": "groq",
     "langchain": "langchain_core",
+    "litellm": "litellm",
     "mistralai": "mistralai",
     "ollama": "ollama",
     "openai": "openai",
@@ -137,6 +139,11 @@ def wrap_cohere(client: _Client) -> _Client:
 def wrap_groq(client: _Client) -> _Client:
     """Record the calls of this Groq client; as `wrap_openai`."""
     return _wrap("groq", client)
+
+
+def wrap_litellm(module: _Client) -> _Client:
+    """Record the calls of the litellm module, which has no clients; as `wrap_openai`. A Router uses the module."""
+    return _wrap("litellm", module)
 
 
 def wrap_mistral(client: _Client) -> _Client:

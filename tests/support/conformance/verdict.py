@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -31,9 +33,16 @@ def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> N
     else:
         assert (span.status.status_code, attributes.get("error.type")) == (StatusCode.UNSET, None)
     if case.outcome in ("complete", "tools"):
+        assert seen.raised is None
         _check_answer(attributes, expected, with_tools=case.outcome == "tools")
     else:
         _check_beginning(attributes, adapter, seen)
+
+
+def steady(seen: Sighting, adapter: Adapter) -> Sighting:
+    """What the app has seen, without what is different from call to call."""
+    raised = (seen.raised[0], re.sub(adapter.varies, "", seen.raised[1])) if seen.raised else None
+    return replace(seen, items=[re.sub(adapter.varies, "", item) for item in seen.items], raised=raised)
 
 
 def _check_failure(span: ReadableSpan, attributes: dict[str, Any], case: Case) -> None:

@@ -1,0 +1,69 @@
+"""OpenTelemetry spans for `litellm`: one for each call of a model, whatever client it uses underneath."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._patching import Undoable, definer, patch, patch_inside
+from pandaprobe_otel_integrations._rivals import Rival
+
+from .functions import FUNCTIONS
+from .hooks import CallHooks, StreamHooks
+from .own_spans import makes_own_spans
+
+__all__ = ["LiteLLMInstrumentor"]
+
+_MAIN = "litellm.main"
+_STREAMS = "litellm.litellm_core_utils.streaming_handler"
+
+
+class LiteLLMInstrumentor(Integration):
+    """Completions and embeddings, sync and async, streamed or not, also through a Router.
+
+    Each attempt of a Router, and of litellm's own retries and fallbacks, is a call with a span of its own. What
+    litellm answers from its cache is none. While its own callback "otel" is active, its spans are used instead. See
+    `Integration` for the options of `instrument()`.
+    """
+
+    library = "litellm"
+    requirements = ("litellm >= 1.60",)
+    hooked_modules = (_MAIN, _STREAMS)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.litellm", class_name="LiteLLMInstrumentor"),
+    )
+
+    @property
+    def outcome(self) -> Outcome:
+        """How things stand now; `adopted` while litellm makes spans itself."""
+        found = super().outcome
+        if found.state == "hooked" and makes_own_spans(sys.modules.get("litellm")):
+            return Outcome(state="adopted", reason='litellm makes spans itself (its callback "otel")')
+        return found
+
+    def watch_client(self, client: Any) -> None:
+        """Record every call: litellm has no clients, and a Router calls the module's functions."""
+        self._every_client = True
+
+    def _lets_through(self, client: Any) -> bool:
+        return super()._lets_through(client) and not makes_own_spans(sys.modules.get("litellm"))
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == _STREAMS:
+            yield from _stream_patches(module.CustomStreamWrapper, StreamHooks())
+            return
+        hooks = CallHooks(self._recorder, self._lets_through)
+        for name, function in FUNCTIONS.items():
+            wrapper = hooks.asynchronous(function) if name.startswith("a") else hooks.synchronous(function)
+            yield patch_inside(getattr(module, name), "original_function", wrapper)
+
+
+def _stream_patches(kind: Any, hooks: StreamHooks) -> Iterable[Undoable]:
+    yield patch(definer(kind, "__next__"), "__next__", hooks.next)
+    yield patch(definer(kind, "__anext__"), "__anext__", hooks.next_async)
+    for name, hook in (("close", hooks.close), ("aclose", hooks.close)):
+        if name in kind.__dict__:  # old versions cannot be closed
+            yield patch(kind, name, hook)

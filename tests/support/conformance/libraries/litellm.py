@@ -1,0 +1,88 @@
+"""litellm, calling a service that speaks OpenAI's protocol; the openai client underneath is recorded too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from conformance import openai_wire
+from conformance.adapter import Adapter
+from litellm_library import litellm
+from openai_traffic import MODEL
+from streamed_forms import AsyncOpened, Opened, Sighting
+
+
+@dataclass(frozen=True)
+class Target:
+    """litellm has no clients: what its functions need to know on each call."""
+
+    url: str
+    timeout_s: float
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The arguments of a chat."""
+        return {
+            **openai_wire.REQUEST,
+            "model": f"openai/{MODEL}",
+            "api_base": f"{self.url}/v1",
+            "api_key": "none",
+            "timeout": self.timeout_s,
+            "max_retries": 0,
+        }
+
+
+@contextmanager
+def client(url: str, timeout_s: float) -> Iterator[Target]:
+    """A target on the loopback server; the clients that litellm keeps for it are closed in the end."""
+    yield Target(url, timeout_s)
+    for kept in list(litellm.in_memory_llm_clients_cache.cache_dict.values()):
+        if hasattr(kept, "close") and not hasattr(kept, "aclose"):
+            kept.close()
+
+
+@asynccontextmanager
+async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
+    """The same for the asynchronous functions."""
+    yield Target(url, timeout_s)
+
+
+def _plain(target: Target, seen: Sighting) -> None:
+    seen.read(litellm.completion(**target.request))
+
+
+async def _plain_async(target: Target, seen: Sighting) -> None:
+    seen.read(await litellm.acompletion(**target.request))
+
+
+def _stream(target: Target, seen: Sighting) -> Opened:
+    stream: Any = seen.saw(litellm.completion(**target.request, stream=True))
+    return Opened(stream, stream.close)
+
+
+async def _stream_async(target: Target, seen: Sighting) -> AsyncOpened:
+    stream: Any = seen.saw(await litellm.acompletion(**target.request, stream=True))
+    return AsyncOpened(stream, stream.aclose)
+
+
+ADAPTERS: Final = (
+    Adapter(
+        title="litellm",
+        integration="litellm",
+        client=client,
+        async_client=async_client,
+        calls={"plain": _plain},
+        async_calls={"plain": _plain_async},
+        forms={"stream": _stream},
+        async_forms={"stream": _stream_async},
+        answer=openai_wire.ANSWERED,
+        tools=openai_wire.TOOLS,
+        refusal=openai_wire.REFUSAL,
+        expected=openai_wire.expected("openai"),
+        beside=("openai",),
+        varies=r"created=\d+|time taken=[\d.]+",
+        warns=["ignore::UserWarning", "ignore::DeprecationWarning"],
+    ),
+)
