@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.registry import instrumented, uninstrument
-from suites import Outcome, RunSuite, Suites
+from suites import RunCommand, RunSuite, Suites
 
 
 @pytest.fixture(autouse=True)
@@ -59,15 +59,30 @@ def run_suite(suites: Suites, tmp_path: Path) -> RunSuite:
 
 
 @pytest.fixture
-def judged(run_suite: RunSuite, server: LocalServer) -> RunSuite:
-    """Runs a suite with `--pandaprobe=eval` against the server, in a project of its own."""
-    project = {
+def run_command(suites: Suites, tmp_path: Path) -> RunCommand:
+    """Runs `pandaprobe-otel` in the folder of the test."""
+    return partial(suites.command, tmp_path)
+
+
+@pytest.fixture
+def project(server: LocalServer) -> dict[str, str]:
+    """The settings that lead to a project of the server that is the test's own."""
+    return {
         "PANDAPROBE_ENDPOINT": server.url,
         "PANDAPROBE_API_KEY": f"sk_pp_{uuid.uuid4().hex}",
         "PANDAPROBE_PROJECT_NAME": f"suite-{uuid.uuid4()}",
     }
 
-    def run(code: str, *arguments: str, **more: Any) -> Outcome:
-        return run_suite(code, "--pandaprobe=eval", *arguments, **{**project, **more})
 
-    return run
+@pytest.fixture
+def project_client(project: dict[str, str]) -> Iterator[Client]:
+    """A client of that project."""
+    key, name, url = (project[f"PANDAPROBE_{what}"] for what in ("API_KEY", "PROJECT_NAME", "ENDPOINT"))
+    with Client(key, name, url, retries=0, timeout_s=5.0) as client:
+        yield client
+
+
+@pytest.fixture
+def judged(run_suite: RunSuite, project: dict[str, str]) -> RunSuite:
+    """Runs a suite with `--pandaprobe=eval` against the server."""
+    return partial(run_suite, **{**project, "PANDAPROBE_PYTEST": "eval"})

@@ -1,7 +1,7 @@
-"""A process that has loaded what a judged suite needs, and runs each suite in a fork of its own.
+"""A process that has loaded what a judged suite needs, and runs each suite or command in a fork of its own.
 
 Loading takes two seconds of CPU, ten times as long as what a small suite does. The fork is as separate as a new
-process: working directory, environment, libraries, threads and exit handlers are its own.
+process: working directory, environment, libraries, threads, signals and exit handlers are its own.
 
 A request is a line of JSON on standard input; the answer is a line with the exit code on standard output.
 """
@@ -12,23 +12,25 @@ import gc
 import json
 import os
 import pkgutil
+import pty
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from pandaprobe_otel import cli
 
 _LONGEST_S: Final = 100
 _LOADED: Final = ("_pytest.junitxml", "pdb", "httpcore", "httpx", "stringprep", "queue", "encodings.idna")
 _PACKAGES: Final = (
     *(f"pandaprobe_otel.{room}" for room in ("api", "delivery", "evals", "mapping", "tracing", "transport")),
-    *(
-        f"pandaprobe_otel_integrations.{library}"
-        for library in ("openai", "anthropic", "mistralai", "groq", "together")
-    ),
+    *(f"pandaprobe_otel_integrations.{library}" for library in ("anthropic", "mistralai", "openai")),
 )
-_MODULES: Final = ("bootstrap", "decorators", "pipeline", "scores", "self_telemetry", "status_report")
+_MODULES: Final = ("bootstrap", "cli.app", "cli.eval", "decorators", "pipeline", "scores", "status_report")
 
 
 def load() -> None:
@@ -41,29 +43,47 @@ def load() -> None:
     gc.freeze()  # no fork looks at, and so copies, what all of them share
 
 
-def run(request: dict[str, Any]) -> int:
-    """Become the suite; the return value is the exit code."""
+def become(request: dict[str, Any]) -> int:
+    """Be the program that is asked for; the return value is the exit code."""
     signal.alarm(_LONGEST_S)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where this was started in the background
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["env"])
-    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    sys.path[0] = request["folder"]  # as with `python -m pytest`
-    return int(pytest.main(request["arguments"]))
+    if not request["terminal"]:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        output, errors = (os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("out", "err"))
+        for source, target in ((nothing, 0), (output, 1), (errors, 2)):
+            os.dup2(source, target)
+    if request["program"] == "pytest":
+        sys.path[0] = request["folder"]  # as with `python -m pytest`
+        return int(pytest.main(request["arguments"]))
+    sys.argv = [request["program"], *request["arguments"]]
+    cli.main()
+    return 0
 
 
 def serve() -> int | None:
-    """Answer requests until there are no more; in a fork, return the exit code of the suite."""
+    """Answer requests until there are no more; in a fork, return the exit code of its program."""
     for line in sys.stdin:
-        child = os.fork()
+        request = json.loads(line)
+        child, terminal = pty.fork() if request["terminal"] else (os.fork(), -1)
         if child == 0:
-            return run(json.loads(line))
+            return become(request)
+        if request["terminal"]:
+            Path(request["out"]).write_bytes(_read(terminal))
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
         sys.stdout.flush()
     return None
+
+
+def _read(terminal: int) -> bytes:
+    parts: list[bytes] = []
+    with suppress(OSError):  # how Linux tells that nobody has the terminal open any more
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts)
 
 
 if __name__ == "__main__":

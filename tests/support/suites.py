@@ -33,6 +33,8 @@ def assistant(question):
 
 _OTHERS: Final = sorted({point.name for point in entry_points(group="pytest11") if "pandaprobe" not in point.value})
 """The installed plugins that are not ours: loading them all would take most of the time of a small suite."""
+_NOT_REWRITTEN: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+"""The forks have the plugins loaded before pytest starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,49 +60,76 @@ class Outcome:
 RunSuite = Callable[..., Outcome]
 """Runs a suite in the folder of a test: the code, then options of pytest, `plugins=`, and the environment."""
 
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
+"""Runs `pandaprobe-otel` in the folder of a test: the arguments, and the environment."""
+
 
 class Suites:
-    """Runs suites, each in a process of its own. Of the installed plugins only ours and those named are loaded."""
+    """Runs suites and commands, each in a process of its own."""
 
     def __init__(self) -> None:
+        program = Path(__file__).with_name("suite_forks.py")
         self._forks = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("suite_forks.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
+            [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )
 
     def close(self) -> None:
         """End the process that the suites come from."""
         self._forks.communicate(timeout=30)
 
-    def run(self, folder: Path, code: str, *arguments: str, plugins: tuple[str, ...] = (), **env: str) -> Outcome:
+    def run(
+        self,
+        folder: Path,
+        code: str,
+        *arguments: str,
+        plugins: tuple[str, ...] = (),
+        terminal: bool = False,
+        **env: str,
+    ) -> Outcome:
         """Run the tests in `code`, after the agent of this module, and return what came of it.
 
-        Files `conftest.py` and `pytest.ini` in the folder count. Without `code` there is no file of tests.
+        Of the installed plugins only ours and those named are loaded, and warnings are errors. Files `conftest.py`
+        and `pytest.ini` in the folder count; without `code` there is no file of tests.
         """
         if code:
             (folder / "test_suite.py").write_text(AGENT + code, encoding="utf-8")
-        xml, output = folder / "junit.xml", folder / "output.txt"
+        xml, ini = folder / "junit.xml", folder / "pytest.ini"
         xml.unlink(missing_ok=True)
-        ini = folder / "pytest.ini"
+        done = self._start(
+            folder,
+            "pytest",
+            *(f"-pno:{name}" for name in _OTHERS if name not in plugins),
+            *("-c", str(ini) if ini.exists() else os.devnull),
+            *(f"--rootdir={folder}", f"--junitxml={xml}", "-Werror", f"-W{_NOT_REWRITTEN}", *arguments),
+            terminal=terminal,
+            **env,
+        )
+        cases, properties = _read(xml)
+        return Outcome(code=done.returncode, out=done.stdout + done.stderr, cases=cases, properties=properties)
+
+    def command(self, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `pandaprobe-otel` to its end and return what it wrote."""
+        return self._start(folder, "pandaprobe-otel", *arguments, terminal=False, **env)
+
+    def _start(
+        self, folder: Path, program: str, *arguments: str, terminal: bool, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        output = {name: folder / f".{name}" for name in ("out", "err")}
         request = {
             "folder": str(folder),
-            "output": str(output),
+            "program": program,
+            "arguments": arguments,
             "env": {**_clean_environment(folder), **env},
-            "arguments": [
-                *(f"-pno:{name}" for name in _OTHERS if name not in plugins),
-                *("-c", str(ini) if ini.exists() else os.devnull),
-                *(f"--rootdir={folder}", f"--junitxml={xml}", *arguments),
-            ],
+            "terminal": terminal,
+            **{name: str(path) for name, path in output.items()},
         }
         assert self._forks.stdin is not None
         assert self._forks.stdout is not None
         self._forks.stdin.write(json.dumps(request) + "\n")
         self._forks.stdin.flush()
-        code_of_exit = int(self._forks.stdout.readline())
-        cases, properties = _read(xml)
-        return Outcome(code=code_of_exit, out=output.read_text(encoding="utf-8"), cases=cases, properties=properties)
+        code = int(self._forks.stdout.readline())
+        out, err = (path.read_text(encoding="utf-8") if path.exists() else "" for path in output.values())
+        return subprocess.CompletedProcess([program, *arguments], code, out, err)
 
 
 def _clean_environment(folder: Path) -> dict[str, str]:
