@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MODES: Final = ("off", "record", "eval")
 _MARKER: Final = "pandaprobe"
-_OPTIONS: Final = (
+OPTIONS: Final = (
     ("", "{off,record,eval}", "off (default): traces stay in memory; record: they are sent; eval: and judged"),
     ("metrics", "NAMES", "metrics of marked tests that name none: task_completion,tool_correctness=0.8"),
     ("max-evals", "N", "with eval: start no evaluation when more than N would be billed"),
@@ -28,6 +28,8 @@ _OPTIONS: Final = (
     ("timeout", "SECONDS", "with eval: how long a run of evaluations may take (default: 600)"),
     ("deliver-within", "SECONDS", "how long to wait at the end for traces to be delivered (default: 60)"),
 )
+"""Name without `pandaprobe-`, value, help. The twins of `--pandaprobe-max-evals` are `pandaprobe_max_evals` in the
+configuration file and `PANDAPROBE_PYTEST_MAX_EVALS` in the environment."""
 _LINE: Final = (
     "pandaprobe(metrics=(), threshold=0.5, repeat=1, min_pass=1.0, session=False, confirm=1, allow_vacuous=False, "
     "model=None): judge the traces of this test with PandaProbe's metrics"
@@ -37,7 +39,7 @@ _LINE: Final = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options and their twins in the configuration file. Those of the environment need no declaration."""
     group = parser.getgroup("pandaprobe", "evaluation with PandaProbe")
-    for name, value, text in _OPTIONS:
+    for name, value, text in OPTIONS:
         full = f"pandaprobe-{name}".rstrip("-")
         dest = full.replace("-", "_")
         group.addoption(f"--{full}", dest=dest, metavar=value, default=None, help=text)
@@ -48,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, read the settings and begin to listen. More is loaded here only when a mode asks for it."""
     config.addinivalue_line("markers", _LINE)
-    settings = {name: _setting(config, name) for name, _, _ in _OPTIONS}
+    settings = settings_of(config)
     mode = settings[""] or "off"
     if mode not in _MODES:
         raise pytest.UsageError(f"--pandaprobe={mode}: the mode is none of {', '.join(_MODES)}")
@@ -56,6 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(door, "pandaprobe_door")
     if mode != "off":
         door.suite()
+
+
+def settings_of(config: pytest.Config) -> dict[str, str | None]:
+    """Return the value of each option by its name without `pandaprobe-`; the mode is the one without a name."""
+    return {name: _setting(config, name) for name, _, _ in OPTIONS}
 
 
 def _setting(config: pytest.Config, name: str) -> str | None:
@@ -112,12 +119,12 @@ class Door:
         """Judge after the last test. An interruption, also `-x`, passes by as an exception: then nothing is judged."""
         try:
             result = yield
-        except BaseException:
+            if self._suite is not None:
+                self._suite.conclude(session)
+        except (KeyboardInterrupt, session.Failed):
             if self._suite is not None:
                 self._suite.abandon()
             raise
-        if self._suite is not None:
-            self._suite.conclude(session)
         return result
 
 

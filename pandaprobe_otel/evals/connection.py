@@ -120,6 +120,6 @@ def _number(settings: Mapping[str, str | None], name: str, kind: type[N]) -> N |
         value = kind(text)
     except ValueError:
         value = kind(-1)
-    if value < 0:
+    if not value >= 0:  # NaN as well
         raise pytest.UsageError(f"--pandaprobe-{name}={text} is not a number of 0 or more")
     return value

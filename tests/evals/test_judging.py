@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 
 from pandaprobe_otel.api import Client
@@ -62,12 +61,12 @@ def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
     assert "not in PandaProbe" in missing.reason
 
 
-def test_scores_that_are_missing_are_errors(client: Client) -> None:
-    """A session that does not exist gets no score, although the run completes."""
+def test_a_session_that_is_not_there_is_no_pass(client: Client) -> None:
+    """It gets no score, although the run completes."""
     asked = Question(target="nowhere", metrics=("agent_reliability",), session=True)
     judgement = Bench(client).judge([asked])["nowhere", "agent_reliability"]
-    assert judgement.finding in (Finding.ERROR, Finding.VACUOUS)
-    assert not judgement.passes(0.0)
+    assert (judgement.finding, judgement.passes(0.0, allow_vacuous=True)) == (Finding.ERROR, False)
+    assert judgement.reason == "the run gave no score: the target is not in PandaProbe"
 
 
 def test_a_quota_that_is_used_up_is_an_error(client: Client, server: LocalServer) -> None:
@@ -94,21 +93,6 @@ def test_a_run_that_crashes_is_an_error(client: Client, server: LocalServer) -> 
     assert judgement.reason.startswith("RunFailed: ")
 
 
-def test_a_rate_limit_is_waited_for() -> None:
-    """Somebody else has used up the minute: the run starts when the window is over."""
-    with LocalServer(window_s=1.5, scripted_judge=True) as server, Client("sk_pp_1", "p", server.url) as client:
-        asked = question(client, "task_completion")
-        client.traces.wait_visible(asked.target)
-        headers = {"X-API-Key": "sk_pp_1", "X-Project-Name": "p"}
-        body = {"trace_ids": [asked.target], "metrics": ["coherence"]}
-        url = f"{server.url}/evaluations/trace-runs/batch"
-        with httpx.Client(headers=headers, trust_env=False) as other:
-            answers = [other.post(url, json=body).status_code for _ in range(51)]
-        judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
-    assert answers[-1] == 429
-    assert judgement.finding is Finding.SCORED
-
-
 def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
     """Over the limit nothing is judged; at the limit everything is."""
     asked = [question(client, "task_completion", "coherence")]
@@ -116,6 +100,17 @@ def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
     assert {judgement.finding for judgement in over.values()} == {Finding.ERROR}
     assert list(client.evaluations.trace_runs.iter()) == []
     assert {j.finding for j in Bench(client, allowance=Allowance(2)).judge(asked).values()} == {Finding.SCORED}
+
+
+def test_an_allowance_is_shared(client: Client) -> None:
+    """Who draws on the same one may start so many evaluations in all."""
+    allowance = Allowance(3)
+    asked = [question(client, "task_completion", "coherence")]
+    first, second = (Bench(client, allowance=allowance).judge(asked) for _ in range(2))
+    assert {judgement.finding for judgement in first.values()} == {Finding.SCORED}
+    assert {judgement.reason for judgement in second.values()} == {
+        "not judged: 1 trace × 2 metrics = 2 evaluations, and the limit is 3 in all"
+    }
 
 
 def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer, tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ class Suites:
         self._forks.stdin.write(json.dumps(request) + "\n")
         self._forks.stdin.flush()
         code = int(self._forks.stdout.readline())
-        out, err = (path.read_text(encoding="utf-8") if path.exists() else "" for path in output.values())
+        # As bytes, since a terminal's carriage returns count.
+        out, err = (path.read_bytes().decode() if path.exists() else "" for path in output.values())
         return subprocess.CompletedProcess([program, *arguments], code, out, err)
 
 

@@ -1,0 +1,205 @@
+"""Every option of the plugin: what it does, and its twins in the environment and the configuration file."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.evals import Report
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.pytest_plugin import OPTIONS
+from suites import RunSuite
+
+UNNAMED = """
+@pytest.mark.pandaprobe
+def test_x(probe):
+    assistant("x")
+"""
+
+TEXTS = {
+    "": ("record", "off"),
+    "metrics": ("task_completion=0.7", "task_completion=0.95"),
+    "max-evals": ("9", "0"),
+    "report": ("one.json", "two.json"),
+    "cache": ("one.jsonl", "two.jsonl"),
+    "timeout": ("30", "x"),
+    "deliver-within": ("30", "x"),
+}
+"""Two values of each option that lead to different outcomes."""
+
+SHOWN = """
+import json
+def pytest_sessionstart(session):
+    from pandaprobe_otel.pytest_plugin import settings_of
+    print("settings", json.dumps(settings_of(session.config)))
+"""
+
+
+def shown(out: str) -> dict[str, str | None]:
+    """What `SHOWN` said."""
+    found = re.search(r"^settings (.*)$", out, re.MULTILINE)
+    assert found, out
+    settings: dict[str, str | None] = json.loads(found[1])
+    return settings
+
+
+def test_every_option_has_twins(run_suite: RunSuite, tmp_path: Path) -> None:
+    """The option goes before the variable, that before the configuration file; empty is as good as none."""
+    assert [name for name, _, _ in OPTIONS] == list(TEXTS)
+    full = {name: f"pandaprobe-{name}".rstrip("-") for name in TEXTS}
+    firsts = {name: first for name, (first, _) in TEXTS.items()} | {"timeout": "30", "deliver-within": "30"}
+    variables = {f"{full[name].replace('pandaprobe', 'pandaprobe_pytest')}": text for name, text in firsts.items()}
+    environment = {name.replace("-", "_").upper(): text for name, text in variables.items()}
+    (tmp_path / "conftest.py").write_text(SHOWN)
+    plain = "def test_x(): pass\n"
+
+    assert set(shown(run_suite(plain, "-s").out).values()) == {None}
+    lines = [f"{full[name].replace('-', '_')} = ini{number}" for number, name in enumerate(TEXTS) if name]
+    (tmp_path / "pytest.ini").write_text("\n".join(["[pytest]", "pandaprobe = off", *lines]))
+    in_file = shown(run_suite(plain, "-s").out)
+    assert list(in_file.values()) == ["off", *(f"ini{number}" for number in range(1, len(TEXTS)))]
+    empty = dict.fromkeys(environment, "")
+    assert shown(run_suite(plain, "-s", **empty).out) == in_file
+    off = {**environment, "PANDAPROBE_PYTEST": "off"}
+    assert shown(run_suite(plain, "-s", **off).out) == {**firsts, "": "off"}
+    options = [f"--{full[name]}=option" for name in TEXTS if name]
+    by_option = shown(run_suite(plain, "-s", "--pandaprobe=off", *options, **off).out)
+    assert set(by_option.values()) == {"off", "option"}
+
+
+CONFIGURED = """
+import os
+def pytest_configure(config):
+    os.environ["PANDAPROBE_PYTEST_METRICS"] = "task_completion=2"
+"""
+
+
+def test_variables_are_read_when_pytest_is_configured(run_suite: RunSuite, tmp_path: Path) -> None:
+    """A conftest.py may set them in its hook; a module of tests is too late."""
+    (tmp_path / "conftest.py").write_text(CONFIGURED)
+    heard = run_suite(UNNAMED)
+    assert "--pandaprobe-metrics: task_completion=2.0 is not between 0 and 1" in heard.out
+    (tmp_path / "conftest.py").unlink()
+    late = "import os\nos.environ['PANDAPROBE_PYTEST_METRICS'] = 'task_completion=2'\n"
+    assert run_suite(late + UNNAMED).code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--pandaprobe=always", "the mode is none of off, record, eval"),
+        ("--pandaprobe-max-evals=many", "--pandaprobe-max-evals=many is not a number of 0 or more"),
+        ("--pandaprobe-timeout=-1", "--pandaprobe-timeout=-1 is not a number of 0 or more"),
+        ("--pandaprobe-deliver-within=nan", "--pandaprobe-deliver-within=nan is not a number of 0 or more"),
+        ("--pandaprobe-metrics=a=high", "--pandaprobe-metrics: a=high: 'high' is not a number"),
+        ("--pandaprobe-report=r.pdf", "--pandaprobe-report: the report r.pdf is none of .json, .md and .html"),
+    ],
+)
+def test_values_that_cannot_be_meant(run_suite: RunSuite, option: str, said: str) -> None:
+    """A usage error that names the option, before anything runs."""
+    outcome = run_suite(UNNAMED, "--pandaprobe=record", option, PANDAPROBE_API_KEY="sk_pp_1")
+    assert (outcome.code, said in outcome.out, outcome.cases) == (4, True, {}), outcome.out
+
+
+DEFAULTS = """
+@pytest.mark.pandaprobe
+def test_unnamed(probe):
+    assistant("x")
+
+@pytest.mark.pandaprobe(metrics=())
+def test_none(probe):
+    assistant("x")
+
+@pytest.mark.pandaprobe(metrics=["step_efficiency"])
+def test_own(probe):
+    assistant("x")
+
+@pytest.mark.pandaprobe(threshold=0.95)
+def test_strict(probe):
+    assistant("x")
+
+@pytest.mark.pandaprobe(session=True)
+def test_session(probe):
+    assistant("x")
+"""
+
+
+def test_metrics_of_markers_that_name_none(judged: RunSuite, project_client: Client) -> None:
+    """They have the option's; a marker's own stay, also none at all, and sessions have other metrics."""
+    outcome = judged(DEFAULTS, "--pandaprobe-metrics=task_completion, tool_correctness=0.5")
+    assert outcome.verdicts == {
+        "test_unnamed::pandaprobe[task_completion]": "passed",
+        "test_unnamed::pandaprobe[tool_correctness]": "passed",
+        "test_own::pandaprobe[step_efficiency]": "passed",
+        "test_strict::pandaprobe[task_completion]": "failure",
+        "test_strict::pandaprobe[tool_correctness]": "passed",
+    }, outcome.out
+    assert "2 traces × 2 metrics" in outcome.out
+    runs = {tuple(sorted(run.metric_names)) for run in project_client.evaluations.trace_runs.iter()}
+    assert runs == {("task_completion", "tool_correctness"), ("step_efficiency",)}
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ("metrics=['task_complete']", "task_complete is no metric of traces; there are "),
+        ("metrics=['task_completion'], session=True", "task_completion is no metric of sessions; there are agent_"),
+    ],
+)
+def test_metrics_that_there_are_not(judged: RunSuite, marker: str, said: str) -> None:
+    """A usage error before the first test, and not an error after the last."""
+    outcome = judged(f"@pytest.mark.pandaprobe({marker})\ndef test_x(probe):\n    assistant('x')\n")
+    assert (outcome.code, said in outcome.out, outcome.cases) == (4, True, {}), outcome.out
+
+
+def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalServer) -> None:
+    """`--pandaprobe-timeout` ends the wait; what is known about it is told."""
+
+    release = threading.Event()
+    server.judge.set("task_completion", lambda trace: 0.9 if release.wait(20) else 0.0)
+    outcome = judged(UNNAMED, "--pandaprobe-metrics=task_completion", "--pandaprobe-timeout=0.2")
+    release.set()
+    assert outcome.verdicts == {"test_x::pandaprobe[task_completion]": "error"}
+    assert re.search(r"WaitTimeout: Evaluation run \S+ is RUNNING after 0.2 s, with 0 of 1", outcome.out), outcome.out
+
+
+def test_a_report_in_the_mode_off(run_suite: RunSuite, tmp_path: Path) -> None:
+    """It has the tests and their traces, and no results of judges."""
+    assert run_suite(UNNAMED, "--pandaprobe-report=deep/r.json", "--pandaprobe-metrics=coherence").code == 0
+    (case,) = Report.load(tmp_path / "deep" / "r.json").cases
+    assert (case.outcome, case.results, case.output) == ("passed", (), "refunded: x")
+    assert [span["name"] for span in case.traces[0]["spans"]] == ["assistant", "look_up", "refund"]
+    (tmp_path / "deep").rename(tmp_path / "other")
+    (tmp_path / "deep").write_text("in the way")
+    blocked = run_suite(UNNAMED, "--pandaprobe-report=deep/r.json")
+    assert (blocked.code, "--pandaprobe-report: " in blocked.out) == (4, True)
+
+
+EIGHT = """
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+@pytest.mark.parametrize("n", range(8))
+def test_many(probe, n):
+    assistant(str(n))
+"""
+
+
+def test_progress_on_a_terminal(judged: RunSuite, server: LocalServer) -> None:
+    """How many traces are judged is shown in place, and gone when the run is over."""
+
+    def slow(trace: object) -> float:
+        time.sleep(0.08)
+        return 0.9
+
+    server.judge.set("task_completion", slow)
+    outcome = judged(EIGHT, terminal=True)
+    assert len(outcome.verdicts) == 8
+    steps = re.findall(r"\r *pandaprobe: (\d) of 8 judged \(task_completion\)", outcome.out)
+    assert steps == sorted(steps), outcome.out
+    assert len(set(steps)) >= 2, repr(outcome.out)
+    assert "of 8 judged" not in judged(EIGHT).out
