@@ -12,6 +12,8 @@ from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
 from pandaprobe_otel_integrations._shape import integer, string
 
+from .conversations import Conversations
+
 
 class Chat(ForeignChatCompletions):
     """Chat completions, by a model or by an agent."""
@@ -44,3 +46,5 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/embeddings": Embeddings(),
 }
 """By the end of the path."""
+CONVERSATIONS: Final = Conversations()
+"""Its paths have the conversation's id in them: see `conversations.PATH`."""

@@ -16,7 +16,8 @@ from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._place import place_of
 
-from .endpoints import ENDPOINTS
+from .conversations import PATH
+from .endpoints import CONVERSATIONS, ENDPOINTS
 
 Wrapped = Callable[..., Any]
 _PROVIDER = "mistral_ai"
@@ -60,6 +61,8 @@ def _endpoint(request: Any) -> Endpoint | None:
     path: str = request.url.path.rstrip("/")
     if request.method.upper() != "POST":
         return None
+    if PATH.search(path):
+        return CONVERSATIONS
     return next((found for ending, found in ENDPOINTS.items() if path.endswith(ending)), None)
 
 

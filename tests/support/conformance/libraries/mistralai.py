@@ -1,13 +1,15 @@
-"""The mistralai client."""
+"""The mistralai client: chat and conversations."""
 
 from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from conformance import openai_wire
-from conformance.adapter import Adapter
+from conformance.adapter import Adapter, Wire
+from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, WORDS
 from streamed_forms import AsyncOpened, Opened, Sighting
 
 # The client is at the root of the package before 2.0, and one level down from then on.
@@ -43,19 +45,91 @@ async def _stream_async(client: Any, seen: Sighting) -> AsyncOpened:
     return AsyncOpened(stream, lambda: stream.__aexit__(None, None, None))
 
 
-ADAPTERS: Final = (
-    Adapter(
-        title="mistralai",
-        integration="mistralai",
-        client=client,
-        async_client=client,
-        calls={"plain": _complete},
-        async_calls={"plain": _complete_async},
-        forms={"stream": _stream},
-        async_forms={"stream": _stream_async},
-        answer=openai_wire.ANSWERED,
-        tools=openai_wire.TOOLS_WHOLE,
-        refusal=json.dumps({"message": "No.", "detail": []}).encode(),
-        expected=openai_wire.expected("mistral_ai"),
-    ),
+CHATS: Final = Adapter(
+    title="mistralai",
+    integration="mistralai",
+    client=client,
+    async_client=client,
+    calls={"plain": _complete},
+    async_calls={"plain": _complete_async},
+    forms={"stream": _stream},
+    async_forms={"stream": _stream_async},
+    answer=openai_wire.ANSWERED,
+    tools=openai_wire.TOOLS_WHOLE,
+    refusal=json.dumps({"message": "No.", "detail": []}).encode(),
+    expected=openai_wire.expected("mistral_ai"),
 )
+
+CONVERSATION: Final[dict[str, Any]] = {"model": MODEL, "inputs": QUESTION}
+
+
+def _start(client: Any, seen: Sighting) -> None:
+    seen.read(client.beta.conversations.start(**CONVERSATION))
+
+
+async def _start_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.beta.conversations.start_async(**CONVERSATION))
+
+
+def _start_stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.beta.conversations.start_stream(**CONVERSATION))
+    return Opened(stream, lambda: stream.__exit__(None, None, None))
+
+
+async def _start_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.beta.conversations.start_stream_async(**CONVERSATION))
+    return AsyncOpened(stream, lambda: stream.__aexit__(None, None, None))
+
+
+USAGE: Final = {"prompt_tokens": 120, "completion_tokens": 34, "total_tokens": 154}
+
+
+def _conversation(*outputs: dict[str, Any]) -> bytes:
+    answer = {"object": "conversation.response", "conversation_id": "conv_1", "outputs": outputs, "usage": USAGE}
+    return json.dumps(answer).encode()
+
+
+def _events(*events: dict[str, Any]) -> list[bytes]:
+    start = {"type": "conversation.response.started", "conversation_id": "conv_1"}
+    payloads = [start, *events, {"type": "conversation.response.done", "usage": USAGE}]
+    pairs = ({"event": one["type"], "data": json.dumps(one)} for one in payloads)
+    return [f"event: {pair['event']}\ndata: {pair['data']}\n\n".encode() for pair in pairs]
+
+
+def _said(content: str) -> dict[str, Any]:
+    return {"type": "message.output.delta", "id": "msg_1", "content": content, "model": ANSWERED_BY}
+
+
+def _called(index: int, arguments: str, kind: str = "function.call") -> dict[str, Any]:
+    name = openai_wire.TOOL_CALLS[index][0]
+    place = {"id": f"fc_{index}", "tool_call_id": f"call_{index}", "model": ANSWERED_BY}
+    return {"type": kind, "name": name, "arguments": arguments, **place}
+
+
+_ARGUMENTS: Final = [json.dumps(arguments) for _, arguments in openai_wire.TOOL_CALLS]
+
+CONVERSATIONS: Final = replace(
+    CHATS,
+    title="mistralai conversations",
+    calls={"plain": _start},
+    async_calls={"plain": _start_async},
+    forms={"stream": _start_stream},
+    async_forms={"stream": _start_stream_async},
+    answer=Wire(
+        whole=_conversation({"type": "message.output", "role": "assistant", "content": ANSWER, "model": ANSWERED_BY}),
+        chunks=_events(*(_said(word) for word in WORDS)),
+    ),
+    tools=Wire(
+        whole=_conversation(*(_called(index, arguments) for index, arguments in enumerate(_ARGUMENTS))),
+        chunks=_events(
+            *(
+                _called(index, piece, "function.call.delta")
+                for index, arguments in enumerate(_ARGUMENTS)
+                for piece in (arguments[:4], arguments[4:])
+            )
+        ),
+    ),
+    needs={"": "beta.conversations"},
+)
+
+ADAPTERS: Final = (CHATS, CONVERSATIONS)

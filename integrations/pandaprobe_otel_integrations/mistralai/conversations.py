@@ -1,0 +1,123 @@
+"""`POST /conversations`: a model or an agent answers, and the service keeps what was said.
+
+The service may call tools of its own and hand over to other agents before it answers; all that is one request, one
+answer, and one sum of tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .conversation_stream import merged_events
+
+PATH: Final = re.compile(r"/conversations(?:/[^/]+(?:/restart)?)?$")
+_LAST_EVENT: Final = LastEvent(
+    hint=b"conversation.response.",
+    mark=re.compile(rb"(?:^|[\n\r])event: ?conversation\.response\.(?:done|error)[\n\r]"),
+)
+
+
+class Conversations:
+    """A conversation that is started, continued or taken up again at an earlier place."""
+
+    operation = "chat"
+    last_event: LastEvent | None = _LAST_EVENT
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model or agent, and parameters."""
+        options = obj(body.get("completion_args"))
+        return {
+            **_without_openai(sampling_attributes({**options, "stream": body.get("stream")})),
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.SEED: integer(options.get("random_seed")),
+            names.AGENT_ID: string(body.get("agent_id")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Instructions, inputs and tools."""
+        inputs, instructions = body.get("inputs"), string(body.get("instructions"))
+        entries: list[Any] = [{"content": inputs}] if isinstance(inputs, str) else items(inputs)
+        return {
+            names.SYSTEM_INSTRUCTIONS: [parts.text(instructions)] if instructions is not None else [],
+            names.INPUT_MESSAGES: [_input_message(obj(entry)) for entry in entries],
+            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """What was said and called, and the usage."""
+        outputs = objects(body.get("outputs"))
+        found = [part for entry in outputs for part in _output_parts(entry)]
+        reason = _finish_reason(body, found)
+        attributes: Attributes = {
+            names.CONVERSATION_ID: string(body.get("conversation_id")),
+            names.RESPONSE_MODEL: next((string(entry.get("model")) for entry in outputs if entry.get("model")), None),
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            **usage_attributes(body.get("usage")),
+        }
+        content: Content = {}
+        if with_content and found:
+            message = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [message]}
+        return Answer(attributes=attributes, content=content, failure=_failure(body))
+
+    def merged(self, events: Events) -> Body:
+        """The events as one answer."""
+        return merged_events([obj(event.data) for event in events.items])
+
+    def is_output(self, event: Event) -> bool:
+        """The first event after the announcement."""
+        kind = string(obj(event.data).get("type")) or event.name or ""
+        return not kind.startswith("conversation.")
+
+
+def _without_openai(attributes: Attributes) -> Attributes:
+    return {name: value for name, value in attributes.items() if not name.startswith("openai.")}
+
+
+def _finish_reason(body: Body, found: list[Part]) -> str | None:
+    """Mistral gives none: an answer that is complete has its usage, and may end with calls for the app to make."""
+    if not body.get("usage"):
+        return None
+    return "tool_call" if any(part["type"] == "tool_call" for part in found) else "stop"
+
+
+def _failure(body: Body) -> Failure | None:
+    error = obj(body.get("error"))
+    if not error:
+        return None
+    return Failure(type=str(error.get("code") or "error"), message=string(error.get("message")) or "error")
+
+
+def _input_message(entry: Object) -> Part:
+    kind = string(entry.get("type")) or "message.input"
+    if kind == "function.result":
+        result = parts.tool_response(id=string(entry.get("tool_call_id")), response=entry.get("result"))
+        return {"role": "tool", "parts": [result]}
+    if kind == "message.input":
+        return {"role": string(entry.get("role")) or "user", "parts": content_parts(entry.get("content"))}
+    return {"role": "assistant", "parts": _output_parts(entry)}
+
+
+def _output_parts(entry: Object) -> list[Part]:
+    kind = string(entry.get("type")) or "message.output"
+    if kind == "message.output":
+        return content_parts(entry.get("content"))
+    name = string(entry.get("name"))
+    if kind == "function.call":
+        call_id = string(entry.get("tool_call_id"))
+        return [parts.tool_call(id=call_id, name=name, arguments=entry.get("arguments"))]
+    details = {key: value for key, value in entry.items() if key not in ("id", "name", "object")}
+    return [parts.server_tool_call(id=string(entry.get("id")), name=name or kind, call=details)]
