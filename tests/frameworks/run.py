@@ -28,7 +28,13 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
 # The library as the app has it, the local PandaProbe that the traces go to, and what runs the tests.
-COMMON: Final = ("-e", f"{ROOT}[local,openai,anthropic]", "pytest>=8.3", "pytest-asyncio>=0.24", "pytest-timeout>=2.3")
+COMMON: Final = (
+    "-e",
+    f"{ROOT}[local,cli,openai,anthropic]",
+    "pytest>=8.3",
+    "pytest-asyncio>=0.24",
+    "pytest-timeout>=2.3",
+)
 NOTHING_COLLECTED: Final = 5
 
 

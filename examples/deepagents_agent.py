@@ -1,0 +1,62 @@
+"""A deep agent that hands work to a sub-agent, traced by one line: the sub-agent's run is below its `task`.
+
+pip install "pandaprobe-otel[local,cli]" deepagents langchain-openai
+python deepagents_agent.py                # a scripted model and a local PandaProbe: no key, no cost
+OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python deepagents_agent.py
+"""
+
+import os
+from collections.abc import Sequence
+
+from deepagents import create_deep_agent
+from langchain_core.tools import tool
+
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.offline import offline
+
+SHELVES = {"teapot": 3, "cup": 0}
+
+
+@tool
+def count_stock(item: str) -> int:
+    """Count how many of an item are on the shelves."""
+    return SHELVES.get(item, 0)
+
+
+def main() -> None:
+    pandaprobe_otel.init()  # the one line: from here on, agents, sub-agents, model calls and tools are traced
+
+    agent = create_deep_agent(
+        model=f"openai:{os.environ.get('OPENAI_MODEL', 'gpt-5-mini')}",
+        system_prompt="You run a shop. Ask the storekeeper about stock, with the item's name as the description.",
+        subagents=[
+            {
+                "name": "storekeeper",
+                "description": "Knows what is in stock.",
+                "system_prompt": "Count the item that you are asked about and say the number.",
+                "tools": [count_stock],
+            }
+        ],
+        name="shopkeeper",
+    )
+    question = {"messages": [{"role": "user", "content": "Do we have teapots?"}]}
+    answer = agent.invoke(question, {"configurable": {"thread_id": "day-1"}})
+    print(answer["messages"][-1].text)
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """What the model says when there is no key: first as the agent, then as its sub-agent, then as both in turn."""
+    last = messages[-1]
+    if last["role"] == "tool":
+        is_count = str(last["content"]).isdigit()
+        return Reply(text=f"There are {last['content']}." if is_count else f"The storekeeper says: {last['content']}")
+    if last["content"] == "teapot":
+        return Reply(tool_calls=(ToolCall(name="count_stock", arguments={"item": "teapot"}),))
+    work = {"description": "teapot", "subagent_type": "storekeeper"}
+    return Reply(tool_calls=(ToolCall(name="task", arguments=work),))
+
+
+if __name__ == "__main__":
+    with offline(script):
+        main()

@@ -1,0 +1,47 @@
+"""The examples for LangChain, LangGraph and DeepAgents run without a key, and are traced whole."""
+
+from __future__ import annotations
+
+from agent_traces import SentTraces
+from example_runs import run_example
+from pandaprobe_otel.local import LocalServer
+
+
+def test_langchain(server: LocalServer, traces: SentTraces) -> None:
+    """Two turns of one session; the tokens of the streamed one are counted too."""
+    assert run_example("langchain_agent", server).splitlines()[-1] == "You are welcome."
+
+    asked, thanked = traces.new(2)
+    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert len(asked.all("LLM")) == 2
+    assert thanked.only("LLM")["token_usage"]["completion_tokens"] > 0
+    assert thanked.only("LLM")["completion_start_time"]
+
+
+def test_langgraph(server: LocalServer, traces: SentTraces) -> None:
+    """The interrupted run and its resumption."""
+    assert "sent: We are sorry" in run_example("langgraph_agent", server)
+
+    paused, resumed = traces.new(2)
+    assert {trace.body["session_id"] for trace in (paused, resumed)} == {"case-7"}
+    assert [span["name"] for span in paused.children(paused.root)] == ["write_letter", "ask_human"]
+    assert [span["name"] for span in resumed.children(resumed.root)] == ["ask_human", "send"]
+    assert {span["status"] for trace in (paused, resumed) for span in trace.spans} == {"OK"}
+
+
+def test_deepagents(server: LocalServer, traces: SentTraces) -> None:
+    """The sub-agent below its task."""
+    assert run_example("deepagents_agent", server).strip() == "The storekeeper says: There are 3."
+
+    trace = traces.one()
+    inner = trace.only("AGENT", "storekeeper")
+    assert [span["kind"] for span in trace.above(inner)] == ["TOOL", "CHAIN", "AGENT"]
+    assert trace.only("TOOL", "count_stock") in trace.below(inner)
+
+
+def test_alone() -> None:
+    """With nothing set at all, the example starts what it needs and shows the tree."""
+    printed = run_example("langchain_agent")
+    assert "shop_assistant" in printed
+    assert "track_parcel" in printed
