@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
@@ -74,16 +75,18 @@ def show_list(
 
 
 def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
-    """Print models or mappings as a table."""
+    """Print models or mappings as a table, without the columns in which no row has anything."""
     from rich.table import Table
 
     if not rows:
         click.echo("nothing found", err=True)
         return
-    names = columns or _columns_of(rows[0])
+    first, *others = columns or _columns_of(rows[0])
+    names = [first, *(name for name in others if any(_get(row, name) not in (None, []) for row in rows))]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(names):
-        table.add_column(name, overflow="fold", no_wrap=place == 0)
+    for name in names:
+        whole = name == first or isinstance(_get(rows[0], name), datetime | StrEnum)
+        table.add_column(name, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(_cell(_get(row, name)) for name in names))
     console().print(table)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +18,12 @@ from command_line import COMMAND, clean_environment, run_command_line
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 from scripted_api import RESET, ScriptedApi, Told
+from terminal import Terminal
 
 KEY = "sk_pp_0123456789abcdef0123456789abcdef"
+CTRL_C = "\x03"
+
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,16 @@ def make_traces(environment: Mapping[str, str], *names: str) -> None:
             client.traces.wait_visible(accepted.trace_id)
 
 
+def with_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables, with the command on the path."""
+    return {**environment, "PATH": f"{Path(COMMAND).parent}{os.pathsep}{environment['PATH']}"}
+
+
 def shell(line: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a line in a POSIX shell, with the command on the path."""
-    path = f"{Path(COMMAND).parent}{os.pathsep}{environment['PATH']}"
     return subprocess.run(
         ["sh", "-c", line],
-        env={**environment, "PATH": path},
+        env=with_path(environment),
         capture_output=True,
         encoding="utf-8",
         timeout=60,
@@ -72,16 +76,50 @@ def shell(line: str, environment: Mapping[str, str]) -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+@needs_jq
 def test_json_goes_through_jq(environment: dict[str, str]) -> None:
     """Standard output is JSON and nothing else, for every form of answer."""
     make_traces(environment, "tea", "coffee")
-    done = shell("pandaprobe-otel traces list --format json | jq -r '.items[].name'", environment)
     tail = shell("pandaprobe-otel traces tail --format json | jq -r .status", environment)
     export = shell("pandaprobe-otel traces export | jq -r 'map(.output) | join(\",\")'", environment)
 
-    assert (done.stdout, done.stderr) == ("coffee\ntea\n", "")
-    assert (tail.stdout, export.stdout) == ("COMPLETED\nCOMPLETED\n", "o,o\n")
+    assert (tail.stdout, tail.stderr) == ("COMPLETED\nCOMPLETED\n", "")
+    assert (export.stdout, export.stderr) == ("o,o\n", "")
+
+
+@needs_jq
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
+    """What a person types: completion with TAB, a table, a pipe into jq, a wrong key, no server, Ctrl-C."""
+    make_traces(environment, "tea", "coffee")
+    with Terminal("bash", "--norc", "--noprofile", "-i", environment=with_path(environment)) as terminal:
+        terminal.type('PS1="ready> "; eval "$(pandaprobe-otel completion bash)"\n')
+        terminal.wait_for("\nready> ")
+        terminal.type("pandaprobe-otel tra\t")
+        terminal.wait_for("tra.*ces ")
+        terminal.type("li\t")
+        terminal.wait_for("st ")
+        terminal.type("--sort-by na\t")
+        terminal.wait_for("na.*me ")
+        terminal.type("\n")
+        terminal.wait_for(r"(?s)trace_id +name +status.* tea +COMPLETED.* coffee +COMPLETED.*ready> ")
+        terminal.type("pandaprobe-otel traces list --format json | jq -r '.items[].name'; echo code $?\n")
+        terminal.wait_for(r"\ncoffee\ntea\ncode 0")
+        terminal.type(f"pandaprobe-otel traces list --api-key {KEY}; echo code $?\n")
+        refused = terminal.wait_for(r"(?s)\npandaprobe-otel: [^\n]*Invalid or revoked API key[^\n]*\ncode 2")
+        terminal.type("pandaprobe-otel traces list --endpoint http://127.0.0.1:9; echo code $?\n")
+        terminal.wait_for(r"\npandaprobe-otel: [^\n]*no answer from http://127.0.0.1:9 [^\n]*\ncode 5")
+        terminal.type("pandaprobe-otel traces tail -f\n")
+        terminal.wait_for("coffee")
+        terminal.type(CTRL_C)
+        terminal.wait_for("ready> ")
+        terminal.type("exit $?\n")
+        code = terminal.end()
+
+    assert code == 130
+    assert KEY not in refused[0]
+    assert environment["PANDAPROBE_API_KEY"] not in terminal.text
+    assert "Traceback" not in terminal.text
 
 
 def test_a_trace_from_standard_input(environment: dict[str, str]) -> None:
@@ -169,58 +207,17 @@ def test_a_run_whose_answer_is_lost(tmp_path: Path) -> None:
     assert "may or may not have been carried out" in done.stderr
 
 
-class Terminal:
-    """A command in a terminal of its own."""
-
-    def __init__(self, *arguments: str, environment: Mapping[str, str]) -> None:
-        ours, theirs = pty.openpty()
-        self._screen = ours
-        self.text = ""
-        self.process = subprocess.Popen(
-            [COMMAND, *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**environment, "TERM": "xterm", "COLUMNS": "120"},
-            start_new_session=True,
-        )
-        os.close(theirs)
-
-    def wait_for(self, words: str, *, timeout_s: float = 20.0) -> None:
-        """Read the screen until the words are on it."""
-        deadline = time.monotonic() + timeout_s
-        while words not in self.text:
-            assert time.monotonic() < deadline, f"{words!r} did not appear in {self.text!r}"
-            self._read(0.2)
-
-    def end(self, *, timeout_s: float = 20.0) -> int:
-        """Wait for the command to end and return its exit code."""
-        deadline = time.monotonic() + timeout_s
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline, self.text
-            self._read(0.1)
-        self._read(0.1)
-        os.close(self._screen)
-        return self.process.returncode
-
-    def _read(self, timeout_s: float) -> None:
-        if select.select([self._screen], [], [], timeout_s)[0]:
-            try:
-                self.text += os.read(self._screen, 65536).decode("utf-8", "replace")
-            except OSError:  # Linux's way to say that nobody writes any more
-                time.sleep(0.02)
-
-
 def test_following_traces_in_a_terminal(environment: dict[str, str]) -> None:
     """`tail -f` shows what is there, then what comes, until Ctrl-C ends it with 130 and no traceback."""
     make_traces(environment, "first")
-    terminal = Terminal("traces", "tail", "-f", environment=environment)
-    terminal.wait_for("first")
-    make_traces(environment, "second", "third")
-    terminal.wait_for("third")
-    os.killpg(terminal.process.pid, signal.SIGINT)
+    with Terminal(COMMAND, "traces", "tail", "-f", environment=environment) as terminal:
+        terminal.wait_for("first")
+        make_traces(environment, "second", "third")
+        terminal.wait_for("third")
+        terminal.type(CTRL_C)
+        code = terminal.end()
 
-    assert terminal.end() == 130
+    assert code == 130
     assert [terminal.text.count(name) for name in ("first", "second", "third")] == [1, 1, 1]
     assert terminal.text.index("second") < terminal.text.index("third")
     assert "Traceback" not in terminal.text
@@ -246,13 +243,13 @@ def test_waiting_for_a_run_shows_how_far_it_is(tmp_path: Path) -> None:
         api.tell(f"GET /evaluations/trace-runs/{run['id']}", run, run, run, done)
         api.tell(f"GET /evaluations/trace-runs/{run['id']}/scores", [])
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
-        terminal = Terminal("evals", "run", "-m", "coherence", "--all", "--wait", environment=environment)
-        terminal.wait_for("3/4")
-        code = terminal.end()
-        piped = run_command_line("evals", "run", "-m", "coherence", "--all", "--wait", environment=environment)
+        arguments = ("evals", "run", "-m", "coherence", "--all", "--wait")
+        with Terminal(COMMAND, *arguments, environment=environment) as terminal:
+            terminal.wait_for("running.*3/4")
+            code = terminal.end()
+        piped = run_command_line(*arguments, environment=environment)
 
     assert code == piped.returncode == 1, "a run without a score is no success"
-    assert "running" in terminal.text
     assert "3/4" not in piped.stderr
 
 
@@ -272,10 +269,10 @@ def test_ctrl_c_while_waiting_leaves_the_run_alone(tmp_path: Path) -> None:
     with ScriptedApi() as api:
         api.tell(f"GET /evaluations/trace-runs/{run['id']}", run)
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
-        terminal = Terminal("evals", "runs", "wait", str(run["id"]), environment=environment)
-        terminal.wait_for("0/1")
-        os.killpg(terminal.process.pid, signal.SIGINT)
-        code = terminal.end()
+        with Terminal(COMMAND, "evals", "runs", "wait", str(run["id"]), environment=environment) as terminal:
+            terminal.wait_for("0/1")
+            terminal.type(CTRL_C)
+            code = terminal.end()
 
     assert code == 130
     assert "Traceback" not in terminal.text

@@ -1,0 +1,90 @@
+"""A program in a terminal of its own, as a person has it before them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
+
+_LINE_ENDS: Final = re.compile(r"\r+\n?")
+_ESCAPES: Final = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
+
+
+class Terminal:
+    """Use as a context manager: what still runs at the end is killed."""
+
+    def __init__(self, *command: str, environment: Mapping[str, str]) -> None:
+        ours, theirs = pty.openpty()
+        self._screen = ours
+        self._written = ""
+        self._read_up_to = 0
+        self._process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**environment, "TERM": "xterm", "COLUMNS": "120"},
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        os.close(self._screen)
+
+    @property
+    def text(self) -> str:
+        """All that was on the screen, without colours and movements of the cursor; each line once ended."""
+        return _LINE_ENDS.sub("\n", _ESCAPES.sub("", self._written))
+
+    def type(self, keys: str) -> None:
+        """Press keys; `\\x03` is Ctrl-C."""
+        os.write(self._screen, keys.encode())
+
+    def wait_for(self, pattern: str, *, timeout_s: float = 60.0) -> re.Match[str]:
+        """Read the screen until a regular expression is found on it, after what was found before."""
+        deadline = time.monotonic() + timeout_s
+        while (found := re.compile(pattern).search(self.text, self._read_up_to)) is None:
+            assert time.monotonic() < deadline, f"{pattern!r} did not appear in {self.text!r}"
+            self._read(0.2)
+        self._read_up_to = found.end()
+        return found
+
+    def end(self, *, timeout_s: float = 60.0) -> int:
+        """Wait for the program to end and return its exit code."""
+        deadline = time.monotonic() + timeout_s
+        while self._process.poll() is None:
+            assert time.monotonic() < deadline, self.text
+            self._read(0.05)
+        self._read(0.05)
+        return self._process.returncode
+
+    def _read(self, timeout_s: float) -> None:
+        if select.select([self._screen], [], [], timeout_s)[0]:
+            try:
+                self._written += os.read(self._screen, 65536).decode("utf-8", "replace")
+            except OSError:  # Linux's way to say that nobody writes any more
+                time.sleep(0.02)
+
+
+def _take_terminal() -> None:
+    """Make standard input the controlling terminal, so that Ctrl-C reaches the program as it does a person's."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
