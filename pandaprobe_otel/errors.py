@@ -71,7 +71,7 @@ class ConfigError(PandaProbeError):
 class AuthError(PandaProbeError):
     """The API key or bearer token was refused."""
 
-    advice = "Check PANDAPROBE_API_KEY, and that it belongs to this endpoint."
+    advice = "Check the key (PANDAPROBE_API_KEY) or token, and that it belongs to this endpoint."
 
 
 class KeyExpired(AuthError):

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from command_line import COMMAND, clean_environment, run_command_line
+from command_line import COMMAND, clean_environment, run_here
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 from scripted_api import RESET, ScriptedApi, Told
@@ -107,7 +107,7 @@ def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
         terminal.wait_for(r"\ncoffee\ntea\ncode 0")
         terminal.type(f"pandaprobe-otel traces list --api-key {KEY}; echo code $?\n")
         refused = terminal.wait_for(r"(?s)\npandaprobe-otel: [^\n]*Invalid or revoked API key[^\n]*\ncode 2")
-        terminal.type("pandaprobe-otel traces list --endpoint http://127.0.0.1:9; echo code $?\n")
+        terminal.type("pandaprobe-otel traces list --timeout 1 --endpoint http://127.0.0.1:9; echo code $?\n")
         terminal.wait_for(r"\npandaprobe-otel: [^\n]*no answer from http://127.0.0.1:9 [^\n]*\ncode 5")
         terminal.type("pandaprobe-otel traces tail -f\n")
         terminal.wait_for("coffee")
@@ -148,7 +148,11 @@ def test_a_reader_that_has_enough(environment: dict[str, str]) -> None:
         (("sessions", "get", "nope"), 3, "Session 'nope' not found"),
         (("traces", "get", "nope"), 4, "must be a UUID"),
         (("traces", "list", "--project", "a/b"), 4, "is not a project name"),
-        (("traces", "list", "--endpoint", "http://127.0.0.1:9"), 5, "no answer from http://127.0.0.1:9"),
+        (
+            ("traces", "list", "--timeout", "1", "--endpoint", "http://127.0.0.1:9"),
+            5,
+            "no answer from http://127.0.0.1:9",
+        ),
         (("traces", "list", "--endpoint", "shop"), 4, "is not an http(s) URL"),
     ],
 )
@@ -156,7 +160,7 @@ def test_what_goes_wrong_is_one_line(
     environment: dict[str, str], arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     """The exit code says what kind it is; the key is in none of the words."""
-    done = run_command_line(*arguments, "--format", "json", environment=environment)
+    done = run_here(*arguments, "--format", "json", environment=environment)
 
     assert (done.returncode, done.stdout) == (code, "")
     assert words in done.stderr
@@ -167,7 +171,7 @@ def test_what_goes_wrong_is_one_line(
 
 def test_without_a_key(tmp_path: Path) -> None:
     """The variable to set is named."""
-    done = run_command_line("traces", "list", environment=clean_environment(tmp_path))
+    done = run_here("traces", "list", environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "set PANDAPROBE_API_KEY" in done.stderr
@@ -188,7 +192,7 @@ def test_refusals(tmp_path: Path, answer: Told, code: int, words: str) -> None:
     with ScriptedApi() as api:
         api.tell("GET /traces", answer)
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
-        done = run_command_line("traces", "list", environment=environment)
+        done = run_here("traces", "list", environment=environment)
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert words in done.stderr
@@ -200,7 +204,7 @@ def test_a_run_whose_answer_is_lost(tmp_path: Path) -> None:
         api.tell("GET /evaluations/trace-metrics", [{"name": "coherence", "description": "", "category": "trace"}])
         api.tell("POST /evaluations/trace-runs", RESET)
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
-        done = run_command_line("evals", "run", "-m", "coherence", "--all", environment=environment)
+        done = run_here("evals", "run", "-m", "coherence", "--all", environment=environment)
         posts = api.requests("POST /evaluations/trace-runs")
 
     assert (done.returncode, len(posts)) == (5, 1)
@@ -247,7 +251,7 @@ def test_waiting_for_a_run_shows_how_far_it_is(tmp_path: Path) -> None:
         with Terminal(COMMAND, *arguments, environment=environment) as terminal:
             terminal.wait_for("running.*3/4")
             code = terminal.end()
-        piped = run_command_line(*arguments, environment=environment)
+        piped = run_here(*arguments, environment=environment)
 
     assert code == piped.returncode == 1, "a run without a score is no success"
     assert "3/4" not in piped.stderr
@@ -282,7 +286,7 @@ def test_ctrl_c_while_waiting_leaves_the_run_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_the_completion_script_of_a_shell(tmp_path: Path, name: str) -> None:
     """It names the command and the variable by which click is asked."""
-    done = run_command_line("completion", name, environment=clean_environment(tmp_path))
+    done = run_here("completion", name, environment=clean_environment(tmp_path))
 
     assert done.returncode == 0
     assert "_PANDAPROBE_OTEL_COMPLETE" in done.stdout
@@ -306,7 +310,7 @@ def test_a_shell_completes(tmp_path: Path, words: str, offered: set[str]) -> Non
         COMP_WORDS=words,
         COMP_CWORD=str(len(words.split()) - 1),
     )
-    done = run_command_line(environment=environment)
+    done = run_here(environment=environment)
 
     assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
 

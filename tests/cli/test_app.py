@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from command_line import clean_environment, run_command_line
+from command_line import clean_environment, run_command_line, run_here
 from pandaprobe_otel import errors
 from pandaprobe_otel.cli import app as app_module
 from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
@@ -26,7 +26,7 @@ def test_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help_lists_the_commands(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Without arguments, as with --help, the commands and the exit codes are listed."""
-    done = run_command_line(*arguments, environment=clean_environment(tmp_path))
+    done = run_here(*arguments, environment=clean_environment(tmp_path))
 
     assert done.returncode == 0
     for words in ("demo", "doctor", "local", "run", "Exit codes: 0 ok"):
@@ -36,7 +36,7 @@ def test_help_lists_the_commands(tmp_path: Path, arguments: tuple[str, ...]) -> 
 @pytest.mark.parametrize("arguments", [("nope",), ("--nope",), ("run",), ("doctor", "--format", "xml")])
 def test_bad_input_ends_with_4(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """A command line that cannot be understood is told on standard error, and nothing is printed."""
-    done = run_command_line(*arguments, environment=clean_environment(tmp_path))
+    done = run_here(*arguments, environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (4, "")
     assert "Error: " in done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from command_line import clean_environment, run_command_line
+from command_line import clean_environment, run_command_line, run_here
 from fixed_answer import fixed_answer
 from pandaprobe_otel.cli.doctor import masked
 from pandaprobe_otel.config import SETTINGS
@@ -22,7 +22,7 @@ SCOPE = b'{"detail":"Project scope required. Provide X-Project-ID (Bearer) or X-
 def doctor(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, Any]]:
     """Run the command and return its exit code and its JSON."""
     environment = clean_environment(home, **variables)
-    done = run_command_line("doctor", "--format", "json", *arguments, environment=environment)
+    done = run_here("doctor", "--format", "json", *arguments, environment=environment)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -47,7 +47,7 @@ def test_it_never_shows_a_secret(tmp_path: Path) -> None:
         tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_REDIS_URL="redis://user:hunter2@cache:6379/0"
     )
     for output in ("json", "table"):
-        done = run_command_line("doctor", "--offline", "--format", output, environment=environment)
+        done = run_here("doctor", "--offline", "--format", output, environment=environment)
         assert KEY not in done.stdout
         assert "hunter2" not in done.stdout
         assert "sk_pp_…cdef" in done.stdout
@@ -188,11 +188,12 @@ def test_the_table_says_the_same(tmp_path: Path) -> None:
 def test_send_tells_whether_a_trace_really_arrives(tmp_path: Path) -> None:
     """One trace goes the way of an app's and is read back; the clocks are compared."""
     with LocalServer() as server:
-        code, report = doctor("--send", home=tmp_path, **server.environment("shop"))
+        environment = clean_environment(tmp_path, **server.environment("shop"))
+        done = run_command_line("doctor", "--send", "--format", "json", environment=environment)
         listed = httpx.get(f"{server.url}/traces", headers={"X-API-Key": "k", "X-Project-Name": "shop"}).json()
 
-    trip = report["round_trip"]
-    assert code == 0
+    trip = json.loads(done.stdout)["round_trip"]
+    assert done.returncode == 0
     assert trip["arrived"]
     assert abs(trip["clock_ahead_s"]) < 3
     assert [trace["trace_id"] for trace in listed["items"]] == [trip["trace_id"]]

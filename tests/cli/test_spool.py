@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from command_line import clean_environment, run_command_line
+from command_line import clean_environment, run_command_line, run_here
 from pandaprobe_otel.delivery.spool.destination import Destination
 from simulated_delivery import create
 from spools import DESTINATION, Run, Service, inherit
@@ -150,11 +150,11 @@ def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path:
 )
 def test_mistakes_are_explained(arguments: tuple[str, ...], code: int, words: str, tmp_path: Path) -> None:
     """One line, no traceback, and the exit code says what kind of mistake it was."""
-    found, output, errors = spool(*arguments, home=tmp_path)
+    done = run_here("spool", *arguments, environment=clean_environment(tmp_path))
 
-    assert (found, output) == (code, "")
-    assert words in errors
-    assert "Traceback" not in errors
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_looking_does_not_disturb_a_running_service(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
-"""The command line, used as its user does: the installed command, in a process of its own."""
+"""The command line, used as its user does: the installed command in a process of its own, or quicker in this one."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 COMMAND = str(Path(sys.executable).with_name("pandaprobe-otel"))
 
@@ -30,3 +33,18 @@ def run_command_line(
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def run_here(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The same in this process, a hundred times as fast: for all that does not depend on the process."""
+    from pandaprobe_otel.cli import app
+
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+    out, err = streams
+    with patch.dict(os.environ, environment, clear=True), redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = app.run(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    texts = (stream.buffer.getvalue().decode() for stream in streams if isinstance(stream.buffer, io.BytesIO))
+    return subprocess.CompletedProcess(["pandaprobe-otel", *arguments], code, *texts)
