@@ -12,6 +12,7 @@ from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 
 from .hooks import RequestHooks
+from .live import LiveHooks
 from .paths import interaction
 from .tool_loop import ToolLoopHooks
 
@@ -19,20 +20,21 @@ __all__ = ["GoogleGenAIInstrumentor"]
 
 _REQUESTS: Final = "google.genai._api_client"
 _MODELS: Final = "google.genai.models"
+_LIVE: Final = "google.genai.live"
 _CHATS: Final = "google.genai.chats"
 _INTERACTIONS: Final = "google.genai._gaos.basesdk"  # since 2.9; a generated client of its own
 _FUNCTIONS: Final = "google.genai._extra_utils"
 
 
 class GoogleGenAIInstrumentor(Integration):
-    """Contents, chats, automatic function calling, interactions and embeddings, sync and async, streamed or not.
+    """Contents, chats, automatic function calling, interactions, live sessions and embeddings.
 
     See `Integration` for the options of `instrument()`.
     """
 
     library = "google_genai"
     requirements = ("google-genai >= 1.20",)
-    hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS, _INTERACTIONS)
+    hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS, _LIVE, _INTERACTIONS)
     rivals = (
         Rival(
             vendor="OpenTelemetry",
@@ -63,6 +65,9 @@ class GoogleGenAIInstrumentor(Integration):
             calls = SpeakeasyHooks(self._recorder, self._lets_through, interaction)
             yield patch(module.BaseSDK, "do_request", calls.do_request)
             yield patch(module.AsyncBaseSDK, "do_request_async", calls.do_request_async)
+            return
+        if module.__name__ == _LIVE:
+            yield patch(module.AsyncLive, "connect", LiveHooks(self._recorder, self._lets_through).connect)
             return
         hooks = ToolLoopHooks(self._recorder, self._lets_through)
         if module.__name__ == _FUNCTIONS:

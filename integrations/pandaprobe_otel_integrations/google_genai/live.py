@@ -1,0 +1,266 @@
+"""Live sessions: a WebSocket on which the app and the model take turns. Each turn of the model is a call of it.
+
+What goes over the wire is read; the session, its connection and their methods' results stay what they are.
+"""
+
+from __future__ import annotations
+
+import weakref
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from opentelemetry.context import get_current
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Body
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._shape import items, obj, objects, string
+from pandaprobe_otel_integrations._streams import sse
+from pandaprobe_otel_integrations._streams.body import LastEvent, ObservedBody
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .contents import content_parts, input_messages, member
+from .generate import GenerateContent, usage_attributes
+from .paths import PROVIDERS
+
+Wrapped = Callable[..., Any]
+_PARAMETERS: Final[Mapping[str, str]] = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "max_output_tokens": "maxOutputTokens",
+    "seed": "seed",
+}
+
+
+@dataclass(frozen=True)
+class LiveTurn(GenerateContent):
+    """A turn of the model. `asked` is what the app has said since the last one."""
+
+    asked: Sequence[Part] = field(default_factory=list[Part])
+    last_event: LastEvent | None = None
+
+    def request_content(self, body: Body) -> Content:
+        """What was said, with the session's instruction and tools."""
+        return {**super().request_content(body), names.INPUT_MESSAGES: self.asked}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """What the model said, in text, transcript and sound; whether it finished; and the usage."""
+        said = list(content_parts(objects(body.get("parts"))))
+        if transcript := string(body.get("outputTranscript")):
+            said.append(parts.text(transcript))
+        asks = any(part["type"] == "tool_call" for part in said)
+        reason = "interrupted" if body.get("interrupted") else "tool_call" if asks else body.get("finished")
+        content: Content = {}
+        if with_content and (said or reason):
+            message = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [message]}
+        if with_content and (heard := string(body.get("inputTranscript"))):
+            content = {**content, names.INPUT_MESSAGES: [*self.asked, {"role": "user", "parts": [parts.text(heard)]}]}
+        attributes = {
+            names.FINISH_REASONS: [reason] if reason else None,
+            **usage_attributes(obj(body.get("usageMetadata"))),
+        }
+        return Answer(attributes=attributes, content=content)
+
+    def merged(self, events: Events) -> Body:
+        """The messages of the server as one answer; sound in pieces is one sound."""
+        pieces: list[Any] = []
+        sound: dict[str, bytearray] = {}
+        whole: dict[str, Any] = {"inputTranscript": "", "outputTranscript": ""}
+        for event in events.items:
+            message = obj(event.data)
+            said = obj(message.get("serverContent"))
+            told = objects(obj(said.get("modelTurn")).get("parts"))
+            pieces += [piece for piece in told if not _hear(sound, obj(piece.get("inlineData")))]
+            pieces += [{"functionCall": call} for call in items(obj(message.get("toolCall")).get("functionCalls"))]
+            for name in ("inputTranscript", "outputTranscript"):
+                whole[name] += string(obj(said.get(f"{name}ion")).get("text")) or ""
+            if said.get("turnComplete") or said.get("generationComplete"):
+                whole["finished"] = "stop"
+            whole["interrupted"] = whole.get("interrupted") or said.get("interrupted")
+            whole["usageMetadata"] = message.get("usageMetadata") or whole.get("usageMetadata")
+        pieces += [{"inlineData": {"mimeType": mime, "data": bytes(data)}} for mime, data in sound.items()]
+        return {**whole, "parts": pieces}
+
+    def is_output(self, event: Event) -> bool:
+        """The first piece of the turn, or a call of a function."""
+        message = obj(event.data)
+        return "toolCall" in message or "modelTurn" in obj(message.get("serverContent"))
+
+
+def _hear(sound: dict[str, bytearray], data: Body) -> bool:
+    mime_type, text = string(data.get("mimeType")), string(data.get("data"))
+    if mime_type is None or text is None or not mime_type.startswith("audio/"):
+        return False
+    sound.setdefault(mime_type, bytearray()).extend(b64decode(text.replace("-", "+").replace("_", "/")))
+    return True
+
+
+class LiveHooks:
+    """A wrapper in wrapt's form. `gate` decides per session and turn; closed, it only passes on."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+
+    def connect(self, wrapped: Wrapped, live: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Around `AsyncLive.connect`: the context manager that it returns stays, what it yields is listened to."""
+        manager = wrapped(*args, **kwargs)
+        guarded(self._listen, manager, live, kwargs)
+        return manager
+
+    def _listen(self, manager: Any, live: Any, kwargs: dict[str, Any]) -> None:
+        client = live._api_client  # pyright: ignore[reportPrivateUsage]
+        if not self._gate(client):
+            return
+        setup = guarded(_setup, kwargs.get("model"), kwargs.get("config")) or {}
+
+        def opened(session: Any) -> None:
+            _Session(self._recorder, lambda: self._gate(client), setup, session).listen(session)
+
+        manager.gen = _Connecting(manager.gen, opened)
+
+
+class _Connecting:
+    """The asynchronous generator inside the context manager; it yields once, the session."""
+
+    def __init__(self, generator: Any, opened: Callable[[Any], None]) -> None:
+        self._generator = generator
+        self._opened = opened
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        session = await anext(self._generator)
+        guarded(self._opened, session)
+        return session
+
+    async def athrow(self, *error: Any) -> Any:
+        return await self._generator.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._generator.aclose()
+
+
+class _Session:
+    """What has been said on one connection since the last turn, and the turn that goes on."""
+
+    def __init__(self, recorder: Recorder, is_open: Callable[[], bool], setup: Body, session: Any) -> None:
+        client = session._api_client  # pyright: ignore[reportPrivateUsage]
+        base: Any = client._websocket_base_url()  # pyright: ignore[reportPrivateUsage]
+        url = base.decode() if isinstance(base, bytes) else str(base)
+        self._place = place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)])
+        self._recorder = recorder
+        self._is_open = is_open
+        self._setup = setup
+        self._owner = weakref.ref(session)
+        self._said: list[Any] = []
+        self._body: ObservedBody | None = None
+        self._awaits_tool = False
+
+    def listen(self, session: Any) -> None:
+        """The connection gets methods of its own that do what those of its class do, and tell."""
+        connection = session._ws  # pyright: ignore[reportPrivateUsage]
+        this, kind = weakref.ref(connection), connection.__class__
+
+        async def send(message: Any, *args: Any, **kwargs: Any) -> Any:
+            guarded(self._sent, message)
+            return await kind.send(this(), message, *args, **kwargs)
+
+        async def recv(*args: Any, **kwargs: Any) -> Any:
+            try:
+                message = await kind.recv(this(), *args, **kwargs)
+            except Exception as error:
+                self._closed(error)
+                raise
+            guarded(self._received, message)
+            return message
+
+        async def close(*args: Any, **kwargs: Any) -> Any:
+            self._end("closed")
+            return await kind.close(this(), *args, **kwargs)
+
+        connection.send, connection.recv, connection.close = send, recv, close
+
+    def _sent(self, message: Any) -> None:
+        if self._awaits_tool:
+            self._end("terminal")
+        data = obj(from_json(message))
+        content = obj(data.get("client_content"))
+        answers = obj(data.get("tool_response"))
+        spoken = string(obj(data.get("realtime_input")).get("text"))
+        self._said += items(content.get("turns"))
+        for answer in items(member(answers, "functionResponses")):
+            self._said.append({"role": "user", "parts": [{"functionResponse": answer}]})
+        if spoken is not None:
+            self._said.append({"role": "user", "parts": [{"text": spoken}]})
+        if answers or spoken is not None or (content and member(content, "turnComplete") is not False):
+            self._begin()
+
+    def _received(self, message: Any) -> None:
+        raw: bytes = message.encode() if isinstance(message, str) else bytes(message)
+        if self._body is None and (b'"serverContent"' in raw or b'"toolCall"' in raw):
+            self._begin()  # the app spoke, and the model found that it was its turn
+        if self._body is None:
+            return
+        self._body.keep(sse.written(raw))
+        self._awaits_tool = self._awaits_tool or b'"toolCall"' in raw
+        if b'"turnComplete"' in raw or (self._awaits_tool and b'"usageMetadata"' in raw):
+            self._end("terminal")
+
+    def _begin(self) -> None:
+        if self._body is not None:
+            return
+        context = get_current()
+        session = self._owner()
+        if session is None or is_taken(context) or not self._is_open():
+            return
+        asked, self._said = input_messages(self._said), []
+        call = ModelCall(self._recorder, LiveTurn(asked), self._setup, self._place, context)
+        self._body = HttpCall(None, call).read_through(session)
+
+    def _closed(self, error: Exception) -> None:
+        if self._body is None:
+            return
+        if type(error).__name__ == "ConnectionClosedOK":
+            self._end("closed")
+        elif not isinstance(error, (TypeError, TimeoutError)):  # an argument that old versions do not know; impatience
+            self._body.end("failed", error)
+            self._body = None
+
+    def _end(self, how: Any) -> None:
+        body, self._body, self._awaits_tool = self._body, None, False
+        if body is not None:
+            body.end(how)
+
+
+def _setup(model: Any, config: Any) -> Body:
+    """The session's model, instruction, tools and parameters, in the form of a request."""
+    name = string(model) or ""
+    instruction: Any = _given(config, "system_instruction")
+    if isinstance(instruction, str):
+        instruction = {"parts": [{"text": instruction}]}
+    declared = [tool for tool in items(_given(config, "tools")) if not callable(tool)]
+    return {
+        "model": name.removeprefix("models/"),
+        "stream": True,
+        "systemInstruction": obj(instruction),
+        "tools": [{key: value for key, value in obj(tool).items() if value is not None} for tool in declared],
+        "generationConfig": {wire: _given(config, key) for key, wire in _PARAMETERS.items()},
+    }
+
+
+def _given(config: Any, name: str) -> Any:
+    return obj(config).get(name) if isinstance(config, dict) else getattr(config, name, None)

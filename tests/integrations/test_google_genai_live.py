@@ -1,0 +1,222 @@
+"""Live sessions of the google-genai client: each turn of the model is one span."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+from google import genai
+from opentelemetry.trace import StatusCode
+from websockets.asyncio.server import serve
+
+from gemini_traffic import ANSWER, MODEL, QUESTION, WORDS
+from pandaprobe_otel.registry import instrument, uninstrument
+from span_recorder import SpanRecorder
+
+AUTHORITY = trustme.CA()
+HERE = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+AUTHORITY.issue_cert("localhost").configure_cert(HERE)
+TRUST = ssl.create_default_context()
+AUTHORITY.configure_trust(TRUST)
+USAGE = {"promptTokenCount": 120, "responseTokenCount": 34, "totalTokenCount": 154}
+TURN: Sequence[Any] = (
+    *({"serverContent": {"modelTurn": {"role": "model", "parts": [{"text": word}]}}} for word in WORDS),
+    {"serverContent": {"generationComplete": True}},
+    {"serverContent": {"turnComplete": True}, "usageMetadata": USAGE},
+)
+CALL: Sequence[Any] = (
+    {"toolCall": {"functionCalls": [{"id": "c1", "name": "get_weather", "args": {"place": "Paris"}}]}},
+)
+ASKED: Any = {"role": "user", "parts": [{"text": QUESTION}]}
+
+Script = Sequence[Sequence[Any]]
+"""The server's messages, one batch after each message of the app."""
+
+
+@pytest.fixture(autouse=True)
+def off_again() -> Iterator[None]:
+    """Whatever a test has turned on is off after it."""
+    yield
+    uninstrument("google_genai")
+
+
+@asynccontextmanager
+async def _server(script: Script, *, leaves: bool = False) -> AsyncIterator[genai.Client]:
+    """A client of a server that follows the script; it `leaves` by breaking the connection off."""
+
+    async def handle(connection: Any) -> None:
+        await connection.recv()
+        await connection.send(json.dumps({"setupComplete": {}}))
+        for batch in script:
+            await connection.recv()
+            for message in batch:
+                await connection.send(json.dumps(message))
+        if leaves:
+            connection.transport.abort()
+        else:
+            await connection.wait_closed()
+
+    async with serve(handle, "localhost", 0, ssl=HERE) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        options: Any = {
+            "base_url": f"https://localhost:{port}",
+            "client_args": {"verify": TRUST},
+            "async_client_args": {"verify": TRUST, "ssl": TRUST},
+        }
+        client = genai.Client(api_key="none", vertexai=False, http_options=options)
+        yield client
+        await client.aio.aclose()
+        client.close()
+
+
+async def _ask(session: Any) -> None:
+    await session.send_client_content(turns=ASKED, turn_complete=True)
+
+
+async def _read_turn(session: Any) -> list[Any]:
+    return [message async for message in session.receive()]
+
+
+def _text(attributes: dict[str, Any]) -> str:
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return "".join(part.get("content", "") for message in messages for part in message["parts"])
+
+
+async def test_turns(recorder: SpanRecorder) -> None:
+    """The app sees the same as without; two turns are two spans, with question, answer and counts each."""
+    config: Any = {"temperature": 0.5, "system_instruction": "Be brief.", "response_modalities": ["TEXT"]}
+    seen: list[Any] = []
+    for on in (False, True):
+        if on:
+            instrument("google_genai", tracer_provider=recorder.provider)
+        async with _server([TURN, TURN]) as client:
+            connecting = client.aio.live.connect(model=MODEL, config=config)
+            async with connecting as session:
+                await _ask(session)
+                first = await _read_turn(session)
+                await session.send_realtime_input(text="And now?")
+                second = await _read_turn(session)
+                seen.append((type(connecting), type(session), type(session._ws), first, second))
+    assert seen[0] == seen[1]
+    assert recorder.names == [f"generate_content {MODEL}"] * 2
+    for span, question in zip(recorder.spans, (QUESTION, "And now?"), strict=True):
+        attributes: dict[str, Any] = dict(span.attributes or {})
+        assert span.status.status_code is StatusCode.UNSET
+        assert attributes["gen_ai.provider.name"] == "gcp.gemini"
+        assert attributes["gen_ai.request.temperature"] == 0.5
+        assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+        assert attributes["gen_ai.usage.input_tokens"] == 120
+        assert attributes["gen_ai.usage.output_tokens"] == 34
+        assert attributes["gen_ai.response.time_to_first_chunk"] > 0
+        assert _text(attributes) == ANSWER
+        (message,) = json.loads(attributes["gen_ai.input.messages"])
+        assert message == {"role": "user", "parts": [{"type": "text", "content": question}]}
+        assert json.loads(attributes["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
+
+
+async def test_function_calls(recorder: SpanRecorder) -> None:
+    """A turn ends with the model's call; the function's answer begins the next one."""
+    tool: Any = {"function_declarations": [{"name": "get_weather", "description": "Weather"}]}
+    instrument("google_genai", tracer_provider=recorder.provider)
+    async with (
+        _server([CALL, TURN]) as client,
+        client.aio.live.connect(model=MODEL, config={"tools": [tool]}) as session,
+    ):
+        await _ask(session)
+        await anext(session.receive())
+        answer: Any = {"id": "c1", "name": "get_weather", "response": {"result": "21"}}
+        await session.send_tool_response(function_responses=answer)
+        await _read_turn(session)
+    asks, says = recorder.spans
+    (asked,) = json.loads(str((asks.attributes or {})["gen_ai.output.messages"]))
+    assert asked["finish_reason"] == "tool_call"
+    assert asked["parts"] == [{"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"place": "Paris"}}]
+    assert json.loads(str((asks.attributes or {})["gen_ai.tool.definitions"]))[0]["name"] == "get_weather"
+    (answered,) = json.loads(str((says.attributes or {})["gen_ai.input.messages"]))
+    assert answered["parts"] == [{"type": "tool_call_response", "id": "c1", "response": {"result": "21"}}]
+    assert _text(dict(says.attributes or {})) == ANSWER
+
+
+async def test_speech(recorder: SpanRecorder) -> None:
+    """The model answers sound with sound: what was heard and said is there as text, the sound by size and name."""
+    sound = [b"\xff\xfe" * 20, b"\x01\x02" * 30]
+    data = [{"mimeType": "audio/pcm", "data": base64.b64encode(one).decode()} for one in sound]
+    turn = [
+        {"serverContent": {"inputTranscription": {"text": QUESTION}}},
+        *({"serverContent": {"modelTurn": {"parts": [{"inlineData": one}]}}} for one in data),
+        {"serverContent": {"outputTranscription": {"text": ANSWER}}},
+        {"serverContent": {"turnComplete": True}},
+    ]
+    instrument("google_genai", tracer_provider=recorder.provider)
+    async with _server([turn]) as client, client.aio.live.connect(model=MODEL) as session:
+        await session.send_realtime_input(audio={"data": b"hello", "mime_type": "audio/pcm"})
+        await _read_turn(session)
+    attributes = recorder.attributes()
+    assert QUESTION in attributes["gen_ai.input.messages"]
+    (message,) = json.loads(attributes["gen_ai.output.messages"])
+    blob, said = message["parts"]
+    assert (blob["type"], blob["mime_type"], blob["bytes"]) == ("blob", "audio/pcm", 100)
+    assert said == {"type": "text", "content": ANSWER}
+
+
+async def test_interrupted_turn(recorder: SpanRecorder) -> None:
+    """The app speaks in between: that is no error."""
+    turn = [TURN[0], {"serverContent": {"interrupted": True}}, {"serverContent": {"turnComplete": True}}]
+    instrument("google_genai", tracer_provider=recorder.provider)
+    async with _server([turn]) as client, client.aio.live.connect(model=MODEL) as session:
+        await _ask(session)
+        await _read_turn(session)
+    assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("interrupted",)
+    assert recorder.one().status.status_code is StatusCode.UNSET
+
+
+async def _leave(session: Any) -> None:
+    """Leave the session; its context manager closes it."""
+
+
+async def _close(session: Any) -> None:
+    await session.close()
+
+
+async def _cancel(session: Any) -> None:
+    task = asyncio.create_task(_read_turn(session))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("leave", [_leave, _close, _cancel])
+async def test_turn_that_is_left(leave: Callable[[Any], Awaitable[None]], recorder: SpanRecorder) -> None:
+    """What came before is kept, and there is one span, which is no error."""
+    instrument("google_genai", tracer_provider=recorder.provider)
+    async with _server([TURN[:3]]) as client, client.aio.live.connect(model=MODEL) as session:
+        await _ask(session)
+        stream: Any = session.receive()
+        for _ in range(3):
+            await anext(stream)
+        await stream.aclose()
+        await leave(session)
+        del stream, session
+    gc.collect()
+    assert recorder.one().status.status_code is StatusCode.UNSET
+    assert _text(recorder.attributes()) == "Sunny and mild"
+
+
+async def test_connection_that_breaks(recorder: SpanRecorder) -> None:
+    """The app gets the client's exception, the span the error and what came before it."""
+    instrument("google_genai", tracer_provider=recorder.provider)
+    async with _server([TURN[:2]], leaves=True) as client, client.aio.live.connect(model=MODEL) as session:
+        await _ask(session)
+        with pytest.raises(genai.errors.APIError):
+            await _read_turn(session)
+    gc.collect()
+    assert recorder.one().status.status_code is StatusCode.ERROR
+    assert ANSWER.startswith(_text(recorder.attributes()))
