@@ -82,7 +82,7 @@ class PandaProbe:
     def __repr__(self) -> str:
         if not self.enabled:
             return "<PandaProbe: not sending>"
-        return f"<PandaProbe: project {self._config.project_name!r} at {self._config.endpoint}>"
+        return f"<PandaProbe: project {self._config.project_name!r} at {self._config.destination}>"
 
 
 _lock = threading.Lock()
@@ -106,6 +106,7 @@ def init(
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
     tracer_provider: TracerProvider | None = None,
+    local: str | os.PathLike[str] | None = None,
     spool: str | None = None,
     redis_url: str | None = None,
     console: bool | None = None,
@@ -123,6 +124,9 @@ def init(
     Joins the app's `TracerProvider` (or the one given, or creates one when there is none), never replaces it;
     instruments the supported libraries that are installed. Does no network I/O and starts no thread. A second
     call returns the first one's handle. Every argument has an environment variable (see the configuration table).
+
+    With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
+    `pandaprobe-otel view` shows it, `replay` sends it.
 
     `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
     users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded
@@ -166,7 +170,7 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
     _instrument(config, joined)
     if config.handle_sigterm:
         _end_on_sigterm()
-    _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.endpoint)
+    _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
     return handle
 
 

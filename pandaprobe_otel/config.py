@@ -45,6 +45,7 @@ class ExportSettings(TypedDict, total=False):
     mask: Any
     compute_cost: bool | None
     sample_rate: float | None
+    local: str | os.PathLike[str] | None
     spool: str | None
     redis_url: str | None
     max_traces_per_day: int | None
@@ -83,6 +84,7 @@ class Config:
     mask: Any
     compute_cost: bool
     sample_rate: float
+    local: str | None
     spool: str | None
     redis_url: str | None
     console: bool
@@ -119,6 +121,7 @@ class Config:
             value, source = _resolve_one(setting, arguments or {}, env, from_file, problems)
             values[setting.name], sources[setting.name] = value, source
         _check_key(values, sources, problems)
+        _keep_apart(values, sources, problems)
         return cls(**values, sources=sources, problems=tuple(problems))
 
     @property
@@ -130,6 +133,11 @@ class Config:
     def captures_content(self) -> bool:
         """Whether inputs and outputs of any kind of span are sent."""
         return "all" in ((self.capture,) if isinstance(self.capture, str) else self.capture.values())
+
+    @property
+    def destination(self) -> str:
+        """Where traces go: the endpoint, or a file."""
+        return self.local or self.endpoint
 
     @property
     def is_local(self) -> bool:
@@ -149,7 +157,7 @@ def _resolve_one(
             return setting.parse(raw), source
         except BadValueError as error:
             shown = "(not shown)" if setting.secret else repr(raw)[:80]
-            fatal = setting.name == "endpoint"
+            fatal = setting.name in ("endpoint", "local")  # never send to where it was not meant
             rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
             if setting.fallback is not None:
                 rest = f"{setting.fallback!r} is used, to send nothing that was not meant to be"
@@ -179,7 +187,7 @@ def _candidates(
 
 def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
     key = values["api_key"]
-    if not values["enabled"]:
+    if not values["enabled"] or values["local"] is not None:
         return
     if key is None:
         if urlsplit(str(values["endpoint"])).hostname in _LOOPBACK:
@@ -194,6 +202,15 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
     else:
         return
     problems.append(Problem(setting="api_key", message=message, fatal=True))
+
+
+def _keep_apart(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
+    """A spool may hold what others mean to send; with a file nothing is sent, and the file is where traces wait."""
+    if values["local"] is None or values["spool"] is None:
+        return
+    message = f"{sources['local']} writes traces to a file, so there is no spool: {sources['spool']} is ignored."
+    problems.append(Problem(setting="spool", message=message))
+    values["spool"] = None
 
 
 # -- the configuration file -----------------------------------------------------------------------------------------

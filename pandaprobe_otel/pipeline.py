@@ -77,10 +77,26 @@ def open_pipeline(config: Config, *, counts_starts: bool) -> Pipeline:
         _logger.warning("pandaprobe-otel: %s", problem.message)
     if not config.usable:
         return IdlePipeline(config)
-    pipeline = ExportPipeline(config, counts_starts=counts_starts)
+    if config.local is None:
+        pipeline = ExportPipeline(config, counts_starts=counts_starts)
+    else:
+        pipeline = _file_pipeline(config, config.local, counts_starts=counts_starts)
     for message in pipeline.content_problems:
         _logger.warning("pandaprobe-otel: %s", message)
     return pipeline
+
+
+def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPipeline:
+    """A pipeline that ends in a file, which is under no limit."""
+    from pandaprobe_otel.delivery.budget import LeasedBucket
+    from pandaprobe_otel.transport.file import FileTransport
+
+    return ExportPipeline(
+        config,
+        counts_starts=counts_starts,
+        transport=FileTransport(path),
+        bucket=lambda: LeasedBucket(window_s=0.0, margin_s=0.0),
+    )
 
 
 class IdlePipeline:
@@ -374,7 +390,7 @@ def _described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str,
         shown = "***" if setting.secret and value is not None else str(value)
         settings[setting.name] = (shown, config.sources.get(setting.name, "default"))
     return {
-        "endpoint": config.endpoint,
+        "endpoint": config.destination,
         "project_name": config.project_name,
         "problems": (*(problem.message for problem in config.problems), *more_problems),
         "settings": settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,15 @@ def _endpoint(raw: Any) -> str:
     if parts.query or parts.fragment or parts.username:
         raise BadValueError("must be a plain base URL, without credentials, query or fragment")
     return url
+
+
+def _file(raw: Any) -> str:
+    path = os.path.abspath(os.path.expanduser(str(raw)))
+    if os.path.isdir(path):
+        raise BadValueError("is a directory, not a file such as traces.jsonl")
+    if not os.path.isdir(os.path.dirname(path)):
+        raise BadValueError("is in a directory that does not exist")
+    return path
 
 
 def _redis_url(raw: Any) -> str:
@@ -341,6 +351,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse=_rate,
         default=1.0,
         doc="Share of traces that is kept, 0 to 1, decided by the trace id.",
+    ),
+    Setting(
+        name="local",
+        env="PANDAPROBE_LOCAL",
+        parse=_file,
+        default=None,
+        doc="A file: traces are written there, one JSON line each, and nothing is sent; `replay` sends them later.",
     ),
     Setting(
         name="spool",

@@ -28,10 +28,13 @@ _LATER = {
     "eval": "pandaprobe_otel.cli.eval:evaluate_command",
     "evals": "pandaprobe_otel.cli.evals:evals",
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
+    "export": "pandaprobe_otel.cli.traces:export",
+    "replay": "pandaprobe_otel.cli.replay:replay",
     "scores": "pandaprobe_otel.cli.scores:scores",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
     "spool": "pandaprobe_otel.cli.spool:spool",
     "traces": "pandaprobe_otel.cli.traces:traces",
+    "view": "pandaprobe_otel.cli.view:view",
 }
 
 

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pandaprobe_otel.cli.extras import require
+
 if TYPE_CHECKING:
+    from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import Trace
 
 
 def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `form` (json, otlp or md) and `output` (a file, or `-`)."""
+    """Give a command `form` (json, otlp, md or html) and `output` (a file, or `-`)."""
 
     @functools.wraps(command)
-    def chosen(*args: Any, as_json: bool, as_otlp: bool, as_md: bool, **options: Any) -> Any:
-        forms = [name for name, wanted in (("json", as_json), ("otlp", as_otlp), ("md", as_md)) if wanted]
+    def chosen(*args: Any, as_json: bool, as_otlp: bool, as_md: bool, as_html: bool, **options: Any) -> Any:
+        flags = (("json", as_json), ("otlp", as_otlp), ("md", as_md), ("html", as_html))
+        forms = [name for name, wanted in flags if wanted]
         if len(forms) > 1:
             raise click.UsageError(f"--{forms[0]} and --{forms[1]} exclude each other")
         return command(*args, form=forms[0] if forms else "json", **options)
 
     chosen = click.option("-o", "--output", default="-", metavar="FILE", help="Instead of standard output.")(chosen)
     chosen = click.option("--md", "as_md", is_flag=True, help="Markdown, to read or to show others.")(chosen)
+    chosen = click.option("--html", "as_html", is_flag=True, help="One page that needs no server, to keep or to send.")(
+        chosen
+    )
     chosen = click.option("--otlp", "as_otlp", is_flag=True, help="OTLP/JSON, for anything that reads OpenTelemetry.")(
         chosen
     )
@@ -34,21 +41,15 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def _write(text: str, output: str) -> None:
-    if output == "-":
-        with click.open_file("-", "w", encoding="utf-8") as standard_output:
-            standard_output.write(text)
-        return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.BadParameter(f"{output} cannot be written: {error.strerror}.", param_hint="--output") from None
+def export_traces(client: Client, traces: Iterable[Trace], form: str, output: str, title: str = "") -> None:
+    """Write traces; a file is written in the end only, so that a failure leaves the old one.
 
-
-def export_traces(traces: Iterable[Trace], form: str, output: str) -> None:
-    """Write traces; a file is written in the end only, so that a failure leaves the old one."""
+    A page has the scores of each trace too; its title is the name of the first one unless there is another.
+    """
     found = [trace.model_dump(mode="json") for trace in traces]
-    if form == "json":
+    if form == "html":
+        text = _page(client, found, title)
+    elif form == "json":
         text = json.dumps(found, indent=2, ensure_ascii=False)
     elif form == "otlp":
         from pandaprobe_otel.cli.otlp_json import otlp_json
@@ -58,6 +59,32 @@ def export_traces(traces: Iterable[Trace], form: str, output: str) -> None:
         from pandaprobe_otel.cli.markdown import markdown
 
         text = "\n".join(markdown(trace) for trace in found)
-    _write(text + "\n", output)
-    if output != "-":
-        click.echo(f"{len(found)} traces in {output}", err=True)
+    write(text, output, len(found))
+
+
+def _page(client: Client, traces: Sequence[dict[str, Any]], title: str) -> str:
+    require("local", "jinja2", "fastapi")
+    from pandaprobe_otel.local.pages.document import TraceRecord, html_document
+
+    traces = sorted(traces, key=lambda trace: str(trace["started_at"]))
+    records = [
+        TraceRecord(
+            trace=trace,
+            scores=[score.model_dump(mode="json") for score in client.scores.of_trace(str(trace["trace_id"]))],
+        )
+        for trace in traces
+    ]
+    return html_document(records, title or (str(traces[0]["name"]) if traces else "no traces"))
+
+
+def write(text: str, output: str, count: int) -> None:
+    """Write to a file, and say so, or to standard output (`-`)."""
+    if output == "-":
+        with click.open_file("-", "w", encoding="utf-8") as standard_output:
+            standard_output.write(text + "\n")
+        return
+    try:
+        Path(output).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.BadParameter(f"{output} cannot be written: {error.strerror}.", param_hint="--output") from None
+    click.echo(f"{count} traces in {output}", err=True)

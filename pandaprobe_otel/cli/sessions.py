@@ -51,8 +51,8 @@ def get_session(client: Client, session_id: str, output_format: str) -> None:
 @export_options
 @with_client
 def export(client: Client, session_id: str, form: str, output: str, output_format: str) -> None:
-    """Write the traces of a session as JSON, OTLP/JSON or Markdown."""
-    export_traces(client.sessions.get(session_id).traces, form, output)
+    """Write the traces of a session as JSON, OTLP/JSON, Markdown or one HTML page."""
+    export_traces(client, client.sessions.get(session_id).traces, form, output, session_id)
 
 
 @sessions.command("delete")

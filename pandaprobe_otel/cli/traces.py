@@ -74,11 +74,12 @@ def tail(client: Client, lines: int, following: bool, given: dict[str, Any], out
 def export(
     client: Client, trace_ids: Sequence[str], given: dict[str, Any], form: str, output: str, output_format: str
 ) -> None:
-    """Write whole traces, by their ids or by filters, as JSON, OTLP/JSON or Markdown."""
+    """Write whole traces, by their ids or by filters, as JSON, OTLP/JSON, Markdown or one HTML page."""
     if trace_ids and given:
         raise click.UsageError("give ids or filters, not both")
     ids = trace_ids or [str(trace.trace_id) for trace in client.traces.iter(**given)]
-    export_traces((client.traces.get(trace_id) for trace_id in ids), form, output)
+    title = given.get("session_id") or ""
+    export_traces(client, (client.traces.get(trace_id) for trace_id in ids), form, output, title)
 
 
 @traces.command("create")

@@ -14,24 +14,22 @@ from pandaprobe_otel.local.pages.tree import Node, Tree
 def markdown_of(trace: Mapping[str, Any], tree: Tree, span_id: str | None) -> str:
     """Return a trace, or the subtree of one of its spans, as Markdown."""
     chosen = tree.node(span_id)
-    lines: list[str] = []
-    if chosen is None:
-        lines += [
-            f"# Trace: {_line(trace['name'])}",
-            "",
-            f"- id: `{trace['trace_id']}`",
-            f"- status: {trace['status']}",
-        ]
-        lines += [f"- started: {trace['started_at']}", f"- duration: {duration(tree.length_ms)}", ""]
-        lines += _payload("Input", trace["input"]) + _payload("Output", trace["output"])
-        nodes: Sequence[Node] = tree.rows
-    else:
-        lines += [f"# Part of trace {_line(trace['name'])} (`{trace['trace_id']}`)", ""]
-        nodes = _subtree(chosen)
+    head = trace_heading(trace, tree) if chosen is None else part_heading(trace)
+    nodes: Sequence[Node] = tree.rows if chosen is None else _subtree(chosen)
     base = nodes[0].depth if nodes else 0
-    for node in nodes:
-        lines += _span(node, node.depth - base)
-    return "\n".join(lines).rstrip() + "\n"
+    return (head + "".join(span_block(node, node.depth - base) for node in nodes)).rstrip() + "\n"
+
+
+def trace_heading(trace: Mapping[str, Any], tree: Tree) -> str:
+    """Return what stands above the spans of a whole trace."""
+    lines = [f"# Trace: {_line(trace['name'])}", "", f"- id: `{trace['trace_id']}`", f"- status: {trace['status']}"]
+    lines += [f"- started: {trace['started_at']}", f"- duration: {duration(tree.length_ms)}", ""]
+    return _joined([*lines, *_payload("Input", trace["input"]), *_payload("Output", trace["output"])])
+
+
+def part_heading(trace: Mapping[str, Any]) -> str:
+    """Return what stands above the spans of a part."""
+    return _joined([f"# Part of trace {_line(trace['name'])} (`{trace['trace_id']}`)", ""])
 
 
 def _subtree(root: Node) -> list[Node]:
@@ -44,7 +42,8 @@ def _subtree(root: Node) -> list[Node]:
     return found
 
 
-def _span(node: Node, depth: int) -> list[str]:
+def span_block(node: Node, depth: int = 0) -> str:
+    """Return one span without what is below it; `depth` sets the level of its heading."""
     span = node.span
     level = "#" * min(2 + depth, 6)
     lines = [f"{level} {span['kind']} {_line(span['name'])}", ""]
@@ -58,7 +57,11 @@ def _span(node: Node, depth: int) -> list[str]:
     lines += ["- " + ", ".join(facts), ""]
     if span["error"]:
         lines += _payload("Error", span["error"])
-    return lines + _payload("Input", span["input"]) + _payload("Output", span["output"])
+    return _joined([*lines, *_payload("Input", span["input"]), *_payload("Output", span["output"])])
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _payload(title: str, value: Any) -> list[str]:

@@ -22,6 +22,8 @@ class Context:
     projects: list[Project]
     project: Project | None
     active: str
+    state: str
+    """The store's mark from before the page's data was read: a page that polls for changes misses none."""
 
     @property
     def project_id(self) -> str:
@@ -38,10 +40,11 @@ class Context:
 def context_of(request: Request, project: str | None, active: str) -> Context:
     """Return the context of a page; without a choice the project that was created last is shown."""
     services = services_of(request)
+    state = services.database.state
     accounts = services.accounts
     projects = [found for organization in accounts.organizations() for found in accounts.projects(organization.id)]
     chosen = next((found for found in projects if found.id == project), projects[-1] if projects else None)
-    return Context(services=services, projects=projects, project=chosen, active=active)
+    return Context(services=services, projects=projects, project=chosen, active=active, state=state)
 
 
 def plain(record: Mapping[str, Any] | list[dict[str, Any]]) -> Any:

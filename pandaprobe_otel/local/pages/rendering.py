@@ -44,8 +44,24 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
     """Return a rendered page."""
-    text = _environment().get_template(template).render(values)
-    return HTMLResponse(text, status_code=status, headers=dict(SECURITY_HEADERS))
+    return HTMLResponse(rendered(template, **values), status_code=status, headers=dict(SECURITY_HEADERS))
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Return a template with its values."""
+    return _environment().get_template(template).render(values)
+
+
+def _span_link(span_id: str | None = None) -> str:
+    return "?view=timeline" if span_id is None else f"?span={span_id}"
+
+
+def _detail_link(trace_id: str, span_id: str | None = None) -> str:
+    return f"/ui/traces/{trace_id}/" + ("summary" if span_id is None else f"spans/{span_id}")
+
+
+def _markdown_link(trace_id: str, span_id: str | None = None) -> str:
+    return f"/ui/traces/{trace_id}/markdown" + ("" if span_id is None else f"?span={span_id}")
 
 
 @cache
@@ -72,12 +88,16 @@ def _environment() -> Environment:
     }
     environment.filters.update(filters)
     functions: dict[str, Any] = {
+        "static": False,
         "offered_to": offered_to,
         "not_offered": not_offered,
         "tokens_of": tokens_of,
         "asset": _asset,
         "ticks": ticks,
         "is_vacuous": is_vacuous,
+        "span_link": _span_link,
+        "detail_link": _detail_link,
+        "markdown_link": _markdown_link,
     }
     environment.globals.update(functions)
     return environment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -182,7 +182,7 @@ def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Load
     trace["latency_ms"] = milliseconds(row["started_at"], row["ended_at"])
     store = context.services.evaluation.trace_scores
     return Loaded(
-        context=context_of(request, project.id, active),
+        context=replace(context, project=project),
         trace=trace,
         tree=build_tree(trace["spans"]),
         scores=[plain(store.record(score)) for score in store.latest_of_target(project.id, str(trace_id))],

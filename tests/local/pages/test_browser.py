@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -20,6 +21,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 import shop_traces as shop
 from chromium import chromium
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.from_file import load, records_of
+from pandaprobe_otel.local.pages.document import html_document
+from pandaprobe_otel.trace_file import read_entries
 
 DAYS = 2
 PER_DAY = 6
@@ -417,3 +421,62 @@ def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
                 tab.locator(f'#detail code:text-is("{UUID(int=position + 1)}")').wait_for()
                 tab.locator("#detail").hover()
                 assert tab.evaluate("window.ran") is None
+
+
+def exported(bodies: list[dict[str, Any]], path: Path) -> str:
+    """Write traces into one HTML file, as `view` does, and return its address."""
+    path.with_suffix(".jsonl").write_text("".join(f"{json.dumps(body)}\n" for body in bodies), encoding="utf-8")
+    with LocalServer(limit=None) as server:
+        assert load(server, read_entries(path.with_suffix(".jsonl"))) == []
+        records, _ = records_of(server, 10)
+    path.write_text(html_document(records, path.name), encoding="utf-8")
+    return path.as_uri()
+
+
+def test_an_exported_file_works_without_a_server(browser: Browser, tmp_path: Path) -> None:
+    """The file opens from disk: list, trace, span, views, finding, copying; axe finds nothing."""
+    turns = ((0, 0), (1, 0))
+    bodies = [shop.shop_trace(10 + n, *turn, shop.SOME_TIME, "chat-1") for n, turn in enumerate(turns)]
+    address = exported(bodies, tmp_path / "traces.html")
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], offline=True)
+    with Watched(context) as tab:
+        tab.goto(address)
+        assert found_by_axe(tab) == []
+        tab.get_by_role("link", name="support agent").nth(1).click()
+        expect(tab.locator(".detail:visible")).to_contain_text("RuntimeError: payment service timed out")
+        tab.get_by_role("treeitem", name="refund_order").click()
+        expect(tab.locator(".detail:visible h2")).to_contain_text("refund_order")
+        tab.keyboard.press("ArrowUp")
+        expect(tab.locator(".detail:visible h2")).to_contain_text("look_up_order")
+        assert found_by_axe(tab) == []
+        tab.keyboard.press("ArrowLeft")
+        tab.keyboard.press("c")
+        tab.locator(".copied").wait_for()
+        markdown = tab.evaluate("navigator.clipboard.readText()")
+        assert markdown.startswith("# Part of trace support agent")
+        assert "look_up_order" in markdown
+        assert "refund_order" not in markdown
+        tab.get_by_label("Find in spans").locator("visible=true").fill("blender")
+        tab.keyboard.press("Enter")
+        expect(tab.locator(".find:visible .count")).to_have_text("4")
+        tab.get_by_role("link", name="Tools").locator("visible=true").click()
+        tab.get_by_role("row", name="refund_order").get_by_role("link", name="1").click()
+        expect(tab.locator(".detail:visible h2")).to_contain_text("refund_order")
+        tab.get_by_role("link", name="All traces").locator("visible=true").click()
+        expect(tab.get_by_role("link", name="support agent")).to_have_count(2)
+
+
+def test_script_in_an_exported_trace_is_never_run(browser: Browser, tmp_path: Path) -> None:
+    """The file shows script in every field and runs none, although its own script is inline."""
+    address = exported(hostile_bodies(), tmp_path / "traces.html")
+    with Watched(browser.new_context(offline=True)) as tab:
+        tab.goto(address)
+        for number in (1, 2):
+            tab.goto(f"{address}#t{number}")
+            tab.locator("article:visible .node").first.wait_for()
+            for node in tab.locator("article:visible .node").all():
+                node.click()
+                expect(tab.locator(".detail:visible")).to_contain_text("onerror")
+            for name in ("Conversation", "Tools", "Scores", "JSON"):
+                tab.get_by_role("link", name=name).locator("visible=true").click()
+            assert tab.evaluate("window.ran") is None

@@ -1,5 +1,6 @@
 "use strict";
-// Everything works without this script, by links and forms; it adds keys, live arrival, folding and copying.
+// On the server's pages everything works without this script, by links and forms; it adds keys, live arrival, folding
+// and copying. In an exported file there is no server: what a link would bring stands in a template of that id.
 (function () {
   const root = document.documentElement;
   const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
@@ -11,7 +12,10 @@
   const one = (selector, from) => (from || document).querySelector(selector);
   let at = null;
 
-  function rows() { return all("[data-row]").filter((row) => !row.hidden); }
+  // The trace that is shown: an exported file may have many.
+  function place() { return all("[data-place]").find((one) => !one.hidden) || document; }
+  function detail() { return one(".detail", place()); }
+  function rows() { return all("[data-row]").filter((row) => !row.hidden && row.offsetParent); }
 
   function moveTo(row) {
     if (at) at.classList.remove("at");
@@ -26,7 +30,7 @@
   function step(by) {
     const list = rows();
     if (!list.length) return;
-    const here = list.indexOf(at && list.includes(at) ? at : one(".node.selected"));
+    const here = list.indexOf(at && list.includes(at) ? at : one(".node.selected", place()));
     moveTo(list[Math.min(Math.max(here + by, 0), list.length - 1)]);
   }
 
@@ -46,11 +50,13 @@
 
   let loading = 0;
   async function select(row) {
-    const panel = one("#detail");
+    const panel = detail();
     if (!panel) { location.href = row.href; return; }
-    all(".node.selected").forEach((other) => markSelected(other, false));
+    all(".node.selected", place()).forEach((other) => markSelected(other, false));
     markSelected(row, true);
     history.replaceState(null, "", row.getAttribute("href"));
+    const stored = template(row.dataset.detail);
+    if (stored) { panel.replaceChildren(stored.content.cloneNode(true)); panel.scrollTop = 0; reachScrolling(); return; }
     const mine = ++loading;
     const answer = await fetch(row.dataset.detail, { credentials: "same-origin" });
     if (mine !== loading || !answer.ok) return;
@@ -62,11 +68,66 @@
 
   // On a narrow screen the detail stands below the tree.
   function showDetail() {
-    const panel = one("#detail");
+    const panel = detail();
     if (panel.getBoundingClientRect().top > innerHeight - 80) panel.scrollIntoView();
   }
 
-  function nodeOf(id) { return all(".node").find((node) => node.getAttribute("href") === "?span=" + id); }
+  function nodeOf(id) { return all(".node[data-span]", place()).find((node) => node.dataset.span === id); }
+
+  // -- exported files ------------------------------------------------------------------------------------------------
+  function template(link) { return link && link.startsWith("#") ? document.getElementById(link.slice(1)) : null; }
+
+  function showTab(name) {
+    all("[data-view]", place()).forEach((view) => { view.hidden = view.dataset.view !== name; });
+    all("[data-tab]", place()).forEach((tab) => {
+      if (tab.dataset.tab === name) tab.setAttribute("aria-current", "page"); else tab.removeAttribute("aria-current");
+    });
+    reachScrolling();
+  }
+
+  function showPlace() {
+    const places = all("[data-place]");
+    if (!places.length) return;
+    const [id, ...rest] = location.hash.slice(1).split("-");
+    const index = one("[data-index]");
+    const wanted = places.find((one) => one.id === id) || (index ? null : places[0]);
+    places.forEach((one) => { one.hidden = one !== wanted; });
+    if (index) index.hidden = Boolean(wanted);
+    if (!wanted) return;
+    const tab = one(`[data-tab="${CSS.escape(rest.join("-"))}"]`, wanted);
+    showTab(tab ? tab.dataset.tab : "timeline");
+    const node = nodeOf(rest.join("-"));
+    if (node && rest.length && !tab) moveTo(node);
+  }
+
+  // Markdown is stored span by span; that of a part is put together from the rows of the tree.
+  function storedMarkdown(link) {
+    const [, id, span] = link.match(/^#(t\d+)-m(?:-(.+))?$/) || [];
+    if (!id) return template(link).content.textContent;
+    const nodes = all(".node[data-depth]", place());
+    const text = (name) => document.getElementById(name).content.textContent;
+    const from = span ? nodes.findIndex((node) => node.dataset.span === span) : 0;
+    const base = nodes.length ? depth(nodes[from]) : 0;
+    const parts = [text(span ? `${id}-p` : `${id}-m`)];
+    for (let i = from; i < nodes.length && (i === from || !span || depth(nodes[i]) > base); i++) {
+      const level = "#".repeat(Math.min(2 + depth(nodes[i]) - base, 6));
+      parts.push(text(`${id}-m-${nodes[i].dataset.span}`).replace(/^##/, level));
+    }
+    return parts.join("").trimEnd() + "\n";
+  }
+
+  function find(form) {
+    const wanted = one("input", form).value.trim().toLowerCase();
+    let hits = 0;
+    for (const node of all(".node[data-depth]", place())) {
+      const stored = template(node.dataset.detail);
+      const hit = !wanted || (stored && stored.content.textContent.toLowerCase().includes(wanted));
+      node.classList.toggle("dim", !hit);
+      hits += Boolean(hit);
+    }
+    const count = one(".count", form) || form.appendChild(Object.assign(document.createElement("span"), { className: "count" }));
+    count.textContent = wanted ? hits : "";
+  }
 
   // -- folding -----------------------------------------------------------------------------------------------------
   const depth = (node) => Number(node.dataset.depth);
@@ -88,7 +149,7 @@
     }
   }
   function foldAll(folded) {
-    for (const node of all(".node[data-depth]")) {
+    for (const node of all(".node[data-depth]", place())) {
       mark(node, folded);
       node.hidden = folded && depth(node) > 0;
     }
@@ -96,7 +157,7 @@
 
   // -- copying -----------------------------------------------------------------------------------------------------
   async function copy(button) {
-    const text = button.dataset.copy
+    const text = template(button.dataset.copy) ? storedMarkdown(button.dataset.copy) : button.dataset.copy
       ? await (await fetch(button.dataset.copy, { credentials: "same-origin" })).text()
       : button.textContent;
     try { await navigator.clipboard.writeText(text); } catch {
@@ -116,14 +177,14 @@
     if (!live || document.hidden || (toggle && !toggle.checked) || chosen.size) return;
     try {
       const now = await (await fetch(live.dataset.live, { credentials: "same-origin" })).text();
-      if (state === null) { state = now; return; }
+      if (state === null) state = live.dataset.state;
       if (now === state) return;
-      state = now;
       const answer = await fetch(location.href, { credentials: "same-origin" });
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = one("#live", page);
-      if (!fresh || one("#detail details[open]")) return;
+      if (!fresh || one(".detail details[open]")) return;
+      state = now;
       if (live.classList.contains("empty")) { one("main").replaceWith(one("main", page)); return; }
       const known = new Set(all("[data-id]", live).map((row) => row.dataset.id));
       const here = at && at.dataset.id;
@@ -139,14 +200,14 @@
   }
 
   function nextError() {
-    const errors = all(".node.err").filter((node) => !node.hidden);
+    const errors = all(".node.err", place()).filter((node) => !node.hidden);
     if (!errors.length) return;
-    const list = rows(), here = list.indexOf(one(".node.selected"));
+    const list = rows(), here = list.indexOf(one(".node.selected", place()));
     moveTo(errors.find((node) => list.indexOf(node) > here) || errors[0]);
   }
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-fold], [data-fold-all], [data-unfold-all], [data-copy], [data-copyable], [data-theme-toggle], [data-help], [data-select], [data-next-error], .node");
+    const target = event.target.closest("[data-fold], [data-fold-all], [data-unfold-all], [data-copy], [data-copyable], [data-theme-toggle], [data-help], [data-select], [data-next-error], [data-tab], [data-to-spans], .node");
     if (!target || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     if (target.matches("[data-fold]") && target.textContent) { event.preventDefault(); const node = target.closest(".node"); fold(node, !node.dataset.folded); }
     else if (target.matches("[data-fold-all]")) foldAll(true);
@@ -158,9 +219,18 @@
       root.dataset.theme = dark ? "light" : "dark";
       store("theme", root.dataset.theme);
     }
-    else if (target.matches("[data-select]")) { const node = nodeOf(target.dataset.select); if (node) { event.preventDefault(); moveTo(node); showDetail(); } }
-    else if (target.matches("[data-next-error]")) { if (one(".node.err")) { event.preventDefault(); nextError(); } }
-    else { const node = target.closest(".node[data-detail]"); if (node && one("#detail")) { event.preventDefault(); moveTo(node); showDetail(); } }
+    else if (target.matches("[data-tab]")) { event.preventDefault(); showTab(target.dataset.tab); }
+    else if (target.matches("[data-to-spans]")) { event.preventDefault(); one(".tree", place()).scrollIntoView(); }
+    else if (target.matches("[data-select]")) {
+      const node = nodeOf(target.dataset.select);
+      if (node) { event.preventDefault(); if (one("[data-place]")) showTab("timeline"); moveTo(node); showDetail(); }
+    }
+    else if (target.matches("[data-next-error]")) { if (one(".node.err", place())) { event.preventDefault(); if (one("[data-place]")) showTab("timeline"); nextError(); } }
+    else { const node = target.closest(".node[data-detail]"); if (node && detail()) { event.preventDefault(); moveTo(node); showDetail(); } }
+  });
+
+  document.addEventListener("submit", (event) => {
+    if (event.target.matches("[data-find]")) { event.preventDefault(); find(event.target); }
   });
 
   document.addEventListener("change", (event) => {
@@ -183,7 +253,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches("input, select, textarea")) { if (event.key === "Escape") event.target.blur(); return; }
-    const here = at && document.contains(at) ? at : one(".node.selected");
+    const here = at && document.contains(at) ? at : one(".node.selected", place());
     const keys = {
       j: () => step(1), ArrowDown: () => one(".nodes") && step(1), k: () => step(-1), ArrowUp: () => one(".nodes") && step(-1),
       ArrowLeft: () => here && fold(here, true), ArrowRight: () => here && fold(here, false),
@@ -191,8 +261,8 @@
       e: nextError,
       "[": () => { const link = one("[data-newer]"); if (link) link.click(); },
       "]": () => { const link = one("[data-older]"); if (link) link.click(); },
-      c: () => { const button = one("#detail [data-copy]") || one("[data-copy]"); if (button) copy(button); },
-      "/": () => { const field = one("[data-search]"); if (field) { field.focus(); field.select(); } },
+      c: () => { const button = one(".detail [data-copy]", place()) || one("[data-copy]", place()); if (button) copy(button); },
+      "/": () => { const field = one("[data-search]", place()); if (field) { field.focus(); field.select(); } },
       "?": () => one("#help").showModal(),
     };
     const action = keys[event.key];
@@ -211,6 +281,8 @@
     if (toggle && stored("live") === "0") toggle.checked = false;
     showChosen();
     prepare();
+    showPlace();
+    window.addEventListener("hashchange", showPlace);
     const selected = one(".node.selected");
     if (selected) selected.scrollIntoView({ block: "nearest" });
     look();

@@ -1,0 +1,84 @@
+"""`pandaprobe-otel replay`: send what `init(local=...)` wrote into a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.options import format_option, print_json
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.delivery.replay import Replayed
+
+
+@click.command("replay")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--from-line", type=click.IntRange(1), default=1, help="Go on from this line.")
+@click.option("--project", "project_name", metavar="NAME", help="The project; else PANDAPROBE_PROJECT_NAME.")
+@click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe; else PANDAPROBE_ENDPOINT.")
+@click.option("--api-key", metavar="KEY", help="The API key; better in PANDAPROBE_API_KEY, where nobody sees it.")
+@format_option
+def replay(file: Path, from_line: int, output_format: str, **connection: Any) -> int:
+    """Send the traces of a file: one written by `init(local=FILE)`, or by `traces export`.
+
+    Keeps to the rate limit (100 traces a minute), so a large file takes its time. A line that is sent twice changes
+    nothing, but each trace that is sent counts for the plan's quota.
+    """
+    from pandaprobe_otel.cli.key_check import require_key
+    from pandaprobe_otel.delivery.replay import replay as send
+    from pandaprobe_otel.transport import api_key_headers
+    from pandaprobe_otel.transport.direct import delivery_transport
+
+    config = _config(connection)
+    key = config.api_key or ""
+    require_key(config.endpoint, key)
+    result = send(
+        file,
+        delivery_transport(config.endpoint, api_key_headers(key, config.project_name)),
+        config.project_name,
+        from_line=from_line,
+        progress=_show_line if sys.stderr.isatty() else None,
+    )
+    if output_format == "json":
+        print_json({**asdict(result), "endpoint": config.endpoint, "project": config.project_name})
+    else:
+        _print(result, config)
+    return ExitCode.API if result.dropped or result.stopped_at else ExitCode.OK
+
+
+def _config(connection: dict[str, Any]) -> Config:
+    """The settings of whoever wrote the file may still be set; here the file is where traces come from."""
+    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.errors import ConfigError
+
+    environ = {name: value for name, value in os.environ.items() if name != "PANDAPROBE_LOCAL"}
+    config = Config.resolve({**connection, "enabled": True}, environ=environ)
+    if fatal := [problem.message for problem in config.problems if problem.fatal]:
+        raise ConfigError(" ".join(fatal).replace("; no traces are sent", ""))
+    return config
+
+
+def _show_line(line: int) -> None:
+    click.echo(f"\rline {line}", err=True, nl=False)
+
+
+def _print(result: Replayed, config: Config) -> None:
+    click.echo(f"{result.traces} traces, {result.spans} spans sent to {config.endpoint}, project {config.project_name}")
+    for reason, count in result.dropped.items():
+        click.echo(f"{count} spans not sent: {reason} ({result.last_error})", err=True)
+    for line, why in result.bad_lines[:10]:
+        click.echo(f"line {line} left out: {why}", err=True)
+    if len(result.bad_lines) > 10:
+        click.echo(f"and {len(result.bad_lines) - 10} more lines left out", err=True)
+    if result.stopped_at is not None:
+        click.echo(
+            f"Stopped: {result.last_error}. When that is put right, go on with --from-line {result.stopped_at}.",
+            err=True,
+        )

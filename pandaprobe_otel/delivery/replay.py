@@ -1,0 +1,138 @@
+"""Send a file of traces: the way that `init(local=...)` left out, with the same budget, retries and repairs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.delivery import Delivery
+from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.trace_file import Entry, EntryKind, read_entries, stand_in
+from pandaprobe_otel.transport.messages import Transport
+from pandaprobe_otel.transport.verdict import VerdictKind
+
+_BATCH: Final = 100
+"""Lines that wait in memory at a time: as many as go in a minute."""
+_LOOK_EVERY_S: Final = 0.5
+_POINTLESS: Final = (VerdictKind.QUOTA, VerdictKind.AUTH, VerdictKind.PROJECT, VerdictKind.REDIRECTED)
+"""Answers that stay the same until somebody does something about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What became of a file. `stopped_at` is the line to go on from, None when the end was reached."""
+
+    traces: int
+    spans: int
+    dropped: Mapping[str, int]
+    bad_lines: tuple[tuple[int, str], ...]
+    last_error: str | None
+    stopped_at: int | None
+
+
+def replay(
+    path: Path,
+    transport: Transport,
+    project: str,
+    *,
+    from_line: int = 1,
+    progress: Callable[[int], None] | None = None,
+    bucket: LeasedBucket | None = None,
+) -> Replayed:
+    """Send the lines of a file, in their order, as fast as the rate limit allows.
+
+    Sending a line twice is harmless (ids stay), but billed. Returns when all was sent, or at once when the server
+    refuses for a cause that only its user can remove. `progress` is given the number of the newest line that was
+    done. Raises OSError when the file cannot be read.
+    """
+    ledger = Ledger()
+    delivery = Delivery(
+        dispatcher=lambda: Dispatcher(
+            outbox=MemoryOutbox(1 << 40),
+            bucket=bucket or LeasedBucket(),
+            ledger=ledger,
+            notices=Notices(time.monotonic),
+            project=project,
+        ),
+        transport=transport,
+    )
+    created = {entry.trace_id for entry in read_entries(path) if entry.kind is EntryKind.TRACE}
+    bad: list[tuple[int, str]] = []
+    stopped_at: int | None = None
+    try:
+        lines = (entry for entry in read_entries(path) if entry.line >= from_line)
+        while batch := tuple(islice(lines, _BATCH)):
+            bad += [(entry.line, str(entry.content)) for entry in batch if entry.kind is EntryKind.BAD]
+            for parcel in _parcels(batch, created):
+                ledger.ended(parcel.span_count)
+                delivery.put(parcel)
+            if not _wait(delivery, ledger):
+                stopped_at = batch[0].line
+                break
+            if progress is not None:
+                progress(batch[-1].line)
+    finally:
+        last_error = delivery.last_error
+        delivery.close(time.monotonic())
+    counts = ledger.read()
+    return Replayed(
+        traces=counts.traces_delivered,
+        spans=counts.delivered,
+        dropped={reason: count for reason, count in counts.dropped.items() if reason != "shutdown"},
+        bad_lines=tuple(bad),
+        last_error=last_error,
+        stopped_at=stopped_at,
+    )
+
+
+def _wait(delivery: Delivery, ledger: Ledger) -> bool:
+    """Wait until a batch is done; False when the server refuses all of it."""
+    while not delivery.wait_idle(time.monotonic() + _LOOK_EVERY_S):
+        if not ledger.read().answers.keys().isdisjoint(_POINTLESS):
+            return False
+    return True
+
+
+def _parcels(entries: Iterable[Entry], created: set[str]) -> Iterator[Parcel]:
+    for entry in entries:
+        content: Any = entry.content
+        match entry.kind:
+            case EntryKind.TRACE:
+                yield _create(content)
+            case EntryKind.SPANS if entry.trace_id in created:
+                yield Parcel(step=Step.APPEND, trace_id=entry.trace_id, spans=_encoded(content))
+            case EntryKind.SPANS if content:
+                created.add(entry.trace_id)
+                yield _create(stand_in(entry.trace_id, content))
+            case EntryKind.UPDATE if entry.trace_id in created:
+                yield Parcel(step=Step.FINISH, trace_id=entry.trace_id, fields=orjson.dumps(content))
+            case EntryKind.SCORE:
+                name = str(content.get("name", ""))
+                yield Parcel(step=Step.SCORE, trace_id=entry.trace_id, fields=orjson.dumps(content), name=name)
+            case _:
+                pass  # a bad line, which is reported; or a change of a trace that nobody has
+
+
+def _create(trace: Mapping[str, Any]) -> Parcel:
+    return Parcel(
+        step=Step.CREATE,
+        trace_id=str(trace["trace_id"]),
+        fields=orjson.dumps({key: trace[key] for key in trace if key != "spans"}),
+        spans=_encoded(trace.get("spans") or ()),
+        name=str(trace.get("name", "")),
+    )
+
+
+def _encoded(spans: Iterable[Any]) -> tuple[bytes, ...]:
+    return tuple(orjson.dumps(span) for span in spans)

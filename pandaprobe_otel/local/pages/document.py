@@ -1,0 +1,141 @@
+"""One static HTML file of traces: it needs no server, loads nothing, and runs no script but its own.
+
+The parts are those of the server's pages; what these would ask for stands in `template` elements, which a browser
+does not run or show until the script copies one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from pandaprobe_otel.local.pages.conversation import preview, turns_of
+from pandaprobe_otel.local.pages.facts import Facts, facts_of
+from pandaprobe_otel.local.pages.markdown import part_heading, span_block, trace_heading
+from pandaprobe_otel.local.pages.rendering import STATIC, rendered
+from pandaprobe_otel.local.pages.tools import tool_uses
+from pandaprobe_otel.local.pages.tree import Tree, build_tree
+
+MAX_TRACES: Final = 500
+"""More would make a file that no browser opens gladly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRecord:
+    """A trace as `GET /traces/{id}` answers it, with the records of its scores."""
+
+    trace: Mapping[str, Any]
+    scores: Sequence[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    trace: Mapping[str, Any]
+    tree: Tree
+    facts: Facts
+    asked: str
+    answered: str
+    html: Markup
+
+
+def html_document(records: Sequence[TraceRecord], title: str, *, total: int = 0) -> str:
+    """Return a complete page of traces, in the given order; of more than `MAX_TRACES` the last ones.
+
+    total: how many there are altogether, when not all of them are given; the page says what it leaves out.
+    """
+    shown = records[-MAX_TRACES:]
+    views = [_view(number, record, many=len(shown) > 1) for number, record in enumerate(shown, 1)]
+    style = (STATIC / "app.css").read_text(encoding="utf-8")
+    script = (STATIC / "app.js").read_text(encoding="utf-8")
+    logo = base64.b64encode((STATIC / "panda.svg").read_bytes()).decode()
+    return rendered(
+        "document.html",
+        static=True,
+        title=title,
+        exported=f"exported {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        views=views,
+        left_out=max(total, len(records)) - len(shown),
+        style=Markup(style),
+        script=Markup(script),
+        logo=f"data:image/svg+xml;base64,{logo}",
+        policy=(
+            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+    )
+
+
+def _view(number: int, record: TraceRecord, *, many: bool) -> _View:
+    place = f"t{number}"
+    trace: dict[str, Any] = {
+        **record.trace,
+        "latency_ms": _milliseconds(record.trace, "started_at", "ended_at"),
+        "spans": [_timed(span) for span in record.trace["spans"]],
+    }
+    tree = build_tree(trace["spans"])
+    facts = facts_of(trace, tree)
+    spans = [node.span for node in tree.rows]
+    html = rendered(
+        "_document_trace.html",
+        static=True,
+        place=place,
+        many=many,
+        trace=trace,
+        tree=tree,
+        facts=facts,
+        scores=record.scores,
+        turns=turns_of(spans),
+        tools=tool_uses(spans),
+        selected=None,
+        hits=None,
+        q="",
+        json_text=json.dumps(trace, ensure_ascii=False, indent=2),
+        trace_markdown=trace_heading(trace, tree),
+        part_markdown=part_heading(trace),
+        span_markdown=span_block,
+        span_link=partial(_link, place),
+        detail_link=partial(_stored, f"{place}-d"),
+        markdown_link=partial(_stored, f"{place}-m"),
+    )
+    return _View(
+        trace=trace,
+        tree=tree,
+        facts=facts,
+        asked=preview(trace["input"]),
+        answered=preview(trace["output"]),
+        html=Markup(html),  # rendered, and escaped, by the template above
+    )
+
+
+def _link(name: str, span_id: str | None = None) -> str:
+    return f"#{name}" if span_id is None else f"#{name}-{span_id}"
+
+
+def _stored(name: str, _trace_id: str, span_id: str | None = None) -> str:
+    return _link(name, span_id)
+
+
+def _timed(span: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **span,
+        "latency_ms": _milliseconds(span, "started_at", "ended_at"),
+        "time_to_first_token_ms": _milliseconds(span, "started_at", "completion_start_time"),
+    }
+
+
+def _milliseconds(record: Mapping[str, Any], begin: str, end: str) -> float | None:
+    if record[end] is None:
+        return None
+    return (datetime.fromisoformat(record[end]) - datetime.fromisoformat(record[begin])).total_seconds() * 1000
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

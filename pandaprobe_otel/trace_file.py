@@ -1,0 +1,100 @@
+"""Files of traces: one JSON object a line, as `init(local=...)` writes them and `replay` and `view` read them.
+
+A line is the body of a `POST /traces`, or what follows one: `{"trace_id", "spans": [...]}`,
+`{"trace_id", "update": {...}}` or `{"score": {...}}`. A file may also be a JSON list of traces, such as
+`pandaprobe-otel export` writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+
+class EntryKind(StrEnum):
+    """What a line of a file holds."""
+
+    TRACE = "trace"
+    SPANS = "spans"
+    UPDATE = "update"
+    SCORE = "score"
+    BAD = "bad"
+    """Nothing that can be read, such as the last line of a process that was killed; `content` says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line: where it stands (from 1), what it holds and of which trace."""
+
+    line: int
+    kind: EntryKind
+    trace_id: str
+    content: Any
+
+
+def line_of(method: str, path: str, body: bytes) -> bytes | None:
+    """Return the line that keeps a request of the delivery, None for one that changes nothing."""
+    if method == "GET":
+        return None
+    if path == "/traces":
+        return body + b"\n"
+    if path == "/evaluations/trace-scores":
+        return b'{"score":' + body + b"}\n"
+    trace_id = path.split("/")[2].encode()
+    key = b"update" if method == "PATCH" else b"spans"
+    return b'{"trace_id":"' + trace_id + b'","' + key + b'":' + body + b"}\n"
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Read a file line by line, so that it may be larger than the memory. Raises OSError when it cannot be read."""
+    with path.open("rb") as file:
+        if file.peek(1)[:1] == b"[":
+            yield from _list_entries(file.read())
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _entry(number, _parsed(line))
+
+
+def stand_in(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the trace that spans become whose own trace was posted by another process, or never."""
+    first = min(spans, key=lambda span: str(span.get("started_at", "")))
+    return {"trace_id": trace_id, "name": first.get("name"), "started_at": first.get("started_at"), "spans": spans}
+
+
+def _list_entries(text: bytes) -> Iterator[Entry]:
+    found = _parsed(text)
+    if isinstance(found, list):
+        for number, item in enumerate(cast("Iterable[Any]", found), 1):
+            yield _entry(number, item)
+    else:
+        yield Entry(line=1, kind=EntryKind.BAD, trace_id="", content=str(found))
+
+
+def _parsed(text: bytes) -> Any:
+    """Return what a text holds, or the error, which is no JSON value."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return error
+
+
+def _entry(line: int, found: Any) -> Entry:
+    if isinstance(found, Exception):
+        return Entry(line=line, kind=EntryKind.BAD, trace_id="", content=f"no JSON: {found}")
+    fields: Mapping[str, Any] = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
+    if isinstance(score := fields.get("score"), dict):
+        given = str(cast("dict[str, Any]", score).get("trace_id", ""))
+        return Entry(line=line, kind=EntryKind.SCORE, trace_id=given, content=score)
+    trace_id = fields.get("trace_id")
+    if isinstance(trace_id, str):
+        if "name" in fields and "started_at" in fields:
+            return Entry(line=line, kind=EntryKind.TRACE, trace_id=trace_id, content=fields)
+        for kind, form in ((EntryKind.SPANS, list), (EntryKind.UPDATE, dict)):
+            if isinstance(fields.get(kind.value), form):
+                return Entry(line=line, kind=kind, trace_id=trace_id, content=fields[kind.value])
+    return Entry(line=line, kind=EntryKind.BAD, trace_id="", content="no trace: it needs trace_id, name and started_at")

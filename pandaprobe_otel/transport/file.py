@@ -1,0 +1,66 @@
+"""The transport without a server: each request becomes a line of a file, and is answered as if it had arrived."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from typing import Final
+
+from pandaprobe_otel.trace_file import line_of
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process a file
+    fcntl = None  # type: ignore[assignment]
+
+_ANSWERS: Final = {"GET": 200, "PATCH": 200, "POST": 202}
+
+
+class FileTransport:
+    """Appends to a file. Threads and processes may share it: a line is never mixed with another, nor left half.
+
+    The file is opened for each line, so that it may be moved away while the app runs, and belongs to no fork.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def send(self, request: Request) -> Outcome:
+        """Write one request down; what cannot be written has not arrived, and is tried again by the delivery."""
+        line = line_of(request.method, request.path, request.body or b"")
+        if line is not None:
+            try:
+                with self._lock:
+                    _append(self._path, line)
+            except OSError as error:
+                return NoAnswer(reason=f"{self._path}: {error.strerror or error}", may_have_arrived=False)
+        return Answer(status=_ANSWERS[request.method], body=b"{}")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def reset_after_fork(self) -> None:
+        """A thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+
+def _append(path: str, line: bytes) -> None:
+    # What agents say is private: nobody else may read the file, unless its owner says so.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        before = os.fstat(descriptor).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
