@@ -4,7 +4,7 @@
 PYTHON ?= python
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install check lint format type test frameworks bench build docs demo ci
+.PHONY: help install check lint format type test frameworks live bench build docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -35,6 +35,9 @@ frameworks:  ## the tests with agent frameworks, each in an environment of its o
 
 bench:  ## the measurements that the numbers in the source come from
 	@for file in benchmarks/*/bench_*.py; do echo "== $$file"; $(PYTHON) "$$file"; done
+
+live:  ## real instrumentors against a scripted model, each in an environment of its own; needs uv and minutes
+	$(PYTHON) tests/mapping/live/live_runs.py --write
 
 build:  ## source distribution and wheel, in dist/
 	$(PYTHON) -m pip install --quiet build

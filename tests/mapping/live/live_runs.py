@@ -1,0 +1,159 @@
+"""Runs real instrumentors over real clients against a scripted model, and judges the traces that arrive.
+
+    python tests/mapping/live/live_runs.py                      all of them, with a table at the end
+    python tests/mapping/live/live_runs.py NAME ...             these
+    python tests/mapping/live/live_runs.py --write              all, and the table into docs/live-instrumentors.md
+
+Instrumentors of the same library cannot all be installed together: each group has a virtual environment of its own,
+made by `uv` below $LIVE_VENVS (default: `pandaprobe-live` in the temporary directory) and kept for the next run.
+A program of `programs/` then runs in it: it calls `init` or adds our processor, nothing else is ours. Needs a package
+index, and minutes; so it is no part of the test suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+sys.path.append(str(HERE.parents[1] / "support"))
+
+from exchanges import WEATHER, Json
+from instrumentors import ENVIRONMENTS, INSTRUMENTORS, Instrumentor
+from model_endpoint import ModelEndpoint
+from verdict import PARTS, faults, tool_faults
+
+from outlines import outline
+from strict_pandaprobe import StrictPandaProbe
+
+VENVS = Path(os.environ.get("LIVE_VENVS", Path(tempfile.gettempdir()) / "pandaprobe-live"))
+PAGE = ROOT / "docs" / "live-instrumentors.md"
+TIMEOUT_S = 180
+HEAD = """# Instrumentors that were run live
+
+Written by `make live` (`tests/mapping/live/live_runs.py --write`), which runs each of them for real: the real client
+and the real instrumentor, in an environment of its own, against a scripted model over HTTP. The traces go through
+`init`, or through our processor in the provider that the instrumentor brings along, to a stand-in for PandaProbe on loopback. Each
+exchange that the model had must then be one model call with its model, messages, calls of tools and tokens; tokens must
+add up to what was used; tools must have their arguments and results.
+
+{good} of {all} tell everything but what the last column says. Node's instrumentors (the Vercel AI SDK) are tested by
+their recordings only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one run: the traces, and what is wrong with them."""
+
+    traces: tuple[Json, ...]
+    calls: int
+    faults: tuple[str, ...]
+
+
+def environment(name: str) -> Path:
+    """Return the Python of an environment, made now if it is not there."""
+    home = VENVS / name
+    python, done = home / "bin" / "python", home / "requirements.txt"
+    wanted = "\n".join(ENVIRONMENTS[name])
+    if not done.exists() or done.read_text(encoding="utf-8") != wanted:
+        uv = os.environ.get("UV", "uv")
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, home], check=True)
+        install: list[str | Path] = [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            python,
+            "-e",
+            ROOT,
+            *ENVIRONMENTS[name],
+        ]
+        subprocess.run(install, check=True)
+        done.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def run(instrumentor: Instrumentor, python: Path, folder: Path) -> Outcome:
+    """Run one instrumentor's program with this Python, in this folder, and judge what arrives."""
+    with ModelEndpoint() as model, StrictPandaProbe() as probe:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),  # no settings of whoever runs this
+            "PANDAPROBE_ENDPOINT": probe.url,
+            "PANDAPROBE_API_KEY": "sk_pp_live",
+            "OPENAI_BASE_URL": f"{model.url}/v1",
+            "ANTHROPIC_BASE_URL": model.url,
+            "GOOGLE_GEMINI_BASE_URL": model.url,
+            **dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY"), "none"),
+            **instrumentor.variables,
+        }
+        program: list[str | Path] = [python, HERE / "programs" / f"{instrumentor.program}.py", *instrumentor.arguments]
+        try:
+            ran = subprocess.run(program, env=variables, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return Outcome((), 0, (f"did not end in {TIMEOUT_S} s",))
+        traces = [
+            {**trace.fields, "spans": sorted(trace.spans.values(), key=lambda span: span["started_at"])}
+            for trace in probe.traces.values()
+        ]
+        traces.sort(key=lambda trace: trace["started_at"])
+        if ran.returncode:
+            return Outcome(tuple(traces), len(model.exchanges), (f"the program failed: {ran.stderr[-600:]}",))
+        exchanges = [*model.exchanges, *instrumentor.told]
+        found = faults(traces, exchanges, instrumentor.without)
+        if any("t" in exchange.roles for exchange in exchanges) and instrumentor.runs_tools:
+            found += tool_faults(traces, instrumentor.without, WEATHER)
+        if not traces:
+            found.append("no trace arrived")
+        if "pandaprobe_otel/" in ran.stderr:
+            found.append(f"an exception was printed: {ran.stderr[-600:]}")
+        return Outcome(tuple(traces), len(exchanges), tuple(found))
+
+
+def table(outcomes: dict[str, Outcome]) -> str:
+    """Return the page: which ran, with which versions, and what each does not record."""
+    good = sum(not outcome.faults for outcome in outcomes.values())
+    lines = [HEAD.format(good=good, all=len(outcomes)), ""]
+    lines.append("| instrumentor | versions | model calls | traces | left out by the instrumentor |")
+    lines.append("|---|---|---:|---:|---|")
+    for name, outcome in outcomes.items():
+        instrumentor = INSTRUMENTORS[name]
+        versions = ", ".join(f"{requirement}" for requirement in ENVIRONMENTS[instrumentor.environment])
+        left_out = "; ".join(PARTS[part] for part in sorted(instrumentor.without)) or ""
+        result = left_out if not outcome.faults else f"**failed**: {outcome.faults[0].splitlines()[0]}"
+        lines.append(f"| `{name}` | {versions} | {outcome.calls} | {len(outcome.traces)} | {result} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run what was asked for; the exit code is 1 when anything is wrong."""
+    parser = argparse.ArgumentParser(description="Run real instrumentors and judge their traces.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="instrumentors; all when none is given")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--outlines", action="store_true", help="print the traces as outlines")
+    arguments = parser.parse_args()
+    outcomes: dict[str, Outcome] = {}
+    for name in arguments.names or INSTRUMENTORS:
+        instrumentor = INSTRUMENTORS[name]
+        outcome = outcomes[name] = run(instrumentor, environment(instrumentor.environment), VENVS)
+        print(f"{'FAILED' if outcome.faults else 'ok    '} {name}: {outcome.calls} calls, {len(outcome.traces)} traces")
+        for fault in outcome.faults:
+            print(f"       {fault}")
+        if arguments.outlines:
+            print(outline([dict[str, Any](trace) for trace in outcome.traces]))
+    print(f"{sum(not outcome.faults for outcome in outcomes.values())} of {len(outcomes)}")
+    if arguments.write:
+        PAGE.write_text(table(outcomes), encoding="utf-8")
+    return int(any(outcome.faults for outcome in outcomes.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Instrumentors that run for real: those that are installed anyway, and the record of the others (`make live`)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from instrumentors import INSTRUMENTORS
+from live_runs import PAGE, run
+
+import captures
+
+
+@pytest.mark.parametrize("name", ["anthropic_native_content", "anthropic_native_default"])
+def test_traces_of_a_live_run_say_what_was_said(name: str, tmp_path: Path) -> None:
+    """The anthropic client makes spans itself; the model is scripted, all else is real."""
+    outcome = run(INSTRUMENTORS[name], Path(sys.executable), tmp_path)
+    assert outcome.faults == ()
+    assert outcome.calls == 5
+
+
+def test_three_quarters_of_the_recorded_instrumentors_were_run_live() -> None:
+    """The page tells of each, and of none that failed."""
+    recorded = {name.split("__")[0] for name in captures.names()}
+    assert set(INSTRUMENTORS) <= recorded
+    assert len(INSTRUMENTORS) >= 0.75 * len(recorded)
+    page = PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(INSTRUMENTORS)
+    assert "**failed**" not in page
