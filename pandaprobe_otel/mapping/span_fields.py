@@ -73,8 +73,6 @@ def add_times(span: MappedSpan) -> None:
 def complete_metadata(span: MappedSpan) -> None:
     """Add to the metadata what no single row gives."""
     metadata, found, view = span.metadata, span.found, span.view
-    if "operation" in metadata and span.kind != "OTHER":
-        del metadata["operation"]
     if "metadata" in found:
         for key, value in found["metadata"].items():
             metadata.setdefault(key, value)

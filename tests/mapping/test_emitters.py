@@ -67,3 +67,10 @@ def test_an_object_with_data_is_a_result_like_any_other() -> None:
         mapped(view("get", {"openinference.span.kind": "TOOL", "output.value": '{"type": "report", "data": {"n": 1}}'}))
     )
     assert span["output"] == {"type": "report", "data": {"n": 1}}
+
+
+def test_an_operation_that_nobody_knows_is_kept() -> None:
+    """Evidence tells the kind; what the emitter called it stays readable."""
+    span = only_span(mapped(view("x", {"gen_ai.operation.name": "dream", "gen_ai.request.model": "m"})))
+    assert (span["kind"], span["metadata"]["operation"]) == ("LLM", "dream")
+    assert "operation" not in only_span(mapped(view("x", {"gen_ai.operation.name": "chat"})))["metadata"]

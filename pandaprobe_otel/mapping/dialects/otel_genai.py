@@ -65,6 +65,12 @@ def finish_reasons(value: Any) -> list[str] | None:
     return [reason.rpartition(".")[2].lower() if reason.startswith("FinishReason.") else reason for reason in reasons]
 
 
+def unknown_operation(value: Any) -> str | None:
+    """The operation's name, unless the kind says it already."""
+    name = text(value)
+    return None if name is None or name.lower() in _OPERATIONS else name
+
+
 def seconds(value: Any) -> int | None:
     """A duration in seconds as nanoseconds."""
     amount = number(value)
@@ -206,7 +212,7 @@ _METADATA: Final = (
     Row("metadata.dimensions", ("gen_ai.embeddings.dimension.count",), count),
     Row("metadata.top_k", ("gen_ai.retrieval.top_k",), count),
     Row("metadata.mcp_method", ("mcp.method.name",), text),
-    Row("metadata.operation", ("gen_ai.operation.name",), text, "only if the operation is unknown"),
+    Row("metadata.operation", ("gen_ai.operation.name",), unknown_operation, "only if it is unknown"),
     Row("error_type", ("error.type",), text),
     Row("session_id", ("gen_ai.conversation.id",), text),
 )
