@@ -57,9 +57,10 @@ def _repeated(spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
         if response is None or span.usage is None or span.kind not in _CALLS:
             continue
         known = first.setdefault(response, span)
-        if known.view.scope_name != span.view.scope_name and _overlap(known, span):
-            if not _is_above(known, span, spans):
-                repeated.add(span)
+        if known.view.scope_name == span.view.scope_name or not _overlap(known, span):
+            continue
+        if not _is_above(known, span, spans):
+            repeated.add(span)
     return frozenset(repeated)
 
 

@@ -12,6 +12,7 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.shares import SAMPLE_RATE_KEY
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.mapping.evaluations import evaluation_scores
 from pandaprobe_otel.tracing.span_filter import SpanFilter
 from pandaprobe_otel.tracing.trace_buffer import Part, Stage
 
@@ -58,7 +59,13 @@ class PartEncoder:
             self._ledger.ended(len(views) - len(kept.views))  # an open root is sent once now and once at its end
         if not views:
             return []
-        return self._parcels(part, views)
+        return [*self._parcels(part, views), *self._scores(part, views)]
+
+    def _scores(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
+        return [
+            Parcel(step=Step.SCORE, trace_id=body["trace_id"], fields=orjson.dumps(body), name=body["name"])
+            for body in evaluation_scores(views, part.logs, self._options)
+        ]
 
     def _parcels(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
         mapped = map_views(views, part.logs, whole=part.stage is Stage.WHOLE, options=self._options)
