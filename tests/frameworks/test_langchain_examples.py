@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from agent_traces import SentTraces
-from example_runs import run_example
-from pandaprobe_otel.local import LocalServer
+from example_runs import Example, run_example
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+
+RunExample = Callable[[str], list[str]]
 
 
-def test_langchain(server: LocalServer, traces: SentTraces) -> None:
+@pytest.fixture
+def run(
+    model: Callable[[Script], ScriptedEndpoint], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunExample:
+    """Runs an example in this process and returns the lines that it prints."""
+
+    def printed(name: str) -> list[str]:
+        example = Example(name)
+        example.run(model(example.script), monkeypatch)
+        return capsys.readouterr().out.splitlines()
+
+    return printed
+
+
+def test_langchain(run: RunExample, traces: SentTraces) -> None:
     """Two turns of one session; the tokens of the streamed one are counted too."""
-    assert run_example("langchain_agent", server).splitlines()[-1] == "You are welcome."
+    assert run("langchain_agent")[-1] == "You are welcome."
 
     asked, thanked = traces.new(2)
     assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
@@ -19,9 +39,9 @@ def test_langchain(server: LocalServer, traces: SentTraces) -> None:
     assert thanked.only("LLM")["completion_start_time"]
 
 
-def test_langgraph(server: LocalServer, traces: SentTraces) -> None:
+def test_langgraph(run: RunExample, traces: SentTraces) -> None:
     """The interrupted run and its resumption."""
-    assert "sent: We are sorry" in run_example("langgraph_agent", server)
+    assert run("langgraph_agent")[-1].startswith("sent: We are sorry")
 
     paused, resumed = traces.new(2)
     assert {trace.body["session_id"] for trace in (paused, resumed)} == {"case-7"}
@@ -30,9 +50,9 @@ def test_langgraph(server: LocalServer, traces: SentTraces) -> None:
     assert {span["status"] for trace in (paused, resumed) for span in trace.spans} == {"OK"}
 
 
-def test_deepagents(server: LocalServer, traces: SentTraces) -> None:
+def test_deepagents(run: RunExample, traces: SentTraces) -> None:
     """The sub-agent below its task."""
-    assert run_example("deepagents_agent", server).strip() == "The storekeeper says: There are 3."
+    assert run("deepagents_agent") == ["The storekeeper says: There are 3."]
 
     trace = traces.one()
     inner = trace.only("AGENT", "storekeeper")
@@ -41,7 +61,7 @@ def test_deepagents(server: LocalServer, traces: SentTraces) -> None:
 
 
 def test_alone() -> None:
-    """With nothing set at all, the example starts what it needs and shows the tree."""
+    """With nothing set at all, an example starts what it needs and shows the tree."""
     printed = run_example("langchain_agent")
     assert "shop_assistant" in printed
     assert "track_parcel" in printed
