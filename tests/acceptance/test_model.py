@@ -9,6 +9,8 @@ import itertools
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pandaprobe_otel.delivery import Step
 from pandaprobe_otel.transport import Answer, Outcome, Request
+from simulated_spool import SpooledProcess
 from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_parcel
 
 CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "150"))
@@ -23,6 +26,7 @@ LIMIT = 100
 LONGER_THAN_ANY_GATE_S = 24 * 3600.0
 MOODS = (200, 401, 402, 429, 500, 502, 503)
 """What the server says to everything; 200: its own answers."""
+MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 @dataclass(eq=False)
@@ -55,10 +59,14 @@ class DeliveryModel(RuleBasedStateMachine):
 
     def start(self) -> None:
         """A process starts, with nothing."""
-        process = Process(self.world, self.server, name=f"process {len(self.lives)}")
+        process = self.make_process(f"process {len(self.lives)}")
         turns = itertools.count()
         process.fate = lambda request, now: self.fates[next(turns) % len(self.fates)]
         self.lives.append(Life(process))
+
+    def make_process(self, name: str) -> Process:
+        """One that has nothing but its memory."""
+        return Process(self.world, self.server, name=name)
 
     @rule(count=st.sampled_from((1, 1, 3, 120)), spans=st.integers(1, 3), is_error=st.booleans(), which=st.integers(0))
     def traces_end(self, count: int, spans: int, is_error: bool, which: int) -> None:
@@ -176,10 +184,65 @@ class DeliveryModel(RuleBasedStateMachine):
         return self.server.rate_limited() if self.mood == 429 else Answer(status=self.mood, body=b"no")
 
 
-DeliveryModel.TestCase.settings = settings(
-    max_examples=CASES,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+class SpooledDeliveryModel(DeliveryModel):
+    """The same with a disk: what was on it when its process crashed is sent by another, and all share the limit."""
+
+    def __init__(self) -> None:
+        self.folder = TemporaryDirectory(dir=MEMORY_DISK)
+        self.processes: list[SpooledProcess] = []
+        super().__init__()
+
+    def make_process(self, name: str) -> Process:
+        """One with a spool, in the directory that all of them use."""
+        process = SpooledProcess(self.world, self.server, Path(self.folder.name) / "spool", name=name)
+        self.processes.append(process)
+        return process
+
+    @rule(which=st.integers(0))
+    def the_disk_fails_for_a_moment(self, which: int) -> None:
+        """A write is refused: until the next one, the memory is all there is, and it is small."""
+        self.failed_at_all = True
+        self.processes[self.lives.index(self.living(which))].fail_to_write_once()
+
+    @precondition(lambda self: len(self.living_ones()) < 3)
+    @rule(which=st.integers(0))
+    def a_process_forks_with_a_spool(self, which: int) -> None:
+        """No connection and no lock crosses the fork."""
+        self.processes[self.lives.index(self.living(which))].fork()
+        self.start()
+
+    def teardown(self) -> None:
+        """The server and the network are well, and enough time passes for one heir at least."""
+        try:
+            self._after_all()
+        finally:
+            for life in self.living_ones():
+                life.process.crash()
+            self.folder.cleanup()
+
+    def _after_all(self) -> None:
+        self.mood, self.fates = 200, [Fate.PASSES]
+        self.world.run(LONGER_THAN_ANY_GATE_S)
+        stored = self.server.span_ids()
+        counts = [life.process.ledger.read() for life in self.lives]
+        durable = {span for process in self.processes for span in process.durable}
+        ours = [post.at for post in self.server.posts() if post.who != "other"]
+
+        assert all(count.pending == 0 for count, life in zip(counts, self.lives, strict=True) if life.alive)
+        assert most_in_a_window(ours) <= LIMIT
+        assert len(durable - stored) <= sum(sum(count.dropped.values()) for count in counts)
+        if not self.failed_at_all:
+            assert durable <= stored
+        self._billed_once()
+
+
+# With files a case takes a hundred times as long.
+for model, cases, steps in ((DeliveryModel, CASES, 25), (SpooledDeliveryModel, max(CASES // 25, 1), 12)):
+    model.TestCase.settings = settings(
+        max_examples=cases,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 TestDeliveryInAnyOrder = DeliveryModel.TestCase
+TestDeliveryWithASpoolInAnyOrder = SpooledDeliveryModel.TestCase
