@@ -68,21 +68,15 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path, number: signal.Signal
     assert (process.returncode, errors) == (0, "")
 
 
-def test_a_database_file_survives(tmp_path: Path) -> None:
-    """What was sent to one process is there in the next."""
-    arguments = ("--db", str(tmp_path / "traces.sqlite"))
-    with local(*arguments, environment=clean_environment(tmp_path)) as (url, _):
-        assert post(url) == 202
-    with local(*arguments, environment=clean_environment(tmp_path)) as (url, _):
-        assert count(url) == 1
-
-
-def test_a_file_in_use_is_refused(tmp_path: Path) -> None:
-    """A second process on the same file ends with 1 and says why."""
+def test_a_database_file_survives_and_is_of_one_process(tmp_path: Path) -> None:
+    """What was sent to one process is there in the next; a second one meanwhile ends with 1 and says why."""
     arguments = ("--db", str(tmp_path / "traces.sqlite"))
     environment = clean_environment(tmp_path)
-    with local(*arguments, environment=environment):
+    with local(*arguments, environment=environment) as (url, _):
+        assert post(url) == 202
         done = run_command_line("local", "--port", "0", *arguments, environment=environment)
+    with local(*arguments, environment=environment) as (url, _):
+        assert count(url) == 1
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "traces.sqlite" in done.stderr
@@ -129,22 +123,20 @@ def test_keys_are_checked_with_auth(tmp_path: Path) -> None:
         assert post(url, "sk_pp_other") == 401
 
 
-def test_the_limit_can_be_chosen(tmp_path: Path) -> None:
-    """The request over the limit is refused; 0 takes the limit away."""
-    with local("--limit", "2", environment=clean_environment(tmp_path)) as (url, _):
-        assert post_many(url, 3) == [202, 202, 429]
-    with local("--limit", "0", environment=clean_environment(tmp_path)) as (url, _):
-        assert set(post_many(url, 120)) == {202}
-
-
-@pytest.mark.parametrize(("arguments", "available"), [((), False), (("--scripted-judge",), True)])
-def test_a_judge_can_be_chosen(tmp_path: Path, arguments: tuple[str, ...], available: bool) -> None:
-    """Without a judge no provider is available, with one there is."""
+@pytest.mark.parametrize(
+    ("arguments", "statuses", "judged"),
+    [(("--limit", "2", "--scripted-judge"), [202, 202, 429], True), (("--limit", "0"), [202] * 120, False)],
+)
+def test_the_limit_and_the_judge_can_be_chosen(
+    tmp_path: Path, arguments: tuple[str, ...], statuses: list[int], judged: bool
+) -> None:
+    """The request over the limit is refused, 0 takes the limit away; with a judge a provider is available."""
     with local(*arguments, environment=clean_environment(tmp_path)) as (url, _):
+        assert post_many(url, len(statuses)) == statuses
         headers = {"X-API-Key": "any", "X-Project-Name": "p"}
         providers = httpx.get(f"{url}/evaluations/providers", headers=headers, trust_env=False).json()
 
-    assert any(provider["available"] for provider in providers) is available
+    assert any(provider["available"] for provider in providers) is judged
 
 
 @pytest.mark.parametrize("arguments", [("--port", "70000"), ("--fail", "2"), ("--slow", "-1"), ("--limit", "x")])

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from command_line import clean_environment, run_command_line
+from command_line import COMMAND, clean_environment, run_command_line, run_here
 from pandaprobe_otel.cli.run import environment, find_command
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.demo.shop_script import shop_script
@@ -69,27 +69,18 @@ def test_commands_beside_this_python_come_first() -> None:
 
 def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
     """One line and exit code 1."""
-    done = run_command_line("run", "--", "no-such-program-here", environment=clean_environment(tmp_path))
+    done = run_here("run", "--", "no-such-program-here", environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "pandaprobe-otel: no-such-program-here: no such command.\n"
 
 
 @pytest.mark.parametrize("dashes", [["--"], []])
-def test_the_program_gets_its_arguments_and_gives_its_exit_code(tmp_path: Path, dashes: list[str]) -> None:
-    """Options after the command are the program's, also those that `run` has itself."""
-    program = "import sys; print(sys.argv[1:]); sys.exit(7)"
-    done = run_command_line(
-        "run", *dashes, "python", "-c", program, "-h", "--format=x", environment=clean_environment(tmp_path)
-    )
-
-    assert (done.returncode, done.stdout) == (7, "['-h', '--format=x']\n")
-
-
-def test_the_program_reads_standard_input(tmp_path: Path) -> None:
-    """The program takes the place of the command: input, output and signals are its own."""
+def test_the_program_takes_the_place_of_the_command(tmp_path: Path, dashes: list[str]) -> None:
+    """Arguments after it are the program's, also those that `run` has itself; so are input, output and exit code."""
+    program = "import sys; print(sys.argv[1:], input()); sys.exit(7)"
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("pandaprobe-otel")), "run", "python", "-c", "print(input())"],
+        [COMMAND, "run", *dashes, "python", "-c", program, "-h", "--format=x"],
         input="hello\n",
         env=clean_environment(tmp_path),
         capture_output=True,
@@ -97,7 +88,7 @@ def test_the_program_reads_standard_input(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert done.stdout == "hello\n"
+    assert (done.returncode, done.stdout) == (7, "['-h', '--format=x'] hello\n")
 
 
 APP = """
