@@ -176,7 +176,7 @@ def test_subgraphs(traces: SentTraces, model: StartModel) -> None:
     inner = StateGraph(State)
     inner.add_node("ask", asks_with(endpoint))
     inner.add_edge(START, "ask")
-    compiled = inner.compile()
+    compiled = inner.compile(name="inner")
 
     def calls(state: State) -> Any:
         return {"answers": compiled.invoke({"question": state["question"], "answers": []})["answers"]}
@@ -195,11 +195,11 @@ def test_subgraphs(traces: SentTraces, model: StartModel) -> None:
         trace outer | COMPLETED | Hi > You said: Hi
         AGENT outer | {state} > {state}
           CHAIN as node | {state} > {state}
-            AGENT LangGraph | {state} > {state}
+            AGENT inner | {state} > {state}
               CHAIN ask | {state} > {{answers}}
                 LLM chat gpt-5-mini @gpt-5-mini | u > a
           CHAIN by call | {state} > {{answers}}
-            AGENT LangGraph | {state} > {state}
+            AGENT inner | {state} > {state}
               CHAIN ask | {state} > {{answers}}
                 LLM chat gpt-5-mini @gpt-5-mini | u > a
     """)

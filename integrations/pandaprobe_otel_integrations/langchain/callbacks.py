@@ -100,19 +100,24 @@ class RunCallbacks:
         said: Object,
     ) -> None:
         parent = self._runs.get(parent_run_id)
+        if parent is not None and kinds.is_node(tags):
+            self._is_graph(parent)
         if parent is not None and kinds.is_hidden(tags):
             self._keep(Run(run_id=run_id, parent=parent, context=parent.context, agent=parent.agent))
             return
         name = _name(serialized, said)
-        attributes: dict[str, Any] = {ours.KIND: "CHAIN"}
-        agent = parent.agent if parent is not None else None
-        if kinds.is_agent(name, tags, metadata, is_root=parent is None):
-            agent = kinds.agent_name(name)
-            attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", ours.AGENT_NAME: agent}
-        run = self._begin(name, run_id, parent, tags, metadata, attributes)
+        run = self._begin(name, run_id, parent, tags, metadata, {ours.KIND: "CHAIN"})
         if run is not None:
-            run.agent = agent
+            if kinds.is_agent(name, tags, metadata, is_root=parent is None):
+                self._is_graph(run)
             self._add_content(run.span, ours.INPUT, inputs)
+
+    def _is_graph(self, run: Run) -> None:
+        """The run is an agent's, as it says itself or as its first node shows."""
+        if not run.is_agent:
+            run.is_agent, run.agent = True, kinds.agent_name(run.name)
+            told = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", ours.AGENT_NAME: run.agent}
+            self._set(run.span, told)
 
     def on_chain_end(self, outputs: Any, *, run_id: Any, **said: Any) -> None:
         """It ends well. A streamed chain tells its input only now."""
@@ -222,7 +227,8 @@ class RunCallbacks:
         )
         if run is not None:
             given = said.get("inputs")
-            self._add_content(run.span, "gen_ai.tool.call.arguments", input_str if given is None else given)
+            arguments = input_str if given is None else _without_injected(given)
+            self._add_content(run.span, "gen_ai.tool.call.arguments", arguments)
 
     def on_tool_end(self, output: Any, *, run_id: Any, **said: Any) -> None:
         """It has a result, which may be a message that says that it failed."""
@@ -302,7 +308,8 @@ class RunCallbacks:
             attributes = {**attributes, ours.SPAN_METADATA: to_json(own)}
         present = {key: value for key, value in attributes.items() if value is not None}
         span = recorder.tracer.start_span(name, base, kind=kind, attributes=present)
-        run = Run(run_id=run_id, parent=parent, context=base, span=span, agent=parent.agent if parent else None)
+        agent = parent.agent if parent is not None else None
+        run = Run(run_id=run_id, name=name, parent=parent, context=base, span=span, agent=agent)
         run.context = set_value(RUN_KEY, run, set_span_in_context(span, without_llm_span(base)))
         self._keep(run)
         return run
@@ -379,6 +386,12 @@ def _name(serialized: Any, said: Object) -> str:
         return given
     path = described.get("id")
     return str(path[-1]) if isinstance(path, (list, tuple)) and path else "run"  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _without_injected(arguments: Any) -> Any:
+    """The arguments that the model gave: LangChain 1.0 also tells the runtime that it injects, state included."""
+    given = obj(arguments)
+    return {key: value for key, value in given.items() if type(value).__name__ != "ToolRuntime"} or arguments
 
 
 def _tool_message(output: Any) -> Any:

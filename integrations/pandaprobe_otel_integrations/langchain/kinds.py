@@ -18,13 +18,18 @@ def is_hidden(tags: Sequence[str] | None) -> bool:
     return HIDDEN in (tags or ())
 
 
-def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any], *, is_root: bool) -> bool:
-    """Whether the run is that of a whole graph or of an agent; its nodes are steps.
+def is_node(tags: Sequence[str] | None) -> bool:
+    """Whether the run is a node of a graph, which makes its parent the graph's run."""
+    return any(tag.startswith("graph:step:") for tag in tags or ())
 
-    A node carries the tag `graph:step:N`. LangGraph says `ls_integration` in the metadata of everything in a graph,
-    and an agent's name (`lc_agent_name`) is the name of its graph's run.
+
+def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any], *, is_root: bool) -> bool:
+    """Whether the run is, by what is said at its start, that of a whole graph or of an agent.
+
+    LangGraph says `ls_integration` in the metadata of everything in a graph (from 1.1 on), and an agent's name
+    (`lc_agent_name`) is the name of its graph's run.
     """
-    if any(tag.startswith("graph:step:") for tag in tags or ()):
+    if is_node(tags):
         return False
     if name in (_GRAPH, _EXECUTOR) or name == metadata.get("lc_agent_name"):
         return True

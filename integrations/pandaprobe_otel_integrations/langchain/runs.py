@@ -30,7 +30,10 @@ class Run:
     parent: Run | None
     context: Context
     """What the children of this run start in."""
+    name: str = ""
     span: Span | None = None
+    is_agent: bool = False
+    """Whether it is the run of a whole graph."""
     agent: str | None = None
     """Name of the agent that this run is part of."""
     children: set[Run] = field(default_factory=set["Run"])
