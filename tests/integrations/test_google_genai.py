@@ -19,8 +19,10 @@ from gemini_traffic import (
     ANSWERED_BY,
     MODEL,
     QUESTION,
+    SPOKEN,
     answer,
     call,
+    called,
     chunks,
     error,
     interaction,
@@ -497,7 +499,9 @@ async def _interact_async(client: genai.Client, seen: Sighting) -> AsyncOpened:
 
 
 def _interaction_traffic(ending: str) -> Reply:
-    events = interaction_events()
+    thought = {"type": "thought_summary", "content": {"type": "text", "text": "Hm."}}
+    steps = ({"type": "thought"}, [thought]), SPOKEN, called("get_weather", place="Paris")
+    events = interaction_events(*steps, status="requires_action")
     cut, hangs_s = (7, 1.0) if ending == "cancelled" else (len(events), 0.0)
     return events_reply(events[:cut], named=True, done=not hangs_s, hangs_s=hangs_s)
 
@@ -513,7 +517,7 @@ def _check_interaction(recorder: SpanRecorder, ending: str) -> None:
         assert message["parts"] == [
             {"type": "reasoning", "content": "Hm."},
             {"type": "text", "content": ANSWER},
-            {"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"place": "Paris"}},
+            {"type": "tool_call", "id": "get_weather", "name": "get_weather", "arguments": {"place": "Paris"}},
         ]
     else:
         assert "gen_ai.usage.output_tokens" not in attributes

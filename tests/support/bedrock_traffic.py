@@ -81,20 +81,34 @@ class Family:
     @property
     def events(self) -> list[bytes]:
         """The stream: the counts come with the last chunk."""
-        *early, last = self.chunks
-        return [*(chunk(one) for one in early), chunk({**last, **METRICS})]
+        return chunk_events(self.chunks)
 
 
-def _anthropic_chunks() -> list[dict[str, Any]]:
+def chunk_events(chunks: Sequence[dict[str, Any]]) -> list[bytes]:
+    """The stream of these chunks of a model's own."""
+    *early, last = chunks
+    return [*(chunk(one) for one in early), chunk({**last, **METRICS})]
+
+
+def anthropic_chunks(*tool_uses: dict[str, Any]) -> list[dict[str, Any]]:
+    """Anthropic's own stream: ANSWER, or these uses of tools."""
     usage = {"input_tokens": 120, "output_tokens": 1}
     started = {"id": "msg_1", "role": "assistant", "model": "claude", "content": [], "usage": usage}
-    deltas = [{"type": "text_delta", "text": word} for word in WORDS]
+    found: list[dict[str, Any]] = [{"type": "message_start", "message": started}]
+    blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
+        ({**use, "input": {}}, [{"type": "input_json_delta", "partial_json": json.dumps(use["input"])}])
+        for use in tool_uses
+    ]
+    for index, (block, deltas) in enumerate(
+        blocks or [({"type": "text", "text": ""}, [{"type": "text_delta", "text": word} for word in WORDS])]
+    ):
+        found.append({"type": "content_block_start", "index": index, "content_block": block})
+        found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        found.append({"type": "content_block_stop", "index": index})
+    reason = {"stop_reason": "tool_use" if tool_uses else "end_turn"}
     return [
-        {"type": "message_start", "message": started},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 34}},
+        *found,
+        {"type": "message_delta", "delta": reason, "usage": {"output_tokens": 34}},
         {"type": "message_stop"},
     ]
 
@@ -121,17 +135,18 @@ FAMILIES: Final[dict[str, Family]] = {
             "id": "msg_1",
             "type": "message",
             "role": "assistant",
+            "model": "claude",
             "content": [{"type": "text", "text": ANSWER}],
             "stop_reason": "end_turn",
             "usage": {"input_tokens": 120, "output_tokens": 34},
         },
-        chunks=_anthropic_chunks(),
+        chunks=anthropic_chunks(),
     ),
     "anthropic by an opaque profile": Family(
         model="arn:aws:bedrock:us-east-1:012345678901:application-inference-profile/abc123",
         request=_ANTHROPIC,
         answer={"content": [{"type": "text", "text": ANSWER}], "stop_reason": "end_turn"},
-        chunks=_anthropic_chunks(),
+        chunks=anthropic_chunks(),
     ),
     "anthropic text": Family(
         model="anthropic.claude-v2",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 QUESTION: Final = "What is the weather in Paris?"
@@ -75,24 +77,25 @@ def interaction(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-def interaction_events() -> list[dict[str, Any]]:
-    """A streamed interaction: a thought, ANSWER word by word, and a call of a function."""
+Step = tuple[dict[str, Any], Sequence[dict[str, Any]]]
+"""A step as it begins, and its deltas."""
+SPOKEN: Final[Step] = ({"type": "model_output"}, [{"type": "text", "text": word} for word in WORDS])
+
+
+def called(name: str, **arguments: Any) -> Step:
+    """A step in which the model calls a function."""
+    begun = {"type": "function_call", "id": name, "name": name, "arguments": {}}
+    return begun, [{"type": "arguments_delta", "arguments": json.dumps(arguments)}]
+
+
+def interaction_events(*steps: Step, status: str = "completed") -> list[dict[str, Any]]:
+    """A streamed interaction with these steps (default: ANSWER, word by word)."""
     started = {"id": "v1_1", "object": "interaction", "status": "in_progress", "model": ANSWERED_BY}
-    whole = interaction(status="requires_action")
-    call_step = {"type": "function_call", "id": "c1", "name": "get_weather", "arguments": {}}
-    summary = {"type": "thought_summary", "content": {"type": "text", "text": "Hm."}}
-    asked = {"type": "arguments_delta", "arguments": '{"place": "Paris"}'}
-    events: list[dict[str, Any]] = [
-        {"event_type": "interaction.created", "interaction": started},
-        {"event_type": "step.start", "index": 0, "step": {"type": "thought"}},
-        {"event_type": "step.delta", "index": 0, "delta": summary},
-        {"event_type": "step.stop", "index": 0},
-        {"event_type": "step.start", "index": 1, "step": {"type": "model_output"}},
-        *({"event_type": "step.delta", "index": 1, "delta": {"type": "text", "text": word}} for word in WORDS),
-        {"event_type": "step.stop", "index": 1},
-        {"event_type": "step.start", "index": 2, "step": call_step},
-        {"event_type": "step.delta", "index": 2, "delta": asked},
-        {"event_type": "step.stop", "index": 2},
-        {"event_type": "interaction.completed", "interaction": {k: v for k, v in whole.items() if k != "steps"}},
-    ]
+    events: list[dict[str, Any]] = [{"event_type": "interaction.created", "interaction": started}]
+    for index, (step, deltas) in enumerate(steps or (SPOKEN,)):
+        events.append({"event_type": "step.start", "index": index, "step": step})
+        events += [{"event_type": "step.delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"event_type": "step.stop", "index": index})
+    told = {key: value for key, value in interaction(status=status).items() if key != "steps"}
+    events.append({"event_type": "interaction.completed", "interaction": told})
     return [{**event, "type": event["event_type"]} for event in events]

@@ -1,0 +1,178 @@
+"""Amazon Bedrock, through boto3 and aiobotocore: Converse, and a model's own bodies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import boto3
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.config import Config
+
+from aws_events import CONTENT_TYPE
+from bedrock_traffic import (
+    ANSWER,
+    CONVERSE,
+    FAMILIES,
+    MODEL,
+    WORDS,
+    anthropic_chunks,
+    chunk_events,
+    converse_events,
+    conversed,
+)
+from conformance.adapter import Adapter, Expected, Wire
+from provider_server import Reply
+from streamed_forms import AsyncOpened, Opened, Sighting
+
+_KEYS: Final[dict[str, Any]] = {
+    "aws_access_key_id": "a",
+    "aws_secret_access_key": "b",
+    "region_name": "us-east-1",
+}
+_CLAUDE: Final = FAMILIES["anthropic"]
+_INVOKE: Final[dict[str, Any]] = {"modelId": _CLAUDE.model, "body": _CLAUDE.body}
+_CALLS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (("get_weather", {"place": "Paris"}), ("get_time", {}))
+
+
+@contextmanager
+def client(url: str, timeout_s: float) -> Iterator[Any]:
+    """A client of boto3."""
+    config = Config(retries={"max_attempts": 0}, read_timeout=timeout_s)
+    made: Any = boto3.Session(**_KEYS).client("bedrock-runtime", endpoint_url=url, config=config)
+    yield made
+    made.close()
+
+
+@asynccontextmanager
+async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
+    """A client of aiobotocore."""
+    config = AioConfig(retries={"max_attempts": 0}, read_timeout=timeout_s)
+    made: Any = get_session().create_client("bedrock-runtime", endpoint_url=url, config=config, **_KEYS)
+    async with made as opened:
+        yield opened
+
+
+def _without_metadata(answer: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+
+
+def _converse(client: Any, seen: Sighting) -> None:
+    seen.read(_without_metadata(client.converse(**CONVERSE)))
+
+
+async def _converse_async(client: Any, seen: Sighting) -> None:
+    seen.read(_without_metadata(await client.converse(**CONVERSE)))
+
+
+def _converse_stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.converse_stream(**CONVERSE)["stream"])
+    return Opened(stream, stream.close)
+
+
+async def _converse_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw((await client.converse_stream(**CONVERSE))["stream"])
+    return AsyncOpened(stream, lambda: _closed(stream))
+
+
+def _invoke(client: Any, seen: Sighting) -> None:
+    seen.read(seen.saw(client.invoke_model(**_INVOKE)["body"]).read())
+
+
+async def _invoke_async(client: Any, seen: Sighting) -> None:
+    seen.read(await seen.saw((await client.invoke_model(**_INVOKE))["body"]).read())
+
+
+def _invoke_stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.invoke_model_with_response_stream(**_INVOKE)["body"])
+    return Opened(stream, stream.close)
+
+
+async def _invoke_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw((await client.invoke_model_with_response_stream(**_INVOKE))["body"])
+    return AsyncOpened(stream, lambda: _closed(stream))
+
+
+async def _closed(stream: Any) -> None:
+    stream.close()
+
+
+def _refused(status: int) -> Reply:
+    kind = "ValidationException" if status < 500 else "InternalServerException"
+    return Reply(chunks=(b'{"message": "No."}',), status=status, headers={"x-amzn-ErrorType": kind})
+
+
+def _expected(model: str, response_model: str | None) -> Expected:
+    return Expected(
+        span_name=f"chat {model}",
+        provider="aws.bedrock",
+        response_model=response_model,
+        text=ANSWER,
+        words=WORDS[:1],
+        input_tokens=120,
+        output_tokens=34,
+        finish_reason="stop",
+        tool_calls=_CALLS,
+    )
+
+
+def _wire(whole: Any, messages: list[bytes]) -> Wire:
+    return Wire(whole=json.dumps(whole).encode(), chunks=messages, stream_type=CONTENT_TYPE)
+
+
+_USES: Final = [{"toolUseId": name, "name": name, "input": arguments} for name, arguments in _CALLS]
+_USE_DELTAS: Final = [
+    [
+        {"start": {"toolUse": {"toolUseId": name, "name": name}}},
+        {"toolUse": {"input": json.dumps(arguments)}},
+    ]
+    for name, arguments in _CALLS
+]
+_BLOCKS: Final = [{"type": "tool_use", "id": name, "name": name, "input": arguments} for name, arguments in _CALLS]
+_WARNS: Final = ("ignore:unclosed <socket:ResourceWarning", "ignore:Unclosed connection:ResourceWarning")
+"""Both leave the connection of a stream that is forgotten, or that breaks, to the garbage collector; whether aiohttp
+warns of it depends on what of a cycle is collected first."""
+
+ADAPTERS: Final = (
+    Adapter(
+        title="Bedrock Converse",
+        integration="bedrock",
+        client=client,
+        async_client=async_client,
+        calls={"plain": _converse},
+        async_calls={"plain": _converse_async},
+        forms={"stream": _converse_stream},
+        async_forms={"stream": _converse_stream_async},
+        answer=_wire(conversed(), converse_events()),
+        tools=_wire(
+            conversed(*({"toolUse": use} for use in _USES), stop_reason="tool_use"),
+            converse_events(*_USE_DELTAS, stop_reason="tool_use"),
+        ),
+        refusal=b"",
+        refused=_refused,
+        expected=_expected(MODEL, None),
+        warns=_WARNS,
+    ),
+    Adapter(
+        title="Bedrock InvokeModel",
+        integration="bedrock",
+        client=client,
+        async_client=async_client,
+        calls={"plain": _invoke},
+        async_calls={"plain": _invoke_async},
+        forms={"stream": _invoke_stream},
+        async_forms={"stream": _invoke_stream_async},
+        answer=_wire(_CLAUDE.answer, _CLAUDE.events),
+        tools=_wire(
+            {**_CLAUDE.answer, "content": _BLOCKS, "stop_reason": "tool_use"},
+            chunk_events(anthropic_chunks(*_BLOCKS)),
+        ),
+        refusal=b"",
+        refused=_refused,
+        expected=_expected(_CLAUDE.model, "claude"),
+        warns=_WARNS,
+    ),
+)

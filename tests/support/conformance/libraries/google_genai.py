@@ -1,0 +1,179 @@
+"""The google-genai client: contents and chats, and interactions."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+from google import genai
+
+from conformance.adapter import Adapter, Expected, Wire
+from gemini_traffic import (
+    ANSWER,
+    ANSWERED_BY,
+    MODEL,
+    QUESTION,
+    WORDS,
+    answer,
+    call,
+    called,
+    chunks,
+    error,
+    interaction,
+    interaction_events,
+    said,
+)
+from provider_server import sse
+from streamed_forms import AsyncOpened, Opened, Sighting
+
+_VERIFY: Final = {"verify": ssl.create_default_context()}
+_ASKED: Final[dict[str, Any]] = {"model": MODEL, "contents": QUESTION}
+_CALLS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (("get_weather", {"place": "Paris"}), ("get_time", {}))
+
+
+def _made(url: str, timeout_s: float) -> genai.Client:
+    timeout_ms = int(timeout_s * 1000)
+    options: Any = {"base_url": url, "timeout": timeout_ms, "client_args": _VERIFY, "async_client_args": _VERIFY}
+    if "retry_options" in genai.types.HttpOptions.model_fields:
+        options["retry_options"] = {"attempts": 1}
+    return genai.Client(api_key="none", vertexai=False, http_options=options)
+
+
+@contextmanager
+def client(url: str, timeout_s: float) -> Iterator[Any]:
+    """A client of the loopback server."""
+    made = _made(url, timeout_s)
+    yield made
+    made.close()
+
+
+@asynccontextmanager
+async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
+    """Its asynchronous half."""
+    made = _made(url, timeout_s)
+    yield made.aio
+    await made.aio.aclose()
+    made.close()
+
+
+def _generate(client: Any, seen: Sighting) -> None:
+    seen.read(client.models.generate_content(**_ASKED))
+
+
+def _send(client: Any, seen: Sighting) -> None:
+    seen.read(client.chats.create(model=MODEL).send_message(QUESTION))
+
+
+async def _generate_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.models.generate_content(**_ASKED))
+
+
+async def _send_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.chats.create(model=MODEL).send_message(QUESTION))
+
+
+def _stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.models.generate_content_stream(**_ASKED))
+    return Opened(stream, stream.close)
+
+
+def _chat_stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.chats.create(model=MODEL).send_message_stream(QUESTION))
+    return Opened(stream, stream.close)
+
+
+async def _stream_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.models.generate_content_stream(**_ASKED))
+    return AsyncOpened(stream, stream.aclose)
+
+
+async def _chat_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.chats.create(model=MODEL).send_message_stream(QUESTION))
+    return AsyncOpened(stream, stream.aclose)
+
+
+def _interact(client: Any, seen: Sighting) -> None:
+    seen.read(client.interactions.create(model=MODEL, input=QUESTION))
+
+
+async def _interact_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.interactions.create(model=MODEL, input=QUESTION))
+
+
+def _interact_stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.interactions.create(model=MODEL, input=QUESTION, stream=True))
+    return Opened(stream, stream.close)
+
+
+async def _interact_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.interactions.create(model=MODEL, input=QUESTION, stream=True))
+    return AsyncOpened(stream, stream.close)
+
+
+def _wire(whole: Any, events: list[Any], *, named: bool = False) -> Wire:
+    return Wire(whole=json.dumps(whole).encode(), chunks=[sse(event, named=named) for event in events])
+
+
+def _expected() -> Expected:
+    return Expected(
+        span_name=f"generate_content {MODEL}",
+        provider="gcp.gemini",
+        response_model=ANSWERED_BY,
+        text=ANSWER,
+        words=WORDS[:1],
+        input_tokens=120,
+        output_tokens=34,
+        finish_reason="stop",
+        tool_calls=_CALLS,
+    )
+
+
+_ASKS: Final = answer(said(*(call(name, **arguments) for name, arguments in _CALLS)))
+_STEPS: Final = [
+    {"type": "function_call", "id": name, "name": name, "arguments": arguments} for name, arguments in _CALLS
+]
+_WARNS: Final = (
+    "ignore:Inheritance class AiohttpClientSession:DeprecationWarning",
+    "ignore:Interactions usage is experimental",
+)
+
+ADAPTERS: Final = (
+    Adapter(
+        title="google-genai",
+        integration="google_genai",
+        client=client,
+        async_client=async_client,
+        calls={"plain": _generate, "helper": _send},
+        async_calls={"plain": _generate_async, "helper": _send_async},
+        forms={"stream": _stream, "helper stream": _chat_stream},
+        async_forms={"stream": _stream_async, "helper stream": _chat_stream_async},
+        answer=_wire(answer(), chunks()),
+        tools=_wire(_ASKS, [_ASKS]),
+        refusal=json.dumps(error(400, "INVALID_ARGUMENT")).encode(),
+        expected=_expected(),
+        warns=_WARNS,
+    ),
+    Adapter(
+        title="google-genai interactions",
+        integration="google_genai",
+        client=client,
+        async_client=async_client,
+        calls={"plain": _interact},
+        async_calls={"plain": _interact_async},
+        forms={"stream": _interact_stream},
+        async_forms={"stream": _interact_stream_async},
+        answer=_wire(interaction(), interaction_events(), named=True),
+        tools=_wire(
+            interaction(*_STEPS, status="requires_action"),
+            interaction_events(*(called(name, **given) for name, given in _CALLS), status="requires_action"),
+            named=True,
+        ),
+        refusal=json.dumps(error(400, "INVALID_ARGUMENT")).encode(),
+        expected=_expected(),
+        needs={"plain": "interactions", "stream": "interactions"},
+        warns=_WARNS,
+    ),
+)
