@@ -17,9 +17,11 @@ import pandaprobe_otel
 def main(module: str, name: str, endpoint: str, key: str, model_url: str) -> None:
     """Run an agent in three ways, and say what became of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
-    getattr(import_module(module), name)().instrument()
+    if name:  # LangSmith is turned on by its variables
+        getattr(import_module(module), name)().instrument()
 
     from langchain.agents import create_agent
+    from langchain_core.tracers.langchain import wait_for_all_tracers
     from langchain_openai import ChatOpenAI
 
     from weather_model import weather
@@ -31,6 +33,7 @@ def main(module: str, name: str, endpoint: str, key: str, model_url: str) -> Non
     list(agent.stream(asked, stream_mode="messages"))
     asyncio.run(agent.ainvoke(asked))
     sys.stdout.write(pandaprobe_otel.status().instrumented["langchain"])
+    wait_for_all_tracers()
     assert handle.flush(20)
 
 

@@ -64,7 +64,10 @@ def nothing_is_left_open() -> Iterator[None]:
 VENDORS = {
     "OpenInference": ("openinference.instrumentation.langchain", "LangChainInstrumentor"),
     "OpenLLMetry": ("opentelemetry.instrumentation.langchain", "LangchainInstrumentor"),
+    "LangSmith": ("langsmith", ""),
 }
+SUPPORT = str(Path(weather_model.__code__.co_filename).parent)
+LANGSMITH = {"LANGSMITH_TRACING": "true", "LANGSMITH_OTEL_ONLY": "true", "LANGSMITH_ENDPOINT": "http://127.0.0.1:9"}
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -76,7 +79,7 @@ def test_beside_another_vendors_instrumentation(
     app = Path(__file__).with_name("langchain_rival.py")
     done = subprocess.run(
         [sys.executable, app, *VENDORS[vendor], server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": str(Path(weather_model.__code__.co_filename).parent)},
+        env={**os.environ, "PYTHONPATH": SUPPORT, **(LANGSMITH if vendor == "LangSmith" else {})},
         capture_output=True,
         text=True,
         check=False,
@@ -86,7 +89,7 @@ def test_beside_another_vendors_instrumentation(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"skipped: {vendor} records these calls")
     # OpenLLMetry makes a trace of its own of the creation of an agent.
-    made = traces.new(3 if vendor == "OpenInference" else 4)
+    made = traces.new(4 if vendor == "OpenLLMetry" else 3)
     found = [trace for trace in made if len(trace.spans) > 1]
     assert len(found) == 3
     for trace in found:

@@ -17,6 +17,7 @@ from pandaprobe_otel_integrations._rivals import Rival, active_rival
 
 from .body_context import SETTER, entering_body
 from .callbacks import RunCallbacks
+from .langsmith import LangSmithTracing
 
 if TYPE_CHECKING:
     from .handlers import DeepAgentsCallbackHandler as DeepAgentsCallbackHandler
@@ -76,6 +77,7 @@ class LangChainInstrumentor(Integration):
             module="opentelemetry.instrumentation.genai.langchain",
             class_name="LangChainInstrumentor",
         ),
+        LangSmithTracing(vendor="LangSmith", module="langsmith", class_name=""),
     )
 
     def recorder(self) -> Recorder:

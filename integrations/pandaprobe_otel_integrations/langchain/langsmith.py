@@ -1,0 +1,32 @@
+"""LangSmith's own tracing of LangChain, where it is told to emit OpenTelemetry spans."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._rivals import Rival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LangSmithTracing(Rival):
+    """Active where runs are traced to LangSmith by OpenTelemetry: by its variables, or for a part of the app.
+
+    Its spans go to the global tracer provider.
+    """
+
+    def is_active(self) -> bool:
+        """What LangSmith itself makes of its variables (which it reads once) and of its context."""
+        utils = sys.modules.get("langsmith.utils")
+        return utils is not None and bool(guarded(_emits_spans, utils))
+
+
+def _emits_spans(utils: Any) -> bool:
+    mode = utils.get_env_var("TRACING_MODE")
+    if mode:
+        emits = mode.lower() in ("otel", "hybrid")
+    else:
+        emits = any(utils.is_truish(utils.get_env_var(name)) for name in ("OTEL_ONLY", "OTEL_ENABLED"))
+    return emits and bool(utils.tracing_is_enabled())
