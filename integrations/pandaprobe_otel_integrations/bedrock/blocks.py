@@ -9,6 +9,8 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
+_UNSAID: Final = frozenset({"cachePoint", "text", "image", "SDK_UNKNOWN_MEMBER"})
+"""Marks of the cache, members without a value, and what an old botocore does not know."""
 _MEDIA: Final = ("image", "document", "video", "audio")
 
 
@@ -52,7 +54,7 @@ def tool_definitions(config: Any) -> list[Part]:
 
 
 def block_parts(blocks: Iterable[Object]) -> list[Part]:
-    """The blocks; marks of the cache say nothing."""
+    """The blocks that say something."""
     return [part for block in blocks if (part := _part(block)) is not None]
 
 
@@ -73,7 +75,7 @@ def _part(block: Object) -> Part | None:
     for kind in _MEDIA:
         if medium := obj(block.get(kind)):
             return _media(kind, medium)
-    other = {key: value for key, value in block.items() if key not in ("cachePoint", "text", "image")}
+    other = {key: value for key, value in block.items() if key not in _UNSAID}
     return {"type": next(iter(other)), **other} if other else None
 
 

@@ -29,7 +29,8 @@ def observe_events(stream: Any, body: ObservedBody) -> None:
 
 def observe_bytes(streaming_body: Any, body: ObservedBody) -> None:
     """The bytes of a StreamingBody."""
-    raw = streaming_body._raw_stream  # pyright: ignore[reportPrivateUsage]
+    # Before aiobotocore 3 the body is a proxy of the response.
+    raw: Any = getattr(streaming_body, "_raw_stream", None) or streaming_body.__wrapped__
     content: Any = getattr(raw, "content", None)
     source = _Source(raw, body)
     if inspect.iscoroutinefunction(getattr(content, "read", None)):
