@@ -1,4 +1,5 @@
 """The documented examples of the official SDK (its README, version 0.6.0), as a program; prints what came back."""
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
