@@ -10,7 +10,7 @@ from pandaprobe_otel.evals.repetition import Repetition
 from pandaprobe_otel.evals.report import CaseResult, MetricResult
 from pandaprobe_otel.evals.task_runs import TaskRun
 
-_ABSENT = Judgement(finding=Finding.ERROR, reason="no trace was made")
+_ABSENT = Judgement(finding=Finding.ERROR, reason="there is nothing to judge: no trace was made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,10 @@ def _over_runs(
 ) -> MetricResult:
     """One result of all runs: the mean, and whether enough of them passed."""
     of_runs = [of_run[metric] for of_run in results.values() if metric in of_run]
+    if not of_runs:  # every task failed, and min_pass=0 makes nothing of it
+        of_runs = [MetricResult.of(metric, _ABSENT, rules.thresholds[metric])]
     if rules.repetition.repeat == 1:
-        return of_runs[0]
+        return replace(of_runs[0], passed=of_runs[0].passed or rules.repetition.needed == 0)
     yes = sum(result.passed for result in of_runs)
     outcome = rules.repetition.outcome(passed=yes, unknown=sum(result.finding == "error" for result in of_runs))
     telling = {
@@ -92,7 +94,6 @@ def _over_runs(
         "error": [result for result in of_runs if result.finding == "error"],
         "failed": [result for result in of_runs if not result.passed and result.finding != "error"],
     }[outcome]
-    # With no run needed (min_pass=0) a metric may pass without a single result that does.
     example = (telling or of_runs)[0]
     values = [result.value for result in of_runs if result.finding == "scored" and result.value is not None]
     return replace(
