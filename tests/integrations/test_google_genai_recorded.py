@@ -79,6 +79,8 @@ def _client(exchange: Exchange) -> genai.Client:
 
 def _method(client: Any, exchange: Exchange) -> Any:
     if exchange.path.endswith("/interactions"):
+        if not hasattr(client, "interactions"):
+            pytest.skip("this version of the client has no interactions")
         return client.interactions.create
     if exchange.path.endswith("EmbedContents"):
         return client.models.embed_content

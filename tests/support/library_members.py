@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
@@ -17,4 +17,11 @@ def skip_without(owner: Any, *paths: str) -> None:
         for name in path.split("."):
             found = getattr(found, name, None)
         if found is None:
-            pytest.skip(f"{library} {version(library)} has no {path}")
+            pytest.skip(f"{_version(library)} has no {path}")
+
+
+def _version(library: str) -> str:
+    try:
+        return f"{library} {version(library)}"
+    except PackageNotFoundError:  # a namespace of several distributions
+        return library

@@ -33,7 +33,7 @@ class GoogleGenAIInstrumentor(Integration):
     """
 
     library = "google_genai"
-    requirements = ("google-genai >= 1.20",)
+    requirements = ("google-genai >= 1.50",)
     hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS, _LIVE, _INTERACTIONS)
     rivals = (
         Rival(
