@@ -18,7 +18,7 @@ def test_traces_of_a_live_run_say_what_was_said(name: str, tmp_path: Path) -> No
     """The anthropic client makes spans itself; the model is scripted, all else is real."""
     outcome = run(INSTRUMENTORS[name], Path(sys.executable), tmp_path)
     assert outcome.faults == ()
-    assert outcome.calls == 5
+    assert outcome.calls == 8
 
 
 def test_three_quarters_of_the_recorded_instrumentors_were_run_live() -> None:

@@ -11,6 +11,8 @@ Json = Mapping[str, Any]
 
 CITY, WEATHER = "Lisbon", "windy, 17 degrees"
 ANSWER = "It is windy in Lisbon, 17 degrees."
+PICTURE = "Which city is this?"
+"""Asked with a picture."""
 REFUSED = "The model is busy, try again"
 
 

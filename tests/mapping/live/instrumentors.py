@@ -123,14 +123,19 @@ def _run(command: str, environment: str, without: str = "", **variables: str) ->
 
 
 def _openai(name: str, environment: str = "openai", without: str = "", **variables: str) -> Instrumentor:
-    scenarios = (
-        "chat stream tools busy embeddings" if name == "otel_v2" else "chat stream tools busy responses embeddings"
-    )
+    scenarios = "chat stream no_usage tools tools_stream image busy embeddings"
+    if name != "otel_v2":
+        scenarios += " responses responses_tools"
+    if environment == "openai":
+        scenarios += " responses_stream"
     return _run(f"openai_calls {name} {scenarios}", environment, without, **variables)
 
 
 def _anthropic(name: str, environment: str = "anthropic", without: str = "", **variables: str) -> Instrumentor:
-    return _run(f"anthropic_calls {name} messages stream tools busy", environment, without, **variables)
+    scenarios = "messages stream cached tools tools_stream busy"
+    if environment == "anthropic":
+        scenarios += " stream_helper"
+    return _run(f"anthropic_calls {name} {scenarios}", environment, without, **variables)
 
 
 def _pydantic(command: str, environment: str = "pydantic_ai", without: str = "") -> Instrumentor:
@@ -143,12 +148,12 @@ INSTRUMENTORS: dict[str, Instrumentor] = {
     "otel_genai_openai_content": _openai("otel_genai", **{_CAPTURE: "SPAN_AND_EVENT"}, **_EVENTS),
     "otel_genai_openai_default": _openai("otel_genai", without="content", **{_CAPTURE: "NO_CONTENT"}),
     "otel_genai_openai_eventonly": _openai("otel_genai", **{_CAPTURE: "EVENT_ONLY"}, **_EVENTS),
-    "traceloop_openai": _openai("traceloop", without="stream_reasoning"),
+    "traceloop_openai": _openai("traceloop", without="stream_reasoning picture"),
     "traceloop_openai_events": _openai("traceloop_events", without="stream_reasoning stream_answer"),
     "logfire_openai": _openai("logfire", without="reasoning beside"),
     "otel_openai_v2_default": _openai("otel_v2", "openai_2", "content cache reasoning", **_OLD),
     "otel_openai_v2_latest_content": _openai(
-        "otel_v2", "openai_2", "cache reasoning", **{_CAPTURE: "SPAN_AND_EVENT"}, **_LATEST, **_EVENTS
+        "otel_v2", "openai_2", "cache reasoning picture", **{_CAPTURE: "SPAN_AND_EVENT"}, **_LATEST, **_EVENTS
     ),
     "otel_openai_v2_legacy_content": _openai("otel_v2", "openai_2", "cache reasoning", **{**_OLD, _CAPTURE: "true"}),
     "traceloop_openai_0475": _openai("traceloop", "openai_1", "stream_reasoning"),
@@ -156,7 +161,7 @@ INSTRUMENTORS: dict[str, Instrumentor] = {
         "native", without="stream_answer error_text", ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE="content"
     ),
     "anthropic_native_default": _anthropic("native", without="content error_text"),
-    "openinference_anthropic": _anthropic("openinference"),
+    "openinference_anthropic": _anthropic("openinference", without="beside"),
     "openinference_anthropic_genai": _anthropic(
         "openinference", OPENINFERENCE_ENABLE_GENAI_SEMCONV="true", **_QUIET_CLAUDE
     ),

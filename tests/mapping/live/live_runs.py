@@ -5,7 +5,8 @@
     python tests/mapping/live/live_runs.py --write              all, and the table into docs/live-instrumentors.md
 
 Instrumentors of the same library cannot all be installed together: each group has a virtual environment of its own,
-made by `uv` below $LIVE_VENVS (default: `pandaprobe-live` in the temporary directory) and kept for the next run.
+made by `uv` (of the extra `dev`) below $LIVE_VENVS (default: `pandaprobe-live` in the temporary directory) and kept
+for the next run.
 A program of `programs/` then runs in it: it calls `init` or adds our processor, nothing else is ours. Needs a package
 index, and minutes; so it is no part of the test suite.
 """
@@ -63,10 +64,10 @@ def environment(name: str) -> Path:
     python, done = home / "bin" / "python", home / "requirements.txt"
     wanted = "\n".join(ENVIRONMENTS[name])
     if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        uv = os.environ.get("UV", "uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, home], check=True)
+        uv = [sys.executable, "-m", "uv"]
+        subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, home], check=True)
         install: list[str | Path] = [
-            uv,
+            *uv,
             "pip",
             "install",
             "--quiet",

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from exchanges import Exchange, Json
+from exchanges import PICTURE, Exchange, Json
 
 PARTS = {
     "content": "what was asked and answered",
     "system": "system messages",
     "question": "which message was whose (it joins them)",
+    "picture": "messages with pictures",
     "model": "the model that answered",
     "stream_model": "the model that answered a stream",
     "stream_usage": "the right token counts of streams",
@@ -133,7 +134,7 @@ def _of_call(span: Span, calls: Sequence[Span], exchange: Exchange, without: fro
         problems.append(f"model {body.get('model')}, not {exchange.model}")
     problems += _of_usage([body, *inner], exchange, without)
     if body["kind"] == "LLM" and "content" not in without:
-        if "question" not in without:
+        if "question" not in without and not ("picture" in without and exchange.question == PICTURE):
             problems += _of_input(body, exchange, without)
         if exchange.error is None and not (exchange.streamed and "stream_answer" in without):
             problems += _of_output(body, exchange)

@@ -66,6 +66,17 @@ def tools(client: anthropic.Anthropic) -> None:
     client.messages.create(model=MODEL, max_tokens=100, messages=given, tools=[WEATHER])
 
 
+def tools_stream(client: anthropic.Anthropic) -> None:
+    events = ask(client, "Ask the tool about Lisbon, in a stream.", tools=[WEATHER], stream=True)
+    assert sum(1 for _ in events) > 3
+
+
+def cached(client: anthropic.Anthropic) -> None:
+    block = {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
+    parts = [{"type": "text", "text": "Weather in Lisbon, from the cache?"}]
+    client.messages.create(model=MODEL, max_tokens=100, system=[block], messages=[{"role": "user", "content": parts}])
+
+
 def busy(client: anthropic.Anthropic) -> None:
     try:
         ask(client, "BUSY")

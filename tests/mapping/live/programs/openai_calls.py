@@ -91,6 +91,41 @@ def responses(client: openai.OpenAI) -> None:
     client.responses.create(model=MODEL, instructions="Be brief.", input="Weather in Lisbon, as a response?")
 
 
+def tools_stream(client: openai.OpenAI) -> None:
+    chunks = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Ask the tool about Lisbon, in a stream."}],
+        tools=[{"type": "function", "function": WEATHER}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    assert sum(1 for _ in chunks) > 2
+
+
+def no_usage(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "Weather in Lisbon, uncounted?"}]
+    assert sum(1 for _ in client.chat.completions.create(model=MODEL, messages=messages, stream=True)) > 3
+
+
+def image(client: openai.OpenAI) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    parts = [{"type": "text", "text": "Which city is this?"}, picture]
+    client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": parts}])
+
+
+def responses_stream(client: openai.OpenAI) -> None:
+    events = client.responses.create(model=MODEL, input="Weather in Lisbon, response by response?", stream=True)
+    assert sum(1 for _ in events) > 3
+
+
+def responses_tools(client: openai.OpenAI) -> None:
+    asked = {"role": "user", "content": "Ask the tool about Lisbon, by responses."}
+    said = client.responses.create(model=MODEL, input=[asked], tools=[{"type": "function", **WEATHER}]).output[0]
+    call = {"type": "function_call", "call_id": said.call_id, "name": said.name, "arguments": said.arguments}
+    result = {"type": "function_call_output", "call_id": said.call_id, "output": "windy, 17 degrees"}
+    client.responses.create(model=MODEL, input=[asked, call, result])
+
+
 def embeddings(client: openai.OpenAI) -> None:
     client.embeddings.create(model="text-embedding-3-small", input="alpha")
 
