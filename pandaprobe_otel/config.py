@@ -28,6 +28,7 @@ _PLACEHOLDER_KEY = re.compile(
     r"sk_pp_(?:x{3,}|\.{2,}|your.*))",
     re.IGNORECASE,
 )
+_SECRETS_OF_URLS: Final = re.compile(r"(?<=://).*(?=@)|(?<=[?#]).+")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -156,7 +157,7 @@ def _resolve_one(
         try:
             return setting.parse(raw), source
         except BadValueError as error:
-            shown = "(not shown)" if setting.secret else repr(raw)[:80]
+            shown = "(not shown)" if setting.secret else repr(_without_secrets(raw))[:80]
             fatal = setting.name in ("endpoint", "local")  # never send to where it was not meant
             rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
             if setting.fallback is not None:
@@ -164,6 +165,11 @@ def _resolve_one(
             problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {error}; {rest}.", fatal=fatal))
             return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
     return setting.default, "default"
+
+
+def _without_secrets(raw: Any) -> Any:
+    """A refused value as it may be shown: a URL can hold a password, or a token in its query."""
+    return _SECRETS_OF_URLS.sub("***", raw) if isinstance(raw, str) and "://" in raw else raw
 
 
 def _candidates(

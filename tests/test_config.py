@@ -110,6 +110,20 @@ def test_an_address_of_no_redis_is_named_and_its_password_is_not(url: str) -> No
     assert resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL="rediss://u:p@host:6380/1").problems == ()
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:hunter2@host", "http://u:hun@/ter2@host/x", "http://host/?token=hunter2", "https://host/#hunter2"],
+)
+def test_an_endpoint_with_a_secret_is_named_without_it(url: str) -> None:
+    """A password or token in an address that is refused is not repeated."""
+    config = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_ENDPOINT=url)
+
+    (problem,) = config.problems
+    assert "PANDAPROBE_ENDPOINT = 'http" in problem.message
+    assert "host" in problem.message
+    assert "ter2" not in problem.message
+
+
 def test_a_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra is named; traces go out, each process by its own budget."""
     monkeypatch.setitem(sys.modules, "redis", None)
