@@ -1,32 +1,23 @@
 """What recording adds to the calls of the openai client, in CPU time, and what forgotten streams leave in memory.
 
-The client speaks to a transport in this process, so nothing waits for a socket. Each figure is the median of paired
-rounds: the same calls with the instrumentation off and on, in turns in one process, `process_time` of both. The
-provider has one span processor that drops what it gets.
+The client speaks to a transport in this process, so nothing waits for a socket; `paired.py` says how it is measured.
 
     python benchmarks/integrations/bench_openai.py [rounds]
 """
 
 from __future__ import annotations
 
-import gc
-import statistics
 import sys
-import time
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import openai
 from openai import _base_client
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-
-from pandaprobe_otel.registry import instrument, uninstrument
+from paired import abandoned, added
 
 HTTP: Any = getattr(_base_client, "httpx2", None) or _base_client.httpx  # type: ignore[attr-defined]
 CALLS = 40
 CHUNKS = 1000
-ABANDONED = 10_000
 
 ANSWER = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-5-mini-2026-08-07","choices":[{"index":0,'
@@ -43,10 +34,6 @@ MESSAGES: Any = [
     {"role": "system", "content": "You are a weather bot that answers in one sentence."},
     {"role": "user", "content": "What is the weather in Paris? " * 10},
 ]
-
-
-class Dropping(SpanProcessor):
-    """The least that a pipeline can do."""
 
 
 class Pieces(HTTP.SyncByteStream):  # type: ignore[misc, name-defined, unused-ignore]
@@ -66,8 +53,6 @@ def answer(request: Any) -> Any:
 
 
 client = openai.OpenAI(api_key="none", http_client=HTTP.Client(transport=HTTP.MockTransport(answer)))
-provider = TracerProvider()
-provider.add_span_processor(Dropping())
 
 
 def calls() -> None:
@@ -82,62 +67,17 @@ def stream() -> None:
         pass
 
 
-def cpu_us(work: Callable[[], None]) -> float:
-    """CPU time of `work` in microseconds."""
-    gc.collect()
-    gc.disable()
-    start = time.process_time_ns()
-    work()
-    spent = time.process_time_ns() - start
-    gc.enable()
-    return spent / 1000
-
-
-def added(work: Callable[[], None], units: int, rounds: int) -> str:
-    """Median and quartiles of what recording adds per unit, and the share of the whole."""
-    differences: list[float] = []
-    plain: list[float] = []
-    for turn in range(rounds):
-        off_first = turn % 2 == 0
-        spent: dict[bool, float] = {}
-        for on in (False, True) if off_first else (True, False):
-            if on:
-                instrument("openai", tracer_provider=provider)
-            work()
-            spent[on] = cpu_us(work)
-            uninstrument("openai")
-        differences.append((spent[True] - spent[False]) / units)
-        plain.append(spent[False] / units)
-    low, middle, high = statistics.quantiles(differences, n=4)
-    base = statistics.median(plain)
-    return f"+{middle:.2f} us (quartiles {low:.2f} to {high:.2f}) on {base:.1f} us, +{middle / base:.1%}"
-
-
-def abandoned() -> str:
-    """Growth of Python's memory over many streams that are read a little and forgotten."""
-    instrument("openai", tracer_provider=provider)
-
-    def forget(count: int) -> None:
-        for _ in range(count):
-            next(client.chat.completions.create(model="gpt-5-mini", messages=MESSAGES, stream=True))
-        gc.collect()
-
-    forget(200)
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    forget(ABANDONED)
-    after, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    uninstrument("openai")
-    return f"{(after - before) / 1024:.0f} KiB more after {ABANDONED} streams (peak {(peak - before) / 1024:.0f} KiB)"
+def begin() -> None:
+    """Read a little of a stream and forget it."""
+    next(client.chat.completions.create(model="gpt-5-mini", messages=MESSAGES, stream=True))
 
 
 def main() -> None:
     """Print the three figures."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
-    print("call answered in one piece:", added(calls, CALLS, rounds))
-    print("chunk of a stream:         ", added(stream, CHUNKS, rounds))
-    print("forgotten streams:         ", abandoned())
+    print("call answered in one piece:", added("openai", calls, CALLS, rounds))
+    print("chunk of a stream:         ", added("openai", stream, CHUNKS, rounds))
+    print("forgotten streams:         ", abandoned("openai", begin))
 
 
 if __name__ == "__main__":
