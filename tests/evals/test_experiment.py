@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import unittest
 from pathlib import Path
 
 import pytest
 
-from command_line import clean_environment, run_command_line
+import pandaprobe_otel
 from pandaprobe_otel import tool
 from pandaprobe_otel.evals import Report, TaskRun, evaluate
 from pandaprobe_otel.local import LocalServer
@@ -137,44 +136,6 @@ def test_without_a_key_the_judge_cannot_be_asked(tmp_path: Path) -> None:
     assert done.stdout.startswith("the judge cannot be asked: no API key: set PANDAPROBE_API_KEY"), done.stderr
 
 
-def test_the_command_for_ci(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit code, JSON, reports, comparison with a baseline, the job's summary and annotations."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "shop.py").write_text(TASK)
-    (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
-    settings = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_API_KEY": "sk_pp_1"}
-    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
-    env = clean_environment(tmp_path, **settings, **github)
-    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:looks_up_once")
-    judged = (*command, "--metric", "task_completion=0.7", "--report", "r.json", "--report", "r.html")
-
-    done = run_command_line(*judged, environment=env)
-    assert done.returncode == 0, done.stderr
-    assert "6/6 passed" in done.stdout
-    assert "= 6 evaluations" in done.stderr
-    assert "<table>" in (tmp_path / "r.html").read_text()
-
-    server.judge.set("task_completion", 0.3, "worse")
-    done = run_command_line(*judged[:-4], "--baseline", "r.json", "--format", "json", environment=env)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["regressions"] == ["task_completion", "passed"]
-    assert "::error title=answer%3A c0::task_completion 0.30 < 0.70: worse" in done.stderr
-    assert "## answer: failed" in (tmp_path / "summary.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--task", "nowhere:f"), "nowhere:f cannot be loaded"),
-        (("--task", "json:loads", "--metric", "x=high"), "'high' is not a number"),
-        (("--task", "json:loads", "--baseline", "cases.jsonl"), "is not a report"),
-    ],
-)
-def test_the_command_refuses_what_cannot_be_meant(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
-) -> None:
-    """Exit code 4 and one line."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "cases.jsonl").write_text('{"input": 1}\n')
-    done = run_command_line("eval", "cases.jsonl", *arguments, environment=clean_environment(tmp_path))
-    assert (done.returncode, said in done.stderr) == (4, True), done.stderr
+def test_evaluate_is_at_the_top() -> None:
+    """`pandaprobe_otel.evaluate` is the same function."""
+    assert pandaprobe_otel.evaluate is evaluate

@@ -1,0 +1,145 @@
+"""`pandaprobe-otel eval`, for CI: a task over a dataset, and traces and sessions that are stored already."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.evals import Report
+from pandaprobe_otel.evals.github import error_command
+from pandaprobe_otel.local import LocalServer
+from suites import RunCommand, RunSuite
+
+NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
+
+TASK = """
+from pandaprobe_otel import agent, tool
+
+@tool
+def look_up(number):
+    return {"number": number}
+
+@agent
+def answer(question):
+    look_up(number="A-17")
+    return "it is on its way: " + question
+
+def looks_up_once(run):
+    run.spans.tool("look_up").called(times=1)
+"""
+
+
+def test_a_task_over_a_dataset(
+    run_command: RunCommand, server: LocalServer, project: dict[str, str], tmp_path: Path
+) -> None:
+    """Exit code, JSON, reports, comparison with a baseline, the job's summary and annotations."""
+    (tmp_path / "shop.py").write_text(TASK)
+    (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
+    env = {**project, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:looks_up_once")
+    judged = (*command, "--metric", "task_completion=0.7")
+
+    done = run_command(*judged, "--report", "r.json", "--report", "r.html", **env)
+    assert done.returncode == 0, done.stderr
+    assert "6/6 passed" in done.stdout
+    assert "= 6 evaluations" in done.stderr
+    assert "::error" not in done.stdout
+    assert "<table>" in (tmp_path / "r.html").read_text()
+
+    server.judge.set("task_completion", 0.3, "worse")
+    done = run_command(*judged, "--baseline", "r.json", "--format", "json", **env)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["regressions"] == ["task_completion", "passed"]
+    assert "::error title=answer%3A c0::task_completion 0.30 < 0.70: worse" in done.stderr
+    assert "## answer: failed" in (tmp_path / "summary.md").read_text()
+
+    repeated = run_command(*command, "--repeat", "3", "--min-pass", "0.3", "--report", "free.json")
+    assert repeated.returncode == 0, repeated.stderr
+    assert {len(case.traces) for case in Report.load(tmp_path / "free.json").cases} == {1}
+
+
+def test_what_is_stored(
+    run_command: RunCommand,
+    server: LocalServer,
+    project: dict[str, str],
+    project_client: Client,
+    tmp_path: Path,
+) -> None:
+    """A case for each trace and each session, with the traces; metrics judge what they are of."""
+    for n, session in enumerate(("talk", "talk", None)):
+        project_client.traces.create(name="t", started_at=NOW, input=f"q{n}", output="a", session_id=session)
+    alone = next(iter(project_client.traces.iter(name="t"))).trace_id
+    server.judge.set("task_completion", lambda trace: 0.2 if trace["input"] == "q1" else 0.9, "judged")
+    for signal in ("confidence", "coherence", "loop_detection", "tool_correctness"):
+        server.judge.set(signal, 0.9)
+
+    one = run_command("eval", "--trace", str(alone), "--metric", "task_completion=0.1", **project)
+    assert (one.returncode, "1/1 passed" in one.stdout) == (0, True), one.stderr
+
+    both = ("eval", "--session", "talk", "--metric", "agent_reliability", "--metric", "task_completion=0.7")
+    env = {**project, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    done = run_command(*both, "--report", "r.json", **env)
+    assert done.returncode == 1, done.stderr
+    report = Report.load(tmp_path / "r.json")
+    assert [(case.id == "talk", len(case.traces)) for case in report.cases] == [(True, 2), (False, 1), (False, 1)]
+    assert [case.outcome for case in report.cases if case.id != "talk"] == ["passed", "failed"]
+    assert [result.metric for result in report.cases[0].results] == ["agent_reliability"]
+    assert "::error title=sessions%3A " in done.stdout
+    assert "## sessions: failed" in (tmp_path / "summary.md").read_text()
+
+    again = run_command(*both, "--max-evals", "2", **project)
+    assert "= 3 evaluations, and the limit is 2 in all" in again.stdout
+    assert again.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cases.jsonl", "--task", "nowhere:f"), "nowhere:f cannot be loaded"),
+        (("cases.jsonl", "--task", "json:loads", "--metric", "x=high"), "'high' is not a number"),
+        (("cases.jsonl", "--task", "json:loads", "--baseline", "cases.jsonl"), "is not a report"),
+        (("cases.jsonl", "--task", "json:loads", "--report", "r.pdf"), "none of .json, .md and .html"),
+        (("cases.jsonl",), "say what to judge: DATASET and --task, or --trace, or --session"),
+        (("--trace", "x"), "--trace and --session need a --metric"),
+        (("--session", "s", "--metric", "m", "--repeat", "2"), "--repeat is about a task"),
+        (("--session", "s", "--metric", "nonsense"), "nonsense is no metric of traces; there are "),
+        (("--trace", "0" * 32, "--metric", "agent_reliability"), "agent_reliability judges sessions, and none"),
+    ],
+)
+def test_what_cannot_be_meant(
+    run_command: RunCommand, project: dict[str, str], tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    """Exit code 4 and one line."""
+    (tmp_path / "cases.jsonl").write_text('{"input": 1}\n')
+    done = run_command("eval", *arguments, **project)
+    assert (done.returncode, said in done.stderr) == (4, True), done.stderr
+
+
+def test_a_command_of_github_cannot_be_broken_out_of() -> None:
+    """Ends of lines, colons and commas are encoded as its runner decodes them; lines count from 1 there."""
+    found = error_command(title="a,b: 100%", text="one\ntwo: 5%", file="x.py", line=0)
+    assert found == "::error file=x.py,line=1,title=a%2Cb%3A 100%25::one%0Atwo: 5%25"
+
+
+def test_a_suite_in_github_actions(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
+    """The same for pytest: the summary of the job, and an annotation where the test stands."""
+    server.judge.set("task_completion", lambda trace: 0.2 if "bad" in str(trace["input"]) else 0.9)
+    code = """
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+@pytest.mark.parametrize("what", ["good", "bad"])
+def test_x(probe, what):
+    assistant(what)
+"""
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    outcome = judged(code, **github)
+    (said,) = [line for line in outcome.out.splitlines() if line.startswith("::error")]
+    assert said.startswith("::error file=test_suite.py,line=")
+    assert said.endswith(
+        "title=test_suite.py%3A%3Atest_x[bad]%3A%3Apandaprobe[task_completion]::"
+        "task_completion 0.20 < 0.50: set by the test"
+    )
+    assert "1/2 passed" in (tmp_path / "summary.md").read_text()
