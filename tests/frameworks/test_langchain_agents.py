@@ -276,6 +276,25 @@ def test_what_a_tool_does_is_inside_of_it(traces: SentTraces, model: StartModel)
     assert [span["model"] for span in trace.children(own)] == ["small", "tiny"]
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_an_agent_inside_of_the_apps_own_span(awaited: bool, traces: SentTraces, model: StartModel) -> None:
+    """Two runs of an agent in one function of the app are one trace, whose root is that function."""
+    endpoint = model(weather_model)
+    agent = create_agent(openai_chat(endpoint), [weather], name="forecaster")
+    with pandaprobe_otel.span("plan a trip", kind="CHAIN") as planning:
+        for question in ("Weather in Oslo?", "Weather in Łódź?"):
+            if awaited:
+                await agent.ainvoke(ask(question))
+            else:
+                agent.invoke(ask(question))
+        planning.set_output("pack a coat")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert (trace.root["name"], trace.root["output"]) == ("plan a trip", "pack a coat")
+    assert [span["name"] for span in trace.children(trace.root)] == ["forecaster", "forecaster"]
+
+
 def test_a_tool_that_returns_a_command(traces: SentTraces, model: StartModel) -> None:
     """The result is the message in the command's update."""
     from langgraph.types import Command

@@ -79,14 +79,16 @@ def plain(value: Any, depth: int = 0) -> Any:
         return value
     if depth > _MAX_DEPTH:
         return _text(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}
+    if isinstance(value, dict):
+        return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, tuple) and (pair := _message_in_short(items(value))) is not None:
         return pair
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item, depth + 1) for item in cast("Iterable[Any]", value)]
-    if is_message(value):
+    if is_message(value):  # before the check for mappings, which is slow for what is none
         return chat_message(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}
     return _plain_object(value, depth)
 
 
