@@ -188,6 +188,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -244,9 +245,7 @@ def instrumentations(library: str) -> Iterator[Instrumentation]:
             made = getattr(import_module(module), class_name)()
         except (ImportError, AttributeError):
             continue
-        yield Instrumentation(
-            name, lambda made=made: made.instrument(tracer_provider=provider, skip_dep_check=True), made.uninstrument
-        )
+        yield Instrumentation(name, partial(made.instrument, tracer_provider=provider), made.uninstrument)
 
 
 def calls(work: Work) -> None:

@@ -75,7 +75,7 @@ def _http(http: Any, answer: dict[str, Any], chunk: dict[str, Any]) -> Any:
     """A client of httpx or httpx2 whose provider is a function."""
     whole, event = json.dumps(answer).encode(), _event(chunk)
 
-    class Pieces(http.SyncByteStream):  # type: ignore[misc]
+    class Pieces(http.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
             for _ in range(CHUNKS):
                 yield event

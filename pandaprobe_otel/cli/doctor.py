@@ -76,7 +76,7 @@ def examine(*, offline: bool, send: bool = False) -> Report:
         settings=_settings(config),
         problems=[asdict(problem) for problem in config.problems],
         notes=environment_notes(os.environ),
-        libraries=libraries(),
+        libraries=libraries(config),
         other_instrumentors=other_instrumentors(),
         key=key,
         round_trip=_round_trip(config) if send and key.state == "good" else None,
@@ -136,7 +136,9 @@ def _print(report: Report) -> None:
     out.print("\n[bold]Instrumentable[/bold]")
     for library in report.libraries:
         found = library.installed or f'not installed: pip install "pandaprobe-otel[{library.name}]"'
-        out.print(f"  {library.name}  {found}", markup=False)
+        what = f"  {library.state}" if library.installed else ""
+        why = f": {library.reason}" if library.installed and library.reason else ""
+        out.print(f"  {library.name}  {found}{what}{why}", markup=False)
     if report.other_instrumentors:
         out.print("  by other packages: " + ", ".join(report.other_instrumentors), markup=False)
     out.print(f"\n[bold]API key[/bold] {report.key.state}: ", end="")

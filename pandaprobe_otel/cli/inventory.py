@@ -6,7 +6,11 @@ import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.registry import InstrumentResult
 
 _OURS: Final = "pandaprobe_"
 
@@ -19,6 +23,10 @@ class Library:
     installed: str | None
     instrumentor: str
     """The entry point that instruments it: the name to switch it off by."""
+    state: str
+    """What `init()` does with it under these settings: hooked, adopted, skipped or failed."""
+    reason: str
+    """Why; empty for the first when there is nothing to say."""
 
 
 def versions() -> dict[str, str | None]:
@@ -33,17 +41,40 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: installed_version(name) for name in names}}
 
 
-def libraries() -> list[Library]:
-    """The libraries that this package has an integration for, by name."""
+def libraries(config: Config) -> list[Library]:
+    """The libraries that this package has an integration for, by name, and what `init()` does with each.
+
+    They are instrumented for that, and left as they were; nothing of them is imported.
+    """
     from pandaprobe_otel.registry import INTEGRATIONS, LIBRARIES
 
     distributions = packages_distributions()
+    results = _results(config)
     found: list[Library] = []
     for name in sorted(INTEGRATIONS):
         brought_by = distributions.get(LIBRARIES[name].partition(".")[0], ())
         installed = installed_version(brought_by[0]) if brought_by else None
-        found.append(Library(name=name, installed=installed, instrumentor=f"{_OURS}{name}"))
+        result = results.get(name)
+        state, reason = (result.state, result.reason) if result else ("skipped", _why_not(installed))
+        instrumentor = f"{_OURS}{name}"
+        found.append(Library(name=name, installed=installed, instrumentor=instrumentor, state=state, reason=reason))
     return found
+
+
+def _results(config: Config) -> dict[str, InstrumentResult]:
+    from pandaprobe_otel.registry import instrument_all, instrumented, uninstrument
+
+    before = {result.name for result in instrumented()}
+    try:
+        return {result.name: result for result in instrument_all(config.instrument, config.exclude)}
+    finally:
+        for result in instrumented():
+            if result.name not in before:
+                uninstrument(result.name)
+
+
+def _why_not(installed: str | None) -> str:
+    return "not installed" if installed is None else "not selected (setting `instrument`)"
 
 
 def other_instrumentors() -> list[str]:

@@ -165,14 +165,16 @@ def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
 
 
 def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:
-    """The OpenAI library is installed here, and is listed with its version."""
+    """The OpenAI library is installed here, and is listed with its version and with what becomes of it, and why."""
     from importlib.metadata import version
 
-    _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY)
+    _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_EXCLUDE="groq")
+    listed = {library["name"]: library for library in report["libraries"]}
 
-    assert {"name": "openai", "installed": version("openai"), "instrumentor": "pandaprobe_openai"} in report[
-        "libraries"
-    ]
+    assert listed["openai"]["installed"] == version("openai")
+    assert listed["openai"]["instrumentor"] == "pandaprobe_openai"
+    assert listed["openai"]["state"] == "hooked"
+    assert (listed["groq"]["state"], listed["groq"]["reason"]) == ("skipped", "excluded")
 
 
 def test_the_table_says_the_same(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from conformance import openai_wire
@@ -34,19 +35,26 @@ class Target:
         }
 
 
+def _kept(*, asynchronous: bool) -> list[Any]:
+    """The clients that litellm keeps for later calls."""
+    found = litellm.in_memory_llm_clients_cache.cache_dict.values()
+    return [one for one in found if hasattr(one, "close") and iscoroutinefunction(one.close) == asynchronous]
+
+
 @contextmanager
 def client(url: str, timeout_s: float) -> Iterator[Target]:
     """A target on the loopback server; the clients that litellm keeps for it are closed in the end."""
     yield Target(url, timeout_s)
-    for kept in list(litellm.in_memory_llm_clients_cache.cache_dict.values()):
-        if hasattr(kept, "close") and not hasattr(kept, "aclose"):
-            kept.close()
+    for kept in _kept(asynchronous=False):
+        kept.close()
 
 
 @asynccontextmanager
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
     """The same for the asynchronous functions."""
     yield Target(url, timeout_s)
+    for kept in _kept(asynchronous=True):
+        await kept.close()
 
 
 def _plain(target: Target, seen: Sighting) -> None:
