@@ -28,16 +28,15 @@ _TRACE_ORDER: Final = {
 _PREVIEW_CHARACTERS: Final = 4000
 _NEVER_NULL: Final = frozenset({TraceSortBy.STARTED_AT, TraceSortBy.NAME, TraceSortBy.STATUS})
 _SESSION_ORDER: Final = {
-    SessionSortBy.RECENT: "arrived_at",
-    SessionSortBy.TRACE_COUNT: "trace_count",
-    SessionSortBy.LATENCY: "latency",
-    SessionSortBy.COST: "total_cost",
+    SessionSortBy.RECENT: "MAX(created_at)",
+    SessionSortBy.TRACE_COUNT: "COUNT(*)",
+    SessionSortBy.LATENCY: "SUM(ended_at - started_at)",
+    SessionSortBy.COST: "SUM(total_cost)",
 }
 _SESSION_SUMS: Final = """
     session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
     SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
-    SUM(total_tokens) AS total_tokens, SUM(total_cost) AS total_cost, MAX(created_at) AS arrived_at,
-    MAX(seq) AS last_seq
+    SUM(total_tokens) AS total_tokens, SUM(total_cost) AS total_cost
 """
 
 
@@ -188,31 +187,35 @@ class Queries:
         where, values = wanted.where(project_id)
         where += " AND session_id IS NOT NULL"
         having = "" if has_error is None else f"HAVING MAX(status = 'ERROR') = {int(has_error)}"
-        ordered = order_by(
-            _SESSION_ORDER[sort_by], order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="last_seq"
-        )
-        # Summed once for both the page and the number of all.
-        sums = (
+        ordered = order_by("key", order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="last_seq")
+        # All sessions are ordered by one sum; the other sums are made for those of the page.
+        keys = (
             f"WITH sessions AS MATERIALIZED"
-            f" (SELECT {_SESSION_SUMS} FROM traces WHERE {where} GROUP BY session_id {having})"
+            f" (SELECT session_id, {_SESSION_ORDER[sort_by]} AS key, MAX(seq) AS last_seq"
+            f" FROM traces WHERE {where} GROUP BY session_id {having})"
         )
+        of_page = f"{where} AND session_id IN (SELECT value FROM json_each(?))"
         with self._database.read() as connection:
-            rows = connection.execute(
-                f"{sums} SELECT *, (SELECT COUNT(*) FROM sessions) AS total FROM sessions {ordered} LIMIT ? OFFSET ?",
+            chosen = connection.execute(
+                f"{keys} SELECT session_id, (SELECT COUNT(*) FROM sessions) AS total FROM sessions"
+                f" {ordered} LIMIT ? OFFSET ?",
                 (*values, page.limit, page.offset),
             ).fetchall()
-            if rows:
-                total = rows[0]["total"]
+            if chosen:
+                total = chosen[0]["total"]
             else:
-                (total,) = connection.execute(f"{sums} SELECT COUNT(*) FROM sessions", values).fetchone()
-            ids = dumps([row["session_id"] for row in rows]).decode()
+                (total,) = connection.execute(f"{keys} SELECT COUNT(*) FROM sessions", values).fetchone()
+            ids = dumps([row["session_id"] for row in chosen]).decode()
+            sums = connection.execute(
+                f"SELECT {_SESSION_SUMS} FROM traces WHERE {of_page} GROUP BY session_id", (*values, ids)
+            ).fetchall()
             members = connection.execute(
                 # The plus keeps SQLite from walking through all traces by start to save itself a small sort.
-                f"SELECT session_id, user_id, tags FROM traces WHERE {where}"
-                " AND session_id IN (SELECT value FROM json_each(?)) ORDER BY +started_at, seq",
+                f"SELECT session_id, user_id, tags FROM traces WHERE {of_page} ORDER BY +started_at, seq",
                 (*values, ids),
             ).fetchall()
-        return _summaries(rows, members), total
+        by_id = {row["session_id"]: row for row in sums}
+        return _summaries([by_id[row["session_id"]] for row in chosen], members), total
 
     def session(self, project_id: str, session_id: str) -> dict[str, Any] | None:
         """Return the summary of one session, None when no trace of the project is in it."""
