@@ -14,7 +14,6 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import shop_traces as shop  # noqa: E402
 from chromium import chromium  # noqa: E402
-
 from pandaprobe_otel.local import LocalServer  # noqa: E402
 
 DAYS: Final = 14
