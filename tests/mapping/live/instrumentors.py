@@ -125,9 +125,9 @@ def _run(command: str, environment: str, without: str = "", **variables: str) ->
 def _openai(name: str, environment: str = "openai", without: str = "", **variables: str) -> Instrumentor:
     scenarios = "chat stream no_usage tools tools_stream image busy embeddings"
     if name != "otel_v2":
-        scenarios += " responses responses_tools"
-    if environment == "openai":
-        scenarios += " responses_stream"
+        scenarios += " responses"
+    if environment == "openai":  # older instrumentors know less of that API
+        scenarios += " responses_tools responses_stream"
     return _run(f"openai_calls {name} {scenarios}", environment, without, **variables)
 
 
@@ -156,7 +156,7 @@ INSTRUMENTORS: dict[str, Instrumentor] = {
         "otel_v2", "openai_2", "cache reasoning picture", **{_CAPTURE: "SPAN_AND_EVENT"}, **_LATEST, **_EVENTS
     ),
     "otel_openai_v2_legacy_content": _openai("otel_v2", "openai_2", "cache reasoning", **{**_OLD, _CAPTURE: "true"}),
-    "traceloop_openai_0475": _openai("traceloop", "openai_1", "stream_reasoning"),
+    "traceloop_openai_0475": _openai("traceloop", "openai_1", "stream_reasoning picture"),
     "anthropic_native_content": _anthropic(
         "native", without="stream_answer error_text", ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE="content"
     ),
