@@ -112,6 +112,8 @@ def _key(config: Config, *, offline: bool) -> KeyCheck:
 
     if offline:
         return KeyCheck(state=KeyState.NOT_ASKED, message="--offline")
+    if config.local is not None:
+        return KeyCheck(state=KeyState.NOT_ASKED, message=f"traces are written to {config.local}, nothing is sent")
     fatal = [problem.message for problem in config.problems if problem.fatal]
     if fatal or config.api_key is None:
         return KeyCheck(state=KeyState.NOT_ASKED, message="the settings are not complete")

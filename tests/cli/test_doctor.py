@@ -208,3 +208,11 @@ def test_send_is_not_tried_with_a_key_that_is_refused(tmp_path: Path) -> None:
         code, report = doctor("--send", home=tmp_path, **variables)
 
     assert (code, report["round_trip"]) == (2, None)
+
+
+def test_traces_that_go_to_a_file_need_no_key(tmp_path: Path) -> None:
+    """With PANDAPROBE_LOCAL nobody is asked, nothing is missing, and it says where the traces are."""
+    file = tmp_path / "traces.jsonl"
+    code, report = doctor(home=tmp_path, PANDAPROBE_LOCAL=str(file))
+    assert (code, report["problems"], report["key"]["state"]) == (0, [], "not asked")
+    assert str(file) in report["key"]["message"]
