@@ -68,7 +68,7 @@ class Pipeline(Protocol):
         ...
 
 
-def open_pipeline(config: Config, *, counts_starts: bool) -> Pipeline:
+def open_pipeline(config: Config, *, counts_starts: bool, journals_all: bool = False) -> Pipeline:
     """The pipeline for these settings: one that delivers, or, where they cannot work, one that ignores everything.
 
     Problems are logged here, one line each, naming the setting's source and the remedy.
@@ -78,7 +78,7 @@ def open_pipeline(config: Config, *, counts_starts: bool) -> Pipeline:
     if not config.usable:
         return IdlePipeline(config)
     if config.local is None:
-        pipeline = ExportPipeline(config, counts_starts=counts_starts)
+        pipeline = ExportPipeline(config, counts_starts=counts_starts, journals_all=journals_all)
     else:
         pipeline = _file_pipeline(config, config.local, counts_starts=counts_starts)
     for message in pipeline.content_problems:
@@ -138,6 +138,7 @@ class ExportPipeline:
         config: Config,
         *,
         counts_starts: bool,
+        journals_all: bool = False,
         transport: Transport | None = None,
         timing: Timing | None = None,
         bucket: Callable[[], LeasedBucket] | None = None,
@@ -161,6 +162,7 @@ class ExportPipeline:
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
         self._make_bucket = bucket
+        self._journals_all = journals_all
         transport = transport or delivery_transport(
             config.endpoint, api_key_headers(config.api_key or "", config.project_name)
         )
@@ -173,7 +175,7 @@ class ExportPipeline:
             deliver=self._deliver,
             ledger=self._ledger,
             notices=self._notices,
-            on_first_span=self._begin,
+            on_first_span=self.begin,
             journal=None if config.spool is None else self._write_down,
             monotonic=monotonic,
         )
@@ -224,7 +226,8 @@ class ExportPipeline:
 
         return lambda: fleet_bucket(self._config, self._notices)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Look for what earlier processes have left in the spool. Without this call, the first span does it."""
         _finish_with_multiprocessing(self)
         self._delivery.begin()
 
@@ -297,9 +300,23 @@ class ExportPipeline:
             with loading():
                 from pandaprobe_otel.delivery.spool.setup import span_journal
 
-                self._journal = span_journal(self._config, self._delivery, is_forked=self._is_forked)
+                self._journal = span_journal(
+                    self._config, self._delivery, is_forked=self._is_forked, all_spans=self._journals_all
+                )
         if self._journal is not None:
             self._journal.record(events)
+
+    def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
+        """Take over ended spans in the calling thread; False when there was no time for it (a monotonic time)."""
+        return self._worker.receive(spans, deadline)
+
+    def settle(self, deadline: float) -> bool:
+        """Wait until what was taken over is where it is kept: on disk with a spool, otherwise in memory."""
+        return self._delivery.settle(deadline)
+
+    def fill(self) -> float:
+        """How full the place is where traces wait for PandaProbe; from 0 to 1."""
+        return self._delivery.fill
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, in `timeout` seconds at most.

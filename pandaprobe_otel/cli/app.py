@@ -27,6 +27,7 @@ _LATER = {
     "completion": "pandaprobe_otel.cli.completion:completion",
     "eval": "pandaprobe_otel.cli.eval:evaluate_command",
     "evals": "pandaprobe_otel.cli.evals:evals",
+    "gateway": "pandaprobe_otel.cli.gateway:gateway",
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",
     "replay": "pandaprobe_otel.cli.replay:replay",

@@ -69,6 +69,15 @@ class Delivery:
                 self._drop_rest()
             self._call_sender()
 
+    def settle(self, deadline: float) -> bool:
+        """Wait until what was handed over is where it is kept: in memory, where it is already."""
+        return True
+
+    @property
+    def fill(self) -> float:
+        """How full the place is where parcels wait; from 0 to 1."""
+        return self._dispatcher.fill
+
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; False when the deadline (a monotonic time) came first."""
         if not self._has_live_sender():

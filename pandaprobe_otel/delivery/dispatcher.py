@@ -89,6 +89,11 @@ class Dispatcher:
         self.last_error: str | None = None
 
     @property
+    def fill(self) -> float:
+        """The share of the memory's bound that what waits takes; from 0 to 1."""
+        return self._outbox.fill
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
         return len(self._outbox) == 0

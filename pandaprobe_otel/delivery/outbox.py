@@ -69,6 +69,11 @@ class MemoryOutbox:
         return self._bytes
 
     @property
+    def fill(self) -> float:
+        """The share of the bound that they take; from 0 to 1."""
+        return self._bytes / self._max_bytes
+
+    @property
     def waiting_for_tokens(self) -> int:
         """Traces whose turn to take a token has not come."""
         return len(self._turns)

@@ -119,9 +119,12 @@ class Assembler:
 
     @staticmethod
     def _closing_stage(buffer: TraceBuffer) -> Stage:
-        if buffer.memory.running and not buffer.open_entries:
+        memory = buffer.memory
+        if memory.running and not buffer.open_entries:
             return Stage.LAST
-        return Stage.MORE if buffer.memory.posted else Stage.WHOLE
+        if memory.lacks_root and memory.has_root:
+            return Stage.LAST
+        return Stage.MORE if memory.posted else Stage.WHOLE
 
     # -- keeping ------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import Ledger
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
-"""What the end of a running trace may change (PATCH takes no other; name and start stand)."""
+"""What the end of a running trace changes; its start, which PATCH does not take, and its name stand."""
+_FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
+"""And what a root changes that comes after its trace was sent."""
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
 """Metadata key of the names of spans that had not ended when their root's trace was sent."""
 _MOST_UNFINISHED: Final = 20
@@ -77,8 +79,8 @@ class PartEncoder:
         if memory.created and not part.is_remote:
             parcels = [Parcel(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
             if part.stage is Stage.LAST:
-                memory.running = False
                 final = self._final_fields(part, mapped)
+                memory.running = memory.lacks_root = False
                 parcels.append(Parcel(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
             return parcels
         fields = dict(mapped.trace)
@@ -91,6 +93,7 @@ class PartEncoder:
             fields.update(status="RUNNING", ended_at=None)
             memory.running = True
         memory.created = not part.is_remote
+        memory.lacks_root = not part.is_remote and not memory.has_root
         memory.had_input = fields.get("input") is not None
         memory.tags = tuple(fields.get("tags") or ())
         return [
@@ -107,7 +110,8 @@ class PartEncoder:
 
     @staticmethod
     def _final_fields(part: Part, mapped: MappedTrace) -> bytes:
-        fields: dict[str, Any] = {key: mapped.trace[key] for key in _FINAL_FIELDS if mapped.trace.get(key)}
+        names = (*_FINAL_FIELDS, *_FIELDS_OF_THE_ROOT) if part.memory.lacks_root else _FINAL_FIELDS
+        fields: dict[str, Any] = {key: mapped.trace[key] for key in names if mapped.trace.get(key)}
         if part.memory.tags and "tags" in fields:  # PATCH replaces tags
             fields["tags"] = sorted({*part.memory.tags, *fields["tags"]})
         root = _root_of(mapped)

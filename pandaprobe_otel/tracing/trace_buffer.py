@@ -38,6 +38,8 @@ class Memory:
     """In a forked child: a trace whose root was never seen here is the parent process's."""
     running: bool = False
     """Posted as RUNNING, not finished yet."""
+    lacks_root: bool = False
+    """Posted without its root, which had not arrived; the trace has its name and more from another span."""
     had_input: bool = False
     tags: tuple[str, ...] = ()
     parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])

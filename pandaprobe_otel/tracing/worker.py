@@ -126,6 +126,25 @@ class Worker:
         elif self._asleep:
             self._wake.set()
 
+    def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
+        """Take over ended spans in the thread that calls, which waits for the worker; False when time was too short.
+
+        For those who can ask their senders to wait: nothing is refused for want of room.
+        """
+        if self._stopped:
+            return False
+        if self._thread is None:
+            self._start()
+        if not self._work_lock.acquire(timeout=max(deadline - self._monotonic(), 0.001)):
+            return False
+        try:
+            self._drain()
+            self._take_over([(span, False) for span in spans])
+        finally:
+            self._work_lock.release()
+        self._wake.set()  # also when it is about to sleep
+        return True
+
     def logged(self, record: Any) -> None:
         """A log record with content of a span; over the bound the oldest goes."""
         self._logs.append(record)
@@ -228,22 +247,25 @@ class Worker:
 
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
-        ended, size = 0, 0
-        now = self._monotonic()
         logs = len(self._logs)  # counted first: the spans of these have started, so their starts are drained below
-        events = [event for event in self._arrived() if _is_sampled(event[0])]
-        for span, is_start in events:
-            if is_start:
-                self._assembler.started(span, now)
-            else:
-                ended += 1
-                size += self._assembler.ended(span, now)
+        self._take_over([event for event in self._arrived() if _is_sampled(event[0])])
+        now = self._monotonic()
         for _ in range(len(self._lost)):
             ids = self._lost.popleft()
             self._open.discard(ids)
             self._assembler.lost(*ids, now)
         for _ in range(logs):
             self._assembler.logged(self._logs.popleft())
+
+    def _take_over(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+        ended, size = 0, 0
+        now = self._monotonic()
+        for span, is_start in events:
+            if is_start:
+                self._assembler.started(span, now)
+            else:
+                ended += 1
+                size += self._assembler.ended(span, now)
         if ended:
             self._ledger.ended(ended)
             self._max_events = max(_FEWEST, min(MAX_EVENTS, MAX_WAITING_BYTES * ended // size))

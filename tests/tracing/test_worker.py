@@ -110,7 +110,8 @@ class Telling(ReadableSpan):
         self._looks += 1
         if self._looks == 2:
             self._tell()
-        return super().context
+        context: SpanContext | None = super().context
+        return context
 
 
 def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> None:

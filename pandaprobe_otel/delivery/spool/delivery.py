@@ -67,6 +67,15 @@ class SpooledDelivery(Delivery):
         self._due_at = 0.0
         super().put(parcel)
 
+    def settle(self, deadline: float) -> bool:
+        """Wait until everything is on disk; when the disk has failed, memory is the place, and there is no waiting."""
+        return self._writer.settle(deadline) or not self._outbox.saves
+
+    @property
+    def fill(self) -> float:
+        """How full the spool is, or, when the disk has failed, the memory."""
+        return self._writer.fill if self._outbox.saves else super().fill
+
     def ask(self, command: Command) -> None:
         """Have the spool's thread do something."""
         self._writer.ask(command)

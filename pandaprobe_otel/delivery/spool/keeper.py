@@ -68,6 +68,8 @@ class Keeper:
         self._notices = notices
         self._adoption = adoption
         self._max_bytes = max_bytes
+        self.fill = 0.0
+        """The share of the bound that the files took when something was last written."""
         self._monotonic = monotonic
         self._letters = DeadLetters(folder.path, folder.destination)
         self._cap = BodyCap(folder.path, folder.destination)
@@ -308,7 +310,9 @@ class Keeper:
     def evict(self) -> None:
         """Give up the oldest parcels, those without errors first, while there are more bytes than there may be."""
         files = list(self._folder.files.values())
-        excess = sum(file.bytes for file in files) - self._share()
+        used, share = sum(file.bytes for file in files), self._share()
+        self.fill = min(used / share, 1.0)
+        excess = used - share
         for is_error in (False, True):
             for file in files:
                 if excess <= 0:

@@ -85,18 +85,19 @@ def spooled_delivery(
     )
 
 
-def span_journal(config: Config, delivery: Delivery, *, is_forked: bool) -> SpanJournal | None:
+def span_journal(config: Config, delivery: Delivery, *, is_forked: bool, all_spans: bool) -> SpanJournal | None:
     """What writes down the traces that are not complete; called by the worker, which loads the mapping for it.
 
     With `mask` or a `capture` that leaves out content, nothing of the content is written: neither can be applied to
-    a span by itself.
+    a span by itself. `all_spans`: also what would not be sent as far as can be seen by now.
     """
     if not isinstance(delivery, SpooledDelivery):
         return None
     from pandaprobe_otel.delivery.spool.journal import SpanJournal
 
     content = config.capture == "all" and config.mask is None
-    return SpanJournal(delivery.ask, content=content, all_spans=config.spans != "agent", is_forked=is_forked)
+    all_spans = all_spans or config.spans != "agent"
+    return SpanJournal(delivery.ask, content=content, all_spans=all_spans, is_forked=is_forked)
 
 
 def _folder(config: Config) -> Path:

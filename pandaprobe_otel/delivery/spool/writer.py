@@ -67,6 +67,11 @@ class SpoolWriter:
         return 0 if self._keeper is None or self._closed else self._keeper.parked.spans
 
     @property
+    def fill(self) -> float:
+        """The share of the bound that the files take; from 0 to 1."""
+        return 0.0 if self._keeper is None or self._closed else self._keeper.fill
+
+    @property
     def has_more(self) -> bool:
         """Whether files of dead processes wait to be adopted until one of those in use is empty."""
         return self._keeper is not None and not self._closed and self._keeper.has_more

@@ -1,0 +1,59 @@
+"""`pandaprobe-otel gateway`: receives OTLP from any language, and from Collectors."""
+
+from __future__ import annotations
+
+import click
+
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.extras import require
+
+
+@click.command("gateway")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for other machines (no TLS)."
+)
+@click.option("--http-port", type=click.IntRange(0, 65535), default=4318, show_default=True, help="0: any free port.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), default=4317, show_default=True, help="0: any free port.")
+@click.option("--no-http", is_flag=True, help="Do not listen for OTLP/HTTP.")
+@click.option("--no-grpc", is_flag=True, help="Do not listen for OTLP/gRPC.")
+@click.option(
+    "--max-body",
+    type=click.IntRange(min=1024),
+    default=16 << 20,
+    show_default=True,
+    help="Bytes a request, inflated.",
+)
+@click.option("--spool", metavar="DIRECTORY", help="Where accepted spans survive the process. [PANDAPROBE_SPOOL_DIR]")
+@click.option("--redis-url", metavar="URL", help="Shares the limit with other gateways. [PANDAPROBE_REDIS_URL]")
+def gateway(
+    host: str,
+    http_port: int,
+    grpc_port: int,
+    no_http: bool,
+    no_grpc: bool,
+    max_body: int,
+    spool: str | None,
+    redis_url: str | None,
+) -> int:
+    """Receive OpenTelemetry traces (OTLP over HTTP and gRPC) and send them to PandaProbe.
+
+    The key, the endpoint, the project and everything else come from the environment, as for a Python app.
+    """
+    if no_http and no_grpc:
+        raise click.UsageError("--no-http and --no-grpc leave nothing to listen for.")
+    require("gateway", "grpc", "starlette", "uvicorn", "google.rpc")
+    from pandaprobe_otel.gateway import serve
+
+    try:
+        serve(
+            host,
+            http_port=None if no_http else http_port,
+            grpc_port=None if no_grpc else grpc_port,
+            max_body=max_body,
+            spool=spool,
+            redis_url=redis_url,
+        )
+    except OSError as error:
+        click.echo(f"pandaprobe-otel: {error.strerror or error}", err=True)
+        return ExitCode.GENERAL
+    return ExitCode.OK

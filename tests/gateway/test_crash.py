@@ -1,0 +1,72 @@
+"""What was acknowledged survives kill -9 of the gateway, when it has a spool."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otlp_senders import agent_trace, body_of, post
+from pandaprobe_otel.ids import span_uuid, trace_uuid
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment
+
+
+def start(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
+    """A gateway as a user starts it, and its URL."""
+    command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--no-grpc"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "PandaProbe gateway" in process.stdout.readline()
+    return process, process.stdout.readline().split()[-1].removesuffix("/v1/traces")
+
+
+def end(process: subprocess.Popen[str]) -> int:
+    """Ask it to end; return its exit code."""
+    process.terminate()
+    process.communicate(timeout=20)
+    return process.returncode
+
+
+def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    """Killed right after the last answer, with traces complete and without their roots; the next one delivers all."""
+    with StrictPandaProbe(limit=1000) as server:
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
+        first, url = start(env)
+        expected: set[tuple[str, str]] = set()
+        for number in range(20):
+            spans = agent_trace(5)
+            sent = spans if number % 2 else spans[:-1]  # the root is the last to end
+            assert post(url, body_of(sent)).status_code == 200
+            expected |= set(map(_ids, sent))
+        os.kill(first.pid, signal.SIGKILL)
+        first.communicate(timeout=10)
+        second, _ = start(env)
+        deadline = time.monotonic() + 60
+        while not expected <= _stored(server) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert end(second) == 0
+        assert expected <= _stored(server)
+
+
+def _ids(span: ReadableSpan) -> tuple[str, str]:
+    assert span.context is not None
+    return trace_uuid(span.context.trace_id), span_uuid(span.context.trace_id, span.context.span_id)
+
+
+def _stored(server: StrictPandaProbe) -> set[tuple[str, str]]:
+    return {(trace_id, span_id) for trace_id, trace in list(server.traces.items()) for span_id in list(trace.spans)}
+
+
+def test_health_over_the_command_line(tmp_path: Path) -> None:
+    """It serves until it is asked to end, and ends with 0."""
+    with StrictPandaProbe() as server:
+        process, url = start(environment(server.url))
+        assert httpx.get(f"{url}/health").json()["status"] == "ok"
+        assert end(process) == 0

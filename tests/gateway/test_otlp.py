@@ -1,0 +1,165 @@
+"""What OpenTelemetry's own exporters send arrives as PandaProbe traces, over both protocols, from any service."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.propagate import extract, inject
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otlp_senders import AGENT, CHAT, agent_trace, body_of, post, tracer_of
+from pandaprobe_otel.gateway import Gateway
+from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.local import LocalServer
+
+
+def over_http(gateway: Gateway) -> SpanExporter:
+    """As an app is set up for protobuf."""
+    return HttpExporter(endpoint=f"{gateway.url}/v1/traces")
+
+
+def over_grpc(gateway: Gateway) -> SpanExporter:
+    """As an app is set up for gRPC, with compression."""
+    from grpc import Compression
+
+    return GrpcExporter(endpoint=f"127.0.0.1:{gateway.grpc_port}", insecure=True, compression=Compression.Gzip)
+
+
+def arrived(server: LocalServer, spans: Any) -> dict[str, Any]:
+    """The trace of these spans, as PandaProbe has it."""
+    trace_id = trace_uuid(spans[0].context.trace_id)
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
+    answer = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    trace: dict[str, Any] = answer.json()
+    return trace
+
+
+def flush(gateway: Gateway) -> None:
+    """Do not wait for stragglers."""
+    assert gateway.pipeline is not None
+    assert gateway.pipeline.flush(20)
+
+
+@pytest.mark.parametrize("exporter", [over_http, over_grpc])
+def test_exporters_reach_it(
+    gateway: Gateway, shared_server: LocalServer, exporter: Callable[[Gateway], SpanExporter]
+) -> None:
+    """Kinds, tokens, messages and the service are there."""
+    sender = exporter(gateway)
+    spans = agent_trace()
+    assert sender.export(spans) is SpanExportResult.SUCCESS
+    sender.shutdown()
+    flush(gateway)
+    trace = arrived(shared_server, spans)
+    root, chat = sorted(trace["spans"], key=lambda span: span["parent_span_id"] is not None)
+    assert (root["kind"], chat["kind"]) == ("AGENT", "LLM")
+    assert chat["parent_span_id"] == root["span_id"]
+    assert chat["token_usage"]["prompt_tokens"] == 12
+    assert "where is it?" in json.dumps(chat["input"])
+    assert trace["status"] == "COMPLETED"
+
+
+def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
+    """Ids are hexadecimal, numbers may be texts, and what is unknown is ignored."""
+    spans = agent_trace()
+    request = MessageToDict(encode_spans(spans))
+    for span in request["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        index = next(n for n, kept in enumerate(spans) if kept.name == span["name"])
+        context, parent = spans[index].context, spans[index].parent
+        assert context is not None
+        span["traceId"], span["spanId"] = f"{context.trace_id:032X}", f"{context.span_id:016x}"
+        span["parentSpanId"] = "" if parent is None else f"{parent.span_id:016x}"
+        span["fieldOfTomorrow"] = {"a": [1]}
+    answer = post(gateway.url, json.dumps(request).encode(), {"Content-Type": "application/json; charset=utf-8"})
+    assert (answer.status_code, answer.json()) == (200, {})
+    flush(gateway)
+    assert len(arrived(shared_server, spans)["spans"]) == 2
+
+
+def test_a_compressed_body(gateway: Gateway, shared_server: LocalServer) -> None:
+    """As Collectors send it."""
+    spans = agent_trace(20)
+    answer = post(gateway.url, gzip.compress(body_of(spans)), {"Content-Encoding": "gzip"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-protobuf"
+    flush(gateway)
+    assert len(arrived(shared_server, spans)["spans"]) == 20
+
+
+def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServer) -> None:
+    """Spans come from three processes' exporters, the root last; the trace is whole, and posted once."""
+    kept: list[ReadableSpan] = []
+
+    class Keeping(HttpExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            kept.extend(spans)
+            return super().export(spans)
+
+    front, middle, back = (
+        tracer_of(name, Keeping(endpoint=f"{gateway.url}/v1/traces")) for name in ("front", "middle", "back")
+    )
+    with front.start_as_current_span("agent", attributes=AGENT):
+        headers: dict[str, str] = {}
+        inject(headers)
+        with middle.start_as_current_span("search", context=extract(headers), attributes=CHAT):
+            inject(headers)
+            with back.start_as_current_span("rank", context=extract(headers), attributes=CHAT):
+                pass
+    before = sum(1 for _ in kept)
+    flush(gateway)
+    trace = arrived(shared_server, kept)
+    assert before == 3
+    assert trace["name"] == "agent"
+    by_name = {span["name"]: span for span in trace["spans"]}
+    assert by_name["rank"]["parent_span_id"] == by_name["search"]["span_id"]
+    assert by_name["search"]["parent_span_id"] == by_name["agent"]["span_id"]
+
+
+def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server: LocalServer) -> None:
+    """What arrived before it was sent already; the trace gets its fields with the root."""
+    chat, root = agent_trace()
+    assert post(gateway.url, body_of([chat])).status_code == 200
+    flush(gateway)
+    assert post(gateway.url, body_of([root])).status_code == 200
+    flush(gateway)
+    trace = arrived(shared_server, [root])
+    assert len(trace["spans"]) == 2
+    assert (trace["name"], trace["status"]) == ("agent", "COMPLETED")
+
+
+def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, shared_server: LocalServer) -> None:
+    """OTLP's partial success says how many and why."""
+    spans = agent_trace(3)
+    request = encode_spans(spans)
+    request.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
+    answer = post(gateway.url, request.SerializeToString())
+    assert answer.status_code == 200
+    partial = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert partial.rejected_spans == 1
+    assert "1 spans have no valid trace id" in partial.error_message
+    flush(gateway)
+    assert len(arrived(shared_server, spans)["spans"]) == 2
+
+
+def test_other_signals_are_told_where_to_go(gateway: Gateway) -> None:
+    """PandaProbe keeps no metrics; a sender that is set up for all three signals learns it."""
+    answer = httpx.post(f"{gateway.url}/v1/metrics", content=b"", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 404
+    assert "/v1/traces" in answer.json()["message"]
+    health = httpx.get(f"{gateway.url}/health").json()
+    assert health["status"] == "ok"
+    assert health["spans_accepted"] >= 0
+    assert uuid.UUID(trace_uuid(1))
