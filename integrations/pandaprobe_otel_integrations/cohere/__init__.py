@@ -25,7 +25,7 @@ class CohereInstrumentor(Integration):
     """
 
     library = "cohere"
-    requirements = ("cohere >= 5.5.8",)
+    requirements = ("cohere >= 5.13",)
     hooked_modules = (_HTTP, "cohere.client")
     rivals = (
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.cohere", class_name="CohereInstrumentor"),

@@ -30,7 +30,7 @@ class LiteLLMInstrumentor(Integration):
     """
 
     library = "litellm"
-    requirements = ("litellm >= 1.60",)
+    requirements = ("litellm >= 1.75",)
     hooked_modules = (_MAIN, _STREAMS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.litellm", class_name="LiteLLMInstrumentor"),
