@@ -234,3 +234,19 @@ def test_recording(recording: Any, recorder: SpanRecorder) -> None:
         else:
             client.chat.complete(**request)
     check(recorder.one(), exchange)
+
+
+@pytest.mark.skipif(not recordings("mistralai"), reason="no collection of recordings beside the checkout")
+@pytest.mark.parametrize("recording", recordings("mistralai"), ids=name)
+async def test_recording_asynchronously(recording: Any, recorder: SpanRecorder) -> None:
+    """The same through the asynchronous methods."""
+    instrument("mistralai", tracer_provider=recorder.provider)
+    exchange = next(one for one in exchanges(recording) if one.path.endswith("/chat/completions"))
+    request = {key: value for key, value in exchange.request.items() if key != "stream"}
+    with replayed(recording):
+        async with client_module.Mistral(api_key="none") as client:
+            if exchange.request.get("stream"):
+                [item async for item in await client.chat.stream_async(**request)]
+            else:
+                await client.chat.complete_async(**request)
+    check(recorder.one(), exchange)

@@ -135,3 +135,17 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
         if streamed:
             list(answer)
     recorded_chats.check(recorder.one(), exchange)
+
+
+@pytest.mark.skipif(not recordings("together"), reason="no collection of recordings beside the checkout")
+@pytest.mark.parametrize("recording", recordings("together"), ids=name)
+async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
+    """The same through the asynchronous client."""
+    instrument("together", tracer_provider=recorder.provider)
+    exchange = next(one for one in exchanges(recording) if recorded_chats.is_call(one))
+    with replayed(recording):
+        async with together.AsyncTogether(api_key="none", max_retries=0) as client:
+            answer: Any = await client.chat.completions.create(**exchange.request)
+            if exchange.request.get("stream"):
+                [item async for item in answer]
+    recorded_chats.check(recorder.one(), exchange)
