@@ -77,8 +77,8 @@ def test_no_request_is_answered_with_a_server_error(server: LocalServer, known: 
             _send_examples(operation, mode, server, known, failures, statuses)
     assert failures == []
     # The requests reached what they are about: not all of them were turned away at the door.
-    assert statuses[200] > OPERATIONS
-    assert statuses[422] > OPERATIONS
+    assert statuses[200] > OPERATIONS // 3
+    assert statuses[422] > OPERATIONS // 3
 
 
 def _send_examples(
