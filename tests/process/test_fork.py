@@ -55,7 +55,7 @@ def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
             pid = os.fork()
             with tracer.start_as_current_span("in child" if pid == 0 else "in parent", attributes=CHAT):
                 pass
-        assert handle.flush(10)
+        assert handle.flush(25)
         counts = handle.status()
         assert (counts.spans_ended, counts.spans_delivered) == ((1, 1) if pid == 0 else (3, 3)), counts
         if pid == 0:
@@ -70,12 +70,12 @@ def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
         assert sorted(span["name"] for span in trace.spans.values()) == ["agent", "before", "in child", "in parent"]
 
 
-def test_forking_from_fifty_threads_within_open_spans_never_hangs() -> None:
+def test_forking_from_many_threads_within_open_spans_never_hangs() -> None:
     """Requests under way, locks held, spans open: each child traces and ends, the parent's spans stay with it.
 
-    PANDAPROBE_FORKS=200 makes it four forks for each thread (it takes a minute).
+    PANDAPROBE_FORKS=200 makes it four forks for each of fifty threads (it takes a minute).
     """
-    forks = int(os.environ.get("PANDAPROBE_FORKS", "50"))
+    forks = int(os.environ.get("PANDAPROBE_FORKS", "20"))
     with StrictPandaProbe(limit=10_000, delay=lambda: 0.02) as server:
         code = f"""
         import os, threading, warnings
