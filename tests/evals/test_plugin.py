@@ -297,7 +297,18 @@ def test_modules():
     assert not [name for name in ("httpx", "opentelemetry", "pydantic", "orjson") if name in sys.modules]
 """
     (tmp_path / "test_plain.py").write_text(code)
-    command = [sys.executable, "-m", "pytest", "-q", "-pno:asyncio", "-pno:xdist", "-c", os.devnull]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-pno:asyncio",
+        "-pno:xdist",
+        "-pno:hypothesispytest",
+        "-pno:schemathesis",
+        "-c",
+        os.devnull,
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 0, done.stdout
 
