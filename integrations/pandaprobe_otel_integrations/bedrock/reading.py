@@ -1,14 +1,14 @@
 """Reading along with the bodies that botocore and aiobotocore return: the objects stay, what they read from is told.
 
-A body reads from the HTTP library's response below it. That object keeps its class; it gets methods of its own that
-do what those of its class do, and tell. They refer to it weakly, so that a forgotten body goes as it always did.
+A body, and the HTTP library's response below it, keep their classes; they get methods of their own that do what those
+of their class do, and tell. These refer to the object weakly, so that a forgotten body goes as it always did. None is
+one that a finalizer calls: by then the object cannot be referred to any more.
 """
 
 from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from pandaprobe_otel_integrations._guard import guarded
@@ -20,24 +20,23 @@ from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
 def observe_events(stream: Any, body: ObservedBody) -> None:
     """The events of an EventStream, each with its name."""
     events = stream._event_generator  # pyright: ignore[reportPrivateUsage]
-    asynchronous = hasattr(events, "__anext__")
-    reading = AsyncReading if asynchronous else Reading
+    reading = AsyncReading if hasattr(events, "__anext__") else Reading
     stream._event_generator = reading(events, body, _event)  # pyright: ignore[reportPrivateUsage]
-    running = "ag_running" if asynchronous else "gi_running"
-    _observe_close(stream._raw_stream, body, lambda: bool(getattr(events, running, False)))  # pyright: ignore[reportPrivateUsage]
+    _observe_close(stream, body)
 
 
 def observe_bytes(streaming_body: Any, body: ObservedBody) -> None:
     """The bytes of a StreamingBody."""
-    # Before aiobotocore 3 the body is a proxy of the response.
-    raw: Any = getattr(streaming_body, "_raw_stream", None) or streaming_body.__wrapped__
+    raw: Any = getattr(streaming_body, "_raw_stream", None)
+    if raw is None:
+        raw = streaming_body.__wrapped__  # before aiobotocore 3 the body is a proxy of the response
+    else:
+        _observe_close(streaming_body, body)
     content: Any = getattr(raw, "content", None)
-    source = _Source(raw, body)
     if inspect.iscoroutinefunction(getattr(content, "read", None)):
         raw.content = _Content(content, body)
     else:
-        raw.read = source.read
-    _observe_close(raw, body, lambda: source.busy)
+        raw.read = _Source(raw, body).read
 
 
 def _event(event: Any) -> bytes:
@@ -46,17 +45,15 @@ def _event(event: Any) -> bytes:
     return sse.written(event.payload, name)
 
 
-def _observe_close(raw: Any, body: ObservedBody, is_busy: Callable[[], bool]) -> None:
-    this = weakref.ref(raw)
-    kind: Any = raw.__class__
+def _observe_close(owner: Any, body: ObservedBody) -> None:
+    this = weakref.ref(owner)
+    kind: Any = owner.__class__
 
     def close(*args: Any, **kwargs: Any) -> Any:
-        # In the middle of a read it is the HTTP library that closes, and an exception follows.
-        if not is_busy():
-            body.end("closed")
+        body.end("closed")
         return kind.close(this(), *args, **kwargs)
 
-    raw.close = close
+    owner.close = close
 
 
 class _Source:
@@ -66,18 +63,14 @@ class _Source:
         self._raw = weakref.ref(raw)
         self._kind: Any = raw.__class__
         self._body = body
-        self.busy = False
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
         """In place of the method of that name."""
-        self.busy = True
         try:
             chunk = self._kind.read(self._raw(), *args, **kwargs)
         except BaseException as error:
             self._body.end("failed", error)
             raise
-        finally:
-            self.busy = False
         guarded(_keep, self._body, chunk, args[0] if args else kwargs.get("amt"))
         return chunk
 
