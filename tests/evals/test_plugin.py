@@ -105,10 +105,18 @@ def test_session(probe):
 """
 
 
-def test_verdicts_are_honest(judged: RunSuite, server: LocalServer) -> None:
+def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
     """Nothing to judge is inconclusive, a metric that fails and a test without traces are errors: no pass."""
     server.judge.fail("plan_quality", "the provider is on strike")
-    outcome = judged(HONEST)
+    outcome = judged(HONEST, "--pandaprobe-report=r.json")
+    reported = {case.id.rpartition("::")[2]: case.outcome for case in Report.load(tmp_path / "r.json").cases}
+    assert reported == {
+        "test_vacuous": "failed",
+        "test_vacuous_allowed": "passed",
+        "test_metric_fails": "error",
+        "test_no_trace": "error",
+        "test_session": "failed",
+    }
     assert {name: value for name, value in outcome.cases.items() if "::" in name} == {
         "test_vacuous::pandaprobe[coherence]": "failure",
         "test_vacuous_allowed::pandaprobe[coherence]": "passed",

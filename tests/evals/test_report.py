@@ -142,3 +142,15 @@ def test_lost_cases_are_named() -> None:
     assert {change.metric: len(change.lost) for change in comparison.regressions} == {"m": 6, "passed": 6}
     assert comparison.only_after == ("c6",)
     assert str(report(1.0, prefix="x").compare(report(1.0))).startswith("cases of the earlier report only")
+
+
+def test_of_several_traces_the_worst_counts() -> None:
+    """In the table and in comparisons a metric about several traces of a case is as good as the worst of them."""
+
+    def both(*values: float) -> Report:
+        case = CaseResult(id="c", input="q", results=tuple(map(result, values)))
+        return Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=(case,))
+
+    assert "0.20 < 0.50" in str(both(0.9, 0.2, 0.8))
+    (change, _) = both(0.9, 0.2).compare(both(0.7, 0.9)).changes
+    assert (change.before, change.after, change.lost) == (0.7, 0.2, ("c",))
