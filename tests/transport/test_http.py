@@ -135,7 +135,7 @@ def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureF
     """Only ours are kept quiet."""
     import httpx
 
-    with StrictPandaProbe() as server, caplog.at_level(logging.INFO):
+    with StrictPandaProbe() as server, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level
         post(server.url)
         httpx.get(f"{server.url}/traces/x")
 

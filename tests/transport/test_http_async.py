@@ -81,7 +81,7 @@ async def test_redirects_are_not_followed() -> None:
 
 async def test_only_our_requests_are_kept_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """Also while both wait in the same thread, which is what an event loop does."""
-    with ScriptedApi() as api, caplog.at_level(logging.INFO):
+    with ScriptedApi() as api, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level
         api.tell("GET /traces", Told(delay_s=0.3))
         api.tell("GET /own", Told(delay_s=0.1))
         async with httpx.AsyncClient() as app:
