@@ -27,6 +27,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
     "mistralai": "pandaprobe_otel_integrations.mistralai:MistralInstrumentor",
     "ollama": "pandaprobe_otel_integrations.ollama:OllamaInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
+    "openai_agents": "pandaprobe_otel_integrations.openai_agents:OpenAIAgentsInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
@@ -42,6 +43,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "mistralai": "mistralai",
     "ollama": "ollama",
     "openai": "openai",
+    "openai_agents": "agents",
     "together": "together",
 }
 """Name to the module of the library that it instruments: `auto` means those that are installed."""

@@ -30,7 +30,7 @@ from pandaprobe_otel_integrations.langchain import (
     LangChainCallbackHandler,
     LangGraphCallbackHandler,
 )
-from pandaprobe_otel_integrations.langchain.runs import OPEN_RUNS, OpenRuns, Run
+from pandaprobe_otel_integrations._runs import OPEN_RUNS, OpenRuns, Run
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather_model
 

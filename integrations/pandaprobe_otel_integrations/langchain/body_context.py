@@ -13,7 +13,7 @@ from opentelemetry.context import attach, get_current
 
 from pandaprobe_otel_integrations._guard import guarded
 
-from .runs import OPEN_RUNS, RUN_KEY
+from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY
 
 SETTER = "_set_config_context"
 """The function of `langchain_core.runnables.config` and of `langgraph._internal._runnable`; it takes a config first."""

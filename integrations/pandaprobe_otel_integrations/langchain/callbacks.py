@@ -22,12 +22,12 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._llm_span import without_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
 
 from . import kinds
 from .messages import conversation, document, interrupts, plain
 from .model_calls import answer_attributes, answer_content, request_attributes, tool_definitions
-from .runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run
 
 _CONTROL_FLOW: Final = "GraphBubbleUp"
 """LangGraph's base class of what is raised to steer a graph: interrupts, commands to a parent, draining."""

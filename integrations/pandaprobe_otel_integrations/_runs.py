@@ -1,8 +1,9 @@
-"""The runs that LangChain has begun and not ended, by their ids, each with its span."""
+"""The runs that a framework has begun and not ended, by their ids, each with its span."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from opentelemetry.trace import Span
 
 from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim
 
-RUN_KEY: Final = "pandaprobe-langchain-run"
+RUN_KEY: Final = "pandaprobe-run"
 """Context key of the run whose body the context belongs to."""
 
 MAX_OPEN: Final = 10_000
@@ -44,6 +45,8 @@ class Run:
     started_ns: int = field(default_factory=time_ns)
     answers: bool = False
     """Whether the model has begun to answer."""
+    handling: BaseException | None = field(default_factory=lambda: sys.exc_info()[1])
+    """The exception that the app was handling when it began, which is none of this run's failures."""
     claim: ModelClaim | None = None
     _claimed: Context | None = None
     _before: Context | None = None
@@ -61,6 +64,17 @@ class Run:
         """Whether it cannot go on while an exception goes through this thread: its task is cancelled with the others,
         or its frames are in this thread. Another thread goes on and ends its runs itself."""
         return self.task is not None or self.thread == threading.get_ident()
+
+    def enter_body(self) -> None:
+        """The app's code runs inside this run from here on, in the caller's task and thread."""
+        self._before = get_current()
+        attach(self.context)
+
+    def leave_body(self) -> None:
+        """Give the caller's context back, where it is still the one that `enter_body` has made."""
+        if self._before is not None and get_current() is self.context:
+            attach(self._before)
+        self._before = None
 
     def claim_model_call(self) -> None:
         """Say in the caller's context that the model call which follows is recorded here."""

@@ -1,0 +1,111 @@
+"""OpenTelemetry spans for the OpenAI Agents SDK, by a trace processor beside the SDK's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from pandaprobe_otel.trace_context import TraceValues, trace_values
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival, active_rival
+
+from .processor import RunProcessor
+
+__all__ = ["OpenAIAgentsAdapter", "OpenAIAgentsInstrumentor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registration:
+    """Our processor among the SDK's, which has no way of its own to take one off."""
+
+    processor: RunProcessor
+    provider: Any
+
+    def undo(self) -> None:
+        """From now on it looks away; while it has spans to end, it stays for that."""
+        self.processor.close()
+        kept = getattr(getattr(self.provider, "_multi_processor", None), "_processors", None)
+        if kept is not None and self.processor.is_idle:
+            self.provider.set_processors([each for each in kept if each is not self.processor])
+
+
+class OpenAIAgentsInstrumentor(Integration):
+    """Runs of agents with their model calls, tools, hand-offs and guardrails, sync, async and streamed.
+
+    A trace of the SDK is an AGENT span, or one below the app's own span; its `group_id` is the conversation. One
+    model call is one LLM span, for which the instrumentation of the model's client makes none. What the SDK sends to
+    OpenAI stays as it is. See `Integration` for the options of `instrument()`.
+    """
+
+    library = "openai_agents"
+    requirements = ("openai-agents >= 0.3",)
+    hooked_modules = ("agents.tracing",)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.openai_agents",
+            class_name="OpenAIAgentsInstrumentor",
+        ),
+        Rival(
+            vendor="OpenLLMetry",
+            module="opentelemetry.instrumentation.openai_agents",
+            class_name="OpenAIAgentsInstrumentor",
+        ),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.openai_agents",
+            class_name="OpenAIAgentsInstrumentor",
+        ),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of the traces that the SDK begins; the adapter sets them."""
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        processor = RunProcessor(
+            lambda: self._recorder if self._open else None,
+            claims_only=lambda: not self._beside_others and active_rival(self.rivals) is not None,
+            values=lambda: self.values,
+        )
+        provider = module.get_trace_provider()
+        provider.register_processor(processor)
+        yield _Registration(processor=processor, provider=provider)
+
+        def replacing(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            """An app that sets its processors means those that send to OpenAI; ours stays."""
+            wrapped(*args, **kwargs)
+            given = args[0] if args else kwargs.get("processors", ())
+            if self._open and processor not in given:
+                instance.register_processor(processor)
+
+        yield patch(type(provider), "set_processors", replacing)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        self.values = None
+        super()._uninstrument(**kwargs)
+
+
+class OpenAIAgentsAdapter:
+    """The official SDK's way to turn this on.
+
+    Not needed where `init()` or `instrument("openai_agents")` records every run. `session_id`, `user_id`, `tags` and
+    `metadata` are those of the traces that the Agents SDK begins from `instrument()` on, unless a run says its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        self._values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
+
+    def instrument(self) -> None:
+        """Record every run from now on. Raises DependencyConflictError without the Agents SDK."""
+        instrumentor = OpenAIAgentsInstrumentor()
+        instrumentor.instrument()
+        instrumentor.values = self._values

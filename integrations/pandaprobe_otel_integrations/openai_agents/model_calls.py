@@ -1,0 +1,54 @@
+"""What the SDK's spans say of a model call, as attributes of the GenAI conventions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
+from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._shape import obj, objects
+from pandaprobe_otel_integrations.openai.responses import Responses
+
+_RESPONSES = Responses()
+
+
+def model_attributes(kind: str, data: Any, *, with_content: bool) -> dict[str, Any]:
+    """Everything about a call that is over; `kind` is the span data's `type`."""
+    return _response(data, with_content) if kind == "response" else _generation(data, with_content)
+
+
+def _response(data: Any, with_content: bool) -> dict[str, Any]:
+    """The Responses API: the response repeats what was asked, but for the input."""
+    response = obj(data.response)
+    answer = _RESPONSES.answer(response, with_content=with_content)
+    found = {**_RESPONSES.request_attributes(response), **answer.attributes}
+    if with_content:
+        found |= encoded(_RESPONSES.request_content({**response, "input": data.input}))
+        found |= encoded(answer.content)
+    return found if response else {**found, **usage_attributes(obj(data.usage))}
+
+
+def _generation(data: Any, with_content: bool) -> dict[str, Any]:
+    """Chat completions: messages, and of a streamed answer what the SDK makes of it, a response."""
+    output = objects(data.output)
+    found: dict[str, Any] = {
+        **sampling_attributes(obj(data.model_config)),
+        names.REQUEST_MODEL: data.model,
+        **usage_attributes(obj(data.usage)),
+    }
+    streamed = bool(output) and "output" in output[0]
+    if streamed:
+        found[names.STREAM] = True
+    if with_content:
+        content: dict[str, Any] = {names.INPUT_MESSAGES: [input_message(one) for one in objects(data.input)]}
+        if streamed:
+            content |= _RESPONSES.answer({**output[0], "status": "completed"}, with_content=True).content
+        else:
+            content[names.OUTPUT_MESSAGES] = output_messages(
+                {"message": one, "finish_reason": "tool_calls" if one.get("tool_calls") else "stop"} for one in output
+            )
+        found |= encoded(content)
+    return found

@@ -1,0 +1,266 @@
+"""The SDK's traces and spans as OpenTelemetry spans, each under the span that the SDK says is its parent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from opentelemetry.context import Context, get_current, set_value
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.trace_context import TraceValues, trace_values, with_values
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._parts import decoded_arguments
+from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
+from pandaprobe_otel_integrations._shape import obj, string
+
+from .model_calls import model_attributes
+
+_MODEL_CALLS: Final = frozenset({"generation", "response"})
+_STEPS: Final = frozenset({"task", "turn"})
+"""The SDK's own loop: nothing to show, and its usage is that of the model calls below."""
+_BODIES: Final = frozenset({"function", "guardrail", "custom"})
+"""Spans around code of the app, which begin and end in one task: that code's spans belong below them."""
+
+
+class RunProcessor:
+    """A trace processor (the SDK's `TracingProcessor`, which asks for no more than its methods).
+
+    `recorder` gives the tracer, and None while nothing is to be recorded. `claims_only` says that somebody else
+    records the runs: then this only keeps the model clients below from recording the same calls. `values` gives
+    session, user, tags and metadata of the traces that begin.
+    """
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder | None],
+        *,
+        claims_only: Callable[[], bool] = lambda: False,
+        values: Callable[[], TraceValues | None] = lambda: None,
+        runs: OpenRuns | None = None,
+    ) -> None:
+        self._recorder = recorder
+        self._claims_only = claims_only
+        self._values = values
+        self._runs = OpenRuns() if runs is None else runs
+        self._closed = False
+
+    def close(self) -> None:
+        """Record nothing any more but the ends of what has begun."""
+        self._closed = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that has begun is still to end."""
+        return len(self._runs) == 0
+
+    def on_trace_start(self, trace: Any) -> None:
+        """A run, or a block of the app around several, begins."""
+        guarded(self._trace_begins, trace)
+
+    def on_trace_end(self, trace: Any) -> None:
+        """It ends, and with it whatever is left open below."""
+        run = self._runs.take(trace.trace_id)
+        if run is not None:
+            guarded(self._record_raised, run)
+            self._end(run)
+
+    def on_span_start(self, span: Any) -> None:
+        """A step begins."""
+        guarded(self._span_begins, span)
+
+    def on_span_end(self, span: Any) -> None:
+        """It ends; what it was about is known only now."""
+        run = self._runs.take(span.span_id)
+        if run is None:
+            return
+        guarded(run.release_model_call)
+        guarded(run.leave_body)
+        if run.span is not None:
+            guarded(self._tell, run, run.span, span)
+            guarded(run.span.end)
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """Nothing is kept here."""
+
+    def force_flush(self) -> None:
+        """Nothing is kept here."""
+
+    # -- beginning ----------------------------------------------------------------------------------------------------
+
+    def _trace_begins(self, trace: Any) -> None:
+        recorder = self._active_recorder()
+        if recorder is None or self._claims_only() or trace.trace_id in self._runs:
+            return
+        base = get_current()
+        said = trace_values(session=None, user=None, tags=None, metadata=obj(getattr(trace, "metadata", None)))
+        for values in (self._values(), said):
+            if values is not None:
+                base = with_values(values, base)
+        attributes = {
+            ours.KIND: "AGENT",
+            ours.OPERATION_NAME: "invoke_agent",
+            names.CONVERSATION_ID: string(getattr(trace, "group_id", None)),
+        }
+        span = recorder.tracer.start_span(trace.name, base, attributes=_present(attributes))
+        self._keep(trace.trace_id, None, base, span, trace.name, is_agent=True)
+
+    def _span_begins(self, span: Any) -> None:
+        recorder = self._active_recorder()
+        if recorder is None:
+            return
+        data = span.span_data
+        kind = str(data.type)
+        parent = self._runs.get(span.parent_id) or self._runs.get(span.trace_id)
+        base = self._base(parent)
+        if self._claims_only():
+            if kind in _MODEL_CALLS:
+                self._keep(span.span_id, None, base, None).claim_model_call()
+            return
+        if kind in _STEPS:
+            run = self._keep(span.span_id, parent, base, None, is_agent=True)
+            run.agent = parent.agent if parent is not None else None
+            return
+        name, attributes = _beginning(kind, data)
+        agent = name if kind == "agent" else parent.agent if parent is not None else None
+        attributes = {names.AGENT_NAME: agent, **attributes}
+        started = recorder.tracer.start_span(
+            name,
+            base,
+            kind=SpanKind.CLIENT if kind in _MODEL_CALLS else SpanKind.INTERNAL,
+            attributes=_present(attributes),
+        )
+        run = self._keep(span.span_id, parent, base, started, name, is_agent=kind == "agent")
+        run.agent = agent
+        if kind in _MODEL_CALLS:
+            run.claim_model_call()
+        elif kind in _BODIES:
+            run.enter_body()
+
+    def _keep(
+        self, run_id: str, parent: Run | None, base: Context, span: Span | None, name: str = "", *, is_agent: bool = False
+    ) -> Run:
+        run = Run(run_id=run_id, parent=parent, context=base, span=span, name=name, is_agent=is_agent)
+        inner = base if span is None else set_span_in_context(span, without_llm_span(base))
+        run.context = set_value(RUN_KEY, run, inner)
+        given_up = self._runs.add(run)
+        if given_up is not None:
+            self._abandon(given_up)
+        return run
+
+    def _base(self, parent: Run | None) -> Context:
+        current = get_current()
+        return current if parent is None or current.get(RUN_KEY) is parent else parent.context
+
+    def _active_recorder(self) -> Recorder | None:
+        return None if self._closed else self._recorder()
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def _tell(self, run: Run, span: Span, told: Any) -> None:
+        recorder = self._recorder()
+        with_content = recorder is not None and recorder.with_content
+        data, kind = told.span_data, str(told.span_data.type)
+        if kind in _MODEL_CALLS:
+            attributes = _present(model_attributes(kind, data, with_content=with_content))
+            model = attributes.get(names.REQUEST_MODEL)
+            if model:
+                span.update_name(f"chat {model}")
+            span.set_attributes(attributes)
+            self._tell_agents(run, attributes)
+        else:
+            span.set_attributes(_present(_ending(kind, data, with_content)))
+        error = obj(told.error)
+        if error:
+            message = str(error.get("message") or "error")
+            detail = string(obj(error.get("data")).get("error")) if with_content else None
+            _fail(span, message, detail or message)
+        else:
+            self._record_raised(run)
+
+    def _tell_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
+        """A model call's input is, when it is the first, that of its agent and its run; its output is for now too."""
+        above = run.parent
+        while above is not None and above.is_agent:
+            if above.span is not None:
+                if names.INPUT_MESSAGES in attributes and not above.answers:
+                    above.answers = True
+                    above.span.set_attribute(names.INPUT_MESSAGES, attributes[names.INPUT_MESSAGES])
+                if names.OUTPUT_MESSAGES in attributes:
+                    above.span.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
+            above = above.parent
+
+    def _record_raised(self, run: Run) -> None:
+        """The exception that goes through the block which is about to end. Cancellation is none."""
+        raised = sys.exc_info()[1]
+        if run.span is None or not isinstance(raised, Exception) or raised is run.handling:
+            return
+        recorder = self._recorder()
+        kind = type(raised).__name__
+        _fail(run.span, kind, str(raised) if recorder is not None and recorder.with_content else kind)
+
+    def _abandon(self, run: Run) -> None:
+        guarded(run.release_model_call)
+        if run.span is not None:
+            run.span.set_attribute(ours.CANCELLED, True)
+            guarded(run.span.end)
+
+    def _end(self, run: Run) -> None:
+        for child in self._runs.take_below(run, lambda _: True):
+            self._abandon(child)
+        if run.span is not None:
+            guarded(run.span.end)
+
+
+def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
+    """Name of the span, and what is known of it at once."""
+    name = string(getattr(data, "name", None)) or kind
+    if kind in _MODEL_CALLS:
+        model = string(getattr(data, "model", None))
+        attributes = {ours.OPERATION_NAME: "chat", names.PROVIDER: "openai", names.REQUEST_MODEL: model}
+        return (f"chat {model}" if model else "chat"), attributes
+    if kind == "agent":
+        return name, {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent"}
+    if kind == "function":
+        return f"execute_tool {name}", {
+            ours.OPERATION_NAME: "execute_tool",
+            ours.TOOL_NAME: name,
+            names.TOOL_TYPE: "function",
+        }
+    if kind == "mcp_tools":
+        return f"list tools of {data.server or 'MCP server'}", {ours.KIND: "OTHER"}
+    if kind == "handoff":
+        return "handoff", {ours.KIND: "OTHER"}
+    return name, {ours.KIND: "OTHER"}
+
+
+def _ending(kind: str, data: Any, with_content: bool) -> dict[str, Any]:
+    """What is known of it in the end, model calls aside."""
+    if kind == "guardrail":
+        return {ours.OUTPUT: encoded({ours.OUTPUT: {"triggered": data.triggered}})[ours.OUTPUT]}
+    if kind == "handoff":
+        told = {ours.INPUT: {"agent": data.from_agent}, ours.OUTPUT: {"agent": data.to_agent}}
+        return dict(encoded(told))
+    if not with_content:
+        return {}
+    if kind == "function":
+        arguments, result = decoded_arguments(data.input), data.output
+        return dict(encoded({names.TOOL_CALL_ARGUMENTS: arguments, names.TOOL_CALL_RESULT: result}))
+    if kind == "mcp_tools":
+        return dict(encoded({ours.OUTPUT: data.result}))
+    return dict(encoded({ours.INPUT: data.data})) if kind == "custom" else {}
+
+
+def _fail(span: Span, kind: str, text: str) -> None:
+    span.set_attribute(ours.ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, text))
+
+
+def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if value is not None}

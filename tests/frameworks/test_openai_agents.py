@@ -1,0 +1,317 @@
+"""Agents of the OpenAI Agents SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import agents
+import pytest
+from agents import (
+    Agent,
+    GuardrailFunctionOutput,
+    InputGuardrailTripwireTriggered,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    RunConfig,
+    Runner,
+    function_tool,
+    input_guardrail,
+)
+from openai import AsyncOpenAI
+
+import pandaprobe_otel
+from agent_traces import AgentTrace, SentTraces
+from example_runs import Example, run_example
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.openai_agents import OpenAIAgentsAdapter, OpenAIAgentsInstrumentor
+from weather_model import WEATHER, weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_goes_to_openai(traced: pandaprobe_otel.PandaProbe) -> None:
+    """The SDK's exporter is taken off, as an app does that; ours stays."""
+    agents.set_trace_processors([])
+
+
+@function_tool
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    if city not in WEATHER:
+        raise LookupError(f"no station in {city}")
+    return WEATHER[city]
+
+
+@function_tool(name_override="weather", failure_error_function=None)
+def raising(city: str) -> str:
+    """Tell the weather in a city."""
+    raise LookupError(f"no station in {city}")
+
+
+def responses(endpoint: ScriptedEndpoint) -> Any:
+    """A model over the Responses API."""
+    client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0)
+    return OpenAIResponsesModel("gpt-5-mini", client)
+
+
+def chat_completions(endpoint: ScriptedEndpoint) -> Any:
+    """A model over chat completions."""
+    client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0)
+    return OpenAIChatCompletionsModel("gpt-5-mini", client)
+
+
+def forecaster(model: Any, **options: Any) -> Agent[Any]:
+    """An agent that knows the weather."""
+    given = {"instructions": "You know weather.", "tools": [weather], **options}
+    return Agent(name="forecaster", model=model, model_settings=ModelSettings(include_usage=True), **given)
+
+
+def run_sync(agent: Agent[Any], asked: str) -> None:
+    """Wait for the answer, without a loop."""
+    Runner.run_sync(agent, asked)
+
+
+def run(agent: Agent[Any], asked: str) -> None:
+    """Wait for the answer in a loop."""
+    asyncio.run(Runner.run(agent, asked))
+
+
+def streamed(agent: Agent[Any], asked: str) -> None:
+    """Event by event."""
+
+    async def consume() -> int:
+        return len([event async for event in Runner.run_streamed(agent, asked).stream_events()])
+
+    assert asyncio.run(consume()) > 3
+
+
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+@pytest.mark.parametrize("way", [run_sync, run, streamed])
+def test_a_run_is_one_tree(
+    way: Callable[[Any, str], None], model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
+) -> None:
+    """The same tree however the agent is run and whatever API its model has; each call is one LLM span."""
+    endpoint = model(weather_model)
+    way(forecaster(model_of(endpoint)), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace Agent workflow | COMPLETED | Weather in Oslo? > The station says: snowy
+        AGENT Agent workflow | su > a
+          AGENT forecaster | su > a
+            LLM chat gpt-5-mini @gpt-5-mini | su > c
+            TOOL weather | {"city":"Oslo"} > "snowy"
+            LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """)
+
+
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+def test_what_the_spans_tell(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
+    """Messages and tool calls, checked against what went over the wire."""
+    endpoint = model(weather_model)
+    run(forecaster(model_of(endpoint)), "Weather in Oslo?")
+
+    told = traces.one().all("LLM")[1]
+    (system, user, assistant, result) = told["input"]["messages"]
+    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Oslo?")
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "snowy")
+    assert told["output"]["messages"][0]["content"] == "The station says: snowy"
+    assert told["metadata"]["agent_name"] == "forecaster"
+
+
+def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
+    """The tool's span is an error with the reason; the agent's is not."""
+    run(forecaster(responses(model(weather_model))), "Weather in Atlantis?")
+
+    trace = traces.one()
+    tool = trace.only("TOOL")
+    assert (tool["status"], trace.root["status"], trace.body["status"]) == ("ERROR", "OK", "COMPLETED")
+    assert "no station in Atlantis" in tool["error"]
+
+
+@pytest.mark.parametrize("way", [run, streamed])
+def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app, and every span is ended; tool and agent tell it."""
+    with pytest.raises(Exception, match="no station in Atlantis"):
+        way(forecaster(responses(model(weather_model)), tools=[raising]), "Weather in Atlantis?")
+
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    for span in (trace.only("TOOL"), trace.only("AGENT", "forecaster"), trace.root):
+        assert span["status"] == "ERROR", str(trace)
+    assert "no station in Atlantis" in trace.only("TOOL")["error"]
+
+
+def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
+    """An error of the service ends the run and all its spans."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        run(forecaster(responses(model(weather_model))), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+        ("AGENT", "ERROR"),
+        ("AGENT", "ERROR"),
+        ("LLM", "ERROR"),
+    ]
+    assert "There is no Nowhere" in trace.only("LLM")["error"]
+
+
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """`group_id` is the session, and the metadata of the run is the trace's."""
+    agent = forecaster(responses(model(weather_model)))
+    config = RunConfig(workflow_name="talk", group_id="thread-7", trace_metadata={"team": "x"})
+    for asked in ("Hi", "Weather in Oslo?"):
+        asyncio.run(Runner.run(agent, asked, run_config=config))
+
+    for trace in traces.new(2):
+        assert (trace.body["name"], trace.body["session_id"], trace.body["metadata"]["team"]) == (
+            "talk",
+            "thread-7",
+            "x",
+        )
+
+
+def hand_over(messages: Any) -> Reply:
+    """The first agent hands over, the second one answers."""
+    message: Message = messages[-1]
+    if message["role"] == "user":
+        return Reply(tool_calls=(ToolCall(name="transfer_to_expert", arguments={}),))
+    return Reply(text="It is snowy.")
+
+
+def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
+    """Both agents are below the run, with the hand-off in the first one; nothing is an error."""
+    endpoint = model(hand_over)
+    expert = Agent(name="expert", model=responses(endpoint))
+    run(Agent(name="boss", model=responses(endpoint), handoffs=[expert]), "Weather?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [span["name"] for span in trace.children(trace.root)] == ["boss", "expert"]
+    handoff = trace.only("OTHER", "handoff")
+    assert (handoff["input"], handoff["output"]) == ({"agent": "boss"}, {"agent": "expert"})
+    assert handoff in trace.below(trace.only("AGENT", "boss"))
+    assert {span["status"] for span in trace.spans} == {"OK"}
+
+
+def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
+    """A sub-agent is an AGENT below its tool; the app's spans in a tool are below it too."""
+    endpoint = model(weather_model)
+
+    @function_tool(name_override="weather")
+    @pandaprobe_otel.span(name="look up")
+    def look_up(city: str) -> str:
+        """Tell the weather in a city."""
+        return WEATHER[city]
+
+    expert = Agent(name="expert", model=responses(endpoint), tools=[look_up])
+
+    @function_tool(name_override="weather")
+    async def ask_expert(city: str) -> str:
+        """Ask someone who knows the weather in a city."""
+        return str((await Runner.run(expert, f"Weather in {city}?")).final_output)
+
+    run(Agent(name="boss", model=responses(endpoint), tools=[ask_expert]), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    inner = trace.only("AGENT", "expert")
+    assert [span["name"] for span in trace.above(inner)] == ["weather", "boss", "Agent workflow"]
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "expert"]
+
+
+def test_a_guardrail(traces: SentTraces, model: StartModel) -> None:
+    """It is a span that tells whether it was triggered."""
+
+    @input_guardrail(name="no weather")
+    def refuse(context: Any, agent: Any, asked: Any) -> GuardrailFunctionOutput:
+        return GuardrailFunctionOutput(output_info=None, tripwire_triggered="Weather" in str(asked))
+
+    agent = forecaster(responses(model(weather_model)), input_guardrails=[refuse])
+    with pytest.raises(InputGuardrailTripwireTriggered):
+        run(agent, "Weather in Oslo?")
+
+    trace = traces.one()
+    assert trace.only("OTHER", "no weather")["output"] == {"triggered": True}
+    assert all("ended_at" in span for span in trace.spans)
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    agent = forecaster(responses(model(weather_model)))
+
+    async def both() -> None:
+        await asyncio.gather(*(Runner.run(agent, f"Weather in {city}?") for city in ("Oslo", "Łódź") * 3))
+
+    asyncio.run(both())
+    for trace in traces.new(6):
+        assert [span["kind"] for span in trace.spans] == ["AGENT", "AGENT", "LLM", "TOOL", "LLM"]
+        assert trace.only("TOOL")["input"]["city"] in str(trace.root["input"])
+
+
+@pytest.fixture
+def adapter() -> Iterator[OpenAIAgentsAdapter]:
+    """An adapter, whose values are forgotten afterwards."""
+    yield OpenAIAgentsAdapter(session_id="s-1", user_id="ada", tags=["beta"], metadata={"team": "x"})
+    OpenAIAgentsInstrumentor().values = None
+
+
+def test_the_adapter_of_the_official_sdk(adapter: OpenAIAgentsAdapter, traces: SentTraces, model: StartModel) -> None:
+    """Its session, user, tags and metadata are the trace's; the run is recorded once."""
+    adapter.instrument()
+    run(forecaster(responses(model(weather_model))), "Hi")
+
+    body = traces.one().body
+    assert (body["session_id"], body["user_id"], body["tags"]) == ("s-1", "ada", ["beta"])
+    assert body["metadata"]["team"] == "x"
+
+
+def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While OpenInference records the runs, ours says so, and every call is there once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("openai_agents_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace: AgentTrace = traces.one()
+    assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.openai_agents"}
+    assert len(trace.all("LLM")) == len(endpoint.exchanges) == 2
+
+
+def test_the_example(
+    traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two turns of one session, the second streamed."""
+    example = Example("openai_agents_agent")
+    example.run(model(example.script), monkeypatch)
+
+    assert capsys.readouterr().out.splitlines()[-1] == "You are welcome."
+    asked, thanked = traces.new(2)
+    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert thanked.only("LLM")["token_usage"]["completion_tokens"] > 0
+
+
+def test_the_example_alone() -> None:
+    """With nothing set at all, it starts what it needs and shows the tree."""
+    assert "track_parcel" in run_example("openai_agents_agent")
