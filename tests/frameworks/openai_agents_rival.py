@@ -1,6 +1,6 @@
 """An app that has instrumented the Agents SDK with another vendor's library besides ours.
 
-    python openai_agents_rival.py ENDPOINT KEY MODEL_URL
+python openai_agents_rival.py ENDPOINT KEY MODEL_URL
 """
 
 from __future__ import annotations

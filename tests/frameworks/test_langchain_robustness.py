@@ -25,12 +25,12 @@ import pandaprobe_otel
 from agent_traces import SentTraces
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations._runs import OPEN_RUNS, OpenRuns, Run
 from pandaprobe_otel_integrations.langchain import (
     DeepAgentsCallbackHandler,
     LangChainCallbackHandler,
     LangGraphCallbackHandler,
 )
-from pandaprobe_otel_integrations._runs import OPEN_RUNS, OpenRuns, Run
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather_model
 

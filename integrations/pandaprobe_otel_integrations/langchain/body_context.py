@@ -12,7 +12,6 @@ from typing import Any
 from opentelemetry.context import attach, get_current
 
 from pandaprobe_otel_integrations._guard import guarded
-
 from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY
 
 SETTER = "_set_config_context"

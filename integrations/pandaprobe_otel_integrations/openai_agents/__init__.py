@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from pandaprobe_otel.trace_context import TraceValues, trace_values
+from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival, active_rival
@@ -27,9 +28,14 @@ class _Registration:
     def undo(self) -> None:
         """From now on it looks away; while it has spans to end, it stays for that."""
         self.processor.close()
-        kept = getattr(getattr(self.provider, "_multi_processor", None), "_processors", None)
-        if kept is not None and self.processor.is_idle:
-            self.provider.set_processors([each for each in kept if each is not self.processor])
+        present = _processors(self.provider)
+        if self.processor in present and self.processor.is_idle:
+            self.provider.set_processors([each for each in present if each is not self.processor])
+
+
+def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
+    """The provider's processors; `unknown` where it does not have them in the SDK's way."""
+    return getattr(getattr(provider, "_multi_processor", None), "_processors", unknown)
 
 
 class OpenAIAgentsInstrumentor(Integration):
@@ -73,14 +79,13 @@ class OpenAIAgentsInstrumentor(Integration):
         provider.register_processor(processor)
         yield _Registration(processor=processor, provider=provider)
 
-        def replacing(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            """An app that sets its processors means those that send to OpenAI; ours stays."""
-            wrapped(*args, **kwargs)
-            given = args[0] if args else kwargs.get("processors", ())
-            if self._open and processor not in given:
-                instance.register_processor(processor)
+        def creating(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            """Apps and other vendors replace the processors, and mean those that send to OpenAI; ours comes back."""
+            if self._open and processor not in _processors(instance, processor):
+                guarded(instance.register_processor, processor)
+            return wrapped(*args, **kwargs)
 
-        yield patch(type(provider), "set_processors", replacing)
+        yield patch(type(provider), "create_trace", creating)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self.values = None

@@ -113,7 +113,7 @@ class RunProcessor:
 
     def _span_begins(self, span: Any) -> None:
         recorder = self._active_recorder()
-        if recorder is None:
+        if recorder is None or span.span_id in self._runs:
             return
         data = span.span_data
         kind = str(data.type)
@@ -144,7 +144,14 @@ class RunProcessor:
             run.enter_body()
 
     def _keep(
-        self, run_id: str, parent: Run | None, base: Context, span: Span | None, name: str = "", *, is_agent: bool = False
+        self,
+        run_id: str,
+        parent: Run | None,
+        base: Context,
+        span: Span | None,
+        name: str = "",
+        *,
+        is_agent: bool = False,
     ) -> Run:
         run = Run(run_id=run_id, parent=parent, context=base, span=span, name=name, is_agent=is_agent)
         inner = base if span is None else set_span_in_context(span, without_llm_span(base))
@@ -179,7 +186,9 @@ class RunProcessor:
         error = obj(told.error)
         if error:
             message = str(error.get("message") or "error")
-            detail = string(obj(error.get("data")).get("error")) if with_content else None
+            # What the model was told of a tool's failure says more than the error, which may be redacted.
+            answered = string(data.output) if kind == "function" else None
+            detail = (answered or string(obj(error.get("data")).get("error"))) if with_content else None
             _fail(span, message, detail or message)
         else:
             self._record_raised(run)
