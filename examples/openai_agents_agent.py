@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from agents import Agent, RunConfig, Runner, function_tool, set_trace_processors
+from agents import Agent, RunConfig, Runner, TResponseInputItem, function_tool, set_trace_processors
 
 import pandaprobe_otel
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
@@ -36,7 +36,7 @@ async def talk() -> None:
     answered = await Runner.run(agent, "Where is my parcel P-4711?", run_config=config)
     print(answered.final_output)
 
-    asked = [*answered.to_input_list(), {"role": "user", "content": "Thank you!"}]
+    asked: list[TResponseInputItem] = [*answered.to_input_list(), {"role": "user", "content": "Thank you!"}]
     streaming = Runner.run_streamed(agent, asked, run_config=config)
     async for event in streaming.stream_events():
         if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":

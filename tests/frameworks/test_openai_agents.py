@@ -25,6 +25,7 @@ from agents import (
     input_guardrail,
 )
 from openai import AsyncOpenAI
+from openai.types.responses import Response
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
@@ -111,13 +112,15 @@ def test_a_run_is_one_tree(
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
-    trace.is_like("""
+    # Instructions of the Responses API are read from the response, in which the scripted model does not repeat them.
+    s = "" if model_of is responses else "s"
+    trace.is_like(f"""
         trace Agent workflow | COMPLETED | Weather in Oslo? > The station says: snowy
-        AGENT Agent workflow | su > a
-          AGENT forecaster | su > a
-            LLM chat gpt-5-mini @gpt-5-mini | su > c
-            TOOL weather | {"city":"Oslo"} > "snowy"
-            LLM chat gpt-5-mini @gpt-5-mini | suct > a
+        AGENT Agent workflow | {s}u > a
+          AGENT forecaster | {s}u > a
+            LLM chat gpt-5-mini @gpt-5-mini | {s}u > c
+            TOOL weather | {{"city":"Oslo"}} > "snowy"
+            LLM chat gpt-5-mini @gpt-5-mini | {s}uct > a
     """)
 
 
@@ -128,17 +131,54 @@ def test_what_the_spans_tell(model_of: Callable[[Any], Any], traces: SentTraces,
     run(forecaster(model_of(endpoint)), "Weather in Oslo?")
 
     told = traces.one().all("LLM")[1]
-    (system, user, assistant, result) = told["input"]["messages"]
-    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Oslo?")
+    (user, assistant, result) = told["input"]["messages"][-3:]
+    assert user["content"] == "Weather in Oslo?"
     wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
     assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "snowy")
     assert told["output"]["messages"][0]["content"] == "The station says: snowy"
     assert told["metadata"]["agent_name"] == "forecaster"
 
 
+def test_what_a_response_repeats_of_its_request(traces: SentTraces) -> None:
+    """Instructions, tools and parameters are in the response, as OpenAI's service sends it."""
+    parts = [{"type": "output_text", "text": "Cold.", "annotations": []}]
+    response = Response.model_validate(
+        {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 0,
+            "status": "completed",
+            "model": "gpt-5-mini",
+            "instructions": "You know weather.",
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "temperature": 0.5,
+            "tools": [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": True}],
+            "output": [{"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": parts}],
+        }
+    )
+    with agents.trace("own"), agents.tracing.response_span(response) as span:
+        span.span_data.input = "How is it?"
+
+    told = traces.one().only("LLM")
+    assert [each["content"] for each in told["input"]["messages"]] == ["You know weather.", "How is it?"]
+    assert (told["model_parameters"]["temperature"], told["metadata"]["tools"][0]["name"]) == (0.5, "weather")
+
+
+def explain(context: Any, error: Exception) -> str:
+    """What the model is told of a failure; the SDK's own text hides the reason."""
+    return f"Sorry: {error}"
+
+
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error with the reason; the agent's is not."""
-    run(forecaster(responses(model(weather_model))), "Weather in Atlantis?")
+    """The tool's span is an error with what the model is told; the agent's is not."""
+
+    @function_tool(name_override="weather", failure_error_function=explain)
+    def failing(city: str) -> str:
+        """Tell the weather in a city."""
+        raise LookupError(f"no station in {city}")
+
+    run(forecaster(responses(model(weather_model)), tools=[failing]), "Weather in Atlantis?")
 
     trace = traces.one()
     tool = trace.only("TOOL")

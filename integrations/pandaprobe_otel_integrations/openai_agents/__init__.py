@@ -47,7 +47,7 @@ class OpenAIAgentsInstrumentor(Integration):
     """
 
     library = "openai_agents"
-    requirements = ("openai-agents >= 0.3",)
+    requirements = ("openai-agents >= 0.24",)
     hooked_modules = ("agents.tracing",)
     rivals = (
         Rival(
