@@ -34,6 +34,7 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.openai_agents import OpenAIAgentsAdapter, OpenAIAgentsInstrumentor
+from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor
 from weather_model import WEATHER, weather_model
 
 StartModel = Callable[[Script], ScriptedEndpoint]
@@ -350,3 +351,29 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
     assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
     assert thanked.only("LLM")["token_usage"]["completion_tokens"] > 0
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
+    """Off, nothing of ours is left in the SDK; many runs later nothing has piled up in it."""
+
+    def ours() -> list[RunProcessor]:
+        provider: Any = agents.tracing.get_trace_provider()
+        return [each for each in provider._multi_processor._processors if isinstance(each, RunProcessor)]
+
+    agent = forecaster(responses(model(lambda messages: Reply(text="Hi."))), tools=[])
+    instrumentor = OpenAIAgentsInstrumentor()
+    instrumentor.uninstrument()
+    try:
+        asyncio.run(Runner.run(agent, "Hi"))
+        assert ours() == []
+    finally:
+        instrumentor.instrument()
+
+    async def many() -> None:
+        for _ in range(20):
+            await Runner.run(agent, "Hi")
+
+    asyncio.run(many())
+    (processor,) = ours()
+    assert processor.is_idle
+    assert all(len(trace.all("LLM")) == 1 for trace in traces.new(21) if len(trace.spans) > 1)
