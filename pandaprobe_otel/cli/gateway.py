@@ -41,7 +41,7 @@ def gateway(
     """
     if no_http and no_grpc:
         raise click.UsageError("--no-http and --no-grpc leave nothing to listen for.")
-    require("gateway", "grpc", "starlette", "uvicorn", "google.rpc")
+    require("gateway", "grpc", "starlette", "uvicorn", "google", "google.rpc", "opentelemetry.proto")
     from pandaprobe_otel.gateway import serve
 
     try:

@@ -6,7 +6,6 @@ from typing import Final
 
 INVALID_ARGUMENT: Final = 3
 RESOURCE_EXHAUSTED: Final = 8
-UNAVAILABLE: Final = 14
 """Codes of google.rpc.Code, which the bodies of both protocols carry."""
 
 
