@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Tracer
 
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._failures import message_in
 from ._guard import guarded
 from ._llm_span import with_llm_span
+from ._span_writing import fail, present
 
 _OPERATION: Final = "gen_ai.operation.name"
 _REQUEST_MODEL: Final = "gen_ai.request.model"
@@ -45,7 +46,7 @@ class ModelCall:
             f"{endpoint.operation} {self._model}" if self._model else endpoint.operation,
             context,
             kind=SpanKind.CLIENT,
-            attributes=_present(attributes),
+            attributes=present(attributes),
             start_time=self.started_ns,
         )
         if recorder.with_content and self.span.is_recording():
@@ -57,14 +58,14 @@ class ModelCall:
 
     def add(self, attributes: Mapping[str, Any]) -> None:
         """Further attributes; None values are left out."""
-        self.span.set_attributes(_present(attributes))
+        self.span.set_attributes(present(attributes))
 
     def answered(self, body: Body) -> None:
         """The answer, complete or as far as it came, in the form that the API gives without streaming."""
         if not self.span.is_recording():
             return
         answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
-        attributes = _present(answer.attributes)
+        attributes = present(answer.attributes)
         if self._recorder.with_content:
             attributes.update(encoded(answer.content))
         self.span.set_attributes(attributes)
@@ -79,13 +80,13 @@ class ModelCall:
             return
         # The provider's error text may quote the prompt.
         text = str(error) if self._recorder.with_content else type(error).__name__
-        self._fail(_type_name(error), text)
+        fail(self.span, _type_name(error), text)
 
     def refused(self, status: int, body: Body | None) -> None:
         """The service answered with an HTTP error status, and nobody raised that here."""
         reason = f"HTTP {status}"
         said = message_in(body) if self._recorder.with_content else None
-        self._fail(str(status), f"{reason}: {said}" if said else reason)
+        fail(self.span, str(status), f"{reason}: {said}" if said else reason)
 
     def end(self, end_ns: int | None = None) -> None:
         """The span ends, now or at `end_ns` (epoch ns)."""
@@ -95,15 +96,7 @@ class ModelCall:
         self.span.set_attributes(encoded(self.endpoint.request_content(body)))
 
     def _note_failure(self, failure: Failure) -> None:
-        self._fail(failure.type, failure.message if self._recorder.with_content else failure.type)
-
-    def _fail(self, kind: str, text: str) -> None:
-        self.span.set_attribute("error.type", kind)
-        self.span.set_status(Status(StatusCode.ERROR, text))
-
-
-def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if value is not None}
+        fail(self.span, failure.type, failure.message if self._recorder.with_content else failure.type)
 
 
 def _type_name(error: BaseException) -> str:

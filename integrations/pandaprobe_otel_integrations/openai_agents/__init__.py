@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from pandaprobe_otel.trace_context import TraceValues, trace_values
+from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
@@ -92,25 +93,7 @@ class OpenAIAgentsInstrumentor(Integration):
         super()._uninstrument(**kwargs)
 
 
-class OpenAIAgentsAdapter:
-    """The official SDK's way to turn this on.
+class OpenAIAgentsAdapter(Adapter):
+    """The official SDK's way to turn this on; see `Adapter`."""
 
-    Not needed where `init()` or `instrument("openai_agents")` records every run. `session_id`, `user_id`, `tags` and
-    `metadata` are those of the traces that the Agents SDK begins from `instrument()` on, unless a run says its own.
-    """
-
-    def __init__(
-        self,
-        *,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        tags: Sequence[str] | None = None,
-        metadata: Mapping[str, object] | None = None,
-    ) -> None:
-        self._values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
-
-    def instrument(self) -> None:
-        """Record every run from now on. Raises DependencyConflictError without the Agents SDK."""
-        instrumentor = OpenAIAgentsInstrumentor()
-        instrumentor.instrument()
-        instrumentor.values = self._values
+    instrumentor = OpenAIAgentsInstrumentor

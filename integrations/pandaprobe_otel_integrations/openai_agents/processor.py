@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current, set_value
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
 from pandaprobe_otel.trace_context import TraceValues, trace_values, with_values
@@ -19,6 +19,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
+from pandaprobe_otel_integrations._span_writing import fail, present
 
 from .model_calls import model_attributes
 
@@ -108,7 +109,7 @@ class RunProcessor:
             ours.OPERATION_NAME: "invoke_agent",
             names.CONVERSATION_ID: string(getattr(trace, "group_id", None)),
         }
-        span = recorder.tracer.start_span(trace.name, base, attributes=_present(attributes))
+        span = recorder.tracer.start_span(trace.name, base, attributes=present(attributes))
         self._keep(trace.trace_id, None, base, span, trace.name, is_agent=True)
 
     def _span_begins(self, span: Any) -> None:
@@ -134,7 +135,7 @@ class RunProcessor:
             name,
             base,
             kind=SpanKind.CLIENT if kind in _MODEL_CALLS else SpanKind.INTERNAL,
-            attributes=_present(attributes),
+            attributes=present(attributes),
         )
         run = self._keep(span.span_id, parent, base, started, name, is_agent=kind == "agent")
         run.agent = agent
@@ -175,21 +176,21 @@ class RunProcessor:
         with_content = recorder is not None and recorder.with_content
         data, kind = told.span_data, str(told.span_data.type)
         if kind in _MODEL_CALLS:
-            attributes = _present(model_attributes(kind, data, with_content=with_content))
+            attributes = present(model_attributes(kind, data, with_content=with_content))
             model = attributes.get(names.REQUEST_MODEL)
             if model:
                 span.update_name(f"chat {model}")
             span.set_attributes(attributes)
             self._tell_agents(run, attributes)
         else:
-            span.set_attributes(_present(_ending(kind, data, with_content)))
+            span.set_attributes(present(_ending(kind, data, with_content)))
         error = obj(told.error)
         if error:
             message = str(error.get("message") or "error")
             # What the model was told of a tool's failure says more than the error, which may be redacted.
             answered = string(data.output) if kind == "function" else None
             detail = (answered or string(obj(error.get("data")).get("error"))) if with_content else None
-            _fail(span, message, detail or message)
+            fail(span, message, detail or message)
         else:
             self._record_raised(run)
 
@@ -212,7 +213,7 @@ class RunProcessor:
             return
         recorder = self._recorder()
         kind = type(raised).__name__
-        _fail(run.span, kind, str(raised) if recorder is not None and recorder.with_content else kind)
+        fail(run.span, kind, str(raised) if recorder is not None and recorder.with_content else kind)
 
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
@@ -264,12 +265,3 @@ def _ending(kind: str, data: Any, with_content: bool) -> dict[str, Any]:
     if kind == "mcp_tools":
         return dict(encoded({ours.OUTPUT: data.result}))
     return dict(encoded({ours.INPUT: data.data})) if kind == "custom" else {}
-
-
-def _fail(span: Span, kind: str, text: str) -> None:
-    span.set_attribute(ours.ERROR_TYPE, kind)
-    span.set_status(Status(StatusCode.ERROR, text))
-
-
-def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in attributes.items() if value is not None}

@@ -1,0 +1,21 @@
+"""What every integration does with the attributes and the status of its spans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.trace import Span, Status, StatusCode
+
+from pandaprobe_otel.attributes import ERROR_TYPE
+
+
+def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes without those that are None."""
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def fail(span: Span, kind: str, text: str) -> None:
+    """The span's work failed: `kind` is the low-cardinality name of how, `text` what is said of it."""
+    span.set_attribute(ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, text))
