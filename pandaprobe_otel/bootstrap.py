@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
+from pandaprobe_otel.process_life import end_on_sigterm
 from pandaprobe_otel.status_report import Status
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
     _add_log_processor(pipeline)
     _instrument(config, joined)
     if config.handle_sigterm:
-        _end_on_sigterm()
+        end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
     return handle
 
@@ -248,18 +248,6 @@ def _instrument(config: Config, provider: TracerProvider | None) -> None:
     from pandaprobe_otel.registry import instrument_all
 
     instrument_all(config.instrument, config.exclude, tracer_provider=provider)
-
-
-def _end_on_sigterm() -> None:
-    """Make SIGTERM an orderly end, where nobody else handles it: exit handlers run, so traces are delivered."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        _logger.warning("pandaprobe-otel: SIGTERM is handled already (or init() runs in a thread); it is left alone.")
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def current() -> PandaProbe | None:

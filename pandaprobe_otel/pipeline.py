@@ -1,29 +1,26 @@
-"""The way of a span, put together: worker, encoder, delivery, and the life of the process around them."""
+"""The way of a span, put together: worker, encoder, delivery."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pandaprobe_otel.config import SETTINGS, Config
+from pandaprobe_otel.config import Config
 from pandaprobe_otel.forks import loading
-from pandaprobe_otel.status_report import Status
+from pandaprobe_otel.process_life import finish_with_multiprocessing, watch_process
+from pandaprobe_otel.status_report import Status, described
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from pandaprobe_otel.console import TraceConsole
-    from pandaprobe_otel.delivery import Delivery, Ledger
+    from pandaprobe_otel.delivery import Ledger
     from pandaprobe_otel.delivery.budget import LeasedBucket
-    from pandaprobe_otel.delivery.dispatcher import Dispatcher
-    from pandaprobe_otel.delivery.outbox import MemoryOutbox
     from pandaprobe_otel.delivery.spool.journal import SpanJournal
     from pandaprobe_otel.tracing.encoder import PartEncoder
     from pandaprobe_otel.tracing.timing import Timing
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from pandaprobe_otel.transport.messages import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
-
 
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
@@ -127,7 +123,7 @@ class IdlePipeline:
 
     def status(self) -> Status:
         """All zero, with the reason in `problems`."""
-        return Status(enabled=False, **_described(self._config))
+        return Status(enabled=False, **described(self._config))
 
 
 class ExportPipeline:
@@ -146,12 +142,11 @@ class ExportPipeline:
     ) -> None:
         from pandaprobe_otel.delivery import Ledger
         from pandaprobe_otel.delivery.notices import Notices
+        from pandaprobe_otel.delivery.setup import open_delivery
         from pandaprobe_otel.mapping.options import MappingOptions
         from pandaprobe_otel.tracing.assembler import Assembler
         from pandaprobe_otel.tracing.timing import Timing
         from pandaprobe_otel.tracing.worker import Worker
-        from pandaprobe_otel.transport import api_key_headers
-        from pandaprobe_otel.transport.direct import delivery_transport
 
         self._config = config
         # Now, before `init` sets the variables of other vendors that nobody has set.
@@ -161,12 +156,17 @@ class ExportPipeline:
         self._ledger = Ledger()
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
-        self._make_bucket = bucket
         self._journals_all = journals_all
-        transport = transport or delivery_transport(
-            config.endpoint, api_key_headers(config.api_key or "", config.project_name)
+        self._delivery = open_delivery(
+            config,
+            transport=transport,
+            bucket=bucket,
+            encoder=lambda: self._load_encoder(Ledger()),
+            ledger=self._ledger,
+            notices=self._notices,
+            max_bytes=half,
+            monotonic=monotonic,
         )
-        self._delivery = self._make_delivery(transport, half)
         self._journal: SpanJournal | None = None
         self._worker = Worker(
             assembler=lambda: Assembler(
@@ -190,69 +190,12 @@ class ExportPipeline:
 
             self._console = TraceConsole()
         self._close_lock = threading.Lock()
-        _watch_process(self, at_exit_too=counts_starts)
-
-    def _make_delivery(self, transport: Transport, max_bytes: int) -> Delivery:
-        from pandaprobe_otel.delivery import Delivery, Ledger
-        from pandaprobe_otel.delivery.budget import LeasedBucket
-        from pandaprobe_otel.delivery.outbox import MemoryOutbox
-
-        bucket = self._make_bucket or self._fleet_bucket()
-        if not self._has_spool():
-            bucket = bucket or LeasedBucket
-            return Delivery(
-                dispatcher=lambda: self._make_dispatcher(MemoryOutbox(max_bytes), bucket()),
-                transport=transport,
-                monotonic=self._monotonic,
-            )
-        from pandaprobe_otel.delivery.spool.setup import shared_bucket, spooled_delivery
-
-        shared = bucket or (lambda: shared_bucket(self._config))
-        return spooled_delivery(
-            self._config,
-            dispatcher=lambda outbox: self._make_dispatcher(outbox, shared()),
-            encoder=lambda: self._load_encoder(Ledger()),
-            transport=transport,
-            ledger=self._ledger,
-            notices=self._notices,
-            max_bytes=max_bytes,
-            monotonic=self._monotonic,
-        )
-
-    def _fleet_bucket(self) -> Callable[[], LeasedBucket] | None:
-        if self._config.redis_url is None:
-            return None
-        from pandaprobe_otel.delivery.fleet.setup import fleet_bucket
-
-        return lambda: fleet_bucket(self._config, self._notices)
+        watch_process(self, at_exit_too=counts_starts)
 
     def begin(self) -> None:
         """Look for what earlier processes have left in the spool. Without this call, the first span does it."""
-        _finish_with_multiprocessing(self)
+        finish_with_multiprocessing(self)
         self._delivery.begin()
-
-    def _has_spool(self) -> bool:
-        if self._config.spool is None:
-            return False
-        from pandaprobe_otel.delivery.spool.platform import obstacle
-
-        reason = obstacle()
-        if reason is not None:
-            _logger.warning("pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason)
-        return reason is None
-
-    def _make_dispatcher(self, outbox: MemoryOutbox, bucket: LeasedBucket) -> Dispatcher:
-        from pandaprobe_otel.delivery.dispatcher import Dispatcher
-
-        return Dispatcher(
-            outbox=outbox,
-            bucket=bucket,
-            ledger=self._ledger,
-            notices=self._notices,
-            project=self._config.project_name,
-            verify=self._config.verify,
-            max_traces_per_day=self._config.max_traces_per_day,
-        )
 
     def _load_encoder(self, ledger: Ledger) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
@@ -378,7 +321,7 @@ class ExportPipeline:
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
             last_error=self._delivery.last_error,
-            **_described(self._config, self._options.problems),
+            **described(self._config, self._options.problems),
         )
 
     def before_fork(self) -> None:
@@ -398,73 +341,3 @@ class ExportPipeline:
         self._delivery.reset_after_fork()
         self._journal = None
         self._worker.reset_after_fork()
-
-
-def _described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:
-    settings: dict[str, tuple[str, str]] = {}
-    for setting in SETTINGS:
-        value = getattr(config, setting.name)
-        shown = "***" if setting.secret and value is not None else str(value)
-        settings[setting.name] = (shown, config.sources.get(setting.name, "default"))
-    return {
-        "endpoint": config.destination,
-        "project_name": config.project_name,
-        "problems": (*(problem.message for problem in config.problems), *more_problems),
-        "settings": settings,
-    }
-
-
-# -- the process around it --------------------------------------------------------------------------------------------
-
-
-def _watch_process(pipeline: ExportPipeline, *, at_exit_too: bool) -> None:
-    """Deliver at the end of the process, and start over in forked children. Holds the pipeline weakly.
-
-    Behind an exporter the end is the batch processor's to announce: it hands over its last spans when its provider
-    shuts down, which may be after an exit handler of ours.
-    """
-    ref = weakref.ref(pipeline)
-
-    def at_exit() -> None:
-        if (alive := ref()) is not None:
-            alive.shutdown()
-
-    def before() -> None:
-        if (alive := ref()) is not None:
-            alive.before_fork()
-
-    def in_parent() -> None:
-        if (alive := ref()) is not None:
-            alive.after_fork_in_parent()
-
-    def in_child() -> None:
-        if (alive := ref()) is not None:
-            alive.reset_after_fork()
-
-    if at_exit_too:
-        atexit.register(at_exit)
-        weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
-
-
-def _finish_with_multiprocessing(pipeline: ExportPipeline) -> None:
-    """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though.
-
-    Those of Celery's pool run nothing but Celery's signal. Called with the first span of a process: a child clears
-    its list of finalizers after the fork.
-    """
-    ref = weakref.ref(pipeline)
-
-    def finish(**_: Any) -> None:
-        if (alive := ref()) is not None:
-            alive.shutdown()
-
-    if (signals := sys.modules.get("celery.signals")) is not None:
-        signals.worker_process_shutdown.connect(finish, weak=False)
-    process = sys.modules.get("multiprocessing.process")
-    if process is None or process.parent_process() is None:
-        return
-    from multiprocessing.util import Finalize
-
-    Finalize(None, finish, exitpriority=0)

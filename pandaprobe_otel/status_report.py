@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pandaprobe_otel.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config import Config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +33,18 @@ class Status:
     problems: tuple[str, ...] = ()
     settings: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, "tuple[str, str]"])
     instrumented: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields of `Status` that say what was set, secrets masked."""
+    settings: dict[str, tuple[str, str]] = {}
+    for setting in SETTINGS:
+        value = getattr(config, setting.name)
+        shown = "***" if setting.secret and value is not None else str(value)
+        settings[setting.name] = (shown, config.sources.get(setting.name, "default"))
+    return {
+        "endpoint": config.destination,
+        "project_name": config.project_name,
+        "problems": (*(problem.message for problem in config.problems), *more_problems),
+        "settings": settings,
+    }

@@ -1,0 +1,99 @@
+"""The life of a process, as a pipeline must know of it: its forks, its end, and the signal that asks for its end."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+import weakref
+from typing import Any, Protocol
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class ForkedAndEnded(Protocol):
+    """What is told of forks and of the end."""
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """The process ends."""
+        ...
+
+    def before_fork(self) -> None:
+        """In the parent, before a fork."""
+        ...
+
+    def after_fork_in_parent(self) -> None:
+        """In the parent, after a fork."""
+        ...
+
+    def reset_after_fork(self) -> None:
+        """In a forked child."""
+        ...
+
+
+def watch_process(pipeline: ForkedAndEnded, *, at_exit_too: bool) -> None:
+    """Deliver at the end of the process, and start over in forked children. Holds the pipeline weakly.
+
+    Behind an exporter the end is the batch processor's to announce: it hands over its last spans when its provider
+    shuts down, which may be after an exit handler of ours.
+    """
+    ref = weakref.ref(pipeline)
+
+    def at_exit() -> None:
+        if (alive := ref()) is not None:
+            alive.shutdown()
+
+    def before() -> None:
+        if (alive := ref()) is not None:
+            alive.before_fork()
+
+    def in_parent() -> None:
+        if (alive := ref()) is not None:
+            alive.after_fork_in_parent()
+
+    def in_child() -> None:
+        if (alive := ref()) is not None:
+            alive.reset_after_fork()
+
+    if at_exit_too:
+        atexit.register(at_exit)
+        weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def finish_with_multiprocessing(pipeline: ForkedAndEnded) -> None:
+    """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though.
+
+    Those of Celery's pool run nothing but Celery's signal. Called with the first span of a process: a child clears
+    its list of finalizers after the fork.
+    """
+    ref = weakref.ref(pipeline)
+
+    def finish(**_: Any) -> None:
+        if (alive := ref()) is not None:
+            alive.shutdown()
+
+    if (signals := sys.modules.get("celery.signals")) is not None:
+        signals.worker_process_shutdown.connect(finish, weak=False)
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None:
+        return
+    from multiprocessing.util import Finalize
+
+    Finalize(None, finish, exitpriority=0)
+
+
+def end_on_sigterm() -> None:
+    """Make SIGTERM an orderly end, where nobody else handles it: exit handlers run, so traces are delivered."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        _logger.warning("pandaprobe-otel: SIGTERM is handled already (or init() runs in a thread); it is left alone.")
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

@@ -1,0 +1,215 @@
+"""How the values of settings are read: from arguments, variables and the configuration file alike."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+CLOUD_ENDPOINT: Final = "https://api.pandaprobe.com"
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+# The header's rule on the server (measured); a name outside it is refused with 422 for every trace.
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
+
+
+class BadValueError(ValueError):
+    """What is wrong with a value, as the end of the sentence '<source> = <value> ...'."""
+
+
+def read_text(raw: Any) -> str:
+    """A text that is not empty, without the space around it."""
+    if not isinstance(raw, str) or not raw.strip():
+        raise BadValueError("is not a text")
+    return raw.strip()
+
+
+def read_key(raw: Any) -> str:
+    """An API key, or a function of no arguments that gives it."""
+    key = read_text(raw)
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise BadValueError("is not an API key (spaces or characters that a header cannot carry)")
+    return key
+
+
+def read_project(raw: Any) -> str:
+    """A name that the server takes for a project."""
+    name = read_text(raw)
+    if not _PROJECT_NAME.fullmatch(name):
+        raise BadValueError(
+            "is not a project name (1-255 letters, digits, spaces, _ . ' -, a letter or digit at both ends)"
+        )
+    return name
+
+
+def read_endpoint(raw: Any) -> str:
+    """A base URL, without a slash at its end."""
+    url = read_text(raw).rstrip("/")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise BadValueError("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadValueError(f"is not an http(s) URL such as {CLOUD_ENDPOINT}")
+    if parts.query or parts.fragment or parts.username:
+        raise BadValueError("must be a plain base URL, without credentials, query or fragment")
+    return url
+
+
+def read_file(raw: Any) -> str:
+    """The absolute path of a file that is there or can be made."""
+    path = os.path.abspath(os.path.expanduser(str(raw)))
+    if os.path.isdir(path):
+        raise BadValueError("is a directory, not a file such as traces.jsonl")
+    if not os.path.isdir(os.path.dirname(path)):
+        raise BadValueError("is in a directory that does not exist")
+    return path
+
+
+def read_redis_url(raw: Any) -> str:
+    """The address of a Redis, where its client library is installed."""
+    url = read_text(raw)
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
+        raise BadValueError("is not the address of a Redis (redis://host:6379/0, rediss://... or unix:///path)")
+    try:
+        known = find_spec("redis") is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        raise BadValueError("needs the package redis: pip install 'pandaprobe-otel[redis]'")
+    return url
+
+
+def read_priced(raw: Any) -> bool:
+    """True or false; true only with the package that knows the prices."""
+    wanted = read_bool(raw)
+    if wanted and find_spec("genai_prices") is None:
+        raise BadValueError("needs the package genai-prices: pip install 'pandaprobe-otel[cost]'")
+    return wanted
+
+
+def read_bool(raw: Any) -> bool:
+    """True or false, in the words that people use for them."""
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise BadValueError("is neither true nor false")
+
+
+def read_rate(raw: Any) -> float:
+    """A share between 0 and 1."""
+    try:
+        rate = float(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a number") from None
+    if not 0.0 <= rate <= 1.0:
+        raise BadValueError("is not between 0 and 1")
+    return rate
+
+
+def read_seconds(raw: Any) -> float:
+    """Seconds, up to an hour."""
+    try:
+        seconds = float(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a number of seconds") from None
+    if not 0.0 <= seconds <= 3600.0:
+        raise BadValueError("is not between 0 and 3600 seconds")
+    return seconds
+
+
+def read_count(raw: Any) -> int:
+    """A whole number from 1 on."""
+    try:
+        count = int(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a whole number") from None
+    if count < 1:
+        raise BadValueError("is less than 1")
+    return count
+
+
+def read_bytes(raw: Any) -> int:
+    """A number of bytes, from 1 MiB on."""
+    try:
+        count = int(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a number of bytes") from None
+    if count < 1 << 20:
+        raise BadValueError("is less than 1048576 bytes")
+    return count
+
+
+def one_of(*words: str) -> Callable[[Any], Any]:
+    """What reads one of these words."""
+
+    def parse(raw: Any) -> Any:
+        if isinstance(raw, str) and raw.strip().lower() in words:
+            return raw.strip().lower()
+        raise BadValueError("is none of " + ", ".join(words))
+
+    return parse
+
+
+_KINDS = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
+_capture_mode = one_of("all", "metadata", "off")
+
+
+def read_capture(raw: Any) -> Any:
+    """One mode for every span, or modes by kind, those of all other kinds under `*`."""
+    if isinstance(raw, str):
+        parts = (part.rpartition("=") for part in raw.split(","))
+        pairs = [(kind if equals else "*", mode) for kind, equals, mode in parts]
+    else:
+        try:
+            pairs = list(raw.items())
+        except AttributeError:
+            raise BadValueError("is none of all, metadata, off, nor these by kind") from None
+    modes = {str(kind).strip().upper(): _capture_mode(mode) for kind, mode in pairs}
+    unknown = sorted(modes.keys() - _KINDS - {"*"})
+    if unknown:
+        raise BadValueError(f"names {unknown[0]!r}, which is none of the kinds {', '.join(sorted(_KINDS))} and *")
+    modes.setdefault("*", "all")
+    return modes["*"] if len(set(modes.values())) == 1 else modes
+
+
+def read_spans(raw: Any) -> Any:
+    """The caller's own function, or one of two words."""
+    return raw if callable(raw) else one_of("agent", "all")(raw)
+
+
+def read_instrument(raw: Any) -> Any:
+    """`auto`, False, or names of libraries."""
+    if raw is False or raw is True:
+        return "auto" if raw else False
+    if isinstance(raw, str):
+        word = raw.strip().lower()
+        if word == "auto" or word in _TRUE:
+            return "auto"
+        return False if word in _FALSE else read_names(raw)
+    return read_names(raw)
+
+
+def read_names(raw: Any) -> tuple[str, ...]:
+    """Names, in a list or divided by commas."""
+    parts = raw.split(",") if isinstance(raw, str) else raw
+    try:
+        names = tuple(part.strip() for part in parts)
+    except (TypeError, AttributeError):
+        raise BadValueError("is not a list of names") from None
+    return tuple(name for name in names if name)
+
+
+def read_anything(raw: Any) -> Any:
+    """Whatever it is: it is looked at later."""
+    return raw
