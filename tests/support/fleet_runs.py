@@ -1,0 +1,171 @@
+"""Eight real processes on one key: forked by gunicorn or spawned, with a shared budget, before a strict server."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from redis_server import RedisServer
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment
+
+SUPPORT: Final = Path(__file__).resolve().parent
+PROCESSES: Final = 8
+
+
+class Way(StrEnum):
+    """How the processes come to be."""
+
+    GUNICORN = "gunicorn"
+    """Each worker of gunicorn loads the app."""
+    PRELOADED = "gunicorn --preload"
+    """The master loads it, and forks."""
+    SPAWNED = "spawned"
+    """By multiprocessing, each a fresh interpreter."""
+
+
+class Budget(StrEnum):
+    """What the processes share."""
+
+    REDIS = "Redis"
+    RESTARTED = "Redis, killed and restarted"
+    FILE = "file lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is offered, and how long to wait for it. Times in seconds.
+
+    window_s: None for the real limit of 100 in 60 s. away: when Redis is killed, and when it is started again, empty.
+    """
+
+    rounds: int
+    """In each, every process makes one trace."""
+    every_s: float
+    within_s: float
+    limit: int = 100
+    window_s: int | None = None
+    away: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What the server saw."""
+
+    offered: int
+    stored: int
+    """Traces that arrived."""
+    refused: int
+    """Answers other than 202 to POST /traces."""
+    accepted_at: tuple[float, ...]
+    """Seconds since the first, rising."""
+    processes: int
+    """How many had a part in it."""
+
+    def accepted_until(self, seconds: float) -> int:
+        """How many traces were accepted within so many seconds of the first."""
+        return sum(at < seconds for at in self.accepted_at)
+
+
+def run_fleet(way: Way, budget: Budget, plan: Plan, folder: Path) -> Result:
+    """Run it, until everything has arrived or the time is up."""
+    with ExitStack() as stack:
+        server = stack.enter_context(StrictPandaProbe(limit=plan.limit, window_s=plan.window_s or 60))
+        redis = None if budget is Budget.FILE else stack.enter_context(RedisServer())
+        where = {"PANDAPROBE_REDIS_URL": redis.url} if redis else {"PANDAPROBE_SPOOL_DIR": str(folder / "spool")}
+        scale = {"FLEET_WINDOW_S": str(plan.window_s), "FLEET_LIMIT": str(plan.limit)} if plan.window_s else {}
+        env = environment(server.url, PYTHONPATH=str(SUPPORT), PANDAPROBE_SHUTDOWN_TIMEOUT="1", **where, **scale)
+        begun = time.monotonic()
+        if redis is not None and budget is Budget.RESTARTED:
+            events = stack.enter_context(ThreadPoolExecutor(1))
+            events.submit(_restart, redis, begun, plan.away)
+        offered = PROCESSES * plan.rounds
+        if way is Way.SPAWNED:
+            command = [str(SUPPORT / "fleet_app.py"), str(PROCESSES), str(plan.rounds), str(plan.every_s)]
+            stack.enter_context(_program(command, env, folder))
+        else:
+            stack.enter_context(_program(_gunicorn(way, folder / "socket"), env, folder))
+            _ask_all(folder / "socket", plan)
+        until = begun + plan.within_s
+        while len(server.traces) < offered and time.monotonic() < until:
+            time.sleep(0.05)
+        names = [post.body["name"].split()[0] for post in server.posts() if post.status == 202]
+        first = server.accepted_at[0] if server.accepted_at else 0.0
+        return Result(
+            offered=offered,
+            stored=len(server.traces),
+            refused=sum(post.status != 202 for post in server.posts()),
+            accepted_at=tuple(at - first for at in sorted(server.accepted_at)),
+            processes=len(set(names)),
+        )
+
+
+def _restart(redis: RedisServer, begun: float, away: tuple[float, float]) -> None:
+    for at, happen in zip(away, (redis.stop, redis.start), strict=True):
+        time.sleep(max(begun + at - time.monotonic(), 0))
+        happen()
+
+
+@contextmanager
+def _program(command: list[str], env: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """A program in a group of its own, all of which is gone afterwards."""
+    with subprocess.Popen([sys.executable, *command], cwd=folder, env=dict(env), process_group=0) as program:
+        try:
+            yield
+        finally:
+            if program.poll() is None:
+                os.killpg(program.pid, signal.SIGKILL)
+
+
+def _gunicorn(way: Way, path: Path) -> list[str]:
+    options = ["--workers", str(PROCESSES), "--bind", f"unix:{path}", "--log-level", "warning", "--timeout", "600"]
+    return ["-m", "gunicorn", "fleet_app:app", *options, *(["--preload"] if way is Way.PRELOADED else [])]
+
+
+def _ask_all(path: Path, plan: Plan) -> None:
+    """Ask for every trace: in each round as many at once as there are workers."""
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        begun = time.monotonic()
+        for number in range(plan.rounds):
+            time.sleep(max(begun + number * plan.every_s - time.monotonic(), 0))
+            list(pool.map(lambda each: _ask(path, each), range(number * PROCESSES, (number + 1) * PROCESSES)))
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self._path))
+
+
+def _ask(path: Path, number: int) -> None:
+    """One request; until gunicorn listens, again."""
+    deadline = time.monotonic() + 60
+    while True:
+        connection = _UnixConnection(path)
+        try:
+            connection.request("GET", f"/{number}")
+            assert connection.getresponse().status == 200
+        except (ConnectionError, FileNotFoundError):
+            assert time.monotonic() < deadline, "gunicorn does not listen"
+            time.sleep(0.05)
+        else:
+            return
+        finally:
+            connection.close()
