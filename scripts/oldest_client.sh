@@ -1,26 +1,57 @@
 #!/usr/bin/env bash
-# Test a library's integration with the oldest version that pyproject.toml claims, in an environment of its own:
+# Test the integrations of client libraries with the oldest versions that pyproject.toml claims, each in an
+# environment of its own, and say in the end how each went:
 #
-#     scripts/oldest_client.sh cohere [python]
+#     scripts/oldest_client.sh                    # every client library
+#     scripts/oldest_client.sh cohere openai      # these
 #
-# Warnings that the old version gives are not failures here.
+# PYTHON names the interpreter (default: python3). Warnings that an old version gives are not failures here.
 set -euo pipefail
 
-name=$1
-python=${2:-python3}
+python=${PYTHON:-python3}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/pandaprobe-otel-oldest.XXXXXX")
-oldest=$("$python" - "$name" <<'PYTHON'
+trap 'rm -rf "$work"' EXIT
+((${#@})) || set -- anthropic bedrock cohere google_genai groq litellm mistralai ollama openai together
+
+oldest_of() { # NAME: its requirement with the oldest version; boto3 and aiobotocore follow botocore
+    "$python" - "$1" <<'PYTHON'
 import sys
 import tomllib
 
 with open("pyproject.toml", "rb") as file:
     extras = tomllib.load(file)["project"]["optional-dependencies"]
-print(extras[sys.argv[1]][0].replace(">=", "=="))
+name = sys.argv[1]
+print(extras[name][0].replace(">=", "=="))
+if name == "bedrock":
+    print(*(one.replace(">=", "==") for one in extras["dev"] if one.startswith(("boto3", "aiobotocore"))), sep="\n")
 PYTHON
-)
-"$python" -m venv "$work"
-"$work/bin/pip" install --quiet -e ".[dev]"
-"$work/bin/pip" install --quiet "$oldest"
-echo "== $oldest"
-"$work/bin/python" -m pytest -q -W ignore -p no:cacheprovider tests/integrations -k "$name"
+}
+
+install() { # ENVIRONMENT ARGUMENTS...: with uv where it is there, which is many times as fast
+    local environment=$1
+    shift
+    if command -v uv >/dev/null; then
+        uv pip install --quiet --python "$environment/bin/python" "$@"
+    else
+        "$environment/bin/pip" install --quiet "$@"
+    fi
+}
+
+results=()
+for name in "$@"; do
+    mapfile -t oldest < <(oldest_of "$name")
+    environment="$work/$name"
+    "$python" -m venv "$environment"
+    install "$environment" -e ".[dev]"
+    install "$environment" "${oldest[@]}"
+    echo "== ${oldest[*]}"
+    said=$("$environment/bin/python" -m pytest -q -W ignore -p no:cacheprovider tests/integrations -k "$name" 2>&1) \
+        && verdict=passed || verdict=FAILED
+    [[ $verdict == passed ]] || echo "$said"
+    last=$(grep -E '^[0-9]+ (passed|failed)|^=+ .*(passed|failed|error)' <<<"$said" | tail -n 1)
+    results+=("$verdict  ${oldest[*]}  ($last)")
+    rm -rf "$environment"
+done
+printf '%s\n' "" "${results[@]}"
+! printf '%s\n' "${results[@]}" | grep -q '^FAILED'

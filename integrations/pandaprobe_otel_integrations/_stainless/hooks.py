@@ -12,7 +12,8 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall, call_in, without_call
 from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._tool_loop import Hop
 
 Wrapped = Callable[..., Any]
 
@@ -66,7 +67,7 @@ class StainlessHooks:
         if endpoint is None or is_taken(context) or not self._gate(client):
             return None
         place = guarded(self._api.place, client) or {}
-        return HttpCall(client, ModelCall(self._recorder, endpoint, _sent(options, kwargs), place, context))
+        return HttpCall(client, Hop(self._recorder, endpoint, _sent(options, kwargs), place, context))
 
 
 def _show(client: Any, kwargs: dict[str, Any]) -> None:

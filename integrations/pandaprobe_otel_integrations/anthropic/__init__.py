@@ -15,6 +15,7 @@ from pandaprobe_otel_integrations._patching import Patch, replace
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
+from . import tool_runner
 from .api import AnthropicApi
 
 __all__ = ["AnthropicInstrumentor"]
@@ -26,13 +27,13 @@ class AnthropicInstrumentor(StainlessIntegration):
     From 1.14 on the client makes spans of its own, without content unless told and never with streamed output. So
     that one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation,
     into the same tracer provider; its
-    spans of other work (token counts, sessions, tool runners) stay. See `Integration` for the options of
-    `instrument()`.
+    spans of other work (token counts, sessions, tool runners) stay, and those of tool runners get what was said. See
+    `Integration` for the options of `instrument()`.
     """
 
     library = "anthropic"
     requirements = ("anthropic >= 0.27",)
-    hooked_modules = ("anthropic._base_client",)
+    hooked_modules = ("anthropic._base_client", tool_runner.MODULE)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -53,6 +54,10 @@ class AnthropicInstrumentor(StainlessIntegration):
     api = AnthropicApi()
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        if module.__name__ == tool_runner.MODULE:
+            hooks = tool_runner.ToolRunnerHooks(self._recorder, self._lets_through, self._makes_spans)
+            yield from hooks.patches(module)
+            return
         yield from super()._hook(module)
         own: Any = getattr(module.BaseClient, "_tracer", None)
         if isinstance(own, property):
@@ -67,6 +72,10 @@ class AnthropicInstrumentor(StainlessIntegration):
             return own.__get__(client)
 
         return tracer
+
+    def _makes_spans(self, client: Any) -> bool:
+        """Whether the client makes spans of its own, where ours go too."""
+        return getattr(client, "_tracer", None) is not None and self._shares_provider(client)
 
     def _shares_provider(self, client: Any) -> bool:
         theirs = client._open_telemetry.get("tracer_provider")  # pyright: ignore[reportPrivateUsage]

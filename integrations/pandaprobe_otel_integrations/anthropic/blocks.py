@@ -76,7 +76,7 @@ def _part(block: Any) -> Part | None:
     if kind == "tool_use":
         return parts.tool_call(id=block_id, name=string(found.get("name")), arguments=found.get("input"))
     if kind == "tool_result":
-        response = _result(found.get("content"))
+        response = tool_result(found.get("content"))
         return parts.tool_response(id=string(found.get("tool_use_id")), response=response)
     if kind in ("server_tool_use", "mcp_tool_use"):
         call = {"type": kind, "input": found.get("input")}
@@ -88,7 +88,8 @@ def _part(block: Any) -> Part | None:
     return dict(found) if found else None
 
 
-def _result(content: Any) -> Any:
+def tool_result(content: Any) -> Any:
+    """What a tool gave back: a text, also for blocks of text only, or the parts of its blocks."""
     if not isinstance(content, (list, tuple)):
         return content
     found = block_parts(content)

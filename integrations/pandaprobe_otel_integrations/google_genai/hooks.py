@@ -20,9 +20,9 @@ from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._streams import sse
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
+from pandaprobe_otel_integrations._tool_loop import Hop
 
 from .paths import PROVIDERS, target
-from .tool_loop import Hop
 
 Wrapped = Callable[..., Any]
 

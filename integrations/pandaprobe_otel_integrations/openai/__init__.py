@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import ModuleType
+
+from pandaprobe_otel_integrations._patching import Patch
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
+from . import tool_runner
 from .api import OpenAIApi
 
 __all__ = ["OpenAIInstrumentor"]
@@ -19,7 +24,7 @@ class OpenAIInstrumentor(StainlessIntegration):
 
     library = "openai"
     requirements = ("openai >= 1.6",)
-    hooked_modules = ("openai._base_client",)
+    hooked_modules = ("openai._base_client", tool_runner.MODULE)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.openai", class_name="OpenAIInstrumentor"),
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.openai", class_name="OpenAIInstrumentor"),
@@ -35,3 +40,8 @@ class OpenAIInstrumentor(StainlessIntegration):
         ),
     )
     api = OpenAIApi()
+
+    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        if module.__name__ == tool_runner.MODULE:
+            return tool_runner.ToolRunnerHooks(self._recorder, self._lets_through).patches(module)
+        return super()._hook(module)

@@ -1,0 +1,254 @@
+"""Tools that a client calls by itself: one call of the app becomes several of the model, with functions between.
+
+There is a span around it all. It is an agent's: it has the first question and the last answer. Each model call and
+each function is a span below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final
+
+from opentelemetry.context import Context, attach, get_current, get_value, set_value
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
+
+from . import _names as names
+from ._content import encoded
+from ._context_slot import restore
+from ._endpoint import Body
+from ._guard import guarded
+from ._model_call import ModelCall, Recorder
+from ._shape import string
+
+_LOOP_KEY: Final = "pandaprobe-tool-loop"
+
+
+class ToolLoop:
+    """The span around model calls and functions."""
+
+    def __init__(self, recorder: Recorder, model: Any) -> None:
+        name = string(model)
+        self._with_content = recorder.with_content
+        self._asked = False
+        self.span = recorder.tracer.start_span(
+            f"invoke_agent {name}" if name else "invoke_agent",
+            kind=SpanKind.INTERNAL,
+            attributes={"gen_ai.operation.name": "invoke_agent"},
+        )
+        self.context = set_value(_LOOP_KEY, self, set_span_in_context(self.span))
+
+    def asked(self, hop: Span) -> None:
+        """A model call begins; the first one has the question."""
+        if not self._asked:
+            self._asked = True
+            self._take(hop, names.INPUT_MESSAGES, names.SYSTEM_INSTRUCTIONS)
+
+    def answered(self, hop: Span) -> None:
+        """A model call was answered; the last one has the answer."""
+        self._take(hop, names.OUTPUT_MESSAGES)
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Run a part of the loop with the span as the current one, which ends with it."""
+        token = attach(self.context)
+        try:
+            return call()
+        except BaseException as error:
+            self.raised(error)
+            raise
+        finally:
+            restore(token)
+            self.end()
+
+    async def run_async(self, call: Callable[[], Any]) -> Any:
+        """The asynchronous form."""
+        token = attach(self.context)
+        try:
+            return await call()
+        except BaseException as error:
+            self.raised(error)
+            raise
+        finally:
+            restore(token)
+            self.end()
+
+    def raised(self, error: BaseException) -> None:
+        """The loop ended with an exception."""
+        guarded(_fail, self.span, error, self._with_content)
+
+    def end(self) -> None:
+        """The loop is over."""
+        self.span.end()
+
+    def _take(self, hop: Span, *wanted: str) -> None:
+        if not self.span.is_recording():
+            return  # the app closed its stream, and the client those below it one after the other
+        found: Any = getattr(hop, "attributes", None) or {}
+        self.span.set_attributes({name: found[name] for name in wanted if name in found})
+
+
+class AdoptedLoop(ToolLoop):
+    """A loop whose span the client makes and ends itself; it only lacks what was said."""
+
+    def __init__(self, recorder: Recorder, span: Callable[[], Span | None]) -> None:
+        self._with_content = recorder.with_content
+        self._asked = False
+        self._find = span
+        self.context = set_value(_LOOP_KEY, self)
+
+    @property
+    def span(self) -> Span:  # type: ignore[override]
+        """The client's span; one that records nothing while there is none."""
+        return self._find() or INVALID_SPAN
+
+    def raised(self, error: BaseException) -> None:
+        """The client says so itself."""
+
+    def end(self) -> None:
+        """The client ends it."""
+
+
+class Hop(ModelCall):
+    """A model call, which may be one of a loop."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, recorder: Recorder, endpoint: Any, body: Body, place: Any, context: Context) -> None:
+        super().__init__(recorder, endpoint, body, place, context)
+        self._loop = loop_in(context)
+        if self._loop is not None:
+            guarded(self._loop.asked, self.span)
+
+    def answered(self, body: Body) -> None:
+        """As any model call; the loop takes what it needs of the answer."""
+        super().answered(body)
+        if self._loop is not None:
+            self._loop.answered(self.span)
+
+
+class ToolRun:
+    """The span of one call of a function of the app. `result_of` finds its result in what the client makes of it."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        name: str,
+        given: Any,
+        *,
+        call_id: str | None = None,
+        result_of: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._with_content = recorder.with_content
+        self._result_of = result_of
+        attributes = {"gen_ai.operation.name": "execute_tool", names.TOOL_NAME: name, names.TOOL_TYPE: "function"}
+        if call_id is not None:
+            attributes[names.TOOL_CALL_ID] = call_id
+        self._span = recorder.tracer.start_span(f"execute_tool {name}", attributes=attributes)
+        if recorder.with_content and self._span.is_recording():
+            arguments = dict(given) or "{}" if isinstance(given, Mapping) else given  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            self._span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: arguments}))
+        # What the function does is none of the loop's hops, also when it asks a model itself.
+        self._context = set_value(_LOOP_KEY, None, set_span_in_context(self._span))
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Call the function with the span as the current one, which ends with it."""
+        token = attach(self._context)
+        try:
+            result = call()
+        except BaseException as error:
+            guarded(_fail, self._span, error, self._with_content)
+            raise
+        else:
+            guarded(self._tell, result)
+            return result
+        finally:
+            restore(token)
+            self._span.end()
+
+    async def run_async(self, call: Callable[[], Any]) -> Any:
+        """The asynchronous form."""
+        token = attach(self._context)
+        try:
+            result = await call()
+        except BaseException as error:
+            guarded(_fail, self._span, error, self._with_content)
+            raise
+        else:
+            guarded(self._tell, result)
+            return result
+        finally:
+            restore(token)
+            self._span.end()
+
+    def _tell(self, result: Any) -> None:
+        if self._with_content and self._span.is_recording():
+            found = result if self._result_of is None else self._result_of(result)
+            self._span.set_attribute(names.TOOL_CALL_RESULT, as_text(found))
+
+
+def as_text(result: Any) -> str:
+    """What a function gave back, as the text of an attribute: JSON, unless it is a text."""
+    return result if isinstance(result, str) else encoded({"": [result]})[""][1:-1]
+
+
+def loop_in(context: Context | None = None) -> ToolLoop | None:
+    """The loop that goes on in `context` (default: the current one)."""
+    found = get_value(_LOOP_KEY, get_current() if context is None else context)
+    return found if isinstance(found, ToolLoop) else None
+
+
+def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[Any]:
+    """The items as the client's generator gives them; it runs with the span as the current one, the app does not.
+
+    `open_loop` is called when the app begins to iterate, as is the generator.
+    """
+    loop = open_loop()
+    if loop is None:
+        yield from items
+        return
+    try:
+        while True:
+            token = attach(loop.context)
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                restore(token)
+            yield item
+    except Exception as error:
+        loop.raised(error)
+        raise
+    finally:
+        items.close()
+        loop.end()
+
+
+async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) -> AsyncIterator[Any]:
+    """The asynchronous form."""
+    loop = open_loop()
+    try:
+        while True:
+            token = attach(loop.context) if loop is not None else None
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+            finally:
+                if token is not None:
+                    restore(token)
+            yield item
+    except Exception as error:
+        if loop is not None:
+            loop.raised(error)
+        raise
+    finally:
+        await items.aclose()
+        if loop is not None:
+            loop.end()
+
+
+def _fail(span: Span, error: BaseException, with_content: bool) -> None:
+    if isinstance(error, Exception):
+        kind = type(error).__qualname__
+        span.set_attribute("error.type", kind)
+        span.set_status(Status(StatusCode.ERROR, str(error) if with_content else kind))
