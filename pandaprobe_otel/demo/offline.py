@@ -16,8 +16,8 @@ FLUSH_WITHIN_S = 10.0
 def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[None]:
     """Run the block, which calls `init()` and then the model, with what there is.
 
-    Without `model_key` in the environment, clients of OpenAI and Anthropic talk to a model that says what `script`
-    says. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
+    Without `model_key` in the environment, clients of OpenAI, Anthropic and Google talk to a model that says what
+    `script` says. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
     `local`) and are printed (extra `cli`). Everything is sent when the block ends.
     """
     import pandaprobe_otel
@@ -30,6 +30,8 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
                 OPENAI_BASE_URL=model.base_url,
                 ANTHROPIC_API_KEY="scripted",
                 ANTHROPIC_BASE_URL=model.url,
+                GOOGLE_API_KEY="scripted",
+                GOOGLE_GEMINI_BASE_URL=model.url,
             )
         if not os.environ.get("PANDAPROBE_API_KEY") and not os.environ.get("PANDAPROBE_ENDPOINT"):
             from pandaprobe_otel.local import LocalServer

@@ -1,6 +1,7 @@
 """The wire protocols that the scripted endpoint speaks: how each asks, answers and streams.
 
-Sources: OpenAI's API reference for `/chat/completions` and `/responses`, Anthropic's for `/v1/messages`.
+Sources: OpenAI's API reference for `/chat/completions` and `/responses`, Anthropic's for `/v1/messages`, Google's for
+`models.generateContent`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.demo import anthropic_messages, completions, responses
+from pandaprobe_otel.demo import anthropic_messages, completions, gemini, responses
 from pandaprobe_otel.demo.completions import Message, Reply, Usage
 
 Content = Mapping[str, Any]
@@ -30,7 +31,8 @@ class Said:
 class Protocol:
     """One way to talk to a model."""
 
-    path: str
+    path: str | None
+    """Where it is spoken; None where the model is part of the path."""
     id_prefix: str
     """What the id of an answer begins with."""
     conversation: Callable[[Content], Sequence[Message] | None]
@@ -81,6 +83,14 @@ def _message_events(said: Said) -> Iterator[Content]:
     return anthropic_messages.events(response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage)
 
 
+def _gemini_document(said: Said) -> Content:
+    return gemini.document(response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage)
+
+
+def _gemini_events(said: Said) -> Iterator[Content]:
+    return gemini.events(response_id=said.response_id, model=said.model, reply=said.reply, usage=said.usage)
+
+
 def _openai_refusal(status: int, message: str) -> Content:
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
@@ -89,6 +99,11 @@ def _openai_refusal(status: int, message: str) -> Content:
 def _anthropic_refusal(status: int, message: str) -> Content:
     kind = "invalid_request_error" if status < 500 else "api_error"
     return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def _gemini_refusal(status: int, message: str) -> Content:
+    kind = "INVALID_ARGUMENT" if status < 500 else "INTERNAL"
+    return {"error": {"code": status, "message": message, "status": kind}}
 
 
 CHAT_COMPLETIONS: Final = Protocol(
@@ -124,5 +139,24 @@ ANTHROPIC_MESSAGES: Final = Protocol(
     last=None,
     refusal=_anthropic_refusal,
 )
+GEMINI: Final = Protocol(
+    path=None,
+    id_prefix="",
+    conversation=gemini.conversation,
+    expects="a JSON object with a list of `contents`",
+    document=_gemini_document,
+    events=_gemini_events,
+    named=False,
+    last=None,
+    refusal=_gemini_refusal,
+)
 
-PROTOCOLS: Final = {protocol.path: protocol for protocol in (CHAT_COMPLETIONS, RESPONSES, ANTHROPIC_MESSAGES)}
+_BY_PATH: Final = {protocol.path: protocol for protocol in (CHAT_COMPLETIONS, RESPONSES, ANTHROPIC_MESSAGES)}
+
+
+def spoken_at(path: str) -> tuple[Protocol, Content] | None:
+    """The protocol of a request's path, and what the path says of the request; None for a path that nobody knows."""
+    if path in _BY_PATH:
+        return _BY_PATH[path], {}
+    said = gemini.said_by_path(path)
+    return None if said is None else (GEMINI, said)

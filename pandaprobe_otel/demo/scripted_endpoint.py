@@ -1,8 +1,8 @@
 """A small HTTP endpoint that plays a language model from a script: real sockets, no key, no cost.
 
-It speaks OpenAI's chat completions and Responses and Anthropic's messages (`protocols`), each in one piece and
-streamed as server-sent events. Whatever client library speaks to it sends and reads what it would send to and read
-from the service. Same conversation, same answer.
+It speaks OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent (`protocols`),
+each in one piece and streamed as server-sent events. Whatever client library speaks to it sends and reads what it
+would send to and read from the service. Same conversation, same answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self, cast
 
 from pandaprobe_otel.demo.completions import Message as Message
 from pandaprobe_otel.demo.completions import Refusal, Reply, Usage
-from pandaprobe_otel.demo.protocols import CHAT_COMPLETIONS, PROTOCOLS, Protocol, Said
+from pandaprobe_otel.demo.protocols import CHAT_COMPLETIONS, Protocol, Said, spoken_at
 
 Script = Callable[[Sequence[Message]], Reply]
 """From the messages of a request, in the form of chat completions whatever the protocol, to the reply.
@@ -82,7 +82,7 @@ class ScriptedEndpoint:
 
     @property
     def url(self) -> str:
-        """What an Anthropic client takes as `base_url` (or from `ANTHROPIC_BASE_URL`)."""
+        """What a client of Anthropic or Google takes as base URL (or from `ANTHROPIC_BASE_URL` and the like)."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
@@ -162,12 +162,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        protocol = PROTOCOLS.get(self.path.partition("?")[0])
-        if protocol is None:
+        spoken = spoken_at(self.path.partition("?")[0])
+        if spoken is None:
             self._refuse(CHAT_COMPLETIONS, 404, f"Unknown request URL: POST {self.path}")
             return
+        protocol, said_by_path = spoken
         try:
-            exchange = self._endpoint.answer(_json_object(body), protocol)
+            exchange = self._endpoint.answer({**_json_object(body), **said_by_path}, protocol)
         except ValueError as error:
             self._refuse(protocol, 400, str(error))
         except LookupError as error:

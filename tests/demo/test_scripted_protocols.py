@@ -9,6 +9,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from google import genai
+from google.genai import errors, types
 
 from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
@@ -48,6 +50,13 @@ def messages(endpoint: ScriptedEndpoint) -> Iterator[Any]:
         yield client.messages
 
 
+@pytest.fixture
+def contents(endpoint: ScriptedEndpoint) -> Iterator[Any]:
+    """`client.models` of Google's own client."""
+    with genai.Client(api_key="any", http_options=types.HttpOptions(base_url=endpoint.url)) as client:
+        yield client.models
+
+
 def test_responses_in_one_piece(responses: Any, endpoint: ScriptedEndpoint) -> None:
     """A text and a tool call arrive as items, and the call's result comes back under its id."""
     first = responses.create(model="m", instructions=SYSTEM, input="Weather?")
@@ -78,6 +87,26 @@ def test_messages_in_one_piece(messages: Any, endpoint: ScriptedEndpoint) -> Non
     assert (first.stop_reason, second.stop_reason) == ("tool_use", "end_turn")
     assert second.content[0].text == "It is sunny today."
     assert second.usage.input_tokens == endpoint.exchanges[1].usage.prompt_tokens
+    _assert_second_conversation(endpoint, call.id)
+
+
+def test_contents_in_one_piece(contents: Any, endpoint: ScriptedEndpoint) -> None:
+    """The same with Gemini's parts; the model is read from the path."""
+    config = types.GenerateContentConfig(system_instruction=SYSTEM)
+    first = contents.generate_content(model="m", contents="Weather?", config=config)
+    text, called = first.candidates[0].content.parts
+    call = called.function_call
+    result = types.FunctionResponse(id=call.id, name=call.name, response={"result": "sunny"})
+    asked = [
+        types.Content(role="user", parts=[types.Part(text="Weather?")]),
+        first.candidates[0].content,
+        types.Content(role="user", parts=[types.Part(function_response=result)]),
+    ]
+    second = contents.generate_content(model="m", contents=asked, config=config)
+
+    assert (text.text, call.name, call.args) == ("I look it up.", "weather", CALL.arguments)
+    assert (second.text, second.model_version) == ("It is sunny today.", "m")
+    assert second.usage_metadata.prompt_token_count == endpoint.exchanges[1].usage.prompt_tokens
     _assert_second_conversation(endpoint, call.id)
 
 
@@ -121,18 +150,34 @@ def test_messages_streamed(messages: Any) -> None:
     assert (final.usage.output_tokens, final.stop_reason) == (plain.usage.output_tokens, "tool_use")
 
 
-def test_a_refusal_is_an_error_of_the_service(responses: Any, messages: Any, endpoint: ScriptedEndpoint) -> None:
+def test_contents_streamed(contents: Any, endpoint: ScriptedEndpoint) -> None:
+    """A chunk for each word and one for the call; the last counts all tokens."""
+    chunks = list(contents.generate_content_stream(model="m", contents="Weather?"))
+    last = chunks[-1]
+
+    assert "".join(part.text or "" for chunk in chunks for part in chunk.candidates[0].content.parts) == "I look it up."
+    assert (len(chunks), last.function_calls[0].args) == (5, CALL.arguments)
+    assert [chunk.candidates[0].finish_reason for chunk in chunks[:-1]] == [None] * 4
+    assert last.usage_metadata.candidates_token_count == endpoint.exchanges[0].usage.completion_tokens
+    assert endpoint.exchanges[0].streamed
+
+
+def test_a_refusal_is_an_error_of_the_service(
+    responses: Any, messages: Any, contents: Any, endpoint: ScriptedEndpoint
+) -> None:
     """The status and the message of a refusal reach the caller in the service's form; no exchange is noted."""
     with pytest.raises(openai.APIStatusError, match="Overloaded") as of_openai:
         responses.create(model="m", input="snow?")
     with pytest.raises(anthropic.APIStatusError, match="Overloaded") as of_anthropic:
         messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": "snow?"}])
+    with pytest.raises(errors.APIError, match="Overloaded") as of_google:
+        contents.generate_content(model="m", contents="snow?")
 
-    assert (of_openai.value.status_code, of_anthropic.value.status_code) == (529, 529)
+    assert (of_openai.value.status_code, of_anthropic.value.status_code, of_google.value.code) == (529, 529, 529)
     assert endpoint.exchanges == ()
 
 
-@pytest.mark.parametrize("path", ["/responses", "/messages"])
+@pytest.mark.parametrize("path", ["/responses", "/messages", "/models/m:generateContent"])
 def test_a_body_that_is_no_request_is_refused(endpoint: ScriptedEndpoint, path: str) -> None:
     """A request without messages gets 400 and is told what the protocol expects."""
     import httpx
@@ -140,4 +185,4 @@ def test_a_body_that_is_no_request_is_refused(endpoint: ScriptedEndpoint, path: 
     answer = httpx.post(endpoint.base_url + path, json={"model": "m"})
 
     assert answer.status_code == 400
-    assert "The body must be a JSON object with `model`" in answer.json()["error"]["message"]
+    assert "The body must be a JSON object with" in answer.json()["error"]["message"]

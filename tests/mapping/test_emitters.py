@@ -74,3 +74,30 @@ def test_an_operation_that_nobody_knows_is_kept() -> None:
     span = only_span(mapped(view("x", {"gen_ai.operation.name": "dream", "gen_ai.request.model": "m"})))
     assert (span["kind"], span["metadata"]["operation"]) == ("LLM", "dream")
     assert "operation" not in only_span(mapped(view("x", {"gen_ai.operation.name": "chat"})))["metadata"]
+
+
+def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
+    """Google ADK 2.13 writes a message for each chunk, and says only of the last one why it finished."""
+
+    def chunk(part: dict[str, object], finish_reason: str = "") -> dict[str, object]:
+        return {"role": "assistant", "parts": [part], "finish_reason": finish_reason}
+
+    chunks = [
+        chunk({"type": "reasoning", "content": "Hm. "}),
+        chunk({"type": "text", "content": "It is "}),
+        chunk({"type": "text", "content": "windy."}),
+        chunk({"type": "tool_call", "id": "c", "name": "get", "arguments": {}}, "stop"),
+    ]
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(chunks)}
+    body = mapped(view("generate_content m", attributes))
+    (message,) = only_span(body)["output"]["messages"]
+    assert (message["content"], message["tool_calls"][0]["id"]) == ("It is windy.", "c")
+    assert body["output"]["messages"][0]["content"] == "It is windy."
+
+
+def test_choices_are_not_pieces() -> None:
+    """Several answers to one question stay apart, also where no reason is said at all."""
+    said = [{"role": "assistant", "parts": [{"type": "text", "content": text}]} for text in ("one", "two")]
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(said)}
+    found = only_span(mapped(view("chat m", attributes)))["output"]["messages"]
+    assert [message["content"] for message in found] == ["one", "two"]

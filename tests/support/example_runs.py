@@ -15,7 +15,7 @@ from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-_SETTINGS = ("PANDAPROBE_", "OTEL_", "OPENAI_", "ANTHROPIC_", "LANGSMITH_", "LANGCHAIN_")
+_SETTINGS = ("PANDAPROBE_", "OTEL_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "LANGSMITH_", "LANGCHAIN_")
 
 
 class Example:
@@ -30,6 +30,8 @@ class Example:
         for vendor, url in (("OPENAI", endpoint.base_url), ("ANTHROPIC", endpoint.url)):
             variables.setenv(f"{vendor}_API_KEY", "scripted")
             variables.setenv(f"{vendor}_BASE_URL", url)
+        variables.setenv("GOOGLE_API_KEY", "scripted")
+        variables.setenv("GOOGLE_GEMINI_BASE_URL", endpoint.url)
         self._names["main"]()
 
 

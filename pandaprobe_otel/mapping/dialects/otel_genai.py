@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.costs import total
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
+from pandaprobe_otel.mapping.pieces import joined
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
 
@@ -105,7 +106,7 @@ _KINDS: Final = (
 
 _CONTENT: Final = (
     Row("input", ("gen_ai.input.messages",), decoded, "JSON text or structured", form="messages"),
-    Row("output", ("gen_ai.output.messages",), decoded, "JSON text or structured", form="messages"),
+    Row("output", ("gen_ai.output.messages",), joined, "JSON text or structured; pieces are joined", form="messages"),
     Row("system", ("gen_ai.system_instructions",), decoded, "parts or plain text; one system message in front"),
     Row("tool.input", ("gen_ai.tool.call.arguments",)),
     Row("tool.output", ("gen_ai.tool.call.result",)),

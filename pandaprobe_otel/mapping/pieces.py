@@ -1,0 +1,53 @@
+"""A streamed answer that is written as one message for each chunk (Google ADK 2.13) is one message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.values import decoded
+
+
+def joined(value: Any) -> Any:
+    """Messages of an answer, JSON text or structured, with the pieces of one joined.
+
+    The conventions ask for a reason why each message has finished: one whose reason is the empty text has not, and the
+    next one goes on with it.
+    """
+    messages = decoded(value)
+    if type_of(messages) is not list or not any(_is_unfinished(message) for message in messages):
+        return messages
+    whole: list[Any] = []
+    goes_on = False
+    for message in messages:
+        if goes_on and type_of(message) is dict:
+            whole[-1] = {**whole[-1], **message, "parts": _parts(whole[-1], message)}
+        else:
+            whole.append(message)
+        goes_on = _is_unfinished(message)
+    return whole
+
+
+def _is_unfinished(message: Any) -> bool:
+    return type_of(message) is dict and message.get("finish_reason") == ""
+
+
+def _parts(begun: dict[str, Any], piece: dict[str, Any]) -> list[Any]:
+    parts: list[Any] = []
+    for part in (*_listed(begun), *_listed(piece)):
+        if parts and _runs_on(parts[-1], part):
+            parts[-1] = {**parts[-1], "content": parts[-1]["content"] + part["content"]}
+        else:
+            parts.append(part)
+    return parts
+
+
+def _listed(message: dict[str, Any]) -> list[Any]:
+    parts: Any = message.get("parts")
+    return parts if type_of(parts) is list else []
+
+
+def _runs_on(last: Any, part: Any) -> bool:
+    if type_of(last) is not dict or type_of(part) is not dict or part.get("type") != last.get("type"):
+        return False
+    return type_of(last.get("content")) is str and type_of(part.get("content")) is str
