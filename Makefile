@@ -17,7 +17,7 @@ check: lint type test  ## everything that must pass before a commit is shared
 lint:  ## rules and formatting
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) scripts/readme_settings.py --check
+	$(PYTHON) scripts/write_docs.py --check
 
 format:  ## put the source into shape
 	$(PYTHON) -m ruff check --fix .
@@ -43,8 +43,9 @@ build:  ## source distribution and wheel, in dist/
 	$(PYTHON) -m pip install --quiet build
 	$(PYTHON) -m build
 
-docs:  ## what is written from the source: the table of settings in README.md
-	$(PYTHON) scripts/readme_settings.py
+docs:  ## the documentation, into site/: the pages that are written from the source first
+	$(PYTHON) scripts/write_docs.py
+	$(PYTHON) scripts/build_docs.py
 
 demo:  ## trace a small agent against a local PandaProbe
 	$(PYTHON) -m pandaprobe_otel.cli demo

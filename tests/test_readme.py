@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
-
-def test_the_table_of_settings_is_up_to_date() -> None:
-    """The table is what the script writes from the settings."""
-    script = ROOT / "scripts" / "readme_settings.py"
-    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, encoding="utf-8", check=False)
-
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_two_commands_stand_in_it() -> None:

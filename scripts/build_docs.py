@@ -1,0 +1,93 @@
+"""Build the documentation into `site/`, without the network: the pages, a plain copy of each, and `llms.txt`.
+
+python scripts/build_docs.py    exits with 1 for a warning, or for a page that would load something from elsewhere
+
+Beside each `page.html` stands `page.md`, its source with the API reference written out; `llms.txt` lists the copies
+with their first sentences, and `llms-full.txt` is all of them.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "integrations")]
+
+from docs_pages import reference_text  # noqa: E402
+
+DOCS: Final = ROOT / "docs"
+SITE: Final = ROOT / "site"
+_DIRECTIVE: Final = re.compile(r"^::: ([\w.]+)(?:\n {4}.*)*", re.MULTILINE)
+_LOADED: Final = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=[\"']?(https?://[^\"' >]+)")
+
+
+def main() -> int:
+    """Build and check; return the exit code."""
+    done = subprocess.run([str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"], cwd=ROOT)
+    if done.returncode:
+        return done.returncode
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    copies = {path: plain(path) for section in config["nav"] for _, path in entries(section)}
+    for path, text in copies.items():
+        (SITE / path).parent.mkdir(parents=True, exist_ok=True)
+        (SITE / path).write_text(text, encoding="utf-8")
+    (SITE / "llms.txt").write_text(index(config, copies), encoding="utf-8")
+    whole = "\n\n".join(f"<!-- {path} -->\n\n{text}" for path, text in copies.items())
+    (SITE / "llms-full.txt").write_text(whole, encoding="utf-8")
+    found = [*loaded_from_elsewhere(), *(f"{path} has no place in the navigation" for path in without_place(copies))]
+    sys.stderr.writelines(f"{each}\n" for each in found)
+    return 1 if found else 0
+
+
+def plain(path: str) -> str:
+    """A page's source, with what it only names of the API written out."""
+    text = (DOCS / path).read_text(encoding="utf-8")
+    return _DIRECTIVE.sub(lambda found: reference_text.described(found[1]), text)
+
+
+def entries(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Title and path of the pages of a section."""
+    for pages in section.values():
+        for page in pages:
+            yield from page.items()
+
+
+def index(config: Mapping[str, Any], copies: Mapping[str, str]) -> str:
+    """`llms.txt`: https://llmstxt.org."""
+    lines = [f"# {config['site_name']}", "", f"> {config['site_description']}"]
+    for section in config["nav"]:
+        lines += ["", f"## {next(iter(section))}", ""]
+        lines += [f"- [{title}]({path}): {first_sentence(copies[path])}" for title, path in entries(section)]
+    return "\n".join(lines) + "\n"
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of prose, without links and comments."""
+    prose = re.sub(r"<!--.*?-->|^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    paragraphs = (each.strip() for each in prose.split("\n\n"))
+    paragraph = next((each for each in paragraphs if each and each[0] not in "#|!"), "")
+    flat = " ".join(re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", paragraph).split())
+    return re.split(r"(?<=\.)\s", flat)[0]
+
+
+def loaded_from_elsewhere() -> Iterator[str]:
+    """Everything that a page would fetch from another host when it is opened."""
+    for page in sorted(SITE.rglob("*.html")):
+        for url in _LOADED.findall(page.read_text(encoding="utf-8")):
+            yield f"{page.relative_to(SITE)} loads {url}"
+
+
+def without_place(copies: Mapping[str, str]) -> list[str]:
+    """Pages that no reader would find."""
+    return sorted({path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - copies.keys())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

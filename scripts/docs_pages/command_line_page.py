@@ -1,0 +1,88 @@
+"""`docs/command-line.md`: every command and option, from the command line itself."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+
+import click
+
+from docs_pages.markdown import WRITTEN, code, table
+from pandaprobe_otel.cli.app import app
+
+_INTRODUCTION = """\
+```sh
+pip install "pandaprobe-otel[cli]"
+pandaprobe-otel --help
+```
+
+JSON for programs (`--format json`) and tables for people go to standard output, everything else to standard error.
+
+| exit code | means |
+|---|---|
+| 0 | ok |
+| 1 | general; also: a threshold was missed, or a target has no score |
+| 2 | credentials |
+| 3 | not found |
+| 4 | bad input or settings |
+| 5 | another answer of the API |
+| 130 | interrupted |
+
+[The client and the command line](client.md) shows the commands at work; this page lists all of them."""
+
+
+def page() -> str:
+    """The whole page."""
+    sections = "\n\n".join(_section(command, context) for command, context in commands())
+    return f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{sections}\n"
+
+
+def commands() -> Iterator[tuple[click.Command, click.Context]]:
+    """Every command that does something, with the context that knows its name: the shortest, if it has several."""
+    found = list(_below(app, click.Context(app, info_name="pandaprobe-otel")))
+    shortest = {id(command): context.command_path for command, context in sorted(found, key=_length, reverse=True)}
+    return (each for each in found if each[1].command_path == shortest[id(each[0])])
+
+
+def _length(found: tuple[click.Command, click.Context]) -> int:
+    return len(found[1].command_path)
+
+
+def _below(command: click.Command, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
+    if not isinstance(command, click.Group):
+        yield command, context
+        return
+    for name in command.list_commands(context):
+        child = command.get_command(context, name)
+        if child is not None and not child.hidden:
+            yield from _below(child, click.Context(child, info_name=name, parent=context))
+
+
+def _section(command: click.Command, context: click.Context) -> str:
+    usage = f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}"
+    parts = [f"## {context.command_path.partition(' ')[2]}", _help(command), code("text", usage)]
+    options = [_row(each, context) for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    if options:
+        parts.append(table(("option", "meaning"), options))
+    return "\n\n".join(parts)
+
+
+def _help(command: click.Command) -> str:
+    paragraphs = inspect.cleandoc(command.help or "").replace("\f", "").split("\n\n")
+    return "\n\n".join(_paragraph(each.strip("\n")) for each in paragraphs if each.strip())
+
+
+def _paragraph(text: str) -> str:
+    # What click is told not to wrap is shown as it stands.
+    return code("text", text[1:]) if text.startswith("\b") else _prose(text)
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
+
+
+def _row(option: click.Option, context: click.Context) -> tuple[str, str]:
+    record = option.get_help_record(context)
+    names, meaning = record if record is not None else (", ".join(option.opts), "")
+    return f"`{names}`", _prose(meaning)

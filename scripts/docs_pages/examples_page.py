@@ -1,0 +1,90 @@
+"""`docs/examples.md` and `examples/README.md`: a table of every file in `examples/`, from what it says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from docs_pages.markdown import WRITTEN, code, table
+
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+_COLUMNS: Final = ("file", "what it shows", "needs", "keys, to run it for real")
+_INTRODUCTION: Final = """\
+Each is one file. Without keys it runs offline in seconds: a scripted model answers, and traces go to a PandaProbe that
+the example starts itself. With the keys in the environment the same file asks the real model and sends to your
+PandaProbe. The tests run all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What a file in `examples/` says of itself in its first text."""
+
+    path: str
+    """Below `examples/`."""
+    shows: str
+    needs: str
+    keys: tuple[str, ...]
+    source: str
+
+    @property
+    def anchor(self) -> str:
+        """Its heading on the page, as a link names it."""
+        return re.sub(r"[^a-z0-9_-]", "", self.path.lower())
+
+
+def examples() -> list[Example]:
+    """All of them, the quickstart first. Raises ValueError for a file that does not say what it shows and needs."""
+    found = [path for ending in ("py", "ipynb", "yaml") for path in EXAMPLES.rglob(f"*.{ending}")]
+    return sorted((_read(path) for path in found), key=lambda each: (each.path != "quickstart.py", each.path))
+
+
+def readme() -> str:
+    """`examples/README.md`."""
+    rows = [_row(each, f"[{each.path}]({each.path})") for each in examples()]
+    return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n"
+
+
+def page() -> str:
+    """`docs/examples.md`, which has the sources as well."""
+    rows = [_row(each, f"[{each.path}](#{each.anchor})") for each in examples()]
+    sources = "\n\n".join(f"## {each.path}\n\n{_source(each)}" for each in examples())
+    return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n\n{sources}\n"
+
+
+def _row(example: Example, name: str) -> tuple[str, ...]:
+    keys = ", ".join(f"`{key}`" for key in example.keys)
+    return name, example.shows, f"`{example.needs}`" if example.needs else "", keys
+
+
+def _source(example: Example) -> str:
+    language = "yaml" if example.path.endswith("yaml") else "python"
+    return code(language, example.source, title=f"examples/{example.path}")
+
+
+def _read(path: Path) -> Example:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        said, source = ast.get_docstring(ast.parse(text)) or "", text
+    elif path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        said = "".join(cells[0]["source"])
+        source = "\n\n".join("".join(each["source"]) for each in cells if each["cell_type"] == "code")
+    else:
+        said = "\n".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
+        source = text
+    shows = " ".join(said.partition("\n\n")[0].removeprefix("# ").split()).rstrip(":")
+    if not shows:
+        raise ValueError(f"{path} does not say what it shows")
+    needs = re.search(r"pip install (.+)", said)
+    keys = tuple(dict.fromkeys(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*_KEY(?:_ID)?\b", said)))
+    return Example(
+        path=path.relative_to(EXAMPLES).as_posix(),
+        shows=shows,
+        needs=needs[1].strip() if needs else "",
+        keys=keys,
+        source=source,
+    )

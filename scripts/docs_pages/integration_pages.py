@@ -1,0 +1,155 @@
+"""`docs/integrations.md` and a page for each integration, from the registry and what each instrumentor says."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from docs_pages.examples_page import Example, examples
+from docs_pages.markdown import WRITTEN, code, table
+from pandaprobe_otel import registry
+
+ROOT: Final = Path(__file__).parents[2]
+SNIPPETS: Final = Path(__file__).with_name("snippets")
+_BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
+"""What examples are named after, where that is not an integration of its own."""
+
+_OPTIONS: Final = "See `Integration` for the options of `instrument()`."
+
+_INTRODUCTION: Final = """\
+`init()` records the calls of every library below that is installed, whether it is imported before or after. Nothing of
+the library is imported for that, and what your code receives stays what it is: same types, same objects, same timing
+([every way of asking and ending that is tested](providers.md)).
+
+```python
+import pandaprobe_otel
+
+pandaprobe_otel.init(instrument=["openai", "langchain"])  # these alone; False: none; default: all that are installed
+pandaprobe_otel.uninstrument("langchain")  # and every change to it is undone
+print(pandaprobe_otel.instrument("langchain").state)  # hooked, adopted, skipped or failed
+```
+
+One model call is one span, also where a framework calls a client that is recorded as well. While another vendor's
+instrumentation of a library is active, ours is silent, and its spans are used: those of OpenTelemetry's GenAI
+conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
+([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` says what becomes of each library.
+
+Anything that is not listed: [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
+
+_TURNING_OFF: Final = """\
+## Turning it off
+
+`init(exclude=["{name}"])` or `PANDAPROBE_EXCLUDE={name}`; under OpenTelemetry's launcher
+`OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe_{name}`; at any time `pandaprobe_otel.uninstrument("{name}")`."""
+
+
+def pages() -> Mapping[str, str]:
+    """Path below `docs/` to text."""
+    return {
+        "integrations.md": _overview(),
+        **{f"integrations/{name}.md": _page(name) for name in sorted(registry.INTEGRATIONS)},
+    }
+
+
+def _overview() -> str:
+    rows = [
+        (
+            f"[{name}](integrations/{name}.md)",
+            _first_sentence(name),
+            f"`{_requirement(name)}`",
+            ", ".join(f"[{each.path}](examples.md#{each.anchor})" for each in _examples_of(name)),
+        )
+        for name in sorted(registry.INTEGRATIONS)
+    ]
+    listed = table(("name", "what is recorded", "oldest version tested", "examples"), rows)
+    return f"{WRITTEN}\n\n# Integrations\n\n{_INTRODUCTION}\n\n{listed}\n"
+
+
+def _page(name: str) -> str:
+    extra = f"[{name}]" if name in _extras() else ""
+    parts = [
+        WRITTEN,
+        f"# {name}",
+        _about(name),
+        code("sh", f'pip install "pandaprobe-otel{extra}"'),
+        _in_code(name),
+        *_rivals(name),
+        _TURNING_OFF.format(name=name),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _about(name: str) -> str:
+    module = inspect.cleandoc(import_module(_instrumentor(name).__module__).__doc__ or "")
+    said = inspect.cleandoc(_instrumentor(name).__doc__ or "")
+    return f"{module}\n\n{_flat(said).removesuffix(_OPTIONS).strip()}"
+
+
+def _in_code(name: str) -> str:
+    parts: list[str] = []
+    snippet = SNIPPETS / f"{name}.py"
+    if snippet.exists():
+        parts.append(code("python", snippet.read_text(encoding="utf-8")))
+    if (wrap := _wrapper(name)) is not None:
+        parts.append(f"To record one client alone, leave `{name}` out of `instrument` and call `{wrap}(client)`.")
+    if found := _examples_of(name):
+        listed = "\n".join(f"- [{each.path}](../examples.md#{each.anchor}): {each.shows}" for each in found)
+        parts.append(f"Whole programs, which run without a key:\n\n{listed}")
+    return "\n\n".join(parts)
+
+
+def _rivals(name: str) -> list[str]:
+    rivals = getattr(_instrumentor(name), "rivals", ())
+    if not rivals:
+        return []
+    listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
+    return [f"## Beside others\n\nWhile one of these is active, its spans are used and ours keeps silent:\n\n{listed}"]
+
+
+def _instrumentor(name: str) -> Any:
+    module, _, class_name = registry.INTEGRATIONS[name].partition(":")
+    return getattr(import_module(module), class_name)
+
+
+def _requirement(name: str) -> str:
+    return ", ".join(_instrumentor(name).requirements)
+
+
+def _first_sentence(name: str) -> str:
+    return (
+        _flat(inspect.cleandoc(_instrumentor(name).__doc__ or "").partition("\n\n")[0]).partition(". ")[0].rstrip(".")
+    )
+
+
+def _wrapper(name: str) -> str | None:
+    import pandaprobe_otel
+
+    for wrap in (each for each in dir(registry) if each.startswith("wrap_")):
+        if f'_wrap("{name}",' in inspect.getsource(getattr(registry, wrap)):
+            public = wrap in pandaprobe_otel.__all__
+            return f"pandaprobe_otel.{wrap}" if public else f"pandaprobe_otel.registry.{wrap}"
+    return None
+
+
+def _examples_of(name: str) -> list[Example]:
+    return [each for each in examples() if _integration_of(each) == name]
+
+
+def _integration_of(example: Example) -> str | None:
+    known = {**{name: name for name in registry.INTEGRATIONS}, **_BUILT_ON}
+    fitting = [name for name in known if example.path.startswith((f"{name}_", f"{name}."))]
+    return known[max(fitting, key=len)] if fitting else None
+
+
+def _extras() -> Mapping[str, Any]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras: Mapping[str, Any] = project["optional-dependencies"]
+    return extras
+
+
+def _flat(text: str) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

@@ -1,0 +1,57 @@
+"""`docs/settings.md`: every setting, from the table that resolves them."""
+
+from __future__ import annotations
+
+import inspect
+
+import pandaprobe_otel
+from docs_pages.markdown import WRITTEN, table
+from pandaprobe_otel.settings import SETTINGS, Setting
+
+_INTRODUCTION = """\
+An argument of `init()` goes before its variable, the variable before OpenTelemetry's own (`OTEL_SERVICE_NAME`,
+`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`), that before the file `~/.pandaprobe/config.yaml` (which the
+`pandaprobe` command line shares), and that before the default. An empty variable counts as unset. A value that cannot
+be used is named in one warning with its source, and the default is used instead; where that could send what was not
+meant to be sent, nothing is sent. With `strict=True`, `init()` raises `ConfigError`.
+
+`pandaprobe-otel doctor` shows each setting with its value and where that came from, and so does
+`pandaprobe_otel.status().settings` in the program."""
+
+_ALSO = """\
+## Accepted, and without effect
+
+`batch_size`, `flush_interval` and `max_queue_size` are arguments of the official SDK's `init()`. They are accepted, so
+that its users need not change the call: a trace is sent when it is complete, and memory is bounded in bytes.
+
+`tracer_provider` is the one argument that is no setting: the provider to join, where it is not the global one.
+
+## Variables that `init()` sets
+
+Official GenAI instrumentations write no messages unless told. So that there is something to look at and to evaluate,
+`init()` sets these before it instruments, never over a value of yours, and not with `capture="metadata"` or `"off"`:
+
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    from pandaprobe_otel.bootstrap import CONTENT_SWITCHES
+
+    arguments = inspect.signature(pandaprobe_otel.init).parameters
+    rows = [
+        (
+            f"`{setting.name}`" if setting.name in arguments else "",
+            f"`{setting.env}`" if setting.env else "",
+            _default(setting),
+            setting.doc,
+        )
+        for setting in SETTINGS
+    ]
+    settings = table(("`init(...)`", "variable", "default", "meaning"), rows)
+    switches = table(("variable", "value"), [(f"`{name}`", f"`{value}`") for name, value in CONTENT_SWITCHES.items()])
+    return f"{WRITTEN}\n\n# Settings\n\n{_INTRODUCTION}\n\n{settings}\n\n{_ALSO}{switches}\n"
+
+
+def _default(setting: Setting) -> str:
+    return "" if setting.default in (None, ()) else f"`{setting.default}`"
