@@ -25,6 +25,8 @@ name = sys.argv[1]
 print(extras[name][0].replace(">=", "=="))
 if name == "bedrock":
     print(*(one.replace(">=", "==") for one in extras["dev"] if one.startswith(("boto3", "aiobotocore"))), sep="\n")
+if name in ("anthropic", "groq", "openai"):
+    print("httpx<0.28")  # theirs of that time hand it an argument that it no longer knows
 PYTHON
 }
 

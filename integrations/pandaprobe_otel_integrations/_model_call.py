@@ -35,9 +35,17 @@ class ModelCall:
 
     __slots__ = ("_model", "_recorder", "endpoint", "span", "started_ns")
 
-    def __init__(self, recorder: Recorder, endpoint: Endpoint, body: Body, place: Attributes, context: Context) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        endpoint: Endpoint,
+        body: Body,
+        place: Attributes,
+        context: Context,
+        started_ns: int | None = None,
+    ) -> None:
         self.endpoint = endpoint
-        self.started_ns = time.time_ns()
+        self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
         attributes: Attributes = {_OPERATION: endpoint.operation, **place}
         attributes.update(guarded(endpoint.request_attributes, body) or {})

@@ -17,7 +17,8 @@ from pandaprobe_otel_integrations._streams.tee import observed
 from .response import BodyFormat, is_in_memory, said_along, said_in_memory
 
 _CALL_KEY: Final = "pandaprobe-http-call"
-_FIRST_ERROR: Final = 400
+ERROR_STATUS: Final = 400
+"""This and every higher status says that the request was refused."""
 _EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")
 
 
@@ -36,7 +37,7 @@ class HttpCall:
 
     def context(self, context: Context) -> Context:
         """The context that the request runs in; whoever sees the response finds this call there."""
-        return set_value(_CALL_KEY, self, self._model_call.context(context))
+        return marked(self, self._model_call.context(context))
 
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
         """The HTTP response is there, its body read or still on the way.
@@ -47,7 +48,7 @@ class HttpCall:
             self._model_call.add({"http.request.resend_count": retries_taken})
         if not self._model_call.span.is_recording():
             return
-        refused = response.status_code >= _FIRST_ERROR
+        refused = response.status_code >= ERROR_STATUS
         if refused and not refused_is_final:
             return
         self._refused_with = response.status_code if refused else None
@@ -108,6 +109,11 @@ class HttpCall:
         body.watch(response)
         response.stream = stream
         self._body = body
+
+
+def marked(call: HttpCall, context: Context) -> Context:
+    """A context in which `call` is being made."""
+    return set_value(_CALL_KEY, call, context)
 
 
 def call_in(context: Context, owner: object) -> HttpCall | None:

@@ -43,7 +43,9 @@ def is_in_memory(response: Any) -> bool:
 def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     """What a response that was read says."""
     content: bytes = response.content
-    return _json(content) if content.startswith(b"{") else _read(content, "", endpoint)[0]
+    if content.startswith(b"{"):
+        return _json(content)
+    return _read(content, BodyFormat.of(response).content_type, endpoint)[0]
 
 
 def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
@@ -63,6 +65,8 @@ def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body |
         return _merged(sse.parse(content), endpoint)
     if ndjson.is_lines(content_type):
         return _merged(ndjson.parse(content), endpoint)
+    if (binary := getattr(endpoint, "binary", None)) is not None and "json" not in content_type:
+        return binary(content, content_type), 1
     return _json(content), None
 
 

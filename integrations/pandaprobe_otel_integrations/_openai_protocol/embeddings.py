@@ -9,22 +9,20 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
-from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._shape import integer, items, objects, string, strings
 
 from .errors import failure_in
 from .usage import usage_attributes
+from .whole import Whole
 
 _BYTES_PER_NUMBER: Final = 4
 """The client asks for base64 of 32-bit floats unless the app says otherwise."""
 
 
-class Embeddings:
+class Embeddings(Whole):
     """Embeddings of one or several texts."""
 
     operation = "embeddings"
-    last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model, dimensions and encoding."""
@@ -55,14 +53,6 @@ class Embeddings:
             },
             failure=failure_in(body.get("error")),
         )
-
-    def merged(self, events: Events) -> Body:
-        """Embeddings are not streamed."""
-        return obj(events.items[-1].data) if events.items else {}
-
-    def is_output(self, event: Event) -> bool:
-        """Embeddings are not streamed."""
-        return False
 
 
 def _dimensions(vector: Any) -> int | None:

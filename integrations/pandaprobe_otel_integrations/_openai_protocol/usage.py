@@ -6,14 +6,14 @@ from typing import Any
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
-from pandaprobe_otel_integrations._shape import integer, obj
+from pandaprobe_otel_integrations._shape import Object, integer, obj
 
 
 def usage_attributes(usage: Any) -> Attributes:
     """The usage object of a chat, completion, embedding or response; nothing where the service sent none."""
     counts = obj(usage)
-    inputs = obj(counts.get("prompt_tokens_details") or counts.get("input_tokens_details"))
-    outputs = obj(counts.get("completion_tokens_details") or counts.get("output_tokens_details"))
+    inputs = _details(counts, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    outputs = _details(counts, "completion_tokens_details", "output_tokens_details", "output_token_details")
     cached = _first(inputs.get("cached_tokens"), counts.get("prompt_cache_hit_tokens"))
     return {
         names.INPUT_TOKENS: _first(counts.get("prompt_tokens"), counts.get("input_tokens")),
@@ -24,6 +24,10 @@ def usage_attributes(usage: Any) -> Attributes:
         names.AUDIO_INPUT_TOKENS: integer(inputs.get("audio_tokens")) or None,
         names.AUDIO_OUTPUT_TOKENS: integer(outputs.get("audio_tokens")) or None,
     }
+
+
+def _details(counts: Object, *keys: str) -> Object:
+    return next((found for key in keys if (found := obj(counts.get(key)))), obj(None))
 
 
 def _first(*values: Any) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
@@ -11,8 +12,10 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall, call_in, without_call
+from pandaprobe_otel_integrations._http.late_call import LateCall
 from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._tool_loop import Hop
 
 Wrapped = Callable[..., Any]
@@ -67,7 +70,11 @@ class StainlessHooks:
         if endpoint is None or is_taken(context) or not self._gate(client):
             return None
         place = guarded(self._api.place, client) or {}
-        return HttpCall(client, Hop(self._recorder, endpoint, _sent(options, kwargs), place, context))
+        body = _sent(options, kwargs)
+        if (is_news := getattr(endpoint, "is_news", None)) is not None:
+            make = partial(ModelCall, self._recorder, endpoint, body, place, context)
+            return LateCall(client, endpoint, make, is_news)
+        return HttpCall(client, Hop(self._recorder, endpoint, body, place, context))
 
 
 def _show(client: Any, kwargs: dict[str, Any]) -> None:
@@ -89,5 +96,7 @@ def _sent(options: Any, kwargs: dict[str, Any]) -> Body:
     body = options.json_data
     if not isinstance(body, dict):
         return {"stream": True} if kwargs.get("stream") else {}
+    if options.files:
+        body = with_files(body, options.files)  # pyright: ignore[reportUnknownArgumentType]
     extra = getattr(options, "extra_json", None)
     return {**body, **extra} if isinstance(extra, dict) else body  # pyright: ignore[reportUnknownVariableType]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
 from pandaprobe_otel_integrations._place import place_of
 
+from .batches import BatchResults, CreatedBatch
 from .messages import Messages
 
 _MESSAGES: Final = Messages()
+_BATCHES: Final = CreatedBatch()
+_RESULTS: Final = re.compile(r"/messages/batches/([^/?]+)/results/?(?:\?.*)?$")
 _PLATFORMS: Final = {
     "AnthropicBedrock": "aws.bedrock",
     "AnthropicAWS": "aws.bedrock",
@@ -21,9 +25,16 @@ class AnthropicApi:
     """The paths and the places of Anthropic and the platforms that serve its models."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Messages only: counting tokens, batches and the rest are no model calls."""
+        """Messages and batches of them; counting tokens and the rest cost nothing."""
+        if method.lower() == "get":
+            read = _RESULTS.search(path)
+            return BatchResults(read[1]) if read is not None else None
+        if method.lower() != "post":
+            return None
         bare = path.partition("?")[0].rstrip("/")
-        return _MESSAGES if method.lower() == "post" and bare.endswith("/messages") else None
+        if bare.endswith("/messages"):
+            return _MESSAGES
+        return _BATCHES if bare.endswith("/messages/batches") else None
 
     def place(self, client: Any) -> Attributes:
         """Provider by the client's class, server by its base URL."""

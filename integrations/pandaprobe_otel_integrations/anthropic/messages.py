@@ -66,10 +66,10 @@ class Messages:
             names.RESPONSE_ID: string(body.get("id")),
             names.RESPONSE_MODEL: string(body.get("model")),
             names.FINISH_REASONS: [reason] if reason is not None else None,
-            **_usage_attributes(body.get("usage")),
+            **usage_attributes(body.get("usage")),
         }
         content: Content = {names.OUTPUT_MESSAGES: output_message(body, reason)} if with_content else {}
-        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")))
+        return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
 
     def merged(self, events: Events) -> Body:
         """The events as one message."""
@@ -85,7 +85,7 @@ def _wants_json(body: Body) -> bool:
     return wanted.get("type") == "json_schema"
 
 
-def _usage_attributes(usage: Any) -> Attributes:
+def usage_attributes(usage: Any) -> Attributes:
     """Anthropic counts cached tokens beside the input, the conventions inside it."""
     counts = obj(usage)
     fresh = integer(counts.get("input_tokens"))
@@ -100,7 +100,8 @@ def _usage_attributes(usage: Any) -> Attributes:
     }
 
 
-def _failure(error: Any) -> Failure | None:
+def failure_in(error: Any) -> Failure | None:
+    """The error of a body, where it has one."""
     found = obj(error)
     if not found:
         return None

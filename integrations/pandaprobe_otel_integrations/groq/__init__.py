@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
@@ -12,7 +13,7 @@ __all__ = ["GroqInstrumentor"]
 
 
 class GroqInstrumentor(StainlessIntegration):
-    """Chat completions and embeddings, sync and async. See `Integration` for the options of `instrument()`."""
+    """Chat completions, embeddings and sound, sync and async. See `Integration` for the options of `instrument()`."""
 
     library = "groq"
     requirements = ("groq >= 0.4",)
@@ -26,4 +27,4 @@ class GroqInstrumentor(StainlessIntegration):
             class_name="GroqInstrumentor",
         ),
     )
-    api = ServiceApi("groq", {"/chat/completions": ForeignChatCompletions(), "/embeddings": Embeddings()})
+    api = ServiceApi("groq", {"/chat/completions": ForeignChatCompletions(), "/embeddings": Embeddings(), **MEDIA})

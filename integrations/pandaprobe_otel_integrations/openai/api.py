@@ -9,9 +9,12 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._openai_protocol.completions import Completions
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._place import place_of
 
+from .batches import CreatedBatch, FetchedBatch
+from .moderations import Moderations
 from .provider import provider_of
 from .responses import FetchedResponse, Responses
 
@@ -21,19 +24,25 @@ _POSTED: Final = PostedEndpoints(
         "/completions": Completions(),
         "/embeddings": Embeddings(),
         "/responses": Responses(),
+        **MEDIA,
+        "/moderations": Moderations(),
+        "/batches": CreatedBatch(),
     }
 )
-_FETCHED: Final = re.compile(r"/responses/([^/?]+)/?(?:\?.*)?$")
+_FETCHED: Final = re.compile(r"/(responses|batches)/([^/?]+)/?(?:\?.*)?$")
+_FETCHED_BATCH: Final = FetchedBatch()
 
 
 class OpenAIApi:
     """The paths and the places of OpenAI and Azure OpenAI."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Chat, responses, completions and embeddings; everything else is no model call."""
+        """Everything that a model is asked; files, fine-tuning, vector stores and the rest are none of that."""
         if method.lower() == "get":
             fetched = _FETCHED.search(path)
-            return FetchedResponse(fetched[1]) if fetched is not None else None
+            if fetched is None:
+                return None
+            return FetchedResponse(fetched[2]) if fetched[1] == "responses" else _FETCHED_BATCH
         return _POSTED.endpoint(method, path)
 
     def place(self, client: Any) -> Attributes:

@@ -9,6 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
@@ -25,6 +26,7 @@ LAST_EVENT: Final = LastEvent(
     hint=b'"response"',
     mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
+_seen: Final = FirstSights()
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
@@ -109,18 +111,8 @@ class FetchedResponse(Responses):
         return Answer(attributes=answer.attributes, content=answer.content)
 
 
-_seen: dict[str, None] = {}
-_MAX_SEEN: Final = 1024
-
-
 def _first_sight(body: Body) -> bool:
-    response_id = string(body.get("id"))
-    if response_id is None or not obj(body.get("usage")) or response_id in _seen:
-        return False
-    if len(_seen) >= _MAX_SEEN:
-        _seen.pop(next(iter(_seen)), None)
-    _seen[response_id] = None
-    return True
+    return bool(obj(body.get("usage"))) and _seen.is_first(string(body.get("id")))
 
 
 def _failure(body: Body) -> Failure | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignCompletions
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
@@ -12,7 +13,7 @@ __all__ = ["TogetherInstrumentor"]
 
 
 class TogetherInstrumentor(StainlessIntegration):
-    """Chat completions, completions and embeddings, sync and async.
+    """Chat completions, completions, embeddings, pictures and sound, sync and async.
 
     Version 2 of the client is the first that is built like this; before it, use `openai` with Together's address.
     See `Integration` for the options of `instrument()`.
@@ -35,5 +36,6 @@ class TogetherInstrumentor(StainlessIntegration):
             "/chat/completions": ForeignChatCompletions(),
             "/completions": ForeignCompletions(),
             "/embeddings": Embeddings(),
+            **MEDIA,
         },
     )

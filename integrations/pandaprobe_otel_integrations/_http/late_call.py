@@ -1,0 +1,57 @@
+"""A request of which only the answer says whether it deserves a span: asking again and again for what is not done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import Context
+
+from pandaprobe_otel_integrations._endpoint import Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._model_call import ModelCall
+
+from .call import ERROR_STATUS, HttpCall, marked
+from .response import is_in_memory, said_in_memory
+
+
+class LateCall(HttpCall):
+    """Makes its span, from the beginning of the request on, when the answer is there and is news.
+
+    `is_news` is asked that, `make` is given the time of the beginning (epoch ns). A refused request is none, nor one
+    whose body the app reads itself.
+    """
+
+    __slots__ = ("_endpoint", "_is_news", "_make", "_started_ns", "_told")
+
+    def __init__(
+        self, owner: object, endpoint: Endpoint, make: Callable[[int], ModelCall], is_news: Callable[[Body], bool]
+    ) -> None:
+        self.owner = owner
+        self._endpoint = endpoint
+        self._make = make
+        self._is_news = is_news
+        self._started_ns = time.time_ns()
+        self._told: Body | None = None
+
+    def context(self, context: Context) -> Context:
+        """The context with this call, and without a span of it."""
+        return marked(self, context)
+
+    def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
+        """The HTTP response is there."""
+        if response.status_code < ERROR_STATUS and is_in_memory(response):
+            self._told = said_in_memory(response, self._endpoint)
+
+    def returned(self) -> None:
+        """The call has returned."""
+        self.owner = None
+        if self._told is not None and guarded(self._is_news, self._told):
+            call = self._make(self._started_ns)
+            guarded(call.answered, self._told)
+            call.end()
+
+    def raised(self, error: BaseException) -> None:
+        """The call raised; the next one may succeed."""
+        self.owner = None

@@ -1,0 +1,108 @@
+"""`POST /audio/speech`, `/audio/transcriptions` and `/audio/translations`. Sound is never recorded, only named."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._shape import obj, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .errors import failure_in
+from .parameters import sampling_attributes
+from .uploads import file_parts
+from .usage import usage_attributes
+
+
+class Speech:
+    """A text read aloud."""
+
+    operation = "generate_content"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """The model."""
+        return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "speech"}
+
+    def request_content(self, body: Body) -> Content:
+        """What is to be said, and how."""
+        said, how = string(body.get("input")), string(body.get("instructions"))
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(said)]}] if said else [],
+            names.SYSTEM_INSTRUCTIONS: [parts.text(how)] if how else [],
+        }
+
+    def binary(self, content: bytes, content_type: str) -> Body:
+        """The sound, as it is sent when it is no stream of events."""
+        return {"sound": content, "mime_type": content_type}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The sound by its size and hash, and the usage where a stream of events has it."""
+        sound, content = body.get("sound"), {}
+        if with_content and isinstance(sound, bytes) and sound:
+            said = parts.blob(sound, "audio", string(body.get("mime_type")))
+            content = {names.OUTPUT_MESSAGES: [{"role": "assistant", "parts": [said], "finish_reason": "stop"}]}
+        return Answer(
+            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+        )
+
+    def merged(self, events: Events) -> Body:
+        """The pieces of sound as one."""
+        read = [obj(event.data) for event in events.items]
+        sound = b"".join(b64decode(piece) for event in read if (piece := string(event.get("audio"))))
+        usage = next((event["usage"] for event in read if "usage" in event), None)
+        error = next((event["error"] for event in read if "error" in event), None)
+        return {"sound": sound, "mime_type": None, "usage": usage, "error": error}
+
+    def is_output(self, event: Event) -> bool:
+        """The first sound."""
+        return "audio" in obj(event.data)
+
+
+class Transcription:
+    """Sound as text, in its own language or in English."""
+
+    operation = "generate_content"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """The model."""
+        return {**sampling_attributes(body), names.OUTPUT_TYPE: "text"}
+
+    def request_content(self, body: Body) -> Content:
+        """The file's name, and the text that is to help."""
+        said = file_parts(body, "audio")
+        if prompt := string(body.get("prompt")):
+            said = [parts.text(prompt), *said]
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+
+    def binary(self, content: bytes, content_type: str) -> Body:
+        """Text and subtitles, which are no JSON."""
+        return {"text": content.decode("utf-8", errors="replace")}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The text and the usage, which some models count in seconds: those are no tokens."""
+        text, content = string(body.get("text")), {}
+        if with_content and text:
+            message = {"role": "assistant", "parts": [parts.text(text)], "finish_reason": "stop"}
+            content = {names.OUTPUT_MESSAGES: [message]}
+        return Answer(
+            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+        )
+
+    def merged(self, events: Events) -> Body:
+        """The whole text of the last event, or what has come of it."""
+        read = [obj(event.data) for event in events.items]
+        last = next((event for event in reversed(read) if "text" in event and "delta" not in event), None)
+        if last is not None and last.get("type") == "transcript.text.done":
+            return last
+        error = next((event["error"] for event in read if "error" in event), None)
+        return {"text": "".join(string(event.get("delta")) or "" for event in read), "error": error}
+
+    def is_output(self, event: Event) -> bool:
+        """The first piece of text."""
+        return "delta" in obj(event.data)

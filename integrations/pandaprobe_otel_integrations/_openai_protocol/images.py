@@ -1,0 +1,70 @@
+"""`POST /images/generations`, `/images/edits` and `/images/variations`. The images themselves are never recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import obj, objects, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .errors import failure_in
+from .parameters import sampling_attributes
+from .uploads import file_parts
+from .usage import usage_attributes
+
+
+class Images:
+    """Pictures from a text, or from a text and pictures."""
+
+    operation = "generate_content"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and number of images."""
+        return {**sampling_attributes(body), names.OUTPUT_TYPE: "image"}
+
+    def request_content(self, body: Body) -> Content:
+        """The prompt, and the files by their names."""
+        prompt = string(body.get("prompt"))
+        said = [parts.text(prompt)] if prompt else []
+        said += file_parts(body, "image")
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Each image by its address, or by size and hash, and the usage."""
+        content: Content = {}
+        if with_content:
+            images = [part for image in objects(body.get("data")) for part in _image(image, body)]
+            message = {"role": "assistant", "parts": images, "finish_reason": "stop"}
+            content = {names.OUTPUT_MESSAGES: [message] if images else []}
+        return Answer(
+            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+        )
+
+    def merged(self, events: Events) -> Body:
+        """The final image of a stream; the last unfinished one where it broke off."""
+        last = obj(events.items[-1].data) if events.items else {}
+        if "b64_json" not in last:
+            return last
+        return {**last, "data": [{"b64_json": last["b64_json"]}]}
+
+    def is_output(self, event: Event) -> bool:
+        """Any image, unfinished ones included."""
+        return "b64_json" in obj(event.data)
+
+
+def _image(image: Body, body: Body) -> list[Part]:
+    found: list[Any] = []
+    if data := string(image.get("b64_json")):
+        found.append(parts.base64_blob(data, "image", f"image/{string(body.get('output_format')) or 'png'}"))
+    elif url := string(image.get("url")):
+        found.append(parts.media(url, "image"))
+    if revised := string(image.get("revised_prompt")):
+        found.append(parts.text(revised))
+    return found

@@ -1,0 +1,107 @@
+"""Batches of messages: `POST /v1/messages/batches` hands them in, `GET …/batches/{id}/results` has all answers.
+
+Neither is a model call, so they name no model: the price of its tokens is not that of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._first_sights import FirstSights
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .blocks import block_parts, input_messages
+from .messages import failure_in, usage_attributes
+
+MAX_SHOWN: Final = 100
+"""Requests and answers whose content is recorded; there may be 100,000 of them."""
+_seen: Final = FirstSights()
+
+
+class CreatedBatch:
+    """A batch is handed in."""
+
+    operation = "create_batch"
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """How many requests there are."""
+        return {names.BATCH_REQUESTS: len(items(body.get("requests")))}
+
+    def request_content(self, body: Body) -> Content:
+        """The last message of each request, by the app's id for it."""
+        return {names.INPUT_MESSAGES: [_asked(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The batch's id and status."""
+        return Answer(
+            attributes={
+                names.RESPONSE_ID: string(body.get("id")),
+                names.RESPONSE_STATUS: string(body.get("processing_status")),
+            },
+            failure=failure_in(body.get("error")),
+        )
+
+    def merged(self, events: Events) -> Body:
+        """One line per result."""
+        return {"results": [event.data for event in events.items]}
+
+    def is_output(self, event: Event) -> bool:
+        """Any result."""
+        return True
+
+
+class BatchResults(CreatedBatch):
+    """The answers are read, line by line. Their tokens count when this process reads them for the first time."""
+
+    operation = "fetch_batch_results"
+
+    def __init__(self, batch_id: str) -> None:
+        self._batch_id = batch_id
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """The id is all that it has."""
+        return {names.RESPONSE_ID: self._batch_id}
+
+    def request_content(self, body: Body) -> Content:
+        """There is none."""
+        return {}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """How many results were read and how many failed, the sum of their tokens, and what they say."""
+        results = objects(body.get("results"))
+        answered = [obj(obj(one.get("result")).get("message")) for one in results]
+        read = [message for message in answered if message]
+        attributes: Attributes = {names.BATCH_COMPLETED: len(read), names.BATCH_FAILED: len(results) - len(read)}
+        if _seen.is_first(self._batch_id):
+            attributes.update(_sums([usage_attributes(message.get("usage")) for message in read]))
+        content = {names.OUTPUT_MESSAGES: [_said(one) for one in results[:MAX_SHOWN]]} if with_content else {}
+        return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
+
+
+def _sums(usages: list[Attributes]) -> Attributes:
+    counted = {name for usage in usages for name, value in usage.items() if value is not None}
+    return {name: sum(usage.get(name) or 0 for usage in usages) for name in counted}
+
+
+def _asked(request: Object) -> Part:
+    messages = input_messages(objects(obj(request.get("params")).get("messages")))
+    last: Part = messages[-1] if messages else {"role": "user", "parts": []}
+    return {**last, "name": string(request.get("custom_id")) or ""}
+
+
+def _said(line: Object) -> Part:
+    result = obj(line.get("result"))
+    said: list[Any] = block_parts(obj(result.get("message")).get("content"))
+    error = obj(obj(result.get("error")).get("error"))
+    if not said and (text := string(error.get("message"))):
+        said = [parts.text(text)]
+    reason = "stop" if result.get("type") == "succeeded" else string(result.get("type")) or "error"
+    return {"role": "assistant", "name": string(line.get("custom_id")) or "", "parts": said, "finish_reason": reason}

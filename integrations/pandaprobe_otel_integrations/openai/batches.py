@@ -1,0 +1,68 @@
+"""Batches: `POST /batches` hands a file of requests in, `GET /batches/{id}` says in the end what they cost.
+
+They are no model calls themselves, so they name no model: the price of its tokens is not that of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._first_sights import FirstSights
+from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.whole import Whole
+from pandaprobe_otel_integrations._shape import integer, obj, string
+
+_DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+_seen: Final = FirstSights()
+
+
+class CreatedBatch(Whole):
+    """A batch is handed in."""
+
+    operation = "create_batch"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Which endpoint the requests are for, and the file that has them."""
+        return {
+            names.BATCH_ENDPOINT: string(body.get("endpoint")),
+            names.BATCH_INPUT_FILE: string(body.get("input_file_id")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """The requests are in the file."""
+        return {}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The batch's id and status."""
+        return Answer(attributes=_state(body), failure=failure_in(body.get("error")))
+
+
+class FetchedBatch(CreatedBatch):
+    """A batch is asked for. Told once, when it is done: apps ask many times, and what it cost, it cost once."""
+
+    operation = "fetch_batch"
+
+    def is_news(self, body: Body) -> bool:
+        """Whether it is done, and this process sees that for the first time."""
+        return body.get("status") in _DONE and _seen.is_first(string(body.get("id")))
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Its status, how many requests went how, and the tokens of all of them."""
+        counts = obj(body.get("request_counts"))
+        return Answer(
+            attributes={
+                **self.request_attributes(body),
+                **_state(body),
+                **usage_attributes(body.get("usage")),
+                names.BATCH_COMPLETED: integer(counts.get("completed")),
+                names.BATCH_FAILED: integer(counts.get("failed")),
+            }
+        )
+
+
+def _state(body: Body) -> Attributes:
+    return {names.RESPONSE_ID: string(body.get("id")), names.RESPONSE_STATUS: string(body.get("status"))}

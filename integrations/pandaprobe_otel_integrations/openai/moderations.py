@@ -1,0 +1,46 @@
+"""`POST /moderations`: whether texts or pictures are harmful."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
+from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.whole import Whole
+from pandaprobe_otel_integrations._shape import Object, obj, objects, string
+
+
+class Moderations(Whole):
+    """The verdict says which categories are met; their scores are left out."""
+
+    operation = "moderation"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """The model."""
+        return {names.REQUEST_MODEL: string(body.get("model"))}
+
+    def request_content(self, body: Body) -> Content:
+        """What is judged; pictures by their addresses, or by size and hash."""
+        said = content_parts(body.get("input"))
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The verdict on each."""
+        verdicts = [_verdict(result) for result in objects(body.get("results"))]
+        said = [{"role": "assistant", "parts": [parts.text(to_json(verdict)) for verdict in verdicts]}]
+        return Answer(
+            attributes={
+                names.RESPONSE_ID: string(body.get("id")),
+                names.RESPONSE_MODEL: string(body.get("model")),
+            },
+            content={names.OUTPUT_MESSAGES: said if verdicts else []} if with_content else {},
+            failure=failure_in(body.get("error")),
+        )
+
+
+def _verdict(result: Object) -> dict[str, object]:
+    met = [name for name, is_met in obj(result.get("categories")).items() if is_met]
+    return {"flagged": bool(result.get("flagged")), "categories": met}

@@ -1,0 +1,266 @@
+"""Pictures, sound and moderation by the openai client: spans with what was asked and said, and without the blobs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+import pytest
+from opentelemetry.trace import StatusCode
+
+from openai_traffic import error
+from pandaprobe_otel.registry import instrument, uninstrument
+from provider_server import ProviderServer, Reply, events_reply, json_reply
+from span_recorder import SpanRecorder
+
+PICTURE = b"\x89PNG" + bytes(range(256)) * 20
+SOUND = b"ID3" + bytes(range(255, -1, -1)) * 30
+BASE64 = base64.b64encode(PICTURE).decode()
+IMAGE_USAGE = {
+    "input_tokens": 12,
+    "output_tokens": 4160,
+    "total_tokens": 4172,
+    "input_tokens_details": {"text_tokens": 12},
+}
+HEARD_USAGE = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "input_token_details": {"audio_tokens": 14}}
+WORDS = ("It is", " sunny", ".")
+IMAGES = {"created": 1, "output_format": "webp", "data": [{"b64_json": BASE64}], "usage": IMAGE_USAGE}
+JUDGED = {
+    "id": "modr-1",
+    "model": "omni-moderation-2026",
+    "results": [
+        {"flagged": True, "categories": {"hate": False, "violence": True}, "category_scores": {"violence": 0.9}}
+    ],
+}
+
+
+def _file() -> io.BytesIO:
+    file = io.BytesIO(SOUND)
+    file.name = "/home/me/question.mp3"
+    return file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """One way of asking, the answer, and what the span says: name, input, output, tokens."""
+
+    ask: Callable[[Any], Any]
+    reply: Reply
+    name: str
+    asked: list[Any]
+    said: list[Any]
+    tokens: tuple[int | None, int | None] = (None, None)
+    streams: bool = False
+
+
+def _blob(data: bytes, modality: str, mime_type: str | None) -> dict[str, Any]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return {"type": "blob", "modality": modality, "mime_type": mime_type, "bytes": len(data), "sha256": sha256}
+
+
+def _text(content: str) -> dict[str, Any]:
+    return {"type": "text", "content": content}
+
+
+def _upload(name: str, modality: str, **more: Any) -> dict[str, Any]:
+    return {"type": "blob", "modality": modality, "mime_type": None, "name": name, **more}
+
+
+ASKINGS = {
+    "image": Asking(
+        ask=lambda client: client.images.generate(model="gpt-image-2", prompt="A panda"),
+        reply=json_reply(IMAGES),
+        name="generate_content gpt-image-2",
+        asked=[_text("A panda")],
+        said=[_blob(PICTURE, "image", "image/webp")],
+        tokens=(12, 4160),
+    ),
+    "image by its address": Asking(
+        ask=lambda client: client.images.generate(model="dall-e-3", prompt="A panda"),
+        reply=json_reply({"created": 1, "data": [{"url": "https://images.test/1", "revised_prompt": "A red panda"}]}),
+        name="generate_content dall-e-3",
+        asked=[_text("A panda")],
+        said=[{"type": "uri", "modality": "image", "uri": "https://images.test/1"}, _text("A red panda")],
+    ),
+    "edited image": Asking(
+        ask=lambda client: client.images.edit(model="gpt-image-2", prompt="More", image=("in.png", PICTURE)),
+        reply=json_reply(IMAGES),
+        name="generate_content gpt-image-2",
+        asked=[_text("More"), _upload("in.png", "image", bytes=len(PICTURE))],
+        said=[_blob(PICTURE, "image", "image/webp")],
+        tokens=(12, 4160),
+    ),
+    "streamed image": Asking(
+        ask=lambda client: client.images.generate(model="gpt-image-2", prompt="A panda", stream=True),
+        reply=events_reply(
+            [
+                {"type": "image_generation.partial_image", "partial_image_index": 0, "b64_json": "AAAA"},
+                {"type": "image_generation.completed", "b64_json": BASE64, "usage": IMAGE_USAGE},
+            ],
+            named=True,
+            done=False,
+        ),
+        name="generate_content gpt-image-2",
+        asked=[_text("A panda")],
+        said=[_blob(PICTURE, "image", "image/png")],
+        tokens=(12, 4160),
+        streams=True,
+    ),
+    "speech": Asking(
+        ask=lambda client: client.audio.speech.create(model="tts-2", voice="alloy", input="Hello"),
+        reply=Reply(chunks=(SOUND[:4000], SOUND[4000:]), content_type="audio/mpeg"),
+        name="generate_content tts-2",
+        asked=[_text("Hello")],
+        said=[_blob(SOUND, "audio", "audio/mpeg")],
+    ),
+    "transcription": Asking(
+        ask=lambda client: client.audio.transcriptions.create(model="gpt-transcribe", file=_file(), prompt="Weather"),
+        reply=json_reply({"text": "".join(WORDS), "usage": HEARD_USAGE}),
+        name="generate_content gpt-transcribe",
+        asked=[_text("Weather"), _upload("question.mp3", "audio")],
+        said=[_text("".join(WORDS))],
+        tokens=(14, 45),
+    ),
+    "transcription as text": Asking(
+        ask=lambda client: client.audio.transcriptions.create(model="whisper-1", file=_file(), response_format="text"),
+        reply=Reply(chunks=(b"It is sunny.\n",), content_type="text/plain"),
+        name="generate_content whisper-1",
+        asked=[_upload("question.mp3", "audio")],
+        said=[_text("It is sunny.\n")],
+    ),
+    "streamed transcription": Asking(
+        ask=lambda client: client.audio.transcriptions.create(model="gpt-transcribe", file=_file(), stream=True),
+        reply=events_reply(
+            [
+                *({"type": "transcript.text.delta", "delta": word} for word in WORDS),
+                {"type": "transcript.text.done", "text": "".join(WORDS), "usage": HEARD_USAGE},
+            ],
+            done=False,
+        ),
+        name="generate_content gpt-transcribe",
+        asked=[_upload("question.mp3", "audio")],
+        said=[_text("".join(WORDS))],
+        tokens=(14, 45),
+        streams=True,
+    ),
+    "translation": Asking(
+        ask=lambda client: client.audio.translations.create(model="whisper-1", file=("a.mp3", SOUND)),
+        reply=json_reply({"text": "It is sunny.", "usage": {"type": "duration", "seconds": 9}}),
+        name="generate_content whisper-1",
+        asked=[_upload("a.mp3", "audio", bytes=len(SOUND))],
+        said=[_text("It is sunny.")],
+    ),
+    "moderation": Asking(
+        ask=lambda client: client.moderations.create(model="omni-moderation", input=["Fine", "Not fine"]),
+        reply=json_reply(JUDGED),
+        name="moderation omni-moderation",
+        asked=[_text("Fine"), _text("Not fine")],
+        said=[_text('{"flagged":true,"categories":["violence"]}')],
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def off_again() -> Iterator[None]:
+    """Whatever a test has turned on is off after it."""
+    yield
+    uninstrument("openai")
+
+
+def _seen(answer: Any) -> Any:
+    if isinstance(answer, openai.Stream):
+        return type(answer), list(answer)
+    return type(answer), answer.read() if hasattr(answer, "read") else answer
+
+
+async def _seen_async(answer: Any) -> Any:
+    if isinstance(answer, openai.AsyncStream):
+        return type(answer), [item async for item in answer]
+    return type(answer), answer.read() if hasattr(answer, "read") else answer
+
+
+def _check(recorder: SpanRecorder, asking: Asking) -> None:
+    attributes = recorder.attributes()
+    assert recorder.names == [asking.name]
+    (question,) = json.loads(attributes["gen_ai.input.messages"])
+    (answer,) = json.loads(attributes["gen_ai.output.messages"])
+    assert question == {"role": "user", "parts": asking.asked}
+    assert answer["parts"] == asking.said
+    tokens = attributes.get("gen_ai.usage.input_tokens"), attributes.get("gen_ai.usage.output_tokens")
+    assert tokens == asking.tokens
+    assert ("gen_ai.response.time_to_first_chunk" in attributes) == asking.streams
+    assert BASE64[:40] not in json.dumps(attributes)
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods, in the newest version
+@pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
+def test_synchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The app gets what it got without; one span names what was made without carrying it."""
+    server.replies(asking.reply)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        without = _seen(asking.ask(client))
+        instrument("openai", tracer_provider=recorder.provider)
+        assert _seen(asking.ask(client)) == without
+    _check(recorder, asking)
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods, in the newest version
+@pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
+async def test_asynchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous client."""
+    server.replies(asking.reply)
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        without = await _seen_async(await asking.ask(client))
+        instrument("openai", tracer_provider=recorder.provider)
+        assert await _seen_async(await asking.ask(client)) == without
+    _check(recorder, asking)
+
+
+def test_speech_that_is_played_while_it_comes(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A body that the app reads in pieces is recorded as far as it was read."""
+    server.replies(Reply(chunks=(SOUND[:4000], SOUND[4000:]), content_type="audio/mpeg"))
+    instrument("openai", tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        speech = client.audio.speech.with_streaming_response
+        with speech.create(model="tts-2", voice="alloy", input="Hello") as answer:
+            assert b"".join(answer.iter_bytes()) == SOUND
+    (said,) = recorder.json("gen_ai.output.messages")
+    assert said["parts"] == [_blob(SOUND, "audio", "audio/mpeg")]
+    assert recorder.attributes()["gen_ai.output.type"] == "speech"
+    assert recorder.attributes()["gen_ai.response.time_to_first_chunk"] > 0
+
+
+def test_refused_picture(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The app gets the provider's error, and so does the span."""
+    server.replies(json_reply(error("Not that"), status=400))
+    instrument("openai", tracer_provider=recorder.provider)
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    with client, pytest.raises(openai.BadRequestError, match="Not that"):
+        client.images.generate(model="gpt-image-2", prompt="A panda")
+    assert recorder.one().status.status_code is StatusCode.ERROR
+
+
+def test_files_of_every_make(server: ProviderServer, recorder: SpanRecorder, tmp_path: Any) -> None:
+    """Files are named where they have names, and never read."""
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(PICTURE)
+    server.replies(json_reply(IMAGES))
+    instrument("openai", tracer_provider=recorder.provider)
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        picture.open("rb") as file,
+    ):
+        client.images.edit(model="m", prompt="x", image=[picture, file, PICTURE, ("b.png", PICTURE, "image/png")])
+    (question,) = recorder.json("gen_ai.input.messages")
+    assert [(part.get("name"), part.get("bytes")) for part in question["parts"][1:]] == [
+        ("photo.png", len(PICTURE)),  # which the client has read itself
+        ("photo.png", None),
+        (None, len(PICTURE)),
+        ("b.png", len(PICTURE)),
+    ]
