@@ -12,6 +12,8 @@ REPEAT_AFTER_S: Final = 3600.0
 """A cause that persists is named again after this time."""
 COMES_BACK_AFTER_S: Final = 60.0
 """One that comes and goes is named once in this time."""
+MOST_CAUSES: Final = 200
+"""Causes that are told apart: a cause may hold the server's words, and a server can say something else each time."""
 
 logger = logging.getLogger("pandaprobe_otel")
 
@@ -29,10 +31,16 @@ class Notices:
         self._quiet_until: dict[str, float] = {}
         self._said_at: dict[str, float] = {}
 
+    @property
+    def causes(self) -> int:
+        """How many causes are remembered."""
+        return len(self._quiet_until)
+
     def say(self, cause: str, message: str, *, level: int = logging.WARNING) -> None:
         """Log `message`, unless this cause was named a short while ago, or an hour ago and is not over."""
         now = self._monotonic()
         with self._lock:
+            cause = self._told_apart(cause, now)
             if now < self._quiet_until.get(cause, -math.inf):
                 return
             self._quiet_until[cause] = now + REPEAT_AFTER_S
@@ -46,3 +54,11 @@ class Notices:
         with self._lock:
             if (said_at := self._said_at.pop(cause, None)) is not None:
                 self._quiet_until[cause] = said_at + COMES_BACK_AFTER_S
+
+    def _told_apart(self, cause: str, now: float) -> str:
+        """The cause, or, when there are too many, its kind (what stands before the colon), which the source names."""
+        if cause in self._quiet_until or len(self._quiet_until) < MOST_CAUSES:
+            return cause
+        self._quiet_until = {known: until for known, until in self._quiet_until.items() if until > now}
+        self._said_at = {known: at for known, at in self._said_at.items() if known in self._quiet_until}
+        return cause if len(self._quiet_until) < MOST_CAUSES else cause.partition(":")[0]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.tracing.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
 from pandaprobe_otel.tracing.trace_buffer import SMALLEST_SPAN, Memory, Part, Stage, TraceBuffer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
+
+_LOGS_SHARE: Final = 2
+"""Log records that wait for the ends of their spans may take one part in so many of the bound."""
 
 
 class Assembler:
@@ -30,6 +33,7 @@ class Assembler:
         """Whether a trace has grown, since the last look, beyond what may wait in memory."""
         self._buffers: OrderedDict[int, TraceBuffer] = OrderedDict()
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
+        self._log_bytes = self._refused_logs = 0
 
     def __len__(self) -> int:
         return len(self._buffers)
@@ -62,8 +66,18 @@ class Assembler:
         """A log record was emitted within a span; it goes out with that span. Without an open trace it is nothing."""
         inner = getattr(record, "log_record", record)
         buffer = self._buffers.get(getattr(inner, "trace_id", None) or 0)
-        if buffer is not None:
-            buffer.log(inner.span_id or 0, record)
+        if buffer is None:
+            return
+        # Of a span that stays open they stay too, when the rest of its trace has gone out.
+        if self._log_bytes > self._max_bytes // _LOGS_SHARE:
+            self._refused_logs += 1
+        else:
+            self._log_bytes += buffer.log(inner.span_id or 0, record)
+
+    def take_refused_logs(self) -> int:
+        """How many log records had no room since the last call."""
+        refused, self._refused_logs = self._refused_logs, 0
+        return refused
 
     def due(self, now: float) -> Iterator[Part]:
         """The parts that are ready now."""
@@ -137,13 +151,20 @@ class Assembler:
         return buffer
 
     def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> Part:
-        part = buffer.take(stage, now)
+        part = self._part(buffer, stage, now)
         if not buffer.open:
             self._forget(buffer)
         return part
 
+    def _part(self, buffer: TraceBuffer, stage: Stage, now: float) -> Part:
+        before = buffer.log_bytes
+        part = buffer.take(stage, now)
+        self._log_bytes -= before - buffer.log_bytes
+        return part
+
     def _forget(self, buffer: TraceBuffer) -> None:
         del self._buffers[buffer.trace_id]
+        self._log_bytes -= buffer.log_bytes
         self._remembered[buffer.trace_id] = buffer.memory
         if len(self._remembered) > REMEMBERED_TRACES:
             self._remembered.popitem(last=False)
@@ -156,7 +177,7 @@ class Assembler:
             if held <= self._max_bytes and not too_many:
                 return
             held -= buffer.bytes
-            part = buffer.take(self._early_stage(buffer), now)
+            part = self._part(buffer, self._early_stage(buffer), now)
             if too_many:
                 self._forget(buffer)
             if part.ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -86,6 +86,8 @@ class TraceBuffer:
     logs: dict[int, list[Any]] = field(default_factory=dict[int, "list[Any]"])
     """Log records by the id of the span within which they were emitted."""
     bytes: int = 0
+    log_bytes: int = 0
+    """Of the log records that wait for the ends of their spans."""
     last_change: float = 0.0
     last_part: float = 0.0
     entries_ended_at: float | None = None
@@ -121,10 +123,13 @@ class TraceBuffer:
             self.open_entries.discard(span_id)
             self.entries_ended_at = now
 
-    def log(self, span_id: int, record: Any) -> None:
-        """A log record was emitted within a span."""
+    def log(self, span_id: int, record: Any) -> int:
+        """A log record was emitted within a span. Returns the bytes that it takes, roughly."""
+        size = log_size(record)
         self.logs.setdefault(span_id, []).append(record)
-        self.bytes += _log_size(record)
+        self.bytes += size
+        self.log_bytes += size
+        return size
 
     def take(self, stage: Stage, now: float) -> Part:
         """Hand over what has ended since the last part."""
@@ -137,6 +142,7 @@ class TraceBuffer:
             memory=self.memory,
             logs=tuple(record for span in self.ended for record in self.logs.pop(_span_id(span), ())),
         )
+        self.log_bytes -= sum(map(log_size, part.logs))
         self.ended = []
         self.bytes = 0
         self.last_part = now
@@ -169,8 +175,27 @@ def _size(span: ReadableSpan) -> int:
     return SMALLEST_SPAN + sum([len(value) if isinstance(value, (str, bytes)) else 50 for value in plain.values()])
 
 
-def _log_size(record: Any) -> int:
+def log_size(record: Any) -> int:
+    """Bytes that a log record holds on to, roughly: the text in it, however deep, and an allowance for the objects.
+
+    Looks at a thousand values at the most, since the app's threads pay for it, and runs no code of their own types.
+    """
     inner = getattr(record, "log_record", record)
-    attributes: Mapping[str, Any] = inner.attributes or {}
-    values: list[Any] = [inner.body, *attributes.values()]
-    return 1000 + sum(len(value) if isinstance(value, (str, bytes)) else 500 for value in values)
+    attributes = getattr(inner, "attributes", None)
+    pending: list[Any] = [getattr(inner, "body", None)]
+    if isinstance(attributes, Mapping):
+        pending += cast("Mapping[str, Any]", attributes).values()
+    size, looks = 1000, _MOST_LOOKS
+    while pending and looks:
+        looks -= 1
+        value = pending.pop()
+        if isinstance(value, (str, bytes)):
+            size += len(value)
+        elif type(value) is dict or type(value) is list or type(value) is tuple:
+            inside = list(cast("dict[str, Any]", value).values()) if type(value) is dict else cast("list[Any]", value)
+            size += 100 * len(inside)
+            pending += inside[:_MOST_LOOKS]
+    return size
+
+
+_MOST_LOOKS: Final = 1000

@@ -20,6 +20,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.tracing.assembler import Assembler
 from pandaprobe_otel.tracing.ended_span import Fields, fields_of, parent_of, span_of
+from pandaprobe_otel.tracing.log_queue import LogQueue
 from pandaprobe_otel.tracing.trace_buffer import Part
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _MANY_BYTES: Final = 4 << 20
 _MANY_UNSEEN: Final = 16
 """So many spans (of this size, if it is known) are taken without waiting for the next look: an app that makes them
 fast makes many until then."""
-MAX_LOGS: Final = 8_192
 _POLL_S: Final = 0.1
 _JOURNAL_POLL_S: Final = 0.02
 """With a journal: what has ended is on disk 50 ms later, the writing included."""
@@ -86,7 +86,7 @@ class Worker:
         """Trace and span ids of spans that have ended when there was no room for them."""
         self._max_events = MAX_EVENTS
         self._many = self._wake_at = _MANY_UNSEEN
-        self._logs: deque[Any] = deque(maxlen=MAX_LOGS)
+        self._logs = LogQueue()
         self._wake = threading.Event()
         self._asleep = False
         self._sees_starts = False
@@ -146,8 +146,8 @@ class Worker:
         return True
 
     def logged(self, record: Any) -> None:
-        """A log record with content of a span; over the bound the oldest goes."""
-        self._logs.append(record)
+        """A log record with content of a span. Over the bound it is left out, which is said."""
+        self._logs.put(record)
 
     @property
     def held_spans(self) -> int:
@@ -254,8 +254,14 @@ class Worker:
             ids = self._lost.popleft()
             self._open.discard(ids)
             self._assembler.lost(*ids, now)
-        for _ in range(logs):
-            self._assembler.logged(self._logs.popleft())
+        for record in self._logs.take(logs):
+            self._assembler.logged(record)
+        if (refused := self._logs.take_refused() + self._assembler.take_refused_logs()) > 0:
+            self._notices.say(
+                "logs_full",
+                f"{refused} log records with content of spans were left out: they come faster than they are taken, or "
+                "belong to spans that stay open.",
+            )
 
     def _take_over(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
         ended, size = 0, 0
