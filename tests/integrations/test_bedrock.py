@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import boto3
-import botocore
 import pytest
 from aiobotocore.client import AioBaseClient
 from aiobotocore.config import AioConfig
@@ -27,6 +26,7 @@ from bedrock_traffic import (
     COUNTED,
     FAMILIES,
     MODEL,
+    OLD,
     QUESTION,
     Family,
     converse_events,
@@ -50,8 +50,7 @@ from streamed_forms import (
 # botocore leaves the connection of a forgotten stream to the garbage collector, with this library or without.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
-OLD = tuple(map(int, botocore.__version__.split(".")[:2])) < (1, 37)
-newer = pytest.mark.skipif(OLD, reason="botocore before 1.37 knows fewer members of the API")
+newer = pytest.mark.skipif(OLD, reason="botocore before 1.38 knows fewer members of the API")
 
 PAUSE_S = 0.002
 SOME_ENDINGS = ("read to the end", "drop")

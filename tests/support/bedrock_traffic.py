@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import botocore
+
 from aws_events import chunk, event
 
 QUESTION: Final = "What is the weather in Paris?"
 WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
 ANSWER: Final = "".join(WORDS)
 MODEL: Final = "amazon.nova-micro-v1:0"
+OLD: Final = tuple(map(int, botocore.__version__.split(".")[:2])) < (1, 38)
+"""Whether the client knows fewer members of the API, and not those of cached tokens: it drops what it does not know."""
 USAGE: Final = {
     "inputTokens": 36,
     "outputTokens": 34,

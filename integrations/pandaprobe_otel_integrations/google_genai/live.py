@@ -5,29 +5,25 @@ What goes over the wire is read; the session, its connection and their methods' 
 
 from __future__ import annotations
 
-import weakref
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-
-from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Body
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._json import from_json
-from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
-from pandaprobe_otel_integrations._streams import sse
-from pandaprobe_otel_integrations._streams.body import LastEvent, ObservedBody
+from pandaprobe_otel_integrations._sockets import listen
+from pandaprobe_otel_integrations._streams.body import End, LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._turns import Turn
 
 from .contents import content_parts, input_messages, member
 from .generate import GenerateContent, usage_attributes
@@ -127,7 +123,8 @@ class LiveHooks:
         setup = guarded(_setup, kwargs.get("model"), kwargs.get("config")) or {}
 
         def opened(session: Any) -> None:
-            _Session(self._recorder, lambda: self._gate(client), setup, session).listen(session)
+            spoken = _Session(self._recorder, lambda: self._gate(client), setup, session)
+            listen(session._ws, spoken)  # pyright: ignore[reportPrivateUsage]
 
         manager.gen = _Connecting(manager.gen, opened)
 
@@ -161,40 +158,14 @@ class _Session:
         client = session._api_client  # pyright: ignore[reportPrivateUsage]
         base: Any = client._websocket_base_url()  # pyright: ignore[reportPrivateUsage]
         url = base.decode() if isinstance(base, bytes) else str(base)
-        self._place = place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)])
-        self._recorder = recorder
-        self._is_open = is_open
+        place = place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)])
+        self._turn = Turn(recorder, is_open, place, session)
         self._setup = setup
-        self._owner = weakref.ref(session)
         self._said: list[Any] = []
-        self._body: ObservedBody | None = None
         self._awaits_tool = False
 
-    def listen(self, session: Any) -> None:
-        """The connection gets methods of its own that do what those of its class do, and tell."""
-        connection = session._ws  # pyright: ignore[reportPrivateUsage]
-        this, kind = weakref.ref(connection), connection.__class__
-
-        async def send(message: Any, *args: Any, **kwargs: Any) -> Any:
-            guarded(self._sent, message)
-            return await kind.send(this(), message, *args, **kwargs)
-
-        async def recv(*args: Any, **kwargs: Any) -> Any:
-            try:
-                message = await kind.recv(this(), *args, **kwargs)
-            except Exception as error:
-                self._closed(error)
-                raise
-            guarded(self._received, message)
-            return message
-
-        async def close(*args: Any, **kwargs: Any) -> Any:
-            self._end("closed")
-            return await kind.close(this(), *args, **kwargs)
-
-        connection.send, connection.recv, connection.close = send, recv, close
-
-    def _sent(self, message: Any) -> None:
+    def sent(self, message: Any) -> None:
+        """The app says something."""
         if self._awaits_tool:
             self._end("terminal")
         data = obj(from_json(message))
@@ -209,41 +180,33 @@ class _Session:
         if answers or spoken is not None or (content and member(content, "turnComplete") is not False):
             self._begin()
 
-    def _received(self, message: Any) -> None:
+    def received(self, message: Any) -> None:
+        """The service says something."""
         raw: bytes = message.encode() if isinstance(message, str) else bytes(message)
-        if self._body is None and (b'"serverContent"' in raw or b'"toolCall"' in raw):
-            self._begin()  # the app spoke, and the model found that it was its turn
-        if self._body is None:
+        if b'"serverContent"' in raw or b'"toolCall"' in raw:
+            self._begin()  # unless the app asked, the model found that it was its turn
+        if not self._turn.goes_on:
             return
-        self._body.keep(sse.written(raw))
+        self._turn.keep(raw)
         self._awaits_tool = self._awaits_tool or b'"toolCall"' in raw
         if b'"turnComplete"' in raw or (self._awaits_tool and b'"usageMetadata"' in raw):
             self._end("terminal")
 
+    def broken(self, error: Exception) -> None:
+        """The connection is lost, or closed by the service."""
+        self._turn.broken(error)
+
+    def closed(self) -> None:
+        """The app closes the connection."""
+        self._end("closed")
+
     def _begin(self) -> None:
-        if self._body is not None:
-            return
-        context = get_current()
-        session = self._owner()
-        if session is None or is_taken(context) or not self._is_open():
-            return
-        asked, self._said = input_messages(self._said), []
-        call = ModelCall(self._recorder, LiveTurn(asked), self._setup, self._place, context)
-        self._body = HttpCall(None, call).read_through(session)
+        if not self._turn.goes_on and self._turn.begin(LiveTurn(input_messages(self._said)), self._setup):
+            self._said = []
 
-    def _closed(self, error: Exception) -> None:
-        if self._body is None:
-            return
-        if type(error).__name__ == "ConnectionClosedOK":
-            self._end("closed")
-        elif not isinstance(error, (TypeError, TimeoutError)):  # an argument that old versions do not know; impatience
-            self._body.end("failed", error)
-            self._body = None
-
-    def _end(self, how: Any) -> None:
-        body, self._body, self._awaits_tool = self._body, None, False
-        if body is not None:
-            body.end(how)
+    def _end(self, how: End) -> None:
+        self._awaits_tool = False
+        self._turn.end(how)
 
 
 def _setup(model: Any, config: Any) -> Body:

@@ -9,14 +9,15 @@ from pandaprobe_otel_integrations._patching import Patch
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
-from . import tool_runner
+from . import sockets, tool_runner
 from .api import OpenAIApi
 
 __all__ = ["OpenAIInstrumentor"]
 
 
 class OpenAIInstrumentor(StainlessIntegration):
-    """Chat completions, responses, completions and embeddings, sync and async, in every form they are called.
+    """Chat completions, responses, completions, embeddings, pictures, sound, moderation and batches, sync and async, in
+    every form they are called; realtime sessions, responses over WebSockets, and the client's runner of tools.
 
     What the app receives is what it would receive without: same types, same objects, same timing. See
     `Integration` for the options of `instrument()`.
@@ -24,7 +25,7 @@ class OpenAIInstrumentor(StainlessIntegration):
 
     library = "openai"
     requirements = ("openai >= 1.6",)
-    hooked_modules = ("openai._base_client", tool_runner.MODULE)
+    hooked_modules = ("openai._base_client", tool_runner.MODULE, *sockets.MODULES)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.openai", class_name="OpenAIInstrumentor"),
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.openai", class_name="OpenAIInstrumentor"),
@@ -44,4 +45,6 @@ class OpenAIInstrumentor(StainlessIntegration):
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == tool_runner.MODULE:
             return tool_runner.ToolRunnerHooks(self._recorder, self._lets_through).patches(module)
+        if module.__name__ in sockets.MODULES:
+            return sockets.SocketHooks(self._recorder, self._lets_through, self.api.place).patches(module)
         return super()._hook(module)

@@ -123,6 +123,10 @@ def _content_part(piece: Any) -> Part | None:
         return _referenced(found, "image", string(found.get("image_url")))
     if kind == "input_file":
         return _referenced(found, "document", string(found.get("file_url")) or string(found.get("file_data")))
+    if kind in ("output_audio", "audio", "input_audio") and (heard := string(found.get("transcript"))):
+        return parts.text(heard)
+    if kind in ("output_audio", "audio"):
+        return {"type": "blob", "modality": "audio"}
     if kind == "input_audio":
         audio = obj(found.get("input_audio")) or found
         return parts.base64_blob(str(audio.get("data") or ""), "audio", f"audio/{audio.get('format') or 'wav'}")

@@ -29,6 +29,11 @@ _DELTAS: Final = {
     "response.mcp_call_arguments.delta": _Place("mcp_call", "arguments"),
     "response.code_interpreter_call_code.delta": _Place("code_interpreter_call", "code"),
     "response.output_text.delta": _Place("message", "text", "content", "content_index", "output_text"),
+    "response.text.delta": _Place("message", "text", "content", "content_index", "text"),
+    "response.output_audio_transcript.delta": _Place(
+        "message", "transcript", "content", "content_index", "output_audio"
+    ),
+    "response.audio_transcript.delta": _Place("message", "transcript", "content", "content_index", "audio"),
     "response.refusal.delta": _Place("message", "refusal", "content", "content_index", "refusal"),
     "response.reasoning_text.delta": _Place("reasoning", "text", "content", "content_index", "reasoning_text"),
     "response.reasoning_summary_text.delta": _Place("reasoning", "text", "summary", "summary_index", "summary_text"),

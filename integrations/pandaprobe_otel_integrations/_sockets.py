@@ -1,0 +1,84 @@
+"""Listening to a WebSocket of the `websockets` library: it stays what it is, and its methods do what they did."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import Any, Protocol
+
+from ._guard import guarded
+
+
+class Listener(Protocol):
+    """What is told of a connection. It may raise: nothing of that reaches the app."""
+
+    def sent(self, message: Any) -> None:
+        """The app is about to send this."""
+        ...
+
+    def received(self, message: Any) -> None:
+        """The app is about to get this."""
+        ...
+
+    def broken(self, error: Exception) -> None:
+        """Waiting for a message has failed."""
+        ...
+
+    def closed(self) -> None:
+        """The app is about to close the connection."""
+        ...
+
+
+def listen(connection: Any, listener: Listener) -> None:
+    """Give the connection methods of its own that do what those of its class do, and tell."""
+    kind = connection.__class__
+    if inspect.iscoroutinefunction(kind.recv):
+        _listen_async(connection, kind, listener)
+    else:
+        _listen(connection, kind, listener)
+
+
+def _listen(connection: Any, kind: Any, listener: Listener) -> None:
+    this = weakref.ref(connection)
+
+    def send(message: Any, *args: Any, **kwargs: Any) -> Any:
+        guarded(listener.sent, message)
+        return kind.send(this(), message, *args, **kwargs)
+
+    def recv(*args: Any, **kwargs: Any) -> Any:
+        try:
+            message = kind.recv(this(), *args, **kwargs)
+        except Exception as error:
+            guarded(listener.broken, error)
+            raise
+        guarded(listener.received, message)
+        return message
+
+    def close(*args: Any, **kwargs: Any) -> Any:
+        guarded(listener.closed)
+        return kind.close(this(), *args, **kwargs)
+
+    connection.send, connection.recv, connection.close = send, recv, close
+
+
+def _listen_async(connection: Any, kind: Any, listener: Listener) -> None:
+    this = weakref.ref(connection)
+
+    async def send(message: Any, *args: Any, **kwargs: Any) -> Any:
+        guarded(listener.sent, message)
+        return await kind.send(this(), message, *args, **kwargs)
+
+    async def recv(*args: Any, **kwargs: Any) -> Any:
+        try:
+            message = await kind.recv(this(), *args, **kwargs)
+        except Exception as error:
+            guarded(listener.broken, error)
+            raise
+        guarded(listener.received, message)
+        return message
+
+    async def close(*args: Any, **kwargs: Any) -> Any:
+        guarded(listener.closed)
+        return await kind.close(this(), *args, **kwargs)
+
+    connection.send, connection.recv, connection.close = send, recv, close
