@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+import pandaprobe_otel_integrations
 from pandaprobe_otel.registry import INTEGRATIONS, LIBRARIES
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-FOLDERS = ROOT / "integrations" / "pandaprobe_otel_integrations"
+FOLDERS = Path(pandaprobe_otel_integrations.__path__[0])
 
 
 def test_every_folder_is_registered() -> None:
