@@ -4,10 +4,10 @@
 PYTHON ?= python
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install check lint format type test frameworks live bench build docs demo ci
+.PHONY: help install check lint format type test frameworks live bench build wheel-tests oldest-clients licences docs demo ci
 
 help:  ## list the verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 install:  ## install for development, editable, with every extra
 	$(PYTHON) -m pip install -e ".[dev]"
@@ -39,9 +39,22 @@ bench:  ## the measurements that the numbers in the source come from
 live:  ## real instrumentors against a scripted model, each in an environment of its own; needs uv and minutes
 	$(PYTHON) tests/mapping/live/live_runs.py --write
 
-build:  ## source distribution and wheel, in dist/
-	$(PYTHON) -m pip install --quiet build
-	$(PYTHON) -m build
+build:  ## source distribution and wheel, in dist/, checked: metadata, contents, size, types
+	rm -rf dist
+	$(PYTHON) scripts/check_distributions.py dist --types
+
+wheel-tests: build  ## the tests with the wheel and no sources: both Pythons, oldest and newest dependencies
+	@for python in 3.11 3.13; do for versions in floor latest; do \
+		echo "== Python $$python, $$versions"; \
+		$(PYTHON) scripts/test_wheel.py dist/*.whl --python $$python --dependencies $$versions -- --reruns 2 || exit 1; \
+	done; done
+
+oldest-clients:  ## the tests of each client library with the oldest version that pyproject.toml claims
+	scripts/oldest_client.sh
+
+licences:  ## docs/dependencies.md, and that every licence of a dependency is compatible
+	$(PYTHON) scripts/dependencies.py docs/dependencies.md
+	$(PYTHON) scripts/dependencies.py --check
 
 docs:  ## the documentation, into site/: the pages that are written from the source first
 	$(PYTHON) scripts/write_docs.py

@@ -1,0 +1,134 @@
+"""Tell of every dependency what it is for, how old it may be and under which licence it is.
+
+    python scripts/dependencies.py docs/dependencies.md    write the page, from pyproject.toml and what is installed
+    python scripts/dependencies.py --check                 exit with 1 for a licence that is not known to be
+                                                           compatible, also of what the dependencies need themselves
+
+The licences are those of the installed versions: install the extra `dev` first.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+NOT_FOR_USERS: Final = frozenset({"dev", "docs"})
+CORE: Final = "always"
+# Licences by which anyone may use, change and pass on. The Mozilla licence asks for changes of its own files only.
+COMPATIBLE: Final = re.compile(
+    r"\b(Apache|MIT|0?BSD|ISC|PSF|Python Software Foundation|Unlicense|MPL|Mozilla Public|HPND|CNRI)\b", re.IGNORECASE
+)
+HEADER: Final = """\
+# Dependencies
+
+Written by `scripts/dependencies.py` from `pyproject.toml`. The first column is the extra that installs it. Versions
+start at the oldest that the tests have been run with; there is an upper bound only where the next major version is
+known to be another interface.
+
+| with | package | versions | licence | for |
+| --- | --- | --- | --- | --- |
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """One requirement of pyproject.toml, and the comment beside it."""
+
+    extra: str
+    name: str
+    versions: str
+    reason: str
+
+
+def declared(text: str) -> Iterator[Dependency]:
+    """What the library and its extras for users need, in the order of `text`, which is a pyproject.toml."""
+    project: dict[str, Any] = tomllib.loads(text)["project"]
+    parts: dict[str, list[str]] = {CORE: project["dependencies"], **project["optional-dependencies"]}
+    for extra, requirements in parts.items():
+        for requirement in requirements if extra not in NOT_FOR_USERS else ():
+            name = package_name(requirement)
+            if name == project["name"]:
+                continue
+            comment = re.search(rf'{re.escape(requirement)}",?[ \]]*# (.*)$', text, re.MULTILINE)
+            reason = str(comment[1]) if comment else f"the client library that `{extra}` instruments"
+            yield Dependency(extra=extra, name=name, versions=requirement.removeprefix(name), reason=reason)
+
+
+def package_name(requirement: str) -> str:
+    """The name at the start of a requirement."""
+    found = re.match(r"[A-Za-z0-9_.-]+", requirement)
+    return found[0] if found else requirement
+
+
+def licence(name: str) -> str | None:
+    """What an installed distribution says of its licence, in a few words; None when it is not installed."""
+    try:
+        described = metadata.metadata(name)
+    except metadata.PackageNotFoundError:
+        return None
+    if expression := _field(described, "License-Expression"):
+        return expression
+    classes = [each.rpartition(" :: ")[2] for each in described.get_all("Classifier") or [] if "License ::" in each]
+    if named := [each for each in classes if each != "OSI Approved"]:
+        return ", ".join(named)
+    return (_field(described, "License") or licence_file(name)).strip().split("\n")[0][:60] or "not stated"
+
+
+def _field(described: metadata.PackageMetadata, name: str) -> str:
+    return described[name] if name in described else ""  # noqa: SIM401 - it has no `get` before Python 3.12
+
+
+def licence_file(name: str) -> str:
+    """The title of the first licence file that a distribution brings; empty when it brings none."""
+    files = [each for each in metadata.files(name) or [] if each.name.upper().startswith("LICEN")]
+    return files[0].read_text().strip() if files else ""
+
+
+def needed_by(names: Iterable[str]) -> set[str]:
+    """These and everything that they install, by the metadata of what is installed here."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in found or licence(name) is None:
+            continue
+        found.add(name)
+        waiting += [package_name(each) for each in metadata.requires(name) or [] if "extra ==" not in each]
+    return found
+
+
+def page(dependencies: Iterable[Dependency]) -> str:
+    """The page, whole."""
+    return HEADER + "".join(
+        f"| {each.extra} | `{each.name}` | `{each.versions}` | {said} | {each.reason} |\n"
+        for each in dependencies
+        if (said := licence(each.name))  # a framework is not: it has an environment of its own
+    )
+
+
+def main() -> int:
+    """Write or check."""
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    dependencies = list(declared((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    if sys.argv[1] != "--check":
+        Path(sys.argv[1]).write_text(page(dependencies), encoding="utf-8")
+        return 0
+    everything = sorted(needed_by(each.name for each in dependencies))
+    unknown = [(name, said) for name in everything if not COMPATIBLE.search(said := licence(name) or "")]
+    print(f"{len(everything)} packages, {len(unknown)} with a licence that has to be looked at")
+    for name, said in unknown:
+        print(f"{name}: {said}", file=sys.stderr)
+    return 1 if unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What a release rests on: pinned actions, a version that agrees with itself, and dependencies that are justified."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import check_version
+import dependencies
+import test_wheel
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+CHANGELOG = "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-01-31\n\n- A thing.\n\n## 1.2.2 - 2026-01-01\n"
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_pinned_to_a_commit(workflow: Path) -> None:
+    """A tag of an action can be moved by whoever gets hold of it; a commit cannot. The comment says which it was."""
+    used = re.findall(r"uses: (.*)", workflow.read_text(encoding="utf-8"))
+    assert used
+    assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []
+
+
+def test_every_verb_of_the_workflows_is_in_the_makefile() -> None:
+    """What runs at night can be run on a laptop under the same name."""
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    nightly = (ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8")
+    listed = re.search(r"verb: \[(.*)\]", nightly)
+    assert listed
+    assert [verb for verb in listed[1].split(", ") if verb not in verbs] == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "version", "fault"),
+    [
+        ("v1.2.3", "1.2.3", None),
+        ("v1.2.4", "1.2.3", "the tag is v1.2.4"),
+        ("v1.2.2", "1.2.2", "is empty"),
+        ("v1.3.0", "1.3.0", "has no section"),
+    ],
+)
+def test_a_tag_is_released_only_when_all_agree(tag: str, version: str, fault: str | None) -> None:
+    """Tag, version and changelog name the same release, and the changelog says something of it."""
+    faults = check_version.faults(tag, version, CHANGELOG)
+    assert len(faults) == (fault is not None)
+    assert all(str(fault) in each for each in faults)
+
+
+def test_every_dependency_is_justified_and_on_the_page() -> None:
+    """The page has a row for each that is installed here, and none without what it is for."""
+    declared = list(dependencies.declared(PROJECT))
+    assert [each.name for each in declared if not each.reason or ">=" not in each.versions] == []
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    installed = [each for each in declared if dependencies.licence(each.name)]
+    assert [each for each in installed if f"| {each.extra} | `{each.name}` | `{each.versions}` |" not in page] == []
+
+
+def test_licences_are_told_apart() -> None:
+    """Each of a permissive licence passes, one that binds the app does not."""
+    assert all(map(dependencies.COMPATIBLE.search, ("MIT License", "Apache-2.0", "BSD-3-Clause", "PSF-2.0", "ISC")))
+    assert not any(map(dependencies.COMPATIBLE.search, ("GPL-3.0-only", "AGPL", "Commercial", "not stated")))
+
+
+def test_floors_are_the_oldest_versions() -> None:
+    """An upper bound does not matter; a requirement without a floor is a mistake."""
+    assert test_wheel.floors(["b>=2.0,<3", "a>=1.5"]) == ["a==1.5", "b==2.0"]
+    with pytest.raises(ValueError, match="oldest version"):
+        test_wheel.floors(["c<2"])
