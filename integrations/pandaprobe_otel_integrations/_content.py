@@ -50,15 +50,16 @@ def _bounded(value: Any) -> str:
     for limit in _CUT_STEPS:
         if len(written) <= MAX_ATTRIBUTE_CHARS:
             break
-        written = to_json(_with_short_texts(value, limit))
+        written = to_json(with_short_texts(value, limit))
     return written[:MAX_ATTRIBUTE_CHARS]
 
 
-def _with_short_texts(value: Any, limit: int) -> Any:
+def with_short_texts(value: Any, limit: int) -> Any:
+    """The value with every text in it of at most `limit` characters; what is cut says so."""
     if isinstance(value, str):
         return value if len(value) <= limit else f"{value[:limit]}… [cut, {len(value)} characters]"
     if isinstance(value, Mapping):
-        return {key: _with_short_texts(item, limit) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {key: with_short_texts(item, limit) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, (list, tuple)):
-        return [_with_short_texts(item, limit) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [with_short_texts(item, limit) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return value

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.kinds import is_dropped as is_dropped
     from pandaprobe_otel.mapping.kinds import is_genai as is_genai
     from pandaprobe_otel.mapping.kinds import is_plumbing as is_plumbing
+    from pandaprobe_otel.mapping.kinds import is_served_tool as is_served_tool
+    from pandaprobe_otel.mapping.kinds import is_tool_without_mcp as is_tool_without_mcp
     from pandaprobe_otel.mapping.kinds import kind_of as kind_of
     from pandaprobe_otel.mapping.options import MappingOptions as MappingOptions
     from pandaprobe_otel.mapping.view import EventView as EventView
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "assemble": ("MappedTrace", "map_trace", "map_views"),
-    "kinds": ("is_dropped", "is_genai", "is_plumbing", "kind_of"),
+    "kinds": ("is_dropped", "is_genai", "is_plumbing", "is_served_tool", "is_tool_without_mcp", "kind_of"),
     "options": ("MappingOptions",),
     "view": ("EventView", "LinkView", "LogView", "SpanView", "read_log", "read_span"),
 }
@@ -42,6 +44,8 @@ __all__ = [
     "is_dropped",
     "is_genai",
     "is_plumbing",
+    "is_served_tool",
+    "is_tool_without_mcp",
     "kind_of",
     "map_trace",
     "map_views",

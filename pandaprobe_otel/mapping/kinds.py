@@ -27,6 +27,11 @@ _VECTOR_STORES: Final = frozenset(
     {"pinecone", "qdrant", "chroma", "chromadb", "weaviate", "milvus", "lancedb", "marqo", "pgvector"}
 )
 _PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.")
+_MCP_METHOD: Final = "mcp.method.name"
+_MCP_WORK: Final = frozenset(
+    {"tools/call", "prompts/get", "resources/read", "sampling/createMessage", "elicitation/create"}
+)
+"""Requests of the Model Context Protocol that do something; the others connect, list and notify."""
 
 
 def kind_of(view: SpanView) -> str:
@@ -36,13 +41,32 @@ def kind_of(view: SpanView) -> str:
 
 def is_genai(view: SpanView) -> bool:
     """Whether anything shows that the span is about GenAI work: its vocabulary, its scope, or its kind."""
+    if _is_mcp_housekeeping(view):
+        return False
     shape = shape_of(view)
     return shape.genai or view.scope_name.startswith(_SCOPES) or kind_in(shape, view) != "OTHER"
 
 
 def is_plumbing(view: SpanView) -> bool:
     """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
+    if _is_mcp_housekeeping(view):
+        return True
     return any(key.startswith(_PLUMBING) for key in view.attributes) and not is_genai(view)
+
+
+def is_served_tool(view: SpanView) -> bool:
+    """Whether the span is a tool call on the side of an MCP server."""
+    return view.otel_kind == "SERVER" and view.attributes.get(_MCP_METHOD) == "tools/call"
+
+
+def is_tool_without_mcp(view: SpanView) -> bool:
+    """Whether the span is a tool call that somebody else than MCP tells of: an agent framework."""
+    return _MCP_METHOD not in view.attributes and kind_of(view) == "TOOL"
+
+
+def _is_mcp_housekeeping(view: SpanView) -> bool:
+    method = view.attributes.get(_MCP_METHOD)
+    return type_of(method) is str and method not in _MCP_WORK
 
 
 def is_dropped(view: SpanView) -> bool:

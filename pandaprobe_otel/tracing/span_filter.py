@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pandaprobe_otel.mapping import SpanView, is_dropped, is_genai, is_plumbing
+from pandaprobe_otel.mapping import (
+    SpanView,
+    is_dropped,
+    is_genai,
+    is_plumbing,
+    is_served_tool,
+    is_tool_without_mcp,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -26,7 +33,8 @@ class SpanFilter:
     """The rule behind the setting `spans`.
 
     "agent": a trace without any GenAI span is not sent; inside a kept one, HTTP, database and messaging spans are
-    left out, except the local root. "all": everything goes. A function is asked for each span.
+    left out, except the local root; so is what an MCP server in this process says of a call that the agent has a
+    span of already. "all": everything goes. A function is asked for each span.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -43,7 +51,7 @@ class SpanFilter:
         parents: dict[int, int | None],
     ) -> Kept:
         """Choose among the ended spans. `parents` remembers the parent of each span that was left out."""
-        here = {view.span_id for _, view in ended} | {view.span_id for view in open_views}
+        here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
         for view in open_views:
             if self._selection == "agent" and is_plumbing(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
@@ -59,15 +67,22 @@ class SpanFilter:
             left_out=len(ended) - len(kept),
         )
 
-    def _wants(self, span: ReadableSpan, view: SpanView, here: set[int]) -> bool:
+    def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
         if is_dropped(view):
             return False
         if callable(self._selection):
             return bool(self._selection(span))
-        return self._selection == "all" or not is_plumbing(view) or _is_root(view, here)
+        if self._selection == "all" or _is_root(view, here):
+            return True
+        return not is_plumbing(view) and not _is_told_twice(view, here)
 
 
-def _is_root(view: SpanView, here: set[int]) -> bool:
+def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:
+    parent = here.get(view.parent_id) if view.parent_id is not None and is_served_tool(view) else None
+    return parent is not None and is_tool_without_mcp(parent)
+
+
+def _is_root(view: SpanView, here: Mapping[int, SpanView]) -> bool:
     """The local root: no parent, or one in another process."""
     return view.parent_id is None or (view.parent_is_remote and view.parent_id not in here)
 

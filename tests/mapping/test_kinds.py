@@ -91,6 +91,10 @@ def test_odd_values_state_no_kind(value: Any) -> None:
         ({}, "pydantic-ai", True, False),
         ({"llm.model_name": "m"}, "", True, False),
         ({"traceloop.entity.name": "m"}, "", True, False),
+        ({"mcp.method.name": "tools/call"}, "", True, False),
+        ({"mcp.method.name": "resources/read"}, "", True, False),
+        ({"mcp.method.name": "initialize"}, "", False, True),
+        ({"mcp.method.name": "tools/list", "rpc.system": "jsonrpc"}, "mcp-python-sdk", False, True),
     ],
 )
 def test_genai_work_is_told_from_plumbing(attributes: dict[str, Any], scope: str, genai: bool, plumbing: bool) -> None:

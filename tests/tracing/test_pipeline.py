@@ -75,6 +75,29 @@ def test_a_trace_without_a_genai_span_is_not_sent_and_counted() -> None:
     assert dict(processor.pipeline.status().spans_dropped) == {"filtered": 1}
 
 
+def test_a_tool_call_is_not_told_again_by_the_mcp_server_in_this_process() -> None:
+    """The framework's span stays, and what the tool does is below it; a server that nobody else tells of stays too."""
+    served = {"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
+    framework = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "mcp__weather"}
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        with (
+            tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}),
+            tracer.start_as_current_span("execute_tool", attributes=framework) as tool,
+            tracer.start_as_current_span("tools/call", kind=trace.SpanKind.SERVER, attributes=served),
+            tracer.start_as_current_span("look up"),
+        ):
+            pass
+        with tracer.start_as_current_span("tools/call", kind=trace.SpanKind.SERVER, attributes=served):
+            pass
+        assert processor.force_flush(5000)
+        agent, alone = sorted(server.posts(), key=lambda post: -len(post.body["spans"]))
+
+    assert [span["name"] for span in agent.body["spans"]] == ["agent", "mcp__weather", "look up"]
+    context = tool.get_span_context()
+    assert agent.body["spans"][2]["parent_span_id"] == span_uuid(context.trace_id, context.span_id)
+    assert [span["kind"] for span in alone.body["spans"]] == ["TOOL"]
+
+
 def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
     """The HTTP root stays, an HTTP span in between goes, and the model call hangs on the agent."""
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):

@@ -1,0 +1,117 @@
+"""OpenTelemetry spans for the Claude Agent SDK, from what it and the `claude` CLI say to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from opentelemetry.context import Context, attach
+
+from pandaprobe_otel.trace_context import TraceValues, trace_values
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._shape import obj
+
+from .conversation import Conversation
+from .taps import tap
+
+__all__ = ["ClaudeAgentSDKAdapter", "ClaudeAgentSDKInstrumentor"]
+
+
+class ClaudeAgentSDKInstrumentor(Integration):
+    """Runs of Claude agents with their model calls, tools and sub-agents, of `query()` and of `ClaudeSDKClient`.
+
+    A run, from a prompt to its result, is an AGENT span, or one below the app's own span; Claude's session id is the
+    conversation. The app's code that the CLI asks for (tools, hooks, permissions) runs inside the span of its tool
+    call. Tokens of each model call are exact with `include_partial_messages`; without, the CLI says only how many
+    tokens all answers of a run had, and they are shared out by length. See `Integration` for the options of
+    `instrument()`.
+    """
+
+    library = "claude_agent_sdk"
+    requirements = ("claude-agent-sdk >= 0.2.189",)
+    hooked_modules = ("claude_agent_sdk._internal.query",)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.claude_agent_sdk",
+            class_name="ClaudeAgentSDKInstrumentor",
+        ),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of the traces that begin; the adapter sets them."""
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        conversations: WeakKeyDictionary[Any, Conversation] = WeakKeyDictionary()
+
+        def made(wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            wrapped(*args, **kwargs)
+            if self._lets_through(instance):
+                guarded(listen, instance)
+
+        def listen(query: Any) -> None:
+            conversation = Conversation(self._recorder, lambda: self.values)
+            tap(query.transport, conversation)
+            conversations[query] = conversation
+
+        def asked(
+            wrapped: Callable[..., Coroutine[Any, Any, None]], instance: Any, args: tuple[Any, ...], kwargs: Any
+        ) -> Coroutine[Any, Any, None]:
+            conversation = conversations.get(instance)
+            context = guarded(conversation.context_of, obj(args[0])) if conversation is not None and args else None
+            return wrapped(*args, **kwargs) if context is None else _inside(context, wrapped, args[0])
+
+        def closing(
+            wrapped: Callable[..., Coroutine[Any, Any, None]], instance: Any, args: tuple[Any, ...], kwargs: Any
+        ) -> Coroutine[Any, Any, None]:
+            return _closing(wrapped, conversations.pop(instance, None))
+
+        yield patch(module.Query, "__init__", made)
+        yield patch(module.Query, "_handle_control_request", asked)
+        yield patch(module.Query, "close", closing)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        self.values = None
+        super()._uninstrument(**kwargs)
+
+
+async def _inside(context: Context, handle: Callable[[Any], Coroutine[Any, Any, None]], request: Any) -> None:
+    """The SDK answers each request in a task of its own, with which this context goes."""
+    attach(context)
+    await handle(request)
+
+
+async def _closing(close: Callable[[], Coroutine[Any, Any, None]], conversation: Conversation | None) -> None:
+    try:
+        await close()
+    finally:
+        if conversation is not None:
+            guarded(conversation.close)
+
+
+class ClaudeAgentSDKAdapter:
+    """The official SDK's way to turn this on.
+
+    Not needed where `init()` or `instrument("claude_agent_sdk")` records every run. `session_id`, `user_id`, `tags`
+    and `metadata` are those of the runs that begin from `instrument()` on.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        self._values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
+
+    def instrument(self) -> None:
+        """Record every run from now on. Raises DependencyConflictError without the Claude Agent SDK."""
+        instrumentor = ClaudeAgentSDKInstrumentor()
+        instrumentor.instrument()
+        instrumentor.values = self._values

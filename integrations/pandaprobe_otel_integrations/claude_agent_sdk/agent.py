@@ -1,0 +1,221 @@
+"""The spans of one agent, the main one or a sub-agent: itself, its model calls and its tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations.anthropic.blocks import block_parts, input_messages
+
+from .history import History
+from .ledger import Ledger
+from .model_call import ModelCall
+
+_SYNTHETIC: Final = "<synthetic>"
+"""The model of messages that the CLI writes itself, such as that of an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool call that has begun. `context` is what its code runs in."""
+
+    name: str
+    arguments: Object
+    span: Span
+    context: Context
+
+
+class Agent:
+    """One AGENT span. Model calls wait in the ledger for what the result says of them."""
+
+    def __init__(
+        self, recorder: Recorder, ledger: Ledger, name: str, base: Context, *, parent_tool: str | None = None
+    ) -> None:
+        self.name = name
+        self.parent_tool = parent_tool
+        self.tools: dict[str, Tool] = {}
+        self.model = ""
+        self.about: dict[str, Any] = {}
+        """What is said of the run, for the metadata of its span."""
+        self._recorder = recorder
+        self._ledger = ledger
+        self._history = History()
+        self._asked: list[Part] = []
+        self._answer: Part | None = None
+        self._call: ModelCall | None = None
+        attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+        self.span: Span = recorder.tracer.start_span(name, base, attributes=attributes)
+        self.context: Context = set_span_in_context(self.span, base)
+        self._ready_ns = time_ns()
+
+    def ask(self, content: Any) -> None:
+        """What the agent is asked: a text, or blocks of Anthropic's protocol."""
+        if not self._recorder.with_content:
+            return
+        for message in input_messages([{"role": "user", "content": content}]):
+            self._history.add(message)
+            self._asked.append(message)
+        self.span.set_attributes(encoded({names.INPUT_MESSAGES: self._asked}))
+
+    # -- model calls --------------------------------------------------------------------------------------------------
+
+    def requests(self) -> None:
+        """A model call is sent now; told only with partial messages."""
+        self._ready_ns = time_ns()
+
+    def says(self, told: Object) -> None:
+        """An `assistant` message: further blocks of the call that is going on, or the first of the next one."""
+        message = obj(told.get("message"))
+        call = self._call_of(message)
+        blocks = objects(message.get("content"))
+        call.add(blocks)
+        error = string(told.get("error"))
+        if error is not None or (message.get("model") == _SYNTHETIC and told.get("is_api_error_message")):
+            text = " ".join(str(block["text"]) for block in blocks if block.get("type") == "text")
+            call.failed(string(told.get("api_error_type")) or error or "error", text)
+        for block in blocks:
+            if block.get("type") == "tool_use":
+                self._begin_tool(block)
+
+    def streams(self, event: Object) -> None:
+        """A `stream_event`: what the API sent, told only with partial messages."""
+        kind = event.get("type")
+        if kind == "message_start":
+            self._call_of(obj(event.get("message")))
+        elif self._call is None:
+            return
+        elif kind == "content_block_start":
+            self._call.answers()
+        elif kind == "message_delta":
+            self._call.stopped(string(obj(event.get("delta")).get("stop_reason")), obj(event.get("usage")))
+
+    def concludes(self, result: Object) -> None:
+        """What a sub-agent's tool call returns beside its text: the tokens of its last call, which need not be told."""
+        usage = obj(result.get("usage"))
+        if not usage:
+            return
+        call = self._call
+        if call is None:
+            call = self._call_of({"model": string(result.get("resolvedModel")) or self.model, "usage": usage})
+            # Before the answer stand notes that the CLI adds for the agent above.
+            call.add(items(result.get("content"))[integer(result.get("harnessNoteCount")) or 0 :])
+        call.stopped("end_turn", usage)
+
+    def _call_of(self, message: Object) -> ModelCall:
+        call = self._call
+        if call is not None and call.message_id == string(message.get("id")):
+            return call
+        self._finish_call()
+        if message.get("model") == _SYNTHETIC:
+            message = {**message, "model": self.model}
+        self.model = string(message.get("model")) or self.model
+        self._call = ModelCall(
+            self._recorder,
+            message,
+            self.context,
+            started_ns=self._ready_ns,
+            before=self._history.snapshot(),
+            agent=self.name,
+            of_sub_agent=self.parent_tool is not None,
+        )
+        return self._call
+
+    def _finish_call(self) -> None:
+        call, self._call = self._call, None
+        if call is None:
+            return
+        self._ready_ns = call.ended_ns
+        answer = call.answer()
+        if answer is not None:
+            self._history.add(answer)
+            self._answer = answer
+        self._ledger.add(call)
+
+    # -- tools --------------------------------------------------------------------------------------------------------
+
+    def _begin_tool(self, block: Object) -> None:
+        tool_id, name = string(block.get("id")), string(block.get("name")) or "tool"
+        if tool_id is None or tool_id in self.tools:
+            return
+        arguments = obj(block.get("input"))
+        attributes = {
+            ours.OPERATION_NAME: "execute_tool",
+            ours.TOOL_NAME: name,
+            names.TOOL_TYPE: "function",
+            names.TOOL_CALL_ID: tool_id,
+            names.AGENT_NAME: self.name,
+        }
+        if self._recorder.with_content:
+            attributes |= encoded({names.TOOL_CALL_ARGUMENTS: arguments})
+        span = self._recorder.tracer.start_span(f"execute_tool {name}", self.context, attributes=attributes)
+        context = set_span_in_context(span, self.context)
+        self.tools[tool_id] = Tool(name=name, arguments=arguments, span=span, context=context)
+
+    def hears(self, content: Any, stopped: Mapping[str, str]) -> None:
+        """A `user` message that the CLI wrote: results of tools. `stopped` says which somebody has stopped, and who."""
+        results = [block for block in objects(content) if block.get("type") == "tool_result"]
+        if not results:
+            return
+        self._finish_call()
+        for block in results:
+            tool_id = str(block.get("tool_use_id"))
+            tool = self.tools.pop(tool_id, None)
+            if tool is not None:
+                self._end_tool(tool.span, block, stopped.get(tool_id))
+        self._ready_ns = time_ns()
+        if self._recorder.with_content:
+            self._history.add({"role": "tool", "parts": block_parts(results)})
+
+    def _end_tool(self, span: Span, block: Object, stopped_by: str | None) -> None:
+        (part,) = block_parts([block])
+        response = part.get("response")
+        if self._recorder.with_content:
+            span.set_attributes(encoded({names.TOOL_CALL_RESULT: response}))
+        if stopped_by is not None:
+            span.set_attribute(ours.SPAN_METADATA, to_json({"stopped_by": stopped_by}))
+        elif block.get("is_error"):
+            span.set_attribute(ours.ERROR_TYPE, "tool_error")
+            text = response if isinstance(response, str) else to_json(response)
+            span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else "tool_error"))
+        span.end()
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def pause(self, result: str | None = None) -> None:
+        """Its turn is over for now: `result` is its answer, else the last one of the model."""
+        self._finish_call()
+        if result and self._recorder.with_content:
+            self._answer = {"role": "assistant", "parts": block_parts(result)}
+        if self._answer is not None:
+            answer = {**self._answer, "finish_reason": "stop"}
+            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [answer]}))
+
+    def fail(self, kind: str, text: str) -> None:
+        """It has failed, and with it what it was doing."""
+        self.span.set_attribute(ours.ERROR_TYPE, kind)
+        self.span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else kind))
+
+    def end(self, end_ns: int | None = None, *, cancelled: bool = False) -> None:
+        """End it, and what is open of it; that is cancelled, since nothing tells how it ended."""
+        self.pause()
+        if self.about:
+            self.span.set_attribute(ours.SPAN_METADATA, to_json(self.about))
+        for tool in self.tools.values():
+            tool.span.set_attribute(ours.CANCELLED, True)
+            tool.span.end(end_ns)
+        self.tools.clear()
+        if cancelled:
+            self.span.set_attribute(ours.CANCELLED, True)
+        self.span.end(end_ns)

@@ -1,0 +1,260 @@
+"""What goes over the wire between the SDK and the CLI (its `stream-json` protocol), as runs of agents.
+
+A run begins with a prompt and ends with its result, or with what the CLI does of itself after that: when an agent in
+the background has finished, the main agent is told so and answers once more. The CLI says `idle` when nothing is owed
+any more; one that says nothing of its state ends a run with its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import time_ns
+from typing import Any, Final
+
+from opentelemetry.context import Context, get_current
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.trace_context import TraceValues, with_values
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
+
+from .agent import Agent, Tool
+from .ledger import Ledger
+
+RUN_NAME: Final = "ClaudeAgentSDK"
+"""Name of a run: the same as the official SDK's, so that traces of before and after compare."""
+_ENDED: Final = frozenset({"completed", "failed", "killed", "stopped"})
+"""Statuses of a task that is over."""
+_STOPPED: Final = frozenset({"user-rejected", "permission-rule"})
+"""Why a tool did not run, or not to its end, that are no failures of it."""
+
+
+class Conversation:
+    """One connection to the CLI. Called from one event loop; nothing here waits.
+
+    `values` gives session, user, tags and metadata of the traces that begin.
+    """
+
+    def __init__(self, recorder: Recorder, values: Callable[[], TraceValues | None] = lambda: None) -> None:
+        self._recorder = recorder
+        self._values = values
+        self._connected = get_current()
+        self._ledger = Ledger()
+        self._main: Agent | None = None
+        self._sub_agents: dict[str, Agent] = {}
+        self._tasks: dict[str, str] = {}
+        """Id of a task to the id of the tool call that began it."""
+        self._waiting: list[tuple[Any, Context]] = []
+        """Prompts that were sent while a run was going on."""
+        self._answered_ns: int | None = None
+        """When the result of the run came; None until then."""
+        self._tells_state = False
+        self._session: str | None = None
+
+    # -- what the SDK writes ------------------------------------------------------------------------------------------
+
+    def wrote(self, message: Object) -> None:
+        """A message to the CLI, in the context of whoever sends it."""
+        if message.get("type") == "user":
+            content = obj(message.get("message")).get("content")
+            if self._main is not None and self._answered_ns is None:
+                self._waiting.append((content, get_current()))
+                return
+            self._finish()
+            self._begin(get_current()).ask(content)
+
+    # -- what it reads ------------------------------------------------------------------------------------------------
+
+    def read(self, message: Object) -> None:
+        """A message from the CLI."""
+        self._session = string(message.get("session_id")) or self._session
+        kind = message.get("type")
+        if kind == "assistant":
+            self._agent_of(message).says(message)
+        elif kind == "stream_event":
+            self._agent_of(message).streams(obj(message.get("event")))
+        elif kind == "user":
+            self._heard(message)
+        elif kind == "system":
+            self._told(message)
+        elif kind == "result":
+            self._answered(message)
+
+    def context_of(self, request: Object) -> Context | None:
+        """What the app's code runs in that the CLI asks for: hooks, permissions and tools of the app."""
+        asked = obj(request.get("request"))
+        meta = obj(obj(obj(asked.get("message")).get("params")).get("_meta"))
+        tool_id = asked.get("tool_use_id") or meta.get("claudecode/toolUseId")
+        tool = self._tool(str(tool_id))
+        if tool is not None:
+            return tool.context
+        return self._main.context if self._main is not None else None
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The connection is over; with `error`, by a failure of the CLI. Whatever is open ends."""
+        if self._main is not None and self._answered_ns is None and isinstance(error, Exception):
+            self._main.fail(type(error).__name__, str(error))
+            self._answered_ns = time_ns()
+        self._finish()
+        for agent in self._open_sub_agents():
+            agent.end(cancelled=True)
+        self._ledger.close()
+
+    # -- runs ---------------------------------------------------------------------------------------------------------
+
+    def _begin(self, base: Context) -> Agent:
+        values = self._values()
+        if values is not None:
+            base = with_values(values, base)
+        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base)
+        self._answered_ns = None
+        return self._main
+
+    def _running(self) -> Agent:
+        """The run that a message of the main agent belongs to. The CLI may begin one of itself, or go on."""
+        if self._main is not None:
+            self._answered_ns = None
+            return self._main
+        waiting, self._waiting = self._waiting, []
+        begun = self._begin(waiting[0][1] if waiting else self._connected)
+        for content, _ in waiting:
+            begun.ask(content)
+        return begun
+
+    def _answered(self, result: Object) -> None:
+        if self._main is None and not self._waiting:
+            return
+        main = self._running()
+        self._answered_ns = time_ns()
+        main.about |= _present(
+            num_turns=result.get("num_turns"),
+            session_cost_usd=number(result.get("total_cost_usd")),
+            terminal_reason=string(result.get("terminal_reason")),
+        )
+        main.pause(string(result.get("result")) or _structured(result))
+        stopped = str(result.get("terminal_reason") or "")
+        if stopped.startswith("aborted"):
+            main.span.set_attribute(ours.CANCELLED, True)
+        elif result.get("is_error"):
+            reason = "; ".join(strings(result.get("errors")) or []) or string(result.get("result"))
+            kind = string(result.get("api_error_type")) or str(result.get("subtype") or "error")
+            main.fail(stopped if kind == "success" and stopped else kind, reason or kind)
+        self._ledger.close(result)
+        if not self._tells_state or self._waiting:
+            self._finish()
+
+    def _finish(self) -> None:
+        """End the run; sub-agents that work in the background go on."""
+        main, self._main = self._main, None
+        if main is None:
+            return
+        if self._session:
+            main.span.set_attribute(names.CONVERSATION_ID, self._session)
+        main.end(self._answered_ns, cancelled=self._answered_ns is None)
+
+    # -- agents and tools ---------------------------------------------------------------------------------------------
+
+    def _agent_of(self, message: Object) -> Agent:
+        tool_id = string(message.get("parent_tool_use_id"))
+        if tool_id is None:
+            return self._running()
+        return self._sub_agent(tool_id, string(message.get("subagent_type"))) or self._running()
+
+    def _sub_agent(self, tool_id: str, name: str | None) -> Agent | None:
+        found = self._sub_agents.get(tool_id)
+        if found is not None:
+            return found
+        tool = self._tool(tool_id)
+        if tool is None:
+            return None
+        name = name or string(tool.arguments.get("subagent_type")) or "general-purpose"
+        begun = Agent(self._recorder, self._ledger, name, tool.context, parent_tool=tool_id)
+        begun.ask(string(tool.arguments.get("prompt")) or "")
+        self._sub_agents[tool_id] = begun
+        return begun
+
+    def _end_sub_agent(self, tool_id: str, result: str | None, status: str) -> None:
+        agent = self._sub_agents.pop(tool_id, None)
+        self._tasks = {task: tool for task, tool in self._tasks.items() if tool != tool_id}
+        if agent is None:
+            return
+        if status == "failed":
+            agent.fail("agent_failed", result or status)
+        agent.pause(result)
+        agent.end(cancelled=status in ("killed", "stopped"))
+
+    def _heard(self, message: Object) -> None:
+        content = obj(message.get("message")).get("content")
+        agent = self._agent_of(message) if message.get("parent_tool_use_id") else self._main
+        if agent is None:
+            return
+        agent.hears(content, dict(_stopped(message)))
+        result = obj(message.get("tool_use_result"))
+        if result.get("isAsync"):
+            return
+        for block in objects(content):
+            if block.get("type") == "tool_result":
+                tool_id = str(block.get("tool_use_id"))
+                if tool_id in self._sub_agents:
+                    self._sub_agents[tool_id].concludes(result)
+                self._end_sub_agent(tool_id, None, "failed" if block.get("is_error") else "")
+
+    def _told(self, message: Object) -> None:
+        kind, tool_id = message.get("subtype"), string(message.get("tool_use_id"))
+        if kind == "init" and self._main is not None and self._answered_ns is None:
+            self._initialized(self._main, message)
+        elif kind == "status" and message.get("status") == "requesting" and self._main is not None:
+            self._main.requests()
+        elif kind == "session_state_changed":
+            self._tells_state = True
+            if message.get("state") == "idle" and self._answered_ns is not None:
+                self._finish()
+        elif kind == "task_started" and tool_id is not None and message.get("task_type") == "local_agent":
+            self._tasks[str(message.get("task_id"))] = tool_id
+            self._sub_agent(tool_id, string(message.get("subagent_type")))
+        elif kind in ("task_notification", "task_updated"):
+            status = str(obj(message.get("patch")).get("status") or message.get("status"))
+            if status in _ENDED:
+                tool_id = self._tasks.get(str(message.get("task_id"))) or tool_id or ""
+                if self._tool(tool_id) is None:  # else its result is still to come, which says more
+                    self._end_sub_agent(tool_id, string(message.get("summary")), status)
+
+    def _initialized(self, main: Agent, message: Object) -> None:
+        main.model = string(message.get("model")) or ""
+        tools = [{"type": "function", "name": name} for name in strings(message.get("tools")) or []]
+        servers = [string(each.get("name")) for each in objects(message.get("mcp_servers"))]
+        main.about |= _present(
+            mcp_servers=[name for name in servers if name] or None,
+            permission_mode=string(message.get("permissionMode")),
+            claude_code_version=string(message.get("claude_code_version")),
+        )
+        if self._recorder.with_content:
+            main.span.set_attributes(encoded({names.TOOL_DEFINITIONS: tools}))
+
+    def _tool(self, tool_id: str) -> Tool | None:
+        agents = [*self._sub_agents.values(), *([self._main] if self._main is not None else [])]
+        return next((agent.tools[tool_id] for agent in agents if tool_id in agent.tools), None)
+
+    def _open_sub_agents(self) -> list[Agent]:
+        found, self._sub_agents = list(self._sub_agents.values()), {}
+        return found
+
+
+def _stopped(message: Object) -> Iterator[tuple[str, str]]:
+    """Ids of the tools that a human, a hook or a rule has stopped, each with who that was."""
+    for told in objects(message.get("tool_result_meta")):
+        decision, kind = obj(told.get("permission_decision")), told.get("non_execution_kind")
+        if decision.get("decision") == "reject" or kind in _STOPPED:
+            yield str(told.get("id")), string(decision.get("source")) or str(kind)
+
+
+def _present(**told: Any) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _structured(result: Object) -> str | None:
+    found = result.get("structured_output")
+    return to_json(found) if found is not None else None

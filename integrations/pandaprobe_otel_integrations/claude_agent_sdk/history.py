@@ -1,0 +1,39 @@
+"""What an agent and its model have said to each other so far: the input of the next model call."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pandaprobe_otel_integrations._content import with_short_texts
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._parts import Part
+
+MAX_CHARS: Final = 1 << 16
+"""Bound of one history, in characters of JSON text: every model call of a run repeats what came before it."""
+MAX_TEXT_CHARS: Final = 1 << 13
+"""Bound of one text in a message that is long itself."""
+_LONG_MESSAGE_CHARS: Final = MAX_CHARS >> 2
+
+
+class History:
+    """Messages in the conventions' form. Over `MAX_CHARS` the oldest go, except for the first."""
+
+    __slots__ = ("_chars", "_pieces")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._chars = 0
+
+    def add(self, message: Part) -> None:
+        """Append one message."""
+        piece = to_json(message)
+        if len(piece) > _LONG_MESSAGE_CHARS:
+            piece = to_json(with_short_texts(message, MAX_TEXT_CHARS))
+        self._pieces.append(piece)
+        self._chars += len(piece)
+        while self._chars > MAX_CHARS and len(self._pieces) > 2:
+            self._chars -= len(self._pieces.pop(1))
+
+    def snapshot(self) -> tuple[str, ...]:
+        """The messages until now, each as JSON text. Snapshots share their texts."""
+        return tuple(self._pieces)

@@ -1,0 +1,403 @@
+"""Agents of the Claude Agent SDK, whose own `claude` program asks a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claude_agent_sdk import (
+    AgentDefinition,
+    AssistantMessage,
+    ClaudeAgentOptions,
+    ClaudeSDKClient,
+    HookMatcher,
+    Message,
+    PermissionResultDeny,
+    ResultError,
+    ResultMessage,
+    Transport,
+    create_sdk_mcp_server,
+    query,
+    tool,
+)
+from claude_agent_sdk._internal.query import Query
+
+import pandaprobe_otel
+from agent_traces import AgentTrace, SentTraces
+from claude_apps import MODEL, TOOL, claude_model, options
+from example_runs import run_example
+from pandaprobe_otel.demo.completions import Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter, ClaudeAgentSDKInstrumentor
+from pandaprobe_otel_integrations.claude_agent_sdk.agent import Agent as RunAgent
+from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
+from pandaprobe_otel_integrations.claude_agent_sdk.model_call import ModelCall
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+EXPERT = {"expert": AgentDefinition(description="Knows the weather.", prompt="You know weather.", tools=[TOOL])}
+
+
+async def by_query(given: ClaudeAgentOptions, asked: str) -> list[Message]:
+    """Ask once, and read everything."""
+    return [message async for message in query(prompt=asked, options=given)]
+
+
+async def by_client(given: ClaudeAgentOptions, *asked: str) -> list[Message]:
+    """Ask one thing after the other in one session."""
+    answers: list[Message] = []
+    async with ClaudeSDKClient(given) as client:
+        for each in asked:
+            await client.query(each)
+            answers += [message async for message in client.receive_response()]
+    return answers
+
+
+async def by_prompts(given: ClaudeAgentOptions, asked: str) -> list[Message]:
+    """Ask by a stream of prompts."""
+
+    async def prompts() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": asked}]}}
+
+    return [message async for message in query(prompt=prompts(), options=given)]
+
+
+@pytest.mark.parametrize("way", [by_query, by_client, by_prompts])
+def test_a_run_is_one_tree(
+    way: Callable[..., Awaitable[list[Message]]], traces: SentTraces, model: StartModel, tmp_path: Path
+) -> None:
+    """The same tree however it is asked; with partial messages each call has its own tokens."""
+    endpoint = model(claude_model)
+    messages = asyncio.run(way(options(endpoint, tmp_path, include_partial_messages=True), "Weather in Oslo?"))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    session = next(message.session_id for message in messages if isinstance(message, ResultMessage))
+    trace.is_like(f"""
+        trace ClaudeAgentSDK | COMPLETED | session {session} | Weather in Oslo? > The station says: snowy
+        AGENT ClaudeAgentSDK | u > a
+          LLM chat {MODEL} @{MODEL} | u > ac
+          TOOL {TOOL} | {{"city":"Oslo"}} > "snowy"
+          LLM chat {MODEL} @{MODEL} | uact > a
+    """)
+    told = trace.all("LLM")[1]
+    (user, assistant, result) = told["input"]["messages"]
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "snowy")
+    assert (user["content"], trace.only("TOOL")["metadata"]["tool_call_id"]) == ("Weather in Oslo?", wire_id)
+    assert told["metadata"]["agent_name"] == "ClaudeAgentSDK"
+    assert "completion_start_time" in told
+
+
+def test_tokens_without_partial_messages(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """The CLI tells the sum of what the model said: it is the trace's, and so is the cost."""
+    endpoint = model(claude_model)
+    messages = asyncio.run(by_query(options(endpoint, tmp_path), "Weather in Oslo?"))
+
+    trace = traces.one()
+    asked = [call["token_usage"]["prompt_tokens"] for call in trace.all("LLM")]
+    said = [call["token_usage"]["completion_tokens"] for call in trace.all("LLM")]
+    assert asked == [each.usage.prompt_tokens for each in endpoint.exchanges]
+    assert sum(said) == sum(each.usage.completion_tokens for each in endpoint.exchanges)
+    assert min(said) > 0
+    (result,) = [message for message in messages if isinstance(message, ResultMessage)]
+    assert sum(call["cost"]["total"] for call in trace.all("LLM")) == pytest.approx(result.total_cost_usd)
+    assert trace.root["metadata"]["num_turns"] == 2
+    assert "token_usage" not in trace.root
+
+
+def test_a_tool_that_fails(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """Its span is an error with the exception's text; the run is not."""
+    asyncio.run(by_query(options(model(claude_model), tmp_path), "Weather in Atlantis?"))
+
+    trace = traces.one()
+    tool_span = trace.only("TOOL")
+    assert (tool_span["status"], trace.root["status"], trace.body["status"]) == ("ERROR", "OK", "COMPLETED")
+    assert "no station in Atlantis" in tool_span["error"]
+
+
+def test_a_sub_agent(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """It is an AGENT below the tool call that began it, also with its last model call, which no message tells of."""
+    endpoint = model(claude_model)
+    given = options(endpoint, tmp_path, agents=EXPERT, include_partial_messages=True)
+    asyncio.run(by_query(given, "Ask the expert: Weather in Oslo?"))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    expert = trace.only("AGENT", "expert")
+    assert [span["name"] for span in trace.above(expert)] == ["Agent", "ClaudeAgentSDK"]
+    assert [span["kind"] for span in trace.children(expert)] == ["LLM", "TOOL", "LLM"]
+    assert "The station says: snowy" in str(expert["output"])
+
+
+def test_a_sub_agent_in_the_background(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """What the main agent says when it has been told of the end belongs to the same run."""
+
+    def in_background(messages: Any) -> Reply:
+        reply = claude_model(messages)
+        calls = tuple(
+            ToolCall(name=call.name, arguments={**call.arguments, "run_in_background": True})
+            if call.name == "Agent"
+            else call
+            for call in reply.tool_calls
+        )
+        return Reply(text=reply.text, tool_calls=calls)
+
+    endpoint = model(in_background)
+    asyncio.run(by_query(options(endpoint, tmp_path, agents=EXPERT), "Ask the expert: Weather in Oslo?"))
+
+    trace = traces.one()
+    assert trace.only("AGENT", "expert") in trace.below(trace.root)
+    assert len(trace.all("LLM")) == len(endpoint.exchanges)
+    assert trace.body["total_tokens"] == sum(
+        each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges
+    )
+    assert all("ended_at" in span for span in trace.spans)
+
+
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """Each turn is a trace with its own tokens; the session is Claude's, unless the app has set one."""
+    endpoint = model(claude_model)
+    given = options(endpoint, tmp_path, include_partial_messages=True)
+    messages = asyncio.run(by_client(given, "Hi", "Weather in Oslo?"))
+
+    first, second = traces.new(2)
+    session = next(message.session_id for message in messages if isinstance(message, ResultMessage))
+    assert {first.body["session_id"], second.body["session_id"]} == {session}
+    first.is_sound(endpoint.exchanges[:1])
+    second.is_sound(endpoint.exchanges[1:])
+
+
+def test_what_the_app_does_in_a_run(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """Spans of a tool and of a hook are below the tool's call; the run is below the app's own span."""
+
+    @tool("weather", "Tell the weather in a city", {"city": str})
+    @pandaprobe_otel.span(name="look up")
+    async def look_up(arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"content": [{"type": "text", "text": "snowy"}]}
+
+    @pandaprobe_otel.span(name="check")
+    async def check(*_: Any) -> Any:
+        return {}
+
+    given = options(
+        model(claude_model),
+        tmp_path,
+        mcp_servers={"station": create_sdk_mcp_server("station", tools=[look_up])},
+        hooks={"PreToolUse": [HookMatcher(hooks=[check])]},
+    )
+    with pandaprobe_otel.context(session="own", user="ada"), pandaprobe_otel.agent(name="app"):
+        asyncio.run(by_query(given, "Weather in Oslo?"))
+
+    trace = traces.one()
+    above = ["ClaudeAgentSDK", "app"]
+    assert (trace.body["session_id"], trace.body["user_id"]) == ("own", "ada")
+    for name in ("look up", "check"):
+        assert [span["name"] for span in trace.above(trace.only(name=name))] == [TOOL, *above]
+
+
+def test_a_tool_that_is_not_allowed(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """A human's no is no error; it is in the span's metadata, with what the model was told."""
+
+    async def refuse(*_: Any) -> PermissionResultDeny:
+        return PermissionResultDeny(message="Not today.")
+
+    given = options(model(claude_model), tmp_path, can_use_tool=refuse, allowed_tools=[])
+    asyncio.run(by_query(given, "Weather in Oslo?"))
+
+    tool_span = traces.one().only("TOOL")
+    assert (tool_span["status"], tool_span["output"]) == ("OK", "Not today.")
+    assert tool_span["metadata"]["stopped_by"] == "user_reject"
+
+
+def test_an_interrupt(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """It is no error; the run ends, and so does the tool that was running."""
+
+    async def interrupted() -> None:
+        began = asyncio.Event()
+
+        @tool("weather", "Tell the weather in a city", {"city": str})
+        async def endless(arguments: dict[str, Any]) -> dict[str, Any]:
+            began.set()
+            await asyncio.Event().wait()
+            return {}
+
+        server = create_sdk_mcp_server("station", tools=[endless])
+        async with ClaudeSDKClient(options(endpoint, tmp_path, mcp_servers={"station": server})) as client:
+            await client.query("Weather in Oslo?")
+            await began.wait()
+            await client.interrupt()
+            assert [message async for message in client.receive_response()]
+
+    endpoint = model(claude_model)
+    asyncio.run(interrupted())
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    assert trace.body["status"] != "ERROR"
+    assert {trace.root["status"], trace.only("TOOL")["status"]} <= {"OK", "UNSET"}
+
+
+def test_a_model_that_refuses(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """An error of the service is that of the call and of the run, and the app gets it as ever."""
+    with pytest.raises(ResultError, match="There is no Nowhere"):
+        asyncio.run(by_query(options(model(claude_model), tmp_path), "Weather in Nowhere?"))
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+    assert "There is no Nowhere" in trace.only("LLM")["error"]
+    assert trace.only("LLM")["model"] == MODEL
+
+
+def test_an_app_that_fails_in_the_middle(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """Its exception is its own; every span has ended."""
+
+    async def failing() -> None:
+        async for message in query(prompt="Weather in Oslo?", options=options(endpoint, tmp_path)):
+            if isinstance(message, AssistantMessage):
+                raise KeyError("own")
+
+    endpoint = model(claude_model)
+    with pytest.raises(KeyError, match="own"):
+        asyncio.run(failing())
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    assert trace.root["name"] == "ClaudeAgentSDK"
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """Each of several runs is a trace of its own with nothing of another's."""
+    endpoint = model(claude_model)
+
+    async def both() -> None:
+        await asyncio.gather(
+            *(by_query(options(endpoint, tmp_path), f"Weather in {city}?") for city in ("Oslo", "Łódź"))
+        )
+
+    asyncio.run(both())
+    for trace in traces.new(2):
+        assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "TOOL", "LLM"]
+        assert trace.only("TOOL")["input"]["city"] in str(trace.root["input"])
+
+
+class ScriptedProgram(Transport):
+    """Says what `claude` says, in this process: for runs by the hundred."""
+
+    def __init__(self) -> None:
+        self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    async def connect(self) -> None:
+        pass
+
+    async def write(self, data: str) -> None:
+        told = json.loads(data)
+        if told["type"] == "control_request":
+            answer = {"subtype": "success", "request_id": told["request_id"], "response": {}}
+            self._said.put_nowait({"type": "control_response", "response": answer})
+            return
+        message = {
+            "id": "m",
+            "model": MODEL,
+            "content": [{"type": "text", "text": "Hi."}],
+            "usage": {"input_tokens": 1},
+        }
+        self._said.put_nowait({"type": "assistant", "session_id": "s", "message": message})
+        result = {"subtype": "success", "is_error": False, "result": "Hi.", "num_turns": 1, "session_id": "s"}
+        self._said.put_nowait({"type": "result", "duration_ms": 1, "duration_api_ms": 1, **result})
+
+    async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        while (said := await self._said.get()) is not None:
+            yield said
+
+    async def close(self) -> None:
+        self._said.put_nowait(None)
+
+    async def end_input(self) -> None:
+        self._said.put_nowait(None)
+
+    def is_ready(self) -> bool:
+        return True
+
+
+def test_many_runs_leave_nothing(traces: SentTraces) -> None:
+    """After a hundred runs, none of what observed them is left; each was recorded."""
+
+    def left() -> int:
+        gc.collect()
+        return sum(type(each) in (Conversation, RunAgent, ModelCall) for each in gc.get_objects())
+
+    async def many() -> None:
+        for _ in range(100):
+            assert [message async for message in query(prompt="Hi", transport=ScriptedProgram())]
+
+    before = left()
+    asyncio.run(many())
+    assert all(len(trace.spans) == 2 for trace in traces.new(100))
+    assert left() <= before
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
+    """Off, the SDK is as it was."""
+
+    async def once() -> None:
+        assert [message async for message in query(prompt="Hi", transport=ScriptedProgram())]
+
+    instrumentor = ClaudeAgentSDKInstrumentor()
+    instrumentor.uninstrument()
+    try:
+        assert not hasattr(Query.close, "__wrapped__")
+        asyncio.run(once())
+    finally:
+        instrumentor.instrument()
+    asyncio.run(once())
+    assert len(traces.one().spans) == 2
+
+
+def test_the_adapter_of_the_official_sdk(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """Its session, user, tags and metadata are the trace's; the run is recorded once."""
+    ClaudeAgentSDKAdapter(session_id="s-1", user_id="ada", tags=["beta"], metadata={"team": "x"}).instrument()
+    try:
+        asyncio.run(by_query(options(model(claude_model), tmp_path), "Hi"))
+    finally:
+        ClaudeAgentSDKInstrumentor().values = None
+
+    body = traces.one().body
+    assert (body["session_id"], body["user_id"], body["tags"]) == ("s-1", "ada", ["beta"])
+    assert body["metadata"]["team"] == "x"
+
+
+def test_silent_beside_another_vendor(
+    traces: SentTraces, server: LocalServer, model: StartModel, tmp_path: Path
+) -> None:
+    """While OpenInference records the runs, ours says so, and nothing is there twice."""
+    endpoint = model(claude_model)
+    app = Path(__file__).with_name("claude_agent_sdk_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.url, tmp_path],
+        env={**os.environ, "PYTHONPATH": SUPPORT, "ANTHROPIC_BASE_URL": endpoint.url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace: AgentTrace = traces.one()
+    assert not [span["name"] for span in trace.spans if span["metadata"]["scope"].startswith("pandaprobe_otel.")]
+
+
+def test_the_example(traces: SentTraces, server: LocalServer) -> None:
+    """Without a key: two turns of one session."""
+    assert run_example("claude_agent_sdk_agent", server).splitlines()[-1] == "You are welcome."
+
+    asked, thanked = traces.new(2)
+    assert asked.body["session_id"] == thanked.body["session_id"]
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}

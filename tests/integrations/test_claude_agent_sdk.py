@@ -1,0 +1,228 @@
+"""What the Claude Agent SDK and its program say to each other, as spans; runs of the real ones are in
+`tests/frameworks`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
+from pandaprobe_otel_integrations.claude_agent_sdk.history import MAX_CHARS, History
+from pandaprobe_otel_integrations.claude_agent_sdk.ledger import MAX_OPEN
+from span_recorder import SpanRecorder
+
+MODEL = "claude-sonnet-4-5"
+Said = Mapping[str, Any]
+
+
+@pytest.fixture
+def spans() -> Iterator[SpanRecorder]:
+    """Where the spans go."""
+    recorder = SpanRecorder()
+    yield recorder
+    recorder.provider.shutdown()
+
+
+@pytest.fixture
+def talk(spans: SpanRecorder) -> Conversation:
+    """A connection that has just been made."""
+    return Conversation(Recorder(tracer=spans.tracer, with_content=True))
+
+
+def prompt(text: str) -> Said:
+    """What the SDK writes."""
+    return {"type": "user", "message": {"role": "user", "content": text}}
+
+
+def answer(message_id: str, *blocks: Said, parent: str | None = None, input_tokens: int = 10) -> Said:
+    """A message of the model, as the program tells it: with one token of output."""
+    usage = {"input_tokens": input_tokens, "output_tokens": 1}
+    message = {"id": message_id, "model": MODEL, "content": list(blocks), "usage": usage}
+    return {"type": "assistant", "message": message, "parent_tool_use_id": parent, "session_id": "s"}
+
+
+def text(content: str) -> Said:
+    """A block of text."""
+    return {"type": "text", "text": content}
+
+
+def call(tool_id: str, name: str = "Bash", **arguments: Any) -> Said:
+    """A block that calls a tool."""
+    return {"type": "tool_use", "id": tool_id, "name": name, "input": arguments}
+
+
+def tool_result(tool_id: str, content: str = "done", **more: Any) -> Said:
+    """What a tool gave."""
+    block = {"type": "tool_result", "tool_use_id": tool_id, "content": content}
+    return {"type": "user", "message": {"role": "user", "content": [block]}, "session_id": "s", **more}
+
+
+def result(text: str = "Hi.", *, output: int = 10, total: int | None = None, **more: Any) -> Said:
+    """The end of a turn. `total` counts from the start of the program, as older programs tell it."""
+    counts = {"inputTokens": 0, "outputTokens": output if total is None else total, "costUSD": 0.0}
+    told: dict[str, Any] = {"modelUsage": {MODEL: counts}}
+    if total is None:
+        told["model_usage_since_last_result"] = {MODEL: counts}
+    return {
+        "type": "result",
+        "subtype": "success",
+        "is_error": False,
+        "result": text,
+        "usage": {"input_tokens": 0, "output_tokens": output},
+        "session_id": "s",
+        **told,
+        **more,
+    }
+
+
+def state(name: str) -> Said:
+    """The program says whether it works."""
+    return {"type": "system", "subtype": "session_state_changed", "state": name, "session_id": "s"}
+
+
+def outputs(spans: SpanRecorder) -> list[Any]:
+    """Tokens of the answers, in order of their start."""
+    calls = sorted(
+        (span for span in spans.spans if span.name.startswith("chat")), key=lambda span: span.start_time or 0
+    )
+    return [(span.attributes or {}).get("gen_ai.usage.output_tokens") for span in calls]
+
+
+def test_the_output_is_shared_out_by_length(talk: Conversation, spans: SpanRecorder) -> None:
+    """To the last token, with at least one for each call."""
+    talk.wrote(prompt("Hi"))
+    talk.read(answer("1", text("x" * 700), call("t")))
+    talk.read(tool_result("t"))
+    talk.read(answer("2", text("x")))
+    talk.read(result(output=101))
+
+    first, second = outputs(spans)
+    assert first + second == 101
+    assert first > second > 0
+
+
+def test_totals_of_an_older_program_count_from_its_start(talk: Conversation, spans: SpanRecorder) -> None:
+    """The second turn has only what came since the first."""
+    for total, said in ((7, "1"), (12, "2")):
+        talk.wrote(prompt("Hi"))
+        talk.read(answer(f"{said}-sub", call("a", "Agent", prompt="Look")))
+        talk.read(answer(said, text("Hi."), parent="a"))
+        talk.read(tool_result("a"))
+        talk.read(result(output=3, total=total))
+
+    assert outputs(spans) == [3, 4, 3, 2]
+
+
+def test_nothing_is_invented_without_a_result(talk: Conversation, spans: SpanRecorder) -> None:
+    """The input that was told stays; the placeholder of the output goes. The run was cancelled."""
+    talk.wrote(prompt("Hi"))
+    talk.read(answer("1", text("Hi.")))
+    talk.close()
+
+    assert spans.attributes(f"chat {MODEL}")["gen_ai.usage.input_tokens"] == 10
+    assert outputs(spans) == [None]
+    assert spans.attributes("ClaudeAgentSDK")["pandaprobe.cancelled"] is True
+
+
+def test_a_program_that_dies_is_an_error(talk: Conversation, spans: SpanRecorder) -> None:
+    """The run's, and what was going on ends as cancelled."""
+    talk.wrote(prompt("Hi"))
+    talk.read(answer("1", call("t")))
+    talk.close(RuntimeError("exit code 137"))
+    talk.close()
+
+    run = spans.one("ClaudeAgentSDK")
+    assert (run.status.status_code.name, run.status.description) == ("ERROR", "exit code 137")
+    assert spans.attributes("execute_tool Bash")["pandaprobe.cancelled"] is True
+
+
+def test_prompts_that_wait_are_the_next_run(talk: Conversation, spans: SpanRecorder) -> None:
+    """What is sent during a run is answered after it, or was answered in it: then there is no further run."""
+    talk.wrote(prompt("one"))
+    talk.read(state("running"))
+    talk.wrote(prompt("two"))
+    talk.read(answer("1", text("1.")))
+    talk.read(result("1."))
+    talk.read(answer("2", text("2.")))
+    talk.read(result("2."))
+    talk.read(state("idle"))
+    talk.close()
+
+    first, second = [span for span in spans.spans if span.name == "ClaudeAgentSDK"]
+    for run, asked, said in ((first, "one", "1."), (second, "two", "2.")):
+        assert asked in str((run.attributes or {})["gen_ai.input.messages"])
+        assert said in str((run.attributes or {})["gen_ai.output.messages"])
+
+
+def test_idle_of_the_run_before_ends_nothing(talk: Conversation, spans: SpanRecorder) -> None:
+    """It may come when the app has already asked again."""
+    talk.wrote(prompt("one"))
+    talk.read(state("running"))
+    talk.read(result("1."))
+    talk.wrote(prompt("two"))
+    talk.read(state("idle"))
+    assert spans.names == ["ClaudeAgentSDK"]
+    talk.read(result("2."))
+    talk.read(state("idle"))
+    assert spans.names == ["ClaudeAgentSDK"] * 2
+
+
+def test_a_sub_agent_that_outlives_its_run(talk: Conversation, spans: SpanRecorder) -> None:
+    """It stays in the trace that it began in, until it ends or the connection does."""
+    talk.wrote(prompt("one"))
+    talk.read(answer("1", call("a", "Agent", prompt="Look", subagent_type="expert")))
+    started = {"subtype": "task_started", "task_id": "k", "tool_use_id": "a", "task_type": "local_agent"}
+    talk.read({"type": "system", "session_id": "s", **started})
+    talk.read(tool_result("a", tool_use_result={"isAsync": True}))
+    talk.read(result("Later."))
+    talk.wrote(prompt("two"))
+    talk.read(answer("2", text("Found."), parent="a"))
+    talk.read({"type": "system", "subtype": "task_updated", "task_id": "k", "patch": {"status": "completed"}})
+
+    expert, run = spans.one("expert"), spans.one("ClaudeAgentSDK")
+    assert expert.context is not None
+    assert run.context is not None
+    assert expert.context.trace_id == run.context.trace_id
+    assert "Found." in str((expert.attributes or {})["gen_ai.output.messages"])
+
+
+def test_no_content_where_none_is_wanted(spans: SpanRecorder) -> None:
+    """Neither prompts nor answers, arguments, results or texts of errors; tokens stay."""
+    talk = Conversation(Recorder(tracer=spans.tracer, with_content=False))
+    talk.wrote(prompt("secret"))
+    talk.read(answer("1", text("secret"), call("t", command="secret")))
+    talk.read(tool_result("t", "secret"))
+    talk.read(answer("2", text("secret")))
+    talk.read(result("secret", is_error=True))
+
+    assert "secret" not in json.dumps([dict(span.attributes or {}) for span in spans.spans])
+    assert "secret" not in str([span.status.description for span in spans.spans])
+    assert sum(outputs(spans)) == 10
+
+
+def test_a_long_run_is_bounded(talk: Conversation, spans: SpanRecorder) -> None:
+    """Model calls do not wait for the result without end; the history that each repeats is bounded."""
+    talk.wrote(prompt("Hi"))
+    for number in range(MAX_OPEN + 5):
+        talk.read(answer(str(number), call(f"t{number}")))
+        talk.read(tool_result(f"t{number}", "x" * 1000))
+    assert sum(name.startswith("chat") for name in spans.names) >= 4
+    last = spans.spans[-2].attributes or {}
+    assert len(str(last.get("gen_ai.input.messages", ""))) < 2 * MAX_CHARS
+
+
+def test_a_history_keeps_its_beginning() -> None:
+    """The question stays, the oldest of the rest goes, and a long text is cut."""
+    history = History()
+    for content in ("first", *("y" * 1000 for _ in range(200)), "z" * (MAX_CHARS * 4)):
+        history.add({"role": "user", "parts": [{"type": "text", "content": content}]})
+
+    kept = history.snapshot()
+    assert "first" in kept[0]
+    assert "[cut, " in kept[-1]
+    assert sum(map(len, kept)) <= MAX_CHARS + len(kept[-1])
