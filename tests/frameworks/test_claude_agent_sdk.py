@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ async def by_prompts(given: ClaudeAgentOptions, asked: str) -> list[Message]:
 
 @pytest.mark.parametrize("way", [by_query, by_client, by_prompts])
 def test_a_run_is_one_tree(
-    way: Callable[..., Awaitable[list[Message]]], traces: SentTraces, model: StartModel, tmp_path: Path
+    way: Callable[..., Coroutine[Any, Any, list[Message]]], traces: SentTraces, model: StartModel, tmp_path: Path
 ) -> None:
     """The same tree however it is asked; with partial messages each call has its own tokens."""
     endpoint = model(claude_model)
