@@ -51,7 +51,7 @@ for name in "$@"; do
     said=$("$environment/bin/python" -m pytest -q -W ignore -p no:cacheprovider tests/integrations -k "$name" 2>&1) \
         && verdict=passed || verdict=FAILED
     [[ $verdict == passed ]] || echo "$said"
-    last=$(grep -E '^[0-9]+ (passed|failed)|^=+ .*(passed|failed|error)' <<<"$said" | tail -n 1)
+    last=$(grep -E '^[0-9]+ (passed|failed)|^=+ .*(passed|failed|error)' <<<"$said" | tail -n 1) || last="no result"
     results+=("$verdict  ${oldest[*]}  ($last)")
     rm -rf "$environment"
 done

@@ -11,9 +11,21 @@ from opentelemetry.trace import StatusCode
 
 from conformance.libraries.litellm import Target
 from litellm_library import litellm
-from openai_traffic import ANSWERED_BY, MODEL, completion, embedding, error
+from openai_traffic import (
+    ANSWER,
+    ANSWERED_BY,
+    MODEL,
+    QUESTION,
+    chat_chunks,
+    completion,
+    embedding,
+    error,
+    message_item,
+    response,
+    response_events,
+)
 from pandaprobe_otel.registry import instrument, instrumented, uninstrument, wrap_litellm
-from provider_server import ProviderServer, Received, Reply, json_reply
+from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
 
 pytestmark = [
@@ -135,3 +147,100 @@ def test_wrapped_module(server: ProviderServer, recorder: SpanRecorder) -> None:
     assert wrap_litellm(litellm) is litellm
     litellm.completion(**_request(server))
     assert len(recorder.spans) == 1
+
+
+def _response_request(server: ProviderServer) -> dict[str, Any]:
+    return {"model": f"openai/{MODEL}", "input": QUESTION, **_place(server)}
+
+
+def _check_response(recorder: SpanRecorder) -> None:
+    attributes = recorder.attributes()
+    assert recorder.names == [f"chat {MODEL}"]
+    assert attributes["gen_ai.provider.name"] == "openai"
+    assert attributes["gen_ai.response.model"] == ANSWERED_BY
+    assert attributes["gen_ai.usage.input_tokens"] == 120
+    assert attributes["gen_ai.usage.output_tokens"] == 34
+    (asked,) = json.loads(attributes["gen_ai.input.messages"])
+    (said,) = json.loads(attributes["gen_ai.output.messages"])
+    assert (asked["parts"][0]["content"], said["parts"][0]["content"]) == (QUESTION, ANSWER)
+
+
+def test_response(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A response in one piece is one call."""
+    server.replies(json_reply(response(message_item())))
+    assert litellm.responses(**_response_request(server)).output[0].content[0].text == ANSWER
+    _check_response(recorder)
+
+
+async def test_response_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The asynchronous function, which calls the other one, is one call; through a Router too."""
+    server.replies(json_reply(response(message_item())))
+    await litellm.aresponses(**_response_request(server))
+    _check_response(recorder)
+    recorder.clear()
+    await _router(server, MODEL).aresponses(model=MODEL, input=QUESTION)
+    _check_response(recorder)
+
+
+def test_response_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A streamed response is one call that ends with the stream, and its type stays."""
+    server.replies(events_reply(response_events(), named=True, done=False))
+    seen: list[Any] = []
+    for on in (False, True):
+        uninstrument("litellm")
+        uninstrument("openai")
+        if on:
+            instrument("litellm", tracer_provider=recorder.provider)
+        stream = litellm.responses(**_response_request(server), stream=True)
+        seen.append((type(stream), [event.type for event in stream]))
+    assert seen[0] == seen[1]
+    _check_response(recorder)
+    assert recorder.attributes()["gen_ai.response.time_to_first_chunk"] > 0
+
+
+async def test_response_stream_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous function; a stream that is left early has what came."""
+    server.replies(events_reply(response_events(), named=True, done=False))
+    stream = await litellm.aresponses(**_response_request(server), stream=True)
+    assert len([event async for event in stream]) == len(response_events())
+    _check_response(recorder)
+    recorder.clear()
+    stream = await litellm.aresponses(**_response_request(server), stream=True)
+    for _ in range(6):
+        await anext(stream)
+    await stream.aclose()
+    assert recorder.one().status.status_code is StatusCode.UNSET
+    (said,) = json.loads(recorder.attributes()["gen_ai.output.messages"])
+    assert said == {
+        "role": "assistant",
+        "parts": [{"type": "text", "content": "Sunny and"}],
+        "finish_reason": "incomplete",
+    }
+
+
+def test_response_of_a_service_that_has_none(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """litellm makes a response of a chat where the service has only chats: that is one call, streamed or not."""
+    server.replies(json_reply(completion()), events_reply(chat_chunks()))
+    request = {**_response_request(server), "model": f"together_ai/{MODEL}"}
+    litellm.responses(**request)
+    assert len(list(litellm.responses(**request, stream=True))) > 3
+    assert recorder.names == [f"chat {MODEL}"] * 2
+    for span in recorder.spans:
+        assert dict(span.attributes or {})["gen_ai.usage.output_tokens"] == 34
+        assert ANSWER in str(dict(span.attributes or {})["gen_ai.output.messages"])
+
+
+async def test_rerank(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Both ways to rerank: a retrieval, with the query, the documents and their scores."""
+    results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.2}]
+    server.replies(json_reply({"id": "r1", "results": results, "meta": {"billed_units": {"search_units": 1}}}))
+    asked: Any = {"model": "cohere/rerank-v3.5", "query": "Panda?", "documents": ["Bears", "Pandas"]}
+    litellm.rerank(**asked, api_base=server.url, api_key="none")
+    await litellm.arerank(**asked, api_base=server.url, api_key="none")
+    assert recorder.names == ["retrieval rerank-v3.5"] * 2
+    for span in recorder.spans:
+        attributes = dict(span.attributes or {})
+        assert attributes["gen_ai.provider.name"] == "cohere"
+        assert attributes["gen_ai.retrieval.query.text"] == "Panda?"
+        documents = json.loads(str(attributes["gen_ai.retrieval.documents"]))
+        assert documents == [{"id": "1", "score": 0.9}, {"id": "0", "score": 0.2}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from opentelemetry.context import Context, attach
 
@@ -13,11 +13,25 @@ from pandaprobe_otel_integrations._guard import guarded
 
 from .call import HttpCall
 
-Opened = tuple[HttpCall | None, Context]
+
+class Call(Protocol):
+    """A call that is being made."""
+
+    def raised(self, error: BaseException) -> None:
+        """The function has raised."""
+        ...
+
+    def returned(self) -> None:
+        """The function has returned, and the call was shown what."""
+        ...
+
+
+C = TypeVar("C", bound=Call)
+Begun = tuple[C | None, Context]
 """A call with the context to run it in; no call but a context for a request that is not to be recorded there."""
-
-
-Show = Callable[[HttpCall, Any], None]
+Opened = tuple[HttpCall | None, Context]
+"""The same for a request over HTTP."""
+Show = Callable[[C, Any], None]
 """Shows a call what the function that makes it has returned."""
 
 
@@ -26,7 +40,7 @@ def show_response(call: HttpCall, response: Any) -> None:
     call.received(response, refused_is_final=True)
 
 
-def around(opened: Opened | None, run: Callable[[], Any], *, show: Show | None = None) -> Any:
+def around(opened: Begun[C] | None, run: Callable[[], Any], *, show: Show[C] | None = None) -> Any:
     """What `run` returns or raises. `show` tells the call what it returned, if that says something."""
     if opened is None:
         return run()
@@ -45,7 +59,7 @@ def around(opened: Opened | None, run: Callable[[], Any], *, show: Show | None =
     return result
 
 
-async def around_async(opened: Opened | None, run: Callable[[], Any], *, show: Show | None = None) -> Any:
+async def around_async(opened: Begun[C] | None, run: Callable[[], Any], *, show: Show[C] | None = None) -> Any:
     """The same for a function that returns an awaitable; what is none is returned as it is."""
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
@@ -65,7 +79,7 @@ async def around_async(opened: Opened | None, run: Callable[[], Any], *, show: S
     return result
 
 
-def _returned(call: HttpCall, result: Any, show: Show | None) -> None:
+def _returned(call: C, result: Any, show: Show[C] | None) -> None:
     if show is not None:
         guarded(show, call, result)
     guarded(call.returned)

@@ -10,10 +10,10 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._shape import integer, items, objects, string, strings
+from pandaprobe_otel_integrations._whole import Whole
 
 from .errors import failure_in
 from .usage import usage_attributes
-from .whole import Whole
 
 _BYTES_PER_NUMBER: Final = 4
 """The client asks for base64 of 32-bit floats unless the app says otherwise."""

@@ -9,6 +9,7 @@ from pandaprobe_otel_integrations._shape import obj
 
 from .chat import ChatCompletions
 from .completions import Completions
+from .responses import Responses
 
 
 def _without_openai(attributes: Attributes) -> Attributes:
@@ -26,6 +27,19 @@ class ForeignChatCompletions(ChatCompletions):
         """As OpenAI's; Groq's streams have their usage in a member of its own."""
         if not body.get("usage") and (usage := obj(body.get("x_groq")).get("usage")):
             body = {**body, "usage": usage}
+        answer = super().answer(body, with_content=with_content)
+        return replace(answer, attributes=_without_openai(answer.attributes))
+
+
+class ForeignResponses(Responses):
+    """The Responses API of another service."""
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        return _without_openai(super().request_attributes(body))
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """As OpenAI's."""
         answer = super().answer(body, with_content=with_content)
         return replace(answer, attributes=_without_openai(answer.attributes))
 

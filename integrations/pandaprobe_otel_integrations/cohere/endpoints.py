@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
+from pandaprobe_otel_integrations._rerank import Rerank
 
 from .chat import Chat
 from .chat_v1 import ChatV1
-from .texts import Embed, Generate, Rerank
+from .texts import Embed, Generate
 
 ENDPOINTS: Final = PostedEndpoints(
     {

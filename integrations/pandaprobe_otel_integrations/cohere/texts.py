@@ -105,33 +105,6 @@ class Embed:
         return False
 
 
-class Rerank(Embed):
-    """`POST /rerank` of both versions: the documents that fit a query best, which is a retrieval."""
-
-    operation = "retrieval"
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Model and how many documents are wanted."""
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.RETRIEVAL_TOP_K: integer(body.get("top_n")),
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """The query, and the documents to choose from."""
-        return {
-            names.RETRIEVAL_QUERY: string(body.get("query")),
-            names.INPUT_MESSAGES: _texts_message([_document(one) for one in items(body.get("documents"))]),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Places and scores of the documents that were chosen."""
-        content: Content = {}
-        if with_content:
-            content = {names.RETRIEVAL_DOCUMENTS: [_scored(one) for one in objects(body.get("results"))]}
-        return Answer(attributes={names.RESPONSE_ID: string(body.get("id"))}, content=content)
-
-
 def _texts_message(texts: list[str]) -> list[Part]:
     return [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else []
 
@@ -147,14 +120,3 @@ def _dimensions(embeddings: Any) -> int | None:
         return len(items(vectors[0])) or None
     by_type = obj(embeddings)
     return next((_dimensions(by_type[name]) for name in ("float", "int8", "uint8") if by_type.get(name)), None)
-
-
-def _document(document: Any) -> str:
-    return document if isinstance(document, str) else string(obj(document).get("text")) or str(document)
-
-
-def _scored(result: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": str(result.get("index")), "score": result.get("relevance_score")}
-    if text := string(obj(result.get("document")).get("text")):
-        found["content"] = text
-    return found

@@ -8,21 +8,18 @@ from types import ModuleType
 from typing import Any
 
 from pandaprobe_otel_integrations._integration import Integration, Outcome
-from pandaprobe_otel_integrations._patching import Undoable, definer, patch, patch_inside
+from pandaprobe_otel_integrations._patching import Undoable, patch, patch_inside
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .functions import FUNCTIONS
+from .functions import FUNCTIONS, STREAMS
 from .hooks import CallHooks, StreamHooks
 from .own_spans import makes_own_spans
 
 __all__ = ["LiteLLMInstrumentor"]
 
-_MAIN = "litellm.main"
-_STREAMS = "litellm.litellm_core_utils.streaming_handler"
-
 
 class LiteLLMInstrumentor(Integration):
-    """Completions and embeddings, sync and async, streamed or not, also through a Router.
+    """Completions, responses, embeddings and reranking, sync and async, streamed or not, also through a Router.
 
     Each attempt of a Router, and of litellm's own retries and fallbacks, is a call with a span of its own. What
     litellm answers from its cache is none. While its own callback "otel" is active, its spans are used instead. See
@@ -31,7 +28,7 @@ class LiteLLMInstrumentor(Integration):
 
     library = "litellm"
     requirements = ("litellm >= 1.75",)
-    hooked_modules = (_MAIN, _STREAMS)
+    hooked_modules = (*FUNCTIONS, *STREAMS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.litellm", class_name="LiteLLMInstrumentor"),
     )
@@ -52,18 +49,16 @@ class LiteLLMInstrumentor(Integration):
         return super()._lets_through(client) and not makes_own_spans(sys.modules.get("litellm"))
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
-        if module.__name__ == _STREAMS:
-            yield from _stream_patches(module.CustomStreamWrapper, StreamHooks())
-            return
+        for name in STREAMS.get(module.__name__, ()):
+            yield from _stream_patches(getattr(module, name), StreamHooks())
         hooks = CallHooks(self._recorder, self._lets_through)
-        for name, function in FUNCTIONS.items():
+        for name, function in FUNCTIONS.get(module.__name__, {}).items():
             wrapper = hooks.asynchronous(function) if name.startswith("a") else hooks.synchronous(function)
             yield patch_inside(getattr(module, name), "original_function", wrapper)
 
 
 def _stream_patches(kind: Any, hooks: StreamHooks) -> Iterable[Undoable]:
-    yield patch(definer(kind, "__next__"), "__next__", hooks.next)
-    yield patch(definer(kind, "__anext__"), "__anext__", hooks.next_async)
-    for name, hook in (("close", hooks.close), ("aclose", hooks.close)):
-        if name in kind.__dict__:  # old versions cannot be closed
+    methods = {"__next__": hooks.next, "__anext__": hooks.next_async, "close": hooks.close, "aclose": hooks.close}
+    for name, hook in methods.items():
+        if name in kind.__dict__:  # old versions cannot be closed, and some streams are read in one way only
             yield patch(kind, name, hook)

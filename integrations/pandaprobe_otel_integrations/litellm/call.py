@@ -13,35 +13,58 @@ from pandaprobe_otel_integrations._context_slot import restore
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import ModelCall
-from pandaprobe_otel_integrations._openai_protocol.chat_stream import merged_chunks
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._streams.body import BodyRecord, End
 from pandaprobe_otel_integrations._streams.items import ObservedItems
-from pandaprobe_otel_integrations._streams.sse import Event
+from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .functions import answer_of, chunk_of
+from .functions import Function
 from .place import named
 
 
-def returned(call: ModelCall, result: Any, logging: Any) -> None:
-    """The answer is there."""
-    if call.span.is_recording():
-        call.add(_decided(logging))
-        guarded(call.answered, answer_of(result))
-    call.end()
+class FunctionCall:
+    """One call of a function of litellm's, until it returns."""
+
+    __slots__ = ("_call", "_context", "_function", "_logging")
+
+    def __init__(self, call: ModelCall, context: Context, function: Function, logging: Any) -> None:
+        self._call = call
+        self._context = context
+        self._function = function
+        self._logging = logging
+
+    def take(self, result: Any) -> tuple[Any, ObservedStream] | None:
+        """What the function has returned: an answer, or a stream with what observes it from now on."""
+        stream = self._function.stream_in(result)
+        if stream is not None:
+            return stream, ObservedStream(self._call, self._context, self._function, stream, result)
+        if self._call.span.is_recording():
+            self._call.add(_decided(self._logging))
+            guarded(self._call.answered, self._function.answer_of(result))
+        self._call.end()
+        return None
+
+    def raised(self, error: BaseException) -> None:
+        """The function raised."""
+        self._call.raised(error)
+        self._call.end()
+
+    def returned(self) -> None:
+        """All that there is to tell, `take` has told."""
 
 
 class ObservedStream:
     """The span of a stream; it ends with the stream, and holds nothing of it but its chunks."""
 
-    __slots__ = ("_call", "_context", "_kept", "_model", "is_being_read", "items")
+    __slots__ = ("_call", "_context", "_function", "_kept", "_model", "is_being_read", "items")
 
-    def __init__(self, call: ModelCall, context: Context, stream: Any, shown: Any) -> None:
+    def __init__(self, call: ModelCall, context: Context, function: Function, stream: Any, shown: Any) -> None:
         call.add(_decided(getattr(stream, "logging_obj", None)))
         self._call = call
         self._context: Context | None = context
+        self._function = function
         # Counts that the app has not asked for are not in what it reads, but among the chunks that litellm keeps.
-        self._kept: Sequence[Any] = stream.chunks
+        self._kept: Sequence[Any] = getattr(stream, "chunks", ())
         self._model: str | None = None
         self.is_being_read = False
         self.items = ObservedItems(self._end)
@@ -74,18 +97,16 @@ class ObservedStream:
             self._call.raised(record.error)
         if not self._call.span.is_recording():
             return
-        chunks = [chunk_of(chunk) for chunk in record.chunks]
-        first = next((at for at, chunk in enumerate(chunks) if self._is_output(chunk)), None)
+        events = [Event(None, self._function.chunk_of(chunk), 0) for chunk in record.chunks]
+        endpoint = self._call.endpoint
+        first = next((at for at, event in enumerate(events) if endpoint.is_output(event)), None)
         if first is not None:
             elapsed_s = max(0, record.times_ns[first] - self._call.started_ns) / 1e9
             self._call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
-        merged = {**merged_chunks(chunks)}
+        merged = {**endpoint.merged(Events(events, done=False))}
         merged["usage"] = merged.get("usage") or self._usage()
         merged["model"] = self._model or merged.get("model")
         self._call.answered(merged)
-
-    def _is_output(self, chunk: Body) -> bool:
-        return self._call.endpoint.is_output(Event(None, chunk, 0))
 
     def _usage(self) -> Body:
         usages = (getattr(chunk, "usage", None) for chunk in reversed(self._kept))

@@ -5,43 +5,53 @@ Whatever the provider, litellm speaks OpenAI's words: arguments are a request of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignCompletions
+from pandaprobe_otel_integrations._openai_protocol.foreign import (
+    ForeignChatCompletions,
+    ForeignCompletions,
+    ForeignResponses,
+)
+from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._shape import items, obj
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """One function: what it does, and the names of the arguments that are passed by place."""
+    """One function: what it does, how its results read, and the names of the arguments that are passed by place."""
 
     endpoint: Endpoint
     places: tuple[str, ...]
+    stream_in: Callable[[Any], Any]
+    """The stream that a result is, or has inside; None for an answer in one piece."""
+    answer_of: Callable[[Any], Body]
+    chunk_of: Callable[[Any], Body]
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as a request."""
         return {**dict(zip(self.places, args, strict=False)), **kwargs}
 
 
-_CHAT: Final = Function(ForeignChatCompletions(), ("model", "messages"))
-_TEXT: Final = Function(ForeignCompletions(), ("prompt", "model"))
-_EMBEDDING: Final = Function(Embeddings(), ("model", "input"))
-FUNCTIONS: Final = {
-    "completion": _CHAT,
-    "acompletion": _CHAT,
-    "text_completion": _TEXT,
-    "atext_completion": _TEXT,
-    "embedding": _EMBEDDING,
-    "aembedding": _EMBEDDING,
-}
-"""By name. Those that begin with an `a` are asynchronous."""
+def _chat_stream(result: Any) -> Any:
+    if not hasattr(result, "completion_stream"):
+        return None
+    # A stream of a text completion has one of a chat inside.
+    return result.completion_stream if hasattr(result.completion_stream, "chunks") else result
 
 
-def answer_of(result: Any) -> Body:
+def _response_stream(result: Any) -> Any:
+    return result if hasattr(result, "__next__") or hasattr(result, "__anext__") else None
+
+
+def _no_stream(result: Any) -> Any:
+    return None
+
+
+def _answer_of(result: Any) -> Body:
     """A result as an answer of OpenAI's API. Of many vectors only the first is looked at."""
     data = items(getattr(result, "data", None))
     if data:
@@ -49,7 +59,7 @@ def answer_of(result: Any) -> Body:
     return obj(result)
 
 
-def chunk_of(chunk: Any) -> Body:
+def _chunk_of(chunk: Any) -> Body:
     """A chunk as one of OpenAI's API. Only what is read of it is taken, since there are many."""
     found: dict[str, Any] = {"id": getattr(chunk, "id", None), "model": getattr(chunk, "model", None)}
     if (usage := getattr(chunk, "usage", None)) is not None:
@@ -75,3 +85,43 @@ _SAID: Final = ("role", "content", "reasoning_content", "refusal", "function_cal
 
 def _usage(result: Any) -> Body:
     return obj(getattr(result, "usage", None))
+
+
+_CHAT: Final = Function(
+    endpoint=ForeignChatCompletions(),
+    places=("model", "messages"),
+    stream_in=_chat_stream,
+    answer_of=_answer_of,
+    chunk_of=_chunk_of,
+)
+_TEXT: Final = replace(_CHAT, endpoint=ForeignCompletions(), places=("prompt", "model"))
+_EMBEDDING: Final = replace(_CHAT, endpoint=Embeddings(), places=("model", "input"), stream_in=_no_stream)
+_RESPONSES: Final = Function(
+    endpoint=ForeignResponses(),
+    places=("input", "model"),
+    stream_in=_response_stream,
+    answer_of=obj,
+    chunk_of=obj,
+)
+_RERANK: Final = Function(
+    endpoint=Rerank(), places=("model", "query", "documents"), stream_in=_no_stream, answer_of=obj, chunk_of=obj
+)
+FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
+    "litellm.main": {
+        "completion": _CHAT,
+        "acompletion": _CHAT,
+        "text_completion": _TEXT,
+        "atext_completion": _TEXT,
+        "embedding": _EMBEDDING,
+        "aembedding": _EMBEDDING,
+    },
+    "litellm.responses.main": {"responses": _RESPONSES, "aresponses": _RESPONSES},
+    "litellm.rerank_api.main": {"rerank": _RERANK, "arerank": _RERANK},
+}
+"""By module and name. Those that begin with an `a` are asynchronous."""
+STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
+    "litellm.responses.streaming_iterator": ("SyncResponsesAPIStreamingIterator", "ResponsesAPIStreamingIterator"),
+    "litellm.responses.litellm_completion_transformation.streaming_iterator": ("LiteLLMCompletionStreamingIterator",),
+}
+"""Classes of streams by module."""

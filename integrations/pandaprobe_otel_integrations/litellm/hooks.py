@@ -1,24 +1,26 @@
-"""Hooks on litellm's functions and on its one class of streams."""
+"""Hooks on litellm's functions and on its classes of streams."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import Token
+from types import TracebackType
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel_integrations._context_slot import restore
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http.around import around, around_async
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._patching import Wrapper
 
-from .call import ObservedStream, returned
+from .call import FunctionCall, ObservedStream
 from .functions import Function
 from .place import place_of_call, split_model
 
 Wrapped = Callable[..., Any]
-_STREAM: Final = "_pandaprobe_observed"
+STREAM: Final = "_pandaprobe_observed"
 """Attribute of a stream that is recorded."""
 
 
@@ -34,19 +36,7 @@ class CallHooks:
 
         def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             opened = guarded(self._open, function, args, kwargs)
-            if opened is None:
-                return wrapped(*args, **kwargs)
-            call, context = opened
-            token = attach(context)
-            try:
-                result = wrapped(*args, **kwargs)
-            except BaseException as error:
-                guarded(_failed, call, error)
-                raise
-            finally:
-                restore(token)
-            guarded(_returned, call, context, result, kwargs)
-            return result
+            return around(opened, lambda: wrapped(*args, **kwargs), show=_show)
 
         return hook
 
@@ -55,25 +45,13 @@ class CallHooks:
 
         async def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             opened = guarded(self._open, function, args, kwargs)
-            if opened is None:
-                return await wrapped(*args, **kwargs)
-            call, context = opened
-            token = attach(context)
-            try:
-                result = await wrapped(*args, **kwargs)
-            except BaseException as error:
-                guarded(_failed, call, error)
-                raise
-            finally:
-                restore(token)
-            guarded(_returned, call, context, result, kwargs)
-            return result
+            return await around_async(opened, lambda: wrapped(*args, **kwargs), show=_show)
 
         return hook
 
     def _open(
         self, function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[ModelCall, Context] | None:
+    ) -> tuple[FunctionCall, Context] | None:
         context = get_current()
         # With fallbacks, this function calls itself for each attempt; an attempt is a call.
         if is_taken(context) or kwargs.get("fallbacks") or not self._gate(None):
@@ -82,22 +60,14 @@ class CallHooks:
         provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
         body = {**request, "model": model}
         call = ModelCall(self._recorder, function.endpoint, body, place_of_call(request, provider), context)
-        return call, call.context(context)
+        within = call.context(context)
+        return FunctionCall(call, within, function, kwargs.get("litellm_logging_obj")), within
 
 
-def _failed(call: ModelCall, error: BaseException) -> None:
-    call.raised(error)
-    call.end()
-
-
-def _returned(call: ModelCall, context: Context, result: Any, kwargs: Mapping[str, Any]) -> None:
-    stream: Any = result if hasattr(result, "completion_stream") else None
-    # A stream of a text completion has one of a chat inside.
-    stream = stream.completion_stream if hasattr(getattr(stream, "completion_stream", None), "chunks") else stream
-    if stream is None:
-        returned(call, result, kwargs.get("litellm_logging_obj"))
-    else:
-        setattr(stream, _STREAM, ObservedStream(call, context, stream, result))
+def _show(call: FunctionCall, result: Any) -> None:
+    observed = call.take(result)
+    if observed is not None:
+        setattr(observed[0], STREAM, observed[1])
 
 
 class StreamHooks:
@@ -105,45 +75,50 @@ class StreamHooks:
 
     def next(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around `__next__`."""
-        observed: ObservedStream | None = stream.__dict__.get(_STREAM)
+        observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is None:
             return wrapped(*args, **kwargs)
-        token = observed.enter()
-        try:
+        with _Step(observed, stream):
             chunk = wrapped(*args, **kwargs)
-        except StopIteration:
-            observed.ended(stream, "read")
-            raise
-        except BaseException as error:
-            observed.ended(stream, "failed", error)
-            raise
-        finally:
-            observed.leave(token)
         observed.items.keep(chunk)
         return chunk
 
     async def next_async(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around `__anext__`."""
-        observed: ObservedStream | None = stream.__dict__.get(_STREAM)
+        observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is None:
             return await wrapped(*args, **kwargs)
-        token = observed.enter()
-        try:
+        with _Step(observed, stream):
             chunk = await wrapped(*args, **kwargs)
-        except StopAsyncIteration:
-            observed.ended(stream, "read")
-            raise
-        except BaseException as error:
-            observed.ended(stream, "failed", error)
-            raise
-        finally:
-            observed.leave(token)
         observed.items.keep(chunk)
         return chunk
 
     def close(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before `close` and `aclose`. litellm also closes what is exhausted or broken, and says so after that."""
-        observed: ObservedStream | None = stream.__dict__.get(_STREAM)
+        observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is not None and not observed.is_being_read:
             observed.ended(stream, "closed")
         return wrapped(*args, **kwargs)
+
+
+class _Step:
+    """Around the reading of one chunk, in the context of the call; the end of the stream is told, and passed on."""
+
+    __slots__ = ("_observed", "_stream", "_token")
+
+    def __init__(self, observed: ObservedStream, stream: Any) -> None:
+        self._observed = observed
+        self._stream = stream
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> None:
+        self._token = self._observed.enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self._observed.ended(self._stream, "read")
+        elif error is not None:
+            self._observed.ended(self._stream, "failed", error)
+        self._observed.leave(self._token)

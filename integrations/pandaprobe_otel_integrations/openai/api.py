@@ -11,12 +11,12 @@ from pandaprobe_otel_integrations._openai_protocol.completions import Completion
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
+from pandaprobe_otel_integrations._openai_protocol.responses import FetchedResponse, Responses
 from pandaprobe_otel_integrations._place import place_of
 
 from .batches import CreatedBatch, FetchedBatch
 from .moderations import Moderations
 from .provider import provider_of
-from .responses import FetchedResponse, Responses
 
 _POSTED: Final = PostedEndpoints(
     {

@@ -13,8 +13,8 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
-from pandaprobe_otel_integrations._openai_protocol.whole import Whole
 from pandaprobe_otel_integrations._shape import integer, obj, string
+from pandaprobe_otel_integrations._whole import Whole
 
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _seen: Final = FirstSights()

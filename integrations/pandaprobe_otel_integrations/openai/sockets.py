@@ -12,13 +12,13 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._sockets import Listener, listen
 from pandaprobe_otel_integrations._turns import Turn
 
 from .realtime import RealtimeSession
-from .responses import Responses
 
 Wrapped = Callable[..., Any]
 _KINDS: Final = {
@@ -136,9 +136,10 @@ class _Responses:
 
     def received(self, message: Any) -> None:
         event = obj(from_json(message))
-        turn, waiting = self._lanes.get(string(event.get("stream_id")), (None, []))
-        if turn is None or not turn.goes_on:
+        lane = self._lanes.get(string(event.get("stream_id")))
+        if lane is None or not lane[0].goes_on:
             return
+        turn, waiting = lane
         turn.keep(message.encode() if isinstance(message, str) else bytes(message))
         if event.get("type") in _LAST:
             turn.end("terminal")

@@ -8,9 +8,9 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._shape import obj, objects
-from pandaprobe_otel_integrations.openai.responses import Responses
 
 _RESPONSES = Responses()
 

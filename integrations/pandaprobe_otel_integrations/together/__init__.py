@@ -6,6 +6,7 @@ from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignCompletions
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
+from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
@@ -37,5 +38,6 @@ class TogetherInstrumentor(StainlessIntegration):
             "/completions": ForeignCompletions(),
             "/embeddings": Embeddings(),
             **MEDIA,
+            "/rerank": Rerank(),
         },
     )

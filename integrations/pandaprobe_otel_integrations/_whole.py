@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pandaprobe_otel_integrations._endpoint import Body
-from pandaprobe_otel_integrations._shape import obj
-from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from ._endpoint import Body
+from ._shape import obj
+from ._streams.body import LastEvent
+from ._streams.sse import Event, Events
 
 
 class Whole:

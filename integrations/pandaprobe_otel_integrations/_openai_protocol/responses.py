@@ -10,16 +10,16 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._first_sights import FirstSights
-from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
-from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
-from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._shape import obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
+from .chat_messages import tool_definition
+from .errors import failure_in
+from .parameters import sampling_attributes
 from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages
 from .response_stream import merged_events
+from .usage import usage_attributes
 
 _FINAL: Final = rb"response\.(?:completed|failed|incomplete)"
 LAST_EVENT: Final = LastEvent(
