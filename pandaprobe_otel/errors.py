@@ -166,8 +166,8 @@ class WaitTimeout(PandaProbeError, TimeoutError):
 
 
 class RunFailed(PandaProbeError):
-    """An evaluation run ended as FAILED."""
+    """An evaluation run ended as FAILED, or some of what it was to evaluate got no score."""
 
 
 class InsufficientEvidence(PandaProbeError):
-    """A score was given although there was nothing to judge."""
+    """Scores were given although there was nothing to judge."""

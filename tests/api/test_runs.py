@@ -13,7 +13,7 @@ from pandaprobe_otel.api import Pair, RunResult, vacuous_reason
 from pandaprobe_otel.api.models import EvalRun, TraceScore
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.api.runs.waiting import wait_for_run
-from pandaprobe_otel.errors import InvalidRequest, RunFailed, WaitTimeout
+from pandaprobe_otel.errors import InsufficientEvidence, InvalidRequest, RunFailed, WaitTimeout
 from pandaprobe_otel.transport import Answer, Request
 from scripted_api import ScriptedApi
 from simulated_calls import Simulation, answer
@@ -143,6 +143,20 @@ def test_a_good_result() -> None:
     assert result.ok
     assert (result.below(0.5), result.below({"coherence": 0.95})) == (scores[1:], scores[:1])
     assert result.by_target == {str(trace): {"coherence": scores[0], "confidence": scores[1]}}
+
+
+def test_a_script_can_insist_on_a_good_result() -> None:
+    """What is good is handed on; what failed, is missing or says nothing raises, each by its own name."""
+    good = result_of(score("coherence", 0.9), score("confidence", 0.4))
+    assert good.raise_unless_ok() is good
+
+    with pytest.raises(RunFailed, match=r"gave 1 scores; 1 failed and 0 are missing: no provider\.$"):
+        result_of(score("coherence", 0.9), score("confidence", None, reason="no provider")).raise_unless_ok()
+    with pytest.raises(RunFailed, match="0 scores"):
+        result_of(total_targets=0).raise_unless_ok()
+    empty = {"note": "empty_input_or_output"}
+    with pytest.raises(InsufficientEvidence, match=r"gave 1 scores .* coherence of .*: empty_input_or_output: none$"):
+        result_of(score("coherence", 1.0, metadata=empty, reason="none"), score("confidence", 0.5)).raise_unless_ok()
 
 
 def test_a_retry_is_not_missing_what_it_did_not_repeat() -> None:

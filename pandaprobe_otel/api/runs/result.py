@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pandaprobe_otel.api.enums import ScoreStatus
 from pandaprobe_otel.api.models import EvalRun, Score
 from pandaprobe_otel.api.runs.vacuous import vacuous_reason
+from pandaprobe_otel.errors import InsufficientEvidence, RunFailed
 
 if TYPE_CHECKING:
     import pandas
@@ -70,6 +71,27 @@ class RunResult:
     def ok(self) -> bool:
         """Whether every pair got a score, on evidence. Says nothing about how good the scores are."""
         return bool(self.scores) and not self.failed and not self.vacuous and not self.missing_count
+
+    def raise_unless_ok(self) -> Self:
+        """Return the result itself when it is `ok`; for a line in a script that must not pass on nothing.
+
+        Raises `RunFailed` when a score failed, is missing, or nothing was evaluated; `InsufficientEvidence` when all
+        that is wrong is that there was nothing to judge.
+        """
+        if self.ok:
+            return self
+        if self.failed or self.missing_count or not self.scores:
+            reasons = {score.reason or "it gives no reason" for score in self.failed}
+            words = f": {'; '.join(sorted(reasons)[:3])}" if reasons else ""
+            raise RunFailed(
+                f"Evaluation run {self.run.id} gave {len(self.scores) - len(self.failed)} scores; {len(self.failed)} "
+                f"failed and {self.missing_count} are missing{words}."
+            )
+        pair, reason = next(iter(self.vacuous.items()))
+        raise InsufficientEvidence(
+            f"Evaluation run {self.run.id} gave {len(self.vacuous)} scores without anything to judge, the first is "
+            f"{pair.metric} of {pair.target}: {reason}"
+        )
 
     @cached_property
     def by_target(self) -> Mapping[str, Mapping[str, Score]]:
