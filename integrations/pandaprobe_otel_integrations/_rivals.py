@@ -18,11 +18,13 @@ class Rival:
 
     def is_active(self) -> bool:
         """Whether it has instrumented the library: an OpenTelemetry instrumentor is a singleton that knows."""
+        return bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
+
+    @property
+    def instance(self) -> Any:
+        """The singleton; None when there is none yet."""
         module = sys.modules.get(self.module)
-        if module is None:
-            return False
-        instance: Any = getattr(getattr(module, self.class_name, None), "_instance", None)
-        return bool(getattr(instance, "_is_instrumented_by_opentelemetry", False))
+        return getattr(getattr(module, self.class_name, None), "_instance", None)
 
 
 def active_rival(rivals: Iterable[Rival]) -> Rival | None:

@@ -27,7 +27,7 @@ from streamed_forms import Sighting
 
 TIMEOUT_S = 20.0
 PATIENCE_S = 5.0
-NO_PROVIDERS = {"claude_agent_sdk", "langchain", "openai_agents"}
+NO_PROVIDERS = {"claude_agent_sdk", "crewai", "langchain", "openai_agents"}
 """Integrations of frameworks, which call a provider's library themselves."""
 
 

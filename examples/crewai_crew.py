@@ -1,0 +1,58 @@
+"""A crew of CrewAI whose agent has a tool, traced by one line: two turns of one session.
+
+pip install "pandaprobe-otel[local,cli]" crewai
+python crewai_crew.py                 # a scripted model and a local PandaProbe: no key, no cost
+OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python crewai_crew.py
+"""
+
+import os
+from collections.abc import Sequence
+
+from crewai import LLM, Agent, Crew, Task
+from crewai.tools import tool
+
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.offline import offline
+
+PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
+
+
+@tool
+def track_parcel(parcel: str) -> str:
+    """Ask the carrier where a parcel is."""
+    return PARCELS.get(parcel, "unknown to the carrier")
+
+
+def shop() -> Crew:
+    assistant = Agent(
+        role="shop assistant",
+        goal="Answer customers of a shop in one sentence.",
+        backstory="You know the carriers.",
+        llm=LLM(model=os.environ.get("OPENAI_MODEL", "openai/gpt-5-mini")),
+        tools=[track_parcel],
+    )
+    answer = Task(name="answer", description="{question}", expected_output="One sentence", agent=assistant)
+    return Crew(name="shop", agents=[assistant], tasks=[answer])
+
+
+def main() -> None:
+    pandaprobe_otel.init()  # the one line: from here on, crews, tasks, agents, model calls and tools are traced
+    with pandaprobe_otel.session("conversation-1"):
+        for question in ("Where is my parcel P-4711?", "Thank you!"):
+            print(shop().kickoff(inputs={"question": question}))
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """What the model says when there is no key."""
+    last = messages[-1]
+    if last["role"] == "tool":
+        return Reply(text=f"Your parcel is {last['content']}.")
+    if "parcel" in str(last["content"]):
+        return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-4711"}),))
+    return Reply(text="You are welcome.")
+
+
+if __name__ == "__main__":
+    with offline(script):
+        main()

@@ -1,0 +1,156 @@
+"""OpenTelemetry spans for CrewAI, by the events of its bus."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, Final
+
+from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel_integrations._adapter import Adapter
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival, active_rival
+
+from .listener import EventListener
+
+__all__ = ["CrewAIAdapter", "CrewAIInstrumentor"]
+
+_RUNS: Final = {
+    "crewai.crew": ("Crew", ("kickoff", "akickoff")),
+    "crewai.agent.core": ("Agent", ("kickoff", "kickoff_async")),
+    "crewai.lite_agent": ("LiteAgent", ("kickoff", "kickoff_async")),
+    "crewai.flow.runtime": ("Flow", ("kickoff_async", "resume_async")),
+    "crewai.llm": ("LLM", ("call", "acall")),
+}
+"""Module to a class and its methods in which steps begin and may be left without an event that ends them.
+
+Methods that only call one of these are not here.
+"""
+_LITELLM: Final = "crewai.llm"
+"""Where the class is by which CrewAI calls litellm."""
+_BUS: Final = "crewai.events.event_bus"
+
+
+class CrewAIInstrumentor(Integration):
+    """Crews, flows, agents, tasks, model calls and tools, sync, async and streamed.
+
+    CrewAI's event bus is listened to where it is emitted to. A crew, a task, a flow and its methods are CHAIN spans,
+    agents AGENT ones, and one model call is one LLM span, for which the instrumentation of the model's client makes
+    none. The id that the app gives to a flow's state, and the session of a conversational one, is the conversation.
+    CrewAI's own telemetry is neither read nor changed. See `Integration` for the options of `instrument()`.
+    """
+
+    library = "crewai"
+    requirements = ("crewai >= 1.15",)
+    hooked_modules = (_BUS, *_RUNS)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.crewai", class_name="CrewAIInstrumentor"),
+        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.crewai", class_name="CrewAIInstrumentor"),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.crewai",
+            class_name="CrewAIInstrumentor",
+        ),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of the traces that CrewAI begins; the adapter sets them."""
+    _listener: EventListener
+
+    def _instrument(self, **kwargs: Any) -> None:
+        self._listener = EventListener(
+            self._active_recorder, leaves=_is_litellms, claims=self._is_anothers, values=lambda: self.values
+        )
+        super()._instrument(**kwargs)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        self.values = None
+        super()._uninstrument(**kwargs)
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        # Not by `__name__`, which CrewAI overwrites in one of them.
+        name = next(name for name in self.hooked_modules if sys.modules.get(name) is module)
+        if name == _BUS:
+            yield patch(module.CrewAIEventsBus, "emit", self._emitting)
+            return
+        owner, methods = _RUNS[name]
+        for method in methods:
+            yield patch(getattr(module, owner), method, self._running)
+
+    def _emitting(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        result = wrapped(*args, **kwargs)  # which gives the event its place among the others
+        guarded(_tell, self._listener, *args, **kwargs)
+        return result
+
+    def _running(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if inspect.iscoroutinefunction(wrapped):
+            return _awaited(self._listener, wrapped, args, kwargs)
+        scope = guarded(self._listener.enter_scope)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            guarded(self._listener.leave_scope, scope, error)
+            raise
+        guarded(self._listener.leave_scope, scope)
+        return result
+
+    def _active_recorder(self) -> Recorder | None:
+        silent = not self._beside_others and active_rival(self.rivals) is not None
+        return self._recorder if self._open and not silent else None
+
+    def _is_anothers(self, llm: Any) -> bool:
+        """Whether another vendor, which records the runs, also makes the spans of this model's calls.
+
+        OpenInference does when it listens to the bus, OpenLLMetry for the models that CrewAI calls through litellm;
+        otherwise they leave that to the instrumentation of the model's client.
+        """
+        rival = active_rival(self.rivals) if self._open else None
+        if rival is None:
+            return False
+        if rival.vendor == "OpenLLMetry":
+            return _calls_litellm(llm)
+        return bool(getattr(getattr(rival.instance, "_event_listener", None), "_create_llm_spans", False))
+
+
+def _calls_litellm(llm: Any) -> bool:
+    return any(base.__module__ == _LITELLM for base in type(llm).__mro__)
+
+
+def _is_litellms(llm: Any) -> bool:
+    """Whether the litellm integration makes this model's spans: of answers with tool calls, CrewAI tells nothing."""
+    if not _calls_litellm(llm):
+        return False
+    from pandaprobe_otel_integrations.litellm import LiteLLMInstrumentor
+
+    return bool(LiteLLMInstrumentor().is_instrumented_by_opentelemetry)
+
+
+async def _awaited(
+    listener: EventListener, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    scope = guarded(listener.enter_scope)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        guarded(listener.leave_scope, scope, error)
+        raise
+    guarded(listener.leave_scope, scope)
+    return result
+
+
+def _tell(listener: EventListener, source: Any, event: Any) -> None:
+    listener.emitted(source, event)
+
+
+class CrewAIAdapter(Adapter):
+    """The official SDK's way to turn this on; see `Adapter`."""
+
+    instrumentor = CrewAIInstrumentor

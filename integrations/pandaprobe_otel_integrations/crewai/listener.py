@@ -1,0 +1,264 @@
+"""CrewAI's events as spans: each step is one, under the span of the step in which it begins."""
+
+from __future__ import annotations
+
+import sys
+from asyncio import CancelledError
+from collections.abc import Callable, Mapping
+from time import time_ns
+from typing import Any
+
+from opentelemetry.context import get_current, set_value
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.trace_context import TraceValues, with_values
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content, encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
+from pandaprobe_otel_integrations._shape import obj, string
+from pandaprobe_otel_integrations._span_writing import fail, present
+
+from . import descriptions, model_calls
+from .steps import BEGINS, ENDS, Ending, Step, agent_around, current_step, open_step
+
+_SCOPE = "scope"
+
+
+class EventListener:
+    """Told of each event in the thread and context that emits it, when it is emitted.
+
+    So it is told in order, and needs no flush: the bus's own handlers run in other threads, later. `recorder` gives
+    the tracer, and None while nothing is to be recorded. `leaves` says of a model that its calls are left to the
+    instrumentation of its client. While nothing is to be recorded, `claims` says of a model that somebody else makes
+    the spans of its calls. `values` gives session, user, tags and metadata of the traces that begin.
+    """
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder | None],
+        *,
+        leaves: Callable[[Any], bool] = lambda llm: False,
+        claims: Callable[[Any], bool] = lambda llm: False,
+        values: Callable[[], TraceValues | None] = lambda: None,
+        runs: OpenRuns | None = None,
+    ) -> None:
+        self._recorder = recorder
+        self._leaves = leaves
+        self._claims = claims
+        self._values = values
+        self.runs = OpenRuns() if runs is None else runs
+
+    def emitted(self, source: Any, event: Any) -> None:
+        """An event has been emitted."""
+        kind = event.type
+        if kind in BEGINS:
+            if BEGINS[kind] not in ("flow", "method") or not _is_internal(source):
+                self._begins(BEGINS[kind], source, event)
+        elif kind in ENDS:
+            self._ends(*ENDS[kind], source, event)
+        elif kind in ("llm_stream_chunk", "llm_thinking_chunk"):
+            self._streams(source, event)
+        elif kind == "conversation_message_added":
+            self._says(source, event)
+
+    # -- scopes -------------------------------------------------------------------------------------------------------
+
+    def enter_scope(self) -> Step | None:
+        """A method that runs a crew, a flow or an agent is called. None while nothing is recorded."""
+        if self._recorder() is None:
+            return None
+        current = get_current()
+        scope = Step(run_id=object(), parent=current_step(), context=current, kind=_SCOPE)
+        scope.context = set_value(RUN_KEY, scope, current)
+        self._keep(scope)
+        scope.enter()
+        return scope
+
+    def leave_scope(self, scope: Step | None, raised: BaseException | None = None) -> None:
+        """It is over, and with it what has begun in it and was not ended by an event.
+
+        After a cancellation, what runs in another thread goes on and ends itself.
+        """
+        if scope is None:
+            return
+        scope.leave()
+        self.runs.take(scope.run_id)
+        cancelled = isinstance(raised, CancelledError)
+        for step in self.runs.take_below(scope, lambda run: not cancelled or run.is_torn_down):
+            self._abandon(step, cancelled=raised is not None)
+
+    # -- beginnings ---------------------------------------------------------------------------------------------------
+
+    def _begins(self, kind: str, source: Any, event: Any) -> None:
+        recorder = self._recorder()
+        if recorder is None:
+            if kind == "llm" and self._claims(source):
+                self._enter(Step(run_id=event.event_id, parent=current_step(), context=get_current(), kind=kind), event)
+            return
+        if kind == "llm" and self._leaves(source):
+            return
+        parent = current_step()
+        base = get_current()
+        values = self._values()
+        if values is not None and not _has_span_above(parent):
+            base = with_values(values, base)
+        name, attributes = _beginning(kind, source, event)
+        agent = agent_around(parent)
+        if agent is not None and names.AGENT_NAME not in attributes:
+            attributes[names.AGENT_NAME] = agent.name
+        if kind == "tool" and agent is not None:
+            attributes[names.TOOL_CALL_ID] = _call_id(agent, event)
+        attributes[names.CONVERSATION_ID] = descriptions.given_session(kind, event)
+        span = recorder.tracer.start_span(
+            name,
+            base,
+            kind=SpanKind.CLIENT if kind == "llm" else SpanKind.INTERNAL,
+            attributes=present(attributes),
+        )
+        step = Step(run_id=event.event_id, parent=parent, context=base, kind=kind, source=source, span=span, name=name)
+        self._enter(step, event)
+        asked = model_calls.request_content(event) if kind == "llm" else descriptions.asked(kind, source, event)
+        self._write(span, asked)
+
+    def _enter(self, step: Step, event: Any) -> None:
+        inner = step.context if step.span is None else set_span_in_context(step.span, without_llm_span(step.context))
+        if step.kind == "llm":
+            step.call_id = event.call_id
+            step.claim = ModelClaim()
+            inner = with_claim(step.claim, inner)
+        step.context = set_value(RUN_KEY, step, inner)
+        self._keep(step)
+        step.enter()
+
+    def _keep(self, step: Step) -> None:
+        given_up = self.runs.add(step)
+        if given_up is not None:
+            self._abandon(given_up, cancelled=True)
+
+    # -- in between ---------------------------------------------------------------------------------------------------
+
+    def _streams(self, source: Any, event: Any) -> None:
+        step = open_step("llm", event, source)
+        if step is None or step.span is None:
+            return
+        if not step.answers:
+            step.answers = True
+            elapsed_s = (time_ns() - step.started_ns) / 1e9
+            step.span.set_attributes({names.TIME_TO_FIRST_CHUNK: elapsed_s, names.STREAM: True})
+        if event.type == "llm_thinking_chunk":
+            step.think(str(event.chunk))
+
+    def _says(self, source: Any, event: Any) -> None:
+        """A conversational flow has noted what the user or the assistant says."""
+        turn: Run | None = current_step()
+        while turn is not None and not (isinstance(turn, Step) and turn.kind == "turn"):
+            turn = turn.parent
+        side = {"user": names.INPUT_MESSAGES, "assistant": names.OUTPUT_MESSAGES}.get(event.role)
+        if turn is not None and turn.span is not None and side is not None:
+            said = model_calls.conversation([{"role": event.role, "content": event.content}])
+            self._write(turn.span, {side: said})
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+
+    def _ends(self, kind: str, ending: Ending, source: Any, event: Any) -> None:
+        step = open_step(kind, event, source) or self._elsewhere(kind, event)
+        if step is None or self.runs.take(step.run_id) is None:
+            return
+        if step.claim is not None:
+            step.claim.close()
+        step.leave()
+        if step.span is not None:
+            guarded(self._tell, step, step.span, ending, event)
+        failed = ending == "failed"
+        for child in self.runs.take_below(step, lambda run: run.is_torn_down if failed else run.is_left_behind):
+            self._abandon(child, cancelled=True)
+        if step.span is not None:
+            step.span.end()
+
+    def _elsewhere(self, kind: str, event: Any) -> Step | None:
+        """The step that CrewAI says the event ends, when it is emitted outside of that step."""
+        found = self.runs.get(string(event.started_event_id))
+        return found if isinstance(found, Step) and found.kind == kind else None
+
+    def _tell(self, step: Step, span: Span, ending: Ending, event: Any) -> None:
+        if ending == "failed":
+            self._fail(span, event, event.error)
+        elif ending == "paused":
+            self._write(span, {ours.OUTPUT: {"waits_for_feedback": event.message}})
+        elif step.kind == "llm":
+            self._tell_answer(step, span, event)
+        else:
+            self._write(span, descriptions.answered(step.kind, event))
+            failure = getattr(event, "failure", None)
+            if failure is not None:  # a tool that says so itself
+                self._fail(span, event, getattr(failure, "message", failure))
+
+    def _tell_answer(self, step: Step, span: Span, event: Any) -> None:
+        span.set_attributes(present(model_calls.answer_attributes(event)))
+        self._write(span, model_calls.answer_content(event, "".join(step.thoughts)))
+        agent = agent_around(step)
+        if agent is not None:
+            agent.called = model_calls.tool_calls(event.response)
+
+    def _fail(self, span: Span, event: Any, error: Any) -> None:
+        recorder = self._recorder()
+        kind = _error_kind(event, error)
+        fail(span, kind, str(error) if recorder is not None and recorder.with_content else kind)
+
+    def _abandon(self, run: Run, *, cancelled: bool) -> None:
+        if run.claim is not None:
+            run.claim.close()
+        if run.span is not None:
+            if cancelled:
+                run.span.set_attribute(ours.CANCELLED, True)
+            run.span.end()
+
+    def _write(self, span: Span, content: Content) -> None:
+        recorder = self._recorder()
+        if recorder is not None and recorder.with_content and span.is_recording():
+            span.set_attributes(encoded(content))
+
+
+def _is_internal(source: Any) -> bool:
+    """Whether the flow is CrewAI's own: its executor of agents is one, and is no step of the app."""
+    return bool(getattr(source, "is_crewai_internal", False))
+
+
+def _beginning(kind: str, source: Any, event: Any) -> tuple[str, dict[str, Any]]:
+    if kind != "llm":
+        return descriptions.beginning(kind, source, event)
+    attributes = {ours.OPERATION_NAME: "chat", **model_calls.request_attributes(source, event)}
+    model = attributes.get(names.REQUEST_MODEL)
+    return (f"chat {model}" if model else "chat"), attributes
+
+
+def _has_span_above(step: Run | None) -> bool:
+    while step is not None:
+        if step.span is not None:
+            return True
+        step = step.parent
+    return False
+
+
+def _call_id(agent: Step, event: Any) -> str | None:
+    """The model's id of the call that begins, which CrewAI does not tell: that of the one with this name and input."""
+    arguments: Mapping[str, Any] = obj(event.tool_args)
+    for call in agent.called:
+        if call["name"] == event.tool_name and obj(call["arguments"]) == arguments:
+            agent.called = [each for each in agent.called if each is not call]
+            return string(call["id"])
+    return None
+
+
+def _error_kind(event: Any, error: Any) -> str:
+    """Name of the exception: the one in the event, or the one that is being handled and that the event quotes."""
+    if isinstance(error, BaseException):
+        return type(error).__name__
+    raised = sys.exc_info()[1]
+    if raised is not None and str(raised) in str(error):
+        return type(raised).__name__
+    return str(event.type)

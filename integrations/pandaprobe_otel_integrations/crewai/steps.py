@@ -1,0 +1,130 @@
+"""Which steps CrewAI's events begin and end, and a step that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from opentelemetry.context import attach, get_current
+
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._runs import RUN_KEY, Run
+
+Ending = Literal["done", "failed", "paused"]
+
+BEGINS: Final[Mapping[str, str]] = {
+    "flow_started": "flow",
+    "conversation_turn_started": "turn",
+    "method_execution_started": "method",
+    "crew_kickoff_started": "crew",
+    "task_started": "task",
+    "agent_execution_started": "agent",
+    "lite_agent_execution_started": "agent",
+    "llm_call_started": "llm",
+    "tool_usage_started": "tool",
+    "memory_query_started": "memory",
+    "knowledge_search_query_started": "knowledge",
+    "llm_guardrail_started": "guardrail",
+}
+"""Type of an event to the kind of step that begins with it. CrewAI has more scopes, which show nothing of their own."""
+
+ENDS: Final[Mapping[str, tuple[str, Ending]]] = {
+    "flow_finished": ("flow", "done"),
+    "flow_failed": ("flow", "failed"),
+    "flow_paused": ("flow", "paused"),
+    "conversation_turn_completed": ("turn", "done"),
+    "conversation_turn_failed": ("turn", "failed"),
+    "method_execution_finished": ("method", "done"),
+    "method_execution_failed": ("method", "failed"),
+    "method_execution_paused": ("method", "paused"),
+    "crew_kickoff_completed": ("crew", "done"),
+    "crew_kickoff_failed": ("crew", "failed"),
+    "task_completed": ("task", "done"),
+    "task_failed": ("task", "failed"),
+    "agent_execution_completed": ("agent", "done"),
+    "agent_execution_error": ("agent", "failed"),
+    "lite_agent_execution_completed": ("agent", "done"),
+    "lite_agent_execution_error": ("agent", "failed"),
+    "llm_call_completed": ("llm", "done"),
+    "llm_call_failed": ("llm", "failed"),
+    "tool_usage_finished": ("tool", "done"),
+    "tool_usage_error": ("tool", "failed"),
+    "memory_query_completed": ("memory", "done"),
+    "memory_query_failed": ("memory", "failed"),
+    "knowledge_search_query_completed": ("knowledge", "done"),
+    "knowledge_search_query_failed": ("knowledge", "failed"),
+    "llm_guardrail_completed": ("guardrail", "done"),
+    "llm_guardrail_failed": ("guardrail", "failed"),
+}
+
+MAX_THOUGHT_CHARS: Final = 200_000
+"""Of a model's reasoning, which comes in pieces and is kept until the call ends."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Step(Run):
+    """An open step. It is the current one in the context of whatever runs inside it."""
+
+    kind: str
+    source: Any = None
+    """What emitted the event: the crew, the task, the model, ...; the end comes from the same object."""
+    call_id: str | None = None
+    """CrewAI's id of a model call."""
+    called: list[Part] = field(default_factory=list[Part])
+    """Of an agent: the tool calls that its model asked for last, as long as they have not begun."""
+    thoughts: list[str] = field(default_factory=list[str])
+    thought_chars: int = 0
+
+    def enter(self) -> None:
+        """What runs in this thread or task from here on belongs to the step."""
+        self._before = get_current()
+        attach(self.context)
+
+    def leave(self) -> None:
+        """Give the context back that was there before, where the step or one inside it is the current one.
+
+        An end that comes from elsewhere finds another current step, and changes nothing.
+        """
+        before, self._before = self._before, None
+        current: Run | None = current_step()
+        while current is not None and current is not self:
+            current = current.parent
+        if current is self and before is not None:
+            attach(before)
+
+    def think(self, piece: str) -> None:
+        """Keep a piece of the model's reasoning."""
+        if self.thought_chars < MAX_THOUGHT_CHARS:
+            self.thoughts.append(piece)
+            self.thought_chars += len(piece)
+
+
+def current_step() -> Step | None:
+    """The step that the running code belongs to."""
+    found = get_current().get(RUN_KEY)
+    return found if isinstance(found, Step) else None
+
+
+def open_step(kind: str, event: Any, source: Any) -> Step | None:
+    """The step of this kind that the event of `source` ends: the innermost one around the running code.
+
+    CrewAI's own `started_event_id` is not asked: it takes whatever scope is innermost, and a model call that is
+    reported as failed twice makes it lose count (1.15).
+    """
+    call_id = getattr(event, "call_id", None) if kind == "llm" else None
+    step: Run | None = current_step()
+    while step is not None:
+        if isinstance(step, Step) and step.kind == kind and step.source is source and step.call_id == call_id:
+            return step
+        step = step.parent
+    return None
+
+
+def agent_around(step: Run | None) -> Step | None:
+    """The agent that this step is part of."""
+    while step is not None:
+        if isinstance(step, Step) and step.kind == "agent":
+            return step
+        step = step.parent
+    return None

@@ -1,0 +1,32 @@
+"""An app that has instrumented CrewAI with other vendors' libraries besides ours, one after the other.
+
+    python crewai_rival.py ENDPOINT KEY MODEL_URL MODULE[:OPTION]...
+
+In one process, since importing CrewAI takes seconds. What is said of our instrumentation is a line for each.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import pandaprobe_otel
+
+
+def main(endpoint: str, key: str, model_url: str, *vendors: str) -> None:
+    """Run a crew with each."""
+    handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
+    from weather_crews import station_at
+
+    for vendor in vendors:
+        module, *options = vendor.split(":")
+        instrumentor = import_module(module).CrewAIInstrumentor()
+        instrumentor.instrument(**dict.fromkeys(options, True))
+        station_at(model_url, "Weather in Oslo?").kickoff()
+        sys.stderr.write(pandaprobe_otel.status().instrumented["crewai"] + "\n")
+        instrumentor.uninstrument()
+    assert handle.flush(20)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

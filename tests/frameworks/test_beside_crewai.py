@@ -1,0 +1,79 @@
+"""CrewAI with what also makes spans: litellm, by which it calls models that it has no client for, and other vendors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from weather_crews import model_of, station
+from weather_model import weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(weather_model.__code__.co_filename).parent)
+
+
+def test_each_call_is_one_span(traces: SentTraces, model: StartModel) -> None:
+    """It is that of the litellm integration, in its place below the agent."""
+    endpoint = model(weather_model)
+    station(model_of(endpoint, is_litellm=True), "Weather in Oslo?").kickoff()
+
+    trace = traces.one()
+    assert [span["kind"] for span in trace.spans] == ["CHAIN", "CHAIN", "AGENT", "LLM", "TOOL", "LLM"]
+    assert trace.body["total_tokens"] == sum(
+        each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges
+    )
+    assert {span["parent_span_id"] for span in trace.all("LLM")} == {trace.only("AGENT")["span_id"]}
+
+
+def test_without_the_integration_of_litellm(traces: SentTraces, model: StartModel) -> None:
+    """CrewAI's events are used; they tell nothing of an answer with tool calls, whose span ends with the call."""
+    pandaprobe_otel.uninstrument("litellm")
+    try:
+        station(model_of(model(weather_model), is_litellm=True), "Weather in Oslo?").kickoff()
+    finally:
+        pandaprobe_otel.instrument("litellm")
+
+    trace = traces.one()
+    asks, answers = trace.all("LLM")
+    assert ("output" in asks, answers["output"]["messages"][0]["content"]) == (False, "The station says: snowy")
+    assert {span["status"] for span in trace.spans} == {"OK"}
+
+
+LISTENING = "openinference.instrumentation.crewai"
+WRAPPING = "opentelemetry.instrumentation.crewai"
+CLIENT = "pandaprobe_otel.openai"
+
+
+def test_beside_other_vendors_instrumentation(server: LocalServer, traces: SentTraces, model: StartModel) -> None:
+    """Their spans are the runs. Model calls are theirs where they make any, else those of the model's client, once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("crewai_rival.py")
+    ways = [LISTENING, f"{LISTENING}:use_event_listener", WRAPPING]
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url, *ways],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    for vendor, count in {"OpenInference": 2, "OpenLLMetry": 1}.items():
+        assert done.stderr.count(f"skipped: {vendor} records these calls") == count
+
+    tokens = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
+    found = traces.new(3)
+    assert [trace.body["total_tokens"] for trace in found] == [tokens / 3] * 3
+    for trace, vendor, caller in zip(found, (LISTENING, LISTENING, WRAPPING), (CLIENT, LISTENING, CLIENT), strict=True):
+        calls = trace.all("LLM")
+        assert len(calls) == 2, str(trace)
+        assert all(span["metadata"]["scope"].startswith(caller) for span in calls), str(trace)
+        others = [span for span in trace.spans if span not in calls]
+        assert all(span["metadata"]["scope"].startswith(vendor) for span in others), str(trace)

@@ -1,0 +1,118 @@
+"""Flows of CrewAI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent_traces import SentTraces
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from weather_crews import forecaster, model_of, station
+from weather_model import weather_model
+
+from crewai.flow.flow import Flow, listen, router, start  # isort: skip  # after `weather_crews`, which says how
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+
+
+class Report(Flow[dict[str, Any]]):
+    """Asks a crew, then an agent."""
+
+    llm: Any = None
+
+    @start()
+    def choose(self) -> str:
+        """The first step."""
+        return str(self.state.get("city", "Oslo"))
+
+    @router(choose)
+    def is_known(self, city: str) -> str:
+        """The second one, which decides."""
+        return "unknown" if city == "Atlantis" else "known"
+
+    @listen("known")
+    def ask_crew(self) -> str:
+        """A crew in a flow."""
+        return str(station(self.llm, "Weather in Oslo?").kickoff())
+
+    @listen("unknown")
+    def give_up(self) -> str:
+        """One that fails."""
+        raise LookupError("no such city")
+
+    @listen(ask_crew)
+    async def ask_agent(self, said: str) -> str:
+        """An agent in a flow."""
+        return str((await forecaster(self.llm).kickoff_async("Weather in Łódź?")).raw)
+
+
+def report(endpoint: ScriptedEndpoint) -> Any:
+    """A flow with its model."""
+    flow = Report()
+    flow.llm = model_of(endpoint)
+    return flow
+
+
+def kickoff(flow: Any, inputs: dict[str, Any]) -> None:
+    """Wait for the result."""
+    flow.kickoff(inputs=inputs)
+
+
+def kickoff_async(flow: Any, inputs: dict[str, Any]) -> None:
+    """In a loop."""
+    asyncio.run(flow.kickoff_async(inputs=inputs))
+
+
+@pytest.mark.parametrize("way", [kickoff, kickoff_async])
+def test_a_flow_is_one_tree(way: Callable[[Any, Any], None], traces: SentTraces, model: StartModel) -> None:
+    """Its methods are steps, and what they run is below them; CrewAI's own flows inside agents are not shown."""
+    endpoint = model(weather_model)
+    way(report(endpoint), {"city": "Oslo"})
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace Report | COMPLETED | Weather in Oslo? > The station says: sunny
+        CHAIN Report | {city} > "The station says: sunny"
+          CHAIN choose | - > "Oslo"
+          CHAIN is_known | {_0} > "known"
+          CHAIN ask_crew | - > "The station says: snowy"
+            CHAIN station | u > a
+              CHAIN report | {description,expected_output} > "The station says: snowy"
+                AGENT forecaster | u > a
+                  LLM chat gpt-5-mini @gpt-5-mini | su > c
+                  TOOL weather | {"city":"Oslo"} > "snowy"
+                  LLM chat gpt-5-mini @gpt-5-mini | suct > a
+          CHAIN ask_agent | {_0} > "The station says: sunny"
+            AGENT forecaster | u > a
+              LLM chat gpt-5-mini @gpt-5-mini | su > c
+              TOOL weather | {"city":"Łódź"} > "sunny"
+              LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """)
+
+
+def test_a_method_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app; the method and the flow tell it, what went well before does not."""
+    with pytest.raises(LookupError, match="no such city"):
+        report(model(weather_model)).kickoff(inputs={"city": "Atlantis"})
+
+    trace = traces.one()
+    assert [(span["name"], span["status"]) for span in trace.spans] == [
+        ("Report", "ERROR"),
+        ("choose", "OK"),
+        ("is_known", "OK"),
+        ("give_up", "ERROR"),
+    ]
+    assert "no such city" in trace.only(name="give_up")["error"]
+
+
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """The id that the app gives to the flow's state is the session."""
+    endpoint = model(weather_model)
+    for _ in range(2):
+        report(endpoint).kickoff(inputs={"id": "talk-7"})
+
+    assert [trace.body["session_id"] for trace in traces.new(2)] == ["talk-7", "talk-7"]
