@@ -91,7 +91,7 @@ _current: PandaProbe | None = None
 
 def init(
     *,
-    api_key: str | None = None,
+    api_key: str | Callable[[], str] | None = None,
     project_name: str | None = None,
     endpoint: str | None = None,
     environment: str | None = None,

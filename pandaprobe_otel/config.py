@@ -35,7 +35,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 class ExportSettings(TypedDict, total=False):
     """The settings that a span processor or exporter of its own takes; see `SETTINGS` for what each means."""
 
-    api_key: str | None
+    api_key: str | Callable[[], str] | None
     project_name: str | None
     endpoint: str | None
     environment: str | None
@@ -70,7 +70,7 @@ class Problem:
 class Config:
     """Every setting of this library, resolved. `sources` says for each name where its value came from."""
 
-    api_key: str | None
+    api_key: str | Callable[[], str] | None
     project_name: str
     endpoint: str
     environment: str | None
@@ -129,6 +129,25 @@ class Config:
     def usable(self) -> bool:
         """Whether traces can be sent with these settings."""
         return self.enabled and not any(problem.fatal for problem in self.problems)
+
+    @property
+    def fixed_key(self) -> str | None:
+        """The API key where it is a text; None where there is none, or a function gives it."""
+        return self.api_key if isinstance(self.api_key, str) else None
+
+    def ask_key(self) -> str | None:
+        """The API key as it is now. What a function that gives it raises passes through."""
+        return self.api_key() if callable(self.api_key) else self.api_key
+
+    @property
+    def key_identity(self) -> str:
+        """What names the key's spool and budget: the key, or the name of the function, which stays when keys change."""
+        if self.api_key is None or isinstance(self.api_key, str):
+            return self.api_key or ""
+        function: Any = getattr(self.api_key, "func", self.api_key)  # that of a functools.partial
+        if not hasattr(function, "__qualname__"):  # an object that can be called
+            function = cast("Any", type(function))
+        return f"function {function.__module__}.{function.__qualname__}"
 
     @property
     def captures_content(self) -> bool:
@@ -203,7 +222,7 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
             "no API key: set PANDAPROBE_API_KEY (or pass api_key=...), or set PANDAPROBE_ENDPOINT to a local "
             "PandaProbe (`pandaprobe-otel local`); no traces are sent."
         )
-    elif _PLACEHOLDER_KEY.fullmatch(key):
+    elif isinstance(key, str) and _PLACEHOLDER_KEY.fullmatch(key):
         message = f"{sources['api_key']} holds a placeholder, not an API key: put your key there; no traces are sent."
     else:
         return

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import weakref
+from contextlib import suppress
 from typing import Any, Protocol
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -45,6 +46,7 @@ def watch_process(pipeline: ForkedAndEnded, *, at_exit_too: bool) -> None:
     def at_exit() -> None:
         if (alive := ref()) is not None:
             alive.shutdown()
+            _end_as_interrupted()
 
     def before() -> None:
         if (alive := ref()) is not None:
@@ -63,6 +65,18 @@ def watch_process(pipeline: ForkedAndEnded, *, at_exit_too: bool) -> None:
         weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _end_as_interrupted() -> None:
+    """Give a process that Ctrl-C ends the exit status of one, which the last delivery may have taken from it.
+
+    CPython notes an unhandled KeyboardInterrupt, and forgets it with the next text that is executed, such as that of
+    every dataclass of a module that is imported. A text that raises it again makes the note anew. Without it a shell's
+    loop goes on after Ctrl-C.
+    """
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1") and not sys.flags.interactive:
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")
 
 
 def finish_with_multiprocessing(pipeline: ForkedAndEnded) -> None:

@@ -29,11 +29,16 @@ def read_text(raw: Any) -> str:
 
 
 def read_key(raw: Any) -> str:
-    """An API key, or a function of no arguments that gives it."""
+    """An API key."""
     key = read_text(raw)
     if not key.isascii() or not key.isprintable() or " " in key:
         raise BadValueError("is not an API key (spaces or characters that a header cannot carry)")
     return key
+
+
+def read_key_or_function(raw: Any) -> Any:
+    """An API key, or the function of no arguments that gives it when it is needed."""
+    return raw if callable(raw) else read_key(raw)
 
 
 def read_project(raw: Any) -> str:

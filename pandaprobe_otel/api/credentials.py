@@ -81,7 +81,7 @@ def resolve_credentials(
     usable = not any(problem.setting == "api_key" for problem in config.problems)
     return Credentials(
         endpoint=config.endpoint,
-        api_key=config.api_key if usable and not by_token else None,
+        api_key=config.fixed_key if usable and not by_token else None,
         project_name=config.project_name,
         token=_token(token),
         project_id=_uuid("project_id", project_id),

@@ -115,9 +115,9 @@ def _key(config: Config, *, offline: bool) -> KeyCheck:
     if config.local is not None:
         return KeyCheck(state=KeyState.NOT_ASKED, message=f"traces are written to {config.local}, nothing is sent")
     fatal = [problem.message for problem in config.problems if problem.fatal]
-    if fatal or config.api_key is None:
+    if fatal or config.fixed_key is None:
         return KeyCheck(state=KeyState.NOT_ASKED, message="the settings are not complete")
-    return check_key_at(config.endpoint, config.api_key)
+    return check_key_at(config.endpoint, config.fixed_key)
 
 
 def _round_trip(config: Config) -> RoundTrip:

@@ -37,7 +37,7 @@ def replay(file: Path, from_line: int, output_format: str, **connection: Any) ->
     from pandaprobe_otel.transport.direct import delivery_transport
 
     config = _config(connection)
-    key = config.api_key or ""
+    key = config.fixed_key or ""
     require_key(config.endpoint, key)
     result = send(
         file,

@@ -63,7 +63,7 @@ def round_trip(config: Config) -> RoundTrip:
 def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
     from pandaprobe_otel.transport import Answer, HttpTransport, Request, api_key_headers
 
-    transport = HttpTransport(config.endpoint, api_key_headers(config.api_key or "", config.project_name))
+    transport = HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
     try:
         ahead: float | None = None
         while time.monotonic() < begun + _TIMEOUT_S:

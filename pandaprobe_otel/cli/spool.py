@@ -178,9 +178,9 @@ def _readdress(folder: Path) -> int:
     from pandaprobe_otel.delivery.spool.inspection import take_to
 
     config = Config.resolve()
-    if config.api_key is None:
+    if config.fixed_key is None:
         raise click.UsageError("--other-keys needs the key that is to be used: set PANDAPROBE_API_KEY.")
-    return take_to(folder, Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.api_key))
+    return take_to(folder, Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.fixed_key))
 
 
 def _missing(numbers: Sequence[int]) -> int:

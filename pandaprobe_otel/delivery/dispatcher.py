@@ -18,6 +18,7 @@ from pandaprobe_otel.delivery.drop_report import DropReport
 from pandaprobe_otel.delivery.fitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
 from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.look import lacks_spans
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step, adopted_id
@@ -136,7 +137,7 @@ class Dispatcher:
         if attempt.is_audit:
             self._after_audit(verdict, now)
         elif attempt.is_check:
-            self._after_check(attempt.job, verdict, now)
+            self._after_check(attempt.job, verdict, outcome, now)
         else:
             self._after_send(attempt.job, verdict, now)
 
@@ -237,9 +238,9 @@ class Dispatcher:
             self._resent.add(lost.trace_id)
             self.put(lost, now)
 
-    def _after_check(self, job: Job, verdict: Verdict, now: float) -> None:
+    def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
         is_score = job.parcel.step is Step.SCORE
-        if verdict.kind is VerdictKind.DELIVERED and not is_score:
+        if verdict.kind is VerdictKind.DELIVERED and not is_score and not lacks_spans(outcome, job.parcel):
             self._delivered(job, now)
         elif verdict.kind is VerdictKind.NOT_FOUND and is_score:
             self._not_there_yet(job, now)

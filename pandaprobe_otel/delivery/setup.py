@@ -52,9 +52,7 @@ def open_delivery(
             max_traces_per_day=config.max_traces_per_day,
         )
 
-    transport = transport or delivery_transport(
-        config.endpoint, api_key_headers(config.api_key or "", config.project_name)
-    )
+    transport = transport or _transport(config)
     bucket = bucket or _fleet_bucket(config, notices)
     if not _has_spool(config):
         own = bucket or LeasedBucket
@@ -74,6 +72,16 @@ def open_delivery(
         max_bytes=max_bytes,
         monotonic=monotonic,
     )
+
+
+def _transport(config: Config) -> Transport:
+    project, ask = config.project_name, config.api_key
+    transport = delivery_transport(config.endpoint, api_key_headers(config.fixed_key or "", project))
+    if ask is None or isinstance(ask, str):
+        return transport
+    from pandaprobe_otel.transport.asked_key import AskedKeyTransport
+
+    return AskedKeyTransport(transport, ask=ask, project_name=project)
 
 
 def _fleet_bucket(config: Config, notices: Notices) -> Callable[[], LeasedBucket] | None:

@@ -74,10 +74,10 @@ def local_target() -> Generator[Target]:
 def cloud_target(config: Config) -> Target:
     """The PandaProbe of this user's settings. Raises ConfigError if they do not suffice to send anything."""
     fatal = [problem.message for problem in config.problems if problem.fatal]
-    if fatal or config.api_key is None:
+    if fatal or config.fixed_key is None:
         raise ConfigError("--cloud needs settings that can send: " + " ".join(fatal))
     return Target(
-        endpoint=config.endpoint, api_key=config.api_key, project_name=config.project_name, local=config.is_local
+        endpoint=config.endpoint, api_key=config.fixed_key, project_name=config.project_name, local=config.is_local
     )
 
 

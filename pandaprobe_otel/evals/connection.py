@@ -101,7 +101,7 @@ class Connection:
         if handle is None or not handle.enabled:
             return Client()
         config = handle.config
-        return Client(config.api_key, config.project_name, config.endpoint)
+        return Client(config.ask_key(), config.project_name, config.endpoint)
 
     def cache(self, client: Client) -> JudgementCache | None:
         """Return the cache of judgements, if one is wanted."""

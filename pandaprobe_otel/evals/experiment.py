@@ -137,7 +137,7 @@ def _run_and_judge(
             from pandaprobe_otel.api import Client
 
             config = handle.config
-            client = stack.enter_context(Client(config.api_key, config.project_name, config.endpoint))
+            client = stack.enter_context(Client(config.ask_key(), config.project_name, config.endpoint))
         check_metrics(client, of_traces=asking.rules.judged)
         of_cases = run()
         delivered = handle.flush(_DELIVER_WITHIN_S)

@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pandaprobe_otel.forks import loading
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request, Transport
+from pandaprobe_otel.transport.messages import KeyedTransport, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.wire import NotHttp, NotSent, Wire, describe
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> Transport:
+def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransport:
     """The cheapest transport that can reach the endpoint."""
     return DirectTransport(endpoint, headers) if is_direct(endpoint, headers) else HttpTransport(endpoint, headers)
 
@@ -70,9 +70,14 @@ class DirectTransport:
         self._port = url.port or _DEFAULT_PORTS[url.scheme]
         self._is_tls = url.scheme == "https"
         self._prefix = url.path
-        self._fixed = _fixed_headers(url, headers)
+        self._authority = url.netloc
+        self.use(headers)
         self._tls: Callable[[socket.socket], ssl.SSLSocket] | None = None
         self._idle: list[Wire] = []
+
+    def use(self, headers: Mapping[str, str]) -> None:
+        """Send these headers from now on."""
+        self._fixed = _fixed_headers(self._authority, headers)
 
     def send(self, request: Request) -> Outcome:
         """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
@@ -127,9 +132,9 @@ class DirectTransport:
         return Wire.connect(self._host, self._port, self._tls, timeout_s)
 
 
-def _fixed_headers(url: SplitResult, headers: Mapping[str, str]) -> str:
+def _fixed_headers(authority: str, headers: Mapping[str, str]) -> str:
     all_headers = {
-        "Host": url.netloc,
+        "Host": authority,
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         **headers,

@@ -28,9 +28,13 @@ class HttpTransport:
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
         self._endpoint = endpoint
-        self._headers = {**headers, "Content-Type": "application/json"}
+        self.use(headers)
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
+
+    def use(self, headers: Mapping[str, str]) -> None:
+        """Send these headers from now on."""
+        self._headers = {**headers, "Content-Type": "application/json"}
 
     def send(self, request: Request) -> Outcome:
         """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
@@ -43,6 +47,7 @@ class HttpTransport:
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
+                    headers=self._headers,
                     timeout=httpx_pieces.timeout(request),
                 )
         except httpx_pieces.FAILURES as error:
@@ -76,5 +81,5 @@ class HttpTransport:
                 for name in _LOADED_BY_REQUESTS:
                     import_module(name)
 
-                self._client = httpx.Client(headers=self._headers, follow_redirects=False, limits=httpx_pieces.limits())
+                self._client = httpx.Client(follow_redirects=False, limits=httpx_pieces.limits())
             return self._client

@@ -51,3 +51,11 @@ class Transport(Protocol):
     def reset_after_fork(self) -> None:
         """Forget connections that belong to the parent process, without touching them."""
         ...
+
+
+class KeyedTransport(Transport, Protocol):
+    """One whose headers, and so its key, can change."""
+
+    def use(self, headers: Mapping[str, str]) -> None:
+        """Send these headers from now on."""
+        ...

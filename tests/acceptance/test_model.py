@@ -1,4 +1,8 @@
-"""Any order of events: a model of clock, network, server and processes that Hypothesis drives.
+"""Any order of events: a model of clock, network, server, disk and processes that Hypothesis drives.
+
+Spans start and end and are sealed into parcels by the real assembler, journal and encoder; whole parcels are put as
+well, for what spans alone would take long to reach. Processes send, are answered or not, crash, fork, and adopt what
+others have left on the disk.
 
 `PANDAPROBE_MODEL_CASES=10000 pytest tests/acceptance/test_model.py --timeout=3600` runs ten thousand cases.
 """
@@ -15,15 +19,19 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from opentelemetry.sdk.trace import Span
 
 from pandaprobe_otel.delivery import Step
 from pandaprobe_otel.transport import Answer, Outcome, Request
+from simulated_app import SimulatedApp, stored_id
 from simulated_spool import SpooledProcess
 from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_parcel
+from spans import SpanMaker
 
 CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "150"))
 LIMIT = 100
 LONGER_THAN_ANY_GATE_S = 24 * 3600.0
+LONGEST_POLL_S = 20.0
 MOODS = (200, 401, 402, 429, 500, 502, 503)
 """What the server says to everything; 200: its own answers."""
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -34,9 +42,25 @@ class Life:
     """A process from its start to its crash, and what it was given."""
 
     process: Process
+    app: SimulatedApp
     traces: list[int] = field(default_factory=list[int])
     spans: set[str] = field(default_factory=set[str])
+    """Ids of the spans that have ended in it."""
+    open: list[Span] = field(default_factory=list[Span])
+    known: list[Span] = field(default_factory=list[Span])
+    """Its newest spans, and those that its parent had open when it was forked: further ones start below them."""
     alive: bool = True
+
+    def end(self, span: Span) -> None:
+        """End one of its open spans."""
+        self.open.remove(span)
+        self.app.end(span)
+        self.spans.add(stored_id(span))
+
+    @property
+    def repeated(self) -> int:
+        """Spans that count twice: roots that were sent while they were open, and again when they had ended."""
+        return self.process.ledger.read().ended - len(self.spans)
 
 
 class DeliveryModel(RuleBasedStateMachine):
@@ -53,20 +77,49 @@ class DeliveryModel(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.batches = itertools.count(1)
         self.lives: list[Life] = []
+        self.maker = SpanMaker()
         self.start()
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """A process starts, with nothing."""
-        process = self.make_process(f"process {len(self.lives)}")
+    def start(self, parent: Life | None = None) -> None:
+        """A process starts with nothing; a forked one (of `parent`) knows the spans that are open in its parent."""
+        is_forked = parent is not None
+        process = self.make_process(f"process {len(self.lives)}", is_forked=is_forked)
         turns = itertools.count()
         process.fate = lambda request, now: self.fates[next(turns) % len(self.fates)]
-        self.lives.append(Life(process))
+        app = SimulatedApp(process, maker=self.maker, is_forked=is_forked, longest_poll_s=LONGEST_POLL_S)
+        self.lives.append(Life(process, app, known=[] if parent is None else list(parent.open)))
 
-    def make_process(self, name: str) -> Process:
+    def make_process(self, name: str, *, is_forked: bool) -> Process:
         """One that has nothing but its memory."""
         return Process(self.world, self.server, name=name)
+
+    @rule(which=st.integers(0), below=st.none() | st.integers(0, 5))
+    def a_span_starts(self, which: int, below: int | None) -> None:
+        """A root, or below a span that is open, has ended, or is open in the parent process."""
+        life = self.living(which)
+        parent = life.known[below % len(life.known)] if below is not None and life.known else None
+        span = life.app.start("span", parent)
+        life.open.append(span)
+        life.known = [*life.known[-5:], span]
+
+    @rule(which=st.integers(0))
+    def an_agent_is_at_work(self, which: int) -> None:
+        """A root is open, and a step of it has ended."""
+        life = self.living(which)
+        root = life.app.start("agent")
+        step = life.app.start("step", root)
+        life.open += [root, step]
+        life.known = [*life.known[-4:], root, step]
+        life.end(step)
+
+    @rule(which=st.integers(0), index=st.integers(0, 5))
+    def a_span_ends(self, which: int, index: int) -> None:
+        """In any order: also a root before its children."""
+        life = self.living(which)
+        if life.open:
+            life.end(life.open[index % len(life.open)])
 
     @rule(count=st.sampled_from((1, 1, 3, 120)), spans=st.integers(1, 3), is_error=st.booleans(), which=st.integers(0))
     def traces_end(self, count: int, spans: int, is_error: bool, which: int) -> None:
@@ -120,10 +173,10 @@ class DeliveryModel(RuleBasedStateMachine):
         self.start()
 
     @precondition(lambda self: len(self.living_ones()) < 3)
-    @rule()
-    def a_process_forks(self) -> None:
-        """The child starts empty; the parent keeps what it has."""
-        self.start()
+    @rule(which=st.integers(0))
+    def a_process_forks(self, which: int) -> None:
+        """The child starts empty; the parent keeps what it has, its open spans too."""
+        self.start(self.living(which))
 
     # -- what must hold -----------------------------------------------------------------------------------------------
 
@@ -134,8 +187,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The server and the network are well, and enough time passes."""
-        self.mood, self.fates = 200, [Fate.PASSES]
-        self.world.run(LONGER_THAN_ANY_GATE_S)
+        self.all_is_well_for_long()
         stored = self.server.span_ids()
         for life in self.lives:
             counts = life.process.ledger.read()
@@ -143,7 +195,8 @@ class DeliveryModel(RuleBasedStateMachine):
             if not life.alive:
                 continue
             assert counts.pending == 0
-            assert len(life.spans & stored) >= counts.delivered == counts.ended - sum(counts.dropped.values())
+            assert counts.delivered == counts.ended - sum(counts.dropped.values())
+            assert len(life.spans & stored) >= counts.delivered - life.repeated
             if not self.failed_at_all:
                 assert (life.spans - stored, counts.dropped) == (set(), {})
         self._billed_once()
@@ -154,6 +207,14 @@ class DeliveryModel(RuleBasedStateMachine):
         for key, trace in self.server.traces.items():
             for who, times in Counter(trace.created_by).items():
                 assert who == "other" or times <= 1 + doubtful[who, key]
+
+    def all_is_well_for_long(self) -> None:
+        """Every span ends; no fault of server or network any more, for longer than anything waits."""
+        for life in self.living_ones():
+            for span in list(life.open):
+                life.end(span)
+        self.mood, self.fates = 200, [Fate.PASSES]
+        self.world.run(LONGER_THAN_ANY_GATE_S)
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -192,9 +253,10 @@ class SpooledDeliveryModel(DeliveryModel):
         self.processes: list[SpooledProcess] = []
         super().__init__()
 
-    def make_process(self, name: str) -> Process:
+    def make_process(self, name: str, *, is_forked: bool) -> Process:
         """One with a spool, in the directory that all of them use."""
-        process = SpooledProcess(self.world, self.server, Path(self.folder.name) / "spool", name=name)
+        folder = Path(self.folder.name) / "spool"
+        process = SpooledProcess(self.world, self.server, folder, name=name, is_forked=is_forked)
         self.processes.append(process)
         return process
 
@@ -208,8 +270,9 @@ class SpooledDeliveryModel(DeliveryModel):
     @rule(which=st.integers(0))
     def a_process_forks_with_a_spool(self, which: int) -> None:
         """No connection and no lock crosses the fork."""
-        self.processes[self.lives.index(self.living(which))].fork()
-        self.start()
+        life = self.living(which)
+        self.processes[self.lives.index(life)].fork()
+        self.start(life)
 
     def teardown(self) -> None:
         """The server and the network are well, and enough time passes for one heir at least."""
@@ -221,8 +284,7 @@ class SpooledDeliveryModel(DeliveryModel):
             self.folder.cleanup()
 
     def _after_all(self) -> None:
-        self.mood, self.fates = 200, [Fate.PASSES]
-        self.world.run(LONGER_THAN_ANY_GATE_S)
+        self.all_is_well_for_long()
         stored = self.server.span_ids()
         counts = [life.process.ledger.read() for life in self.lives]
         durable = {span for process in self.processes for span in process.durable}

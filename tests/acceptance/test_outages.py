@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from collections.abc import Mapping
 
 import pytest
 
 from pandaprobe_otel.delivery.gates import OUTAGE
 from pandaprobe_otel.transport import Answer, Outcome, Request
+from pandaprobe_otel.transport.asked_key import AskedKeyTransport
 from simulated_world import Fate, Process, Server, Way, World, trace_parcel
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -144,6 +146,61 @@ def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
     assert len(server.span_ids()) == counts.ended - 1
     waited = sorted(server.traces[key].visible_at - 0.2 - at for key, at in offered.items() if key in server.traces)
     assert waited[int(len(waited) * 0.95)] <= 2
+
+
+class KeyedServer:
+    """The simulated server behind a key."""
+
+    def __init__(self, server: Server, *, refusal: int) -> None:
+        self._server = server
+        self._refusal = refusal
+        self._key = ""
+
+    def use(self, headers: Mapping[str, str]) -> None:
+        """Send these headers from now on."""
+        self._key = headers["X-API-Key"]
+
+    def send(self, request: Request) -> Outcome:
+        """Refuse every key but the new one."""
+        if self._key == "sk_pp_new":
+            return self._server.handle(request, "ours")
+        return Answer(status=self._refusal, body=b'{"detail":"no"}')
+
+    def close(self) -> None:
+        """There is no connection."""
+
+    def reset_after_fork(self) -> None:
+        """There is no connection."""
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half an hour with a key that does not do: eight requests, one ERROR; then the function knows a better one."""
+    world = World()
+    server = Server(world)
+    process = Process(world, server)
+    asked: list[float] = []
+
+    def ask() -> str:
+        asked.append(world.now)
+        return "sk_pp_old" if world.now < 30 * MINUTE else "sk_pp_new"
+
+    process.carry = AskedKeyTransport(KeyedServer(server, refusal=status), ask=ask, project_name="shop").send
+    numbers = iter(range(10_000))
+    world.every(1.0, lambda: process.put(trace_parcel(next(numbers))), until=30 * MINUTE)
+    world.run(30 * MINUTE)
+    assert len(process.sent) <= 8
+    assert len(asked) <= len(process.sent)
+    assert server.seen == []
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+    world.run(2 * HOUR)
+    counts = process.ledger.read()
+    assert (counts.pending, counts.dropped) == (0, {})
+    assert len(server.span_ids()) == counts.ended > 1_700
+    assert len([at for at in asked if at >= 30 * MINUTE]) == 1  # a key that is good is not asked for again
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])

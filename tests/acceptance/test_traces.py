@@ -27,7 +27,7 @@ def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
     """The root ends; children end 3 s and 2 minutes later or never, and one starts after all was sent."""
     world = World()
     server = Server(world)
-    app = SimulatedApp(world, server)
+    app = SimulatedApp(Process(world, server))
     root = app.start("agent")
     soon, late, never = (app.start(name, root) for name in ("soon", "late", "never"))
     app.end(root)
@@ -52,7 +52,7 @@ def test_a_run_of_two_hours_is_one_post_however_many_spans_it_has() -> None:
     """5000 spans below one open root: RUNNING meanwhile, COMPLETED at the end, all there, memory flat."""
     world = World()
     server = Server(world)
-    app = SimulatedApp(world, server)
+    app = SimulatedApp(Process(world, server))
     root = app.start("agent")
     spans: list[Span] = [root]
     most_bytes = 0
@@ -80,7 +80,7 @@ def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
     """Two services below a root that ends after them: one POST, by the root's process, whose fields stand."""
     world = World()
     server = Server(world)
-    front, middle, back = (SimulatedApp(world, server, name=name) for name in ("front", "middle", "back"))
+    front, middle, back = (SimulatedApp(Process(world, server, name=name)) for name in ("front", "middle", "back"))
     root = front.start("request")
     assert root.context is not None
     call = middle.start_below("call", root.context)
@@ -106,11 +106,11 @@ def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
     world = World()
     server = Server(world)
     orphans = [
-        SimulatedApp(world, server, name="middle"),
-        SimulatedApp(world, server, name="back"),
-        SimulatedApp(world, server, name="foreign", project="other"),
+        SimulatedApp(Process(world, server, name="middle")),
+        SimulatedApp(Process(world, server, name="back")),
+        SimulatedApp(Process(world, server, name="foreign", project="other")),
     ]
-    stranger = SimulatedApp(world, server, name="never reports").start("request")
+    stranger = SimulatedApp(Process(world, server, name="never reports")).start("request")
     assert stranger.context is not None
     spans = [app.start_below(app.process.name, stranger.context) for app in orphans]
     for app, span in zip(orphans, spans, strict=True):
@@ -135,7 +135,7 @@ def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
     """The adopted spans lie under another id, so nothing of the late root's trace is touched."""
     world = World()
     server = Server(world)
-    front, back = SimulatedApp(world, server, name="front"), SimulatedApp(world, server, name="back")
+    front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
     root = front.start("request", attributes={**CHAT, "user.id": "u1"})
     assert root.context is not None
     query = back.start_below("query", root.context)
@@ -155,8 +155,8 @@ def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption()
     """They begin below a local span whose part has gone: the owner's id is not theirs, before the adoption or after."""
     world = World()
     server = Server(world)
-    app = SimulatedApp(world, server, name="back")
-    stranger = SimulatedApp(world, server, name="never reports").start("request")
+    app = SimulatedApp(Process(world, server, name="back"))
+    stranger = SimulatedApp(Process(world, server, name="never reports")).start("request")
     assert stranger.context is not None
     call = app.start_below("call", stranger.context)
     app.end(call)
@@ -180,7 +180,7 @@ def test_late_spans_reach_the_trace_of_the_root_that_came() -> None:
     """A background task below a handler that has answered: appended to the trace that the root's process posted."""
     world = World()
     server = Server(world)
-    front, back = SimulatedApp(world, server, name="front"), SimulatedApp(world, server, name="back")
+    front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
     root = front.start("request", attributes={**CHAT, "user.id": "u1"})
     assert root.context is not None
     call = back.start_below("call", root.context)
@@ -206,7 +206,7 @@ def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> No
     """Ten minutes below a foreign root: an append every half minute, not with each span."""
     world = World()
     server = Server(world)
-    front, back = SimulatedApp(world, server, name="front"), SimulatedApp(world, server, name="back")
+    front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
     root = front.start("request")
     assert root.context is not None
     call = back.start_below("call", root.context)
@@ -243,7 +243,7 @@ def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> Non
     """Stored 90 s after it was accepted, 1200 spans: appends wait, all arrive, one token is spent."""
     world = World()
     server = Server(world, persist_lag_s=90)
-    app = SimulatedApp(world, server)
+    app = SimulatedApp(Process(world, server))
     root = app.start("agent")
     spans = [app.start("step", root) for _ in range(1_200)]
     for span in (*spans, root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -288,6 +289,26 @@ def test_an_upstream_that_never_reports_is_learned() -> None:
 
     assert delivery.now - started == pytest.approx(5)
     assert delivery.ledger.read().delivered == 4
+
+
+@pytest.mark.parametrize(
+    ("shown", "posts"),
+    [(b'{"spans":[{"span_id":"of another process"}]}', 2), (b'{"spans":[{"span_id":"s"}]}', 1), (b'{"name":"t"}', 1)],
+    ids=["others' spans", "its spans", "no list of spans"],
+)
+def test_a_trace_that_is_there_without_its_spans_has_not_arrived(shown: bytes, posts: int) -> None:
+    """Two processes post what they have under one derived id; the other one's trace says nothing about ours."""
+    outcomes: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=202)])
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        return Answer(status=200, body=shown) if attempt.is_check else next(outcomes)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(create(1))
+    delivery.run(30)
+
+    assert delivery.count("POST", "/traces") == posts
+    assert delivery.ledger.read().delivered == 1
 
 
 def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python, timed_exit
 
+WAITING: Final = 50
+"""Traces that wait when the program ends."""
 SLACK_S: Final = 1.0
 """For the interpreter to end on a machine that others use; the timeout, when it is waited for, is 5 s."""
 
@@ -27,11 +32,11 @@ SLACK_S: Final = 1.0
 def test_what_was_traced_is_delivered_at_the_end(ending: str, code: int) -> None:
     """However the program ends by itself: everything arrives, the exit code stays, stderr is the program's own."""
     with StrictPandaProbe() as server:
-        result = run_python(f"for n in range(20): one(f't{{n}}')\n{ending}", environment(server.url))
+        result = run_python(f"for n in range({WAITING}): one(f't{{n}}')\n{ending}", environment(server.url))
         posts = server.posts()
 
     assert result.returncode == code
-    assert len(posts) == 20
+    assert len(posts) == WAITING
     assert ("mine" in result.stderr) if "mine" in ending else (result.stderr == "")
 
 
@@ -94,11 +99,49 @@ def test_an_open_root_at_the_end_is_sent_as_running() -> None:
 def test_ctrl_c_still_delivers() -> None:
     """KeyboardInterrupt is an end like any other."""
     with StrictPandaProbe() as server:
-        code = "import os, signal\none('a')\nos.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(5)"
+        code = f"""
+        import os, signal, time
+        for n in range({WAITING}): one(f"t{{n}}")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        """
         result = run_python(code, environment(server.url))
+        untraced = run_python("raise KeyboardInterrupt", environment(), set_up=False)
 
         assert "KeyboardInterrupt" in result.stderr
-        assert len(server.posts()) == 1
+        assert result.returncode == untraced.returncode != 0
+        assert len(server.posts()) == WAITING
+
+
+TERMINATED = f"""
+import os, signal, time
+for n in range({WAITING}): one(f"t{{n}}")
+if handle.status().settings["spool"][0] != "None":
+    while not handle.flush(0.0): time.sleep(0.01)  # until all of it is on disk
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+
+
+def test_sigterm_that_is_handled_delivers() -> None:
+    """With `handle_sigterm` it is an end like `sys.exit`, with the code that shells give to it."""
+    with StrictPandaProbe() as server:
+        result = run_python(TERMINATED, environment(server.url, PANDAPROBE_HANDLE_SIGTERM="true"))
+
+        assert (result.returncode, result.stderr) == (128 + signal.SIGTERM, "")
+        assert len(server.posts()) == WAITING
+
+
+def test_sigterm_that_nobody_handles_leaves_everything_in_the_spool(tmp_path: Path) -> None:
+    """The process is gone at once, as without this library; another one delivers what waits."""
+    with StrictPandaProbe() as server:
+        port = server.stop()
+        result = run_python(TERMINATED, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+        server.start(port)
+
+        assert result.returncode == -signal.SIGTERM
+        assert inherit(server, tmp_path) == 2 * WAITING
+        assert len(server.traces) == WAITING
 
 
 def test_a_refused_key_does_not_hold_the_exit() -> None:

@@ -2,68 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanContext
 
-from pandaprobe_otel.delivery import Ledger
 from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.tracing.assembler import Assembler
 from pandaprobe_otel.tracing.encoder import PartEncoder
 from pandaprobe_otel.tracing.span_filter import SpanFilter
 from pandaprobe_otel.tracing.timing import Timing
-from simulated_world import Process, Server, World
+from pandaprobe_otel.tracing.trace_buffer import Part
+from simulated_world import Process
 from spans import CHAT, SpanMaker
 
 POLL_S = 0.1
 
 
 class SimulatedApp:
-    """Starts and ends spans; what is ready goes out ten times a second."""
+    """Starts and ends spans; what is ready goes out ten times a second, as long as anything is open."""
 
-    def __init__(self, world: World, server: Server, *, name: str = "ours", project: str = "shop") -> None:
-        self.process = Process(world, server, name=name, project=project)
-        self._world = world
-        self._maker = SpanMaker()
-        self.assembler = Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20)
+    def __init__(
+        self,
+        process: Process,
+        *,
+        maker: SpanMaker | None = None,
+        is_forked: bool = False,
+        longest_poll_s: float = POLL_S,
+    ) -> None:
+        """`longest_poll_s`: looks become rarer while nothing starts or ends, down to one in this time."""
+        self.process = process
+        self._longest_poll_s = longest_poll_s
+        self._poll_s = POLL_S
+        self._next_poll = math.inf
+        self._maker = maker or SpanMaker()
+        self.assembler = Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20, is_forked=is_forked)
         self._encoder = PartEncoder(
-            span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0
+            span_filter=SpanFilter("all"), options=MappingOptions(), ledger=process.ledger, sample_rate=1.0
         )
         self.most_held = 0
         """Most ended spans that waited for the rest of their traces."""
-        world.after(POLL_S, self._poll)
+        process.held = lambda: self.assembler.ended_spans
 
     def start(self, name: str, parent: Span | None = None, attributes: Mapping[str, str] = CHAT) -> Span:
         """Start a span."""
-        span = self._maker.start(name, parent, attributes)
-        self.assembler.started(span, self.process.clock())
-        return span
+        return self._started(self._maker.start(name, parent, attributes))
 
     def start_below(self, name: str, caller: SpanContext) -> Span:
         """Start a span whose parent is in another process."""
-        span = self._maker.start_remote(name, caller.trace_id, caller.span_id)
-        self.assembler.started(span, self.process.clock())
-        return span
+        return self._started(self._maker.start_remote(name, caller.trace_id, caller.span_id))
 
     def end(self, span: Span) -> None:
         """End a span."""
-        self.assembler.ended(self._maker.end(span), self.process.clock())
+        ended = self._maker.end(span)
         self._maker.exporter.clear()
+        self.process.ledger.ended(1)
+        self.assembler.ended(ended, self.process.clock())
+        if self.process.journal is not None:
+            self.process.journal.record([(ended, False)])
+            self.process.wrote_down(stored_id(span))
+        self._look_soon()
 
     def close(self) -> None:
         """The process ends in order: everything that it holds is handed over."""
-        for part in self.assembler.close(self.process.clock()):
-            for parcel in self._encoder.encode(part):
-                self.process.put(parcel)
+        self._hand_over(self.assembler.close(self.process.clock()))
+
+    def _started(self, span: Span) -> Span:
+        self.assembler.started(span, self.process.clock())
+        if self.process.journal is not None:
+            self.process.journal.record([(span, True)])
+        self._look_soon()
+        return span
+
+    def _look_soon(self) -> None:
+        self._poll_s = POLL_S
+        self._look_at(self.process.world.now + POLL_S)
+
+    def _look_at(self, time: float) -> None:
+        if time < self._next_poll:
+            self._next_poll = time
+            self.process.world.at(time, self._poll)
 
     def _poll(self) -> None:
+        if not self.process.is_alive or self.process.world.now < self._next_poll:
+            return
+        self._next_poll = math.inf
         self.most_held = max(self.most_held, self.assembler.ended_spans)
-        for part in self.assembler.due(self.process.clock()):
+        self._hand_over(self.assembler.due(self.process.clock()))
+        if len(self.assembler):
+            self._look_at(self.process.world.now + self._poll_s)
+            self._poll_s = min(self._poll_s * 2, self._longest_poll_s)
+
+    def _hand_over(self, parts: Iterable[Part]) -> None:
+        for part in parts:
             for parcel in self._encoder.encode(part):
-                self.process.put(parcel)
-        self._world.after(POLL_S, self._poll)
+                self.process.take(parcel)
+            if self.process.journal is not None:
+                self.process.journal.taken(part)
 
 
 def stored_id(span: Span) -> str:

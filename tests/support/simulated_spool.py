@@ -12,17 +12,23 @@ import orjson
 from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outbox import MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.adoption import Adoption
 from pandaprobe_otel.delivery.spool.commands import Barrier, Command
 from pandaprobe_otel.delivery.spool.delivery import SpooledDelivery
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
+from pandaprobe_otel.delivery.spool.journal import SpanJournal
 from pandaprobe_otel.delivery.spool.keeper import Keeper
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.delivery.spool.memory_side import MemorySide
 from pandaprobe_otel.delivery.spool.outbox import SpooledOutbox
+from pandaprobe_otel.delivery.spool.recovery import recovered
 from pandaprobe_otel.delivery.spool.writer import SpoolWriter
+from pandaprobe_otel.mapping import MappingOptions
+from pandaprobe_otel.tracing.encoder import PartEncoder
+from pandaprobe_otel.tracing.span_filter import SpanFilter
 from simulated_world import Process, Server, World
 from spools import DESTINATION, FunctionTransport
 
@@ -66,11 +72,21 @@ class SteppedDelivery(SpooledDelivery):
 class SpooledProcess(Process):
     """A process whose dispatcher is fed by a spool."""
 
-    def __init__(self, world: World, server: Server, folder: Path, *, name: str, max_bytes: int = 200_000) -> None:
+    def __init__(
+        self,
+        world: World,
+        server: Server,
+        folder: Path,
+        *,
+        name: str,
+        max_bytes: int = 200_000,
+        is_forked: bool = False,
+    ) -> None:
         super().__init__(world, server, name=name)
         self._folder = SpoolFolder(folder, DESTINATION)
         self._leases = folder.with_name("leases")
         self._unwritten: set[str] = set()
+        self._journaled: set[str] = set()
         self.durable: set[str] = set()
         """Ids of spans that were on disk when the disk was last asked."""
         self._next_step = math.inf
@@ -83,22 +99,27 @@ class SpooledProcess(Process):
             max_bytes=max_bytes,
             monotonic=self.clock,
         )
+        self.journal = SpanJournal(self._delivery.ask, content=True, all_spans=True, is_forked=is_forked)
         self._step_at(world.now)
 
-    def put(self, parcel: Parcel) -> None:
-        """Spans have ended, and are ready to be sent."""
-        self.ledger.ended(len(parcel.spans))
+    def take(self, parcel: Parcel) -> None:
+        """Spans that were counted when they ended are ready to be sent."""
         self._delivery.put(parcel)
         self._unwritten |= span_ids(parcel)
         self._look_at(self.world.now)
+
+    def wrote_down(self, span_id: str) -> None:
+        """A span has ended, and the journal was told."""
+        self._journaled.add(span_id)
 
     def write(self) -> None:
         """Let the disk do what was asked of it."""
         took, pause_s = self._writer.step()
         self._step_at(self.world.now + max(pause_s, WRITES_AFTER_S))
         if took and isinstance(self.outbox, SpooledOutbox) and not self.outbox.unsaved:
-            self.durable |= self._unwritten
+            self.durable |= self._unwritten | self._journaled
             self._unwritten.clear()
+        self._journaled.clear()  # what the journal could not write is durable when its parcel is
         self._look_at(self.world.now)
 
     def crash(self) -> None:
@@ -125,9 +146,14 @@ class SpooledProcess(Process):
         While the disk takes no writes, what has left the memory cannot be noted there: more is pending then.
         """
         self.write()
-        waiting = sum(job.parcel.span_count for job in self.outbox) + self._writer.parked_spans
+        waiting = self.held() + sum(job.parcel.span_count for job in self.outbox) + self._writer.parked_spans
         pending = self.ledger.read().pending
         return pending >= waiting if self._keeper.failing else pending == waiting
+
+    @staticmethod
+    def _heirs_encoder() -> PartEncoder:
+        """Of what a crashed process had written down; its spans are counted as they are adopted."""
+        return PartEncoder(span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
     def _make_writer(self, memory: MemorySide, rows: Callable[[], int]) -> SteppedWriter:
         self._writer = SteppedWriter(
@@ -142,7 +168,7 @@ class SpooledProcess(Process):
             folder=self._folder,
             memory=memory,
             notices=self.notices,
-            recover=lambda found, states: (),
+            recover=lambda found, states: recovered(found, states, self._heirs_encoder),
             rows=rows,
             monotonic=self.clock,
         )

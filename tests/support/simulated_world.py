@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -25,6 +25,9 @@ from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MemoryOutbox
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.spool.journal import SpanJournal
 
 LIMIT: Final = 100
 WINDOW_S: Final = 60.0
@@ -198,6 +201,8 @@ class Server:
             trace.spans.update({span["span_id"]: span for span in body})
         elif request.method == "PATCH":
             trace.fields.update(body)
+        else:
+            return Answer(status=200, body=orjson.dumps({**trace.fields, "spans": list(trace.spans.values())}))
         return Answer(status=200)
 
     def _create(self, body: dict[str, Any], who: str, now: float) -> Outcome:
@@ -268,6 +273,11 @@ class Process:
         """Trace ids of the creates whose outcome the process could not know."""
         self.sent: list[tuple[float, Request]] = []
         self.answered: list[tuple[float, Request]] = []
+        self.carry: Callable[[Request], Outcome] = lambda request: server.handle(request, name)
+        """What a request passes through on its way to the server."""
+        self.held: Callable[[], int] = lambda: 0
+        """Spans that have ended and are not in a parcel yet."""
+        self.journal: SpanJournal | None = None
         self.ledger = Ledger()
         self.notices = Notices(self.clock)
         self.outbox = MemoryOutbox(max_bytes)
@@ -287,8 +297,20 @@ class Process:
     def put(self, parcel: Parcel) -> None:
         """Spans have ended, and are ready to be sent."""
         self.ledger.ended(len(parcel.spans))
+        self.take(parcel)
+
+    def take(self, parcel: Parcel) -> None:
+        """Spans that were counted when they ended are ready to be sent."""
         self.dispatcher.put(parcel, self.clock())
         self._look_at(self.world.now + self._look_every_s)
+
+    def wrote_down(self, span_id: str) -> None:
+        """A span has ended, and the journal, where there is one, was told."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not crashed."""
+        return self._alive
 
     def crash(self) -> None:
         """Kill it: nothing of it happens any more."""
@@ -297,7 +319,7 @@ class Process:
     @property
     def is_balanced(self) -> bool:
         """Whether what the ledger calls pending is what waits."""
-        return self.ledger.read().pending == sum(job.parcel.span_count for job in self.outbox)
+        return self.ledger.read().pending == self.held() + sum(job.parcel.span_count for job in self.outbox)
 
     def _look_at(self, time: float) -> None:
         if time < self._next_look and time != math.inf:
@@ -330,7 +352,7 @@ class Process:
 
     def _arrives(self, attempt: Attempt, request: Request, fate: Fate) -> None:
         lost = NoAnswer(reason="ReadError: no answer", may_have_arrived=True)
-        outcome = lost if fate is Fate.RESET_BEFORE else self.server.handle(request, self.name)
+        outcome = lost if fate is Fate.RESET_BEFORE else self.carry(request)
         back = REQUEST_TIMEOUT_S if fate is Fate.NO_ANSWER else self._draw()
         seen = outcome if fate is Fate.PASSES else lost
         self.world.after(back, lambda: self._done(attempt, seen))

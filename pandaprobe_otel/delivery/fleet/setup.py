@@ -18,6 +18,6 @@ if TYPE_CHECKING:
 def fleet_bucket(config: Config, notices: Notices) -> LeasedBucket:
     """A bucket whose tokens all processes that use this key and the Redis of `redis_url` take from. Connects later."""
     assert config.redis_url is not None
-    whose = Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.api_key or "")
+    whose = Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.key_identity)
     leases = RedisLeases(config.redis_url, whose.key_digest, request_timeout_s=REQUEST_TIMEOUT_S)
     return LeasedBucket(tokens=RedisTokens(leases, notices, request_timeout_s=REQUEST_TIMEOUT_S))

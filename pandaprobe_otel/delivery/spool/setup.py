@@ -105,4 +105,4 @@ def _folder(config: Config) -> Path:
 
 
 def _destination(config: Config) -> Destination:
-    return Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.api_key or "")
+    return Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.key_identity)

@@ -1,0 +1,31 @@
+"""What the answer to a look at a trace says about a parcel whose request may have arrived."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import orjson
+
+from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.transport.messages import Answer, Outcome
+
+
+def lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
+    """Whether the trace is there without all spans of the parcel: another process has posted it, or an earlier part.
+
+    False as well when the answer shows no list of spans, so that this cannot be told.
+    """
+    shown = _spans(outcome.body) if isinstance(outcome, Answer) else None
+    if shown is None:
+        return False
+    ids = {cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict)}
+    return any(orjson.loads(span).get("span_id") not in ids for span in parcel.opened().spans)
+
+
+def _spans(body: bytes) -> list[Any] | None:
+    try:
+        trace: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    spans: list[Any] | None = cast("dict[str, Any]", trace).get("spans") if isinstance(trace, dict) else None
+    return spans if isinstance(spans, list) else None

@@ -1,0 +1,65 @@
+"""Requests with a key that a function of the app gives, such as one that reads a vault whose keys are rotated."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from pandaprobe_otel.guard import failed
+from pandaprobe_otel.setting_values import read_key
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.messages import KeyedTransport, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.verdict import VerdictKind, judge
+
+_ASK_AGAIN = (VerdictKind.AUTH, VerdictKind.QUOTA)
+"""The key is refused, or its plan is used up: another one may do."""
+
+
+class AskedKeyTransport:
+    """Asks for the key before the first request, and again after each answer that another key may change.
+
+    Only the threads that send ask, one at a time: at the pace at which they try again. The app's function may block
+    them; what it raises is counted and logged, and the request waits, or goes with the key that is known. Thread-safe.
+    """
+
+    def __init__(self, inner: KeyedTransport, *, ask: Callable[[], str], project_name: str) -> None:
+        self._inner = inner
+        self._ask = ask
+        self._project_name = project_name
+        self._lock = threading.Lock()
+        self._key: str | None = None
+        self._is_stale = True
+
+    def send(self, request: Request) -> Outcome:
+        """Send one request, with the newest key."""
+        if self._is_stale and not self._renew():
+            return NoAnswer(reason="the function that gives the API key failed", may_have_arrived=False)
+        outcome = self._inner.send(request)
+        if judge(outcome).kind in _ASK_AGAIN:
+            self._is_stale = True
+        return outcome
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: with a new lock, since a thread of the parent may have held the old one."""
+        self._lock = threading.Lock()
+        self._inner.reset_after_fork()
+
+    def _renew(self) -> bool:
+        """Ask for the key; whether there is one."""
+        with self._lock:
+            if not self._is_stale:
+                return True  # another thread has asked meanwhile
+            try:
+                key = read_key(self._ask())
+            except Exception as error:  # noqa: BLE001 - the app's function ran; counted and logged
+                failed("api_key", error)
+                return self._key is not None
+            if key != self._key:
+                self._inner.use(api_key_headers(key, self._project_name))
+                self._key = key
+            self._is_stale = False
+            return True
