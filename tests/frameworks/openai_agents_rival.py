@@ -1,25 +1,26 @@
 """An app that has instrumented the Agents SDK with another vendor's library besides ours.
 
-python openai_agents_rival.py ENDPOINT KEY MODEL_URL
+python openai_agents_rival.py MODULE ENDPOINT KEY MODEL_URL
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import pandaprobe_otel
 
 
-def main(endpoint: str, key: str, model_url: str) -> None:
+def main(module: str, endpoint: str, key: str, model_url: str) -> None:
     """Run an agent, and say what became of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
-    from agents import Agent, OpenAIResponsesModel, Runner, function_tool
+    from agents import Agent, OpenAIResponsesModel, Runner, function_tool, set_trace_processors
     from openai import AsyncOpenAI
-    from openinference.instrumentation.openai_agents import OpenAIAgentsInstrumentor
 
     from weather_model import weather
 
-    OpenAIAgentsInstrumentor().instrument()  # takes the SDK's own exporter off
+    set_trace_processors([])  # nothing to OpenAI
+    import_module(module).OpenAIAgentsInstrumentor().instrument()
     model = OpenAIResponsesModel("gpt-5-mini", AsyncOpenAI(base_url=model_url, api_key="any"))
     Runner.run_sync(Agent(name="forecaster", model=model, tools=[function_tool(weather)]), "Weather in Oslo?")
     sys.stdout.write(pandaprobe_otel.status().instrumented["openai_agents"])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +20,21 @@ from agents import (
     Agent,
     GuardrailFunctionOutput,
     InputGuardrailTripwireTriggered,
+    Model,
+    ModelResponse,
     ModelSettings,
     OpenAIChatCompletionsModel,
     OpenAIResponsesModel,
     RunConfig,
     Runner,
+    Usage,
     function_tool,
+    generation_span,
     input_guardrail,
 )
 from openai import AsyncOpenAI
-from openai.types.responses import Response
+from openai.types.responses import Response, ResponseOutputMessage, ResponseOutputText
+from opentelemetry.sdk.trace import TracerProvider
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
@@ -324,12 +333,19 @@ def test_the_adapter_of_the_official_sdk(adapter: OpenAIAgentsAdapter, traces: S
     assert body["metadata"]["team"] == "x"
 
 
-def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, ours says so, and every call is there once."""
+VENDORS = {
+    "OpenInference": "openinference.instrumentation.openai_agents",
+    "OpenLLMetry": "opentelemetry.instrumentation.openai_agents",
+}
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_silent_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While another vendor records the runs, ours says so, and every call is there once."""
     endpoint = model(weather_model)
     app = Path(__file__).with_name("openai_agents_rival.py")
     done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        [sys.executable, app, VENDORS[vendor], server.url, server.api_key, endpoint.base_url],
         env={**os.environ, "PYTHONPATH": SUPPORT},
         capture_output=True,
         text=True,
@@ -337,9 +353,9 @@ def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, m
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    assert done.stdout.startswith(f"skipped: {vendor} records these calls")
     trace: AgentTrace = traces.one()
-    assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.openai_agents"}
+    assert {span["metadata"]["scope"] for span in trace.spans} == {VENDORS[vendor]}
     assert len(trace.all("LLM")) == len(endpoint.exchanges) == 2
 
 
@@ -351,6 +367,40 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
     assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
     assert thanked.only("LLM")["token_usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize("way", ["awaited", "streamed", "streamed and left alone"])
+async def test_a_cancelled_run(way: str, traces: SentTraces, model: StartModel) -> None:
+    """The cancellation reaches the app; every span is ended, and none is an error."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(messages: Any) -> Reply:
+        asked.set()
+        answer.wait(20)
+        return Reply(text="too late")
+
+    agent = forecaster(responses(model(slow)))
+    try:
+        if way == "awaited":
+            running: Any = asyncio.create_task(Runner.run(agent, "Hi"))
+        else:
+            streaming = Runner.run_streamed(agent, "Hi")
+            running = streaming.run_loop_task
+        await asyncio.to_thread(asked.wait, 20)
+        if way == "streamed":
+            streaming.cancel()
+            assert [event async for event in streaming.stream_events()] == []
+        else:
+            running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert running.cancelled() or way == "streamed"
+    finally:
+        answer.set()
+
+    trace = traces.one()
+    assert [span["kind"] for span in trace.spans] == ["AGENT", "AGENT", "LLM"], str(trace)
+    assert {"ended_at" in span for span in trace.spans} == {True}
+    assert "ERROR" not in {span["status"] for span in trace.spans}, str(trace)
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
@@ -377,3 +427,56 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
     (processor,) = ours()
     assert processor.is_idle
     assert all(len(trace.all("LLM")) == 1 for trace in traces.new(21) if len(trace.spans) > 1)
+
+
+class Parrot(Model):
+    """A model in this process, which is as fast as it gets, and tells of its calls as OpenAI's do."""
+
+    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        """Say the same each time; each tenth time it fails."""
+        with generation_span(model="parrot", input=[{"role": "user", "content": "Hi"}]) as span:
+            span.span_data.output = [{"role": "assistant", "content": "Squawk"}]
+            if next(calls) % 10 == 0:
+                raise LookupError("no parrot")
+        text = ResponseOutputText(type="output_text", text="Squawk", annotations=[])
+        said = ResponseOutputMessage(id="m", role="assistant", type="message", status="completed", content=[text])
+        return ModelResponse(output=[said], usage=Usage(), response_id=None)
+
+    def stream_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Not used."""
+        raise NotImplementedError
+
+
+calls = itertools.count()
+
+
+@pytest.fixture
+def provider(traces: SentTraces) -> Iterator[TracerProvider]:
+    """A provider that keeps nothing, which the SDK is traced with during the test."""
+    made = TracerProvider(shutdown_on_exit=False)
+    pandaprobe_otel.uninstrument("openai_agents")
+    assert pandaprobe_otel.instrument("openai_agents", tracer_provider=made).state == "hooked"
+    yield made
+    pandaprobe_otel.uninstrument("openai_agents")
+    pandaprobe_otel.instrument("openai_agents")
+    made.shutdown()
+
+
+def test_many_runs_do_not_grow(provider: TracerProvider) -> None:
+    """Well or badly ended, a run leaves no object behind."""
+    agent = Agent(name="parrot", model=Parrot())
+
+    async def runs(count: int) -> int:
+        for _ in range(count):
+            with contextlib.suppress(LookupError):
+                await Runner.run(agent, "Hi")
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def measured() -> int:
+        await runs(50)
+        before = await runs(50)
+        return await runs(300) - before
+
+    grown = asyncio.run(measured())
+    assert grown < 100, f"{grown} more objects after 300 runs"
