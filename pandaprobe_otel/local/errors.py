@@ -31,8 +31,11 @@ class InvalidFieldError(Exception):
         self.field = field
 
 
-class DeterministicFailureError(Exception):
-    """A request that makes the real server fail with a 500 each time; reproduced, since retries must end."""
+class EmptyNameError(Exception):
+    """A trace or span is to be renamed to nothing: on the real server a 500, each time."""
+
+    def __init__(self) -> None:
+        super().__init__("String should have at least 1 character")
 
 
 def not_found(what: str) -> HTTPException:
@@ -66,7 +69,11 @@ def validation_body(errors: Sequence[tuple[str, str]]) -> JSONResponse:
 
 
 def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
-    """Give every exception its answer. `retry_after`: a rate limit carries `Retry-After`, as the documentation says."""
+    """Give every exception its answer.
+
+    With `retry_after` a rate limit carries that header, as the documentation says, and what makes the real server fail
+    is a 422 which says why; without, both are as they were measured.
+    """
 
     async def on_validation_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -79,13 +86,19 @@ def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
             response.headers["retry-after"] = str(max(1, -int(-error.retry_after_s // 1)))
         return response
 
+    async def on_what_fails_there(request: Request, error: Exception) -> Response:
+        if retry_after:
+            return validation_body([("name" if isinstance(error, EmptyNameError) else "", str(error))])
+        request.state.no_request_id = True
+        return plain_500()
+
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(RateLimitedError, on_rate_limit)
     app.add_exception_handler(InvalidFieldError, _on_invalid_field)
     app.add_exception_handler(ForeignTraceError, _on_foreign_trace)
     app.add_exception_handler(ForeignSpanError, _on_foreign_span)
-    app.add_exception_handler(TooDeepError, _on_deterministic_failure)
-    app.add_exception_handler(DeterministicFailureError, _on_deterministic_failure)
+    app.add_exception_handler(TooDeepError, on_what_fails_there)
+    app.add_exception_handler(EmptyNameError, on_what_fails_there)
 
 
 def _field(location: Sequence[Any]) -> str:
@@ -118,8 +131,3 @@ async def _on_foreign_span(request: Request, error: Exception) -> Response:
     return validation_body(
         [(f"{prefix}{error.index} -> span_id", "This span id belongs to another trace; span ids are global")]
     )
-
-
-async def _on_deterministic_failure(request: Request, _error: Exception) -> Response:
-    request.state.no_request_id = True
-    return plain_500()

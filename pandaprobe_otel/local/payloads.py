@@ -23,6 +23,9 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 class TooDeepError(Exception):
     """A value is nested deeper than the server can store."""
 
+    def __init__(self) -> None:
+        super().__init__(f"Value should not be nested deeper than {MAX_DEPTH} levels")
+
 
 def encode(value: Any) -> str | None:
     """Return the JSON text of a value, None for None; NaN and infinities become null, as the server stores them.

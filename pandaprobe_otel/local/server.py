@@ -41,7 +41,8 @@ class LocalServer:
     token: the bearer token with `auth`; made up when not given (see `.token`).
     limit: `POST /traces` per minute and key (the real server's 100); None turns every rate limit off.
     window_s: seconds of a rate limit's window.
-    retry_after: whether 429 carries Retry-After, as the documentation says; server 0.5.0 sends none.
+    retry_after: whether 429 carries Retry-After, as the documentation says. Without, answers are as they were measured
+        on server 0.5.0: no such header, and a 500 where a name is empty or a value too deep, which are a 422 with it.
     fail, slow_s: faults; see `.faults`, where they and more can be changed while it runs.
     scripted_judge: evaluations get fixed answers, which `.judge` can change; no model is asked.
     judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without a judge

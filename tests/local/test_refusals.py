@@ -178,3 +178,31 @@ def test_filters_that_the_server_fails_on(http: httpx.Client) -> None:
 def test_moments_that_utc_cannot_express(http: httpx.Client) -> None:
     """A moment that lies before the year 1 in UTC is refused."""
     assert _refused(http.post("/traces", json=_trace(started_at="0001-01-01T00:00:00+14:00"))) == "started_at"
+
+
+def _answers_to_what_fails_there(http: httpx.Client) -> list[httpx.Response]:
+    """Two renamings to nothing, and a value that is too deep to be stored."""
+    assert http.post("/traces", json=_trace(spans=[_span()])).is_success
+    nested = "[" * 300 + "]" * 300
+    return [
+        http.patch(f"/traces/{ONE}", json={"name": ""}),
+        http.patch(f"/traces/{ONE}/spans/{SPAN}", json={"name": ""}),
+        http.post("/traces", content=f'{{"name": "t", "started_at": "{STARTED}", "input": {nested}}}'),
+    ]
+
+
+def test_what_makes_the_real_server_fail(http: httpx.Client) -> None:
+    """A 500 there, each time, and so a client would try again in vain: here the answer says what is wrong."""
+    answers = _answers_to_what_fails_there(http)
+    assert [_refused(answer) for answer in answers] == ["name", "name", ""]
+    assert answers[2].json()["errors"][0]["message"] == "Value should not be nested deeper than 254 levels"
+    assert http.get(f"/traces/{ONE}").json()["name"] == "t"
+
+
+def test_failures_as_they_were_measured() -> None:
+    """Without `retry_after` the server behaves as 0.5.0 does, its own failures included."""
+    with LocalServer(limit=None, retry_after=False) as server:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": "p", "Content-Type": "application/json"}
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+            answers = _answers_to_what_fails_there(client)
+    assert [(answer.status_code, answer.text) for answer in answers] == [(500, "Internal Server Error")] * 3

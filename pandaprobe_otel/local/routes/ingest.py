@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pandaprobe_otel.local.auth import ProjectScope, Scope
-from pandaprobe_otel.local.errors import DeterministicFailureError, not_found
+from pandaprobe_otel.local.errors import EmptyNameError, not_found
 from pandaprobe_otel.local.models.traces import (
     MAX_SPANS,
     BatchDelete,
@@ -31,8 +31,6 @@ from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.records import span_record, trace_record
 
 router = APIRouter(route_class=ApiRoute, tags=["traces"])
-
-_EMPTY_NAME = "a PATCH with an empty name is a 500 (measured on server 0.5.0)"
 
 
 @router.post("/traces", status_code=202, response_model=TraceAccepted)
@@ -70,7 +68,7 @@ def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
     """Change what is sent: metadata is merged, tags are replaced, null clears."""
     if body.name == "":
         _trace(scope, trace_id)
-        raise DeterministicFailureError(_EMPTY_NAME)
+        raise EmptyNameError
     if not scope.services.traces.patch(scope.project_id, str(trace_id), body):
         raise not_found(f"Trace {trace_id}")
     return answer({**_trace(scope, trace_id), **_as_sent(ended_at=body.ended_at)})
@@ -94,7 +92,7 @@ def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -
     if body.name == "":
         if traces.get_span(scope.project_id, str(trace_id), str(span_id)) is None:
             raise missing
-        raise DeterministicFailureError(_EMPTY_NAME)
+        raise EmptyNameError
     if not traces.patch_span(scope.project_id, str(trace_id), str(span_id), body):
         raise missing
     row = traces.get_span(scope.project_id, str(trace_id), str(span_id))
