@@ -1,9 +1,9 @@
-"""Streams of the openai client that stop at any byte, or come in any pieces."""
+"""Streams of the openai client that come in any pieces, and in unusual forms."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -11,13 +11,12 @@ import pytest
 
 from library_members import skip_without
 from openai_library import HTTP
-from openai_traffic import CHAT_USAGE, MODEL, chunk, delta, response_events
+from openai_traffic import CHAT_USAGE, MODEL, chunk, delta
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import sse
 from span_recorder import SpanRecorder
 
 WORDS = ("So", " élan", "!")
-PREFIXES = ["".join(WORDS[:count]) for count in range(len(WORDS) + 1)]
 CHAT_BODY = b"".join(
     [
         *(sse(chunk(delta(content=word))) for word in WORDS),
@@ -25,7 +24,6 @@ CHAT_BODY = b"".join(
         b"data: [DONE]\n\n",
     ]
 )
-RESPONSE_BODY = b"".join(sse(event, named=True) for event in response_events(WORDS)[2:7])
 
 
 class _Pieces(HTTP.SyncByteStream):
@@ -78,51 +76,9 @@ def _chat(client: openai.OpenAI) -> tuple[str, str]:
     return "".join(read), "ended"
 
 
-def _response(client: openai.OpenAI) -> tuple[str, str]:
-    read: list[str] = []
-    try:
-        stream = client.responses.create(model=MODEL, input="", stream=True)
-        read.extend(getattr(event, "delta", "") for event in stream)
-    except Exception as error:  # noqa: BLE001 - as above
-        return "".join(read), repr(error)
-    return "".join(read), "ended"
-
-
 def _recorded_text(attributes: dict[str, Any]) -> str:
     messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
     return "".join(part["content"] for message in messages for part in message["parts"])
-
-
-Ask = Callable[[openai.OpenAI], tuple[str, str]]
-
-
-@pytest.mark.parametrize("breaks", [False, True])
-@pytest.mark.parametrize(("ask", "body"), [(_chat, CHAT_BODY), (_response, RESPONSE_BODY)])
-def test_stream_stops_at_any_byte(
-    ask: Ask, body: bytes, breaks: bool, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
-) -> None:
-    """Cut at every offset: the app sees what it saw without, and one span tells what had come by then."""
-    if ask is _response:
-        skip_without(client, "responses")
-    instrumentor = OpenAIInstrumentor()
-    provider.breaks = breaks
-    offsets = range(len(body) + 1)
-    without: list[tuple[str, str]] = []
-    for offset in offsets:
-        provider.pieces = [body[: offset // 2], body[offset // 2 : offset]]
-        without.append(ask(client))
-    instrumentor.instrument(tracer_provider=recorder.provider)
-    seen: list[tuple[str, str]] = []
-    for offset in offsets:
-        provider.pieces = [body[: offset // 2], body[offset // 2 : offset]]
-        seen.append(ask(client))
-    instrumentor.uninstrument()
-    assert seen == without
-    assert len(recorder.spans) == len(seen)
-    for span, (text, _) in zip(recorder.spans, seen, strict=True):
-        recorded = _recorded_text(dict(span.attributes or {}))
-        # The client holds an event back until the blank line after it, although its data may be complete.
-        assert PREFIXES.index(recorded) - PREFIXES.index(text) in (0, 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])

@@ -5,22 +5,21 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from conformance import cases, page
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
+from conformance.recording import recorded
 from conformance.results import RESULTS, Row
 from conformance.verdict import check, steady
 from library_members import skip_without
-from pandaprobe_otel.registry import INTEGRATIONS, instrument, uninstrument
+from pandaprobe_otel.registry import INTEGRATIONS
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting
@@ -72,48 +71,6 @@ def _exists(run: Run) -> bool:
     return not {place, f"{run.row.mode} {place}"} & set(run.adapter.without)
 
 
-@pytest.fixture(scope="module")
-def clients(running_server: ProviderServer) -> Iterator[Any]:
-    """Synchronous clients by adapter and timeout, each opened once."""
-    with ExitStack() as stack:
-        opened: dict[tuple[str, float], Any] = {}
-
-        def client(adapter: Adapter, timeout_s: float) -> Any:
-            key = adapter.title, timeout_s
-            if key not in opened:
-                opened[key] = stack.enter_context(adapter.client(running_server.url, timeout_s))
-            return opened[key]
-
-        yield client
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def async_clients(running_server: ProviderServer) -> AsyncIterator[Any]:
-    """Asynchronous clients, as `clients`."""
-    async with AsyncExitStack() as stack:
-        opened: dict[tuple[str, float], Any] = {}
-
-        async def client(adapter: Adapter, timeout_s: float) -> Any:
-            key = adapter.title, timeout_s
-            if key not in opened:
-                opened[key] = await stack.enter_async_context(adapter.async_client(running_server.url, timeout_s))
-            return opened[key]
-
-        yield client
-
-
-@contextmanager
-def _recorded(adapter: Adapter, recorder: SpanRecorder) -> Iterator[None]:
-    names = (adapter.integration, *adapter.beside)
-    try:
-        for name in names:
-            assert instrument(name, tracer_provider=recorder.provider).state == "hooked"
-        yield
-    finally:
-        for name in names:
-            uninstrument(name)
-
-
 def _prepare(run: Run, client: Any, server: ProviderServer) -> None:
     for beginning, path in run.adapter.needs.items():
         if run.name.startswith(beginning):
@@ -157,7 +114,7 @@ def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: S
         look = partial(cases.look_at_call, run.adapter.calls[run.name], client)
     without = look()
     server.received.clear()
-    with _recorded(run.adapter, recorder):
+    with recorded(run.adapter, recorder):
         seen = look()
     assert steady(seen, run.adapter) == steady(without, run.adapter)
     _check(run, seen, server, recorder)
@@ -176,7 +133,7 @@ async def test_asynchronous(run: Run, async_clients: Any, server: ProviderServer
         look = partial(cases.look_at_call_async, run.adapter.async_calls[run.name], client, cancelled_at)
     without = await look()
     server.received.clear()
-    with _recorded(run.adapter, recorder):
+    with recorded(run.adapter, recorder):
         seen = await look()
     assert steady(seen, run.adapter) == steady(without, run.adapter)
     _check(run, seen, server, recorder)

@@ -36,7 +36,7 @@ def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> N
         assert seen.raised is None
         _check_answer(attributes, expected, with_tools=case.outcome == "tools")
     else:
-        _check_beginning(attributes, adapter, seen)
+        _check_beginning(span, attributes, adapter, seen)
 
 
 def steady(seen: Sighting, adapter: Adapter) -> Sighting:
@@ -63,12 +63,16 @@ def _check_answer(attributes: dict[str, Any], expected: Expected, *, with_tools:
         assert _said(attributes) == expected.text
 
 
-def _check_beginning(attributes: dict[str, Any], adapter: Adapter, seen: Sighting) -> None:
-    """No more than what came, and no less than what the app got to see of it."""
-    said = _said(attributes)
+def check_text(span: ReadableSpan, adapter: Adapter, seen: Sighting) -> None:
+    """Raises AssertionError unless the span has no more than what came, and no less than what the app has seen."""
+    said = _said(dict(span.attributes or {}))
     assert adapter.expected.text.startswith(said)
     shown = "".join(seen.items)
     assert [word for word in adapter.expected.words if word in shown and word not in said] == []
+
+
+def _check_beginning(span: ReadableSpan, attributes: dict[str, Any], adapter: Adapter, seen: Sighting) -> None:
+    check_text(span, adapter, seen)
     assert adapter.usage_when_cut or OUTPUT_TOKENS not in attributes
 
 
