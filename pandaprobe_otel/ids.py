@@ -17,7 +17,19 @@ def trace_uuid(trace_id: int) -> str:
 
 def span_uuid(trace_id: int, span_id: int) -> str:
     """Return the PandaProbe id of a span, from its trace's 128-bit id and its own 64-bit id."""
-    return _dashed(f"{trace_id & _LOW_64:016x}{span_id:016x}")
+    return span_prefix(trace_id) + span_suffix(span_id)
+
+
+def span_prefix(trace_id: int) -> str:
+    """Return the first half of the PandaProbe ids of all spans of a trace."""
+    digits = f"{trace_id & _LOW_64:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}-"
+
+
+def span_suffix(span_id: int) -> str:
+    """Return the second half of a span's PandaProbe id."""
+    # Bytes write their hexadecimal digits in a quarter of the time in which a number is formatted (benchmarks/mapping).
+    return (span_id & _LOW_64).to_bytes(8, "big").hex("-", 6)
 
 
 def trace_id_of(uuid: str) -> int:

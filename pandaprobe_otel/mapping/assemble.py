@@ -75,7 +75,7 @@ def map_views(
     With `whole` false only part of the trace is in hand: sums of agents and chains then stay in the metadata,
     since the calls that they stand for may be in the other part. Never raises.
     """
-    views = [view for view in views if not is_dropped(view)]
+    views = [view for view in views if "logfire.span_type" not in view.attributes or not is_dropped(view)]
     if not views:
         return MappedTrace({}, [], [])
     try:
@@ -133,9 +133,10 @@ def _joined(views: Sequence[SpanView], log_records: Iterable[Any]) -> list[SpanV
         log = read_log(record)
         if log is not None:
             logs.setdefault((log.trace_id, log.span_id), []).append(log.event)
-    joined: list[SpanView] = []
-    for view in views:
-        if logs and (mine := logs.get((view.trace_id, view.span_id))):
-            view = dataclasses.replace(view, events=(*view.events, *mine))
-        joined.append(with_details(view) if view.events else view)
-    return joined
+    if logs:
+        views = [_with_logs(view, logs.get((view.trace_id, view.span_id), [])) for view in views]
+    return [with_details(view) if view.events else view for view in views]
+
+
+def _with_logs(view: SpanView, logs: list[EventView]) -> SpanView:
+    return dataclasses.replace(view, events=(*view.events, *logs)) if logs else view

@@ -56,23 +56,20 @@ class Conversation:
             raw = raw[0]
         append = self.messages.append
         for item in raw:
-            # The shape of the current conventions with one text, by far the most frequent one, on the shortest way.
-            if type_of(item) is dict:
-                parts = item.get("parts")
-                if type_of(parts) is list and len(parts) == 1 and type_of(parts[0]) is dict:
-                    part, said = parts[0], item.get("role")
-                    words = part.get("content")
-                    if (
-                        part.get("type") == "text"
-                        and type_of(words) is str
-                        and words
-                        and type_of(said) is str
-                        and said in _STANDARD_ROLES
-                        and not item.get("name")
-                    ):
-                        append({"role": said, "content": words})
-                        continue
-            self.add(item, role)
+            # The shape of the current conventions with one text, by far the most frequent one, on the shortest way:
+            # 0.15 us, of 2 us on the long one (benchmarks/mapping). What has another shape fails here or is no match.
+            with_one_text = None
+            try:
+                (part,) = item["parts"]
+                said, words = item["role"], part["content"]
+                if part["type"] == "text" and said in _STANDARD_ROLES and type_of(words) is str and words:
+                    with_one_text = {"role": said, "content": words}
+            except (KeyError, TypeError, ValueError):
+                pass
+            if with_one_text is None or "name" in item:
+                self.add(item, role)
+            else:
+                append(with_one_text)
 
     def add(self, item: Any, role: str) -> None:
         """Add one message in any shape."""

@@ -67,6 +67,11 @@ class MappingOptions:
         )
 
     @property
+    def captures_all(self) -> bool:
+        """Whether nothing is left out, of whatever kind a span is."""
+        return self.capture == "all" and not self.capture_by_kind
+
+    @property
     def hides_tools(self) -> bool:
         """Whether arguments and results of tools must not show, in other spans' messages either."""
         return self.capture_of("TOOL") != "all"

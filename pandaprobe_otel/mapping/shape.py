@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.rows import Rows, Source, fill, tree
+from pandaprobe_otel.mapping.steady import NO_STEADY_ROWS, SteadyRows
 from pandaprobe_otel.mapping.table import EventRow, Form, KindRule
 from pandaprobe_otel.mapping.view import SpanView
-
-Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
-"""The attributes of a family, each with the segments of its name below the family's prefix."""
-
-Source: TypeAlias = "str | Members | EventRow"
-"""An attribute's name, the members of a family, or a row of events."""
-
-Rows: TypeAlias = tuple[tuple[str, Source, Callable[[Any], Any]], ...]
-"""(name, source, converter) in order of precedence; the first usable value of a name counts."""
 
 _MAX_SHAPES: Final = 1024
 _MAX_CACHED_KEYS: Final = 256
@@ -40,6 +33,8 @@ class Candidate:
 class Shape:
     """What the tables say about spans with one set of attribute names."""
 
+    steady: SteadyRows
+    """Rows and rules that ask only attributes whose values an emitter repeats; all others are below."""
     fields: Rows
     metadata: Rows
     """By their keys in the metadata."""
@@ -55,6 +50,10 @@ class Shape:
     """Fields, other than content, that come from events."""
     contents: Mapping[str, tuple[Candidate, ...]]
     kind_rules: tuple[tuple[str, KindRule], ...]
+    may_fail: bool
+    """Whether a field may say that the span failed or was cancelled."""
+    times_first_token: bool
+    """Whether a field may say when the first token came."""
     has_context: bool
     """Whether a field of the trace (session, tags, ...) may come from such a span."""
     genai: bool
@@ -62,13 +61,18 @@ class Shape:
     custom: tuple[str, ...]
     """Names of attributes that belong to no vocabulary: what the app itself has set."""
 
-    def read(self, view: SpanView) -> dict[str, Any]:
-        """Return the value of every field but those of the groups metadata, parameters, usage and content."""
-        found: dict[str, Any] = {}
+    def read(self, view: SpanView, steady: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the value of every field but those of the groups metadata, parameters, usage and content.
+
+        `steady` are the fields that the steady rows gave.
+        """
+        if not (self.fields or self.merged or self.events):
+            return steady
+        found: dict[str, Any] = {**steady}
         attributes = view.attributes
         fill(found, self.fields, attributes)
         for field, source, convert in self.merged:
-            value = convert(attributes[source] if type(source) is str else _tree(attributes, source))
+            value = convert(attributes[source] if type(source) is str else tree(attributes, source))
             if value:
                 _merge(found, field, value)
         for field, row in self.events:
@@ -79,6 +83,7 @@ class Shape:
 
 
 NO_SHAPE: Final = Shape(
+    steady=NO_STEADY_ROWS,
     fields=(),
     metadata=(),
     parameters=(),
@@ -88,20 +93,13 @@ NO_SHAPE: Final = Shape(
     events=(),
     contents={},
     kind_rules=(),
+    may_fail=False,
+    times_first_token=False,
     has_context=False,
     genai=False,
     custom=(),
 )
 """What is said about a span whose attributes cannot be read."""
-
-
-def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any]) -> None:
-    """Set each name that is not set yet to the first usable value of its rows."""
-    for name, source, convert in rows:
-        if name not in found:
-            value = convert(attributes[source] if type(source) is str else _tree(attributes, source))
-            if value is not None:
-                found[name] = value
 
 
 def shape_of(view: SpanView) -> Shape:
@@ -131,26 +129,13 @@ def content_value(candidate: Candidate, view: SpanView) -> Any:
     elif type(source) is EventRow:
         return _event_value(source, view)
     else:
-        value = _tree(view.attributes, source)
+        value = tree(view.attributes, source)
     return value if convert is None else convert(value)
 
 
 def _event_value(row: EventRow, view: SpanView) -> Any:
     events = [event for event in view.events if event.name in row.names]
     return row.convert(events, view) if events else None
-
-
-def _tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
-    """Return the members of a family as a tree of dicts, by the segments of their names."""
-    root: dict[str, Any] = {}
-    for key, path in members:
-        node: dict[str, Any] = root
-        for segment in path[:-1]:
-            if type(node.get(segment)) is not dict:
-                node[segment] = {}
-            node = node[segment]
-        node[path[-1]] = attributes[key]
-    return root
 
 
 def _merge(found: dict[str, Any], field: str, value: Any) -> None:

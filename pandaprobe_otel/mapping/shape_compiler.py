@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.custom import is_custom
 from pandaprobe_otel.mapping.dialects import DIALECTS
-from pandaprobe_otel.mapping.shape import Candidate, Members, Rows, Shape, Source
+from pandaprobe_otel.mapping.rows import AnsweredRow, Members, Rows, Source
+from pandaprobe_otel.mapping.shape import Candidate, Shape
+from pandaprobe_otel.mapping.steady import ATTRIBUTES, SteadyRows
 from pandaprobe_otel.mapping.table import (
     CONTENT_FIELDS,
     CONTEXT_FIELDS,
+    FIRST_TOKENS,
     GROUPS,
     MERGED_FIELDS,
+    OUTCOMES,
     RANKED_FIELDS,
     EventRow,
+    KindRule,
     Row,
 )
 from pandaprobe_otel.mapping.values import usable
@@ -81,7 +87,7 @@ _CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT_SOURCES if s
 def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
     """Return the shape of spans with these attribute names, and with or without events."""
     answered = sorted(_answered(attributes, events), key=lambda ranked: ranked.rank)
-    grouped: dict[str, list[tuple[str, Source, Callable[[Any], Any]]]] = defaultdict(list)
+    grouped: dict[str, list[AnsweredRow]] = defaultdict(list)
     contents: dict[str, list[Candidate]] = defaultdict(list)
     event_rows: list[tuple[str, EventRow]] = []
     for ranked in answered:
@@ -100,31 +106,73 @@ def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
 def _shape(
     attributes: Mapping[str, Any],
     answered: Iterable[_Ranked],
-    grouped: Mapping[str, list[tuple[str, Source, Callable[[Any], Any]]]],
+    grouped: Mapping[str, list[AnsweredRow]],
     contents: Mapping[str, list[Candidate]],
     event_rows: list[tuple[str, EventRow]],
 ) -> Shape:
     known = {ranked.source for ranked in answered if isinstance(ranked.source, str)}
+    names = {ranked.row.field for ranked in answered}
 
     def rows(group: str) -> Rows:
         return tuple(grouped.get(group, ()))
 
+    kind_rules = tuple((key, rule) for key, rule in _KIND_RULES if key in attributes)
+    steady_fields, fields = _split(rows("fields"))
+    steady_metadata, metadata = _split(rows("metadata"))
+    steady_parameters, parameters = _split(rows("parameters"))
     return Shape(
-        fields=rows("fields"),
-        metadata=rows("metadata"),
-        parameters=rows("parameters"),
+        steady=_steady(attributes, steady_fields, steady_metadata, steady_parameters, kind_rules),
+        fields=fields,
+        metadata=metadata,
+        parameters=parameters,
         usage=rows("usage"),
         aggregated=rows("aggregated"),
         merged=rows("merged"),
         events=tuple(event_rows),
         contents={field: tuple(candidates) for field, candidates in contents.items()},
-        kind_rules=tuple((key, rule) for key, rule in _KIND_RULES if key in attributes),
+        kind_rules=kind_rules,
+        may_fail=not names.isdisjoint(OUTCOMES),
+        times_first_token=not names.isdisjoint(FIRST_TOKENS),
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
         genai=any(map(_shows_genai, attributes)),
         custom=tuple(
             key for key in attributes if key not in known and not key.startswith(_NAMESPACES) and is_custom(key)
         ),
     )
+
+
+def _split(rows: Rows) -> tuple[Rows, Rows]:
+    """Return the rows of names that steady attributes alone can fill, and the others."""
+    moving = {name for name, source, _ in rows if source not in ATTRIBUTES}
+    steady = tuple(row for row in rows if row[0] not in moving)
+    return steady, tuple(row for row in rows if row[0] in moving)
+
+
+def _steady(
+    attributes: Mapping[str, Any],
+    fields: Rows,
+    metadata: Rows,
+    parameters: Rows,
+    kind_rules: tuple[tuple[str, KindRule], ...],
+) -> SteadyRows:
+    names = sorted(ATTRIBUTES.intersection(attributes))
+    key, rule = kind_rules[0] if kind_rules else ("", None)
+    tells_kind = rule is not None and rule.decide is None and key in ATTRIBUTES
+    return SteadyRows(
+        values=_getter(names) if names else None,
+        fields=fields,
+        metadata=metadata,
+        parameters=parameters,
+        kind_attribute=key if tells_kind else None,
+        kinds=rule.values if rule is not None and tells_kind else {},
+    )
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    (name,) = names
+    return lambda attributes: (attributes[name],)  # of one name, `itemgetter` gives the value itself
 
 
 def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:

@@ -8,14 +8,13 @@ from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, tool_resu
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import Conversation
-from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_texts, query_text
 from pandaprobe_otel.mapping.shape import Candidate, content_value
 from pandaprobe_otel.mapping.values import decoded_twice, is_absent
 
 
-def add_content(span: MappedSpan, options: MappingOptions) -> None:
+def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
     """Set `input` and `output` of the body, and the reasoning summary of the metadata."""
     kind = span.kind
     if kind == "TOOL":
@@ -26,7 +25,7 @@ def add_content(span: MappedSpan, options: MappingOptions) -> None:
         given, result = _embedding(span), None
     else:
         given, result = _talk(span, "input", []), _output(span)
-        if options.hides_tools:
+        if hides_tools:
             given, result = silence_tools(given), silence_tools(result)
     if given is not None:
         span.body["input"] = given
@@ -73,7 +72,7 @@ def _talk(span: MappedSpan, side: str, reasoning: list[str]) -> Any:
     system = contents.get("system") if side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
         raw = content_value(candidate, span.view)
-        if raw is None or is_absent(raw):
+        if type_of(raw) is not list and is_absent(raw):
             continue
         if candidate.form == "messages":
             talk = Conversation()
@@ -83,8 +82,10 @@ def _talk(span: MappedSpan, side: str, reasoning: list[str]) -> Any:
             content, thoughts = talk.content(), talk.reasoning
         else:
             content, thoughts = any_content(raw, kind, side)
-        if content is not None or thoughts:
+        if thoughts:
             reasoning.extend(thoughts)
+            return content
+        if content is not None:
             return content
     if system is not None and kind == "LLM":
         talk = Conversation()

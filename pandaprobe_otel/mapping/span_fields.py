@@ -38,10 +38,8 @@ def name_of(span: MappedSpan) -> str:
 
 
 def add_model(span: MappedSpan) -> None:
-    """Set `model` where the server counts it, else in the metadata."""
-    model = span.found.get("model")
-    if model is None:
-        return
+    """Set the model that was found as `model` where the server counts it, else in the metadata."""
+    model = span.found["model"]
     metadata = span.metadata
     if span.kind not in MODEL_KINDS:
         metadata["model"] = model
@@ -61,6 +59,8 @@ def add_times(span: MappedSpan) -> None:
     body["started_at"] = rfc3339(start)
     if end is not None:
         body["ended_at"] = rfc3339(end if end > start else start)
+    if not span.shape.times_first_token:
+        return
     first = found.get("first_token_ns")
     if first is None and "first_token_after" in found:
         first = start + found["first_token_after"]

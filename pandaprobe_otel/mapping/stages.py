@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final
 
-from pandaprobe_otel.ids import span_uuid
+from pandaprobe_otel.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.kinds import kind_in
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
-from pandaprobe_otel.mapping.shape import NO_SHAPE, Rows, fill, shape_of
+from pandaprobe_otel.mapping.rows import Rows, fill
+from pandaprobe_otel.mapping.shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.span_content import add_content
 from pandaprobe_otel.mapping.span_fields import add_model, add_times, complete_metadata, name_of
 from pandaprobe_otel.mapping.status import outcome
+from pandaprobe_otel.mapping.steady import NOTHING
 from pandaprobe_otel.mapping.usage import token_usage
 from pandaprobe_otel.mapping.view import SpanView
-
-_SPAN_BITS: Final = 48
 
 
 def mapped_spans(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
@@ -44,20 +43,18 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
     spans: list[MappedSpan] = []
     for view in views:
         shape = shape_of(view)
-        spans.append(MappedSpan(view, shape, kind_in(shape, view)))
-    for span in spans:
-        span.found = span.shape.read(span.view)
+        steady = shape.steady.read(view.attributes)
+        spans.append(MappedSpan(view, shape, steady.kind or kind_in(shape, view), steady))
     _set_identities(spans)
     _set_metadata(spans)
     _set_parameters(spans)
     _set_numbers(spans)
+    _add_contents(spans, options)
     for span in spans:
-        if span.shape.contents and options.capture_of(span.kind) == "all":
-            add_content(span, options)
-    for span in spans:
-        add_model(span)
+        if "model" in span.found:
+            add_model(span)
         add_times(span)
-    if options.capture != "all" or options.capture_by_kind:
+    if not options.captures_all:
         for span in spans:
             restrict(span.body, options.capture_of(span.kind))
     return spans
@@ -65,22 +62,28 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 
 def _set_identities(spans: Sequence[MappedSpan]) -> None:
     """Set ids, name, kind, status and error."""
-    prefixes: dict[int, str] = {}
+    trace_id, prefix = -1, ""
+    known: dict[int, str] = {}
+    """Ids by number: parents come before their children, and have many."""
     for span in spans:
         view = span.view
-        prefix = prefixes.get(view.trace_id)
-        if prefix is None:
-            prefix = prefixes[view.trace_id] = span_uuid(view.trace_id, 0)[:19]  # what a trace's spans share
-        status, error = outcome(view, span.found)
-        span_id, parent_id = view.span_id, view.parent_id
+        if view.trace_id != trace_id:
+            trace_id = view.trace_id
+            prefix = span_prefix(trace_id)
+            known.clear()
+        if view.status_code != "ERROR" and not span.shape.may_fail:
+            status, error = "UNSET" if view.end_ns is None else "OK", None
+        else:
+            status, error = outcome(view, span.found)
+        span_id = known[view.span_id] = prefix + span_suffix(view.span_id)
         body = span.body = {
-            "span_id": f"{prefix}{span_id >> _SPAN_BITS:04x}-{span_id & 0xFFFFFFFFFFFF:012x}",
+            "span_id": span_id,
             "name": name_of(span),
             "kind": span.kind,
             "status": status,
         }
-        if parent_id:
-            body["parent_span_id"] = f"{prefix}{parent_id >> _SPAN_BITS:04x}-{parent_id & 0xFFFFFFFFFFFF:012x}"
+        if parent_id := view.parent_id:
+            body["parent_span_id"] = known.get(parent_id) or prefix + span_suffix(parent_id)
         if error is not None:
             body["error"] = error
 
@@ -95,10 +98,10 @@ def _set_metadata(spans: Sequence[MappedSpan]) -> None:
 
 def _set_parameters(spans: Sequence[MappedSpan]) -> None:
     for span in spans:
-        parameters: dict[str, Any] | None = span.found.get("parameters")
+        parameters = span.steady.parameters
         rows = span.shape.parameters
-        if rows:
-            parameters = parameters or {}
+        if rows or "parameters" in span.found:
+            parameters = {**parameters, **span.found.get("parameters", {})}
             fill(parameters, rows, span.view.attributes)
         if parameters:
             span.body["model_parameters"] = parameters
@@ -114,6 +117,14 @@ def _set_numbers(spans: Sequence[MappedSpan]) -> None:
         span.cost = found.get("cost")
 
 
+def _add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
+    captures_all = options.captures_all  # asked once: for each span it would cost as much as reading a number
+    hides_tools = not captures_all and options.hides_tools
+    for span in spans:
+        if span.shape.contents and (captures_all or options.capture_of(span.kind) == "all"):
+            add_content(span, hides_tools=hides_tools)
+
+
 def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
     counts: dict[str, int] = {}
     fill(counts, rows, span.view.attributes)
@@ -122,7 +133,7 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
 
 def bare_span(view: SpanView) -> MappedSpan:
     """Return the span with its name and times only, and a note that its attributes could not be read."""
-    span = MappedSpan(dataclasses.replace(view, attributes={}, events=(), links=()), NO_SHAPE, "OTHER")
+    span = MappedSpan(dataclasses.replace(view, attributes={}, events=(), links=()), NO_SHAPE, "OTHER", NOTHING)
     _set_identities((span,))
     span.metadata["unreadable"] = True
     span.body["metadata"] = span.metadata

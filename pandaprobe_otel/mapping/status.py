@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.table import FAILURES
 from pandaprobe_otel.mapping.view import EventView, SpanView
 
 MAX_ERROR: Final = 16_384
 """Characters of an error text; the server has no limit, but an error repeated in a judge's prompt should have one."""
 
 
-_FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
-
-
 def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return (status, error text). An `exception` event alone is a handled exception, not a failure."""
-    failed = view.status_code == "ERROR" or not found.keys().isdisjoint(_FAILURES)
+    failed = view.status_code == "ERROR" or not found.keys().isdisjoint(FAILURES)
     if not failed and "cancelled" in found:
         return "UNSET", None
     if not failed:

@@ -94,6 +94,15 @@ CONTENT_FIELDS: Final = frozenset(
 )
 """Fields that hold what was said or done; read only when the span's kind asks for them."""
 
+FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
+"""Fields that say that a span failed, whatever its status says."""
+
+OUTCOMES: Final = FAILURES | {"cancelled"}
+"""Fields that say how a span ended."""
+
+FIRST_TOKENS: Final = frozenset({"first_token_ns", "first_token_after", "first_token_event"})
+"""Fields that say when the first token came."""
+
 CONTEXT_FIELDS: Final = frozenset(
     {
         "session_id", "user_id", "tags", "environment", "release",

@@ -14,6 +14,7 @@ from pandaprobe_otel.mapping.privacy import restrict_trace
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.values import is_absent, word
+from pandaprobe_otel.mapping.view import plain_attributes
 
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
@@ -31,7 +32,7 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         span for span in (root, *spans) if span.shape.has_context
     ]  # the root first: of equal sources, its own counts
     fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
-    resource = root.view.resource
+    resource = plain_attributes(root.view.resource)  # the SDK's own answers each question by a call in Python
     for key, value in (
         ("input", _input(told, spans, root)),
         ("output", _output(told, spans, root)),

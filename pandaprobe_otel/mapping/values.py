@@ -18,10 +18,9 @@ MAX_COUNT: Final = 2_147_483_647
 
 def is_absent(value: Any) -> bool:
     """Whether the value is one of the ways to say nothing."""
-    kind = type_of(value)
-    if kind is str:
+    if type_of(value) is str:
         return value in ABSENT_TEXTS
-    return value is None or (kind in _CONTAINERS and not value)
+    return not value and (value is None or type_of(value) in _CONTAINERS)
 
 
 _CONTAINERS: Final = frozenset({list, dict})
@@ -108,7 +107,7 @@ def decoded(value: Any) -> Any:
 def decoded_twice(value: Any) -> Any:
     """Parse JSON text, and once more if that gave JSON text again."""
     value = decoded(value)
-    return decoded(value) if type_of(value) is str else value
+    return value if type_of(value) is dict else decoded(value)
 
 
 def scalar(value: Any) -> Any:

@@ -6,10 +6,11 @@ uniform once, here, and nowhere else.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import isfinite
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pandaprobe_otel.mapping.exact import type_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _TEXT: Final = frozenset({str})
+_SIMPLE: Final = frozenset({str, int, bool})
 _MAX_LEVELS: Final = 64
 
 
@@ -79,37 +81,58 @@ class LogView:
 def read_span(span: ReadableSpan) -> SpanView:
     """Return the view of a span, finished or still running. Reads the span once; no reference to it is kept."""
     try:
-        return _read_fields(span.__dict__)
-    except (AttributeError, KeyError, TypeError):
+        return _read_fields(_fields(span))
+    except (AttributeError, IndexError, TypeError):
         return _read_properties(span)
 
 
-def _read_fields(span: Mapping[str, Any]) -> SpanView:
-    """Read the fields of the SDK's own span, named as they were since its version 1.0.
+_fields: Final[Callable[[Any], tuple[Any, ...]]] = attrgetter(
+    "_name",
+    "_context",
+    "_parent",
+    "_start_time",
+    "_end_time",
+    "_status._status_code._name_",
+    "_status._description",
+    "_attributes._dict",
+    "_attributes.dropped",
+    "_events",
+    "_links",
+    "_instrumentation_scope._name",
+    "_instrumentation_scope._version",
+    "_resource._attributes",
+    "_kind._name_",
+)
+"""The fields of the SDK's own span, in one call in C, named as they were since its version 1.0.
 
-    Its properties copy events, links and attributes at each call: three times the cost (benchmarks/mapping). What
-    is built differently fails here and is read through the interface.
-    """
-    context, parent, scope = span["_context"], span["_parent"], span["_instrumentation_scope"]
-    status, attributes, events, links = span["_status"], span["_attributes"], span["_events"], span["_links"]
+Its properties are calls in Python, and copy events, links and attributes: four times the cost (benchmarks/mapping).
+What is built differently fails here, or in `_read_fields`, and is read through the interface.
+"""
+
+
+def _read_fields(fields: tuple[Any, ...]) -> SpanView:
+    (name, context, parent, start, end, status, description, attributes, dropped, events, links, scope, version,
+     resource, kind) = fields  # fmt: skip
+    # What is in the SDK's bounded lists, whose own length and iteration are calls in Python.
+    events, links = getattr(events, "_dq", events), getattr(links, "_dq", links)
     view: Any = _OpenView(
-        span["_name"],
-        context.trace_id,
-        context.span_id,
-        None if parent is None else parent.span_id,
-        parent is not None and parent.is_remote,
-        span["_start_time"] or 0,
-        span["_end_time"] or None,
-        status.status_code._name_,  # the property `name` of an enum costs four times as much
-        status.description,
-        plain_attributes(attributes),
-        tuple(map(_read_event, events)) if len(events) else (),
-        tuple(map(_read_link, links)) if len(links) else (),
-        scope.name,
-        scope.version or "",
-        span["_resource"].attributes,
-        span["_kind"]._name_,
-        attributes.dropped,
+        name,
+        context[0],  # the tuple that it is; its properties are calls in Python as well
+        context[1],
+        None if parent is None else parent[1],
+        parent is not None and parent[2],
+        start or 0,
+        end or None,
+        status,
+        description,
+        _plain_items(attributes.copy()),
+        tuple(map(_read_event, events)) if events else (),
+        tuple(map(_read_link, links)) if links else (),
+        scope,
+        version or "",
+        resource,
+        kind,
+        dropped,
     )
     view.__class__ = SpanView
     return cast("SpanView", view)
@@ -204,14 +227,19 @@ def read_log(record: Any) -> LogView | None:
 
 def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a copy of the attributes in which every value is plain."""
-    if not attributes:
+    if attributes is None:
         return {}
     copy = getattr(attributes, "copy", None)  # the SDK's own is one call in C; `dict` asks for every key
     copied: dict[str, Any] = dict(attributes) if copy is None else copy()
-    if type_of(copied) is not dict:
-        copied = dict(copied)
+    return _plain_items(copied if type_of(copied) is dict else dict(copied))
+
+
+def _plain_items(copied: dict[str, Any]) -> dict[str, Any]:
+    """Make every item of the dict plain, in its place where that is possible."""
     if not _TEXT.issuperset(map(type_of, copied)):
         copied = {_plain_key(key): value for key, value in copied.items()}
+    if _SIMPLE.issuperset(map(type_of, copied.values())):
+        return copied
     for key, value in copied.items():
         kind = type_of(value)
         if kind is str or kind is int or kind is bool:
@@ -229,7 +257,7 @@ def plain(value: Any, levels: int = _MAX_LEVELS) -> Any:
     if kind in _PLAIN or kind is bytes:
         return value
     if kind is float:
-        return value if math.isfinite(value) else None
+        return value if isfinite(value) else None
     if levels <= 0:
         return None
     if isinstance(value, Enum):

@@ -1,0 +1,42 @@
+"""Rows of the tables that one shape of spans answers, and how they fill fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from pandaprobe_otel.mapping.table import EventRow
+
+Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+"""The attributes of a family, each with the segments of its name below the family's prefix."""
+
+Source: TypeAlias = str | Members | EventRow
+"""An attribute's name, the members of a family, or a row of events."""
+
+AnsweredRow: TypeAlias = tuple[str, Source, Callable[[Any], Any]]
+"""(name, source, converter)."""
+
+Rows: TypeAlias = tuple[AnsweredRow, ...]
+"""In order of precedence; the first usable value of a name counts."""
+
+
+def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any]) -> None:
+    """Set each name that is not set yet to the first usable value of its rows."""
+    for name, source, convert in rows:
+        if name not in found:
+            value = convert(attributes[source] if type(source) is str else tree(attributes, source))
+            if value is not None:
+                found[name] = value
+
+
+def tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
+    """Return the members of a family as a tree of dicts, by the segments of their names."""
+    root: dict[str, Any] = {}
+    for key, path in members:
+        node: dict[str, Any] = root
+        for segment in path[:-1]:
+            if type(node.get(segment)) is not dict:
+                node[segment] = {}
+            node = node[segment]
+        node[path[-1]] = attributes[key]
+    return root

@@ -1,0 +1,98 @@
+"""What an emitter says again and again: operation, provider, model and its parameters, tool.
+
+A program has a few models and a few dozen tools, so these attributes of its spans take few values together. What the
+tables make of such a combination is worked out once and looked up from then on, which saves a fifth of the cost of a
+model call (benchmarks/mapping). Only numbers and short texts are remembered, and a bounded number of combinations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.rows import Rows, fill
+
+ATTRIBUTES: Final = frozenset(
+    {
+        "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model",
+        "gen_ai.response.model", "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.tool.type", "gen_ai.output.type",
+        "openinference.span.kind", "llm.model_name", "llm.system", "llm.provider", "tool.name", "agent.name",
+        "traceloop.span.kind", "llm.request.type", "gen_ai.request.temperature", "gen_ai.request.top_p",
+        "gen_ai.request.top_k", "gen_ai.request.max_tokens", "gen_ai.request.frequency_penalty",
+        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "llm.temperature", "llm.top_p", "llm.top_k",
+        "llm.frequency_penalty", "llm.presence_penalty",
+    }
+)  # fmt: skip
+"""Attributes that take few values in one program."""
+
+_MAX_COMBINATIONS: Final = 32
+_MAX_TEXT: Final = 256
+_SCALARS: Final = frozenset({str, int, float, bool})
+
+
+class Steady(NamedTuple):
+    """What the values of the steady attributes say; not to be changed."""
+
+    kind: str | None
+    """None when they alone do not tell it."""
+    found: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+
+
+NOTHING: Final = Steady(None, {}, {}, {})
+"""What a span says that has none of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteadyRows:
+    """The rows of a shape that ask nothing but steady attributes, with what they said so far."""
+
+    values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Gets the values of the steady attributes that the shape has; None when it has none."""
+    fields: Rows
+    metadata: Rows
+    parameters: Rows
+    kind_attribute: str | None
+    """The attribute that tells the kind before all others, and its values; None when another one may."""
+    kinds: Mapping[str, str]
+    known: dict[tuple[Any, ...], tuple[tuple[type, ...], Steady]] = field(
+        default_factory=dict[tuple[Any, ...], tuple[tuple[type, ...], Steady]], compare=False
+    )
+    """By values, with their types: 1, 1.0 and True are one key."""
+
+    def read(self, attributes: Mapping[str, Any]) -> Steady:
+        """Return what the rows say about these attributes."""
+        if self.values is None:
+            return NOTHING
+        values = self.values(attributes)
+        types = tuple(map(type_of, values))
+        try:
+            known = self.known[values]
+            if known[0] == types:
+                return known[1]
+        except (KeyError, TypeError):  # TypeError: a list among them
+            pass
+        steady = self._worked_out(attributes)
+        if _SCALARS.issuperset(types) and all(type_of(value) is not str or len(value) <= _MAX_TEXT for value in values):
+            if len(self.known) >= _MAX_COMBINATIONS:
+                self.known.clear()
+            self.known[values] = types, steady
+        return steady
+
+    def _worked_out(self, attributes: Mapping[str, Any]) -> Steady:
+        found: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
+        fill(found, self.fields, attributes)
+        fill(metadata, self.metadata, attributes)
+        fill(parameters, self.parameters, attributes)
+        said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
+        kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
+        return Steady(kind, found, metadata, parameters)
+
+
+NO_STEADY_ROWS: Final = SteadyRows(values=None, fields=(), metadata=(), parameters=(), kind_attribute=None, kinds={})
+"""Those of a shape without steady attributes."""
