@@ -63,8 +63,8 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 def _set_identities(spans: Sequence[MappedSpan]) -> None:
     """Set ids, name, kind, status and error."""
     trace_id, prefix = -1, ""
-    known: dict[int, str] = {}
-    """Ids by number: parents come before their children, and have many."""
+    known: dict[int, str] = {}  # by number: parents come before their children, and have many
+
     for span in spans:
         view = span.view
         if view.trace_id != trace_id:
