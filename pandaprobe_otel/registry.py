@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 INTEGRATIONS: Final[Mapping[str, str]] = {
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
     "bedrock": "pandaprobe_otel_integrations.bedrock:BedrockInstrumentor",
+    "google_adk": "pandaprobe_otel_integrations.google_adk:GoogleADKInstrumentor",
     "google_genai": "pandaprobe_otel_integrations.google_genai:GoogleGenAIInstrumentor",
     "claude_agent_sdk": "pandaprobe_otel_integrations.claude_agent_sdk:ClaudeAgentSDKInstrumentor",
     "cohere": "pandaprobe_otel_integrations.cohere:CohereInstrumentor",
@@ -37,6 +38,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 LIBRARIES: Final[Mapping[str, str]] = {
     "anthropic": "anthropic",
     "bedrock": "botocore",
+    "google_adk": "google.adk",
     "google_genai": "google.genai",
     "claude_agent_sdk": "claude_agent_sdk",
     "cohere": "cohere",

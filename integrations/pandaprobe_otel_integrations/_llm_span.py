@@ -14,6 +14,8 @@ from opentelemetry.context import Context, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, set_span_in_context
 
+from pandaprobe_otel_integrations._native_spans import is_natively_recorded
+
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
 """Context key of the LLM span in progress. Its value is the Span or a ModelClaim; None means that there is none."""
 
@@ -64,7 +66,7 @@ def without_llm_span(context: Context | None = None) -> Context:
 
 def is_taken(context: Context) -> bool:
     """Whether somebody else already records the model call that starts in `context` (the current one)."""
-    if llm_span(context) is not None or is_claimed(context):
+    if llm_span(context) is not None or is_claimed(context) or is_natively_recorded(context):
         return True
     if get_value(_SUPPRESS_LLM_KEY, context):
         return True

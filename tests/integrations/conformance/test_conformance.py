@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +28,8 @@ from streamed_forms import Sighting
 
 TIMEOUT_S = 20.0
 PATIENCE_S = 5.0
-NO_PROVIDERS = {"claude_agent_sdk", "crewai", "langchain", "openai_agents"}
-"""Integrations of frameworks, which call a provider's library themselves."""
+NO_PROVIDERS = set(tomllib.loads((Path(__file__).parents[2] / "frameworks" / "environments.toml").read_text()))
+"""Integrations of frameworks, which call a provider's library themselves, and have environments of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

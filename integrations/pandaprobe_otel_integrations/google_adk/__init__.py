@@ -1,0 +1,71 @@
+"""What Google's Agent Development Kit leaves out of the spans that it makes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+
+from opentelemetry import trace
+
+from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel_integrations._adapter import Adapter
+from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._native_spans import adopt
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival, active_rival
+
+from .spans import SCOPE, SpanHooks
+from .tracer import TracerSwap
+
+__all__ = ["GoogleADKAdapter", "GoogleADKInstrumentor"]
+
+
+class GoogleADKInstrumentor(Integration):
+    """Runs of agents, workflows, model calls and tools, in the spans that ADK makes itself.
+
+    Added to them: the session's user, what an agent was asked and has answered, and when a stream began. The client of
+    the model makes no second span. Whether messages are in the spans is ADK's setting, which `init()` turns on where
+    the app has not said anything; `capture_content` does not change it. See
+    `Integration` for the other options of `instrument()`.
+    """
+
+    library = "google_adk"
+    requirements = ("google-adk >= 2.13",)
+    hooked_modules = ("google.adk.telemetry.tracing",)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.google_adk",
+            class_name="GoogleADKInstrumentor",
+        ),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of the traces that ADK begins; the adapter sets them."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How things stand now; the spans are ADK's own."""
+        found = super().outcome
+        return Outcome(state="adopted", reason=found.reason) if found.state == "hooked" else found
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        yield adopt(SCOPE, is_on=self._is_on)
+        if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
+            yield TracerSwap.made(module, self._tracer_provider)
+        hooks = SpanHooks(is_on=self._is_on, values=lambda: self.values)
+        yield patch(module, "trace_agent_invocation", hooks.agent_begins)
+        yield patch(module, "use_inference_span", hooks.model_call)
+        yield patch(module, "trace_inference_result", hooks.model_answers)
+
+    def _is_on(self) -> bool:
+        return self._open and (self._beside_others or active_rival(self.rivals) is None)
+
+    def _uninstrument(self, **kwargs: object) -> None:
+        self.values = None
+        super()._uninstrument(**kwargs)
+
+
+class GoogleADKAdapter(Adapter):
+    """The official SDK's way to turn this on; see `Adapter`. The session of a run is ADK's where none is given."""
+
+    instrumentor = GoogleADKInstrumentor

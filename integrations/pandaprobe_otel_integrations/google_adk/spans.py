@@ -1,0 +1,124 @@
+"""Hooks on the functions in which ADK describes its spans."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Final
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import get_current_span
+
+from pandaprobe_otel.attributes import USER_ID
+from pandaprobe_otel.trace_context import TraceValues, attributes_in, with_values
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._native_spans import scope_of
+
+SCOPE: Final = "gcp.vertex.agent"
+"""Instrumentation scope of ADK's spans."""
+
+Wrapped = Callable[..., Any]
+Arguments = tuple[Any, ...]
+Named = Mapping[str, Any]
+
+
+class SpanHooks:
+    """Wrappers in wrapt's form. While `is_on` says no, they only pass on.
+
+    `values` gives session, user, tags and metadata of the traces that begin.
+    """
+
+    def __init__(self, *, is_on: Callable[[], bool], values: Callable[[], TraceValues | None]) -> None:
+        self._is_on = is_on
+        self._values = values
+        self._open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
+        """Spans of agents and of what they run in, by trace and span; ADK holds them as long as they are open."""
+
+    def agent_begins(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+        """Around `trace_agent_invocation(span, agent, ctx)`, which is called where the span has begun."""
+        result = wrapped(*args, **kwargs)
+        if self._is_on():
+            guarded(self._describe_agent, *args, **kwargs)
+        return result
+
+    def model_call(
+        self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named
+    ) -> AbstractAsyncContextManager[Any, bool | None]:
+        """Around `use_inference_span(...)`, the block that a model's call is made and answered in."""
+        block = wrapped(*args, **kwargs)
+        return ModelCallBlock(block, self._tell_agents) if self._is_on() else block
+
+    def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+        """Around `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
+        if self._is_on():
+            guarded(_note_first_chunk, *args, **kwargs)
+        return wrapped(*args, **kwargs)
+
+    def _describe_agent(self, span: Any, agent: Any, ctx: Any) -> None:
+        del agent
+        above: Any = get_current_span()
+        described = [span, above] if scope_of(above) == SCOPE else [span]
+        values = self._values()
+        said = {} if values is None else attributes_in(with_values(values, get_current())) or {}
+        for each in described:
+            if not each.is_recording():
+                continue
+            self._open[_key(each.context)] = each
+            each.set_attributes(said)
+            if USER_ID not in each.attributes:
+                each.set_attribute(USER_ID, ctx.session.user_id)
+
+    def _tell_agents(self, span: Any) -> None:
+        """A model call's input is, when it is the first, that of its agent and its run; its output is for now too."""
+        attributes: Mapping[str, Any] = span.attributes
+        above = self._above(span)
+        while above is not None:
+            if names.INPUT_MESSAGES in attributes and names.INPUT_MESSAGES not in above.attributes:
+                above.set_attribute(names.INPUT_MESSAGES, attributes[names.INPUT_MESSAGES])
+            if names.OUTPUT_MESSAGES in attributes:
+                above.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
+            above = self._above(above)
+
+    def _above(self, span: Any) -> Any:
+        return None if span.parent is None else self._open.get(_key(span.parent))
+
+
+class ModelCallBlock:
+    """ADK's block, which is told from when its span is complete; it ends the span itself, maybe before it is left."""
+
+    def __init__(self, block: AbstractAsyncContextManager[Any, bool | None], tell: Callable[[Any], None]) -> None:
+        self._block = block
+        self._tell = tell
+        self._span: Any = None
+
+    async def __aenter__(self) -> Any:
+        entered = await self._block.__aenter__()
+        self._span = getattr(entered, "span", None)
+        return entered
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._block.__aexit__(kind, error, trace)
+        finally:
+            if self._span is not None and getattr(self._span, "attributes", None):
+                guarded(self._tell, self._span)
+
+
+def _note_first_chunk(invocation_context: Any, span: Any, llm_response: Any) -> None:
+    del invocation_context
+    recorded = getattr(span, "span", None)
+    if recorded is None or not llm_response.partial or not recorded.is_recording():
+        return
+    if names.TIME_TO_FIRST_CHUNK not in recorded.attributes:
+        waited_s = (time.time_ns() - recorded.start_time) / 1e9
+        recorded.set_attribute(names.TIME_TO_FIRST_CHUNK, max(waited_s, 0.0))
+
+
+def _key(context: Any) -> tuple[int, int]:
+    return context.trace_id, context.span_id

@@ -1,0 +1,434 @@
+"""Agents of Google's Agent Development Kit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.adk.agents import LlmAgent, ParallelAgent, RunConfig
+from google.adk.agents.run_config import StreamingMode
+from google.adk.models import BaseLlm, LlmResponse
+from google.adk.runners import InMemoryRunner
+from google.adk.telemetry import tracing
+from google.adk.tools.agent_tool import AgentTool
+from google.genai import types
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import Example
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter, GoogleADKInstrumentor
+from span_recorder import SpanRecorder
+from weather_model import WEATHER, weather, weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+GEMINI = "gemini-2.5-flash"
+STREAMED = RunConfig(streaming_mode=StreamingMode.SSE)
+
+
+@pytest.fixture
+def gemini(model: StartModel, monkeypatch: pytest.MonkeyPatch) -> StartModel:
+    """Starts a scripted model that Google's client talks to."""
+
+    def start(script: Script) -> ScriptedEndpoint:
+        endpoint = model(script)
+        monkeypatch.setenv("GOOGLE_API_KEY", "any")
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", endpoint.url)
+        return endpoint
+
+    return start
+
+
+def forecaster(name: str = "forecaster", **options: Any) -> LlmAgent:
+    """An agent that knows the weather."""
+    return LlmAgent(name=name, **{"model": GEMINI, "instruction": "You know weather.", "tools": [weather], **options})
+
+
+def content(text: str) -> types.Content:
+    """What a user says."""
+    return types.Content(role="user", parts=[types.Part(text=text)])
+
+
+async def runner_of(agent: Any, session: str = "s-1") -> InMemoryRunner:
+    """A runner with one session of Ada's."""
+    runner = InMemoryRunner(agent=agent, app_name="app")
+    await runner.session_service.create_session(app_name="app", user_id="ada", session_id=session)
+    return runner
+
+
+async def tell(agent: Any, *said: str, session: str = "s-1", config: RunConfig | None = None) -> None:
+    """Turns of one session, each awaited."""
+    runner = await runner_of(agent, session)
+    for text in said:
+        async for _ in runner.run_async(
+            user_id="ada", session_id=session, new_message=content(text), run_config=config or RunConfig()
+        ):
+            pass
+    await runner.close()
+
+
+def run(agent: Any, asked: str) -> None:
+    """In a loop of its own."""
+    asyncio.run(tell(agent, asked))
+
+
+def streamed(agent: Any, asked: str) -> None:
+    """Chunk by chunk."""
+    asyncio.run(tell(agent, asked, config=STREAMED))
+
+
+def run_sync(agent: Any, asked: str) -> None:
+    """Without a loop: ADK takes a thread for it."""
+    runner = asyncio.run(runner_of(agent))
+    assert len([*runner.run(user_id="ada", session_id="s-1", new_message=content(asked))]) == 3
+
+
+@pytest.mark.parametrize("way", [run, run_sync, streamed])
+def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, gemini: StartModel) -> None:
+    """The same tree however the agent is run: each call of the model is one span, and session and user are ADK's."""
+    endpoint = gemini(weather_model)
+    way(forecaster(), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace invoke_workflow forecaster | COMPLETED | session s-1 | user ada | Weather in Oslo? > The station says: snowy
+        CHAIN invoke_workflow forecaster | u > a
+          AGENT invoke_agent forecaster | u > a
+            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | su > c
+            TOOL weather | {"city":"Oslo"} > {"result":"snowy"}
+            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | suct > a
+    """)  # noqa: E501
+    assert endpoint.exchanges[0].streamed == (way is streamed)
+    assert ("completion_start_time" in trace.all("LLM")[1]) == (way is streamed)
+
+
+def test_what_the_spans_tell(traces: SentTraces, gemini: StartModel) -> None:
+    """Messages and tool calls, checked against what went over the wire."""
+    endpoint = gemini(weather_model)
+    run(forecaster(), "Weather in Łódź?")
+
+    trace = traces.one()
+    told = trace.all("LLM")[1]
+    (system, user, assistant, result) = told["input"]["messages"]
+    assert system["content"].startswith("You know weather.")
+    assert user["content"] == "Weather in Łódź?"
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"]) == (wire_id, wire_id)
+    assert trace.only("TOOL")["metadata"]["tool_call_id"] == wire_id
+    assert told["output"]["messages"][0]["content"] == "The station says: sunny"
+    assert (told["metadata"]["agent_name"], told["metadata"]["tools"][0]["name"]) == ("forecaster", "weather")
+
+
+def test_a_failure_that_the_agent_handles(traces: SentTraces, gemini: StartModel) -> None:
+    """The callback answers for the tool: nobody failed, and the model is told what the callback says."""
+    gemini(weather_model)
+    agent = forecaster(on_tool_error_callback=lambda tool, args, context, error: {"result": f"Sorry: {error}"})
+    run(agent, "Weather in Atlantis?")
+
+    trace = traces.one()
+    assert trace.only("TOOL")["output"] == {"result": "Sorry: no station in Atlantis"}
+    assert (trace.body["status"], trace.root["status"]) == ("COMPLETED", "OK")
+
+
+@pytest.mark.parametrize("way", [run, streamed])
+def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, gemini: StartModel) -> None:
+    """The exception reaches the app, and every span is ended; tool, agent and run tell it."""
+    gemini(weather_model)
+    with pytest.raises(LookupError, match="no station in Atlantis"):
+        way(forecaster(), "Weather in Atlantis?")
+
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    for span in (trace.only("TOOL"), trace.only("AGENT"), trace.root):
+        assert (span["status"], span["error"]) == ("ERROR", "no station in Atlantis"), str(trace)
+    assert trace.only("TOOL")["input"] == {"city": "Atlantis"}
+
+
+def test_a_model_that_refuses(traces: SentTraces, gemini: StartModel) -> None:
+    """An error of the service ends the run and all its spans."""
+    gemini(weather_model)
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        run(forecaster(), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+        ("CHAIN", "ERROR"),
+        ("AGENT", "ERROR"),
+        ("LLM", "ERROR"),
+    ]
+    assert "There is no Nowhere" in trace.only("LLM")["error"]
+    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+
+
+def test_a_run_that_is_left(traces: SentTraces, gemini: StartModel) -> None:
+    """The app stops reading in the middle of a stream: every span is ended, and nothing is an error."""
+    gemini(weather_model)
+
+    async def leave() -> None:
+        runner = await runner_of(forecaster())
+        events = runner.run_async(user_id="ada", session_id="s-1", new_message=content("Hi you"), run_config=STREAMED)
+        async with aclosing(events):
+            async for _ in events:
+                break
+        await runner.close()
+
+    asyncio.run(leave())
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    assert {span["kind"] for span in trace.spans} == {"CHAIN", "AGENT", "LLM"}
+    assert trace.body["status"] == "COMPLETED"
+
+
+def test_two_turns_are_one_session(traces: SentTraces, gemini: StartModel) -> None:
+    """Each turn is a trace; the second one's model sees the first turn."""
+    endpoint = gemini(weather_model)
+    asyncio.run(tell(forecaster(), "Hi", "Weather in Oslo?", session="talk-7"))
+
+    found = traces.new(2)
+    assert [(trace.body["session_id"], trace.body["user_id"]) for trace in found] == [("talk-7", "ada")] * 2
+    assert [trace.body["input"]["messages"][0]["content"] for trace in found] == ["Hi", "Weather in Oslo?"]
+    assert [len(trace.all("LLM")) for trace in found] == [1, 2]
+    assert len(endpoint.exchanges) == 3
+
+
+def test_what_the_app_says_of_session_and_user(traces: SentTraces, gemini: StartModel) -> None:
+    """Its own session and user are the trace's, and not ADK's."""
+    gemini(weather_model)
+    with pandaprobe_otel.context(session="mine", user="grace", tags=["beta"]):
+        run(forecaster(), "Hi")
+
+    body = traces.one().body
+    assert (body["session_id"], body["user_id"], body["tags"]) == ("mine", "grace", ["beta"])
+
+
+def hand_over(messages: Sequence[Message]) -> Reply:
+    """The first agent hands over, the second one answers."""
+    if 'name is "boss"' in str(messages[0]["content"]):
+        return Reply(tool_calls=(ToolCall(name="transfer_to_agent", arguments={"agent_name": "expert"}),))
+    return Reply(text="It is snowy.")
+
+
+def test_a_transfer_to_a_sub_agent(traces: SentTraces, gemini: StartModel) -> None:
+    """Both agents are below the run, the transfer is a tool of the first one; nothing is an error."""
+    endpoint = gemini(hand_over)
+    expert = LlmAgent(name="expert", description="Knows weather.", model=GEMINI)
+    run(LlmAgent(name="boss", model=GEMINI, sub_agents=[expert]), "Weather?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace invoke_workflow boss | COMPLETED | session s-1 | user ada | Weather? > It is snowy.
+        CHAIN invoke_workflow boss | u > a
+          AGENT invoke_agent boss | u > c
+            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | su > c
+            TOOL transfer_to_agent | {"agent_name":"expert"} > {"result":null}
+          AGENT invoke_agent expert | uuu > a
+            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | suuu > a
+    """)
+
+
+def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, gemini: StartModel) -> None:
+    """A sub-agent is an AGENT below its tool; the app's spans in a tool are below it too."""
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if 'name is "boss"' in str(messages[0]["content"]) and messages[-1]["role"] == "user":
+            return Reply(tool_calls=(ToolCall(name="expert", arguments={"request": "Weather in Oslo?"}),))
+        return weather_model(messages)
+
+    @pandaprobe_otel.span(name="look up")
+    def look_up(city: str) -> str:
+        return WEATHER[city]
+
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        return look_up(city)
+
+    endpoint = gemini(script)
+    expert = forecaster("expert", tools=[weather])
+    run(forecaster("boss", tools=[AgentTool(expert)]), "Weather?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    inner = trace.only("AGENT", "invoke_agent expert")
+    above = [(span["kind"], span["name"]) for span in trace.above(inner)]
+    assert above[1:] == [("TOOL", "expert"), ("AGENT", "invoke_agent boss"), ("CHAIN", "invoke_workflow boss")]
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "invoke_agent expert"]
+    assert trace.body["output"]["messages"][0]["content"].startswith("The station says: The station says: snowy")
+
+
+def test_agents_in_parallel(traces: SentTraces, gemini: StartModel) -> None:
+    """Each branch keeps its own model calls and tool."""
+    endpoint = gemini(weather_model)
+    with warnings.catch_warnings(action="ignore"):  # ADK's, that workflows will replace it
+        agent = ParallelAgent(name="both", sub_agents=[forecaster("one"), forecaster("two")])
+    run(agent, "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    for name in ("one", "two"):
+        branch = trace.only("AGENT", f"invoke_agent {name}")
+        assert [span["kind"] for span in trace.children(branch)] == ["LLM", "TOOL", "LLM"]
+        assert {span["metadata"]["agent_name"] for span in trace.children(branch)} == {name}
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, gemini: StartModel) -> None:
+    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    gemini(weather_model)
+    agent = forecaster()
+    cities = ["Oslo", "Łódź"] * 3
+
+    async def together() -> None:
+        runs = (tell(agent, f"Weather in {city}?", session=f"{n}-{city}") for n, city in enumerate(cities))
+        await asyncio.gather(*runs)
+
+    asyncio.run(together())
+    for trace in traces.new(6):
+        city = trace.only("TOOL")["input"]["city"]
+        assert [span["kind"] for span in trace.spans] == ["CHAIN", "AGENT", "LLM", "TOOL", "LLM"]
+        assert trace.body["session_id"].endswith(city)
+        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
+        assert trace.root["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
+
+
+@pytest.fixture
+def adapter() -> Iterator[GoogleADKAdapter]:
+    """An adapter, whose values are forgotten afterwards."""
+    yield GoogleADKAdapter(session_id="mine", user_id="grace", tags=["beta"], metadata={"team": "x"})
+    GoogleADKInstrumentor().values = None
+
+
+def test_the_adapter_of_the_official_sdk(adapter: GoogleADKAdapter, traces: SentTraces, gemini: StartModel) -> None:
+    """Its session, user, tags and metadata are the trace's; the run is recorded once."""
+    gemini(weather_model)
+    adapter.instrument()
+    run(forecaster(), "Hi")
+
+    trace = traces.one()
+    body = trace.body
+    assert (body["session_id"], body["user_id"], body["tags"]) == ("mine", "grace", ["beta"])
+    assert body["metadata"]["team"] == "x"
+    assert len(trace.all("LLM")) == 1
+
+
+def test_beside_another_vendor(traces: SentTraces, server: LocalServer, gemini: StartModel) -> None:
+    """While OpenInference records the runs, ours adds nothing to them, and the tokens are there once."""
+    endpoint = gemini(weather_model)
+    app = Path(__file__).with_name("google_adk_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace = traces.one()
+    counted = [span for span in trace.all("LLM") if "token_usage" in span]
+    assert [span["token_usage"]["prompt_tokens"] for span in counted] == [
+        each.usage.prompt_tokens for each in endpoint.exchanges
+    ]
+    assert len(trace.all("TOOL")) == len(trace.all(None, "agent_run [forecaster]")) == 1
+
+
+def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two turns of one session, the second streamed."""
+    example = Example("google_adk_agent")
+    example.run(model(example.script), monkeypatch)
+
+    asked, thanked = traces.new(2)
+    assert {(trace.body["session_id"], trace.body["user_id"]) for trace in (asked, thanked)} == {
+        ("conversation-1", "ada")
+    }
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert thanked.body["output"]["messages"][0]["content"] == "You are welcome."
+
+
+class Echo(BaseLlm):
+    """A model without a network."""
+
+    async def generate_content_async(self, llm_request: Any, stream: bool = False) -> AsyncIterator[LlmResponse]:
+        """Say what was said, or fail."""
+        said = llm_request.contents[-1].parts[0].text
+        if said == "fail":
+            raise ValueError("no")
+        answer = types.Content(role="model", parts=[types.Part(text=said)])
+        yield LlmResponse(content=answer, finish_reason=types.FinishReason.STOP)
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, gemini: StartModel) -> None:
+    """Off, ADK's functions are its own and the client's calls are recorded besides ADK's; on, they are not."""
+    gemini(weather_model)
+    hooked = {name: vars(tracing)[name] for name in ("trace_agent_invocation", "use_inference_span")}
+    pandaprobe_otel.uninstrument("google_adk")
+    try:
+        for name, function in hooked.items():
+            assert vars(tracing)[name] is function.__wrapped__
+        run(forecaster(), "Hi")
+        trace = traces.one()
+        assert ("input" in trace.only("AGENT"), len(trace.all("LLM"))) == (False, 2)
+    finally:
+        assert pandaprobe_otel.instrument("google_adk").state == "adopted"
+    run(forecaster(), "Hi")
+    assert len(traces.one().all("LLM")) == 1
+
+
+def test_another_provider_gives_adks_tracer_back(traces: SentTraces) -> None:
+    """While the app's provider is not the global one, ADK's spans go there, and afterwards to the global one."""
+    before = tracing.tracer
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("google_adk")
+    pandaprobe_otel.instrument("google_adk", tracer_provider=recorder.provider)
+    try:
+        run(LlmAgent(name="echo", model=Echo(model="echo")), "Hi")
+    finally:
+        pandaprobe_otel.uninstrument("google_adk")
+        pandaprobe_otel.instrument("google_adk")
+    assert recorder.names == ["generate_content echo", "invoke_agent echo", "invoke_workflow echo"]
+    assert tracing.tracer is before
+    assert traces.new(0) == []
+
+
+def test_many_runs_do_not_grow(traces: SentTraces) -> None:
+    """Well or badly ended, a run leaves no object behind."""
+    agent = LlmAgent(name="echo", model=Echo(model="echo"))
+
+    async def runs(count: int) -> int:
+        for number in range(count):
+            runner = await runner_of(agent)
+            said = content("fail" if number % 10 == 0 else "Hi")
+            try:
+                async for _ in runner.run_async(user_id="ada", session_id="s-1", new_message=said):
+                    pass
+            except ValueError:
+                assert number % 10 == 0
+            await runner.close()
+        assert pandaprobe_otel.flush(20)
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def growth() -> int:
+        await runs(10)
+        before = await runs(10)
+        return await runs(200) - before
+
+    logging.disable(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
+    try:
+        assert asyncio.run(growth()) < 600  # one run is more than 100 objects
+    finally:
+        logging.disable(logging.NOTSET)
