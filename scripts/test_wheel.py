@@ -28,7 +28,7 @@ SOURCES: Final = ("pandaprobe_otel", "integrations")
 LIBRARY_EXTRAS: Final = ("cli", "cost", "gateway", "local", "pandas", "redis")
 CLIENT_EXTRAS: Final = ("openai", "anthropic")
 OF_OTHER_CLIENTS: Final = ("aiobotocore", "boto3", "pandaprobe-otel[all]")
-NEED_EVERY_CLIENT: Final = ("tests/integrations", "tests/demo/test_scripted_protocols.py")
+NEED_EVERY_CLIENT: Final = ("tests/docs", "tests/integrations", "tests/demo/test_scripted_protocols.py")
 
 
 def floors(requirements: Sequence[str]) -> list[str]:

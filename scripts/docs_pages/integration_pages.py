@@ -28,9 +28,9 @@ the library is imported for that, and what your code receives stays what it is: 
 ```python
 import pandaprobe_otel
 
-pandaprobe_otel.init(instrument=["openai", "langchain"])  # these alone; False: none; default: all that are installed
-pandaprobe_otel.uninstrument("langchain")  # and every change to it is undone
-print(pandaprobe_otel.instrument("langchain").state)  # hooked, adopted, skipped or failed
+pandaprobe_otel.init(instrument=["openai", "anthropic"])  # these alone; False: none; default: all that are installed
+pandaprobe_otel.uninstrument("anthropic")  # and every change to it is undone
+print(pandaprobe_otel.instrument("anthropic").state)  # hooked, adopted, skipped or failed
 ```
 
 One model call is one span, also where a framework calls a client that is recorded as well. While another vendor's
@@ -38,7 +38,7 @@ instrumentation of a library is active, ours is silent, and its spans are used: 
 conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
 ([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` says what becomes of each library.
 
-Anything that is not listed: [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
+[Agent frameworks](frameworks.md) have a page of their own. Anything that is not listed: [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
 
 _TURNING_OFF: Final = """\
 ## Turning it off
@@ -78,6 +78,7 @@ def _page(name: str) -> str:
         code("sh", f'pip install "pandaprobe-otel{extra}"'),
         _in_code(name),
         *_rivals(name),
+        *_official(name),
         _TURNING_OFF.format(name=name),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -108,6 +109,16 @@ def _rivals(name: str) -> list[str]:
         return []
     listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
     return [f"## Beside others\n\nWhile one of these is active, its spans are used and ours keeps silent:\n\n{listed}"]
+
+
+def _official(name: str) -> list[str]:
+    """What apps import that come from the official SDK: everything public but the instrumentor."""
+    module = import_module(_instrumentor(name).__module__)
+    names = [each for each in module.__all__ if not each.endswith("Instrumentor")]
+    if not names:
+        return []
+    imported = f"from {module.__name__} import {', '.join(names)}"
+    return [f"## Coming from the official SDK\n\nIts names are there: `{imported}`."]
 
 
 def _instrumentor(name: str) -> Any:

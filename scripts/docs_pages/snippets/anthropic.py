@@ -5,7 +5,7 @@ import pandaprobe_otel
 pandaprobe_otel.init()
 
 answer = Anthropic().messages.create(
-    model="claude-sonnet-4-5",
+    model="claude-haiku-5-5",
     max_tokens=200,
     messages=[{"role": "user", "content": "Where is my order?"}],
 )

@@ -1,0 +1,92 @@
+"""Whoever follows a page of the documentation gets what it says: every block of code is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from command_line import clean_environment
+from doc_blocks import ROOT, RUN, SHOWN, Block, Program, blocks, not_run, pages, steps
+from doc_models import models
+from doc_programs import Forks, Reader
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.local import LocalServer
+
+SEND_NOTHING: Final = frozenset({"existing-opentelemetry", "integrations", "local", "troubleshooting"})
+"""Pages whose programs make no trace of an agent, or send it to a server that the page starts."""
+PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
+"""No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
+PAGES: Final = [page for page in pages() if any(block.language in RUN for block in blocks(page))]
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What runs Python and commands."""
+    with Forks(tmp_path_factory.mktemp("forks")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    """The PandaProbe that programs and commands send to."""
+    with LocalServer(limit=None, scripted_judge=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[dict[str, str]]:
+    """The model that programs ask."""
+    with models() as environment:
+        yield environment
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_page_can_be_followed(
+    page: Path, tmp_path: Path, forks: Forks, server: LocalServer, model: dict[str, str]
+) -> None:
+    """Each program and command succeeds, warns of nothing, and what `init()` should have sent is there."""
+    project = page.relative_to(ROOT).as_posix().replace("/", " ")
+    settings = {**server.environment(project), "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
+    environment = {**clean_environment(tmp_path), **model, **settings, "PYTEST_ADDOPTS": PYTEST_OPTIONS}
+    with Reader(forks, tmp_path / "reader", environment) as reader:
+        for step in steps(page):
+            ran = reader.follow(step)
+            if ran is not None:
+                assert ran.code == 0, f"{ran.step}\n{ran.out}\n{ran.err}"
+            if isinstance(step, Program) and ran is not None:
+                said = [line for line in ran.err.splitlines() if not line.startswith("pandaprobe: ")]  # progress
+                assert said == [], f"{ran.step}\n{ran.err}"
+    if page.stem not in SEND_NOTHING and any(isinstance(step, Program) for step in steps(page)):
+        with Client(server.api_key, project, server.url) as client:
+            assert client.traces.list(limit=1).items
+
+
+@pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page)], ids=str)
+def test_the_block_is_of_a_known_kind(block: Block) -> None:
+    """Run, saved, shown, or left out for a reason; Python that is not run compiles all the same."""
+    assert block.language in (*RUN, *SHOWN)
+    if block.not_run is not None:
+        assert len(block.not_run) > 10
+    if block.language == "python" and not block.is_example:
+        compile(block.text, str(block), "exec", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+def test_few_blocks_are_not_run() -> None:
+    """Each says why in its title; these are all of them."""
+    assert not_run() == {
+        "README.md": 1,
+        "docs/client.md": 1,
+        "docs/delivery.md": 1,
+        "docs/migration/langfuse.md": 1,
+        "docs/migration/official-sdk.md": 2,
+        "docs/migration/openllmetry.md": 1,
+    }
+
+
+def test_nothing_of_ours_is_needed_from_the_environment() -> None:
+    """The pages are followed with the settings of these tests alone."""
+    assert not [name for name in clean_environment(Path(os.devnull)) if name.startswith("PANDAPROBE_")]

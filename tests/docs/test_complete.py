@@ -1,0 +1,114 @@
+"""The documentation names everything that there is, and what is written from the source is up to date."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import click
+import pytest
+
+import pandaprobe_otel
+from doc_blocks import DOCS, ROOT
+from pandaprobe_otel import errors, evals, local, registry
+from pandaprobe_otel.mapping.switches import SWITCHES
+from pandaprobe_otel.settings import SETTINGS
+
+REFERENCE: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "api").glob("*.md")))
+WRITTEN_BY_HAND: Final = "\n".join(
+    page.read_text(encoding="utf-8")
+    for page in DOCS.glob("**/*.md")
+    if page.stem not in ("settings", "command-line") and page.parent.name != "api"
+)
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[None]:
+    """`scripts/` as it is on the path of its programs."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    yield
+    sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.fixture(scope="module")
+def write_docs(scripts: None) -> ModuleType:
+    """What writes pages."""
+    return import_module("write_docs")
+
+
+def test_what_is_written_is_up_to_date(write_docs: ModuleType) -> None:
+    """`make docs` would change nothing."""
+    assert write_docs.stale() == []
+
+
+def test_every_command_and_option_is_told(scripts: None) -> None:
+    """The page of the command line has a heading for each command, with each of its options."""
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
+    for command, context in import_module("docs_pages.command_line_page").commands():
+        section = sections[context.command_path.partition(" ")[2]]
+        options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+        assert [each.opts[0] for each in options if each.opts[-1] not in section] == []
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_is_told(setting: object) -> None:
+    """In the table, by its name or its variable."""
+    name, variable = getattr(setting, "name", ""), getattr(setting, "env", None)
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    assert f"`{variable or name}`" in page
+
+
+@pytest.mark.parametrize("name", [name for name in pandaprobe_otel.__all__ if name not in ("PandaProbeError",)])
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    """By its directive, or, where one type has several names, by its name."""
+    assert f"::: pandaprobe_otel.{name}\n" in f"{REFERENCE}\n" or f"`{name}`" in REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module in (evals, local) for name in module.__all__ if name != "evaluate"]
+)
+def test_every_name_of_a_public_module_is_in_the_reference(module: ModuleType, name: str) -> None:
+    """Those that users import from `pandaprobe_otel.evals` and `.local`."""
+    assert f"::: {module.__name__}.{name}\n" in f"{REFERENCE}\n"
+
+
+def test_the_reference_names_what_there_is() -> None:
+    """Each directive is an object that can be imported."""
+    for path in re.findall(r"^::: ([\w.]+)", REFERENCE, re.MULTILINE):
+        home, _, name = path.rpartition(".")
+        found = import_module(home) if home == "pandaprobe_otel" or "." in home else None
+        assert hasattr(found, name), path
+
+
+def test_every_error_is_told_in_prose() -> None:
+    """Errors that the clients raise stand in the table of the client's page, or elsewhere."""
+    raised = [name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)]
+    assert [name for name in raised if name not in WRITTEN_BY_HAND and name not in ("MissingKey",)] == []
+
+
+def test_every_integration_has_a_page() -> None:
+    """And the overview leads to it."""
+    overview = (DOCS / "integrations.md").read_text(encoding="utf-8")
+    assert [name for name in registry.INTEGRATIONS if f"(integrations/{name}.md)" not in overview] == []
+
+
+def test_every_foreign_switch_is_told() -> None:
+    """The page about privacy names each variable that is obeyed, and no other."""
+    page = (DOCS / "privacy.md").read_text(encoding="utf-8")
+    told = page.partition("<!-- switches -->")[2].partition("<!-- end of switches -->")[0]
+    assert set(re.findall(r"`(\w+)`", told)) == {switch.name for switch in SWITCHES}
+
+
+def test_every_marker_argument_and_option_of_pytest_is_told() -> None:
+    """The page about evaluation names each option of the plugin."""
+    page = (DOCS / "evaluation.md").read_text(encoding="utf-8")
+    plugin = Path(import_module("pandaprobe_otel.pytest_plugin").__file__ or "").read_text(encoding="utf-8")
+    options = set(re.findall(r"\"(--pandaprobe[\w-]*)", plugin))
+    assert options
+    assert [option for option in options if option not in page] == []

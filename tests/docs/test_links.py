@@ -1,0 +1,57 @@
+"""Every relative link of the documentation leads somewhere, to the heading that it names as well."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+OF_THE_REPOSITORY: Final = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")
+PAGES: Final = [
+    *(ROOT / name for name in OF_THE_REPOSITORY),
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "examples" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code, whose brackets are no links."""
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+def slug(heading: str) -> str:
+    """A heading as an anchor, as Python-Markdown and GitHub make it."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files are there, headings are on them, and no page of the site leads out of it."""
+    wrong: list[str] = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        inside = ROOT / "docs" not in page.parents or ROOT / "docs" in target.parents
+        if not target.exists() or not inside or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_a_wrong_link_would_be_found(tmp_path: Path) -> None:
+    """The anchors are those of headings, with marks and code in them."""
+    page = tmp_path / "page.md"
+    page.write_text("# A `b.c` and D\n\n```sh\n# no heading\n```\n", encoding="utf-8")
+
+    assert anchors(page) == {"a-bc-and-d"}

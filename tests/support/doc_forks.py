@@ -1,0 +1,104 @@
+"""A process that has loaded what the documentation's programs and commands need, and runs each in a fork of its own.
+
+Loading costs ten times what they do. A fork is as separate as a new process: folder, environment, threads and exit
+handlers are its own. Standard input brings a line of JSON for each: either `chunks` of Python with their lines on the
+page, or the `pid` of a script that stands for a command and whose arguments, environment and files it takes over. The
+exit code goes to the file `reply`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import suite_forks
+
+_LONGEST_S: Final = 60
+_LOADED: Final = (
+    "asyncio",
+    "fastapi",
+    "openai",
+    "opentelemetry.sdk.trace.export.in_memory_span_exporter",
+    "pandaprobe_otel.cli.traces",
+    "pandaprobe_otel.demo.runner",
+    "pandaprobe_otel.local.server",
+    "rich.console",
+    "uvicorn",
+)
+
+
+def serve() -> None:
+    """Answer requests until the one that is empty."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
+    while (line := sys.stdin.readline()).strip():
+        request: dict[str, Any] = json.loads(line)
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            child = os.fork()
+            if child == 0:
+                return become(request)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            Path(request["reply"]).write_text(f"{code}\n", encoding="ascii")
+            os._exit(0)
+    return None
+
+
+def become(request: dict[str, Any]) -> None:
+    """Be what is asked for, from its first line to the end of the interpreter."""
+    signal.alarm(_LONGEST_S)
+    if "pid" in request:
+        return _command(Path("/proc") / str(request["pid"]))
+    files = (os.devnull, request["out"], request["err"])
+    _move(request["folder"], request["env"], files)
+    sys.path[0] = request["folder"]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for line, text in request["chunks"]:
+        exec(compile("\n" * line + text, request["page"], "exec", dont_inherit=True), names)
+    return None
+
+
+def _command(process: Path) -> None:
+    _, script, *arguments = process.joinpath("cmdline").read_text(encoding="utf-8").split("\0")[:-1]
+    variables = process.joinpath("environ").read_text(encoding="utf-8").split("\0")
+    environment = dict(each.split("=", 1) for each in variables if "=" in each)
+    _move(os.readlink(process / "cwd"), environment, [str(process / "fd" / number) for number in "012"])
+    sys.path[0] = os.getcwd()
+    name = Path(script).name
+    if name == "python":
+        return _python(arguments)
+    sys.argv = [name, *arguments]
+    if name == "pytest":
+        del sys.path[0]
+        sys.exit(int(import_module("pytest").main(arguments)))
+    import_module("pandaprobe_otel.cli").main()
+    return None
+
+
+def _python(arguments: Sequence[str]) -> None:
+    sys.argv = list(arguments)
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+def _move(folder: str, environment: dict[str, str], files: Sequence[str]) -> None:
+    opened = [os.open(path, flag) for path, flag in zip(files, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)]
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, file in enumerate(opened):
+        os.dup2(file, number)
+
+
+if __name__ == "__main__":
+    suite_forks.load()
+    for _name in _LOADED:
+        import_module(_name)
+    gc.freeze()  # no fork looks at, and so copies, what all of them share
+    serve()

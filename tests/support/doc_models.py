@@ -1,0 +1,88 @@
+"""A model for the documentation: it says one sentence, in the protocol of whichever provider's client asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from provider_server import ProviderServer, Received, json_reply
+from provider_server import Reply as HttpReply
+
+ANSWER: Final = "It arrives on Tuesday."
+_OPENAI: Final = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ANSWER}}],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10},
+}
+_COHERE: Final = {
+    "id": "1",
+    "finish_reason": "COMPLETE",
+    "message": {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]},
+    "usage": {"tokens": {"input_tokens": 5, "output_tokens": 5}},
+}
+_OLLAMA: Final = {
+    "model": "m",
+    "created_at": "2026-01-01T00:00:00Z",
+    "message": {"role": "assistant", "content": ANSWER},
+    "done": True,
+    "done_reason": "stop",
+    "prompt_eval_count": 5,
+    "eval_count": 5,
+}
+_CONVERSE: Final = {
+    "output": {"message": {"role": "assistant", "content": [{"text": ANSWER}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 5, "outputTokens": 5, "totalTokens": 10},
+    "metrics": {"latencyMs": 1},
+}
+_BY_ENDING: Final[dict[str, Any]] = {
+    "/chat/completions": _OPENAI,
+    "/v2/chat": _COHERE,
+    "/api/chat": _OLLAMA,
+    "/converse": _CONVERSE,
+}
+
+
+@contextmanager
+def models() -> Generator[dict[str, str]]:
+    """The environment in which every client of a provider finds the model."""
+    with ScriptedEndpoint(_say) as scripted, ProviderServer() as others:
+        others.script = _answer
+        keys = ("OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "TOGETHER", "MISTRAL", "CO")
+        yield {
+            **{f"{name}_API_KEY": "scripted" for name in keys},
+            "OPENAI_BASE_URL": scripted.base_url,
+            "OPENAI_API_BASE": scripted.base_url,
+            "ANTHROPIC_BASE_URL": scripted.url,
+            "GOOGLE_GEMINI_BASE_URL": scripted.url,
+            "GROQ_BASE_URL": others.url,
+            "TOGETHER_BASE_URL": others.url,
+            "MISTRAL_SERVER_URL": others.url,
+            "CO_API_URL": others.url,
+            "OLLAMA_HOST": others.url,
+            "AWS_ENDPOINT_URL": others.url,
+            "AWS_ACCESS_KEY_ID": "scripted",
+            "AWS_SECRET_ACCESS_KEY": "scripted",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # otherwise its import asks the network
+        }
+
+
+def _say(_: Any) -> Reply:
+    return Reply(text=ANSWER)
+
+
+def _answer(request: Received) -> HttpReply:
+    path = request.path.partition("?")[0]
+    for ending, content in _BY_ENDING.items():
+        if path.endswith(ending):
+            return json_reply(content)
+    return json_reply({"error": f"nobody answers {json.dumps(path)}"}, status=404)

@@ -1,0 +1,194 @@
+"""Runs what a page of the documentation tells its reader to run, each page in a folder of its own.
+
+Python and our commands run in forks of a process that has loaded what they need (`doc_forks`). The shell finds
+everything else as it is, but for `pip` and `python -m venv`: those would fetch packages, so what they are asked for is
+only checked (`doc_pip`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from doc_blocks import Block, Program
+
+_HERE: Final = Path(__file__).parent
+_BESIDE: Final = Path(sys.executable).parent
+_IN_A_FORK: Final = ("pandaprobe-otel", "pytest", "python")
+_SCRIPT: Final = """#!/bin/sh
+if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin" && : >"$3/bin/activate"; exit; fi
+case "$1" in -*) [ "${{0##*/}}" = python ] && exec {python} "$@";; esac
+mkfifo "{folder}/$$"
+echo '{{"pid": '$$', "reply": "{folder}/'$$'"}}' >{requests}
+read -r code <"{folder}/$$"
+exit "$code"
+"""
+_PIP: Final = """#!/bin/sh
+exec {python} -S -E {checker} "$@"
+"""
+_LONGEST_S: Final = 60.0
+_PORTS: Final = ("8787", "4318", "4317")
+"""Those that the documentation names; each page that starts a server gets others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How one step went."""
+
+    step: str
+    code: int
+    out: str
+    err: str
+
+
+class Forks:
+    """The process that runs Python and commands; a context manager. `folder` holds what it is asked by."""
+
+    def __init__(self, folder: Path) -> None:
+        self._requests = folder / "requests"
+        self._reply = folder / "reply"
+        self.tools = folder / "tools"
+        self.tools.mkdir()
+        python = sys.executable
+        for name in _IN_A_FORK:
+            self._write(name, _SCRIPT.format(python=python, folder=folder, requests=self._requests))
+        self._write("pip", _PIP.format(python=python, checker=_HERE / "doc_pip.py"))
+
+    def _write(self, name: str, text: str) -> None:
+        (self.tools / name).write_text(text, encoding="utf-8")
+        (self.tools / name).chmod(0o755)
+
+    def __enter__(self) -> Self:
+        os.mkfifo(self._requests)
+        os.mkfifo(self._reply)
+        self._pipe = os.open(self._requests, os.O_RDWR)  # for reading too, so that it never seems to have ended
+        self._process = subprocess.Popen([sys.executable, _HERE / "doc_forks.py"], stdin=self._pipe)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.write(self._pipe, b"\n")
+        self._process.wait(timeout=_LONGEST_S)
+        os.close(self._pipe)
+
+    def run(self, request: dict[str, Any]) -> int:
+        """Have something run, and return its exit code."""
+        os.write(self._pipe, json.dumps({**request, "reply": str(self._reply)}).encode() + b"\n")
+        return int(self._reply.read_text(encoding="ascii"))
+
+
+@dataclass
+class Reader:
+    """Somebody who follows one page: a folder, an environment, and what was exported and started on the way."""
+
+    forks: Forks
+    folder: Path
+    environment: dict[str, str]
+    _ports: dict[str, str] = field(default_factory=dict[str, str])
+    _exports: list[str] = field(default_factory=list[str])
+    _running: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir()
+        path = os.pathsep.join([str(_BESIDE), self.environment.get("PATH", os.defpath)])
+        self.environment |= {"PATH": path, "HOME": str(self.folder)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+    def follow(self, step: Program | Block) -> Ran | None:
+        """Do what the page says; None where there is nothing to wait for."""
+        if isinstance(step, Program):
+            return self._python(step)
+        if step.is_file:
+            (self.folder / step.title).write_text(self._with_ports(step.text), encoding="utf-8")
+            return None
+        if step.is_server:
+            self._serve(step)
+            return None
+        return self._shell(step)
+
+    def _python(self, program: Program) -> Ran:
+        out, err = (self.folder / name for name in (".out", ".err"))
+        for file in (out, err):
+            file.write_text("", encoding="utf-8")
+        code = self.forks.run(
+            {
+                "chunks": [(line, self._with_ports(text)) for line, text in program.chunks],
+                "page": program.blocks[0].page,
+                "folder": str(self.folder),
+                "env": self.environment,
+                "out": str(out),
+                "err": str(err),
+            }
+        )
+        return Ran(str(program.blocks[0]), code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+    def _shell(self, block: Block) -> Ran:
+        text = self._with_ports(block.text)
+        tools = f"{self.forks.tools}{os.pathsep}{self.environment['PATH']}"
+        done = subprocess.run(
+            _bash([*self._exports, text]),
+            cwd=self.folder,
+            env={**self.environment, "PATH": tools},
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=_LONGEST_S,
+            check=False,
+        )
+        self._exports += [line for line in text.splitlines() if line.startswith("export ")]
+        return Ran(str(block), done.returncode, done.stdout, done.stderr)
+
+    def _serve(self, block: Block) -> None:
+        """Start a command, and wait until it has said something: then it listens."""
+        self._ports |= {port: str(_free_port()) for port in _PORTS if port not in self._ports}
+        process = subprocess.Popen(
+            _bash([*self._exports, "exec " + self._with_ports(block.text).strip()]),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        self._running.callback(_end, process)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+
+    def _with_ports(self, text: str) -> str:
+        for named, taken in self._ports.items():
+            text = text.replace(named, taken)
+        # The key of the text is a placeholder, which this library refuses with a warning, as it should.
+        return text.replace("sk_pp_...", "sk_pp_local")
+
+
+def _bash(lines: Sequence[str]) -> list[str]:
+    return ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=10)
+    if process.poll() is None:
+        process.kill()
+        process.communicate()
