@@ -38,7 +38,8 @@ instrumentation of a library is active, ours is silent, and its spans are used: 
 conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
 ([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` says what becomes of each library.
 
-[Agent frameworks](frameworks.md) have a page of their own. Anything that is not listed: [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
+[Agent frameworks](frameworks.md) have a page of their own. Anything that is not listed:
+[decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
 
 _TURNING_OFF: Final = """\
 ## Turning it off
