@@ -46,7 +46,7 @@ class CrewAIInstrumentor(Integration):
     """
 
     library = "crewai"
-    requirements = ("crewai >= 1.15",)
+    requirements = ("crewai >= 1.15.22",)
     hooked_modules = (_BUS, *_RUNS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.crewai", class_name="CrewAIInstrumentor"),

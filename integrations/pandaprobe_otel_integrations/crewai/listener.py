@@ -89,7 +89,9 @@ class EventListener:
         self.runs.take(scope.run_id)
         cancelled = isinstance(raised, CancelledError)
         for step in self.runs.take_below(scope, lambda run: not cancelled or run.is_torn_down):
-            self._abandon(step, cancelled=raised is not None)
+            if isinstance(raised, Exception) and step.span is not None:
+                self._fail(step.span, type(raised).__name__, raised)
+            self._abandon(step, cancelled=raised is not None and not isinstance(raised, Exception))
 
     # -- beginnings ---------------------------------------------------------------------------------------------------
 
@@ -186,7 +188,7 @@ class EventListener:
 
     def _tell(self, step: Step, span: Span, ending: Ending, event: Any) -> None:
         if ending == "failed":
-            self._fail(span, event, event.error)
+            self._fail(span, _error_kind(event), event.error)
         elif ending == "paused":
             self._write(span, {ours.OUTPUT: {"waits_for_feedback": event.message}})
         elif step.kind == "llm":
@@ -195,7 +197,7 @@ class EventListener:
             self._write(span, descriptions.answered(step.kind, event))
             failure = getattr(event, "failure", None)
             if failure is not None:  # a tool that says so itself
-                self._fail(span, event, getattr(failure, "message", failure))
+                self._fail(span, event.type, getattr(failure, "message", failure))
 
     def _tell_answer(self, step: Step, span: Span, event: Any) -> None:
         span.set_attributes(present(model_calls.answer_attributes(event)))
@@ -204,9 +206,8 @@ class EventListener:
         if agent is not None:
             agent.called = model_calls.tool_calls(event.response)
 
-    def _fail(self, span: Span, event: Any, error: Any) -> None:
+    def _fail(self, span: Span, kind: str, error: Any) -> None:
         recorder = self._recorder()
-        kind = _error_kind(event, error)
         fail(span, kind, str(error) if recorder is not None and recorder.with_content else kind)
 
     def _abandon(self, run: Run, *, cancelled: bool) -> None:
@@ -223,9 +224,10 @@ class EventListener:
             span.set_attributes(encoded(content))
 
 
-def _is_internal(source: Any) -> bool:
+def _is_internal(flow: Any) -> bool:
     """Whether the flow is CrewAI's own: its executor of agents is one, and is no step of the app."""
-    return bool(getattr(source, "is_crewai_internal", False))
+    module = str(type(flow).__module__)
+    return module.startswith("crewai.") and not module.startswith("crewai.flow")
 
 
 def _beginning(kind: str, source: Any, event: Any) -> tuple[str, dict[str, Any]]:
@@ -254,11 +256,11 @@ def _call_id(agent: Step, event: Any) -> str | None:
     return None
 
 
-def _error_kind(event: Any, error: Any) -> str:
+def _error_kind(event: Any) -> str:
     """Name of the exception: the one in the event, or the one that is being handled and that the event quotes."""
-    if isinstance(error, BaseException):
-        return type(error).__name__
+    if isinstance(event.error, BaseException):
+        return type(event.error).__name__
     raised = sys.exc_info()[1]
-    if raised is not None and str(raised) in str(error):
+    if raised is not None and str(raised) in str(event.error):
         return type(raised).__name__
     return str(event.type)
