@@ -26,7 +26,6 @@ _INDEXED_PROMPT: Final = re.compile(r"gen_ai\.(?:prompt|completion)\.\d|llm\.inp
 _VECTOR_STORES: Final = frozenset(
     {"pinecone", "qdrant", "chroma", "chromadb", "weaviate", "milvus", "lancedb", "marqo", "pgvector"}
 )
-_PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.")
 _MCP_METHOD: Final = "mcp.method.name"
 _MCP_WORK: Final = frozenset(
     {"tools/call", "prompts/get", "resources/read", "sampling/createMessage", "elicitation/create"}
@@ -51,7 +50,7 @@ def is_plumbing(view: SpanView) -> bool:
     """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
     if _is_mcp_housekeeping(view):
         return True
-    return any(key.startswith(_PLUMBING) for key in view.attributes) and not is_genai(view)
+    return shape_of(view).plumbing and not is_genai(view)
 
 
 def is_served_tool(view: SpanView) -> bool:

@@ -58,6 +58,8 @@ class Shape:
     """Whether a field of the trace (session, tags, ...) may come from such a span."""
     genai: bool
     """Whether an attribute shows that the span is about GenAI work."""
+    plumbing: bool
+    """Whether an attribute belongs to HTTP, databases, messaging or the like."""
     custom: tuple[str, ...]
     """Names of attributes that belong to no vocabulary: what the app itself has set."""
 
@@ -97,6 +99,7 @@ NO_SHAPE: Final = Shape(
     times_first_token=False,
     has_context=False,
     genai=False,
+    plumbing=False,
     custom=(),
 )
 """What is said about a span whose attributes cannot be read."""

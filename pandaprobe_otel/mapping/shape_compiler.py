@@ -77,6 +77,7 @@ _KIND_RULES: Final = sorted(
     key=lambda pair: not pair[1].states,
 )
 _NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in dialect.namespaces)
+_PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.")
 _CONTEXT_SOURCES: Final = tuple(
     source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
 )
@@ -135,6 +136,7 @@ def _shape(
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
         genai=any(map(_shows_genai, attributes)),
+        plumbing=any(key.startswith(_PLUMBING) for key in attributes),
         custom=tuple(
             key for key in attributes if key not in known and not key.startswith(_NAMESPACES) and is_custom(key)
         ),

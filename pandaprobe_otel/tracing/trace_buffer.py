@@ -161,6 +161,7 @@ def _span_id(span: ReadableSpan) -> int:
     return 0 if context is None else context.span_id
 
 
+_TEXTS: Final = frozenset({str, bytes})
 SMALLEST_SPAN: Final = 2000
 """An ended span without its text."""
 
@@ -168,11 +169,11 @@ SMALLEST_SPAN: Final = 2000
 def _size(span: ReadableSpan) -> int:
     """Bytes that a span holds on to, roughly: its text, and an allowance for the objects themselves."""
     attributes = span.attributes
-    if not attributes:
+    if attributes is None:
         return SMALLEST_SPAN
     copy = getattr(attributes, "copy", None)  # the SDK's own is one call in C; `values` asks for every key
     plain: dict[str, Any] = dict(attributes) if copy is None else copy()
-    return SMALLEST_SPAN + sum([len(value) if isinstance(value, (str, bytes)) else 50 for value in plain.values()])
+    return SMALLEST_SPAN + sum([len(value) if type(value) in _TEXTS else 50 for value in plain.values()])
 
 
 def log_size(record: Any) -> int:

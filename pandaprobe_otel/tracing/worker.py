@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -39,6 +39,9 @@ fast makes many until then."""
 _POLL_S: Final = 0.1
 _JOURNAL_POLL_S: Final = 0.02
 """With a journal: what has ended is on disk 50 ms later, the writing included."""
+
+_SAMPLED: Final = 1
+"""The bit of the trace flags, by W3C Trace Context."""
 
 Journal: TypeAlias = "Callable[[Sequence[tuple[ReadableSpan, bool]]], None]"
 """Told of starts (True) and ends of spans, in this order."""
@@ -248,7 +251,7 @@ class Worker:
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
         logs = len(self._logs)  # counted first: the spans of these have started, so their starts are drained below
-        self._take_over([event for event in self._arrived() if _is_sampled(event[0])])
+        self._take_over(self._arrived())
         now = self._monotonic()
         for _ in range(len(self._lost)):
             ids = self._lost.popleft()
@@ -279,35 +282,43 @@ class Worker:
         if self._journal is not None and events:
             self._write_down(self._journal, events)
 
-    def _arrived(self) -> Iterator[tuple[ReadableSpan, bool]]:
-        """Starts (True) and ends since the last time; no end without its start, where starts are told at all.
+    def _arrived(self) -> list[tuple[ReadableSpan, bool]]:
+        """Starts (True) and ends of sampled spans since the last time; no end without its start, where these are told.
 
         Counted before the starts are taken, the ends are those of spans whose ancestors are known then: a trace
         never looks complete while an ancestor of its spans is open.
         """
+        events: list[tuple[ReadableSpan, bool]] = []
         ended = len(self._ended)
         for key, seen in self._new.copy().items():  # a copy in one step: the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
-                yield from self._end(seen, is_ours=True)
+                self._add_end(events, seen, is_ours=True)
                 continue
             self._open.add(_ids(seen))
-            yield seen, True
+            if _is_sampled(seen):
+                events.append((seen, True))
             if isinstance(new, tuple):  # ended since the copy, so children of it may have come since: next round
                 self._ended.append(new)
         for _ in range(ended):
-            yield from self._end(self._ended.popleft())
+            self._add_end(events, self._ended.popleft())
+        return events
 
-    def _end(self, fields: Fields, *, is_ours: bool = False) -> Iterator[tuple[ReadableSpan, bool]]:
+    def _add_end(self, events: list[tuple[ReadableSpan, bool]], fields: Fields, *, is_ours: bool = False) -> None:
         span = span_of(fields)
+        needs_start = False
         ids = _ids(span)
         if ids in self._open:
             self._open.discard(ids)
         elif not is_ours and (span.start_time or 0) < self._forked_at_ns:
             return  # a copy of a span that is open in the parent process, which ends it too
-        elif self._sees_starts:
-            yield span, True
-        yield span, False
+        else:
+            needs_start = self._sees_starts
+        if not _is_sampled(span):
+            return
+        if needs_start:
+            events.append((span, True))
+        events.append((span, False))
 
     def _write_down(self, journal: Journal, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
         try:
@@ -323,7 +334,8 @@ def _is_local_root(fields: Fields) -> bool:
 
 
 def _is_sampled(span: ReadableSpan) -> bool:
-    return span.context is not None and span.context.trace_flags.sampled
+    context = span.context
+    return context is not None and bool(context.trace_flags & _SAMPLED)
 
 
 def _ids(span: ReadableSpan) -> tuple[int, int]:
