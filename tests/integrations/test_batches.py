@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from anthropic_traffic import ANSWER, REQUEST, USAGE, message
+from library_members import skip_without
 from openai_traffic import RESPONSE_USAGE
 from pandaprobe_otel.registry import instrument, uninstrument
 from provider_server import ProviderServer, Reply, json_reply
@@ -23,6 +24,10 @@ def off_again() -> Iterator[None]:
     yield
     uninstrument("openai")
     uninstrument("anthropic")
+
+
+def _need(kind: Any, path: str) -> None:
+    skip_without(kind(api_key="none"), path)
 
 
 def _batch(batch_id: str, status: str, **more: Any) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def _done(batch_id: str) -> dict[str, Any]:
 
 def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
     """One span for handing in, none for asking in vain, one for the first sight of the end, with the tokens."""
+    _need(openai.OpenAI, "batches")
     server.replies(
         *map(json_reply, (_batch("b1", "validating"), _batch("b1", "in_progress"), _done("b1"), _done("b1")))
     )
@@ -69,6 +75,7 @@ def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 async def test_openai_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The same for the asynchronous client; what is refused is no news."""
+    _need(openai.AsyncOpenAI, "batches")
     server.replies(json_reply({"error": {"message": "Which?"}}, status=404), json_reply(_done("b2")))
     instrument("openai", tracer_provider=recorder.provider)
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -124,6 +131,7 @@ def _check_results(recorder: SpanRecorder) -> None:
 
 def test_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
     """One span for handing in, one for each reading of the results; their tokens count once."""
+    _need(anthropic.Anthropic, "messages.batches")
     state = json_reply(_state("m1", "ended"))
     server.replies(json_reply(_state("m1", "in_progress")), state, state, _results(), state, _results())
     instrument("anthropic", tracer_provider=recorder.provider)
@@ -141,6 +149,7 @@ def test_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 async def test_anthropic_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The same for the asynchronous client."""
+    _need(anthropic.AsyncAnthropic, "messages.batches")
     state = json_reply(_state("m2", "ended"))
     server.replies(state, _results(), state, _results())
     instrument("anthropic", tracer_provider=recorder.provider)
@@ -152,6 +161,7 @@ async def test_anthropic_asynchronously(server: ProviderServer, recorder: SpanRe
 
 def test_openai_batch_of_another_service(server: ProviderServer, recorder: SpanRecorder) -> None:
     """A batch without counts, usage or id, as services that speak like OpenAI answer, harms nothing."""
+    _need(openai.OpenAI, "batches")
     server.replies(json_reply({"status": "completed"}))
     instrument("openai", tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:

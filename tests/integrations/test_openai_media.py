@@ -14,6 +14,7 @@ import openai
 import pytest
 from opentelemetry.trace import StatusCode
 
+from library_members import skip_without
 from openai_traffic import error
 from pandaprobe_otel.registry import instrument, uninstrument
 from provider_server import ProviderServer, Reply, events_reply, json_reply
@@ -168,7 +169,8 @@ ASKINGS = {
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Whatever a test has turned on is off after it. Before 2025 the client had less than half of this."""
+    skip_without(openai.types, "ImageGenCompletedEvent")
     yield
     uninstrument("openai")
 

@@ -1,4 +1,4 @@
-"""Record the cassettes in tests/integrations/cassettes: real clients against the loopback provider.
+"""Record the cassettes in tests/integrations/cassettes: real clients of every library against the loopback provider.
 
 Run it with `python tests/support/record_traffic.py`; it replaces what is there. No key and no network are needed.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import openai
 import vcr
 
+from conformance import cases, recorded
 from openai_traffic import (
     CHAT_USAGE,
     MODEL,
@@ -94,17 +95,35 @@ def _without_headers(request: Any) -> Any:
     return request
 
 
+def _record_openai(server: ProviderServer) -> None:
+    recorder = vcr.VCR(record_mode="all", before_record_request=_without_headers)
+    for name, (reply, call) in OPENAI.items():
+        path = CASSETTES / "openai" / f"{name}.yaml"
+        path.unlink(missing_ok=True)
+        server.replies(reply)
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        with recorder.use_cassette(str(path)), client:
+            call(client)
+
+
+def _record_suite(server: ProviderServer) -> None:
+    for recording in recorded.recordings():
+        adapter = recording.adapter
+        recording.path.unlink(missing_ok=True)
+        server.replies(recording.case.reply(adapter, recording.streamed))
+        with recorded.player("all").use_cassette(str(recording.path)), adapter.client(server.url, 20.0) as client:
+            if recording.streamed:
+                seen = cases.look_at_form(recording.case, adapter.forms[recording.call], client)
+            else:
+                seen = cases.look_at_call(adapter.calls[recording.call], client)
+        assert (seen.raised is None) == (recording.case.outcome != "refused"), (recording.path, seen.raised)
+
+
 def main() -> None:
     """Record everything."""
-    recorder = vcr.VCR(record_mode="all", before_record_request=_without_headers)
     with ProviderServer() as server:
-        for name, (reply, call) in OPENAI.items():
-            path = CASSETTES / "openai" / f"{name}.yaml"
-            path.unlink(missing_ok=True)
-            server.replies(reply)
-            client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-            with recorder.use_cassette(str(path)), client:
-                call(client)
+        _record_openai(server)
+        _record_suite(server)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def is_call(exchange: Exchange) -> bool:
 def request_of(exchange: Exchange) -> tuple[str, str, dict[str, Any]]:
     """Base URL, path and further arguments of the client's `post` or `get`."""
     streamed = bool(exchange.request.get("stream")) or "stream=true" in exchange.url.lower()
-    more: dict[str, Any] = {"cast_to": object, "stream": streamed}
+    # The oldest clients make a plain object of the items of a stream only.
+    more: dict[str, Any] = {"cast_to": object if streamed else dict[str, object], "stream": streamed}
     if exchange.method == "GET":
         base_url, _, response_id = exchange.url.partition(FETCHED)
         return base_url, f"{FETCHED}{response_id}", more

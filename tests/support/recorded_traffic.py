@@ -104,12 +104,14 @@ def replayed(path: Path) -> Iterator[None]:
     """Answer HTTP requests out of a cassette; nothing leaves the process."""
     old = "status_code:" in path.read_text(encoding="utf-8")
     player = vcr.VCR(record_mode="none", decode_compressed_response=not old)
-    player.register_matcher("method and path", _same_call)
+    player.register_matcher("method and path", same_call)
     with player.use_cassette(str(path), match_on=["method and path"]):
         yield
 
 
-def _same_call(one: Any, other: Any) -> None:
+def same_call(one: Any, other: Any) -> None:
+    """A matcher: method and path, in any spelling."""
+
     def call(request: Any) -> tuple[str, str]:
         return request.method.upper(), unquote(urlsplit(request.uri).path)
 

@@ -49,7 +49,7 @@ class Images:
 
     def merged(self, events: Events) -> Body:
         """The final image of a stream; the last unfinished one where it broke off."""
-        last = obj(events.items[-1].data) if events.items else {}
+        last = obj(events.items[-1].data if events.items else None)
         if "b64_json" not in last:
             return last
         return {**last, "data": [{"b64_json": last["b64_json"]}]}

@@ -35,17 +35,24 @@ class Target:
         }
 
 
-def _kept(*, asynchronous: bool) -> list[Any]:
-    """The clients that litellm keeps for later calls."""
-    found = litellm.in_memory_llm_clients_cache.cache_dict.values()
-    return [one for one in found if hasattr(one, "close") and iscoroutinefunction(one.close) == asynchronous]
+def _taken(*, asynchronous: bool) -> list[Any]:
+    """The clients that litellm keeps for later calls; it has them no longer."""
+    kept = litellm.in_memory_llm_clients_cache.cache_dict
+    found = {
+        key: one
+        for key, one in kept.items()
+        if hasattr(one, "close") and iscoroutinefunction(one.close) == asynchronous
+    }
+    for key in found:
+        del kept[key]
+    return list(found.values())
 
 
 @contextmanager
 def client(url: str, timeout_s: float) -> Iterator[Target]:
     """A target on the loopback server; the clients that litellm keeps for it are closed in the end."""
     yield Target(url, timeout_s)
-    for kept in _kept(asynchronous=False):
+    for kept in _taken(asynchronous=False):
         kept.close()
 
 
@@ -53,7 +60,7 @@ def client(url: str, timeout_s: float) -> Iterator[Target]:
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
     """The same for the asynchronous functions."""
     yield Target(url, timeout_s)
-    for kept in _kept(asynchronous=True):
+    for kept in _taken(asynchronous=True):
         await kept.close()
 
 
