@@ -18,6 +18,12 @@ def failed(where: str, error: BaseException) -> None:
     logger.debug("Fault in %s:", where, exc_info=error)
 
 
+def counted(where: str, error: BaseException) -> None:
+    """Count a fault that what is sent tells of itself, as by a value that cannot be shown; logged for debugging."""
+    _counts[where] += 1
+    logger.debug("Fault in %s:", where, exc_info=error)
+
+
 def failures() -> dict[str, int]:
     """Return how often each place has failed in this process."""
     return dict(_counts)

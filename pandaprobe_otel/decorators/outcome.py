@@ -8,6 +8,7 @@ from typing import Final
 from opentelemetry.trace import Span, StatusCode
 
 from pandaprobe_otel import attributes as names
+from pandaprobe_otel.guard import counted
 
 MAX_MESSAGE_CHARS: Final = 10_000
 MAX_FRAMES: Final = 50
@@ -56,7 +57,8 @@ def _qualified_name(kind: type) -> str:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - the exception's own `__str__` ran; the placeholder tells of it
+    except Exception as fault:  # noqa: BLE001 - the exception's own `__str__` ran; the placeholder tells of it
+        counted("the text of an exception", fault)
         return f"<{type(error).__name__}: cannot be shown>"
     return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
 
@@ -64,5 +66,6 @@ def _message(error: BaseException) -> str:
 def _stack_trace(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error, limit=-MAX_FRAMES))
-    except Exception:  # noqa: BLE001 - code of the user's exception ran; the placeholder tells of it
+    except Exception as fault:  # noqa: BLE001 - code of the user's exception ran; the placeholder tells of it
+        counted("the stack trace of an exception", fault)
         return "<the stack trace cannot be shown>"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from pandaprobe_otel.guard import failed
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.details import with_details
 from pandaprobe_otel.mapping.kinds import is_dropped
@@ -80,7 +81,8 @@ def map_views(
         return MappedTrace({}, [], [])
     try:
         return _mapped(views, log_records, whole, options)
-    except Exception:  # noqa: BLE001 - whatever a span held, the app must not notice, nor the trace be lost
+    except Exception as error:  # noqa: BLE001 - whatever a span held, the app must not notice, nor the trace be lost
+        failed("the mapping of a trace", error)
         return _skeleton(views, options)
 
 
@@ -122,7 +124,8 @@ def _order(view: SpanView) -> tuple[int, int, int]:
 def _read(span: ReadableSpan) -> SpanView:
     try:
         return read_span(span)
-    except Exception:  # noqa: BLE001 - a span of a foreign SDK; the trace must not be lost with it
+    except Exception as error:  # noqa: BLE001 - a span of a foreign SDK; the trace must not be lost with it
+        failed("the reading of a span", error)
         return SpanView(str(getattr(span, "name", "span")), 0, 0)
 
 

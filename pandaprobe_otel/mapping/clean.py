@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import orjson
 
+from pandaprobe_otel.guard import counted
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.shrink import shrink
 from pandaprobe_otel.mapping.text import clean_text, cut_text, digest_of, digest_of_data_url
@@ -136,7 +137,8 @@ class _Cleaner:
         self.inside.add(id(value))
         try:
             return self._container(value, kind, depth)
-        except Exception:  # noqa: BLE001 - code of the user's value ran; the app must not notice
+        except Exception as error:  # noqa: BLE001 - code of the user's value ran; the app must not notice
+            counted("the content of a value", error)
             return clean_text(f"<{kind.__name__}: cannot be shown>")
         finally:
             self.inside.discard(id(value))
@@ -206,7 +208,8 @@ def _key(key: object) -> str:
         return {None: "null", True: "true", False: "false"}[key]
     try:
         return clean_text(str(key))[:MAX_REPR]
-    except Exception:  # noqa: BLE001 - code of the user's key ran
+    except Exception as error:  # noqa: BLE001 - code of the user's key ran
+        counted("the text of a key", error)
         return f"<{type(key).__name__}>"
 
 
@@ -215,14 +218,18 @@ def _in_order(value: Set[object]) -> list[object]:
     items = list(value)
     try:
         return sorted(items)  # type: ignore[type-var]
-    except Exception:  # noqa: BLE001 - the elements cannot be compared, or their comparison raises
+    except TypeError:  # of several types
+        return sorted(items, key=_safe_repr)
+    except Exception as error:  # noqa: BLE001 - code of the user's elements ran
+        counted("the order of a set", error)
         return sorted(items, key=_safe_repr)
 
 
 def _safe_repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - code of the user's value ran
+    except Exception as error:  # noqa: BLE001 - code of the user's value ran
+        counted("the text of a value", error)
         return type(value).__name__
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
+from pandaprobe_otel.guard import failed
 from pandaprobe_otel.mapping.exact import type_of
 
 Mask: TypeAlias = Callable[[str], str]
@@ -85,7 +86,8 @@ def _text(text: str, masks: Sequence[Mask]) -> str:
     for mask in masks:
         try:
             text = mask(text)
-        except Exception:  # noqa: BLE001 - the user's function ran; what it should have masked must not go out
+        except Exception as error:  # noqa: BLE001 - the user's function ran; what it should have masked must not go out
+            failed("mask", error)
             return MASK_FAILED
         if type_of(text) is not str:
             return MASK_FAILED

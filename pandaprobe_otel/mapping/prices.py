@@ -12,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pandaprobe_otel.guard import counted
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 
@@ -58,12 +59,16 @@ def listed_price(model: str, provider: str | None, usage: Mapping[str, int], sta
             cache_write_tokens=usage.get("cache_creation_tokens"),
         )
         at = datetime.fromtimestamp(start_ns // 1_000_000_000, UTC)
-    except Exception:  # noqa: BLE001 - counts or times that the package does not take cost nothing
+    except Exception as error:  # noqa: BLE001 - counts or times that the package does not take cost nothing
+        counted("the price of a call", error)
         return None
     for seller in (provider, None) if provider else (None,):
         try:
             found = prices.calc_price(amount, model_ref=model, provider_id=seller, genai_request_timestamp=at)
-        except Exception:  # noqa: BLE001 - LookupError for what is not listed; a price is never worth a trace
+        except LookupError:  # not listed
+            continue
+        except Exception as error:  # noqa: BLE001 - a price is never worth a trace
+            counted("the price of a call", error)
             continue
         parts = {"input": found.input_price, "output": found.output_price, "total": found.total_price}
         return Priced({name: float(part) for name, part in parts.items()}, f"genai-prices {prices.__version__}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from pandaprobe_otel.guard import counted, failed
 from pandaprobe_otel.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.kinds import kind_in
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
@@ -28,14 +29,16 @@ def mapped_spans(views: Sequence[SpanView], options: MappingOptions) -> list[Map
     """Map every view. Never raises: a span that cannot be read keeps its name, its times and its place."""
     try:
         return _staged(views, options)
-    except Exception:  # noqa: BLE001 - whatever an attribute held, the other spans must not suffer
+    except Exception as error:  # noqa: BLE001 - whatever an attribute held, the other spans must not suffer
+        counted("the mapping of spans together", error)
         return [_alone(view, options) for view in views]
 
 
 def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
     try:
         return _staged((view,), options)[0]
-    except Exception:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
+    except Exception as error:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
+        failed("the mapping of a span", error)
         return bare_span(view)
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.instrumentation.logging import LoggingInstrumentor
+from opentelemetry.instrumentation.requests import RequestsInstrumentor
+from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
+from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -22,6 +29,7 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.pipeline import ExportPipeline
 from pandaprobe_otel.transport import HttpTransport
+from pandaprobe_otel.transport.direct import delivery_transport
 from spans import CHAT
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
@@ -75,71 +83,51 @@ def test_fifty_threads_without_a_server_stay_within_the_bound_to_the_span() -> N
     assert app.is_balanced
 
 
-def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> None:
-    """1000 tasks, half of them cancelled within their span; a flush cancelled with its loop; then another loop."""
-    with StrictPandaProbe() as server:
-        code = """
-        import asyncio
-        async def work(started):
-            with tracer.start_as_current_span("chat", attributes=CHAT):
-                started.release()
-                await asyncio.sleep(3600 if started.number % 2 else 0)
-        class Started(asyncio.Semaphore):
-            number = 0
-        async def main():
-            tasks = []
-            for trace_number in range(20):
-                with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
-                    for number in range(50):
-                        started = Started(0)
-                        started.number = number
-                        tasks.append(asyncio.create_task(work(started)))
-                        await started.acquire()
-                    await asyncio.sleep(0)
-                    for number, task in enumerate(tasks[-50:]):
-                        if number % 2: task.cancel()
-                    await asyncio.gather(*tasks[-50:], return_exceptions=True)
-            assert sum(task.cancelled() for task in tasks) == 500
-            flush = asyncio.create_task(pandaprobe_otel.aflush(20))
-            await asyncio.sleep(0)
-            flush.cancel()
-        asyncio.run(main())
-        assert asyncio.run(pandaprobe_otel.aflush(20))
-        status = handle.status()
-        assert (status.spans_ended, status.spans_delivered, status.traces_delivered) == (1020, 1020, 20), status
-        """
-        result = run_python(code, environment(server.url))
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert [len(trace.spans) for trace in server.traces.values()] == [51] * 20
+@contextmanager
+def all_instrumented(provider: TracerProvider) -> Iterator[None]:
+    """What this library might call is instrumented by OpenTelemetry itself, as `opentelemetry-instrument` does."""
+    with ExitStack() as stack:
+        for instrumentor in (
+            HTTPXClientInstrumentor(),
+            RequestsInstrumentor(),
+            URLLib3Instrumentor(),
+            SQLite3Instrumentor(),
+            LoggingInstrumentor(),
+        ):
+            instrumentor.instrument(tracer_provider=provider)
+            stack.callback(instrumentor.uninstrument)
+        yield
 
 
-def test_our_own_requests_and_log_lines_make_no_spans(caplog: pytest.LogCaptureFixture) -> None:
-    """httpx and logging instrumented by OpenTelemetry itself, every span wanted, and requests that fail at first."""
+@pytest.mark.parametrize("is_direct", [True, False], ids=["socket", "httpx"])
+def test_our_own_requests_files_and_log_lines_make_no_spans(
+    is_direct: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """HTTP clients, SQLite and logging instrumented, every span wanted, a spool, and requests that fail at first."""
     seen = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(seen))
-    with StrictPandaProbe() as server:
+    with StrictPandaProbe() as server, all_instrumented(provider):
         server.script.append(Reply(status=503))
-        config = Config.resolve({"api_key": "k", "endpoint": server.url, "spans": "all"}, environ={})
-        pipeline = ExportPipeline(config, counts_starts=True, transport=HttpTransport(server.url, {}))
+        settings = {"api_key": "k", "endpoint": server.url, "spans": "all", "spool": str(tmp_path / "spool")}
+        transport = delivery_transport(server.url, {}) if is_direct else HttpTransport(server.url, {})
+        pipeline = ExportPipeline(Config.resolve(settings, environ={}), counts_starts=True, transport=transport)
         provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
-        httpx_instrumentor, logging_instrumentor = HTTPXClientInstrumentor(), LoggingInstrumentor()
-        httpx_instrumentor.instrument(tracer_provider=provider)
-        logging_instrumentor.instrument(tracer_provider=provider)
-        try:
+        for _ in range(2):
             with provider.get_tracer("test").start_as_current_span("mine", attributes=CHAT):
                 pass
             assert provider.force_flush(20_000)
-            with provider.get_tracer("test").start_as_current_span("mine", attributes=CHAT):
-                pass
-            assert provider.force_flush(20_000)
-        finally:
-            logging_instrumentor.uninstrument()
-            httpx_instrumentor.uninstrument()
-            provider.shutdown()
+        pipeline.shutdown(20)
+        ours = [span.name for span in seen.get_finished_spans()]
+        seen.clear()
+        requests.get(f"{server.url}/traces/x", timeout=10)  # the app's own calls do
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.cursor().execute("select 1")
+        theirs = [span.name for span in seen.get_finished_spans()]
+        provider.shutdown()
 
-        assert [span.name for span in seen.get_finished_spans()] == ["mine", "mine"]
+        assert ours == ["mine", "mine"]
+        assert theirs == ["GET", "select"]
         assert len(server.posts()) == 3
         assert len(server.traces) == 2
     assert "cannot be reached" in caplog.text

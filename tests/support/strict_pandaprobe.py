@@ -78,9 +78,14 @@ class StrictPandaProbe:
         max_body: int | None = None,
         delay: Callable[[], float] = lambda: 0.0,
         tls: ssl.SSLContext | None = None,
+        receive_buffer: int | None = None,
     ) -> None:
-        """`calendar`: the window begins with the minute of the clock; `max_body`: bytes, above which it says 413."""
+        """`calendar`: the window begins with the minute of the clock; `max_body`: bytes, above which it says 413.
+
+        `receive_buffer`: bytes that the system takes over for the server before it has read them.
+        """
         self._tls = tls
+        self._receive_buffer = receive_buffer
         self._item = RateLimitItemPerSecond(limit, window_s)
         storage = MemoryStorage()
         limiter: RateLimiter = MovingWindowRateLimiter(storage) if moving else FixedWindowRateLimiter(storage)
@@ -110,8 +115,12 @@ class StrictPandaProbe:
 
     def start(self, port: int = 0) -> None:
         """Listen; after `stop`, on the port that it returned, with everything that was stored."""
-        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler, bind_and_activate=False)
         self._server.owner = self
+        if self._receive_buffer is not None:
+            self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        self._server.server_bind()
+        self._server.server_activate()
         if self._tls is not None:
             self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)

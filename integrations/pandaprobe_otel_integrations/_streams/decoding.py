@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any, Final
 
+from pandaprobe_otel.guard import counted
+
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 
 
@@ -39,7 +41,8 @@ def _tolerant(decode: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     def decode_or_nothing(chunk: bytes) -> bytes:
         try:
             return decode(chunk)
-        except Exception:  # noqa: BLE001 - each codec has its own error class; broken data is no content
+        except Exception as error:  # noqa: BLE001 - each codec has its own error class; broken data is no content
+            counted("the decoding of an answer", error)
             return b""
 
     return decode_or_nothing

@@ -1,0 +1,177 @@
+"""Apps on one thread: asyncio and gevent. Nothing of ours holds up their loop, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from strict_pandaprobe import Reply, StrictPandaProbe
+from subprocesses import environment, run_python
+
+MOST_OF_ONE_CALL_MS = 5.0
+
+
+def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> None:
+    """1000 tasks, half of them cancelled within their span; a flush cancelled with its loop; then another loop."""
+    with StrictPandaProbe() as server:
+        code = """
+        import asyncio
+        async def work(started):
+            with tracer.start_as_current_span("chat", attributes=CHAT):
+                started.release()
+                await asyncio.sleep(3600 if started.number % 2 else 0)
+        class Started(asyncio.Semaphore):
+            number = 0
+        async def main():
+            tasks = []
+            for trace_number in range(20):
+                with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+                    for number in range(50):
+                        started = Started(0)
+                        started.number = number
+                        tasks.append(asyncio.create_task(work(started)))
+                        await started.acquire()
+                    await asyncio.sleep(0)
+                    for number, task in enumerate(tasks[-50:]):
+                        if number % 2: task.cancel()
+                    await asyncio.gather(*tasks[-50:], return_exceptions=True)
+            assert sum(task.cancelled() for task in tasks) == 500
+            flush = asyncio.create_task(pandaprobe_otel.aflush(20))
+            await asyncio.sleep(0)
+            flush.cancel()
+        asyncio.run(main())
+        assert asyncio.run(pandaprobe_otel.aflush(20))
+        status = handle.status()
+        assert (status.spans_ended, status.spans_delivered, status.traces_delivered) == (1020, 1020, 20), status
+        """
+        result = run_python(code, environment(server.url))
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert [len(trace.spans) for trace in server.traces.values()] == [51] * 20
+
+
+def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
+    """The server answers only when the loop has told it to, after the flush began."""
+    goes_on = threading.Event()
+
+    def waits(connection: socket.socket) -> None:
+        assert goes_on.wait(20)
+        connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")
+
+    def answer(method: str, path: str) -> Reply:
+        if path == "/traces":
+            return Reply(wire=waits, carried_out=True)
+        goes_on.set()
+        return Reply(status=204)
+
+    with StrictPandaProbe() as server:
+        server.answer = answer
+        code = """
+        import asyncio, http.client
+        from urllib.parse import urlsplit
+        async def main():
+            one("a")
+            flush = asyncio.create_task(pandaprobe_otel.aflush(20))
+            for _ in range(100):
+                await asyncio.sleep(0.001)
+            assert not flush.done()
+            connection = http.client.HTTPConnection(urlsplit(handle.status().endpoint).netloc)
+            connection.request("POST", "/go-on")
+            connection.getresponse().read()
+            connection.close()
+            assert await flush
+        asyncio.run(main())
+        """
+        result = run_python(code, environment(server.url))
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(server.traces) == 1
+
+
+def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
+    """A thousand tasks, a server that is away: by the CPU of the loop's thread, which other processes do not move.
+
+    On the wall clock, beside the batch processor: benchmarks/delivery/bench_loop.py.
+    """
+    with StrictPandaProbe() as server:
+        nobody = server.url
+    code = """
+    import asyncio, time
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from pandaprobe_otel import PandaProbeSpanProcessor
+    ours, calls = PandaProbeSpanProcessor(), []
+    class Timed(SpanProcessor):
+        def on_start(self, span, parent_context=None):
+            begun = time.thread_time_ns()
+            ours.on_start(span, parent_context)
+            calls.append(time.thread_time_ns() - begun)
+        def on_end(self, span):
+            begun = time.thread_time_ns()
+            ours.on_end(span)
+            calls.append(time.thread_time_ns() - begun)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Timed())
+    tracer = provider.get_tracer("test")
+    async def work(number):
+        with tracer.start_as_current_span(f"agent {number}", attributes={"gen_ai.operation.name": "invoke_agent"}):
+            await asyncio.sleep(0)
+            chat = {"gen_ai.operation.name": "chat", "gen_ai.input.messages": "x" * 1000}
+            with tracer.start_as_current_span("chat", attributes=chat):
+                await asyncio.sleep(0)
+    async def main():
+        await asyncio.gather(*(work(number) for number in range(1000)))
+    asyncio.run(main())
+    assert len(calls) == 4000
+    print(max(calls) / 1e6)
+    ours.shutdown()
+    """
+    result = run_python(code, environment(nobody, PANDAPROBE_SHUTDOWN_TIMEOUT="0"), set_up=False)
+
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) <= MOST_OF_ONE_CALL_MS
+
+
+def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
+    """Everything patched, threads too: half of the greenlets are killed within their span, and a flush yields."""
+    pytest.importorskip("gevent")
+    code = """
+    import warnings
+    warnings.simplefilter("default")  # of gevent's own
+    from gevent import monkey
+    monkey.patch_all()
+    import gevent
+    warnings.simplefilter("error")
+    import pandaprobe_otel
+    from opentelemetry import trace
+    handle = pandaprobe_otel.init(instrument=False)
+    tracer = trace.get_tracer("test")
+    begun = []
+    def work(number):
+        with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+            with tracer.start_as_current_span("chat", attributes={"gen_ai.operation.name": "chat"}):
+                begun.append(number)
+                gevent.sleep(3600 if number % 2 else 0)
+    jobs = [gevent.spawn(work, number) for number in range(50)]
+    while len(begun) < 50:
+        gevent.sleep(0.001)
+    gevent.killall(jobs[1::2])
+    gevent.joinall(jobs)
+    ticks = []
+    def tick():
+        while True:
+            ticks.append(None)
+            gevent.sleep(0.001)
+    ticking = gevent.spawn(tick)
+    assert handle.flush(20)
+    assert len(ticks) > 1
+    ticking.kill()
+    status = handle.status()
+    assert (status.spans_ended, status.spans_delivered, status.traces_delivered) == (100, 100, 50), status
+    """
+    with StrictPandaProbe(delay=lambda: 0.02) as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert result.returncode == 0, result.stderr
+        assert sorted(len(trace.spans) for trace in server.traces.values()) == [2] * 50

@@ -1,0 +1,120 @@
+"""`except Exception` stands in named guards only, and each of them counts or logs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCES = (ROOT / "pandaprobe_otel", ROOT / "integrations" / "pandaprobe_otel_integrations")
+BROAD = {"Exception", "BaseException"}
+TELLS = {"failed", "counted", "say", "dropped", "debug", "info", "warning", "error", "exception"}
+"""Calls that count or log."""
+
+GUARDS = {
+    "_guard.py": {"guarded"},
+    "_integration.py": {"Integration._hook_loaded"},
+    "_streams/decoding.py": {"_tolerant.decode_or_nothing"},
+    "decorators/activity.py": {"Activity.end", "start"},
+    "decorators/arguments.py": {"_parameters"},
+    "decorators/call.py": {"Call._show", "Call.produced", "CallRecipe.open"},
+    "decorators/content.py": {"stream_text"},
+    "decorators/handles.py": {"SpanHandle._do"},
+    "decorators/outcome.py": {"_message", "_stack_trace"},
+    "delivery/delivery.py": {"Delivery._settle"},
+    "delivery/spool/recovery.py": {"recovered"},
+    "delivery/spool/writer.py": {"SpoolWriter._guarded"},
+    "local/evaluation/worker.py": {"Worker._evaluate"},
+    "mapping/assemble.py": {"_read", "map_views"},
+    "mapping/clean.py": {"_Cleaner.clean", "_in_order", "_key", "_safe_repr"},
+    "mapping/masks.py": {"_text"},
+    "mapping/prices.py": {"listed_price"},
+    "mapping/stages.py": {"_alone", "mapped_spans"},
+    "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
+    "registry.py": {"instrument", "uninstrument"},
+    "trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},
+    "tracing/processor.py": {"PandaProbeSpanProcessor.on_start"},
+    "tracing/worker.py": {"Worker._work", "Worker._write_down"},
+    "transport/asked_key.py": {"AskedKeyTransport._renew"},
+}
+"""By module: the functions whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
+
+RESULTS = {
+    "cli/app.py": {"run"},
+    "decorators/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
+    "evals/task_runs.py": {"_run_once", "_scored"},
+}
+"""Those that neither count nor log, since the fault is the result that the caller gets, or goes on elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A broad `except` that does not end by raising."""
+
+    module: str
+    function: str
+    tells: bool
+
+
+def broad_handlers() -> Iterator[Handler]:
+    """All of them, in the core and in the integrations."""
+    for root in SOURCES:
+        for path in sorted(root.rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            yield from _in(tree, path.relative_to(root).as_posix(), "")
+
+
+def _in(node: ast.AST, module: str, function: str) -> Iterator[Handler]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _in(child, module, f"{function}.{child.name}".lstrip("."))
+            continue
+        if isinstance(child, ast.ExceptHandler) and _is_broad(child) and not isinstance(child.body[-1], ast.Raise):
+            yield Handler(module, function, _tells(child))
+        yield from _in(child, module, function)
+
+
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or any(_name(node) in BROAD for node in ast.walk(handler.type))
+
+
+def _tells(handler: ast.ExceptHandler) -> bool:
+    return any(isinstance(node, ast.Call) and _name(node.func) in TELLS for node in ast.walk(handler))
+
+
+def _name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def test_every_broad_handler_raises_again_or_stands_in_a_named_guard() -> None:
+    """The lists above are complete, and hold nothing that is gone."""
+    found: dict[str, set[str]] = {}
+    for handler in broad_handlers():
+        found.setdefault(handler.module, set()).add(handler.function)
+
+    named = {module: GUARDS.get(module, set()) | RESULTS.get(module, set()) for module in GUARDS.keys() | RESULTS}
+    assert found == named
+
+
+def test_every_guard_counts_or_logs() -> None:
+    """No fault of ours ends without a trace."""
+    silent = {
+        (handler.module, handler.function)
+        for handler in broad_handlers()
+        if not handler.tells and handler.function not in RESULTS.get(handler.module, set())
+    }
+    assert silent == set()
+
+
+def test_nothing_broad_is_suppressed() -> None:
+    """`suppress(Exception)` would be a guard without a name."""
+    suppressed = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for root in SOURCES
+        for path in sorted(root.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and _name(node.func) == "suppress" and {_name(each) for each in node.args} & BROAD
+    ]
+    assert suppressed == []
