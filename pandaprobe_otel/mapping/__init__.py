@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.assemble import map_views as map_views
     from pandaprobe_otel.mapping.kinds import is_dropped as is_dropped
     from pandaprobe_otel.mapping.kinds import is_genai as is_genai
+    from pandaprobe_otel.mapping.kinds import is_mcp_housekeeping as is_mcp_housekeeping
     from pandaprobe_otel.mapping.kinds import is_plumbing as is_plumbing
     from pandaprobe_otel.mapping.kinds import is_served_tool as is_served_tool
     from pandaprobe_otel.mapping.kinds import is_tool_without_mcp as is_tool_without_mcp
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "assemble": ("MappedTrace", "map_trace", "map_views"),
-    "kinds": ("is_dropped", "is_genai", "is_plumbing", "is_served_tool", "is_tool_without_mcp", "kind_of"),
+    "kinds": (
+        "is_dropped",
+        "is_genai",
+        "is_mcp_housekeeping",
+        "is_plumbing",
+        "is_served_tool",
+        "is_tool_without_mcp",
+        "kind_of",
+    ),
     "options": ("MappingOptions",),
     "view": ("EventView", "LinkView", "LogView", "SpanView", "read_log", "read_span"),
 }
@@ -43,6 +52,7 @@ __all__ = [
     "SpanView",
     "is_dropped",
     "is_genai",
+    "is_mcp_housekeeping",
     "is_plumbing",
     "is_served_tool",
     "is_tool_without_mcp",

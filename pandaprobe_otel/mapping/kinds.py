@@ -40,7 +40,7 @@ def kind_of(view: SpanView) -> str:
 
 def is_genai(view: SpanView) -> bool:
     """Whether anything shows that the span is about GenAI work: its vocabulary, its scope, or its kind."""
-    if _is_mcp_housekeeping(view):
+    if is_mcp_housekeeping(view):
         return False
     shape = shape_of(view)
     return shape.genai or view.scope_name.startswith(_SCOPES) or kind_in(shape, view) != "OTHER"
@@ -48,7 +48,7 @@ def is_genai(view: SpanView) -> bool:
 
 def is_plumbing(view: SpanView) -> bool:
     """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
-    if _is_mcp_housekeeping(view):
+    if is_mcp_housekeeping(view):
         return True
     return shape_of(view).plumbing and not is_genai(view)
 
@@ -63,7 +63,8 @@ def is_tool_without_mcp(view: SpanView) -> bool:
     return _MCP_METHOD not in view.attributes and kind_of(view) == "TOOL"
 
 
-def _is_mcp_housekeeping(view: SpanView) -> bool:
+def is_mcp_housekeeping(view: SpanView) -> bool:
+    """Whether the span is a message of the Model Context Protocol that connects, lists or notifies."""
     method = view.attributes.get(_MCP_METHOD)
     return type_of(method) is str and method not in _MCP_WORK
 

@@ -10,6 +10,7 @@ from pandaprobe_otel.mapping import (
     SpanView,
     is_dropped,
     is_genai,
+    is_mcp_housekeeping,
     is_plumbing,
     is_served_tool,
     is_tool_without_mcp,
@@ -72,8 +73,11 @@ class SpanFilter:
             return False
         if callable(self._selection):
             return bool(self._selection(span))
-        if self._selection == "all" or _is_root(view, here):
+        if self._selection == "all":
             return True
+        if _is_root(view, here):
+            # A server that lists its tools for an agent elsewhere has no root of its own to keep.
+            return view.parent_id is None or not is_mcp_housekeeping(view)
         return not is_plumbing(view) and not _is_told_twice(view, here)
 
 

@@ -1,0 +1,52 @@
+"""OpenTelemetry spans for the Model Context Protocol: one trace of client and server, with what tools gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival
+
+from .client import recorded_call, without_spans_of_its_own
+from .server import noting
+
+__all__ = ["MCPInstrumentor"]
+
+
+class MCPInstrumentor(Integration):
+    """Tool calls of MCP clients and servers, over every transport.
+
+    The library makes spans of its own, and sends the trace along in `_meta`; they are used, with arguments and results
+    added on the server's side. A client's tool call is a span of ours in the place of the library's; called from the
+    tool of an agent framework, it is not a second TOOL. See `Integration` for the options of `instrument()`.
+    """
+
+    library = "mcp"
+    requirements = ("mcp >= 2.0",)
+    hooked_modules = ("mcp.client.session", "mcp.server._otel", "mcp.shared.jsonrpc_dispatcher")
+    rivals = (Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.mcp", class_name="McpInstrumentor"),)
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == "mcp.client.session":
+            yield patch(module.ClientSession, "call_tool", self._calling)
+        elif module.__name__ == "mcp.server._otel":
+            yield patch(module.OpenTelemetryMiddleware, "__call__", self._serving)
+        else:
+            yield from without_spans_of_its_own(module)
+
+    def _calling(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if not self._lets_through(instance):
+            return wrapped(*args, **kwargs)
+        return recorded_call(self._recorder, wrapped, args, kwargs)
+
+    def _serving(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if len(args) == 2 and self._open and self._recorder.with_content:
+            args = (args[0], noting(args[1]))
+        return wrapped(*args, **kwargs)
