@@ -32,6 +32,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
     "ollama": "pandaprobe_otel_integrations.ollama:OllamaInstrumentor",
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
     "openai_agents": "pandaprobe_otel_integrations.openai_agents:OpenAIAgentsInstrumentor",
+    "pydantic_ai": "pandaprobe_otel_integrations.pydantic_ai:PydanticAIInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
@@ -52,6 +53,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "ollama": "ollama",
     "openai": "openai",
     "openai_agents": "agents",
+    "pydantic_ai": "pydantic_ai",
     "together": "together",
 }
 """Name to the module of the library that it instruments: `auto` means those that are installed."""

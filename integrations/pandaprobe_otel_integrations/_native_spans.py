@@ -11,7 +11,7 @@ from opentelemetry.trace import get_current_span
 
 from pandaprobe_otel.attributes import OPERATION_NAME
 
-_MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion"})
+_MODEL_CALLS: Final = frozenset({"chat", "embeddings", "generate_content", "text_completion"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

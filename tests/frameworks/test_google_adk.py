@@ -33,6 +33,9 @@ from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter, GoogleADKI
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
+# ADK makes Google's client itself, and leaves its connections to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 StartModel = Callable[[Script], ScriptedEndpoint]
 SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 GEMINI = "gemini-2.5-flash"

@@ -1,0 +1,269 @@
+"""Agents of Pydantic AI."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+from pydantic_ai import Agent, Embedder
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+from pydantic_ai.models.test import TestModel
+from pydantic_ai.providers.openai import OpenAIProvider
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import Example
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from span_recorder import SpanRecorder
+from weather_model import WEATHER, weather, weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+
+
+def model_at(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatModel) -> Any:
+    """A model whose client leaves no connection to a loop that is closed, and does not ask twice."""
+    headers = {"Connection": "close"}
+    client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers)
+    return kind("gpt-5-mini", provider=OpenAIProvider(openai_client=client))
+
+
+def forecaster(model: Any, name: str = "forecaster", **options: Any) -> Agent[Any, Any]:
+    """An agent that knows the weather."""
+    return Agent(model, name=name, **{"instructions": "You know weather.", "tools": [weather], **options})
+
+
+def run_sync(agent: Agent[Any, Any], asked: str) -> None:
+    """Wait for the answer, without a loop."""
+    agent.run_sync(asked)
+
+
+def run(agent: Agent[Any, Any], asked: str) -> None:
+    """Wait for the answer in a loop."""
+    asyncio.run(agent.run(asked))
+
+
+def streamed(agent: Agent[Any, Any], asked: str) -> None:
+    """Piece by piece."""
+
+    async def consume() -> int:
+        async with agent.run_stream(asked) as stream:
+            return len([piece async for piece in stream.stream_text(delta=True, debounce_by=None)])
+
+    assert asyncio.run(consume()) > 1
+
+
+@pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
+@pytest.mark.parametrize("way", [run_sync, run, streamed])
+def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """The same tree however the agent is run and whatever API its model has; each call is one LLM span."""
+    endpoint = model(weather_model)
+    way(forecaster(model_at(endpoint, kind)), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like(f"""
+        trace forecaster run | COMPLETED | session {trace.body["session_id"]} | Weather in Oslo? > The station says: snowy
+        AGENT forecaster run | su > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {{"city":"Oslo"}} > "snowy"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """)  # noqa: E501
+
+
+def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
+    """Messages and tool calls, checked against what went over the wire."""
+    endpoint = model(weather_model)
+    run(forecaster(model_at(endpoint)), "Weather in Łódź?")
+
+    trace = traces.one()
+    told = trace.all("LLM")[1]
+    (system, user, assistant, result) = told["input"]["messages"]
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Łódź?")
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "sunny")
+    assert trace.only("TOOL")["metadata"]["tool_call_id"] == wire_id
+    assert told["output"]["messages"][0]["content"] == "The station says: sunny"
+    assert (told["metadata"]["agent_name"], told["metadata"]["tools"][0]["name"]) == ("forecaster", "weather")
+
+
+@pytest.mark.parametrize("way", [run, streamed])
+def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app, and every span is ended; tool and agent tell it."""
+    with pytest.raises(LookupError, match="no station in Atlantis"):
+        way(forecaster(model_at(model(weather_model))), "Weather in Atlantis?")
+
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    for span in (trace.only("TOOL"), trace.root):
+        assert (span["status"], span["error"]) == ("ERROR", "no station in Atlantis"), str(trace)
+    assert trace.only("TOOL")["input"] == {"city": "Atlantis"}
+    assert trace.body["status"] == "ERROR"
+
+
+def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
+    """An error of the service ends the run and all its spans."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        run(forecaster(model_at(model(weather_model))), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+    assert "There is no Nowhere" in trace.only("LLM")["error"]
+    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+
+
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """The conversation goes on with the messages of the first turn, unless the app sets a session."""
+    agent = forecaster(model_at(model(weather_model)))
+    first = agent.run_sync("Hi", conversation_id="talk-7")
+    agent.run_sync("Weather in Oslo?", message_history=first.all_messages())
+    with pandaprobe_otel.context(session="mine", user="grace"):
+        agent.run_sync("Hi")
+
+    found = traces.new(3)
+    assert [trace.body["session_id"] for trace in found] == ["talk-7", "talk-7", "mine"]
+    assert found[2].body["user_id"] == "grace"
+    assert [trace.body["input"]["messages"][0]["content"] for trace in found] == ["Hi", "Weather in Oslo?", "Hi"]
+
+
+def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
+    """The other agent is an AGENT below the tool that asks it; the app's spans in a tool are below it too."""
+    endpoint = model(weather_model)
+
+    @pandaprobe_otel.span(name="look up")
+    def look_up(city: str) -> str:
+        return WEATHER[city]
+
+    expert = forecaster(model_at(endpoint), "expert", tools=[])
+    boss = forecaster(model_at(endpoint), "boss", tools=[])
+    expert.tool_plain(name="weather")(lambda city: look_up(city))
+
+    @boss.tool_plain(name="weather")
+    async def ask_expert(city: str) -> str:
+        return str((await expert.run(f"Weather in {city}?")).output)
+
+    run(boss, "Weather in Oslo?")
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    inner = trace.only("AGENT", "expert run")
+    assert [(span["kind"], span["name"]) for span in trace.above(inner)] == [("TOOL", "weather"), ("AGENT", "boss run")]
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "expert run"]
+    assert trace.body["output"]["messages"][0]["content"] == "The station says: The station says: snowy"
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    agent = forecaster(model_at(model(weather_model)))
+
+    async def together() -> None:
+        await asyncio.gather(*(agent.run(f"Weather in {city}?") for city in ("Oslo", "Łódź") * 3))
+
+    asyncio.run(together())
+    found = traces.new(6)
+    assert len({trace.body["session_id"] for trace in found}) == 6
+    for trace in found:
+        assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
+        city = trace.only("TOOL")["input"]["city"]
+        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
+        assert trace.root["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
+
+
+@pytest.mark.parametrize("vendor", ["logfire", "openinference"])
+def test_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """The same spans go to both: every call is there once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("pydantic_ai_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, vendor, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "adopted"
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [span["kind"] for span in trace.spans if span["kind"] != "CHAIN"] == ["AGENT", "LLM", "TOOL", "LLM"]
+
+
+def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two turns of one session, the second streamed."""
+    example = Example("pydantic_ai_agent")
+    example.run(model(example.script), monkeypatch)
+
+    asked, thanked = traces.new(2)
+    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert thanked.body["output"]["messages"][0]["content"] == "You are welcome."
+
+
+def test_settings_of_the_apps_own_stay(traces: SentTraces) -> None:
+    """What the app has said about all agents, or about one, holds."""
+    ours = vars(Agent)["_instrument_default"]
+    pandaprobe_otel.uninstrument("pydantic_ai")
+    assert vars(Agent)["_instrument_default"] is vars(Embedder)["_instrument_default"] is False
+    Agent.instrument_all(True)
+    try:
+        assert pandaprobe_otel.instrument("pydantic_ai").state == "adopted"
+        assert vars(Agent)["_instrument_default"] is True
+    finally:
+        pandaprobe_otel.uninstrument("pydantic_ai")
+        Agent.instrument_all(False)
+        pandaprobe_otel.instrument("pydantic_ai")
+    assert type(vars(Agent)["_instrument_default"]) is type(ours)
+    silent = Agent(TestModel(), name="silent")
+    silent.instrument = False
+    silent.run_sync("Hi")
+    assert traces.new(0) == []
+
+
+@pytest.fixture
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one, without content, to which Pydantic AI's go meanwhile."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("pydantic_ai")
+    pandaprobe_otel.instrument("pydantic_ai", tracer_provider=recorder.provider, capture_content=False)
+    yield recorder
+    pandaprobe_otel.uninstrument("pydantic_ai")
+    pandaprobe_otel.instrument("pydantic_ai")
+
+
+ECHO = Agent(TestModel(custom_output_text="It is snowy."), name="echo")
+
+
+def test_content_is_left_out_when_it_is_not_wanted(recorded: SpanRecorder) -> None:
+    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    ECHO.run_sync("Weather in Oslo?")
+
+    told = str([dict(span.attributes or {}) for span in recorded.spans])
+    assert recorded.names == ["chat test", "invoke_agent echo"]
+    assert ("gen_ai.usage.input_tokens" in told, "Oslo" in told, "snowy" in told) == (True, False, False)
+
+
+def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+    """Many runs later nothing has piled up."""
+
+    async def runs(count: int) -> int:
+        for _ in range(count):
+            await ECHO.run("Weather in Oslo?")
+            recorded.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def growth() -> int:
+        await runs(50)
+        before = await runs(50)
+        return await runs(1000) - before
+
+    assert asyncio.run(growth()) < 200
