@@ -11,11 +11,10 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
 from pandaprobe_otel.local.pages.facts import facts_of
+from pandaprobe_otel.local.pages.list_filters import ListFilters
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
@@ -23,7 +22,7 @@ from pandaprobe_otel.local.pages.tools import tool_uses
 from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.services import services_of
-from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
 from pandaprobe_otel.local.times import milliseconds
 
@@ -44,43 +43,21 @@ class Loaded:
 
 
 @router.get("")
-def show_traces(
-    request: Request,
-    project: str | None = None,
-    q: str = "",
-    status: str = "",
-    session: str = "",
-    user: str = "",
-    tag: str = "",
-    sort: TraceSortBy = TraceSortBy.STARTED_AT,
-    order: SortOrder = SortOrder.DESC,
-    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
-) -> Response:
+def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Response:
     """Show the traces of a project, newest first."""
-    context = context_of(request, project, "traces")
-    wanted = TraceFilter(
-        name=q or None,
-        status=status or None,
-        session_id=session or None,
-        user_id=user or None,
-        tags=(tag,) if tag else (),
-    )
+    context = context_of(request, asked.project, "traces")
+    wanted = asked.trace_filter(context.services.now())
     rows, total = context.services.queries.traces(
-        context.project_id, wanted, Slice(limit=PAGE_SIZE, offset=offset), sort, order
+        context.project_id, wanted, Slice(limit=PAGE_SIZE, offset=asked.offset), asked.sort, asked.order
     )
     traces = [plain(trace_list_record(row)) for row in rows]
     _add_previews(context, traces)
-    filters = {"q": q, "status": status, "session": session, "user": user, "tag": tag}
     return page(
         "traces.html",
         context=context,
         traces=traces,
         total=total,
-        filters=filters,
-        filtered=any(filters.values()),
-        sort=sort,
-        order=order,
-        offset=offset,
+        asked=asked,
         page_size=PAGE_SIZE,
         longest_ms=max((trace["latency_ms"] or 0 for trace in traces), default=0),
         base_url=str(request.base_url).rstrip("/"),

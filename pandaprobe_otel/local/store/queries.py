@@ -52,6 +52,8 @@ class TraceFilter:
     after: int | None = None
     before: int | None = None
     session_query: str | None = None
+    text: str | None = None
+    text_in_spans: bool = False
 
     def where(self, project_id: str) -> tuple[str, list[Any]]:
         """Return the SQL condition and its values."""
@@ -73,7 +75,30 @@ class TraceFilter:
         if self.session_query:
             clauses.append("instr(lower(session_id), ?) > 0")
             values.append(self.session_query.lower())
+        if self.text:
+            condition, texts = _containing(self.text, in_spans=self.text_in_spans)
+            clauses.append(condition)
+            values += texts
         return _window(clauses, values, self.after, self.before)
+
+
+def _containing(text: str, *, in_spans: bool) -> tuple[str, list[Any]]:
+    """Return the condition for traces with a text in name, input, output or id, or also somewhere in their spans."""
+    stored = dumps(text).decode()[1:-1]  # as it stands inside of JSON
+    payload = "instr(lower(input), lower(?)) > 0 OR instr(lower(output), lower(?)) > 0"
+    places = [
+        "instr(folded_name, ?) > 0",
+        "trace_id = ?",
+        f"seq IN (SELECT seq FROM trace_payloads WHERE {payload})",
+    ]
+    values = [text.lower(), text.strip().lower(), stored, stored]
+    if in_spans:
+        places.append(
+            "seq IN (SELECT trace_seq FROM spans WHERE"
+            f" instr(lower(name), lower(?)) > 0 OR instr(lower(error), lower(?)) > 0 OR {payload})"
+        )
+        values += [text, text, stored, stored]
+    return f"({' OR '.join(places)})", values
 
 
 def _window(clauses: list[str], values: list[Any], after: int | None, before: int | None) -> tuple[str, list[Any]]:

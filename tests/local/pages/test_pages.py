@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
@@ -151,6 +152,34 @@ def test_filters_narrow_the_list(http: httpx.Client) -> None:
         page = _page(http, f"/ui?{query}")
         assert [link["href"] for link in page.all("a", href="/ui/traces/")] == [f"/ui/traces/{ONE}"], query
     assert "No trace fits" in _page(http, "/ui?q=gamma").text
+
+
+def _found(http: httpx.Client, query: str) -> list[str | None]:
+    return [link["href"] for link in _page(http, f"/ui?{query}").all("a", href="/ui/traces/")]
+
+
+def test_the_search_finds_what_was_said(http: httpx.Client) -> None:
+    """Questions, answers and ids of traces; what is in spans alone when asked for; quotes and letters as typed."""
+    http.post("/traces", json=_trace(ONE, input='say "Ärger"\nnow', output=None, spans=_agent_spans()))
+    http.post("/traces", json=_trace(TWO))
+    one, two = f"/ui/traces/{ONE}", f"/ui/traces/{TWO}"
+    assert _found(http, "q=MY+ORDER") == [two]
+    assert _found(http, f"q={ONE}") == [one]
+    typed = quote('SAY "Ärger')
+    assert _found(http, f"q={typed}") == [one]
+    assert _found(http, "q=service+is+down") == []
+    assert _found(http, "q=service+is+down&deep=1") == [one]
+    assert sorted(_found(http, "q=my+order&deep=1"), key=str) == [one, two]
+
+
+def test_only_what_started_lately(http: httpx.Client) -> None:
+    """Within an hour, a day, a week of now."""
+    now = datetime.now(UTC)
+    http.post("/traces", json=_trace(ONE, started_at=(now - timedelta(hours=5)).isoformat(), ended_at=None))
+    http.post("/traces", json=_trace(TWO, started_at=(now - timedelta(days=5)).isoformat(), ended_at=None))
+    one, two = f"/ui/traces/{ONE}", f"/ui/traces/{TWO}"
+    found = {within: _found(http, f"within={within}") for within in ("hour", "day", "week", "")}
+    assert found == {"hour": [], "day": [one], "week": [one, two], "": [one, two]}
 
 
 def test_projects_are_apart(server: LocalServer, http: httpx.Client) -> None:

@@ -1,0 +1,64 @@
+"""What the form above the list of traces asks for."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from pandaprobe_otel.local.models.fields import SortOrder
+from pandaprobe_otel.local.models.traces import TraceSortBy
+from pandaprobe_otel.local.store.queries import TraceFilter
+
+_MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
+
+
+class ListFilters(BaseModel, frozen=True):
+    """The query of `/ui`: empty texts mean any.
+
+    `q` is looked for in names, questions and answers of traces; with `deep` also in what their spans took and gave,
+    which reads all of them.
+    """
+
+    q: str = ""
+    deep: bool = False
+    status: str = ""
+    within: Literal["", "hour", "day", "week"] = ""
+    session: str = ""
+    user: str = ""
+    tag: str = ""
+    sort: TraceSortBy = TraceSortBy.STARTED_AT
+    order: SortOrder = SortOrder.DESC
+    project: str | None = None
+    offset: int = Field(default=0, ge=0, le=2**62)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What narrows the list, as in a link."""
+        named = {
+            "q": self.q,
+            "deep": "1" if self.deep and self.q else "",
+            "status": self.status,
+            "within": self.within,
+            "session": self.session,
+            "user": self.user,
+            "tag": self.tag,
+        }
+        return {name: value for name, value in named.items() if value}
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """What the links to other pages of the list repeat."""
+        return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
+
+    def trace_filter(self, now: int) -> TraceFilter:
+        """The same for the store; `now` is in microseconds since the epoch."""
+        return TraceFilter(
+            text=self.q or None,
+            text_in_spans=self.deep,
+            status=self.status or None,
+            session_id=self.session or None,
+            user_id=self.user or None,
+            tags=(self.tag,) if self.tag else (),
+            after=now - _MICROS_OF[self.within] if self.within else None,
+        )
