@@ -18,7 +18,7 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
 
     Without `model_key` in the environment, clients of OpenAI, Anthropic and Google talk to a model that says what
     `script` says. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
-    `local`) and are printed (extra `cli`). Everything is sent when the block ends.
+    `local`), whose judge gives fixed answers, and are printed (extra `cli`). Everything is sent when the block ends.
     """
     import pandaprobe_otel
 
@@ -36,7 +36,7 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
         if not os.environ.get("PANDAPROBE_API_KEY") and not os.environ.get("PANDAPROBE_ENDPOINT"):
             from pandaprobe_otel.local import LocalServer
 
-            server = running.enter_context(LocalServer())
+            server = running.enter_context(LocalServer(scripted_judge=True))
             os.environ.update(PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY=server.api_key)
             if find_spec("rich") is not None:
                 os.environ.setdefault("PANDAPROBE_CONSOLE", "true")

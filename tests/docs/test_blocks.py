@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +10,6 @@ import pytest
 
 from command_line import clean_environment
 from doc_blocks import ROOT, RUN, SHOWN, Block, Program, blocks, not_run, pages, steps
-from doc_models import models
 from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
@@ -21,27 +19,6 @@ SEND_NOTHING: Final = frozenset({"existing-opentelemetry", "integrations", "loca
 PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
 """No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
 PAGES: Final = [page for page in pages() if any(block.language in RUN for block in blocks(page))]
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """What runs Python and commands."""
-    with Forks(tmp_path_factory.mktemp("forks")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    """The PandaProbe that programs and commands send to."""
-    with LocalServer(limit=None, scripted_judge=True) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[dict[str, str]]:
-    """The model that programs ask."""
-    with models() as environment:
-        yield environment
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -1,0 +1,53 @@
+"""A Celery worker: `init()` once where the app is made, and the session travels with the task.
+
+pip install "pandaprobe-otel[openai,local,cli]" celery
+python celery_worker.py                   # a worker in this process, a scripted model, a local PandaProbe: no key
+CELERY_BROKER=redis://... OPENAI_API_KEY=... PANDAPROBE_API_KEY=... celery -A celery_worker worker
+"""
+
+import os
+from collections.abc import Sequence
+
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from openai import OpenAI
+
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Message, Reply
+from pandaprobe_otel.demo.offline import offline
+
+app = Celery("shop", broker=os.environ.get("CELERY_BROKER", "memory://"), backend="cache+memory://")
+
+
+@app.on_after_configure.connect
+def start(sender: Celery, **_: object) -> None:
+    """In the worker's main process: the processes that it forks for its tasks have senders of their own."""
+    pandaprobe_otel.init(service_name="shop-worker")
+
+
+@app.task
+def answer_mail(text: str, session: str) -> str:
+    """A task is a trace; which conversation it belongs to is part of its arguments."""
+    with pandaprobe_otel.session(session), pandaprobe_otel.agent("mail_assistant", input=text) as run:
+        completion = OpenAI().chat.completions.create(
+            model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), messages=[{"role": "user", "content": text}]
+        )
+        run.output = completion.choices[0].message.content
+        return str(run.output)
+
+
+def main() -> None:
+    with start_worker(app, perform_ping_check=False, loglevel="error"):
+        mails = ("Where is my order?", "Thank you!")
+        for result in [answer_mail.delay(mail, "conversation-1") for mail in mails]:
+            print(result.get(timeout=30))
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """What the model says when there is no key."""
+    return Reply(text="On its way." if "order" in str(messages[-1]["content"]) else "You are welcome.")
+
+
+if __name__ == "__main__":
+    with offline(script):
+        main()

@@ -1,0 +1,74 @@
+"""A FastAPI app whose conversations are sessions: a middleware sets session and user for everything below.
+
+pip install "pandaprobe-otel[openai,local,cli]"
+python fastapi_sessions.py                # two customers at once, a scripted model, a local PandaProbe: no key
+OPENAI_API_KEY=... PANDAPROBE_API_KEY=... uvicorn fastapi_sessions:app
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI, Request, Response
+from openai import AsyncOpenAI
+
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Message, Reply
+from pandaprobe_otel.demo.offline import offline
+
+
+@asynccontextmanager
+async def traced(_: FastAPI) -> AsyncGenerator[None]:
+    """Where the app starts: `init()` joins the provider of OpenTelemetry's own instrumentations, if there is one."""
+    pandaprobe_otel.init(service_name="shop", handle_sigterm=True)
+    yield
+
+
+app = FastAPI(lifespan=traced)
+
+
+@app.middleware("http")
+async def with_session(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """What holds for every trace of this request, whoever makes it; tasks of other requests see their own."""
+    async with pandaprobe_otel.context(session=request.headers.get("x-session"), user=request.headers.get("x-user")):
+        return await call_next(request)
+
+
+@app.post("/ask")
+@pandaprobe_otel.agent(name="shop_assistant")
+async def ask(question: str) -> str:
+    """One turn of a conversation: one trace. A request that asks no model makes no trace."""
+    async with AsyncOpenAI() as client:
+        completion = await client.chat.completions.create(
+            model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), messages=[{"role": "user", "content": question}]
+        )
+    return completion.choices[0].message.content or ""
+
+
+async def two_customers() -> None:
+    """What a browser would do."""
+    transport = httpx.ASGITransport(app)
+    async with traced(app), httpx.AsyncClient(transport=transport, base_url="http://shop") as browser:
+        calls = [
+            browser.post("/ask", params={"question": question}, headers={"x-session": session, "x-user": "user-7"})
+            for session in ("conversation-1", "conversation-2")
+            for question in ("Where is my order?", "Thank you!")
+        ]
+        for answer in await asyncio.gather(*calls):
+            print(answer.json())
+
+
+def main() -> None:
+    asyncio.run(two_customers())
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """What the model says when there is no key."""
+    return Reply(text="On its way." if "order" in str(messages[-1]["content"]) else "You are welcome.")
+
+
+if __name__ == "__main__":
+    with offline(script):
+        main()

@@ -1,0 +1,79 @@
+"""A fleet: services that know nothing of PandaProbe send OTLP to one gateway, which makes one trace of theirs.
+
+pip install "pandaprobe-otel[gateway,local,cli]" opentelemetry-exporter-otlp-proto-http
+python fleet.py                           # gateway, two services and a local PandaProbe: no key, no cost
+PANDAPROBE_API_KEY=... python fleet.py
+
+The services here are Python, but could be anything that speaks OTLP. In production the gateway runs beside them:
+`pandaprobe-otel gateway --spool DIRECTORY`, on several machines with one PANDAPROBE_REDIS_URL.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.offline import offline
+
+
+def service(name: str) -> None:
+    """One service: plain OpenTelemetry. `front` is an agent that asks `back`, which calls a model."""
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    tracer = trace.get_tracer("shop")
+    if name == "front":
+        attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "shop", "session.id": "fleet-1"}
+        with tracer.start_as_current_span("invoke_agent shop", attributes=attributes):
+            headers: dict[str, str] = {}
+            propagate.inject(headers)  # over HTTP, instrumentations do that
+            subprocess.run([sys.executable, __file__, "back", headers["traceparent"]], check=True)
+    else:
+        parent = propagate.extract({"traceparent": sys.argv[2]})
+        chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini", "gen_ai.usage.input_tokens": 12}
+        with tracer.start_as_current_span("chat gpt-5-mini", context=parent, attributes=chat):
+            time.sleep(0.01)
+    provider.shutdown()
+
+
+def main() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    command = [
+        sys.executable,
+        "-m",
+        "pandaprobe_otel.cli",
+        "gateway",
+        "--no-grpc",
+        "--http-port",
+        url.rpartition(":")[2],
+    ]
+    gateway = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
+    try:
+        assert gateway.stdout is not None
+        print(gateway.stdout.readline().strip())  # it listens
+        endpoint = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": url}
+        subprocess.run([sys.executable, __file__, "front"], env=endpoint, check=True)
+        with urllib.request.urlopen(f"{url}/health") as health:
+            print(health.read().decode())
+    finally:
+        gateway.terminate()  # what waits is delivered first
+        gateway.communicate(timeout=30)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        service(sys.argv[1])
+    else:
+        with offline(lambda _: Reply(text="")):
+            main()

@@ -1,0 +1,32 @@
+"""What pages and examples run in, run against and ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from doc_models import models
+from doc_programs import Forks
+from pandaprobe_otel.local import LocalServer
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What runs Python and commands."""
+    with Forks(tmp_path_factory.mktemp("forks")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalServer]:
+    """The PandaProbe that programs and commands send to."""
+    with LocalServer(limit=None, scripted_judge=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[dict[str, str]]:
+    """The model that programs ask."""
+    with models() as environment:
+        yield environment

@@ -1,0 +1,84 @@
+"""Each example runs without a key, and its traces are those that it is an example of."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from command_line import clean_environment
+from doc_blocks import ROOT, Block
+from doc_programs import Forks, Reader
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.local import LocalServer
+
+EXAMPLES: Final = ROOT / "examples"
+RUN_HERE: Final[dict[str, dict[str, int]]] = {
+    "openai_client.py": {"travel_assistant trip-1 AGENT LLM LLM LLM": 1},
+    "anthropic_client.py": {"shop_assistant conversation-1 AGENT LLM LLM TOOL": 1},
+    "fastapi_sessions.py": {"shop_assistant conversation-1 AGENT LLM": 2, "shop_assistant conversation-2 AGENT LLM": 2},
+    "celery_worker.py": {"mail_assistant conversation-1 AGENT LLM": 2},
+    "lambda_handler.py": {"shop_assistant conversation-1 AGENT LLM": 2},
+    "fleet.py": {"invoke_agent shop fleet-1 AGENT LLM": 1},
+    "notebook.ipynb": {"shop_assistant notebook-1 AGENT LLM TOOL": 1},
+}
+"""For each, its traces: name, session, kinds of spans; and how many there are."""
+_KEYS: Final = re.compile(r"(OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS)_")
+
+
+def environment(server: LocalServer, home: Path, project: str) -> dict[str, str]:
+    """No key of a model, and a PandaProbe to look into afterwards."""
+    clean = {name: value for name, value in clean_environment(home).items() if not _KEYS.match(name)}
+    return {**clean, **server.environment(project)}
+
+
+def command(name: str) -> str:
+    """How a reader runs it."""
+    path = EXAMPLES / name
+    return (
+        f"python {ROOT / 'scripts' / 'run_notebook.py'} {path} --check" if path.suffix == ".ipynb" else f"python {path}"
+    )
+
+
+@pytest.mark.parametrize("name", RUN_HERE)
+def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: LocalServer) -> None:
+    """It ends well, and PandaProbe has its traces."""
+    with Reader(forks, tmp_path / "reader", environment(server, tmp_path, name)) as reader:
+        ran = reader.follow(Block(page=f"examples/{name}", line=1, language="sh", title="", text=command(name)))
+    assert ran is not None
+    assert ran.code == 0, f"{ran.out}\n{ran.err}"
+    with Client(server.api_key, name, server.url) as client:
+        traces = [client.traces.get(each) for each in client.traces.iter()]
+    found = Counter(
+        " ".join(
+            [trace.name, str(trace.session_id), *sorted(span.kind for span in trace.spans if span.kind != "OTHER")]
+        )
+        for trace in traces
+    )
+    assert found == Counter(RUN_HERE[name])
+
+
+@pytest.mark.parametrize("name", ["collector.yaml", "collector-single.yaml"])
+def test_a_collectors_pipeline_is_whole(name: str) -> None:
+    """There is no Collector here to run it: every part that a pipeline names is described, and every part is used."""
+    config = yaml.safe_load((EXAMPLES / "fleet" / name).read_text(encoding="utf-8"))
+    for kind in ("receivers", "processors", "exporters"):
+        used = {part for pipeline in config["service"]["pipelines"].values() for part in pipeline.get(kind, ())}
+        assert used == set(config.get(kind, {}))
+
+
+def test_every_example_is_run_by_some_test() -> None:
+    """Here, or by the tests of what it is an example of; nothing in the folder is left to chance."""
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
+    files = [path.relative_to(EXAMPLES).as_posix() for path in sorted(EXAMPLES.rglob("*")) if path.is_file()]
+    left = [name for name in files if name not in RUN_HERE and not _is_named(name, tests)]
+    assert [name for name in left if name != "README.md" and "__pycache__" not in name] == []
+
+
+def _is_named(name: str, tests: str) -> bool:
+    path = Path(name)
+    return re.search(rf"[\"'/]{re.escape(path.stem)}(\.{path.suffix[1:]})?[\"']", tests) is not None
