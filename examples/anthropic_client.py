@@ -39,7 +39,7 @@ def answer(question: str) -> str:
     first = client.messages.create(model=MODEL, max_tokens=500, messages=messages, tools=TOOLS)
     messages.append({"role": "assistant", "content": first.content})
     results = [
-        {"type": "tool_result", "tool_use_id": block.id, "content": track_parcel(**block.input)}
+        {"type": "tool_result", "tool_use_id": block.id, "content": track_parcel(str(block.input["parcel"]))}
         for block in first.content
         if block.type == "tool_use"
     ]

@@ -39,7 +39,7 @@ def service(name: str) -> None:
             subprocess.run([sys.executable, __file__, "back", headers["traceparent"]], check=True)
     else:
         parent = propagate.extract({"traceparent": sys.argv[2]})
-        chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini", "gen_ai.usage.input_tokens": 12}
+        chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini"}
         with tracer.start_as_current_span("chat gpt-5-mini", context=parent, attributes=chat):
             time.sleep(0.01)
     provider.shutdown()
@@ -48,16 +48,9 @@ def service(name: str) -> None:
 def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    command = [
-        sys.executable,
-        "-m",
-        "pandaprobe_otel.cli",
-        "gateway",
-        "--no-grpc",
-        "--http-port",
-        url.rpartition(":")[2],
-    ]
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--no-grpc", "--http-port", str(port)]
     gateway = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
     try:
         assert gateway.stdout is not None

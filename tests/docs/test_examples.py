@@ -14,6 +14,7 @@ from command_line import clean_environment
 from doc_blocks import ROOT, Block
 from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
+from pandaprobe_otel.api.models import Trace
 from pandaprobe_otel.local import LocalServer
 
 EXAMPLES: Final = ROOT / "examples"
@@ -38,10 +39,8 @@ def environment(server: LocalServer, home: Path, project: str) -> dict[str, str]
 
 def command(name: str) -> str:
     """How a reader runs it."""
-    path = EXAMPLES / name
-    return (
-        f"python {ROOT / 'scripts' / 'run_notebook.py'} {path} --check" if path.suffix == ".ipynb" else f"python {path}"
-    )
+    run = f"python {ROOT}/scripts/run_notebook.py {EXAMPLES / name} --check"
+    return run if name.endswith(".ipynb") else f"python {EXAMPLES / name}"
 
 
 @pytest.mark.parametrize("name", RUN_HERE)
@@ -53,13 +52,7 @@ def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: 
     assert ran.code == 0, f"{ran.out}\n{ran.err}"
     with Client(server.api_key, name, server.url) as client:
         traces = [client.traces.get(each) for each in client.traces.iter()]
-    found = Counter(
-        " ".join(
-            [trace.name, str(trace.session_id), *sorted(span.kind for span in trace.spans if span.kind != "OTHER")]
-        )
-        for trace in traces
-    )
-    assert found == Counter(RUN_HERE[name])
+    assert Counter(_in_words(trace) for trace in traces) == RUN_HERE[name]
 
 
 @pytest.mark.parametrize("name", ["collector.yaml", "collector-single.yaml"])
@@ -77,6 +70,11 @@ def test_every_example_is_run_by_some_test() -> None:
     files = [path.relative_to(EXAMPLES).as_posix() for path in sorted(EXAMPLES.rglob("*")) if path.is_file()]
     left = [name for name in files if name not in RUN_HERE and not _is_named(name, tests)]
     assert [name for name in left if name != "README.md" and "__pycache__" not in name] == []
+
+
+def _in_words(trace: Trace) -> str:
+    kinds = sorted(span.kind for span in trace.spans if span.kind != "OTHER")  # OTHER: what FastAPI tells of itself
+    return " ".join([trace.name, str(trace.session_id), *kinds])
 
 
 def _is_named(name: str, tests: str) -> bool:
