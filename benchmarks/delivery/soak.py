@@ -5,12 +5,12 @@
 50 agent's traces of three spans a minute. Of the requests 3 % get 503, 1 % 500, 2 % are carried out and then reset,
 and every ten minutes or so the server is gone for half a minute. `--scale 30` runs the whole thing, the limiter's
 window included, thirty times as fast, so that ten minutes stand for five hours. Memory, descriptors and threads of
-the app are read from /proc. The first 60 % of the time are left to it to fill what it remembers: of the last ten
-thousand traces 200 to 400 bytes each, which is 3.3 hours of them.
+the app are read from /proc, from 60 % of the time on. What it remembers of the last ten thousand traces, about 400
+bytes of each, fills in the first 3.3 hours; a run that ends before is allowed that much more.
 
 Exit code 0 when every span is stored, none was dropped, nothing was refused for the rate, memory grew by less than
-1 MB an hour (of the time that the run stands for), descriptors and threads did not grow, and the spool is empty at
-the end.
+1 MB an hour (of the time that the run stands for) beside what is remembered, descriptors and threads did not grow, and
+the spool is empty at the end.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
+from pandaprobe_otel.tracing.timing import REMEMBERED_TRACES
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment
 
@@ -40,6 +41,8 @@ WINDOW_S = 60.0
 OUTAGE_EVERY_S, OUTAGE_S = 600.0, 30.0
 MOST_GROWTH_MB_AN_HOUR = 1.0
 WARM_UP = 0.6
+REMEMBERED_BYTES = 400
+"""Of each trace, measured by tracemalloc with a spool: 390."""
 
 APP = """
 import json, sys, time
@@ -127,6 +130,13 @@ def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.
         server.start(port)
 
 
+def remembered_mb_an_hour(hours: float) -> float:
+    """What the memory grows by from the end of the warm-up, until so many traces are remembered as there may be."""
+    full_after = REMEMBERED_TRACES / (A_MINUTE * 60)
+    filling = max(min(hours, full_after) - hours * WARM_UP, 0.0)
+    return A_MINUTE * 60 * REMEMBERED_BYTES / 2**20 * filling / (hours * (1 - WARM_UP))
+
+
 def main() -> int:
     """Run the soak; exit code 0 when every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,10 +181,14 @@ def main() -> int:
     print(f"traces {traces}, accepted {accepted}, refused for the rate {refused}")
     tenths = [readings[len(readings) * tenth // 10].memory_mb for tenth in range(10)] + [readings[-1].memory_mb]
     print("memory at each tenth, MB: " + " ".join(f"{each:.1f}" for each in tenths))
-    print(f"memory {warm[0].memory_mb:.1f} to {warm[-1].memory_mb:.1f} MB, {growth:+.2f} MB an hour")
+    remembered = remembered_mb_an_hour(hours)
+    print(
+        f"memory {warm[0].memory_mb:.1f} to {warm[-1].memory_mb:.1f} MB, {growth:+.2f} MB an hour, of which "
+        f"{remembered:.2f} are of the traces that are remembered"
+    )
     print(f"more at the end than at the beginning (medians): {more}")
     whole = stored == made and last == {"delivered": made, "pending": 0, "dropped": {}} and not code and not left
-    ok = whole and refused == 0 and growth < MOST_GROWTH_MB_AN_HOUR and max(more.values()) <= 0
+    ok = whole and refused == 0 and growth - remembered < MOST_GROWTH_MB_AN_HOUR and max(more.values()) <= 0
     print("every mark holds" if ok else "a mark does not hold")
     return 0 if ok else 1
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import orjson
 import pytest
 
-from pandaprobe_otel.transport import Answer, Outcome, Request
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.transport import Answer, Outcome, Request, api_key_headers
 from simulated_world import Process, Server, World, trace_parcel
+from storable import assert_storable
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 from traced_app import traced_app
@@ -99,11 +102,32 @@ print(len(values))
         bodies = [post.body for post in server.posts()]
 
     assert len(bodies) == int(result.stdout) + 1
+    can_be_read_back(bodies)
     for body in bodies:
+        assert_storable(body)
         assert all(is_clean(value) for value in walk(body)), body
         assert depth(body) <= DEEPEST
         assert all(1 <= len(each["name"]) <= 512 for each in (body, *body["spans"]))
         assert len(body.get("session_id") or "") <= 255
+
+
+def can_be_read_back(bodies: Sequence[Mapping[str, Any]]) -> None:
+    """Send them to a local PandaProbe, and look: each is accepted with 202, and GET shows what was sent."""
+    with LocalServer(limit=None) as server:
+        headers = api_key_headers(server.api_key, "shop")
+        with httpx.Client(base_url=server.url, headers=headers) as client:
+            for body in bodies:
+                assert client.post("/traces", json=body).status_code == 202
+                shown = client.get(f"/traces/{body['trace_id']}")
+                assert shown.status_code == 200, body
+                assert shown.json()["name"] == body["name"]
+                spans = {span["span_id"]: span for span in shown.json()["spans"]}
+                for span in body["spans"]:
+                    stored = spans[span["span_id"]]
+                    assert [stored[field] for field in SHOWN] == [span.get(field) for field in SHOWN]
+
+
+SHOWN = ("name", "kind", "input", "output")
 
 
 def walk(value: Any) -> Iterator[Any]:
