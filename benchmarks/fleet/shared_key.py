@@ -4,7 +4,7 @@
 
 They are forked by gunicorn (with and without `--preload`) and spawned by multiprocessing, and share the budget in a
 real Redis, in one that is killed and restarted in the middle, and by the file lock of a spool directory. Each of the
-nine runs offers 120 traces a minute for three minutes, and ends when all have arrived (within seven minutes). Marks:
+nine runs offers 120 traces a minute for three minutes, and ends when all have arrived (within ten minutes). Marks:
 no answer but 202, every trace there, a part of it from each process, and 97 % of the limit in the first three minutes
 (with Redis away for 30 s nothing goes until the leases it forgot are over, so that mark does not count there).
 """

@@ -31,6 +31,9 @@ _FIRST_PROBE_S: Final = 15.0
 _LAST_PROBE_S: Final = 240.0
 _SHRINK: Final = 0.8
 _REGROW_S: Final = 300.0
+_AGREE_S: Final = 5.0
+CUT_COUNTS_S: Final = 600.0
+"""For so long a cut counts for who shares the tokens: spans of other processes have waited five minutes by then."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +62,13 @@ class Tokens(Protocol):
         """When `take` may succeed: `now`, or later; `math.inf` while that depends on requests under way."""
         ...
 
+    def agree(self, cut: float, now: float) -> float:
+        """Make known to who shares the tokens below which randomness this process leaves traces out (0: none).
+
+        Return the highest cut of all of them within the last ten minutes, as far as it is known.
+        """
+        ...
+
 
 class MemoryTokens:
     """Tokens of this process alone."""
@@ -84,6 +94,10 @@ class MemoryTokens:
         if self._taken(now) < most:
             return now
         return self._returning[0] if self._returning else math.inf
+
+    def agree(self, cut: float, now: float) -> float:
+        """Nobody else is there."""
+        return cut
 
     def _taken(self, now: float) -> int:
         while self._returning and self._returning[0] <= now:
@@ -114,6 +128,8 @@ class LeasedBucket:
         self._tokens = MemoryTokens() if tokens is None else tokens
         self._limit = _Limit(capacity)
         self._episode: _Episode | None = None
+        self._agreed = 0.0
+        self._agrees_at = -math.inf
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
         """Take a token, or None when there is none to be had before `next_free`, or only the last `leave` ones."""
@@ -154,6 +170,13 @@ class LeasedBucket:
     def accepted(self, now: float) -> None:
         """The server accepted a request: whatever episode there was is over."""
         self._episode = None
+
+    def agree(self, cut: float, now: float) -> float:
+        """The highest cut (see `Tokens.agree`) of who shares the tokens; made known and asked every five seconds."""
+        if now >= self._agrees_at:
+            self._agrees_at = now + _AGREE_S
+            self._agreed = self._tokens.agree(cut, now)
+        return max(cut, self._agreed)
 
     @property
     def paused(self) -> bool:

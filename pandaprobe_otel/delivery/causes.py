@@ -59,6 +59,14 @@ class Causes:
             "up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
         )
 
+    def overload(self) -> None:
+        """More comes than goes, for minutes."""
+        self._notices.say(
+            "overload",
+            "Traces are left out: for minutes more have come than PandaProbe's limit lets through. Errors, slow traces "
+            "and the first of each name are kept; the others carry pandaprobe_otel.sample_rate in their metadata.",
+        )
+
     def refused(self, reason: str, parcel: Parcel, verdict: Verdict) -> None:
         """The server will never take this one."""
         self._notices.say(

@@ -64,7 +64,7 @@ class Delivery:
     def put(self, parcel: Parcel) -> None:
         """Take over a parcel; it is sent as soon as the budget allows. After `close` it is dropped and counted."""
         with self._changed:
-            self._dispatcher.put(parcel, self._monotonic())
+            self._dispatcher.offer(parcel, self._monotonic())
             if self._stopped:
                 self._drop_rest()
             self._call_sender()

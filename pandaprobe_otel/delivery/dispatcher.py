@@ -4,45 +4,38 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
+from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Admission, Fate
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.causes import Causes
 from pandaprobe_otel.delivery.daily import DailyBudget
-from pandaprobe_otel.delivery.drop_report import DropReport
 from pandaprobe_otel.delivery.fitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
+from pandaprobe_otel.delivery.in_band import InBand
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.look import lacks_spans
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.orphans import Orphans
 from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
-from pandaprobe_otel.delivery.parcel import Parcel, Step, adopted_id
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.delivery.reserve import Reserve
-from pandaprobe_otel.delivery.shares import Shares
 from pandaprobe_otel.transport.messages import Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
-PERSIST_LAG_S: Final = 0.5
-"""An accepted trace is stored this much later when the server is idle (measured 0.15 to 0.5 s)."""
 CHECK_AFTER_S: Final = 5.0
 """Look for a create of unknown outcome after this time: by then an accepted one is stored."""
 FINISH_AFTER_DOUBT_S: Final = 10.0
 """Two copies of one create may be applied in any order; a later fact waits until both are."""
-ADOPT_AFTER_S: Final = 300.0
-"""How long the root's process has to post a trace before its other spans become a trace of their own."""
 MISSING_AFTER_S: Final = 300.0
 LARGEST_BODY: Final = 4 << 20
 """Bytes of one request until a server refuses less: the server itself has no bound, but lags behind large ones."""
 OUTAGE_AFTER_FAILURES: Final = 3
 POISON_AFTER_ERRORS: Final = 5
-STRANGER_AFTER_ADOPTIONS: Final = 3
-_REMEMBERED_ADOPTIONS: Final = 10_000
 
 
 class Dispatcher:
@@ -75,16 +68,15 @@ class Dispatcher:
         self._quota = Gate(QUOTA, uniform)
         self._audit = Audit(verify)
         self._daily = DailyBudget(max_traces_per_day)
-        self._report = DropReport()
-        self._shares = Shares()
+        self._in_band = InBand()
+        self._admission = Admission(bucket, outbox, self._is_blocked)
         self._reserve = Reserve()
         self._resent: set[str] = set()
         self._body_cap = LARGEST_BODY
         self._failures = 0
         self.unreachable = False
         """Whether the newest request found nobody to talk to."""
-        self._adopted: OrderedDict[str, None] = OrderedDict()
-        self._adoptions: Counter[str] = Counter()
+        self._orphans = Orphans(project)
         self.closing = False
         """True while the process ends: what would wait for another process is decided now."""
         self.last_error: str | None = None
@@ -99,11 +91,23 @@ class Dispatcher:
         """Whether nothing waits and nothing is under way."""
         return len(self._outbox) == 0
 
+    def offer(self, parcel: Parcel, now: float) -> None:
+        """Take over a parcel that is new, unless its trace is left out: see `TailSampler`."""
+        admitted = self._admission.admit(parcel, now)
+        if admitted is not None:
+            self.put(admitted, now)
+            return
+        self._ledger.dropped("overload", parcel.span_count)
+        self._causes.overload()
+
+    def _is_blocked(self, now: float) -> bool:
+        """Whether no trace can be sent now, for another cause than the budget."""
+        gates = (self._outage.opens_at(), self._auth.opens_at(), self._quota.opens_at(), self._daily.free_at(now))
+        return self._bucket.paused or max(gates) > now
+
     def put(self, parcel: Parcel, now: float) -> None:
         """Take over a parcel, in pieces that a request may carry."""
-        if parcel.is_remote and parcel.trace_id in self._adopted:
-            derived = adopted_id(parcel.trace_id, self._project)
-            parcel = replace(parcel, trace_id=derived, is_remote=False)
+        parcel = self._orphans.followed(parcel)
         if parcel.is_error and parcel.step is Step.CREATE:
             self._reserve.error_came(now)
         pieces = parcel.split()
@@ -113,8 +117,8 @@ class Dispatcher:
             for job in self._outbox.put(piece, now):
                 self._ledger.dropped("queue_full", job.parcel.span_count)
                 if job.parcel.step is Step.CREATE:
-                    self._report.gone(job.parcel.trace_id)
-                    self._shares.evicted(job.parcel)
+                    self._admission.evicted(job.parcel.trace_id)
+                    self._in_band.evicted(job.parcel)
                 self._causes.queue_full()
 
     def next(self, now: float) -> Attempt | float:
@@ -175,8 +179,9 @@ class Dispatcher:
             return None
         self._quota.enter(now)
         self._daily.spend(now)
+        self._admission.sent()
         self._outbox.open(job)
-        reported = self._shares.attach(self._report.attach(job.parcel, self._ledger.dropped_so_far()))
+        reported = self._in_band.attach(job.parcel, self._ledger.dropped_so_far())
         if reported is not job.parcel:
             self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
@@ -274,15 +279,14 @@ class Dispatcher:
             self._causes.over("quota")
             self._causes.over("rate")
             self._ledger.trace_delivered()
-            self._report.arrived(parcel.trace_id)
-            self._shares.arrived(parcel)
+            self._in_band.arrived(parcel)
             if parcel.trace_id in self._resent:
                 self._resent.discard(parcel.trace_id)
             else:
                 self._audit.accepted(parcel, now)
-            next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else PERSIST_LAG_S)
+            next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
         elif parcel.is_remote:
-            self._adoptions.pop(parcel.name, None)
+            self._orphans.found(parcel)
         self._outbox.finish(job, now, next_at=next_at)
 
     def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
@@ -355,22 +359,26 @@ class Dispatcher:
             job.attempts = 1
         waited = now - job.not_found_since
         if job.parcel.is_remote and not self._outbox.has_create(job):
-            stranger = self._adoptions[job.parcel.name] >= STRANGER_AFTER_ADOPTIONS
-            if self.closing or stranger or waited >= ADOPT_AFTER_S:
-                self._adopt(job, now)
+            if self._has_no_root(job, waited, now):
                 return
         elif waited >= MISSING_AFTER_S:
             self._drop(job, "trace_lost", now)
             self._causes.never_stored(job.parcel, MISSING_AFTER_S)
             return
-        self._outbox.retry(job, now + min(PERSIST_LAG_S * 2 ** (job.attempts - 1), 60.0))
+        self._outbox.retry(job, now + self._admission.look_again_s(job))
 
-    def _adopt(self, job: Job, now: float) -> None:
-        self._adoptions[job.parcel.name] += 1
-        self._adopted[job.parcel.trace_id] = None
-        if len(self._adopted) > _REMEMBERED_ADOPTIONS:
-            self._adopted.popitem(last=False)
-        self._outbox.adopt(job, self._project, now)
+    def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
+        """Decide about spans whose root is not there; False when they wait on."""
+        parcel = job.parcel
+        is_strange = self._orphans.has_strange_root(parcel)
+        fate = self._admission.fate(job, waited_s, now, is_strange=is_strange, closing=self.closing)
+        if fate is Fate.LEAVE_OUT:
+            for waiting in self._outbox.with_it(job):
+                self._drop(waiting, "overload", now)
+        elif fate is Fate.ADOPT:
+            self._orphans.adopted(parcel)
+            self._outbox.adopt(job, self._project, now)
+        return fate is not Fate.WAIT
 
     def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
         self._outbox.bury(job, verdict.message)
@@ -380,8 +388,7 @@ class Dispatcher:
     def _drop(self, job: Job, reason: str, now: float) -> None:
         self._ledger.dropped(reason, job.parcel.span_count)
         if job.parcel.step is Step.CREATE:
-            self._report.gone(job.parcel.trace_id)
-            self._shares.gone(job.parcel)
+            self._in_band.gone(job.parcel)
         self._outbox.finish(job, now)
 
     def _backoff(self, job: Job) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 from pandaprobe_otel.delivery.turns import Turns
 
 PACK_ABOVE: Final = 4 << 20
@@ -28,6 +29,12 @@ class Job:
     """Look whether the trace is there before sending (again): a create got no answer, or this is a score."""
     repairs: int = 0
     not_found_since: float | None = None
+    looks: int = 0
+    """How often its root was not there."""
+    is_below_cut: bool = False
+    """At the first look the fleet left out traces of this randomness; see `Admission.fate`."""
+    saw_overload: bool = False
+    """At one of the looks the fleet left out some."""
     in_flight: bool = False
     since: float = 0.0
     """When the parcel came."""
@@ -52,6 +59,8 @@ class MemoryOutbox:
 
     packs = True
     """Whether what comes while much waits already is compressed."""
+    patience_min = PATIENCE_MIN
+    """Minutes of sending that may wait before traces are left out; see `TailSampler`."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -147,6 +156,11 @@ class MemoryOutbox:
         follows = line.jobs[1].parcel.step if line is not None and len(line.jobs) > 1 else None
         return job.parcel.step is not Step.CREATE and follows is Step.CREATE
 
+    def with_it(self, job: Job) -> list[Job]:
+        """The job and all that waits behind it."""
+        line = self._lines.get(job.parcel.line)
+        return list(line.jobs) if line is not None else [job]
+
     def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
         """The job is done (delivered or given up): the next of its trace may go, at `next_at` the earliest."""
         job.in_flight = False
@@ -217,7 +231,14 @@ class MemoryOutbox:
             line = self._lines[key]
             line.is_waiting_for_token = True
             job = line.jobs[0]
-            self._turns.add(key, ticket, name=job.parcel.name, is_error=job.parcel.is_error, since=job.since)
+            self._turns.add(
+                key,
+                ticket,
+                name=job.parcel.name,
+                is_error=job.parcel.is_error,
+                is_slow=job.parcel.is_slow,
+                since=job.since,
+            )
 
     def _is_current(self, key: str, ticket: int) -> bool:
         line = self._lines.get(key)

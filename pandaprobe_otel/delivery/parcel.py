@@ -48,6 +48,13 @@ class Parcel:
     is_remote: bool = False
     """The trace's root is in another process: append, and create it under a derived id when nobody else does."""
 
+    duration_s: float = 0.0
+    """From the first start to the last end in it."""
+    sample_rate: float = 1.0
+    """The chance with which a trace like this was let through; its metadata tells it."""
+    is_slow: bool = False
+    """It took unusually long for a trace of its name."""
+
     packed: bytes = b""
     """Fields and spans, compressed, instead of `fields` and `spans`; `packed_spans` is their number."""
     packed_spans: int = 0

@@ -2,9 +2,10 @@
 
 Errors first, up to four fifths of what goes: they alone may be more than the limit. Then the name (of the root
 span) that was served least of late, so that a busy endpoint does not starve a rare one; within a name the newest half
-minute, since an old trace is worth less; within that the smallest hash of the trace id, so that independent processes
-prefer the same traces. Who goes is the mirror image: from the name with the most waiting traces, the oldest half
-minute, the largest hash; errors last, up to four fifths of what waits.
+minute, since an old trace is worth less; within that the slow ones, then the highest randomness of the trace id, so
+that independent processes prefer the same traces, those that `TailSampler` keeps. Who goes is the mirror image: from
+the name with the most waiting traces, the oldest half minute, the lowest randomness; errors last, up to four fifths of
+what waits.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Final
-from zlib import crc32
+
+from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 
 _BUCKET_S: Final = 30.0
 _FORGET_PER_MINUTE: Final = 0.8
@@ -21,7 +23,7 @@ _RECENT: Final = 100
 _MOST_ERRORS: Final = 80
 """Of the last hundred that went, when others wait."""
 
-_Entry = tuple[float, int, int, str]
+_Entry = tuple[float, float, int, str]
 """Order, order, ticket, key."""
 
 
@@ -39,10 +41,11 @@ class Turns:
     def __len__(self) -> int:
         return len(self._errors) + len(self._others)
 
-    def add(self, key: str, ticket: int, *, name: str, is_error: bool, since: float) -> None:
-        """A key waits, since the time `since`."""
+    def add(self, key: str, ticket: int, *, name: str, is_error: bool, is_slow: bool, since: float) -> None:
+        """A key, which is a trace id, waits since the time `since`."""
         queues = self._errors if is_error else self._others
-        queues.add(key, ticket, name, since // _BUCKET_S)
+        worth = 2.0 if is_slow else randomness_of_uuid(key)
+        queues.add(key, ticket, name, since // _BUCKET_S, worth)
 
     def remove(self, *, name: str, is_error: bool) -> None:
         """A key of this name waits no longer (its entry is stale from now on)."""
@@ -87,11 +90,10 @@ class _Queues:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, key: str, ticket: int, name: str, bucket: float) -> None:
-        rank = crc32(key.encode())
-        heapq.heappush(self._best[name], (-bucket, rank, ticket, key))
+    def add(self, key: str, ticket: int, name: str, bucket: float, worth: float) -> None:
+        heapq.heappush(self._best[name], (-bucket, -worth, ticket, key))
         if self._worst is not None:
-            heapq.heappush(self._worst[name], (bucket, -rank, ticket, key))
+            heapq.heappush(self._worst[name], (bucket, worth, ticket, key))
         self._waiting[name] += 1
         self._count += 1
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.randomness import randomness
 from pandaprobe_otel.delivery.shares import SAMPLE_RATE_KEY
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
@@ -40,11 +41,10 @@ class PartEncoder:
         self._options = options
         self._ledger = ledger
         self._sample_rate = sample_rate
-        self._sampled_below = int(sample_rate * (1 << 56))
 
     def encode(self, part: Part) -> list[Parcel]:
         """The parcels of a part, in the order in which they must be sent; none when nothing of it is wanted."""
-        if part.trace_id & ((1 << 56) - 1) >= self._sampled_below:
+        if randomness(part.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(part.ended))
             return []
         ended = [(span, read_span(span)) for span in part.ended]
@@ -105,6 +105,8 @@ class PartEncoder:
                 name=name,
                 is_error=is_error,
                 is_remote=part.is_remote,
+                duration_s=_duration_s(views),
+                sample_rate=self._sample_rate,
             )
         ]
 
@@ -118,6 +120,12 @@ class PartEncoder:
         if root.get("input") is not None and mapped.trace.get("input") is not None and not part.memory.had_input:
             fields["input"] = mapped.trace["input"]
         return _exact(orjson.dumps(fields))
+
+
+def _duration_s(views: Sequence[SpanView]) -> float:
+    first = min(view.start_ns for view in views)
+    last = max(view.start_ns if view.end_ns is None else view.end_ns for view in views)
+    return max(last - first, 0) / 1e9
 
 
 def _exact(encoded: bytes) -> bytes:

@@ -54,7 +54,7 @@ class SimulatedDelivery:
     def put(self, parcel: Parcel) -> None:
         """Offer a parcel now, counting its spans as ended."""
         self.ledger.ended(len(parcel.spans))
-        self.dispatcher.put(parcel, self.now)
+        self.dispatcher.offer(parcel, self.now)
 
     def run(self, seconds: float) -> None:
         """Let simulated time pass."""

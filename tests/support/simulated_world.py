@@ -20,7 +20,7 @@ import orjson
 
 from pandaprobe_otel.delivery import Ledger, Parcel, Step
 from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S, Attempt
-from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.budget import LeasedBucket, Tokens
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MemoryOutbox
@@ -256,6 +256,7 @@ class Process:
         max_bytes: int = 32 << 20,
         clock_rate: float = 1.0,
         look_every_s: float = 0.0,
+        tokens: Tokens | None = None,
     ) -> None:
         self.world, self.server, self.name = world, server, name
         self._way = way or Way()
@@ -283,7 +284,7 @@ class Process:
         self.outbox = MemoryOutbox(max_bytes)
         self.dispatcher = Dispatcher(
             outbox=self.outbox,
-            bucket=LeasedBucket(uniform=world.random.uniform),
+            bucket=LeasedBucket(uniform=world.random.uniform, tokens=tokens),
             ledger=self.ledger,
             notices=self.notices,
             project=project,
@@ -301,7 +302,7 @@ class Process:
 
     def take(self, parcel: Parcel) -> None:
         """Spans that were counted when they ended are ready to be sent."""
-        self.dispatcher.put(parcel, self.clock())
+        self.dispatcher.offer(parcel, self.clock())
         self._look_at(self.world.now + self._look_every_s)
 
     def wrote_down(self, span_id: str) -> None:
@@ -386,6 +387,12 @@ def most_in_a_window(times: list[float]) -> int:
     return most
 
 
+def simulated_id(number: int) -> str:
+    """A trace id as random as W3C wants it: different for each number, and evenly spread in the lowest 56 bits."""
+    chance = number * 0x9E3779B97F4A7D % (1 << 56)
+    return f"00000000-0000-0000-00{chance >> 48:02x}-{chance & ((1 << 48) - 1):012x}"
+
+
 def trace_parcel(
     number: int,
     *,
@@ -398,7 +405,7 @@ def trace_parcel(
     batch: int = 0,
 ) -> Parcel:
     """A parcel of the trace with this number. Its spans' ids tell trace, batch and place, so none occurs twice."""
-    trace_id = f"00000000-0000-0000-0000-{number:012d}"
+    trace_id = simulated_id(number)
     fields = {"trace_id": trace_id, "name": name, "status": "ERROR" if is_error else "COMPLETED"}
     encoded = tuple(
         orjson.dumps({"span_id": f"{trace_id}/{batch}/{index}", "trace_id": trace_id, "input": "x" * size})

@@ -4,8 +4,8 @@ All keys of a fleet share one hash tag, so that a cluster keeps them in one slot
 
 - `leases`: a sorted set, the number of each token that is out or not back yet, with the time at which it is back;
 - `members`: a sorted set, each process that has asked lately, with the time at which it last did;
-- `fleet`: a hash with the last number given, the `epoch`, a name that a Redis without memory lacks, and `guard`,
-  the time before which nothing is lent, since leases were forgotten.
+- `fleet`: a hash with the last number given, the `epoch`, a name that a Redis without memory lacks, `guard`, the time
+  before which nothing is lent, since leases were forgotten, and `cut` with `cut_until`: see `Tokens.agree`.
 
 A token that is out stands there with the latest time at which it can be needed, so that the death of its holder
 costs nothing but that time.
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pandaprobe_otel.delivery.budget import MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S
+from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.forks import loading
 
 ANSWER_WITHIN_S: Final = 0.2
@@ -92,6 +92,22 @@ redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
 """
 
 
+_AGREE: Final = """
+-- cut, for how many ms it counts
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local found = redis.call('HMGET', KEYS[3], 'cut', 'cut_until')
+local known = tonumber(found[1] or 0)
+if tonumber(found[2] or 0) <= now then known = 0 end
+local mine = tonumber(ARGV[1])
+if mine > 0 and mine >= known then
+    known = mine
+    redis.call('HSET', KEYS[3], 'cut', ARGV[1], 'cut_until', now + ARGV[2])
+end
+return tostring(known)
+"""
+
+
 class FleetUnreachableError(Exception):
     """Redis does not answer, or not as it should. The text says what it or its client said."""
 
@@ -156,6 +172,14 @@ class RedisLeases:
     def put_back(self, token: int, wait_s: float) -> None:
         """The token may be lent again in `wait_s` seconds."""
         self._run(_PUT_BACK, token, _ms(wait_s))
+
+    def agree(self, cut: float) -> float:
+        """Make a cut known (0: none), and return the highest of the fleet within the last ten minutes."""
+        said = self._run(_AGREE, cut, _ms(CUT_COUNTS_S))
+        try:
+            return float(said)
+        except (TypeError, ValueError) as error:
+            raise FleetUnreachableError(f"an answer that is not one of the script: {said!r:.80}") from error
 
     def close(self) -> None:
         """Close the connection."""

@@ -36,6 +36,10 @@ class Leases(Protocol):
         """The token may be lent again then."""
         ...
 
+    def agree(self, cut: float) -> float:
+        """Make a cut known and return the highest."""
+        ...
+
 
 class RedisTokens:
     """The `Tokens` of a `LeasedBucket`, shared by Redis.
@@ -103,6 +107,16 @@ class RedisTokens:
         share = self._own_share(now)
         own = self._away_since + self._quiet_s if share is None else share.next_free(most, now)
         return min(asks_at, max(own, now))
+
+    def agree(self, cut: float, now: float) -> float:
+        """The highest cut of the fleet within the last ten minutes; its own while Redis is away."""
+        if self._away_since is not None:
+            return cut
+        try:
+            return self._leases.agree(cut)
+        except FleetUnreachableError as error:
+            self._lose(error, now)
+            return cut
 
     # -- with Redis ---------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,10 @@ class SpooledDelivery(Delivery):
         # Microseconds since the epoch: no earlier run has used these numbers in a file that this one may take over.
         rows = itertools.count(time.time_ns() // 1000).__next__
         self._writer = self._make_writer(self, rows)
-        self._outbox = SpooledOutbox(self._max_bytes, ask=self._writer.ask, lags=self._writer.lags, rows=rows)
+        writer = self._writer
+        self._outbox = SpooledOutbox(
+            self._max_bytes, ask=writer.ask, lags=writer.lags, rows=rows, full=lambda: writer.fill
+        )
         self._closing = False
         super()._start_fresh()
 
@@ -70,11 +73,6 @@ class SpooledDelivery(Delivery):
     def settle(self, deadline: float) -> bool:
         """Wait until everything is on disk; when the disk has failed, memory is the place, and there is no waiting."""
         return self._writer.settle(deadline) or not self._outbox.saves
-
-    @property
-    def fill(self) -> float:
-        """How full the spool is, or, when the disk has failed, the memory."""
-        return self._writer.fill if self._outbox.saves else super().fill
 
     def ask(self, command: Command) -> None:
         """Have the spool's thread do something."""

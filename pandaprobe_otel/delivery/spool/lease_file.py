@@ -19,6 +19,7 @@ from typing import Final
 
 from pandaprobe_otel.delivery.budget import MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S, MemoryTokens
 from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
+from pandaprobe_otel.delivery.spool.cut_file import CutFile
 
 _NUMBER: Final = struct.Struct("<d")
 _MOST_TOKENS: Final = 4096
@@ -49,6 +50,7 @@ class FileTokens:
         self._hold_s = window_s + margin_s
         self._grace_s = request_timeout_s + UNANSWERED_EXTRA_S
         self._clock = clock
+        self._cuts = CutFile(path.with_name(f"{path.name}.cut"), clock)
         self._own = MemoryTokens()
         self._written: dict[int, float] = {}
 
@@ -98,6 +100,10 @@ class FileTokens:
         if len(taken) < most:
             return max(own, now + _RETRY_S)
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
+
+    def agree(self, cut: float, now: float) -> float:
+        """The highest cut of the processes that share the directory, within the last ten minutes."""
+        return self._cuts.agree(cut)
 
     # -- the file -----------------------------------------------------------------------------------------------------
 

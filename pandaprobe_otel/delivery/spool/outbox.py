@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ class SpooledOutbox(MemoryOutbox):
     """A `MemoryOutbox` that tells the spool's thread what comes and goes. Does no I/O itself."""
 
     packs = False  # what there is no room for is on disk
+    patience_min = math.inf  # there is room for hours: what comes by day may go at night
 
     def __init__(
         self,
@@ -24,8 +26,11 @@ class SpooledOutbox(MemoryOutbox):
         ask: Callable[[Command], None],
         lags: Callable[[], bool],
         rows: Callable[[], int],
+        full: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`full`: the part of the spool's bound that is taken."""
         super().__init__(max_bytes)
+        self._full = full
         self._ask = ask
         self._lags = lags
         self._rows = rows
@@ -40,6 +45,11 @@ class SpooledOutbox(MemoryOutbox):
     def __iter__(self) -> Iterator[Job]:
         jobs = super().__iter__()
         return (job for job in jobs if job not in self._places) if self._leaving else jobs
+
+    @property
+    def fill(self) -> float:
+        """How full the spool is, or, when the disk has failed, the memory."""
+        return self._full() if self.saves else super().fill
 
     # -- what comes and goes ------------------------------------------------------------------------------------------
 

@@ -216,3 +216,21 @@ def test_no_span_is_made_of_the_calls(redis: RedisServer) -> None:
         assert recorder.names == ["PING"]
     finally:
         RedisInstrumentor().uninstrument()
+
+
+def test_the_highest_cut_of_the_fleet_counts(redis: RedisServer) -> None:
+    """Lower ones do not take its place, none is not made known, and another key is another fleet."""
+    one, other, stranger = leases(redis), leases(redis), leases(redis, key="another")
+    assert one.agree(0.0) == 0.0
+    assert one.agree(0.9375) == 0.9375
+    assert other.agree(0.25) == 0.9375
+    assert other.agree(0.0) == 0.9375
+    assert other.agree(0.96875) == 0.96875
+    assert one.agree(0.0) == 0.96875
+    assert stranger.agree(0.0) == 0.0
+    with redis.client() as client:
+        (name,) = list(client.keys("pandaprobe:{k}:fleet"))
+        client.hset(name, "cut_until", 1)
+    assert one.agree(0.125) == 0.125
+    for place in (one, other, stranger):
+        place.close()

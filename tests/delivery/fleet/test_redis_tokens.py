@@ -32,6 +32,7 @@ class ModelRedis:
         self._members: set[int] = set()
         self._guard = 0.0
         self._last = 0
+        self._cut = 0.0
         self.epoch = object()
 
     def greet(self, member: int, known: object | None) -> None:
@@ -62,6 +63,12 @@ class ModelRedis:
         if token in self._leases:
             self._leases[token] = self.now + wait_s
 
+    def agree(self, cut: float) -> float:
+        if self.away:
+            raise FleetUnreachableError("connection refused")
+        self._cut = max(self._cut, cut)
+        return self._cut
+
     def _lend(self, wait_s: float) -> int:
         self._last += 1
         self._leases[self._last] = self.now + wait_s
@@ -88,6 +95,9 @@ class ModelLeases:
         self._redis.greet(self._member, None)
         self._known = self._redis.epoch
         return self._redis.join(outstanding_s)
+
+    def agree(self, cut: float) -> float:
+        return self._redis.agree(cut)
 
     def put_back(self, token: int, wait_s: float) -> None:
         self._redis.put_back(token, wait_s)
@@ -267,3 +277,14 @@ class TestStaticShare:
         share.put_back(60.0, 1.0)
         assert share.outstanding_s(2.0, 95.0) == [59.0, 95.0]
         assert share.outstanding_s(70.0, 95.0) == [95.0]
+
+
+def test_what_the_fleet_leaves_out_is_known_to_all_until_redis_is_away() -> None:
+    """The highest cut of all; without Redis each knows its own, and goes on."""
+    redis = ModelRedis()
+    one, other = (RedisTokens(ModelLeases(redis, number), Notices(lambda: 0.0)) for number in (1, 2))
+    assert one.agree(0.75, 0.0) == 0.75
+    assert other.agree(0.5, 0.0) == 0.75
+    redis.away = True
+    assert other.agree(0.5, 1.0) == 0.5
+    assert one.agree(0.0, 1.0) == 0.0

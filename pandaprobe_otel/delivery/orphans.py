@@ -1,0 +1,42 @@
+"""Traces whose root is in another process that never posts it: which were adopted, and where that is the rule."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import replace
+from typing import Final
+
+from pandaprobe_otel.delivery.parcel import Parcel, adopted_id
+
+STRANGER_AFTER_ADOPTIONS: Final = 3
+_REMEMBERED_ADOPTIONS: Final = 10_000
+
+
+class Orphans:
+    """Not thread-safe: the dispatcher calls it under its lock."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self._adopted: OrderedDict[str, None] = OrderedDict()
+        self._in_a_row: Counter[str] = Counter()
+
+    def followed(self, parcel: Parcel) -> Parcel:
+        """The parcel, under the derived id if its trace was adopted."""
+        if not parcel.is_remote or parcel.trace_id not in self._adopted:
+            return parcel
+        return replace(parcel, trace_id=adopted_id(parcel.trace_id, self._project), is_remote=False)
+
+    def has_strange_root(self, parcel: Parcel) -> bool:
+        """Whether the roots above spans of this name have not come lately: whoever calls does not report to us."""
+        return self._in_a_row[parcel.name] >= STRANGER_AFTER_ADOPTIONS
+
+    def adopted(self, parcel: Parcel) -> None:
+        """The parcel's trace is one of its own from now on."""
+        self._in_a_row[parcel.name] += 1
+        self._adopted[parcel.trace_id] = None
+        if len(self._adopted) > _REMEMBERED_ADOPTIONS:
+            self._adopted.popitem(last=False)
+
+    def found(self, parcel: Parcel) -> None:
+        """The root was there."""
+        self._in_a_row.pop(parcel.name, None)

@@ -1,0 +1,26 @@
+"""The randomness of a trace id, by which every process that samples a trace decides alike.
+
+W3C Trace Context (level 2, "random-trace-id flag") promises it in the lowest 56 bits of the trace id, and
+OpenTelemetry's consistent probability sampling keeps a trace when they are not below a threshold. So of two processes
+the one that keeps less keeps a part of what the other keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from zlib import crc32
+
+_SPACE: Final = 1 << 56
+
+
+def randomness(trace_id: int) -> float:
+    """The randomness of a trace id, from 0 to 1 (by rounding, 1 itself is possible)."""
+    return (trace_id & (_SPACE - 1)) / _SPACE
+
+
+def randomness_of_uuid(trace_id: str) -> float:
+    """The same for a trace id in PandaProbe's form, a UUID; of any other text, a hash."""
+    try:
+        return int(trace_id[-15:-13] + trace_id[-12:], 16) / _SPACE
+    except ValueError:
+        return crc32(trace_id.encode("utf-8", "surrogatepass")) / (1 << 32)

@@ -1,0 +1,49 @@
+"""What processes on one machine leave out under overload, in a file: two numbers, the cut and until when it counts."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pandaprobe_otel.delivery.budget import CUT_COUNTS_S
+from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
+
+_CUT: Final = struct.Struct("<dd")
+
+
+class CutFile:
+    """The highest cut of the last ten minutes. Written whole or not at all; a lost write is made up for in seconds."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = boot_clock) -> None:
+        self._path = path
+        self._clock = clock
+
+    def agree(self, cut: float) -> float:
+        """Make a cut known (0: none), and return the highest. Does not raise."""
+        now = self._clock()
+        known = self._read(now)
+        if cut > 0.0 and cut >= known:
+            self._write(cut, now + CUT_COUNTS_S)
+        return max(cut, known)
+
+    def _read(self, now: float) -> float:
+        try:
+            cut, until = _CUT.unpack(self._path.read_bytes())
+        except (OSError, struct.error):
+            return 0.0
+        # A time further ahead is of another boot of the machine, and what is not a cut is damage.
+        return cut if 0.0 <= cut <= 1.0 and now < until <= now + CUT_COUNTS_S else 0.0
+
+    def _write(self, cut: float, until: float) -> None:
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        with suppress(OSError):
+            try:
+                draft.touch(0o600)
+                draft.write_bytes(_CUT.pack(cut, until))
+                os.replace(draft, self._path)
+            except OSError:
+                draft.unlink(missing_ok=True)

@@ -1,0 +1,140 @@
+"""Which traces are kept under an overload that lasts, so that what is kept is about what the budget takes.
+
+An overload lasts when, for two minutes, traces have waited for tokens, and what waits takes ten minutes or half of the
+room for it (with a spool: half of its room, since the night may be for sending what came in the day). Then traces are
+let through by the randomness of their ids, at a share that follows the rate of tokens: at that backlog, as many as
+go; below it up to a quarter more, above it down to nine tenths of them.
+
+Errors come first, then slow traces and the first of each name in ten minutes; each of these two kinds is cut only
+where it alone would take more than its part and the others want theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Final
+
+from pandaprobe_otel.delivery.flows import MEMORY_S, Flow, Rate
+from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.randomness import randomness_of_uuid
+from pandaprobe_otel.delivery.slowness import Slowness
+
+PATIENCE_MIN: Final = 10.0
+"""Minutes of sending that may wait before anything is left out."""
+FULLEST: Final = 0.5
+_LASTING_S: Final = MEMORY_S
+_RENEW_S: Final = 1.0
+_ERRORS: Final = 0.8
+_FIRSTS: Final = 0.15
+_OTHERS: Final = 0.05
+"""Parts of what goes that errors, then slow and first ones, then the others may take although all want it."""
+_LEAST: Final = 0.9
+_MOST: Final = 1.25
+"""Times what goes is let through, when more comes."""
+_FIRST_AGAIN_S: Final = 600.0
+_MOST_REMEMBERED: Final = 10_000
+
+
+class TailSampler:
+    """Not thread-safe: the dispatcher calls it under its lock. Times are monotonic, in seconds.
+
+    patience_min: minutes of sending that may wait; infinite where they wait on disk.
+    """
+
+    def __init__(self, patience_min: float = PATIENCE_MIN) -> None:
+        self._patience_min = patience_min
+        self._now = self._clock = 0.0
+        """The clock stands while nothing can be sent for a cause other than the budget."""
+        self._names: OrderedDict[str, float] = OrderedDict()
+        self._left_out: OrderedDict[str, None] = OrderedDict()
+        self._slowness = Slowness()
+        self._begin(0.0)
+
+    def _begin(self, clock: float) -> None:
+        self._since = clock
+        self._renew_at = 0.0
+        self._lasts = False
+        self._sent = Rate(clock)
+        self._errors, self._firsts, self._others = Flow(clock), Flow(clock), Flow(clock)
+        self._flows = (self._errors, self._firsts, self._others)
+
+    @property
+    def cut(self) -> float:
+        """Of a trace without a claim: the randomness below which it is left out; 0 while none is."""
+        return self._others.cut
+
+    def sent(self) -> None:
+        """A trace took a token."""
+        self._sent.count(self._clock)
+
+    def marked(self, parcel: Parcel) -> Parcel:
+        """The parcel of a new trace, marked if it was slow."""
+        is_slow = self._slowness.is_slow(parcel.name, parcel.duration_s)
+        return replace(parcel, is_slow=True) if is_slow else parcel
+
+    def left_out(self, trace_id: str) -> None:
+        """The trace is not sent: what comes for it later is of no use."""
+        self._left_out[trace_id] = None
+        if len(self._left_out) > _MOST_REMEMBERED:
+            self._left_out.popitem(last=False)
+
+    def is_left_out(self, trace_id: str) -> bool:
+        """Whether the trace is not sent."""
+        return trace_id in self._left_out
+
+    def chance(self, parcel: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
+        """The chance with which a trace like this is let through now; 0 when this one is not.
+
+        waiting: traces that wait for a token. fill: the part of the room for waiting ones that is taken. blocked:
+        nothing can be sent now, for another cause than the budget.
+        """
+        if not blocked:
+            self._clock += max(now - self._now, 0.0)
+        self._now = now
+        if not waiting:
+            self._begin(self._clock)
+        flow = self._flow_of(parcel)
+        randomness = randomness_of_uuid(parcel.trace_id)
+        if not blocked:
+            flow.arrived(randomness, self._clock)
+        if self._clock - self._since >= _LASTING_S and self._clock >= self._renew_at:
+            self._renew_at = self._clock + _RENEW_S
+            self._renew(waiting, fill)
+        if randomness < flow.cut:
+            return 0.0
+        if flow is not self._errors:
+            self._remember(parcel.name)
+        return 1.0 - flow.cut
+
+    def _flow_of(self, parcel: Parcel) -> Flow:
+        if parcel.is_error:
+            return self._errors
+        last = self._names.get(parcel.name)
+        is_first = last is None or self._clock - last >= _FIRST_AGAIN_S
+        return self._firsts if is_first or parcel.is_slow else self._others
+
+    def _remember(self, name: str) -> None:
+        if self._names.get(name, self._clock - _FIRST_AGAIN_S) <= self._clock - _FIRST_AGAIN_S:
+            self._names[name] = self._clock
+            self._names.move_to_end(name)
+            if len(self._names) > _MOST_REMEMBERED:
+                self._names.popitem(last=False)
+
+    def _renew(self, waiting: int, fill: float) -> None:
+        """Set the cuts anew."""
+        goes = self._sent.per_minute(self._clock)
+        if not goes:
+            return
+        pressure = max(waiting / goes / self._patience_min, fill / FULLEST)
+        self._lasts = self._lasts or pressure >= 1.0
+        if not self._lasts:
+            return
+        errors, firsts, others = (flow.per_minute(self._clock) for flow in self._flows)
+        budget = goes * min(max(1.5 - pressure / 2, _LEAST), _MOST)
+        if errors + firsts + others <= goes:
+            budget = math.inf  # what waits is of earlier, and will go
+        errors = self._errors.limit(max(goes * _ERRORS, budget - firsts - others), self._clock)
+        firsts = self._firsts.limit(max(goes * _FIRSTS, budget - errors - others), self._clock)
+        self._others.limit(max(goes * _OTHERS, budget - errors - firsts), self._clock)

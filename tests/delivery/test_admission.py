@@ -1,0 +1,90 @@
+"""A trace of two services under overload: both keep it, or none does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from pandaprobe_otel.delivery.admission import ADOPT_AFTER_S, ADOPT_LATE_S, Admission, Fate
+from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, LeasedBucket, MemoryTokens
+from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
+from pandaprobe_otel.delivery.parcel import Step
+from simulated_world import Process, Server, Way, World, trace_parcel
+
+MINUTE = 60.0
+
+
+class SharedTokens(MemoryTokens):
+    """What Redis or a file is to processes: one set of tokens, and the highest cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cut, self.until = 0.0, math.inf
+
+    def agree(self, cut: float, now: float) -> float:
+        if now >= self.until:
+            self.cut = 0.0
+        if cut and cut >= self.cut:
+            self.cut, self.until = cut, now + CUT_COUNTS_S
+        return self.cut
+
+
+def test_services_of_a_trace_leave_out_the_same() -> None:
+    """Three times the limit for twenty minutes; the second service has a span of each trace, and no root."""
+    world = World()
+    server = Server(world)
+    tokens = SharedTokens()
+    way = Way(shortest_s=0.005, longest_s=0.05)
+    front, back = (Process(world, server, name=name, tokens=tokens, way=way) for name in ("front", "back"))
+    offered = iter(range(1_000_000))
+
+    def request() -> None:
+        number = next(offered)
+        front.put(trace_parcel(number, is_error=number % 100 == 0))
+        back.put(trace_parcel(number, step=Step.APPEND, is_remote=True, batch=1))
+
+    world.every(MINUTE / 300, request, until=20 * MINUTE)
+    world.run(20 * MINUTE)
+    assert tokens.cut > 0.5
+    world.run(90 * MINUTE)
+
+    front_counts, back_counts = front.ledger.read(), back.ledger.read()
+    kept = [trace for trace in server.traces.values() if trace.created_by == ["front"]]
+    whole = sum(len(trace.spans) == 2 for trace in kept)
+    assert len(server.traces) - len(kept) <= 0.01 * len(kept)  # cuts move: a few looked as if they had been kept
+    assert whole >= 0.97 * len(kept)
+    assert front_counts.dropped == {"overload": front_counts.ended - len(kept)}
+    assert back_counts.dropped["overload"] >= 0.97 * front_counts.dropped["overload"]
+    assert front_counts.pending == back_counts.pending == 0
+
+
+def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> Fate:
+    """What becomes of spans of a trace with this randomness."""
+    number = int(chance * (1 << 56))
+    trace_id = f"00000000-0000-0000-00{number >> 48:02x}-{number & ((1 << 48) - 1):012x}"
+    parcel = replace(trace_parcel(1, step=Step.APPEND, is_remote=True, is_error=how.pop("is_error", False)))
+    ways = {"is_strange": False, "closing": False, **how}
+    return admission.fate(Job(replace(parcel, trace_id=trace_id)), waited_s, 0.0, **ways)
+
+
+def test_what_others_leave_out_is_not_adopted() -> None:
+    """With a cut at one half: below it nothing is, unless it has an error; above it the root is given time."""
+    tokens = SharedTokens()
+    tokens.cut = 0.5
+    admission = Admission(LeasedBucket(tokens=tokens), MemoryOutbox(1 << 20), lambda now: False)
+    assert fate(admission, 0.4, ADOPT_AFTER_S - 1) is Fate.WAIT
+    assert fate(admission, 0.4, ADOPT_AFTER_S) is Fate.LEAVE_OUT
+    assert fate(admission, 0.4, ADOPT_LATE_S, is_error=True) is Fate.ADOPT
+    assert fate(admission, 0.6, ADOPT_AFTER_S) is Fate.WAIT
+    assert fate(admission, 0.6, ADOPT_LATE_S) is Fate.ADOPT
+    assert fate(admission, 0.6, 0.0, closing=True) is Fate.ADOPT
+    assert fate(admission, 0.4, 0.0, closing=True) is Fate.LEAVE_OUT
+    assert fate(admission, 0.6, 0.0, is_strange=True) is Fate.ADOPT
+
+
+def test_without_overload_five_minutes_are_enough() -> None:
+    """As ever."""
+    admission = Admission(LeasedBucket(), MemoryOutbox(1 << 20), lambda now: False)
+    assert fate(admission, 0.0, ADOPT_AFTER_S - 1) is Fate.WAIT
+    assert fate(admission, 0.0, ADOPT_AFTER_S) is Fate.ADOPT
+    assert fate(admission, 0.0, 0.0, is_strange=True) is Fate.ADOPT

@@ -1,0 +1,164 @@
+"""Which traces are kept when more come than go, for minutes."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from pandaprobe_otel.delivery.flows import Flow
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.randomness import randomness, randomness_of_uuid
+from pandaprobe_otel.delivery.slowness import Slowness
+from pandaprobe_otel.delivery.tail_sampler import TailSampler
+from pandaprobe_otel.ids import trace_uuid
+from simulated_world import simulated_id
+
+MINUTE = 60.0
+
+
+class Overloaded:
+    """A sampler before a queue with room for 3000, which `goes` traces a minute leave, as long as there are any."""
+
+    ROOM = 3000
+
+    def __init__(self, *, offered: float, goes: float = 100.0, seed: int = 1) -> None:
+        self.sampler = TailSampler()
+        self.waiting = 0
+        self._tokens = 0.0
+        self.now = 0.0
+        self._offered, self._goes = offered, goes
+        self._random = random.Random(seed)
+        self.kept: list[tuple[float, Parcel, float]] = []
+        self.seen: list[tuple[float, Parcel]] = []
+
+    def run(self, minutes: float, *, blocked: bool = False, **traits: float) -> None:
+        """Offer traces at an even pace; `traits` are the shares of those that are `errors`, `slow` and `rare`."""
+        for _ in range(int(self._offered * minutes)):
+            self.now += MINUTE / self._offered
+            self._send(0.0 if blocked else self._goes / self._offered)
+            parcel = self._parcel(**traits)
+            self.seen.append((self.now, parcel))
+            fill = self.waiting / self.ROOM
+            chance = self.sampler.chance(parcel, waiting=self.waiting, fill=fill, blocked=blocked, now=self.now)
+            if chance:
+                self.kept.append((self.now, parcel, chance))
+                self.waiting = min(self.waiting + 1, self.ROOM)
+
+    def _send(self, traces: float) -> None:
+        self._tokens = min(self._tokens + traces, self._goes)
+        while self.waiting and self._tokens >= 1:
+            self.waiting -= 1
+            self._tokens -= 1
+            self.sampler.sent()
+
+    def _parcel(self, errors: float = 0.0, slow: float = 0.0, rare: float = 0.0) -> Parcel:
+        number = self._random.getrandbits(60)
+        return Parcel(
+            step=Step.CREATE,
+            trace_id=simulated_id(number),
+            name=f"rare {number}" if self._random.random() < rare else "busy",
+            is_error=self._random.random() < errors,
+            is_slow=self._random.random() < slow,
+        )
+
+
+def share(run: Overloaded, since: float, **traits: object) -> float:
+    """Of the traces with these traits that were offered since then, the part that was kept."""
+
+    def matches(parcel: Parcel) -> bool:
+        return all(getattr(parcel, name) == value for name, value in traits.items())
+
+    kept = sum(matches(parcel) for at, parcel, _ in run.kept if at >= since)
+    return kept / sum(matches(parcel) for at, parcel in run.seen if at >= since)
+
+
+def test_a_burst_is_kept_whole() -> None:
+    """Ten times the limit for a minute and a half: nothing is left out, it only takes time."""
+    run = Overloaded(offered=1000)
+    run.run(1.5)
+    assert len(run.kept) == len(run.seen)
+    assert run.sampler.cut == 0
+
+
+@pytest.mark.parametrize("offered", [200, 1000, 2000])
+def test_what_is_kept_follows_what_goes(offered: int) -> None:
+    """Between the tenth and the thirtieth minute as many traces are let through as leave, or a tenth less."""
+    run = Overloaded(offered=offered)
+    run.run(30)
+    kept = sum(at >= 10 * MINUTE for at, _, _ in run.kept) / 20
+    assert 85 <= kept <= 105
+    assert run.waiting >= 500
+    weight = sum(1 / chance for _, _, chance in run.kept)
+    assert weight == pytest.approx(len(run.seen), rel=0.05)
+
+
+def test_below_the_limit_nothing_is_left_out_after_an_outage() -> None:
+    """An hour in which nothing could be sent leaves 5,000 traces, which then go bit by bit."""
+    run = Overloaded(offered=80)
+    run.run(60, blocked=True)
+    run.run(120)
+    assert len(run.kept) == len(run.seen)
+
+
+def test_errors_slow_ones_and_first_ones_are_kept() -> None:
+    """While they are few, all of them are, at twenty times the limit."""
+    run = Overloaded(offered=2000)
+    run.run(10, errors=0.02, slow=0.002, rare=0.002)
+    since = 5 * MINUTE
+    assert share(run, since, is_error=True) == 1
+    assert share(run, since, is_slow=True, is_error=False) >= 0.9
+    rare = Counter(parcel.name == "busy" for at, parcel, _ in run.kept if at >= since and not parcel.is_error)
+    seen = sum(parcel.name != "busy" and not parcel.is_error for at, parcel in run.seen if at >= since)
+    assert rare[False] / seen >= 0.9
+    assert share(run, since, name="busy", is_error=False, is_slow=False) < 0.06
+
+
+def test_names_that_never_come_again_use_the_whole_limit() -> None:
+    """When every trace is the first of its name, none goes before the others, and nothing is wasted."""
+    run = Overloaded(offered=500)
+    run.run(30, rare=1.0)
+    assert sum(at >= 20 * MINUTE for at, _, _ in run.kept) / 10 == pytest.approx(100, rel=0.1)
+
+
+def test_two_processes_agree() -> None:
+    """Of the same traces, the process with less to do keeps all that the other keeps."""
+    busy, calm = Overloaded(offered=1000, goes=50), Overloaded(offered=1000, goes=200)
+    for run in (busy, calm):
+        run.run(30)
+    since = 15 * MINUTE
+    few, many = ({parcel.trace_id for at, parcel, _ in run.kept if at >= since} for run in (busy, calm))
+    assert len(few) * 2 < len(many)
+    assert len(few - many) <= 0.02 * len(few)  # the cuts move a little, and not at the same moment
+
+
+def test_a_cut_fits_what_was_sampled_before_by_the_same_randomness() -> None:
+    """Upstream let only the highest tenth through: of those, half are to go."""
+    flow, rng = Flow(0.0), random.Random(1)
+    values = [rng.uniform(0.9, 1.0) for _ in range(2000)]
+    for number, value in enumerate(values):
+        flow.arrived(value, number * 0.06)
+    flow.limit(flow.per_minute(120.0) / 2, 120.0)
+    assert sum(value >= flow.cut for value in values) / len(values) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_randomness_is_that_of_w3c() -> None:
+    """The lowest 56 bits, whatever form the id has; the rest does not count."""
+    assert randomness(0xFF_FFFFFFFFFFFFFF) == randomness((1 << 56) - 1)
+    assert randomness(1 << 56) == 0
+    trace_id = 0x123456789ABCDEF0_80_123456789ABC_7F
+    assert randomness_of_uuid(trace_uuid(trace_id)) == randomness(trace_id)
+    assert 0.0 <= randomness_of_uuid("no uuid") < 1.0
+
+
+def test_slow_is_what_is_slow_for_its_name() -> None:
+    """A trace of ten seconds among those of one; not among those of ten, nor among the first of a name."""
+    slowness, rng = Slowness(), random.Random(1)
+    usual = [slowness.is_slow("a", rng.uniform(0.8, 1.2)) for _ in range(500)]
+    assert sum(usual) == 0
+    assert slowness.is_slow("a", 10.0)
+    assert not slowness.is_slow("b", 10.0)
+    assert not any(slowness.is_slow("b", 10.0) for _ in range(100))
+    heavy = [slowness.is_slow("c", rng.lognormvariate(0, 1.5)) for _ in range(20_000)]
+    assert 0.01 <= sum(heavy) / len(heavy) <= 0.03
