@@ -64,9 +64,10 @@ class Pipeline(Protocol):
         ...
 
 
-def open_pipeline(config: Config, *, counts_starts: bool, journals_all: bool = False) -> Pipeline:
+def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = False) -> Pipeline:
     """The pipeline for these settings: one that delivers, or, where they cannot work, one that ignores everything.
 
+    `is_gateway`: spans of any number of services come here, so a root may still come when its children are there.
     Problems are logged here, one line each, naming the setting's source and the remedy.
     """
     for problem in config.problems:
@@ -74,7 +75,7 @@ def open_pipeline(config: Config, *, counts_starts: bool, journals_all: bool = F
     if not config.usable:
         return IdlePipeline(config)
     if config.local is None:
-        pipeline = ExportPipeline(config, counts_starts=counts_starts, journals_all=journals_all)
+        pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway)
     else:
         pipeline = _file_pipeline(config, config.local, counts_starts=counts_starts)
     for message in pipeline.content_problems:
@@ -134,7 +135,7 @@ class ExportPipeline:
         config: Config,
         *,
         counts_starts: bool,
-        journals_all: bool = False,
+        is_gateway: bool = False,
         transport: Transport | None = None,
         timing: Timing | None = None,
         bucket: Callable[[], LeasedBucket] | None = None,
@@ -156,7 +157,7 @@ class ExportPipeline:
         self._ledger = Ledger()
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
-        self._journals_all = journals_all
+        self._is_gateway = is_gateway
         self._delivery = open_delivery(
             config,
             transport=transport,
@@ -170,7 +171,11 @@ class ExportPipeline:
         self._journal: SpanJournal | None = None
         self._worker = Worker(
             assembler=lambda: Assembler(
-                timing=timing or Timing(), counts_starts=counts_starts, max_bytes=half, is_forked=self._is_forked
+                timing=timing or Timing(),
+                counts_starts=counts_starts,
+                max_bytes=half,
+                is_forked=self._is_forked,
+                awaits_root=is_gateway,
             ),
             deliver=self._deliver,
             ledger=self._ledger,
@@ -244,7 +249,7 @@ class ExportPipeline:
                 from pandaprobe_otel.delivery.spool.setup import span_journal
 
                 self._journal = span_journal(
-                    self._config, self._delivery, is_forked=self._is_forked, all_spans=self._journals_all
+                    self._config, self._delivery, is_forked=self._is_forked, all_spans=self._is_gateway
                 )
         if self._journal is not None:
             self._journal.record(events)

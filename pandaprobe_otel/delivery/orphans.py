@@ -21,10 +21,12 @@ class Orphans:
         self._in_a_row: Counter[str] = Counter()
 
     def followed(self, parcel: Parcel) -> Parcel:
-        """The parcel, under the derived id if its trace was adopted."""
-        if not parcel.is_remote or parcel.trace_id not in self._adopted:
+        """The parcel, under the derived id if its trace was adopted: also a root that comes to a gateway after that."""
+        if parcel.trace_id not in self._adopted:
             return parcel
-        return replace(parcel, trace_id=adopted_id(parcel.trace_id, self._project), is_remote=False)
+        derived = adopted_id(parcel.trace_id, self._project)
+        fields = parcel.fields.replace(parcel.trace_id.encode(), derived.encode(), 1)
+        return replace(parcel, trace_id=derived, fields=fields, is_remote=False)
 
     def has_strange_root(self, parcel: Parcel) -> bool:
         """Whether the roots above spans of this name have not come lately: whoever calls does not report to us."""

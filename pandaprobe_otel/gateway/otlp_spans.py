@@ -15,6 +15,8 @@ from opentelemetry.trace.status import Status, StatusCode
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _KINDS: Final = {number: SpanKind(number - 1) for number in range(1, 6)}
 _STATUS: Final = {1: StatusCode.OK, 2: StatusCode.ERROR}
+_REMOTE: Final = 0x300
+"""The parent is known to be in another process: SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK and IS_REMOTE_MASK of OTLP."""
 _DEEPEST: Final = 64
 """Protobuf itself ends at a depth of 100 messages, two for each list or map."""
 
@@ -43,8 +45,7 @@ def _span(span: Any, resource: Resource, scope: InstrumentationScope) -> Readabl
     return ReadableSpan(
         name=span.name,
         context=SpanContext(trace_id, span_id, False, _SAMPLED),
-        # Not remote, wherever it is: all services of a trace send here, so the root of the trace is waited for.
-        parent=SpanContext(trace_id, parent_id, False, _SAMPLED) if parent_id else None,
+        parent=SpanContext(trace_id, parent_id, span.flags & _REMOTE == _REMOTE, _SAMPLED) if parent_id else None,
         resource=resource,
         instrumentation_scope=scope,
         kind=_KINDS.get(span.kind, SpanKind.INTERNAL),

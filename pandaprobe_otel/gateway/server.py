@@ -113,7 +113,7 @@ class Gateway:
 
     def _open_pipeline(self) -> ExportPipeline:
         config = Config.resolve(self._settings)
-        pipeline = open_pipeline(config, counts_starts=False, journals_all=True)
+        pipeline = open_pipeline(config, counts_starts=False, is_gateway=True)
         if not isinstance(pipeline, ExportPipeline):
             problems = " ".join(problem.message for problem in config.problems)
             raise ConfigError(problems or "PANDAPROBE_ENABLED is false: a gateway that sends nothing is of no use.")

@@ -23,10 +23,22 @@ class Assembler:
     an exporter, which only sees ends) it is complete when its root has arrived and nothing followed for a while.
     """
 
-    def __init__(self, *, timing: Timing, counts_starts: bool, max_bytes: int, is_forked: bool = False) -> None:
-        """`is_forked`: in a forked child, where spans may continue traces of the parent process."""
+    def __init__(
+        self,
+        *,
+        timing: Timing,
+        counts_starts: bool,
+        max_bytes: int,
+        is_forked: bool = False,
+        awaits_root: bool = False,
+    ) -> None:
+        """`is_forked`: in a forked child, where spans may continue traces of the parent process.
+
+        `awaits_root`: in a gateway, where the root of a trace may come from another service than the spans below it.
+        """
         self._timing = timing
         self._is_forked = is_forked
+        self._awaits_root = awaits_root
         self._counts_starts = counts_starts
         self._max_bytes = max_bytes
         self.has_large = False
@@ -131,13 +143,14 @@ class Assembler:
     def _is_large(self, buffer: TraceBuffer) -> bool:
         return len(buffer.ended) >= self._timing.checkpoint_spans or buffer.bytes >= self._timing.checkpoint_bytes
 
-    @staticmethod
-    def _closing_stage(buffer: TraceBuffer) -> Stage:
+    def _closing_stage(self, buffer: TraceBuffer) -> Stage:
         memory = buffer.memory
         if memory.running and not buffer.open_entries:
             return Stage.LAST
         if memory.lacks_root and memory.has_root:
             return Stage.LAST
+        if self._awaits_root and memory.has_root and not memory.created:  # so far it was left to another process
+            return Stage.WHOLE
         return Stage.MORE if memory.posted else Stage.WHOLE
 
     # -- keeping ------------------------------------------------------------------------------------------------------
@@ -146,7 +159,7 @@ class Assembler:
         buffer = self._buffers.get(trace_id)
         if buffer is None:
             memory = self._remembered.pop(trace_id, None) or Memory(inherits=self._is_forked)
-            buffer = TraceBuffer(trace_id, memory, created_at=now, last_part=now)
+            buffer = TraceBuffer(trace_id, memory, self._awaits_root, created_at=now, last_part=now)
             self._buffers[trace_id] = buffer
         return buffer
 

@@ -78,6 +78,8 @@ class TraceBuffer:
 
     trace_id: int
     memory: Memory
+    awaits_root: bool
+    """The root may come from elsewhere: one with a remote parent is no reason to wait less for it."""
     created_at: float
     ended: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
     open: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
@@ -153,6 +155,8 @@ class TraceBuffer:
         parent = span.parent
         if parent is None:
             return True
+        if self.awaits_root:
+            return False
         return parent.is_remote and parent.span_id not in self.open  # one that is open here is this process's own
 
 

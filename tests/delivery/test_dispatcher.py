@@ -272,6 +272,27 @@ def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -
     assert balance(delivery)
 
 
+def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
+    """To a gateway, which gets roots of other services too: there is one trace, not two halves."""
+    original = create(1).trace_id
+    derived = adopted_id(original, "p")
+    bodies: list[bytes] = []
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        if attempt.job.parcel.step is Step.CREATE:
+            bodies.append(attempt.job.parcel.body())
+        return detail(404, "Trace x not found.") if original in attempt.job.parcel.path else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))
+    delivery.run(420)
+    delivery.put(create(1))
+    delivery.run(10)
+
+    assert [json.loads(body)["trace_id"] for body in bodies] == [derived, derived]
+    assert balance(delivery)
+
+
 def test_an_upstream_that_never_reports_is_learned() -> None:
     """After three adoptions in a row, spans entered by that name are adopted without waiting."""
 

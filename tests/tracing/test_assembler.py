@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opentelemetry.sdk.trace import ReadableSpan, Span
+from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.tracing.assembler import Assembler
 from pandaprobe_otel.tracing.timing import Timing
@@ -13,9 +14,11 @@ from spans import SpanMaker
 class Scene:
     """An assembler with real spans and a clock that is set by hand."""
 
-    def __init__(self, *, counts_starts: bool = True, max_bytes: int = 1 << 26) -> None:
+    def __init__(self, *, counts_starts: bool = True, max_bytes: int = 1 << 26, awaits_root: bool = False) -> None:
         self.maker = SpanMaker()
-        self.assembler = Assembler(timing=Timing(), counts_starts=counts_starts, max_bytes=max_bytes)
+        self.assembler = Assembler(
+            timing=Timing(), counts_starts=counts_starts, max_bytes=max_bytes, awaits_root=awaits_root
+        )
 
     def start(self, name: str, parent: Span | None = None, *, at: float = 0.0) -> Span:
         """Start a span."""
@@ -209,3 +212,34 @@ def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
     parts = scene.due(1.1)
     assert parts[0].ended[0].name == "child 0 of root 0"
     assert scene.assembler.ended_spans * 2000 <= 10_000
+
+
+def test_a_gateway_waits_for_the_root_of_another_service() -> None:
+    """For a minute after the last span, which then go as spans of a trace of somebody else; a root makes it ours."""
+    scene = Scene(counts_starts=False, awaits_root=True)
+    span = scene.maker.start_remote("search", 7, 8)
+    scene.end(span, at=0)
+    assert scene.due(59) == []
+    (left,) = scene.due(60)
+    assert left.is_remote
+    left.memory.posted = True  # as the encoder notes
+
+    root = scene.maker.start("root")
+    assert root.context is not None
+    scene.assembler.ended(in_trace(scene.maker.end(root), 7), 70)
+    (part,) = scene.due(75)
+    assert (part.stage, part.is_remote, names(part.ended)) == (Stage.WHOLE, False, ["root"])
+
+
+def test_without_a_gateway_the_root_of_another_service_is_not_waited_for() -> None:
+    """Behind an exporter, it goes to its own process's trace after five seconds."""
+    scene = Scene(counts_starts=False)
+    scene.end(scene.maker.start_remote("search", 7, 8), at=0)
+    assert [part.is_remote for part in scene.due(5)] == [True]
+
+
+def in_trace(span: ReadableSpan, trace_id: int) -> ReadableSpan:
+    """The same span in a trace of this id."""
+    assert span.context is not None
+    context = SpanContext(trace_id, span.context.span_id, False, span.context.trace_flags)
+    return ReadableSpan(span.name, context=context, start_time=span.start_time, end_time=span.end_time)
