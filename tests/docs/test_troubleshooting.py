@@ -1,0 +1,183 @@
+"""docs/troubleshooting.md: each message that it explains is one that the library really gives."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+from opentelemetry.trace import NoOpTracerProvider
+
+from command_line import clean_environment, run_here
+from doc_blocks import DOCS
+from pandaprobe_otel import bootstrap, registry
+from pandaprobe_otel.cli import run_report
+from pandaprobe_otel.cli.environment_notes import environment_notes
+from pandaprobe_otel.cli.extras import missing_extra
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.delivery.causes import Causes
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.errors import OutcomeUnknown
+from pandaprobe_otel.evals.connection import Connection
+from pandaprobe_otel.transport import Answer, NoAnswer, judge
+from subprocesses import environment, run_python
+
+Said = Callable[[Path, pytest.LogCaptureFixture, pytest.MonkeyPatch], str]
+
+
+def _settings(**environ: str) -> Said:
+    """What `init()` warns of under these variables."""
+
+    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+        problems = Config.resolve(environ=environ, file=home / "none").problems
+        return "\n".join(f"pandaprobe-otel: {problem.message}" for problem in problems)
+
+    return said
+
+
+def _cause(name: str, status: int, **body: str) -> Said:
+    """What is logged when PandaProbe answers like this."""
+
+    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+        no_answer = NoAnswer(reason="ConnectError: [Errno 111] Connection refused", may_have_arrived=False)
+        outcome = Answer(status=status, body=json.dumps(body).encode()) if status else no_answer
+        getattr(Causes(Notices(lambda: 0.0)), name)(judge(outcome))
+        return log.text
+
+    return said
+
+
+def _command(*arguments: str, **environ: str) -> Said:
+    """What a command says."""
+
+    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+        return run_here(*arguments, environment=clean_environment(home, **environ)).stderr
+
+    return said
+
+
+def _queue_full(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    Causes(Notices(lambda: 0.0)).queue_full()
+    return log.text
+
+
+def _refused(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    errors = [{"field": "name", "message": "Field required"}]
+    verdict = judge(Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": errors}).encode()))
+    parcel = Parcel(step=Step.CREATE, trace_id="1", spans=(b"{}", b"{}"), name="answer")
+    Causes(Notices(lambda: 0.0)).refused("refused", parcel, verdict)
+    return log.text
+
+
+def _end_of_process(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    variables = environment("http://127.0.0.1:1", PANDAPROBE_SHUTDOWN_TIMEOUT="0")
+    return run_python("one('agent')", variables).stderr
+
+
+def _unknown_library(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    registry.instrument("mistral")
+    return log.text
+
+
+def _foreign_provider(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    config = Config.resolve({"endpoint": "http://127.0.0.1:1"}, environ={}, file=home / "none")
+    patch.setattr("opentelemetry.trace.get_tracer_provider", NoOpTracerProvider)
+    bootstrap._add_processor(None, config, None)  # type: ignore[arg-type]
+    return log.text
+
+
+def _notes(**environ: str) -> Said:
+    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+        return "\n".join(environment_notes(environ))
+
+    return said
+
+
+def _nothing_to_judge(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    result: Any = SimpleNamespace(failed=[], missing_count=0, vacuous={"pair": "there were no tools"})
+    return "\n".join(run_report._remarks(result, []))
+
+
+def _no_click(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    return f"pandaprobe-otel: {missing_extra(ModuleNotFoundError(name='click'))}"
+
+
+def _taken_port(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        return _command("local", "--port", str(taken.getsockname()[1]))(home, log, patch)
+
+
+def _no_key_for_pytest(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    patch.setattr("pandaprobe_otel.config.os.environ", {"HOME": str(home)})
+    with pytest.raises(pytest.UsageError) as raised:
+        Connection("eval", {}).check()
+    return f"ERROR: {raised.value}"
+
+
+MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
+    "Nothing arrives, and there is no key": (_settings(),),
+    "Nothing arrives, and the key is a placeholder": (_settings(PANDAPROBE_API_KEY="your-key"),),
+    "The key is refused": (_cause("auth", 401, detail="Invalid or expired API key"),),
+    "PandaProbe cannot be reached": (_cause("outage", 0),),
+    "The rate is limited": (_cause("rate", 429, error="Rate limit exceeded: 100 per 1 minute"),),
+    "The quota is used up": (_cause("quota", 429, detail="Usage quota exceeded for traces"),),
+    "Traces are dropped": (_queue_full,),
+    "The end of the process loses traces": (_end_of_process,),
+    "A trace is refused": (_refused,),
+    "A library is not recorded": (_unknown_library,),
+    "Spans are there, but without inputs and outputs": (
+        _notes(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="false"),
+    ),
+    "The app's provider takes no processors": (_foreign_provider,),
+    "A setting has no effect": (
+        _notes(PANDAPROBE_API_KEE="x"),
+        _settings(PANDAPROBE_API_KEY="k", PANDAPROBE_SAMPLE_RATE="10%"),
+    ),
+    "The command line is missing": (_no_click,),
+    "The local PandaProbe does not start": (_taken_port, _command("local", "--host", "0.0.0.0")),
+    "An evaluation passes, or fails, on nothing": (_nothing_to_judge,),
+    "pytest: cannot work": (_no_key_for_pytest,),
+    "A request may or may not have happened": (lambda *_: str(OutcomeUnknown("no answer came.")),),
+}
+"""Heading to what is said there, in the order of the page."""
+PRINTED: Final = "Nothing arrives, and nothing is said"
+"""Its message is what the block above it prints, which test_blocks.py runs."""
+
+
+def sections() -> dict[str, list[str]]:
+    """The messages of the page, by heading."""
+    text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    found = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    return {heading: re.findall(r"^```text\n(.*?)^```", body, re.DOTALL | re.MULTILINE) for heading, body in found}
+
+
+def flat(text: str) -> str:
+    """Text without its line breaks."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("heading", MESSAGES)
+def test_the_message_is_what_is_said(
+    heading: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word, but for what the page leaves open."""
+    caplog.set_level(logging.INFO)
+    for written, said in zip(sections()[heading], MESSAGES[heading], strict=True):
+        pattern = ".+?".join(re.escape(part) for part in flat(written).split("…"))
+        heard = flat(said(tmp_path, caplog, monkeypatch))
+        assert re.search(pattern, heard), f"{flat(written)}\n{heard}"
+
+
+def test_every_message_is_looked_for() -> None:
+    """None is left out, and none is looked for that is not there any more."""
+    with_messages = {heading for heading, messages in sections().items() if messages}
+    assert with_messages == {*MESSAGES, PRINTED}
