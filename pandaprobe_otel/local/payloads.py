@@ -71,7 +71,9 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
     fails on them with a 500, as it does on a NUL or lone surrogate, with which `POST /traces` answers 202 and loses the
     trace (measured on server 0.5.0).
     """
-    suspect = _SUSPECT_TEXT.search(body) or (numbers and _SUSPECT_NUMBER.search(body))
+    # The two bytes with which a suspect text begins are ruled out in a tenth of the time of the expression.
+    may_be_suspect = b"\\u" in body or b"\xed" in body
+    suspect = (may_be_suspect and _SUSPECT_TEXT.search(body)) or (numbers and _SUSPECT_NUMBER.search(body))
     if not suspect:
         return None
     try:

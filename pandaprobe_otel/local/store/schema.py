@@ -190,6 +190,7 @@ _STEPS: Final[tuple[str, ...]] = (
     CREATE INDEX session_scores_by_session ON session_scores (project_id, session_id);
     CREATE INDEX session_scores_by_run ON session_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
     """,
+    "CREATE INDEX traces_by_status ON traces (project_id, status, started_at);",
 )
 
 
