@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse, Response
 
 from pandaprobe_otel.local.pages.conversation import as_messages, preview
 from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, long_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -66,6 +68,9 @@ def _markdown_link(trace_id: str, span_id: str | None = None) -> str:
 
 @cache
 def _environment() -> Environment:
+    # On use: it is a twentieth of what starting a server costs, and a test that asks for one rarely looks at a page.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),

@@ -106,8 +106,8 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA busy_timeout = 5000")
-            # Whoever writes the page that fills the log waits until it is copied. With the default of 1,000 pages (4 MB)
-            # that is one trace of 20 spans in ninety, and so their 99th percentile (benchmarks/local).
+            # Whoever writes the page that fills the log waits until it is copied. With the default of 1,000 pages,
+            # 4 MB, that is one trace of 20 spans in ninety, and so their 99th percentile (benchmarks/local).
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
         # The default of 2 MB makes random span ids miss the cache from some 10,000 traces on.
         connection.execute("PRAGMA cache_size = -65536")
