@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import pytest
 from opentelemetry.context import get_current
@@ -50,10 +51,14 @@ def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     gc.collect()
     assert get_current() == before
     assert open_bodies.open_count() == open_before
-    logged = [one for one in caplog.get_records("call") if one.levelno >= logging.WARNING and not _is_litellms(one)]
+    logged = [one for one in caplog.get_records("call") if one.levelno >= logging.WARNING and not _is_theirs(one)]
     assert [record.getMessage() for record in logged] == []
 
 
-def _is_litellms(record: logging.LogRecord) -> bool:
-    """litellm reports each failed attempt, and that its worker outlives the event loop of a test."""
-    return record.name.startswith("LiteLLM") or "LoggingWorker" in record.getMessage()
+def _is_theirs(record: logging.LogRecord) -> bool:
+    """litellm reports each failed attempt, and that its worker outlives the event loop of a test. Old versions of
+    cohere leave generators of their own behind when an asynchronous stream is left early, also without us."""
+    text = record.getMessage()
+    if "aclose(): asynchronous generator is already running" in text:
+        return version("cohere").startswith("5.")
+    return record.name.startswith("LiteLLM") or "LoggingWorker" in text

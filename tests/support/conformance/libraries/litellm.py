@@ -64,6 +64,10 @@ async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
         await kept.close()
 
 
+async def _nothing() -> None:
+    """What closing is where old streams cannot be closed."""
+
+
 def _plain(target: Target, seen: Sighting) -> None:
     seen.read(litellm.completion(**target.request))
 
@@ -74,12 +78,12 @@ async def _plain_async(target: Target, seen: Sighting) -> None:
 
 def _stream(target: Target, seen: Sighting) -> Opened:
     stream: Any = seen.saw(litellm.completion(**target.request, stream=True))
-    return Opened(stream, stream.close)
+    return Opened(stream, getattr(stream, "close", lambda: None))
 
 
 async def _stream_async(target: Target, seen: Sighting) -> AsyncOpened:
     stream: Any = seen.saw(await litellm.acompletion(**target.request, stream=True))
-    return AsyncOpened(stream, stream.aclose)
+    return AsyncOpened(stream, getattr(stream, "aclose", _nothing))
 
 
 ADAPTERS: Final = (
