@@ -33,6 +33,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
     "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
     "openai_agents": "pandaprobe_otel_integrations.openai_agents:OpenAIAgentsInstrumentor",
     "pydantic_ai": "pandaprobe_otel_integrations.pydantic_ai:PydanticAIInstrumentor",
+    "strands": "pandaprobe_otel_integrations.strands:StrandsInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
@@ -54,6 +55,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "openai": "openai",
     "openai_agents": "agents",
     "pydantic_ai": "pydantic_ai",
+    "strands": "strands",
     "together": "together",
 }
 """Name to the module of the library that it instruments: `auto` means those that are installed."""

@@ -211,6 +211,16 @@ def without_constructors(value: Any, depth: int = 32) -> Any:
 _RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 
+def response_in(messages: Any) -> Any:
+    """Return what a tool has given where it is told as a message (Strands, of a tool that failed); else the value."""
+    message: Any = messages[0] if type_of(messages) is list and len(messages) == 1 else None
+    parts: Any = message.get("parts") if type_of(message) is dict else None
+    part: Any = parts[0] if type_of(parts) is list and len(parts) == 1 else None
+    if type_of(part) is not dict or part.get("type") != "tool_call_response" or "response" not in part:
+        return messages
+    return part["response"]
+
+
 def tool_result(value: Any) -> Any:
     """Return a tool's result; of LangChain's tool messages, the content."""
     if _RESULT_MARKS.isdisjoint(value):

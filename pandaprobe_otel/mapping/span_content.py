@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, tool_result, unwrap_envelope
+from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, response_in, tool_result, unwrap_envelope
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import Conversation
@@ -39,7 +39,7 @@ def _tool(span: MappedSpan) -> tuple[Any, Any]:
         given = _value(span, "input")
     result = _value(span, "tool.output", empty=True)
     if result is None:
-        result = _value(span, "output")
+        result = response_in(_value(span, "output"))
     return given, tool_result(result) if type_of(result) is dict else result
 
 

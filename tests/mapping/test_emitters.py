@@ -101,3 +101,14 @@ def test_choices_are_not_pieces() -> None:
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(said)}
     found = only_span(mapped(view("chat m", attributes)))["output"]["messages"]
     assert [message["content"] for message in found] == ["one", "two"]
+
+
+def test_what_a_failed_tool_has_said_is_its_output() -> None:
+    """Strands 1.62 has no attribute for the result of a tool that failed, only a message."""
+    said = {"type": "tool_call_response", "id": "c", "response": [{"text": "Error: no station"}]}
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "get",
+        "gen_ai.output.messages": json.dumps([{"role": "tool", "parts": [said]}]),
+    }
+    assert only_span(mapped(view("execute_tool get", attributes)))["output"] == [{"text": "Error: no station"}]

@@ -1,0 +1,28 @@
+"""Which conversation a run of an agent belongs to."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+
+
+class Conversations:
+    """An agent keeps its messages from call to call: all of its calls are one conversation."""
+
+    def __init__(self) -> None:
+        self._ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    def tell(self, agent: Any, span: Any) -> None:
+        """Write the conversation on the span of a run, unless the app's own attributes say one."""
+        if span.is_recording() and names.CONVERSATION_ID not in span.attributes:
+            span.set_attribute(names.CONVERSATION_ID, self._id(agent))
+
+    def _id(self, agent: Any) -> str:
+        managed: Any = getattr(getattr(agent, "_session_manager", None), "session_id", None)
+        if managed:
+            return str(managed)
+        # Strands' own id of an agent without a manager has eight digits, so that strangers would meet in one session.
+        return self._ids.setdefault(agent, uuid.uuid4().hex)

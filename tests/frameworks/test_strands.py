@@ -1,0 +1,304 @@
+"""Agents of Strands Agents."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from strands import Agent, tool
+from strands.agent.agent import Agent as AgentClass
+from strands.models import Model
+from strands.models.openai import OpenAIModel
+from strands.session.file_session_manager import FileSessionManager
+from strands.telemetry import tracer as strands_tracer
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import Example
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from span_recorder import SpanRecorder
+from weather_model import WEATHER, weather, weather_model
+
+# Strands makes the client of a model for each call, and leaves its connections to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+WEATHER_TOOL = tool(weather)
+
+
+def forecaster(endpoint: ScriptedEndpoint, name: str = "forecaster", **options: Any) -> Any:
+    """An agent that knows the weather."""
+    client = {"base_url": endpoint.base_url, "api_key": "any", "max_retries": 0}
+    given = {"system_prompt": "You know weather.", "tools": [WEATHER_TOOL], "callback_handler": None, **options}
+    return Agent(model=OpenAIModel(model_id="gpt-5-mini", client_args=client), name=name, **given)
+
+
+def run_sync(agent: Any, asked: str) -> None:
+    """Without a loop: Strands takes a thread for it."""
+    agent(asked)
+
+
+def run(agent: Any, asked: str) -> None:
+    """In a loop."""
+    asyncio.run(agent.invoke_async(asked))
+
+
+def streamed(agent: Any, asked: str) -> None:
+    """Event by event."""
+
+    async def consume() -> int:
+        return len([event async for event in agent.stream_async(asked) if "data" in event])
+
+    assert asyncio.run(consume()) > 1
+
+
+@pytest.mark.parametrize("way", [run_sync, run, streamed])
+def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """The same tree however the agent is run; each call of the model is one span."""
+    endpoint = model(weather_model)
+    way(forecaster(endpoint), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.spans] == [
+        ("AGENT", "invoke_agent forecaster"),
+        ("CHAIN", "execute_event_loop_cycle"),
+        ("LLM", "chat"),
+        ("TOOL", "weather"),
+        ("CHAIN", "execute_event_loop_cycle"),
+        ("LLM", "chat"),
+    ]
+    first, second = trace.children(trace.root)
+    assert [span["kind"] for span in trace.children(first)] == ["LLM", "TOOL"]
+    assert [span["kind"] for span in trace.children(second)] == ["LLM"]
+    assert trace.body["input"]["messages"][0]["content"] == "Weather in Oslo?"
+    assert trace.body["output"]["messages"][0]["content"] == "The station says: snowy\n"
+    assert (trace.body["status"], "session_id" in trace.body) == ("COMPLETED", True)
+
+
+def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
+    """Messages and tool calls, checked against what went over the wire."""
+    endpoint = model(weather_model)
+    run(forecaster(endpoint), "Weather in Łódź?")
+
+    trace = traces.one()
+    told = trace.all("LLM")[1]
+    (system, user, assistant, result) = told["input"]["messages"]
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Łódź?")
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "sunny")
+    assert told["output"]["messages"][0]["content"] == "The station says: sunny"
+    tool_span = trace.only("TOOL")
+    assert (tool_span["input"], tool_span["output"]) == ({"city": "Łódź"}, [{"text": "sunny"}])
+    assert tool_span["metadata"]["tool_call_id"] == wire_id
+    assert trace.root["metadata"]["tools"][0]["name"] == "weather"
+
+
+def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
+    """The tool's span is an error with what the model is told; the agent's is not."""
+    run(forecaster(model(weather_model)), "Weather in Atlantis?")
+
+    trace = traces.one()
+    failed = trace.only("TOOL")
+    assert (failed["status"], failed["error"]) == ("ERROR", "no station in Atlantis")
+    assert failed["output"] == [{"text": "Error: LookupError - no station in Atlantis"}]
+    assert (trace.root["status"], trace.body["status"]) == ("OK", "COMPLETED")
+
+
+@pytest.mark.parametrize("way", [run_sync, streamed])
+def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """An error of the service reaches the app, and ends the run and all its spans."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        way(forecaster(model(weather_model)), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+        ("AGENT", "ERROR"),
+        ("CHAIN", "ERROR"),
+        ("LLM", "ERROR"),
+    ]
+    assert "There is no Nowhere" in trace.only("LLM")["error"]
+    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+
+
+def test_sessions(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """All calls of one agent, or of one session manager's id, are one session; what the app says wins."""
+    endpoint = model(weather_model)
+    agent = forecaster(endpoint)
+    agent("Hi")
+    agent("Weather in Oslo?")
+    manager = FileSessionManager(session_id="talk-7", storage_dir=str(tmp_path))
+    forecaster(endpoint, session_manager=manager)("Hi")
+    forecaster(endpoint, trace_attributes={"session.id": "mine", "user.id": "ada"})("Hi")
+
+    first, second, managed, own = traces.new(4)
+    assert first.body["session_id"] == second.body["session_id"]
+    assert len(first.body["session_id"]) == 32
+    assert second.body["input"]["messages"][0]["content"] == "Weather in Oslo?"
+    assert (managed.body["session_id"], own.body["session_id"], own.body["user_id"]) == ("talk-7", "mine", "ada")
+
+
+def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
+    """The other agent is an AGENT below the tool that asks it; the app's spans in a tool are below it too."""
+    endpoint = model(weather_model)
+
+    @tool(name="weather")
+    @pandaprobe_otel.span(name="look up")
+    def look_up(city: str) -> str:
+        """Tell the weather in a city."""
+        return WEATHER[city]
+
+    expert = forecaster(endpoint, "expert", tools=[look_up])
+
+    @tool(name="weather")
+    def ask_expert(city: str) -> str:
+        """Ask someone who knows the weather in a city."""
+        return str(expert(f"Weather in {city}?")).strip()
+
+    boss = forecaster(endpoint, "boss", tools=[ask_expert])
+    run(boss, "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    inner = trace.only("AGENT", "invoke_agent expert")
+    assert [span["kind"] for span in trace.above(inner)] == ["TOOL", "CHAIN", "AGENT"]
+    assert [span["kind"] for span in trace.above(trace.only(name="look up"))][:3] == ["TOOL", "CHAIN", "AGENT"]
+    assert inner in list(trace.above(trace.only(name="look up")))
+    assert trace.body["output"]["messages"][0]["content"].startswith("The station says: The station says: snowy")
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several runs is a trace of its own with nothing of another's."""
+    endpoint = model(weather_model)
+
+    async def together() -> None:
+        cities = ("Oslo", "Łódź") * 3
+        await asyncio.gather(*(forecaster(endpoint).invoke_async(f"Weather in {city}?") for city in cities))
+
+    asyncio.run(together())
+    found = traces.new(6)
+    assert len({trace.body["session_id"] for trace in found}) == 6
+    for trace in found:
+        assert [span["kind"] for span in trace.spans] == ["AGENT", "CHAIN", "LLM", "TOOL", "CHAIN", "LLM"]
+        city = trace.only("TOOL")["input"]["city"]
+        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
+        assert WEATHER[city] in trace.body["output"]["messages"][0]["content"]
+
+
+def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """OpenInference describes the same spans in its own words: every call is there once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("strands_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "adopted"
+    trace = traces.one()
+    counted = [span for span in trace.spans if "token_usage" in span]
+    assert [span["token_usage"]["prompt_tokens"] for span in counted] == [
+        each.usage.prompt_tokens for each in endpoint.exchanges
+    ]
+    assert (len(trace.all("LLM")), len(trace.all("TOOL"))) == (2, 1)
+
+
+def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two turns of one session, the second streamed."""
+    example = Example("strands_agent")
+    example.run(model(example.script), monkeypatch)
+
+    asked, thanked = traces.new(2)
+    assert asked.body["session_id"] == thanked.body["session_id"]
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert thanked.body["output"]["messages"][0]["content"].strip() == "You are welcome."
+
+
+class Echo(Model):
+    """A model without a network."""
+
+    def get_config(self) -> Any:
+        """None."""
+        return {}
+
+    def update_config(self, **config: Any) -> None:
+        """Nothing to update."""
+
+    async def structured_output(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Not used."""
+        raise NotImplementedError
+        yield {}
+
+    async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Say what was said, or fail."""
+        said = messages[-1]["content"][0]["text"]
+        if said == "fail":
+            raise ValueError("no")
+        yield {"messageStart": {"role": "assistant"}}
+        yield {"contentBlockDelta": {"delta": {"text": said}}}
+        yield {"contentBlockStop": {}}
+        yield {"messageStop": {"stopReason": "end_turn"}}
+
+
+@pytest.fixture
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one, to which those of new agents go meanwhile."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("strands")
+    assert pandaprobe_otel.instrument("strands", tracer_provider=recorder.provider).state == "adopted"
+    yield recorder
+    pandaprobe_otel.uninstrument("strands")
+    pandaprobe_otel.instrument("strands")
+
+
+def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+    """Well or badly ended, a run leaves no object behind."""
+
+    async def runs(count: int) -> int:
+        for number in range(count):
+            said = "fail" if number % 10 == 0 else "Hi"
+            try:
+                await Agent(model=Echo(), callback_handler=None).invoke_async(said)
+            except ValueError:
+                assert said == "fail"
+            assert recorded.names == ["chat", "execute_event_loop_cycle", "invoke_agent Strands Agents"]
+            recorded.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def growth() -> int:
+        await runs(50)
+        before = await runs(50)
+        return await runs(1000) - before
+
+    assert asyncio.run(growth()) < 500
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
+    """Off, Strands' functions are its own and the client's calls are recorded besides; on, they are not."""
+    hooked = vars(AgentClass)["_start_agent_trace_span"]
+    made = vars(strands_tracer.Tracer)["__init__"]
+    pandaprobe_otel.uninstrument("strands")
+    try:
+        assert vars(AgentClass)["_start_agent_trace_span"] is hooked.__wrapped__
+        assert vars(strands_tracer.Tracer)["__init__"] is made.__wrapped__
+        run(forecaster(model(weather_model)), "Hi")
+        trace = traces.one()
+        assert ("session_id" in trace.body, len(trace.all("LLM"))) == (False, 2)
+    finally:
+        assert pandaprobe_otel.instrument("strands").state == "adopted"
+    run(forecaster(model(weather_model)), "Hi")
+    assert len(traces.one().all("LLM")) == 1
