@@ -14,12 +14,10 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
 from bench_exit import refused, stalled
 from peers import OURS, installed
-from runs import Row, interleaved, run, sink
+from runs import HERE, Row, interleaved, run, sink
 
 PEERS = ("otlp", "sdk")
 STALLED_TRACES = 300
