@@ -38,6 +38,8 @@ from traced_app import traced_app
 
 THREADS, SPANS_EACH = 50, 200
 BOUND = 4 << 20
+FROZEN_S = float(os.environ.get("PANDAPROBE_FROZEN_S", "0"))
+"""600 freezes the process of a handler for ten minutes between two calls."""
 
 
 def memory_mb() -> float:
@@ -189,6 +191,7 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
 
             assert call()[:2] == (1, 1)
             process.send_signal(signal.SIGSTOP)
+            time.sleep(FROZEN_S)
             server.start(server.stop())
             process.send_signal(signal.SIGCONT)
             delivered, answers, took = call()
