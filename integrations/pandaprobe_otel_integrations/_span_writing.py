@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.trace import Span, Status, StatusCode
 
 from pandaprobe_otel.attributes import ERROR_TYPE
+from pandaprobe_otel.decorators.outcome import record_exception
 
 
 def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,3 +20,11 @@ def fail(span: Span, kind: str, text: str) -> None:
     """The span's work failed: `kind` is the low-cardinality name of how, `text` what is said of it."""
     span.set_attribute(ERROR_TYPE, kind)
     span.set_status(Status(StatusCode.ERROR, text))
+
+
+def record_raised(span: Span, error: BaseException, *, with_content: bool) -> None:
+    """The span's work ended with this exception, whose text may quote content. Cancellation is no failure."""
+    if with_content or not isinstance(error, Exception):
+        record_exception(span, error)
+    else:
+        fail(span, type(error).__name__, type(error).__name__)

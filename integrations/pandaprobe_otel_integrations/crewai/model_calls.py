@@ -12,21 +12,8 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
-
-_PROVIDERS: Final = {
-    "azure": "azure.ai.openai",
-    "azure_openai": "azure.ai.openai",
-    "bedrock": "aws.bedrock",
-    "claude": "anthropic",
-    "gemini": "gcp.gemini",
-    "google": "gcp.gemini",
-    "mistral": "mistral_ai",
-    "vertex_ai": "gcp.vertex_ai",
-    "watsonx": "ibm.watsonx.ai",
-    "xai": "x_ai",
-}
-"""CrewAI's `provider` to the conventions' `gen_ai.provider.name`; any other is taken as it is."""
 
 _ASKED: Final = ("model", "temperature", "top_p", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
 
@@ -36,7 +23,7 @@ def request_attributes(llm: Any, event: Any) -> dict[str, Any]:
     said = string(getattr(llm, "provider", None)) or "openai"
     asked = {name: getattr(event, name, None) for name in (*_ASKED, "n", "stream")}
     return {
-        **place_at(string(getattr(llm, "base_url", None)) or "", _PROVIDERS.get(said, said)),
+        **place_at(string(getattr(llm, "base_url", None)) or "", provider_name(said)),
         **sampling_attributes({**asked, "stop": getattr(event, "stop_sequences", None)}),
     }
 

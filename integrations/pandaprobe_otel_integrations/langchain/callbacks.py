@@ -14,7 +14,6 @@ from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
-from pandaprobe_otel.decorators.outcome import record_exception
 from pandaprobe_otel.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
@@ -24,6 +23,7 @@ from pandaprobe_otel_integrations._llm_span import without_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
+from pandaprobe_otel_integrations._span_writing import record_raised
 
 from . import kinds
 from .messages import conversation, document, interrupts, plain
@@ -344,12 +344,8 @@ class RunCallbacks:
         if any(base.__name__ == _CONTROL_FLOW for base in type(error).__mro__):
             if asked := interrupts(error):
                 self._add_content(span, ours.OUTPUT, {"__interrupt__": asked})
-        elif self._with_content(span):
-            record_exception(span, error)
-        elif isinstance(error, Exception):
-            kind = type(error).__name__  # the text may quote content
-            span.set_attribute(ours.ERROR_TYPE, kind)
-            span.set_status(Status(StatusCode.ERROR, kind))
+        else:
+            record_raised(span, error, with_content=self._with_content(span))
 
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)

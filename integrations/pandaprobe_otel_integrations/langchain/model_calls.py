@@ -7,28 +7,10 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 
 from .messages import message_parts
-
-_PROVIDERS: Final = {
-    "anthropic": "anthropic",
-    "amazon_bedrock": "aws.bedrock",
-    "azure": "azure.ai.openai",
-    "azure_ai": "azure.ai.inference",
-    "cohere": "cohere",
-    "deepseek": "deepseek",
-    "google_genai": "gcp.gemini",
-    "google_vertexai": "gcp.vertex_ai",
-    "groq": "groq",
-    "mistral": "mistral_ai",
-    "mistralai": "mistral_ai",
-    "openai": "openai",
-    "perplexity": "perplexity",
-    "watsonx": "ibm.watsonx.ai",
-    "xai": "x_ai",
-}
-"""LangChain's `ls_provider` to the conventions' `gen_ai.provider.name`; any other is taken as it is."""
 
 _LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
 """What the ids begin with that LangChain gives to messages whose service gave none."""
@@ -38,7 +20,7 @@ def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:
     """Model, provider and parameters. `metadata` is the run's, `parameters` its `invocation_params`."""
     provider = string(metadata.get("ls_provider"))
     return {
-        names.PROVIDER: _PROVIDERS.get(provider, provider) if provider else None,
+        names.PROVIDER: provider_name(provider) if provider else None,
         names.REQUEST_MODEL: _model(metadata, parameters),
         names.TEMPERATURE: _first(number, metadata.get("ls_temperature"), parameters.get("temperature")),
         names.MAX_TOKENS: _first(

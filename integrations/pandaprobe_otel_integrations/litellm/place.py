@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
 from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._shape import string
-
-_NAMES: Final = {
-    "azure": "azure.ai.openai",
-    "azure_ai": "azure.ai.inference",
-    "azure_text": "azure.ai.openai",
-    "bedrock": "aws.bedrock",
-    "bedrock_converse": "aws.bedrock",
-    "sagemaker": "aws.bedrock",
-    "cohere_chat": "cohere",
-    "gemini": "gcp.gemini",
-    "mistral": "mistral_ai",
-    "codestral": "mistral_ai",
-    "moonshot": "moonshot_ai",
-    "ollama_chat": "ollama",
-    "text-completion-openai": "openai",
-    "vertex_ai": "gcp.vertex_ai",
-    "vertex_ai_beta": "gcp.vertex_ai",
-    "watsonx": "ibm.watsonx.ai",
-    "xai": "x_ai",
-}
-"""litellm's name of a provider to that of the conventions; others are the same."""
 
 
 def split_model(model: Any, given: Any = None) -> tuple[str | None, str | None]:
@@ -46,7 +26,7 @@ def split_model(model: Any, given: Any = None) -> tuple[str | None, str | None]:
 
 def named(provider: str | None) -> str | None:
     """The conventions' name of a provider."""
-    return _NAMES.get(provider, provider) if provider is not None else None
+    return provider_name(provider) if provider is not None else None
 
 
 def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attributes:

@@ -1,0 +1,70 @@
+"""OpenTelemetry spans for DSPy, by a callback of its own kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, Final
+
+from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival, active_rival
+
+from .callback import StepCallback
+
+__all__ = ["DSPyInstrumentor"]
+
+_SETTINGS: Final = "dspy.dsp.utils.settings"
+_EXECUTION: Final = "dspy.clients.execution"
+
+
+class DSPyInstrumentor(Integration):
+    """Modules, agents, model calls, tools and retrievals, sync and async.
+
+    Agents (`ReAct` and its like) are AGENT spans, other modules CHAIN, and one model call is one LLM span, for which
+    the instrumentation of the model's client makes none. An answer from DSPy's cache has no tokens: they were counted
+    when it was given. Each program of an evaluation or an optimisation is a trace of its own. See `Integration` for
+    the options of `instrument()`.
+    """
+
+    library = "dspy"
+    requirements = ("dspy >= 3.4",)
+    hooked_modules = (_SETTINGS, _EXECUTION)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.dspy", class_name="DSPyInstrumentor"),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of the traces that DSPy begins."""
+    _callback: StepCallback
+
+    def _instrument(self, **kwargs: Any) -> None:
+        self._callback = StepCallback(self._active_recorder, values=lambda: self.values)
+        super()._instrument(**kwargs)
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if hasattr(module, "finalize"):
+            yield patch(module, "finalize", self._finalizing)
+        else:
+            # DSPy asks for the callbacks here before each call; what the app has set or will set stays as it is.
+            yield patch(module.Settings, "get", self._getting)
+
+    def _getting(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        found = wrapped(*args, **kwargs)
+        if args[:1] == ("callbacks",) and self._active_recorder() is not None:
+            return [*(found or ()), self._callback]
+        return found
+
+    def _finalizing(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        guarded(self._callback.answered, *args)
+        return wrapped(*args, **kwargs)
+
+    def _active_recorder(self) -> Recorder | None:
+        silent = not self._beside_others and active_rival(self.rivals) is not None
+        return self._recorder if self._open and not silent else None

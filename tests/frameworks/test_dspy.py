@@ -1,0 +1,370 @@
+"""Programs of DSPy."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import Example
+from pandaprobe_otel.demo.completions import Message, Refusal, Reply, text_of
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.dspy import DSPyInstrumentor
+from span_recorder import SpanRecorder
+from weather_model import WEATHER, weather
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"  # before DSPy is imported: no download of prices
+import dspy
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(weather.__code__.co_filename).parent)
+
+
+def program_model(messages: Sequence[Message]) -> Reply:
+    """Fill in the fields that DSPy asks for: look the weather up, then tell it."""
+    asked = text_of(messages[-1]["content"])
+    city = asked.partition("Weather in ")[2].partition("?")[0]
+    if city == "Nowhere":
+        raise Refusal(400, "There is no Nowhere.")
+    found = asked.partition("[[ ## observation_0 ## ]]\n")[2].partition("\n")[0]
+    values = {
+        "next_thought": "I think.",
+        "next_tool_name": "finish" if found else "weather",
+        "next_tool_args": "{}" if found else json.dumps({"city": city}),
+        "reasoning": "I know.",
+        "answer": found or "Fine.",
+    }
+    wanted = re.findall(r"`\[\[ ## (\w+) ## ]]`", asked.rpartition("Respond with")[2])
+    return Reply(text="\n\n".join(f"[[ ## {name} ## ]]\n{values.get(name, '')}" for name in wanted))
+
+
+def model_of(endpoint: ScriptedEndpoint, **options: Any) -> Any:
+    """DSPy's client of the scripted model."""
+    given = {"api_base": endpoint.base_url, "api_key": "any", "num_retries": 0, "cache": False, **options}
+    return dspy.LM("openai/gpt-5-mini", **given)
+
+
+def react() -> Any:
+    """An agent that knows the weather."""
+    return dspy.ReAct("question -> answer", tools=[weather], max_iters=3)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_open(traces: SentTraces) -> Iterator[None]:
+    """After each test no step is open."""
+    yield
+    assert len(DSPyInstrumentor()._callback.runs) == 0
+
+
+def call(agent: Any, question: str) -> None:
+    """Wait for the answer."""
+    agent(question=question)
+
+
+def acall(agent: Any, question: str) -> None:
+    """In a loop."""
+    asyncio.run(agent.acall(question=question))
+
+
+@pytest.mark.parametrize("way", [call, acall])
+def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """The same tree however it is run; DSPy speaks HTTP itself, and each call is one LLM span."""
+    endpoint = model(program_model)
+    with dspy.context(lm=model_of(endpoint)):
+        way(react(), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace ReAct | COMPLETED | Weather in Oslo? > snowy
+        AGENT ReAct | {question} > {trajectory,reasoning,answer}
+          CHAIN Predict | {question,trajectory} > {next_thought,next_tool_name,next_tool_args}
+            LLM chat gpt-5-mini @gpt-5-mini | su > a
+          TOOL weather | {"city":"Oslo"} > "snowy"
+          CHAIN Predict | {question,trajectory} > {next_thought,next_tool_name,next_tool_args}
+            LLM chat gpt-5-mini @gpt-5-mini | su > a
+          TOOL finish | - > "Completed."
+          CHAIN ChainOfThought | {question,trajectory} > {reasoning,answer}
+            CHAIN Predict | {question,trajectory} > {reasoning,answer}
+              LLM chat gpt-5-mini @gpt-5-mini | su > a
+    """)
+
+
+def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
+    """Messages, parameters and provider, checked against what went over the wire; keys are not told."""
+    endpoint = model(program_model)
+    with dspy.context(lm=model_of(endpoint, temperature=1.0)):
+        dspy.Predict("question -> answer")(question="How are you?")
+
+    trace = traces.one()
+    told = trace.only("LLM")
+    assert [one["content"] for one in told["input"]["messages"]] == [
+        text_of(one["content"]) for one in endpoint.exchanges[0].conversation
+    ]
+    assert (told["model_parameters"]["temperature"], told["metadata"]["provider"]) == (1.0, "openai")
+    assert trace.root["output"] == {"answer": "Fine."}
+    assert "any" not in json.dumps(told["metadata"]).split('"')
+
+
+def test_an_answer_from_the_cache(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """It is a span too, but its tokens were counted when it was given."""
+    endpoint = model(program_model)
+    before = dspy.cache
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    try:
+        with dspy.context(lm=dspy.LM("openai/gpt-5-mini", api_base=endpoint.base_url, api_key="any")):
+            for _ in range(2):
+                dspy.Predict("question -> answer")(question="How are you?")
+    finally:
+        dspy.cache = before
+
+    asked, repeated = traces.new(2)
+    asked.is_sound(endpoint.exchanges)
+    told = repeated.only("LLM")
+    assert ("token_usage" in told, told["metadata"]["cache_hit"]) == (False, True)
+    assert told["output"] == asked.only("LLM")["output"]
+
+
+def test_tool_calls_of_the_model(traces: SentTraces, model: StartModel) -> None:
+    """A program that uses the model's own tool calls shows them in the answer."""
+    from weather_model import weather_model
+
+    endpoint = model(weather_model)
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+    model_of(endpoint)(messages=[{"role": "user", "content": "Weather in Oslo?"}], tools=[tool])
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    (answer,) = trace.root["output"]["messages"]
+    assert answer["tool_calls"][0]["function"]["name"] == "weather"
+    assert trace.root["metadata"]["tools"][0]["name"] == "weather"
+
+
+def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
+    """The tool's span is an error, the agent's is not."""
+    with dspy.context(lm=model_of(model(program_model))):
+        react()(question="Weather in Atlantis?")
+
+    trace = traces.one()
+    failed = trace.only("TOOL", "weather")
+    assert failed["status"] == "ERROR"
+    assert "no station in Atlantis" in failed["error"]
+    assert (trace.root["status"], trace.body["status"]) == ("OK", "COMPLETED")
+
+
+@pytest.mark.parametrize("way", [call, acall])
+def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app, and every span is ended and tells it."""
+    with dspy.context(lm=model_of(model(program_model))), pytest.raises(Exception, match="There is no Nowhere"):
+        way(dspy.Predict("question -> answer"), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert {span["status"] for span in trace.spans} == {"ERROR"}
+    assert all("There is no Nowhere" in span["error"] and "ended_at" in span for span in trace.spans)
+
+
+async def test_a_cancelled_call(traces: SentTraces, model: StartModel) -> None:
+    """Its spans are ended, and are no errors."""
+    begun = asyncio.Event()
+
+    class Waiting(dspy.Module):
+        async def aforward(self, **given: Any) -> Any:
+            begun.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(Waiting().acall(question="Hi"))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    (span,) = traces.one().spans
+    assert (span["name"], span["status"], "ended_at" in span) == ("Waiting", "UNSET", True)
+
+
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """The session that the app sets is that of both traces."""
+    with dspy.context(lm=model_of(model(program_model))), pandaprobe_otel.session("talk-1"):
+        for question in ("How are you?", "Weather in Oslo?"):
+            react()(question=question)
+
+    assert [trace.body["session_id"] for trace in traces.new(2)] == ["talk-1", "talk-1"]
+
+
+def test_a_program_of_the_apps_own(traces: SentTraces, model: StartModel) -> None:
+    """Its class is its name; spans of the app in it have their place."""
+
+    class Report(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ask = dspy.Predict("question -> answer")
+
+        def forward(self, city: str) -> Any:
+            with pandaprobe_otel.span("look up"):
+                return self.ask(question=f"Weather in {city}?")
+
+    endpoint = model(program_model)
+    with dspy.context(lm=model_of(endpoint)):
+        Report()("Oslo")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.spans] == [
+        ("CHAIN", "Report"),
+        ("OTHER", "look up"),
+        ("CHAIN", "Predict"),
+        ("LLM", "chat gpt-5-mini"),
+    ]
+    assert trace.root["input"] == {"args": ["Oslo"]}
+
+
+@pytest.mark.parametrize("together", ["threads", "tasks", "parallel"])
+def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: StartModel) -> None:
+    """Each of several runs is a trace of its own, complete and with nothing of another's."""
+    cities = ["Oslo", "Łódź"] * 3
+    agent = react()
+    lm = model_of(model(program_model))
+
+    def ask(city: str) -> None:
+        with dspy.context(lm=lm):
+            agent(question=f"Weather in {city}?")
+
+    async def gathered() -> None:
+        with dspy.context(lm=lm):
+            await asyncio.gather(*(agent.acall(question=f"Weather in {city}?") for city in cities))
+
+    if together == "tasks":
+        asyncio.run(gathered())
+    elif together == "threads":
+        with ThreadPoolExecutor(len(cities)) as pool:
+            list(pool.map(ask, cities))
+    else:
+        examples = [dspy.Example(question=f"Weather in {city}?").with_inputs("question") for city in cities]
+        with dspy.context(lm=lm):
+            dspy.Parallel(num_threads=3, disable_progress_bar=True)([(agent, example) for example in examples])
+
+    found = traces.new(len(cities))
+    assert sorted(trace.only("TOOL", "weather")["input"]["city"] for trace in found) == sorted(cities)
+    for trace in found:
+        city = trace.only("TOOL", "weather")["input"]["city"]
+        assert city in trace.root["input"]["question"]
+        assert trace.root["output"]["answer"] == WEATHER[city]
+        assert (len(trace.all("LLM")), len(trace.spans)) == (3, 10)
+
+
+@pytest.fixture
+def provider(traces: SentTraces) -> Iterator[TracerProvider]:
+    """A provider that keeps nothing, which DSPy is traced with during the test."""
+    made = TracerProvider(shutdown_on_exit=False)
+    pandaprobe_otel.uninstrument("dspy")
+    assert pandaprobe_otel.instrument("dspy", tracer_provider=made).state == "hooked"
+    yield made
+    pandaprobe_otel.uninstrument("dspy")
+    pandaprobe_otel.instrument("dspy")
+    made.shutdown()
+
+
+def test_a_thousand_runs_do_not_grow(provider: TracerProvider) -> None:
+    """Well or badly ended, a run leaves no object behind."""
+
+    class Program(dspy.Module):
+        def forward(self, number: int) -> Any:
+            if number % 10 == 0:
+                raise LookupError("no")
+            return dspy.Tool(weather)(city="Oslo")
+
+    program = Program()
+
+    def runs(count: int) -> int:
+        for number in range(count):
+            if number % 10:
+                program(number=number)
+            else:
+                with pytest.raises(LookupError):
+                    program(number=number)
+        gc.collect()
+        return len(gc.get_objects())
+
+    runs(100)
+    before = runs(100)
+    grown = runs(1000) - before
+    assert grown < 200, f"{grown} more objects after 1,000 runs"
+
+
+def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While OpenInference records the runs, ours says so, and every call is there once."""
+    endpoint = model(program_model)
+    app = Path(__file__).with_name("dspy_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace = traces.one()
+    assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.dspy"}
+    assert len(trace.all("LLM")) == len(endpoint.exchanges) == 1
+
+
+def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
+    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("dspy")
+    pandaprobe_otel.instrument("dspy", tracer_provider=recorder.provider, capture_content=False)
+    try:
+        with dspy.context(lm=model_of(model(program_model))):
+            react()(question="Weather in Oslo?")
+            with pytest.raises(Exception, match="Nowhere"):
+                dspy.Predict("question -> answer")(question="Weather in Nowhere?")
+    finally:
+        pandaprobe_otel.uninstrument("dspy")
+        pandaprobe_otel.instrument("dspy")
+
+    told = str(
+        [(span.name, dict(span.attributes or {}), span.events, span.status.description) for span in recorder.spans]
+    )
+    assert "gen_ai.usage.input_tokens" in told
+    assert [word for word in ("Oslo", "snowy", "Nowhere", "I know") if word in told] == []
+
+
+def test_off_nothing_is_left(traces: SentTraces, model: StartModel) -> None:
+    """DSPy's callbacks are those of the app, and its functions the ones from before."""
+    module: Any = sys.modules["dspy.dsp.utils.settings"]
+    wrapped = vars(module.Settings)["get"]
+    assert len(dspy.settings.get("callbacks")) == 1
+    pandaprobe_otel.uninstrument("dspy")
+    try:
+        assert vars(module.Settings)["get"] is wrapped.__wrapped__
+        assert dspy.settings.get("callbacks") == []
+    finally:
+        assert pandaprobe_otel.instrument("dspy").state == "hooked"
+
+
+def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key: two turns of one session."""
+    example = Example("dspy_program")
+    endpoint = model(example.script)
+    example.run(endpoint, monkeypatch)
+
+    asked, thanked = traces.new(2)
+    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
+    assert asked.only("TOOL", "track_parcel")["input"] == {"parcel": "P-4711"}
+    assert len(asked.all("LLM")) + len(thanked.all("LLM")) == len(endpoint.exchanges)
