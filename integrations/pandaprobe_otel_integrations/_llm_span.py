@@ -8,7 +8,8 @@ different tasks), a `ModelClaim` stands for the span and is closed.
 
 from __future__ import annotations
 
-from typing import Final
+import weakref
+from typing import Any, Final
 
 from opentelemetry.context import Context, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -26,14 +27,24 @@ _SUPPRESS_LLM_KEY: Final = "suppress_language_model_instrumentation"
 class ModelClaim:
     """Says that a model call is recorded by somebody, until it is closed. It may be left in a context for good."""
 
-    __slots__ = ("is_open",)
+    __slots__ = ("_is_closed", "_stream")
 
     def __init__(self) -> None:
-        self.is_open = True
+        self._is_closed = False
+        self._stream: weakref.ref[Any] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the request is still to be sent."""
+        return not self._is_closed and (self._stream is None or self._stream() is not None)
+
+    def lasts_with(self, stream: Any) -> None:
+        """The request is sent when this stream is first read; when the app drops it, never."""
+        self._stream = weakref.ref(stream)
 
     def close(self) -> None:
         """The model call is over, or its request is sent."""
-        self.is_open = False
+        self._is_closed = True
 
 
 def llm_span(context: Context | None = None) -> Span | None:

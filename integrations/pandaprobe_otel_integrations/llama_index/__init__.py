@@ -1,0 +1,66 @@
+"""OpenTelemetry spans for LlamaIndex, by handlers of its dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._patching import Undoable
+from pandaprobe_otel_integrations._rivals import Rival, active_rival
+
+from .handler import RunHandler
+
+__all__ = ["LlamaIndexInstrumentor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registration:
+    """Our handler among the dispatcher's, which has no way of its own to take one off."""
+
+    handler: RunHandler
+    dispatcher: Any
+
+    def undo(self) -> None:
+        """Take it off."""
+        for name in ("span_handlers", "event_handlers"):
+            setattr(
+                self.dispatcher, name, [each for each in getattr(self.dispatcher, name) if each is not self.handler]
+            )
+
+
+class LlamaIndexInstrumentor(Integration):
+    """Agents, workflows, query and chat engines, retrievers, embeddings, tools and model calls, streamed or not.
+
+    One model call is one LLM span, for which the instrumentation of the model's client makes none. A streamed answer
+    ends its spans when it has been read; one that the app drops, at the next call. See `Integration` for the options
+    of `instrument()`.
+    """
+
+    library = "llama_index"
+    requirements = ("llama-index-core >= 0.14",)
+    hooked_modules = ("llama_index_instrumentation",)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.llama_index",
+            class_name="LlamaIndexInstrumentor",
+        ),
+        Rival(
+            vendor="OpenLLMetry",
+            module="opentelemetry.instrumentation.llamaindex",
+            class_name="LlamaIndexInstrumentor",
+        ),
+    )
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        handler: Any = RunHandler(
+            lambda: self._recorder if self._open else None,
+            claims_only=lambda: not self._beside_others and active_rival(self.rivals) is not None,
+        )
+        dispatcher = module.root_dispatcher
+        dispatcher.add_span_handler(handler)
+        dispatcher.add_event_handler(handler)
+        yield _Registration(handler=handler, dispatcher=dispatcher)

@@ -1,0 +1,338 @@
+"""The spans and events of LlamaIndex's dispatcher as OpenTelemetry spans."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from inspect import BoundArguments, isasyncgen, isgenerator
+from time import time_ns
+from typing import Any, Final
+
+from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
+from pandaprobe_otel_integrations._shape import obj, string
+
+from .descriptions import beginning, document
+from .kinds import kind_of
+from .messages import answer_attributes, answer_of, messages_of, request_attributes, tool_definitions
+
+_CONTROL_FLOW: Final = frozenset({"WaitingForEvent", "WorkflowCancelledByUser"})
+"""Exceptions of workflows that are no failures: a step waits for a human, or the app has cancelled the run."""
+_STREAMING_RESPONSES: Final = frozenset({"StreamingResponse", "AsyncStreamingResponse"})
+
+
+class RunHandler:
+    """A span handler and an event handler of the dispatcher, which asks for no more than their methods.
+
+    `recorder` gives the tracer, and None while nothing is to be recorded. `claims_only` says that somebody else
+    records the runs: then this only keeps the model clients below from recording the same calls.
+    """
+
+    def __init__(
+        self, recorder: Callable[[], Recorder | None], *, claims_only: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._recorder = recorder
+        self._claims_only = claims_only
+        self._runs = OpenRuns()
+        self._streams: dict[str, tuple[Run, weakref.ref[Any]]] = {}
+        self.open_spans: dict[str, Any] = {}
+        """The dispatcher's own shutdown looks here; ours are ended by their runs."""
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    # -- what the dispatcher calls ------------------------------------------------------------------------------------
+
+    def span_enter(
+        self, id_: str, bound_args: BoundArguments, instance: Any = None, parent_id: str | None = None, **_: Any
+    ) -> None:
+        """A call begins."""
+        guarded(self._end_abandoned)
+        guarded(self._begin, id_, bound_args, instance, parent_id)
+
+    def span_exit(self, id_: str, bound_args: BoundArguments, result: Any = None, **_: Any) -> None:
+        """It has returned; a stream is still to be read."""
+        run = self._runs.get(id_)
+        if run is None:
+            return
+        if not guarded(self._is_read_later, run, result):
+            self._end(run, result)
+
+    def span_drop(self, id_: str, bound_args: BoundArguments, err: BaseException | None = None, **_: Any) -> None:
+        """It has raised."""
+        run = self._runs.get(id_)
+        if run is not None:
+            guarded(self._tell_raised, run, err)
+            self._end(run, None)
+
+    def handle(self, event: Any, **_: Any) -> None:
+        """Something is said about a call."""
+        run = self._runs.get(string(getattr(event, "span_id", None)))
+        if run is not None and run.claim is not None:
+            guarded(self._tell_model_call, run, event, type(event).__name__)
+
+    async def ahandle(self, event: Any, **_: Any) -> None:
+        """The same, from a dispatcher that waits."""
+        self.handle(event)
+
+    def capture_propagation_context(self) -> dict[str, Any]:
+        """Nothing is kept here that another process needs."""
+        return {}
+
+    def restore_propagation_context(self, context: dict[str, Any]) -> None:
+        """The same."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    # -- beginning ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, id_: str, bound: BoundArguments, instance: Any, parent_id: str | None) -> None:
+        recorder = self._recorder()
+        if recorder is None or id_ in self._runs:
+            return
+        method = id_.partition("-")[0].rpartition(".")[2]
+        parent = self._parent(parent_id)
+        base = get_current() if parent is None or get_current().get(RUN_KEY) is parent else parent.context
+        kind = kind_of(instance, method)
+        if kind == "TOOL" and parent is not None and parent.name == f"TOOL {id(instance)}":
+            kind = None  # `acall` of a tool that calls its own `call`
+        arguments = bound.arguments
+        if kind is None or self._claims_only():
+            run = self._keep(Run(run_id=id_, parent=parent, context=base), base, None, parent)
+            self._begin_step(run, method, arguments)
+        else:
+            name, attributes = beginning(kind, instance, arguments, parent, with_content=recorder.with_content)
+            span = recorder.tracer.start_span(
+                name,
+                base,
+                kind=SpanKind.CLIENT if kind == "LLM" else SpanKind.INTERNAL,
+                attributes={key: value for key, value in attributes.items() if value is not None},
+            )
+            run = Run(run_id=id_, parent=parent, context=base, span=span, is_agent=kind == "AGENT")
+            run.name = f"TOOL {id(instance)}" if kind == "TOOL" else kind
+            self._keep(run, base, span, parent)
+            run.agent = attributes.get(names.AGENT_NAME) or run.agent
+            if kind not in ("LLM", "EMBEDDING") and method != "run":
+                run.enter_body()
+        if kind in ("LLM", "EMBEDDING"):
+            run.claim_model_call()
+
+    def _begin_step(self, run: Run, method: str, arguments: Mapping[str, Any]) -> None:
+        """A step of a workflow runs in a task of its own: what it calls belongs to the run."""
+        event = arguments.get("ev")
+        if event is None:
+            return
+        run.agent = string(getattr(event, "current_agent_name", None)) or run.agent
+        run.name = string(getattr(event, "tool_id", None)) or method
+        run.enter_body()
+
+    def _parent(self, parent_id: str | None) -> Run | None:
+        found = self._runs.get(parent_id)
+        if found is not None:
+            return found
+        around = get_current().get(RUN_KEY)
+        return around if isinstance(around, Run) and around.run_id in self._runs else None
+
+    def _keep(self, run: Run, base: Context, span: Span | None, parent: Run | None) -> Run:
+        inner = base if span is None else set_span_in_context(span, without_llm_span(base))
+        run.context = set_value(RUN_KEY, run, inner)
+        run.agent = parent.agent if parent is not None else None
+        given_up = self._runs.add(run)
+        if given_up is not None:
+            self._abandon(given_up)
+        return run
+
+    # -- model calls --------------------------------------------------------------------------------------------------
+
+    def _tell_model_call(self, run: Run, event: Any, kind: str) -> None:
+        if kind.endswith("InProgressEvent"):
+            self._answers(run)
+        elif kind in ("LLMChatStartEvent", "LLMCompletionStartEvent"):
+            self._tell_request(run, event)
+        elif kind in ("LLMChatEndEvent", "LLMCompletionEndEvent"):
+            self._tell_answer(run, event.response)
+            if run.run_id in self._streams:
+                self._end(run, None)
+        elif kind == "ExceptionEvent":
+            self._tell_raised(run, event.exception)
+            if run.run_id in self._streams:
+                self._end(run, None)
+
+    def _answers(self, run: Run) -> None:
+        if run.claim is not None:
+            run.claim.close()
+        if run.span is not None and not run.answers:
+            run.answers = True
+            run.span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: time_ns()})
+
+    def _tell_request(self, run: Run, event: Any) -> None:
+        recorder = self._recorder()
+        if run.span is None or recorder is None:
+            return
+        more = obj(event.additional_kwargs)
+        attributes = {k: v for k, v in request_attributes(obj(event.model_dict), more).items() if v is not None}
+        run.span.set_attributes(attributes)
+        if names.REQUEST_MODEL in attributes:
+            run.span.update_name(f"chat {attributes[names.REQUEST_MODEL]}")
+        if not recorder.with_content:
+            return
+        prompt = string(getattr(event, "prompt", None))
+        asked: list[Any] = [{"role": "user", "parts": [{"type": "text", "content": prompt}]}] if prompt else []
+        said = encoded({names.INPUT_MESSAGES: asked or messages_of(event.messages)})
+        run.span.set_attributes(said | encoded({names.TOOL_DEFINITIONS: tool_definitions(more)}))
+        for agent in _agents_above(run):
+            if agent.span is not None and not agent.answers:
+                agent.answers = True
+                agent.span.set_attributes(said)
+
+    def _tell_answer(self, run: Run, response: Any) -> None:
+        recorder = self._recorder()
+        if run.span is None or recorder is None:
+            return
+        attributes = {key: value for key, value in answer_attributes(response).items() if value is not None}
+        run.span.set_attributes(attributes)
+        if not recorder.with_content:
+            return
+        said = encoded({names.OUTPUT_MESSAGES: answer_of(response)})
+        for each in (run, *_agents_above(run)):
+            if each.span is not None:
+                each.span.set_attributes(said)
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def _is_read_later(self, run: Run, result: Any) -> bool:
+        """Whether what was returned answers while it is read: then the run ends with it."""
+        stream: Any = result
+        if run.claim is None:
+            if run.span is None or type(result).__name__ not in _STREAMING_RESPONSES:
+                return False
+            stream = result.response_gen
+            if isgenerator(stream):
+                stream = result.response_gen = self._read_inside(run, stream)
+            elif isasyncgen(stream):
+                stream = result.response_gen = self._aread_inside(run, stream)
+            run.leave_body()
+        if not (isgenerator(stream) or isasyncgen(stream)):
+            return False
+        if run.claim is not None:
+            run.claim.lasts_with(stream)
+        self._streams[run.run_id] = (run, weakref.ref(stream))
+        return True
+
+    def _read_inside(self, run: Run, stream: Generator[Any, Any, Any]) -> Generator[Any]:
+        said: list[str] = []
+        while True:
+            before = get_current()
+            attach(run.context)
+            try:
+                item = next(stream)
+            except StopIteration:
+                break
+            except BaseException as error:
+                self._break_off(run, error)
+                raise
+            finally:
+                attach(before)
+            said.append(str(item))
+            yield item
+        self._end(run, "".join(said))
+
+    async def _aread_inside(self, run: Run, stream: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any]:
+        said: list[str] = []
+        while True:
+            before = get_current()
+            attach(run.context)
+            try:
+                item = await anext(stream)
+            except StopAsyncIteration:
+                break
+            except BaseException as error:
+                self._break_off(run, error)
+                raise
+            finally:
+                attach(before)
+            said.append(str(item))
+            yield item
+        self._end(run, "".join(said))
+
+    def _break_off(self, run: Run, error: BaseException) -> None:
+        guarded(self._tell_raised, run, error)
+        self._end(run, None)
+
+    def _end(self, run: Run, result: Any) -> None:
+        self._streams.pop(run.run_id, None)
+        if self._runs.take(run.run_id) is None:
+            return
+        for child in self._runs.take_below(run, lambda below: below.run_id not in self._streams):
+            self._abandon(child)
+        guarded(run.release_model_call)
+        guarded(run.leave_body)
+        if run.span is not None:
+            if result is not None:
+                guarded(self._tell_result, run, run.span, result)
+            guarded(run.span.end)
+
+    def _tell_result(self, run: Run, span: Span, result: Any) -> None:
+        recorder = self._recorder()
+        if recorder is None or not recorder.with_content:
+            return
+        if run.name.startswith("TOOL"):
+            content = getattr(result, "content", result)
+            span.set_attributes(encoded({names.TOOL_CALL_RESULT: content}))
+            if getattr(result, "is_error", False):
+                _fail(span, "tool_error", str(content))
+        elif run.name == "RETRIEVER":
+            span.set_attributes(encoded({names.RETRIEVAL_DOCUMENTS: [document(each) for each in result]}))
+        elif run.name == "CHAIN":
+            told = getattr(result, "response", None) or getattr(result, "result", None) or result
+            span.set_attributes(encoded({ours.OUTPUT: told if isinstance(told, (str, dict, list)) else str(told)}))
+
+    def _tell_raised(self, run: Run, error: BaseException | None) -> None:
+        if run.span is None:
+            return
+        if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
+            run.span.set_attribute(ours.CANCELLED, True)
+        elif type(error).__name__ not in _CONTROL_FLOW:
+            recorder = self._recorder()
+            kind = type(error).__name__
+            _fail(run.span, kind, str(error) if recorder is not None and recorder.with_content else kind)
+
+    def _abandon(self, run: Run) -> None:
+        guarded(run.release_model_call)
+        if run.span is not None:
+            run.span.set_attribute(ours.CANCELLED, True)
+            guarded(run.span.end)
+
+    def _end_abandoned(self) -> None:
+        """What the app has not read to its end and has dropped. Nobody tells; a finalizer must not take locks."""
+        for run, stream in list(self._streams.values()):
+            if stream() is None:
+                if run.span is not None:
+                    run.span.set_attribute(ours.CANCELLED, True)
+                self._end(run, None)
+
+
+def _agents_above(run: Run) -> list[Run]:
+    """The agent that a model call is one of, and those around it that have not answered by another one."""
+    found: list[Run] = []
+    above = run.parent
+    while above is not None and (above.is_agent or above.span is None):
+        if above.is_agent:
+            found.append(above)
+        above = above.parent
+    return found
+
+
+def _fail(span: Span, kind: str, text: str) -> None:
+    span.set_attribute(ours.ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, text))

@@ -1,0 +1,50 @@
+"""What a span of LlamaIndex's dispatcher is about, by the class that it is of and the name of its method.
+
+Nothing of LlamaIndex is imported: a class is known by the names of its bases.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+Kind = Literal["AGENT", "CHAIN", "LLM", "TOOL", "RETRIEVER", "EMBEDDING"]
+
+_OF_LLAMA_INDEX: Final = ("llama_index.", "workflows")
+_CALLS: Final[tuple[tuple[str, frozenset[str], Kind], ...]] = (
+    ("BaseWorkflowAgent", frozenset({"run"}), "AGENT"),
+    ("AgentWorkflow", frozenset({"run"}), "AGENT"),
+    ("Workflow", frozenset({"run"}), "CHAIN"),
+    (
+        "BaseLLM",
+        frozenset(
+            {"chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete", "stream_complete",
+             "astream_complete"}
+        ),
+        "LLM",
+    ),
+    ("BaseTool", frozenset({"call", "acall", "__call__"}), "TOOL"),
+    ("BaseRetriever", frozenset({"retrieve", "aretrieve"}), "RETRIEVER"),
+    (
+        "BaseEmbedding",
+        frozenset(
+            {"get_query_embedding", "aget_query_embedding", "get_text_embedding", "aget_text_embedding",
+             "get_text_embedding_batch", "aget_text_embedding_batch"}
+        ),
+        "EMBEDDING",
+    ),
+    ("BaseQueryEngine", frozenset({"query", "aquery"}), "CHAIN"),
+    ("BaseChatEngine", frozenset({"chat", "achat", "stream_chat", "astream_chat"}), "CHAIN"),
+    ("BaseSynthesizer", frozenset({"synthesize", "asynthesize"}), "CHAIN"),
+    ("BaseNodePostprocessor", frozenset({"postprocess_nodes", "apostprocess_nodes"}), "CHAIN"),
+)  # fmt: skip
+
+
+_METHODS: Final = frozenset(name for _, methods, _ in _CALLS for name in methods)
+
+
+def kind_of(instance: Any, method: str) -> Kind | None:
+    """The kind; None for what is plumbing of the framework."""
+    if instance is None or method not in _METHODS:
+        return None
+    bases = {base.__name__ for base in type(instance).__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}
+    return next((kind for base, methods, kind in _CALLS if base in bases and method in methods), None)

@@ -1,0 +1,340 @@
+"""Agents, query engines and models of LlamaIndex."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llama_index_instrumentation
+import pytest
+from llama_index.core import Document, MockEmbedding, VectorStoreIndex
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.openai import OpenAI
+from openai import OpenAI as Client
+
+import pandaprobe_otel
+from agent_traces import AgentTrace, SentTraces
+from example_runs import run_example
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.llama_index import LlamaIndexInstrumentor
+from pandaprobe_otel_integrations.llama_index.handler import RunHandler
+from weather_model import WEATHER, weather, weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+
+
+def chat_model(endpoint: ScriptedEndpoint) -> OpenAI:
+    """A model that tells its tokens also when it streams."""
+    told = {"stream_options": {"include_usage": True}}
+    return OpenAI(model="gpt-5-mini", api_base=endpoint.base_url, api_key="any", max_retries=0, additional_kwargs=told)
+
+
+def plain_model(endpoint: ScriptedEndpoint) -> OpenAI:
+    """A model as apps have it."""
+    return OpenAI(model="gpt-5-mini", api_base=endpoint.base_url, api_key="any", max_retries=0)
+
+
+def forecaster(model: OpenAI, **options: Any) -> FunctionAgent:
+    """An agent that knows the weather."""
+    given = {"tools": [weather], "system_prompt": "You know weather.", "streaming": False, **options}
+    return FunctionAgent(name="forecaster", description="Knows weather.", llm=model, **given)
+
+
+def run(agent: Any, asked: str) -> str:
+    """Run an agent, and wait for its answer."""
+
+    async def answer() -> str:
+        return str(await agent.run(asked))
+
+    return asyncio.run(answer())
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_run_is_one_tree(streaming: bool, traces: SentTraces, model: StartModel) -> None:
+    """Each model call is one LLM span with its tokens, streamed or not, though the client is instrumented too."""
+    endpoint = model(weather_model)
+    agent = forecaster(chat_model(endpoint) if streaming else plain_model(endpoint), streaming=streaming)
+    assert run(agent, "Weather in Oslo?") == "The station says: snowy"
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace forecaster | COMPLETED | Weather in Oslo? > The station says: snowy
+        AGENT forecaster | su > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Oslo"} > "snowy"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """)
+    (_, _, assistant, result) = trace.all("LLM")[1]["input"]["messages"]
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "snowy")
+    assert trace.only("TOOL")["metadata"]["tool_call_id"] == wire_id
+    assert trace.all("LLM")[0]["metadata"]["agent_name"] == "forecaster"
+    assert trace.all("LLM")[0]["metadata"]["tools"][0]["name"] == "weather"
+
+
+def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """Its span is an error; the agent, which goes on, is none."""
+    run(forecaster(plain_model(model(weather_model))), "Weather in Atlantis?")
+
+    trace = traces.one()
+    tool = trace.only("TOOL")
+    assert (tool["status"], trace.root["status"], trace.body["status"]) == ("ERROR", "OK", "COMPLETED")
+    assert "no station in Atlantis" in tool["error"]
+
+
+def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app as it was, and every span is ended."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        run(forecaster(plain_model(model(weather_model))), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+
+
+def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
+    """Both agents' model calls are below the workflow, each with its agent's name."""
+
+    def script(messages: Any) -> Reply:
+        message: Message = messages[-1]
+        if message["role"] == "user" and "boss" in str(messages[0]["content"]):
+            return Reply(tool_calls=(ToolCall(name="handoff", arguments={"to_agent": "expert", "reason": "weather"}),))
+        return Reply(text="It is snowy.")
+
+    endpoint = model(script)
+    llm = plain_model(endpoint)
+    boss = FunctionAgent(
+        name="boss", description="Leads.", llm=llm, system_prompt="You are the boss.", can_handoff_to=["expert"],
+        streaming=False,
+    )  # fmt: skip
+    expert = FunctionAgent(
+        name="expert", description="Knows.", llm=llm, system_prompt="You know.", tools=[weather], streaming=False
+    )
+    run(AgentWorkflow(agents=[boss, expert], root_agent="boss"), "Weather?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [call["metadata"]["agent_name"] for call in trace.all("LLM")] == ["boss", "expert"]
+    assert trace.only("TOOL", "handoff")["input"]["to_agent"] == "expert"
+    assert {span["status"] for span in trace.spans} == {"OK"}
+
+
+def test_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
+    """The app's spans in a tool are below it, and the run is below the app's own."""
+
+    @pandaprobe_otel.span(name="look up")
+    def look_up(city: str) -> str:
+        return WEATHER[city]
+
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        return look_up(city)
+
+    with pandaprobe_otel.session("s-1"), pandaprobe_otel.agent(name="app"):
+        run(forecaster(plain_model(model(weather_model)), tools=[weather]), "Weather in Oslo?")
+
+    trace = traces.one()
+    assert trace.body["session_id"] == "s-1"
+    above = trace.above(trace.only(name="look up"))
+    assert [span["name"] for span in above] == ["weather", "forecaster", "app"]
+
+
+def engine(endpoint: ScriptedEndpoint, traces: SentTraces, **options: Any) -> Any:
+    """A query engine over one document, which has been read in already."""
+    index = VectorStoreIndex.from_documents([Document(text="Snow falls in Oslo.")], embed_model=MockEmbedding(4))
+    assert traces.one().root["kind"] == "EMBEDDING"
+    return index.as_query_engine(llm=chat_model(endpoint) if options else plain_model(endpoint), **options)
+
+
+def query(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
+    """Ask and wait."""
+    return str(engine(endpoint, traces).query("How is it?"))
+
+
+def aquery(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
+    """Ask and wait in a loop."""
+    asking = engine(endpoint, traces)
+
+    async def ask() -> str:
+        return str(await asking.aquery("How is it?"))
+
+    return asyncio.run(ask())
+
+
+def streamed(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
+    """Ask, and read piece by piece."""
+    response = engine(endpoint, traces, streaming=True).query("How is it?")
+    return "".join(response.response_gen)
+
+
+def astreamed(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
+    """Ask, and read piece by piece in a loop."""
+    asking = engine(endpoint, traces, streaming=True)
+
+    async def ask() -> str:
+        response = await asking.aquery("How is it?")
+        return "".join([piece async for piece in response.async_response_gen()])
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("way", [query, aquery, streamed, astreamed])
+def test_a_query_is_one_tree(
+    way: Callable[[ScriptedEndpoint, SentTraces], str], traces: SentTraces, model: StartModel
+) -> None:
+    """Retrieval, its embedding and the answer, which is the trace's, however it is read."""
+    endpoint = model(lambda messages: Reply(text="It snows."))
+    assert way(endpoint, traces) == "It snows."
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace RetrieverQueryEngine | COMPLETED | How is it? > It snows.
+        CHAIN RetrieverQueryEngine | "How is it?" > "It snows."
+          RETRIEVER VectorIndexRetriever | "How is it?" > [1]
+            EMBEDDING embeddings unknown | "How is it?" > -
+          CHAIN CompactAndRefine | "How is it?" > "It snows."
+            LLM chat gpt-5-mini @gpt-5-mini | su > a
+    """)
+    assert "Snow falls in Oslo." in str(trace.only("RETRIEVER")["output"])
+
+
+def test_models_alone(traces: SentTraces, model: StartModel) -> None:
+    """Completion, chat and streams are one LLM span each."""
+    endpoint = model(lambda messages: Reply(text="Hi."))
+    llm = chat_model(endpoint)
+    asked = [ChatMessage("Hi")]
+
+    async def streams() -> None:
+        assert [each async for each in await llm.astream_chat(asked)]
+
+    plain_model(endpoint).complete("Hi")
+    plain_model(endpoint).chat(asked)
+    assert list(llm.stream_chat(asked))
+    asyncio.run(streams())
+    for trace, exchange in zip(traces.new(4), endpoint.exchanges, strict=True):
+        trace.is_sound([exchange])
+        assert trace.root["kind"] == "LLM"
+
+
+def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
+    """It ends as cancelled at the next call, and claims no call that the app makes itself."""
+    endpoint = model(lambda messages: Reply(text="One two three."))
+    llm = plain_model(endpoint)
+    stream = llm.stream_chat([ChatMessage("Hi")])
+    del stream
+    gc.collect()
+    client = Client(base_url=endpoint.base_url, api_key="any")
+    client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}])
+    llm.complete("Hi")
+
+    scopes = [trace.root["metadata"]["scope"] for trace in traces.new(3)]
+    assert sorted(scopes) == ["pandaprobe_otel.llama_index", "pandaprobe_otel.llama_index", "pandaprobe_otel.openai"]
+
+
+def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
+    """Cancellation is no error, and every span is ended."""
+
+    async def cancelled() -> None:
+        began = asyncio.Event()
+
+        async def weather(city: str) -> str:
+            """Tell the weather in a city."""
+            began.set()
+            await asyncio.Event().wait()
+            return ""
+
+        running = forecaster(plain_model(endpoint), tools=[weather]).run("Weather in Oslo?")
+        await began.wait()
+        await running.cancel_run()
+        with pytest.raises(Exception, match=""):
+            await running
+
+    endpoint = model(weather_model)
+    asyncio.run(cancelled())
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    assert "ERROR" not in {span["status"] for span in trace.spans}
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    agent = forecaster(plain_model(model(weather_model)))
+
+    async def both() -> None:
+        await asyncio.gather(*(agent.run(f"Weather in {city}?") for city in ("Oslo", "Łódź") * 3))
+
+    asyncio.run(both())
+    for trace in traces.new(6):
+        assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
+        assert trace.only("TOOL")["input"]["city"] in str(trace.root["input"])
+
+
+def ours() -> list[RunHandler]:
+    """Handlers of ours in the dispatcher."""
+    handlers: Any = llama_index_instrumentation.root_dispatcher.span_handlers
+    return [each for each in handlers if isinstance(each, RunHandler)]
+
+
+def test_many_runs_leave_nothing(traces: SentTraces, model: StartModel) -> None:
+    """After a hundred calls nothing is open."""
+    llm = plain_model(model(lambda messages: Reply(text="Hi.")))
+    for _ in range(100):
+        llm.complete("Hi")
+    (handler,) = ours()
+    assert len(handler) == 0
+    assert len(traces.new(100)) == 100
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
+    """Off, nothing of ours is left in the dispatcher; the client's instrumentation records the call."""
+    llm = plain_model(model(lambda messages: Reply(text="Hi.")))
+    instrumentor = LlamaIndexInstrumentor()
+    instrumentor.uninstrument()
+    try:
+        assert ours() == []
+        llm.complete("Hi")
+    finally:
+        instrumentor.instrument()
+    assert traces.one().root["metadata"]["scope"] == "pandaprobe_otel.openai"
+    assert len(ours()) == 1
+
+
+def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While OpenInference records the runs, ours says so, and every call is there once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("llama_index_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace: AgentTrace = traces.one()
+    assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.llama_index"}
+    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
+    assert trace.body["total_tokens"] == true > 0
+
+
+def test_the_example(traces: SentTraces, server: LocalServer) -> None:
+    """Without a key: an agent and a streamed answer from documents, in one session."""
+    assert "Parcels are kept" in run_example("llama_index_agent", server).splitlines()[-1]
+
+    asked, answered = [trace for trace in traces.new(3) if trace.root["kind"] != "EMBEDDING"]
+    assert {asked.body["session_id"], answered.body["session_id"]} == {"conversation-1"}
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert answered.only("RETRIEVER")
