@@ -77,6 +77,8 @@ def without_llm_span(context: Context | None = None) -> Context:
 
 def is_taken(context: Context) -> bool:
     """Whether somebody else already records the model call that starts in `context` (the current one)."""
+    if not context:
+        return False  # as in every call that is a trace of its own
     if llm_span(context) is not None or is_claimed(context) or is_natively_recorded(context):
         return True
     if get_value(_SUPPRESS_LLM_KEY, context):

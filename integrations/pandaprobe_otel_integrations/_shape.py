@@ -10,6 +10,8 @@ Object = Mapping[str, Any]
 
 def obj(value: Any) -> Object:
     """`value` as an object. A pydantic model (the app sends back what it received) counts by its fields."""
+    if value is None:
+        return {}
     if isinstance(value, (dict, Mapping)):  # dict first: the check for the abstract class is ten times as slow
         return cast("Object", value)
     dump = getattr(value, "model_dump", None)

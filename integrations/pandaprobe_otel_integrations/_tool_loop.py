@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context, attach, get_current, get_value, set_value
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, set_span_in_context
 
 from . import _names as names
 from ._content import encoded
@@ -19,6 +19,7 @@ from ._endpoint import Body
 from ._guard import guarded
 from ._model_call import ModelCall, Recorder
 from ._shape import string
+from ._span_writing import fail
 
 _LOOP_KEY: Final = "pandaprobe-tool-loop"
 
@@ -250,5 +251,4 @@ async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) ->
 def _fail(span: Span, error: BaseException, with_content: bool) -> None:
     if isinstance(error, Exception):
         kind = type(error).__qualname__
-        span.set_attribute("error.type", kind)
-        span.set_status(Status(StatusCode.ERROR, str(error) if with_content else kind))
+        fail(span, kind, str(error) if with_content else kind)

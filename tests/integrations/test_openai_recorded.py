@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
     called = [one for one in exchanges(recording) if recorded_chats.is_call(one)]
     if not called:
         pytest.skip("no call of a model in this recording")
-    with replayed(recording):
+    with replayed(recording), _as_old_clients_can():
         for exchange in called:
             _call(exchange)
     for span, exchange in zip(recorder.spans, called, strict=True):
@@ -55,11 +55,22 @@ async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder)
     called = [one for one in exchanges(recording) if recorded_chats.is_call(one)]
     if not called:
         pytest.skip("no call of a model in this recording")
-    with replayed(recording):
+    with replayed(recording), _as_old_clients_can():
         for exchange in called:
             await _call_async(exchange)
     for span, exchange in zip(recorder.spans, called, strict=True):
         recorded_chats.check(span, exchange)
+
+
+@contextmanager
+def _as_old_clients_can() -> Iterator[None]:
+    """The oldest clients cannot read an answer without a content type, with this library or without."""
+    try:
+        yield
+    except AttributeError as error:
+        if "'NoneType' object has no attribute 'split'" not in str(error):
+            raise
+        pytest.skip("this version needs a content type, which the recording lacks")
 
 
 def _call(exchange: Exchange) -> None:

@@ -28,7 +28,10 @@ def sampling_attributes(body: Body) -> Attributes:
 
 
 def _first(body: Body, *keys: str) -> int | None:
-    return next((found for key in keys if (found := integer(body.get(key))) is not None), None)
+    for key in keys:
+        if (found := integer(body.get(key))) is not None:
+            return found
+    return None
 
 
 def _more_than_one(value: Any) -> int | None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
 from pandaprobe_otel_integrations._shape import Object, integer, obj
 
+_NAMES: Final = (
+    names.INPUT_TOKENS,
+    names.OUTPUT_TOKENS,
+    names.CACHE_READ_TOKENS,
+    names.CACHE_WRITE_TOKENS,
+    names.REASONING_TOKENS,
+    names.AUDIO_INPUT_TOKENS,
+    names.AUDIO_OUTPUT_TOKENS,
+)
+
 
 def usage_attributes(usage: Any) -> Attributes:
     """The usage object of a chat, completion, embedding or response; nothing where the service sent none."""
     counts = obj(usage)
+    if not counts:
+        return dict.fromkeys(_NAMES)
     inputs = _details(counts, "prompt_tokens_details", "input_tokens_details", "input_token_details")
     outputs = _details(counts, "completion_tokens_details", "output_tokens_details", "output_token_details")
     cached = _first(inputs.get("cached_tokens"), counts.get("prompt_cache_hit_tokens"))
@@ -27,8 +39,14 @@ def usage_attributes(usage: Any) -> Attributes:
 
 
 def _details(counts: Object, *keys: str) -> Object:
-    return next((found for key in keys if (found := obj(counts.get(key)))), obj(None))
+    for key in keys:
+        if found := counts.get(key):
+            return obj(found)
+    return {}
 
 
 def _first(*values: Any) -> int | None:
-    return next((found for value in values if (found := integer(value)) is not None), None)
+    for value in values:
+        if (found := integer(value)) is not None:
+            return found
+    return None
