@@ -17,6 +17,7 @@ _Client = TypeVar("_Client")
 _logger = logging.getLogger(__name__)
 
 INTEGRATIONS: Final[Mapping[str, str]] = {
+    "agent_framework": "pandaprobe_otel_integrations.agent_framework:AgentFrameworkInstrumentor",
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
     "bedrock": "pandaprobe_otel_integrations.bedrock:BedrockInstrumentor",
     "google_adk": "pandaprobe_otel_integrations.google_adk:GoogleADKInstrumentor",
@@ -41,6 +42,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
 
 LIBRARIES: Final[Mapping[str, str]] = {
+    "agent_framework": "agent_framework",
     "anthropic": "anthropic",
     "bedrock": "botocore",
     "google_adk": "google.adk",

@@ -1,0 +1,27 @@
+"""Agent Framework's setting that puts messages into its spans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentSwitch:
+    """The setting, and what it was."""
+
+    settings: Any
+    was: bool
+
+    @classmethod
+    def on(cls, settings: Any) -> Self:
+        """Turn it on, unless the app has turned telemetry off as a whole, which Agent Framework insists on."""
+        switch = cls(settings=settings, was=bool(settings.enable_sensitive_data))
+        if not settings.is_user_disabled:
+            settings.enable_sensitive_data = True
+        return switch
+
+    def undo(self) -> None:
+        """Put it back."""
+        if not self.settings.is_user_disabled:
+            self.settings.enable_sensitive_data = self.was

@@ -1,0 +1,304 @@
+"""Agents of Microsoft's Agent Framework."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_framework import Agent, BaseChatClient, ChatResponse, Message, WorkflowBuilder, observability
+from agent_framework.openai import OpenAIChatClient, OpenAIChatCompletionClient
+from openai import AsyncOpenAI
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import Example
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from span_recorder import SpanRecorder
+from weather_model import WEATHER, weather, weather_model
+
+# The example's client is made by Agent Framework, which leaves its connections to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+
+
+def forecaster(
+    endpoint: ScriptedEndpoint,
+    name: str = "forecaster",
+    kind: Any = OpenAIChatCompletionClient,
+    tools: Any = (weather,),
+) -> Any:
+    """An agent that knows the weather, whose client leaves no connection to a loop that is closed."""
+    headers = {"Connection": "close"}
+    client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers)
+    return Agent(kind(model="gpt-5-mini", async_client=client), "You know weather.", name=name, tools=[*tools])
+
+
+def run(agent: Any, asked: str) -> None:
+    """Wait for the answer."""
+    asyncio.run(agent.run(asked))
+
+
+def streamed(agent: Any, asked: str) -> None:
+    """Update by update."""
+
+    async def consume() -> int:
+        return len([update async for update in agent.run(asked, stream=True)])
+
+    assert asyncio.run(consume()) > 1
+
+
+@pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])
+@pytest.mark.parametrize("way", [run, streamed])
+def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """The same tree however the agent is run and whatever API its model has; each call is one LLM span."""
+    endpoint = model(weather_model)
+    way(forecaster(endpoint, kind=kind), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.spans] == [
+        ("AGENT", "invoke_agent forecaster"),
+        ("LLM", "chat gpt-5-mini"),
+        ("TOOL", "weather"),
+        ("LLM", "chat gpt-5-mini"),
+    ]
+    assert len(trace.children(trace.root)) == 3
+    assert trace.body["input"]["messages"][0]["content"] == "Weather in Oslo?"
+    assert trace.body["output"]["messages"][0]["content"] == "The station says: snowy"
+    assert trace.body["status"] == "COMPLETED"
+
+
+def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
+    """Messages and tool calls, checked against what went over the wire."""
+    endpoint = model(weather_model)
+    run(forecaster(endpoint), "Weather in Łódź?")
+
+    trace = traces.one()
+    told = trace.all("LLM")[1]
+    (system, user, assistant, result) = told["input"]["messages"]
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Łódź?")
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "sunny")
+    assert told["output"]["messages"][0]["content"] == "The station says: sunny"
+    tool_span = trace.only("TOOL")
+    assert (tool_span["input"], tool_span["output"]) == ({"city": "Łódź"}, "sunny")
+    assert tool_span["metadata"]["tool_call_id"] == wire_id
+
+
+def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
+    """The tool's span is an error; the agent's is not."""
+    run(forecaster(model(weather_model)), "Weather in Atlantis?")
+
+    trace = traces.one()
+    failed = trace.only("TOOL")
+    assert (failed["status"], failed["error"]) == ("ERROR", "no station in Atlantis")
+    assert failed["input"] == {"city": "Atlantis"}
+    assert (trace.root["status"], trace.body["status"]) == ("OK", "COMPLETED")
+
+
+@pytest.mark.parametrize("way", [run, streamed])
+def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """An error of the service reaches the app, and ends the run and all its spans."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        way(forecaster(model(weather_model)), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+    assert all("ended_at" in span for span in trace.spans)
+    assert "There is no Nowhere" in trace.only("LLM")["error"]
+    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+
+
+@pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])
+def test_two_turns_are_one_session(kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """The session's id is the trace's, also where the service names each answer anew; what the app says wins."""
+    agent = forecaster(model(weather_model), kind=kind)
+
+    async def talk() -> None:
+        session = agent.create_session(session_id="talk-7")
+        await agent.run("Hi", session=session)
+        await agent.run("Weather in Oslo?", session=session)
+        with pandaprobe_otel.context(session="mine", user="ada"):
+            await agent.run("Hi", session=session)
+
+    asyncio.run(talk())
+    found = traces.new(3)
+    assert [trace.body["session_id"] for trace in found] == ["talk-7", "talk-7", "mine"]
+    assert found[2].body["user_id"] == "ada"
+
+
+def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
+    """The other agent is an AGENT below the tool that asks it; the app's spans in a tool are below it too."""
+    endpoint = model(weather_model)
+
+    @pandaprobe_otel.span(name="look up")
+    def look_up(city: str) -> str:
+        return WEATHER[city]
+
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        return look_up(city)
+
+    expert = forecaster(endpoint, "expert", tools=[weather])
+
+    async def ask(city: str) -> str:
+        """Ask someone who knows the weather in a city."""
+        return str(await expert.run(f"Weather in {city}?"))
+
+    ask.__name__ = "weather"
+    run(forecaster(endpoint, "boss", tools=[ask]), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    inner = trace.only("AGENT", "invoke_agent expert")
+    assert [span["kind"] for span in trace.above(inner)] == ["TOOL", "AGENT"]
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "invoke_agent expert"]
+    assert trace.body["output"]["messages"][0]["content"] == "The station says: The station says: snowy"
+
+
+def test_a_workflow(traces: SentTraces, model: StartModel) -> None:
+    """Its agents are in one trace, each with its own calls."""
+    endpoint = model(weather_model)
+    one, two = forecaster(endpoint, "one"), forecaster(endpoint, "two", tools=())
+    workflow = WorkflowBuilder(start_executor=one).add_edge(one, two).build()
+    asyncio.run(workflow.run("Weather in Oslo?"))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [len(trace.children(trace.only("AGENT", f"invoke_agent {name}"))) for name in ("one", "two")] == [3, 1]
+    assert trace.root["name"] == "workflow.run"
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    agent = forecaster(model(weather_model))
+
+    async def together() -> None:
+        await asyncio.gather(*(agent.run(f"Weather in {city}?") for city in ("Oslo", "Łódź") * 3))
+
+    asyncio.run(together())
+    for trace in traces.new(6):
+        assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
+        city = trace.only("TOOL")["input"]["city"]
+        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
+        assert trace.body["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
+
+
+def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """OpenInference describes the same spans in its own words: every call is there once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("agent_framework_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "adopted"
+    trace = traces.one()
+    counted = [span for span in trace.spans if "token_usage" in span]
+    assert [span["token_usage"]["prompt_tokens"] for span in counted] == [
+        each.usage.prompt_tokens for each in endpoint.exchanges
+    ]
+    assert (len(trace.all("LLM")), len(trace.all("TOOL"))) == (2, 1)
+
+
+def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two turns of one session, the second streamed."""
+    example = Example("agent_framework_agent")
+    example.run(model(example.script), monkeypatch)
+
+    asked, thanked = traces.new(2)
+    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert thanked.body["output"]["messages"][0]["content"] == "You are welcome."
+
+
+def test_taking_it_off_and_putting_it_on_again(
+    traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off, its setting and functions are its own; what the app says in its variable holds."""
+    layer, settings = observability.AgentTelemetryLayer, observability.OBSERVABILITY_SETTINGS
+    hooked = vars(layer)["_trace_agent_invocation"]
+    pandaprobe_otel.uninstrument("agent_framework")
+    assert (vars(layer)["_trace_agent_invocation"], settings.enable_sensitive_data) == (hooked.__wrapped__, False)
+    with monkeypatch.context() as variables:
+        variables.setenv("ENABLE_SENSITIVE_DATA", "false")
+        assert pandaprobe_otel.instrument("agent_framework").state == "adopted"
+        assert settings.enable_sensitive_data is False
+        run(forecaster(model(weather_model)), "Hi")
+        pandaprobe_otel.uninstrument("agent_framework")
+    pandaprobe_otel.instrument("agent_framework")
+    assert settings.enable_sensitive_data is True
+    assert "input" not in traces.one().only("LLM")
+
+
+@pytest.fixture
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one, to which Agent Framework's go meanwhile."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("agent_framework")
+    assert pandaprobe_otel.instrument("agent_framework", tracer_provider=recorder.provider).state == "adopted"
+    yield recorder
+    pandaprobe_otel.uninstrument("agent_framework")
+    pandaprobe_otel.instrument("agent_framework")
+
+
+class Echo(observability.ChatTelemetryLayer, BaseChatClient):
+    """A model without a network: it says what was said, or fails."""
+
+    OTEL_PROVIDER_NAME = "echo"
+
+    def _inner_get_response(self, *, messages: Any, stream: bool, options: Any, **kwargs: Any) -> Any:
+        async def answer() -> ChatResponse:
+            said = messages[-1].text
+            if said == "fail":
+                raise ValueError("no")
+            return ChatResponse(messages=[Message("assistant", [said])])
+
+        return answer()
+
+
+def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+    """Well or badly ended, a run leaves no object behind."""
+    agent = Agent(Echo(), name="echo")
+
+    async def runs(count: int) -> int:
+        for number in range(count):
+            said = "Hi" if number % 10 else "fail"
+            try:
+                await agent.run(said)
+            except ValueError:
+                assert said == "fail"
+            assert recorded.names == ["chat unknown", "invoke_agent echo"]
+            recorded.clear()
+        with pandaprobe_otel.span("wake"):  # what takes the log records of these runs, which are nobody's here
+            pass
+        assert pandaprobe_otel.flush(10)
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def growth() -> int:
+        await runs(50)
+        before = await runs(50)
+        return await runs(1000) - before
+
+    logging.disable(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
+    try:
+        assert asyncio.run(growth()) < 500
+    finally:
+        logging.disable(logging.NOTSET)
