@@ -87,4 +87,4 @@ def write(text: str, output: str, count: int) -> None:
         Path(output).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise click.BadParameter(f"{output} cannot be written: {error.strerror}.", param_hint="--output") from None
-    click.echo(f"{count} traces in {output}", err=True)
+    click.echo(f"{count} {'trace' if count == 1 else 'traces'} in {output}", err=True)

@@ -159,7 +159,7 @@ def test_exporting(command: Command, trace: str, tmp_path: Path, form: str) -> N
     printed = command.table("traces", "export", form, trace, "-o", str(file))
 
     assert by_id == by_filter == by_session == file.read_text(encoding="utf-8")
-    assert (printed, command.error_output) == ("", f"1 traces in {file}\n")
+    assert (printed, command.error_output) == ("", f"1 trace in {file}\n")
     assert "agent run" in by_id
 
 

@@ -112,3 +112,24 @@ def test_every_marker_argument_and_option_of_pytest_is_told() -> None:
     options = set(re.findall(r"\"(--pandaprobe[\w-]*)", plugin))
     assert options
     assert [option for option in options if option not in page] == []
+
+
+def test_every_room_is_in_the_architecture() -> None:
+    """Each module and package of the library, and each folder beside it, stands in ARCHITECTURE.md."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    package = Path(pandaprobe_otel.__file__).parent
+    rooms = [f"{path.name}/" if path.is_dir() else path.name for path in package.iterdir() if path.name != "py.typed"]
+    beside = ("docs/", "examples/", "benchmarks/", "scripts/", "tests/")
+    assert [room for room in (*rooms, *beside) if f"`{room}" not in text and room != "__pycache__/"] == []
+
+
+IN_THE_WHEEL: Final = "pandaprobe_otel/demo/quickstart.py"
+
+
+def test_every_path_in_the_architecture_is_there() -> None:
+    """Nothing stands in it that is gone: paths of files, and of folders."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    homes = (ROOT, ROOT / "pandaprobe_otel", Path(pandaprobe_otel.__file__).parent)
+    named = [path for path in re.findall(r"`([\w./]+(?:\.py|/))`", text) if path != IN_THE_WHEEL]
+    assert named
+    assert [path for path in named if not any((home / path).exists() for home in homes)] == []
