@@ -1,0 +1,49 @@
+"""How long the first server of a process takes to start, as the fixture `pandaprobe_server` does: imports included.
+
+    python benchmarks/local/start.py [--repeats 9]
+
+Fresh processes, after one that leaves the bytecode of every module behind. Its last line says whether the first start
+takes less than 0.5 s; on a busy machine the CPU time says more than the time on the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+
+LONGEST_S = 0.5
+PROGRAM = """
+import time
+begun, cpu = time.perf_counter(), time.process_time()
+from pandaprobe_otel.local import LocalServer
+with LocalServer(scripted_judge=True):
+    print(time.perf_counter() - begun, time.process_time() - cpu)
+"""
+
+
+def started() -> tuple[float, float]:
+    """Return seconds on the clock and of CPU, from the import to the first request that could be answered."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment)
+    took, cpu = map(float, done.stdout.split())
+    return took, cpu
+
+
+def main() -> None:
+    """Start some servers and print what it took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9)
+    repeats = parser.parse_args().repeats
+    started()
+    clock, cpu = zip(*(started() for _ in range(repeats)), strict=True)
+    took = statistics.median(clock)
+    print(f"first start: {took:.2f} s ({min(clock):.2f}-{max(clock):.2f}), ", end="")
+    print(f"CPU {statistics.median(cpu):.2f} s ({min(cpu):.2f}-{max(cpu):.2f})")
+    print(f"below {LONGEST_S} s: {'MET' if took < LONGEST_S else 'NOT MET'}")
+
+
+if __name__ == "__main__":
+    main()
