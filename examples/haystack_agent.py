@@ -1,0 +1,55 @@
+"""An agent of Haystack with a tool, traced by one line: two turns of one session.
+
+pip install "pandaprobe-otel[local,cli]" haystack-ai
+python haystack_agent.py              # a scripted model and a local PandaProbe: no key, no cost
+OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python haystack_agent.py
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Annotated
+
+from haystack.components.agents import Agent
+from haystack.components.generators.chat import OpenAIChatGenerator
+from haystack.dataclasses import ChatMessage
+from haystack.tools import tool
+
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.offline import offline
+
+PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
+
+
+@tool
+def track_parcel(parcel: Annotated[str, "number of the parcel"]) -> str:
+    """Ask the carrier where a parcel is."""
+    return PARCELS.get(parcel, "unknown to the carrier")
+
+
+def main() -> None:
+    pandaprobe_otel.init()  # the one line: from here on, pipelines, agents, model calls and tools are traced
+    model = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
+    assistant = Agent(
+        chat_generator=OpenAIChatGenerator(model=model, api_base_url=os.environ.get("OPENAI_BASE_URL")),
+        system_prompt="You answer customers of a shop in one sentence.",
+        tools=[track_parcel],
+    )
+    with pandaprobe_otel.session("conversation-1"):
+        for question in ("Where is my parcel P-4711?", "Thank you!"):
+            print(assistant.run(messages=[ChatMessage.from_user(question)])["messages"][-1].text)
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """What the model says when there is no key."""
+    last = messages[-1]
+    if last["role"] == "tool":
+        return Reply(text=f"Your parcel is {last['content']}.")
+    if "parcel" in str(last["content"]):
+        return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-4711"}),))
+    return Reply(text="You are welcome.")
+
+
+if __name__ == "__main__":
+    with offline(script):
+        main()

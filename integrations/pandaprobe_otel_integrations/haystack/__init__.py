@@ -1,0 +1,82 @@
+"""OpenTelemetry spans for Haystack, by a tracer of its own kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import Undoable
+from pandaprobe_otel_integrations._rivals import Rival, active_rival
+
+from .tracer import HaystackTracer
+
+__all__ = ["HaystackInstrumentor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registration:
+    """Our tracer as Haystack's; the app may have set another one since."""
+
+    module: Any
+    tracer: HaystackTracer
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it is the one that Haystack uses."""
+        return self.module.tracer.actual_tracer is self.tracer
+
+    def undo(self) -> None:
+        """Haystack traces nothing again."""
+        if self.is_in_place:
+            self.module.disable_tracing()
+
+
+class HaystackInstrumentor(Integration):
+    """Pipelines, components, agents, model calls, tools and retrievals, sync and async.
+
+    Pipelines and their components are CHAIN spans, generators LLM ones, for which the instrumentation of the model's
+    client makes none, retrievers and rankers RETRIEVER, embedders EMBEDDING. A tracer that the app has given to
+    Haystack stays in its place. See `Integration` for the options of `instrument()`.
+    """
+
+    library = "haystack"
+    requirements = ("haystack-ai >= 3.4",)
+    hooked_modules = ("haystack.tracing.tracer",)
+    rivals = (
+        Rival(
+            vendor="OpenInference", module="openinference.instrumentation.haystack", class_name="HaystackInstrumentor"
+        ),
+        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.haystack", class_name="HaystackInstrumentor"),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of the traces that Haystack begins."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How things stand now; the app's own tracer is one more reason to be silent."""
+        replaced = [one for one in self._registrations() if not one.is_in_place] if self._open else []
+        if replaced:
+            return Outcome(state="skipped", reason="Haystack has been given another tracer")
+        return super().outcome
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        tracer = HaystackTracer(
+            self._active_recorder, claims_only=self._leaves_it_to_others, values=lambda: self.values
+        )
+        if not module.is_tracing_enabled():
+            module.enable_tracing(tracer)
+        yield _Registration(module=module, tracer=tracer)
+
+    def _registrations(self) -> list[_Registration]:
+        return [each for each in self._patches if isinstance(each, _Registration)]
+
+    def _active_recorder(self) -> Recorder | None:
+        return self._recorder if self._open and not self._leaves_it_to_others() else None
+
+    def _leaves_it_to_others(self) -> bool:
+        return self._open and not self._beside_others and active_rival(self.rivals) is not None

@@ -1,0 +1,230 @@
+"""What is said of Haystack's operations, by the tags that it sets on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
+from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import items, obj, string
+
+Tags = Mapping[str, Any]
+
+_LLM_INPUTS: Final = ("haystack.agent.step.llm.input", "haystack.component.input")
+_LLM_OUTPUTS: Final = ("haystack.agent.step.llm.output", "haystack.component.output")
+
+
+def _nothing(tags: Any) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """How an operation is shown. `facts` and `content` read the tags that it has at its end."""
+
+    name: str
+    attributes: Mapping[str, Any]
+    is_model_call: bool = False
+    facts: Callable[[dict[str, Any]], Mapping[str, Any]] = _nothing
+    content: Callable[[Tags], Content] = _nothing
+
+
+def described(operation: str, tags: Tags) -> Description | None:
+    """How the operation is shown; None for one that is not: the steps of an agent's loop, and hooks."""
+    if operation == "haystack.component.run":
+        return _component(tags)
+    found = _OPERATIONS.get(operation)
+    return found(tags) if found is not None else None
+
+
+# -- model calls ------------------------------------------------------------------------------------------------------
+
+
+def _model_call(tags: Tags) -> Description:
+    return Description(
+        name="chat",
+        attributes={ours.OPERATION_NAME: "chat"},
+        is_model_call=True,
+        facts=_model_facts,
+        content=_model_content,
+    )
+
+
+def _model_facts(tags: dict[str, Any]) -> Mapping[str, Any]:
+    asked, metas = obj(_first(tags, _LLM_INPUTS)), _metas(tags)
+    meta: Tags = metas[0] if metas else {}
+    model = tags["model"] = string(meta.get("model"))
+    reasons = [reason for one in metas if (reason := string(one.get("finish_reason")))]
+    return {
+        **sampling_attributes(obj(asked.get("generation_kwargs"))),
+        names.REQUEST_MODEL: model,
+        names.RESPONSE_MODEL: model,
+        names.FINISH_REASONS: reasons or None,
+        names.STREAM: True if asked.get("streaming_callback") is not None else None,
+        **usage_attributes(meta.get("usage")),
+    }
+
+
+def _model_content(tags: Tags) -> Content:
+    asked, metas = obj(_first(tags, _LLM_INPUTS)), _metas(tags)
+    replies = items(obj(_first(tags, _LLM_OUTPUTS)).get("replies"))
+    choices = [
+        {"message": _chat(one, "assistant"), "finish_reason": string(meta.get("finish_reason")) or "stop"}
+        for one, meta in zip(replies, [*metas, *({} for _ in replies)], strict=False)
+    ]
+    prompt = asked.get("prompt")
+    messages = asked.get("messages") or ([prompt] if prompt else [])
+    return {
+        names.INPUT_MESSAGES: conversation(messages),
+        names.TOOL_DEFINITIONS: [_definition(one) for one in _tools(asked.get("tools"))],
+        names.OUTPUT_MESSAGES: output_messages(choices),
+    }
+
+
+def _metas(tags: Tags) -> list[Mapping[str, Any]]:
+    """What is said beside each reply: in a chat message, or (of generators of text) beside the texts."""
+    said = obj(_first(tags, _LLM_OUTPUTS))
+    beside = items(said.get("meta"))
+    return [
+        obj(getattr(one, "meta", None)) or obj(beside[at] if at < len(beside) else None)
+        for at, one in enumerate(items(said.get("replies")))
+    ]
+
+
+def conversation(messages: Any) -> list[Part]:
+    """Haystack's messages in the form of the conventions; a text is the user's."""
+    given = [messages] if isinstance(messages, str) else items(messages)
+    return [input_message(_chat(one, "user")) for one in given]
+
+
+def _chat(message: Any, role: str) -> Mapping[str, Any]:
+    if isinstance(message, str):
+        return {"role": role, "content": message}
+    said = dict(message.to_openai_dict_format(require_tool_call_ids=False))
+    thought = getattr(getattr(message, "reasoning", None), "reasoning_text", None)
+    return {**said, "reasoning": thought} if thought else said
+
+
+def _tools(tools: Any) -> list[Any]:
+    return [
+        one for entry in items(tools) or list(tools or ()) for one in (items(getattr(entry, "tools", None)) or [entry])
+    ]
+
+
+def _definition(tool: Any) -> Part:
+    told = {key: getattr(tool, key, None) for key in ("name", "description", "parameters")}
+    return {"type": "function", **{key: value for key, value in told.items() if value is not None}}
+
+
+# -- components, pipelines, agents, tools -----------------------------------------------------------------------------
+
+
+def _component(tags: Tags) -> Description:
+    kind = str(tags.get("haystack.component.type") or "")
+    name = string(tags.get("haystack.component.name")) or kind or "component"
+    if kind.endswith("Generator"):
+        return _model_call(tags)
+    if kind.endswith(("Retriever", "Ranker")):
+        attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
+        return Description(name=name, attributes=attributes, content=_retrieval)
+    if kind.endswith("Embedder"):
+        attributes = {ours.KIND: "EMBEDDING", ours.OPERATION_NAME: "embeddings"}
+        return Description(name=name, attributes=attributes, content=_embedded)
+    return Description(name=name, attributes={ours.KIND: "CHAIN"}, content=_plain_component)
+
+
+def _retrieval(tags: Tags) -> Content:
+    asked, found = obj(tags.get("haystack.component.input")), obj(tags.get("haystack.component.output"))
+    documents = [
+        {"id": one.id, "content": one.content, "score": one.score, "metadata": one.meta}
+        for one in items(found.get("documents"))
+    ]
+    return {names.RETRIEVAL_QUERY: string(asked.get("query")), names.RETRIEVAL_DOCUMENTS: documents}
+
+
+def _embedded(tags: Tags) -> Content:
+    """The texts; a vector says nothing."""
+    asked = obj(tags.get("haystack.component.input"))
+    documents = [getattr(one, "content", None) for one in items(asked.get("documents"))]
+    return {ours.INPUT: asked.get("text") or documents}
+
+
+def _plain_component(tags: Tags) -> Content:
+    return {
+        ours.INPUT: plain(tags.get("haystack.component.input")),
+        ours.OUTPUT: plain(tags.get("haystack.component.output")),
+    }
+
+
+def _pipeline(tags: Tags) -> Description:
+    return Description(
+        name="pipeline",
+        attributes={ours.KIND: "CHAIN"},
+        content=lambda told: {
+            ours.INPUT: plain(told.get("haystack.pipeline.input_data")),
+            ours.OUTPUT: plain(told.get("haystack.pipeline.output_data")),
+        },
+    )
+
+
+def _agent(tags: Tags) -> Description:
+    attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: "agent"}
+    return Description(name="agent", attributes=attributes, content=_talk)
+
+
+def _talk(tags: Tags) -> Content:
+    """What the agent was asked, and what it said last."""
+    asked = items(obj(tags.get("haystack.agent.input")).get("messages"))
+    said = items(obj(tags.get("haystack.agent.output")).get("messages"))
+    last = [{"message": _chat(said[-1], "assistant"), "finish_reason": "stop"}] if said else []
+    return {names.INPUT_MESSAGES: conversation(asked), names.OUTPUT_MESSAGES: output_messages(last)}
+
+
+def _tool(tags: Tags) -> Description:
+    name = string(tags.get("haystack.tool.name")) or "tool"
+    attributes = {
+        ours.OPERATION_NAME: "execute_tool",
+        names.TOOL_NAME: name,
+        names.TOOL_TYPE: "function",
+        "gen_ai.tool.description": string(tags.get("haystack.tool.description")),
+    }
+    return Description(
+        name=f"execute_tool {name}",
+        attributes=attributes,
+        content=lambda told: {
+            names.TOOL_CALL_ARGUMENTS: told.get("haystack.agent.step.tool.input"),
+            names.TOOL_CALL_RESULT: plain(told.get("haystack.agent.step.tool.output")),
+        },
+    )
+
+
+_OPERATIONS: Final[Mapping[str, Callable[[Tags], Description]]] = {
+    "haystack.pipeline.run": _pipeline,
+    "haystack.agent.run": _agent,
+    "haystack.agent.step.llm": _model_call,
+    "haystack.agent.step.tool": _tool,
+}
+
+
+def plain(value: Any) -> Any:
+    """What components pass on, as what JSON can say: messages as chat messages, documents without their vectors."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in obj(value).items() if one is not None}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in items(value)]
+    if hasattr(value, "to_openai_dict_format"):
+        return dict(_chat(value, "user"))
+    if hasattr(value, "content") and hasattr(value, "embedding"):
+        return {"id": value.id, "content": value.content, "score": value.score, "metadata": value.meta}
+    return value
+
+
+def _first(tags: Tags, keys: tuple[str, ...]) -> Any:
+    return next((tags[key] for key in keys if key in tags), None)

@@ -1,0 +1,368 @@
+"""Pipelines and agents of Haystack."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from haystack import Document, Pipeline, component, tracing
+from haystack.components.agents import Agent
+from haystack.components.builders import ChatPromptBuilder
+from haystack.components.generators.chat import OpenAIChatGenerator
+from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
+from haystack.dataclasses import ChatMessage
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+from haystack.tools import Tool
+from haystack.utils import Secret
+from opentelemetry.sdk.trace import TracerProvider
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import Example
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.haystack.tracer import HaystackTracer
+from span_recorder import SpanRecorder
+from weather_model import WEATHER, weather, weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(weather.__code__.co_filename).parent)
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def generator(endpoint: ScriptedEndpoint, **options: Any) -> Any:
+    """Haystack's client of OpenAI's API."""
+    secret = Secret.from_token("any")
+    return OpenAIChatGenerator(
+        model="gpt-5-mini", api_base_url=endpoint.base_url, api_key=secret, max_retries=0, **options
+    )
+
+
+def forecaster(endpoint: ScriptedEndpoint, function: Callable[..., Any] = weather, **options: Any) -> Any:
+    """An agent that knows the weather."""
+    tool = Tool(name="weather", description="Tell the weather.", parameters=PARAMETERS, function=function)
+    chat = generator(endpoint, **options.pop("generator", {}))
+    return Agent(chat_generator=chat, tools=[tool], system_prompt="You know weather.", **options)
+
+
+def run(agent: Any, asked: str) -> None:
+    """Wait for the answer."""
+    agent.run(messages=[ChatMessage.from_user(asked)])
+
+
+def run_async(agent: Any, asked: str) -> None:
+    """In a loop."""
+    asyncio.run(agent.run_async(messages=[ChatMessage.from_user(asked)]))
+
+
+def streamed(agent: Any, asked: str) -> None:
+    """Piece by piece."""
+    pieces: list[Any] = []
+    agent.run(messages=[ChatMessage.from_user(asked)], streaming_callback=pieces.append)
+    assert len(pieces) > 2
+
+
+@pytest.mark.parametrize("way", [run, run_async, streamed])
+def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """The same tree however it is run, without the steps of its loop; each call is one LLM span."""
+    endpoint = model(weather_model)
+    usage = {"generation_kwargs": {"stream_options": {"include_usage": True}}} if way is streamed else {}
+    way(forecaster(endpoint, generator=usage), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    trace.is_like("""
+        trace agent | COMPLETED | Weather in Oslo? > The station says: snowy
+        AGENT agent | u > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Oslo"} > "snowy"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """)
+
+
+def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
+    """Messages, parameters and tools, checked against what went over the wire."""
+    endpoint = model(weather_model)
+    run(forecaster(endpoint, generator={"generation_kwargs": {"temperature": 0.5}}), "Weather in Oslo?")
+
+    told = traces.one().all("LLM")[1]
+    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
+    (system, user, assistant, result) = told["input"]["messages"]
+    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Oslo?")
+    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "snowy")
+    assert told["metadata"]["tools"][0]["name"] == "weather"
+
+
+def question(endpoint: ScriptedEndpoint) -> Any:
+    """A pipeline that looks something up and answers."""
+    store = InMemoryDocumentStore()
+    store.write_documents([Document(content="Oslo is in Norway."), Document(content="Łódź is in Poland.")])
+    pipeline = Pipeline()
+    pipeline.add_component("retriever", InMemoryBM25Retriever(store, top_k=1))
+    template = [ChatMessage.from_user("{{ documents[0].content }} {{ question }}")]
+    pipeline.add_component("prompt", ChatPromptBuilder(template=template, required_variables="*"))
+    pipeline.add_component("llm", generator(endpoint))
+    pipeline.connect("retriever.documents", "prompt.documents")
+    pipeline.connect("prompt.prompt", "llm.messages")
+    return pipeline
+
+
+GIVEN = {"retriever": {"query": "Norway"}, "prompt": {"question": "Where?"}}
+
+
+@pytest.mark.parametrize("way", ["run", "run_async"])
+def test_a_pipeline_is_one_tree(way: str, traces: SentTraces, model: StartModel) -> None:
+    """Its components are steps: what is looked up, what is built, and the model call."""
+    endpoint = model(weather_model)
+    pipeline = question(endpoint)
+    if way == "run":
+        pipeline.run(GIVEN)
+    else:
+        asyncio.run(pipeline.run_async(GIVEN))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.spans] == [
+        ("CHAIN", "pipeline"),
+        ("RETRIEVER", "retriever"),
+        ("CHAIN", "prompt"),
+        ("LLM", "chat gpt-5-mini"),
+    ]
+    looked_up = trace.only("RETRIEVER")
+    assert (looked_up["input"], looked_up["output"][0]["page_content"]) == ("Norway", "Oslo is in Norway.")
+    assert trace.only("LLM")["input"]["messages"][0]["content"] == "Oslo is in Norway. Where?"
+    assert {span["parent_span_id"] for span in trace.spans[1:]} == {trace.root["span_id"]}
+
+
+def test_a_component_that_raises(traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app, and every span is ended; both tell it."""
+
+    @component
+    class Broken:
+        @component.output_types(said=str)
+        def run(self, asked: str) -> dict[str, str]:
+            raise LookupError(f"nothing about {asked}")
+
+    pipeline = Pipeline()
+    pipeline.add_component("broken", Broken())
+    pipeline.add_component("agent", forecaster(model(weather_model)))
+    with pytest.raises(Exception, match="nothing about Oslo"):
+        pipeline.run({"broken": {"asked": "Oslo"}, "agent": {"messages": [ChatMessage.from_user("Hi")]}})
+
+    trace = traces.one()
+    assert [trace.only(name=name)["status"] for name in ("pipeline", "broken")] == ["ERROR", "ERROR"]
+    assert {"ended_at" in span for span in trace.spans} == {True}
+
+
+def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
+    """The tool's span is an error, the agent's is not."""
+    run(forecaster(model(weather_model)), "Weather in Atlantis?")
+
+    trace = traces.one()
+    failed = trace.only("TOOL")
+    assert failed["status"] == "ERROR"
+    assert "no station in Atlantis" in failed["error"]
+    assert (trace.root["status"], trace.body["status"]) == ("OK", "COMPLETED")
+
+
+@pytest.mark.parametrize("way", [run, run_async])
+def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app, and every span is ended and tells it."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        way(forecaster(model(weather_model)), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+    assert all("There is no Nowhere" in span["error"] and "ended_at" in span for span in trace.spans)
+
+
+def test_two_turns_and_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
+    """A sub-agent is below its tool, and so are spans of the app; the app's session is that of all traces."""
+    endpoint = model(weather_model)
+
+    def look_up(city: str) -> str:
+        with pandaprobe_otel.span("look up"):
+            return WEATHER[city]
+
+    expert = forecaster(endpoint, look_up)
+
+    def ask_expert(city: str) -> str:
+        said = expert.run(messages=[ChatMessage.from_user(f"Weather in {city}?")])
+        return str(said["messages"][-1].text)
+
+    boss = forecaster(endpoint, ask_expert)
+    with pandaprobe_otel.session("talk-1"):
+        for asked in ("Weather in Oslo?", "Hi"):
+            run(boss, asked)
+
+    first, second = traces.new(2)
+    assert (first.body["session_id"], second.body["session_id"]) == ("talk-1", "talk-1")
+    first.is_sound(endpoint.exchanges[:-1])
+    above = [span["name"] for span in first.above(first.only(name="look up"))]
+    assert above == ["weather", "agent", "weather", "agent"]
+
+
+@pytest.mark.parametrize("together", ["threads", "tasks"])
+def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: StartModel) -> None:
+    """Each of several runs is a trace of its own, complete and with nothing of another's."""
+    cities = ["Oslo", "Łódź"] * 3
+    agent = forecaster(model(weather_model))
+
+    async def gathered() -> None:
+        asked = ([ChatMessage.from_user(f"Weather in {city}?")] for city in cities)
+        await asyncio.gather(*(agent.run_async(messages=messages) for messages in asked))
+
+    if together == "tasks":
+        asyncio.run(gathered())
+    else:
+        with ThreadPoolExecutor(len(cities)) as pool:
+            list(pool.map(lambda city: run(agent, f"Weather in {city}?"), cities))
+
+    found = traces.new(len(cities))
+    assert sorted(trace.only("TOOL")["input"]["city"] for trace in found) == sorted(cities)
+    for trace in found:
+        city = trace.only("TOOL")["input"]["city"]
+        assert trace.body["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
+        assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
+
+
+async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
+    """Its spans are ended and are no errors."""
+    begun = asyncio.Event()
+
+    async def wait_forever(city: str) -> str:
+        begun.set()
+        await asyncio.Event().wait()
+        return city
+
+    tool = Tool(
+        name="weather", description="Tell.", parameters=PARAMETERS, async_function=wait_forever, function=weather
+    )
+    agent = Agent(chat_generator=generator(model(weather_model)), tools=[tool])
+    running = asyncio.create_task(agent.run_async(messages=[ChatMessage.from_user("Weather in Oslo?")]))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    trace = traces.one()
+    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
+    assert "ERROR" not in {span["status"] for span in trace.spans}
+    assert {"ended_at" in span for span in trace.spans} == {True}
+
+
+@pytest.fixture
+def provider(traces: SentTraces) -> Iterator[TracerProvider]:
+    """A provider that keeps nothing, which Haystack is traced with during the test."""
+    made = TracerProvider(shutdown_on_exit=False)
+    pandaprobe_otel.uninstrument("haystack")
+    assert pandaprobe_otel.instrument("haystack", tracer_provider=made).state == "hooked"
+    yield made
+    pandaprobe_otel.uninstrument("haystack")
+    pandaprobe_otel.instrument("haystack")
+    made.shutdown()
+
+
+def test_a_thousand_runs_do_not_grow(provider: TracerProvider) -> None:
+    """Well or badly ended, a run leaves no object of ours behind, nor of OpenTelemetry's."""
+
+    @component
+    class Parrot:
+        @component.output_types(said=str)
+        def run(self, number: int) -> dict[str, str]:
+            if number % 10 == 0:
+                raise LookupError("no")
+            return {"said": "Squawk"}
+
+    pipeline = Pipeline()
+    pipeline.add_component("parrot", Parrot())
+
+    def runs(count: int) -> Counter[str]:
+        for number in range(count):
+            if number % 10:
+                pipeline.run({"parrot": {"number": number}})
+            else:
+                with pytest.raises(Exception, match="no"):
+                    pipeline.run({"parrot": {"number": number}})
+        gc.collect()
+        kinds = Counter(f"{type(each).__module__}.{type(each).__name__}" for each in gc.get_objects())
+        ours = ("pandaprobe_otel_integrations.", "opentelemetry.")
+        return Counter({kind: found for kind, found in kinds.items() if kind.startswith(ours)})
+
+    runs(100)
+    before = runs(100)
+    assert runs(1000) - before == {}
+
+
+def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While OpenInference records the runs, ours says so, and every call is there once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("haystack_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace = traces.one()
+    assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.haystack"}
+    assert len(trace.all("LLM")) == len(endpoint.exchanges) == 1
+
+
+def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
+    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("haystack")
+    pandaprobe_otel.instrument("haystack", tracer_provider=recorder.provider, capture_content=False)
+    try:
+        agent = forecaster(model(weather_model))
+        for city in ("Oslo", "Atlantis"):
+            run(agent, f"Weather in {city}?")
+        with pytest.raises(Exception, match="Nowhere"):
+            run(agent, "Weather in Nowhere?")
+    finally:
+        pandaprobe_otel.uninstrument("haystack")
+        pandaprobe_otel.instrument("haystack")
+
+    told = str([(each.name, dict(each.attributes or {}), each.events, each.status) for each in recorder.spans])
+    assert "gen_ai.usage.input_tokens" in told
+    assert [word for word in ("Oslo", "snowy", "Nowhere", "Atlantis", "You know") if word in told] == []
+
+
+def test_the_apps_own_tracer_stays(traces: SentTraces) -> None:
+    """Ours gives way to it, says so, and leaves it there when it is taken off."""
+    ours = tracing.tracer.actual_tracer
+    assert isinstance(ours, HaystackTracer)
+    theirs = tracing.tracer.actual_tracer = type(ours)(lambda: None)
+    try:
+        assert pandaprobe_otel.status().instrumented["haystack"] == "skipped: Haystack has been given another tracer"
+        pandaprobe_otel.uninstrument("haystack")
+        assert tracing.tracer.actual_tracer is theirs
+    finally:
+        tracing.disable_tracing()
+        assert pandaprobe_otel.instrument("haystack").state == "hooked"
+
+
+def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key: two turns of one session."""
+    example = Example("haystack_agent")
+    endpoint = model(example.script)
+    example.run(endpoint, monkeypatch)
+
+    asked, thanked = traces.new(2)
+    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
+    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    assert len(asked.all("LLM")) + len(thanked.all("LLM")) == len(endpoint.exchanges)
