@@ -23,6 +23,7 @@ import suite_forks
 
 _LONGEST_S: Final = 60
 _LOADED: Final = (
+    "anthropic",
     "asyncio",
     "fastapi",
     "openai",
