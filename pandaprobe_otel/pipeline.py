@@ -223,10 +223,17 @@ class ExportPipeline:
         return self._options.problems
 
     def _observe(self) -> None:
-        from pandaprobe_otel.self_telemetry import observe
+        from pandaprobe_otel.self_telemetry import Reading, observe
 
-        ref = weakref.ref(self._ledger)
-        observe(lambda: ledger.read() if (ledger := ref()) is not None else None)
+        ref = weakref.ref(self)
+
+        def read() -> Reading | None:
+            if (alive := ref()) is None:
+                return None
+            delivery = alive._delivery
+            return Reading(counts=alive._ledger.read(), fill=delivery.fill, kept_share=delivery.kept_share)
+
+        observe(read)
 
     def _deliver(self, part: Part) -> None:
         if self._encoder is None:

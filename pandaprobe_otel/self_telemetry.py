@@ -1,12 +1,14 @@
 """The same numbers as `status()`, as OpenTelemetry metrics, under the names that the SDK uses for its own parts.
 
-Names and attributes are those of the semantic conventions for SDK self-observability (`otel.sdk.*`).
+Names and attributes are those of the semantic conventions for SDK self-observability (`otel.sdk.*`); what these do not
+have begins with `pandaprobe_otel.`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
@@ -18,35 +20,73 @@ COMPONENT_TYPE: Final = "pandaprobe_span_processor"
 _numbers = itertools.count()
 
 
-def observe(counts: Callable[[], LedgerCounts | None]) -> None:
-    """Register the instruments. `counts` reads the ledger at each collection; None ends the observation."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What there is to observe at one moment."""
+
+    counts: LedgerCounts
+    fill: float
+    """The part of the room for waiting traces that is taken."""
+    kept_share: float
+    """The chance with which a trace without a claim is let through; 1 without overload."""
+
+
+def observe(read: Callable[[], Reading | None]) -> None:
+    """Register the instruments. `read` is asked at each collection; None ends the observation."""
     component = {
         "otel.component.type": COMPONENT_TYPE,
         "otel.component.name": f"{COMPONENT_TYPE}/{next(_numbers)}",
     }
 
-    def processed(options: CallbackOptions) -> Iterable[Observation]:
-        if (now := counts()) is None:
-            return
-        yield Observation(now.ended - sum(now.dropped.values()), component)
-        for reason, count in now.dropped.items():
-            yield Observation(count, {**component, "error.type": reason})
+    def callback(
+        values: Callable[[Reading], Iterator[tuple[float, dict[str, str]]]],
+    ) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+        def observed(options: CallbackOptions) -> Iterable[Observation]:
+            if (now := read()) is not None:
+                for value, attributes in values(now):
+                    yield Observation(value, {**component, **attributes})
 
-    def exported(options: CallbackOptions) -> Iterable[Observation]:
-        if (now := counts()) is not None:
-            yield Observation(now.delivered, component)
+        return [observed]
 
-    def waiting(options: CallbackOptions) -> Iterable[Observation]:
-        if (now := counts()) is not None:
-            yield Observation(now.pending, component)
-
-    def answered(options: CallbackOptions) -> Iterable[Observation]:
-        if (now := counts()) is not None:
-            for meaning, count in now.answers.items():
-                yield Observation(count, {**component, "pandaprobe.answer": meaning})
+    def one(value: Callable[[Reading], float]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+        return callback(lambda now: iter(((value(now), {}),)))
 
     meter = get_meter("pandaprobe_otel")
-    meter.create_observable_counter("otel.sdk.processor.span.processed", [processed], "{span}", "Spans that ended")
-    meter.create_observable_counter("otel.sdk.exporter.span.exported", [exported], "{span}", "Spans delivered")
-    meter.create_observable_up_down_counter("otel.sdk.processor.span.queue.size", [waiting], "{span}", "Spans waiting")
-    meter.create_observable_counter("pandaprobe_otel.answers", [answered], "{request}", "Answers by what they meant")
+    meter.create_observable_counter(
+        "otel.sdk.processor.span.processed", callback(_processed), "{span}", "Spans that ended, by what kept them back"
+    )
+    meter.create_observable_counter(
+        "otel.sdk.exporter.span.exported", one(lambda now: now.counts.delivered), "{span}", "Spans delivered"
+    )
+    meter.create_observable_up_down_counter(
+        "otel.sdk.processor.span.queue.size", one(lambda now: now.counts.pending), "{span}", "Spans waiting"
+    )
+    meter.create_observable_gauge(
+        "pandaprobe_otel.queue.utilization", one(lambda now: now.fill), "1", "Part of the room that waiting traces take"
+    )
+    meter.create_observable_counter(
+        "pandaprobe_otel.traces", one(lambda now: now.counts.traces_delivered), "{trace}", "Traces delivered"
+    )
+    meter.create_observable_counter(
+        "pandaprobe_otel.budget.leases", one(lambda now: now.counts.leases), "{lease}", "Tokens taken for a trace"
+    )
+    meter.create_observable_counter(
+        "pandaprobe_otel.budget.wait", one(lambda now: now.counts.wait_s), "s", "Time for which traces waited for those"
+    )
+    meter.create_observable_gauge(
+        "pandaprobe_otel.sampling.share", one(lambda now: now.kept_share), "1", "Part that is kept under overload"
+    )
+    meter.create_observable_counter(
+        "pandaprobe_otel.answers", callback(_answers), "{request}", "Answers by what they meant"
+    )
+
+
+def _processed(now: Reading) -> Iterator[tuple[float, dict[str, str]]]:
+    yield now.counts.ended - sum(now.counts.dropped.values()), {}
+    for reason, count in now.counts.dropped.items():
+        yield count, {"error.type": reason}
+
+
+def _answers(now: Reading) -> Iterator[tuple[float, dict[str, str]]]:
+    for meaning, count in now.counts.answers.items():
+        yield count, {"pandaprobe.answer": meaning}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
 
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
+
+ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def test_metrics_show_the_numbers_of_status() -> None:
@@ -22,7 +27,7 @@ def test_metrics_show_the_numbers_of_status() -> None:
     for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
         for point in metric.data.data_points:
             kind = point.attributes.get("error.type") or point.attributes.get("pandaprobe.answer") or ""
-            print(metric.name, kind, point.value)
+            print(metric.name, kind, "some" if metric.unit == "s" and point.value > 0 else point.value)
     """
     with StrictPandaProbe() as server:
         result = run_python(code, environment(server.url))
@@ -34,5 +39,49 @@ def test_metrics_show_the_numbers_of_status() -> None:
         "otel.sdk.processor.span.processed filtered 1",
         "otel.sdk.processor.span.queue.size  0",
         "pandaprobe_otel.answers delivered 1",
+        "pandaprobe_otel.budget.leases  1",
+        "pandaprobe_otel.budget.wait  some",
+        "pandaprobe_otel.queue.utilization  0.0",
+        "pandaprobe_otel.sampling.share  1.0",
+        "pandaprobe_otel.traces  1",
     ]
     assert result.stderr == ""
+
+
+SUFFIXES = {"{span}": "", "{trace}": "", "{lease}": "", "{request}": "", "s": "_seconds", "1": "_ratio"}
+"""What Prometheus's naming of OpenTelemetry metrics makes of a unit; `_total` follows for counters."""
+
+
+def test_every_metric_of_the_dashboard_exists() -> None:
+    """By the names under which Prometheus has them, with the labels by which the panels group."""
+    code = """
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    with tracer.start_as_current_span("GET", attributes={"http.request.method": "GET"}): pass
+    one("a")
+    handle.flush(5)
+    for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+        labels = {key for point in metric.data.data_points for key in point.attributes}
+        print(metric.name, metric.unit, getattr(metric.data, "is_monotonic", False), *labels)
+    """
+    with StrictPandaProbe() as server:
+        lines = run_python(code, environment(server.url)).stdout.splitlines()
+    labels_of: dict[str, set[str]] = {}
+    for name, unit, counts, *labels in map(str.split, lines):
+        known = name.replace(".", "_") + SUFFIXES[unit] + ("_total" if counts == "True" else "")
+        labels_of[known] = {label.replace(".", "_") for label in labels} | {"job"}
+
+    dashboard = json.loads((ROOT / "examples" / "fleet" / "dashboard.json").read_text(encoding="utf-8"))
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    used: set[str] = set()
+    for query in queries:
+        names = set(re.findall(r"\b(?:otel|pandaprobe)_\w+(?=\{)", query))
+        used |= names
+        grouped = set(re.findall(r"by \((\w+)\)", query)) | set(re.findall(r"(\w+)(?:=~|!=)", query))
+        assert names
+        assert names <= labels_of.keys(), query
+        assert all(grouped <= labels_of[name] for name in names), query
+    assert used == labels_of.keys()

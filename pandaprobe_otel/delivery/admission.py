@@ -44,6 +44,11 @@ class Admission:
         self._blocked = blocked
         self._sampler = TailSampler(outbox.patience_min)
 
+    @property
+    def kept_share(self) -> float:
+        """The chance with which a trace without a claim is let through; 1 without overload."""
+        return 1.0 - self._sampler.cut
+
     def admit(self, parcel: Parcel, now: float) -> Parcel | None:
         """The parcel as it is to be sent; None when its trace is left out."""
         if not parcel.is_remote and self._sampler.is_left_out(parcel.trace_id):

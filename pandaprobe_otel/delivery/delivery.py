@@ -78,6 +78,11 @@ class Delivery:
         """How full the place is where parcels wait; from 0 to 1."""
         return self._dispatcher.fill
 
+    @property
+    def kept_share(self) -> float:
+        """The chance with which a trace without a claim is let through; 1 without overload."""
+        return self._dispatcher.kept_share
+
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; False when the deadline (a monotonic time) came first."""
         if not self._has_live_sender():

@@ -87,6 +87,11 @@ class Dispatcher:
         return self._outbox.fill
 
     @property
+    def kept_share(self) -> float:
+        """The chance with which a trace without a claim is let through; 1 without overload."""
+        return self._admission.kept_share
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
         return len(self._outbox) == 0
@@ -94,11 +99,11 @@ class Dispatcher:
     def offer(self, parcel: Parcel, now: float) -> None:
         """Take over a parcel that is new, unless its trace is left out: see `TailSampler`."""
         admitted = self._admission.admit(parcel, now)
-        if admitted is not None:
+        if admitted is None:
+            self._ledger.dropped("overload", parcel.span_count)
+            self._causes.overload()
+        else:
             self.put(admitted, now)
-            return
-        self._ledger.dropped("overload", parcel.span_count)
-        self._causes.overload()
 
     def _is_blocked(self, now: float) -> bool:
         """Whether no trace can be sent now, for another cause than the budget."""
@@ -180,6 +185,7 @@ class Dispatcher:
         self._quota.enter(now)
         self._daily.spend(now)
         self._admission.sent()
+        self._ledger.leased(now - job.since)
         self._outbox.open(job)
         reported = self._in_band.attach(job.parcel, self._ledger.dropped_so_far())
         if reported is not job.parcel:

@@ -18,6 +18,9 @@ class LedgerCounts:
     dropped: Mapping[str, int]
     traces_delivered: int
     answers: Mapping[str, int]
+    leases: int
+    """Tokens that traces have taken, and `wait_s`, for how long those had waited for them in all."""
+    wait_s: float
 
     @property
     def pending(self) -> int:
@@ -37,6 +40,7 @@ class Ledger:
         self._ended = 0
         self._delivered = 0
         self._traces = 0
+        self._leases, self._wait_s = 0, 0.0
         self._dropped: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
 
@@ -59,6 +63,12 @@ class Ledger:
         """Count an accepted POST /traces."""
         with self._lock:
             self._traces += 1
+
+    def leased(self, wait_s: float) -> None:
+        """A trace has taken a token, for which it had waited so long."""
+        with self._lock:
+            self._leases += 1
+            self._wait_s += wait_s
 
     def dropped(self, reason: str, spans: int) -> None:
         """Count spans that will not be delivered, under a named reason."""
@@ -87,4 +97,6 @@ class Ledger:
                 dropped=MappingProxyType(dict(self._dropped)),
                 traces_delivered=self._traces,
                 answers=MappingProxyType(dict(self._answers)),
+                leases=self._leases,
+                wait_s=self._wait_s,
             )
