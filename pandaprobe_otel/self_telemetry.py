@@ -19,6 +19,10 @@ COMPONENT_TYPE: Final = "pandaprobe_span_processor"
 
 _numbers = itertools.count()
 
+_Value = tuple[float, dict[str, str]]
+"""With the attributes that tell it from others of its metric."""
+_Callback = Callable[[CallbackOptions], Iterable[Observation]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -38,9 +42,7 @@ def observe(read: Callable[[], Reading | None]) -> None:
         "otel.component.name": f"{COMPONENT_TYPE}/{next(_numbers)}",
     }
 
-    def callback(
-        values: Callable[[Reading], Iterator[tuple[float, dict[str, str]]]],
-    ) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+    def callback(values: Callable[[Reading], Iterator[_Value]]) -> list[_Callback]:
         def observed(options: CallbackOptions) -> Iterable[Observation]:
             if (now := read()) is not None:
                 for value, attributes in values(now):
@@ -48,8 +50,11 @@ def observe(read: Callable[[], Reading | None]) -> None:
 
         return [observed]
 
-    def one(value: Callable[[Reading], float]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
-        return callback(lambda now: iter(((value(now), {}),)))
+    def one(value: Callable[[Reading], float]) -> list[_Callback]:
+        def only(now: Reading) -> Iterator[_Value]:
+            yield value(now), {}
+
+        return callback(only)
 
     meter = get_meter("pandaprobe_otel")
     meter.create_observable_counter(
@@ -81,12 +86,12 @@ def observe(read: Callable[[], Reading | None]) -> None:
     )
 
 
-def _processed(now: Reading) -> Iterator[tuple[float, dict[str, str]]]:
+def _processed(now: Reading) -> Iterator[_Value]:
     yield now.counts.ended - sum(now.counts.dropped.values()), {}
     for reason, count in now.counts.dropped.items():
         yield count, {"error.type": reason}
 
 
-def _answers(now: Reading) -> Iterator[tuple[float, dict[str, str]]]:
+def _answers(now: Reading) -> Iterator[_Value]:
     for meaning, count in now.counts.answers.items():
         yield count, {"pandaprobe.answer": meaning}
