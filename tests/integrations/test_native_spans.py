@@ -1,0 +1,80 @@
+"""Spans that a framework makes of its own model calls stand for the calls of the client below them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.context import get_current
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import use_span
+
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._native_spans import Adoption, adopt
+from span_recorder import SpanRecorder
+
+
+@pytest.fixture
+def recorder() -> SpanRecorder:
+    """A provider of its own."""
+    return SpanRecorder()
+
+
+@pytest.fixture
+def adopted() -> Iterator[Adoption]:
+    """The spans of `some.framework` are used."""
+    adoption = adopt("some.framework", is_on=lambda: True)
+    yield adoption
+    adoption.undo()
+
+
+@pytest.mark.parametrize(
+    ("scope", "operation", "taken"),
+    [
+        ("some.framework", "chat", True),
+        ("some.framework", "generate_content", True),
+        ("some.framework", "embeddings", True),
+        ("some.framework", "execute_tool", False),
+        ("some.framework", "invoke_agent", False),
+        ("an.app", "chat", False),
+    ],
+)
+def test_which_spans_stand_for_a_call(
+    scope: str, operation: str, taken: bool, recorder: SpanRecorder, adopted: Adoption
+) -> None:
+    """Those of the adopted scope that are model calls: a tool inside an agent may call a model itself."""
+    with recorder.provider.get_tracer(scope).start_as_current_span(
+        "a", attributes={"gen_ai.operation.name": operation}
+    ):
+        assert is_taken(get_current()) is taken
+    assert not is_taken(get_current())
+
+
+def test_a_span_that_has_ended_stands_for_nothing(recorder: SpanRecorder, adopted: Adoption) -> None:
+    """What goes on below it is another call."""
+    span = recorder.provider.get_tracer("some.framework").start_span("a", attributes={"gen_ai.operation.name": "chat"})
+    with use_span(span):
+        assert is_taken(get_current())
+        span.end()
+        assert not is_taken(get_current())
+
+
+def test_an_adoption_ends_and_pauses(recorder: SpanRecorder) -> None:
+    """It says itself whether it holds, and another one of the same scope goes on when it ends."""
+    states = {"on": True}
+    first, second = adopt("some.framework", is_on=lambda: states["on"]), adopt("some.framework", is_on=lambda: True)
+    tracer = recorder.provider.get_tracer("some.framework")
+    with tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
+        second.undo()
+        assert is_taken(get_current())
+        states["on"] = False
+        assert not is_taken(get_current())
+        first.undo()
+        assert not is_taken(get_current())
+
+
+def test_a_span_that_is_not_sampled_stands_for_nothing(adopted: Adoption) -> None:
+    """It records nothing, and has no scope."""
+    tracer = SpanRecorder(ALWAYS_OFF).provider.get_tracer("some.framework")
+    with tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
+        assert not is_taken(get_current())
