@@ -38,6 +38,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
     "openai_agents": "pandaprobe_otel_integrations.openai_agents:OpenAIAgentsInstrumentor",
     "pydantic_ai": "pandaprobe_otel_integrations.pydantic_ai:PydanticAIInstrumentor",
     "strands": "pandaprobe_otel_integrations.strands:StrandsInstrumentor",
+    "smolagents": "pandaprobe_otel_integrations.smolagents:SmolagentsInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
@@ -64,6 +65,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "openai_agents": "agents",
     "pydantic_ai": "pydantic_ai",
     "strands": "strands",
+    "smolagents": "smolagents",
     "together": "together",
 }
 """Name to the module of the library that it instruments: `auto` means those that are installed."""

@@ -1,0 +1,60 @@
+"""Messages of smolagents' models in the form of the conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import items, obj, objects, string
+
+_ROLES = {"tool-call": "assistant", "tool-response": "tool"}
+
+
+def messages_of(messages: Iterable[Any]) -> list[Part]:
+    """ChatMessages, or dicts of their form, as messages with parts."""
+    return [_message(each) for each in messages]
+
+
+def answer_of(message: Any) -> list[Part]:
+    """The answer of a model."""
+    found = _message(message)
+    reason = "tool_call" if any(part["type"] == "tool_call" for part in found["parts"]) else "stop"
+    return [{**found, "finish_reason": reason}]
+
+
+def usage_of(message: Any) -> dict[str, Any]:
+    """Tokens of a call, where the model tells them."""
+    usage = getattr(message, "token_usage", None)
+    if usage is None or not (usage.input_tokens or usage.output_tokens):
+        return {}
+    return {names.INPUT_TOKENS: usage.input_tokens, names.OUTPUT_TOKENS: usage.output_tokens}
+
+
+def tool_definitions(tools: Iterable[Any]) -> list[Part]:
+    """Tools that a model is given."""
+    return [{"type": "function", "name": tool.name, "description": tool.description} for tool in tools]
+
+
+def _message(message: Any) -> Part:
+    fields = obj(message)
+
+    def get(key: str) -> Any:
+        return fields.get(key) if fields else getattr(message, key, None)
+
+    role = str(getattr(get("role"), "value", get("role")))
+    content = get("content")
+    found = [parts.text(content)] if isinstance(content, str) and content else _blocks(content)
+    for call in items(get("tool_calls")):
+        name, arguments = call.function.name, call.function.arguments
+        found.append(parts.tool_call(id=string(call.id), name=string(name), arguments=arguments))
+    return {"role": _ROLES.get(role, role), "parts": found}
+
+
+def _blocks(content: Any) -> list[Part]:
+    return [
+        parts.text(str(block.get("text"))) if block.get("type") == "text" else {"type": str(block.get("type"))}
+        for block in objects(content)
+    ]

@@ -1,0 +1,220 @@
+"""Agents of smolagents."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from smolagents import CodeAgent, InferenceClientModel, MultiStepAgent, OpenAIModel, Tool, ToolCallingAgent
+
+import pandaprobe_otel
+from agent_traces import AgentTrace, SentTraces
+from example_runs import run_example
+from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, text_of
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.smolagents import SmolagentsInstrumentor
+from weather_model import WEATHER
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+
+
+class Weather(Tool):
+    """A tool as smolagents wants it."""
+
+    name = "weather"
+    description = "Tells the weather in a city."
+    inputs = {"city": {"type": "string", "description": "The city."}}  # noqa: RUF012 - so the library reads it
+    output_type = "string"
+
+    def forward(self, city: str) -> str:
+        """Look it up, in a span of the app's own."""
+        with pandaprobe_otel.span("look up"):
+            if city not in WEATHER:
+                raise LookupError(f"no station in {city}")
+            return WEATHER[city]
+
+
+def script(messages: Any) -> Reply:
+    """Ask for the weather of the city in the task, then answer finally."""
+    said = [text_of(message["content"]) for message in messages]
+    task = next(text for text in said if "Weather in" in text or "Hi" in text)
+    last: Message = messages[-1]
+    if "Nowhere" in task:
+        raise Refusal(400, "There is no Nowhere.")
+    if "Observation" in text_of(last["content"]) or "Error" in text_of(last["content"]):
+        return Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": "As the station says."}),))
+    city = task.rpartition("Weather in ")[2].split("?")[0]
+    return Reply(tool_calls=(ToolCall(name="weather", arguments={"city": city}),))
+
+
+def openai_model(endpoint: ScriptedEndpoint) -> OpenAIModel:
+    """A model whose client is instrumented itself."""
+    return OpenAIModel("gpt-5-mini", api_base=endpoint.base_url, api_key="any", client_kwargs={"max_retries": 0})
+
+
+def hugging_face(endpoint: ScriptedEndpoint) -> InferenceClientModel:
+    """A model whose client is not."""
+    any_model: Any = None  # an endpoint of one's own is given instead, and the model with each request
+    model = InferenceClientModel(any_model, base_url=endpoint.url, api_key="any", model="gpt-5-mini")
+    model.model_id = "gpt-5-mini"
+    return model
+
+
+def forecaster(model: Any, **options: Any) -> ToolCallingAgent:
+    """An agent that knows the weather."""
+    return ToolCallingAgent([Weather()], model, name="forecaster", description="Knows.", verbosity_level=0, **options)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("model_of", [openai_model, hugging_face])
+def test_a_run_is_one_tree(
+    model_of: Callable[[ScriptedEndpoint], Any], streaming: bool, traces: SentTraces, model: StartModel
+) -> None:
+    """Each model call is one LLM span, whoever makes it; each tool is below the agent."""
+    endpoint = model(script)
+    agent = forecaster(model_of(endpoint), stream_outputs=streaming)
+    if streaming:
+        assert list(agent.run("Weather in Oslo?", stream=True))
+    else:
+        assert agent.run("Weather in Oslo?") == "As the station says."
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
+        ("LLM", "chat gpt-5-mini"),
+        ("TOOL", "weather"),
+        ("LLM", "chat gpt-5-mini"),
+        ("TOOL", "final_answer"),
+    ]
+    tool = trace.only("TOOL", "weather")
+    assert (tool["input"], tool["output"]) == ({"city": "Oslo"}, "snowy")
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))] == ["weather", "forecaster"]
+    assert "Weather in Oslo?" in str(trace.body["input"])
+    assert "As the station says." in str(trace.body["output"])
+
+
+def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """Its span is an error; the agent, which goes on, is none."""
+    forecaster(openai_model(model(script))).run("Weather in Atlantis?")
+
+    trace = traces.one()
+    tool = trace.only("TOOL", "weather")
+    assert (tool["status"], trace.root["status"]) == ("ERROR", "OK")
+    assert "no station in Atlantis" in tool["error"]
+
+
+def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app, and every span is ended."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        forecaster(openai_model(model(script))).run("Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+
+
+def test_code_that_calls_a_tool(traces: SentTraces, model: StartModel) -> None:
+    """The code of an agent runs in a thread of its own; its tools are the agent's all the same."""
+    code = "<code>\nfinal_answer(weather(city='Oslo'))\n</code>"
+    agent = CodeAgent([Weather()], openai_model(model(lambda messages: Reply(text=code))), verbosity_level=0)
+    assert agent.run("Weather?") == "snowy"
+
+    trace = traces.one()
+    assert [span["name"] for span in trace.children(trace.root)] == ["chat gpt-5-mini", "weather", "final_answer"]
+
+
+def test_a_managed_agent(traces: SentTraces, model: StartModel) -> None:
+    """A sub-agent is an AGENT below the one that asks it."""
+
+    def managed(messages: Any) -> Reply:
+        boss = any("forecaster" in text_of(message["content"]) for message in messages[:1])
+        last = text_of(messages[-1]["content"])
+        if boss and "Observation" not in last:
+            return Reply(tool_calls=(ToolCall(name="forecaster", arguments={"task": "Weather in Oslo?"}),))
+        if boss:
+            return Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": "Snow."}),))
+        return script(messages)
+
+    endpoint = model(managed)
+    expert = forecaster(openai_model(endpoint))
+    boss = ToolCallingAgent([], openai_model(endpoint), managed_agents=[expert], name="boss", verbosity_level=0)
+    boss.run("How is it?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [span["name"] for span in trace.above(trace.only("AGENT", "forecaster"))] == ["boss"]
+
+
+def test_two_turns_are_one_session_and_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """The session is the app's; each of several runs is a trace of its own."""
+    endpoint = model(script)
+
+    def ask(city: str) -> None:
+        with pandaprobe_otel.session("s-1"):
+            forecaster(openai_model(endpoint)).run(f"Weather in {city}?")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, ("Oslo", "Łódź") * 2))
+    for trace in traces.new(4):
+        assert trace.body["session_id"] == "s-1"
+        assert trace.only("TOOL", "weather")["input"]["city"] in str(trace.root["input"])
+
+
+def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
+    """It ends as cancelled, which is no error; that smolagents cannot be closed stays as it is."""
+    steps: Any = forecaster(openai_model(model(script))).run("Weather in Oslo?", stream=True)
+    next(steps)
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        steps.close()
+
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    assert trace.body["status"] != "ERROR"
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
+    """Off, the library is as it was, and what the client records are traces of their own."""
+    instrumentor = SmolagentsInstrumentor()
+    instrumentor.uninstrument()
+    try:
+        assert not hasattr(MultiStepAgent.run, "__wrapped__")
+        forecaster(openai_model(model(script))).run("Weather in Oslo?")
+    finally:
+        instrumentor.instrument()
+    assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
+
+
+def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While OpenInference records the runs, ours says so, and tokens are there once."""
+    endpoint = model(script)
+    app = Path(__file__).with_name("smolagents_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace: AgentTrace = traces.one()
+    assert "pandaprobe_otel.smolagents" not in {span["metadata"]["scope"] for span in trace.spans}
+    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
+    assert trace.body["total_tokens"] == true > 0
+
+
+def test_the_example(traces: SentTraces, server: LocalServer) -> None:
+    """Without a key: a tool call and a streamed run, in one session."""
+    assert run_example("smolagents_agent", server).splitlines()[-1] == "You are welcome."
+
+    asked, thanked = traces.new(2)
+    assert {asked.body["session_id"], thanked.body["session_id"]} == {"conversation-1"}
+    assert asked.only("TOOL", "track_parcel")["input"] == {"parcel": "P-4711"}
