@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -217,13 +218,15 @@ def _add_log_processor(pipeline: Pipeline) -> None:
 
 def _forward_events(logger_provider: Any) -> None:
     """Until OpenTelemetry 1.38, events went through a provider of their own, which nobody else connects to the logs."""
-    try:
-        events: Any = import_module("opentelemetry._events")
-        sdk: Any = import_module("opentelemetry.sdk._events")
-    except ImportError:
-        return
-    if type(events.get_event_logger_provider()).__name__ == "ProxyEventLoggerProvider":
-        events.set_event_logger_provider(sdk.EventLoggerProvider(logger_provider))
+    # From 1.39 on until they were removed, OpenTelemetry warned of these modules; that is not the app's to see.
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        try:
+            events: Any = import_module("opentelemetry._events")
+            sdk: Any = import_module("opentelemetry.sdk._events")
+        except ImportError:
+            return
+        if type(events.get_event_logger_provider()).__name__ == "ProxyEventLoggerProvider":
+            events.set_event_logger_provider(sdk.EventLoggerProvider(logger_provider))
 
 
 def _new_provider(config: Config) -> TracerProvider:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pandaprobe_otel import bootstrap
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -147,6 +151,25 @@ def test_a_users_own_content_switch_is_not_overwritten() -> None:
     assert run_python(code, environment("http://127.0.0.1:9"), set_up=False).stdout == "SPAN_ONLY\n"
     mine = run_python(code, environment("http://127.0.0.1:9", **{name: "NO_CONTENT"}), set_up=False)
     assert mine.stdout == "NO_CONTENT\n"
+
+
+def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenTelemetry 1.39 to 1.41 warns of them; an app for which warnings are errors gets none from `init()`."""
+
+    class ProxyEventLoggerProvider:
+        pass
+
+    def present() -> ProxyEventLoggerProvider:
+        warnings.warn("Deprecated since version 1.39.0", DeprecationWarning, stacklevel=2)
+        return ProxyEventLoggerProvider()
+
+    given: list[Any] = []
+    api = SimpleNamespace(get_event_logger_provider=present, set_event_logger_provider=given.append)
+    monkeypatch.setitem(sys.modules, "opentelemetry._events", api)
+    sdk = SimpleNamespace(EventLoggerProvider=lambda logs: ("events", logs))
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk._events", sdk)
+    bootstrap._forward_events("logs")
+    assert given == [("events", "logs")]
 
 
 def test_the_import_is_light() -> None:
