@@ -26,6 +26,8 @@ from .messages import answer_of, messages_of, tool_definitions, usage_of
 
 Call = Callable[..., Any]
 _FINAL: Final = "FinalAnswerStep"
+_PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, dict, list})
+"""Types of results that are told as they are."""
 
 
 def agent_run(recorder: Recorder, wrapped: Call, agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -191,7 +193,7 @@ def _read_inside(
 
 def _tell_result(recorder: Recorder, span: Span, result: Any) -> None:
     if recorder.with_content:
-        told: Any = result if isinstance(result, (str, int, float, bool, dict, list)) else str(result)
+        told: Any = result if type(result) in _PLAIN else str(result)
         span.set_attributes(encoded({names.TOOL_CALL_RESULT: told}))
 
 
