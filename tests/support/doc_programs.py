@@ -81,8 +81,13 @@ class Forks:
         self._process.wait(timeout=_LONGEST_S)
         os.close(self._pipe)
 
+    def check(self) -> None:
+        """Raise AssertionError where nobody would answer."""
+        assert self._process.poll() is None, f"doc_forks.py has ended with {self._process.returncode}"
+
     def run(self, request: dict[str, Any]) -> int:
         """Have something run, and return its exit code."""
+        self.check()
         os.write(self._pipe, json.dumps({**request, "reply": str(self._reply)}).encode() + b"\n")
         return int(self._reply.read_text(encoding="ascii"))
 
@@ -138,6 +143,7 @@ class Reader:
         return Ran(str(program.blocks[0]), code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
     def _shell(self, block: Block) -> Ran:
+        self.forks.check()
         text = self._with_ports(block.text)
         tools = f"{self.forks.tools}{os.pathsep}{self.environment['PATH']}"
         done = subprocess.run(
