@@ -35,6 +35,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 imported_early = litellm.completion
+newer = pytest.mark.skipif(
+    tuple(map(int, version("litellm").split(".")[:2])) < (1, 100),
+    reason="an older litellm knows less of its streams and responses",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +101,7 @@ async def test_router_with_a_fallback(server: ProviderServer, recorder: SpanReco
     assert recorder.one().name == "chat second"
 
 
+@newer
 def test_fallbacks_of_one_call(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The same without a router."""
     server.script = _only("second")
@@ -148,12 +153,6 @@ def test_wrapped_module(server: ProviderServer, recorder: SpanRecorder) -> None:
     assert wrap_litellm(litellm) is litellm
     litellm.completion(**_request(server))
     assert len(recorder.spans) == 1
-
-
-newer = pytest.mark.skipif(
-    tuple(map(int, version("litellm").split(".")[:2])) < (1, 100),
-    reason="litellm's responses were young, and are asked for in other ways",
-)
 
 
 def _response_request(server: ProviderServer) -> dict[str, Any]:

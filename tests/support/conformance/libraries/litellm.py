@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
+from pathlib import Path
 from typing import Any, Final
 
 from conformance import openai_wire
@@ -14,6 +15,8 @@ from litellm_library import litellm
 from openai_traffic import MODEL
 from streamed_forms import AsyncOpened, Opened, Sighting
 
+_STREAMS: Final = Path(litellm.litellm_core_utils.streaming_handler.__file__).read_text(encoding="utf-8")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -21,6 +24,11 @@ class Target:
 
     url: str
     timeout_s: float
+
+    @property
+    def closable_streams(self) -> bool | None:
+        """Whether streams can be closed, and know which model answered; None before version 1.100."""
+        return True if "_provider_response_model" in _STREAMS else None
 
     @property
     def request(self) -> dict[str, Any]:
@@ -101,6 +109,7 @@ ADAPTERS: Final = (
         refusal=openai_wire.REFUSAL,
         expected=openai_wire.expected("openai"),
         beside=("openai",),
+        needs={"stream": "closable_streams"},
         varies=r"created=\d+|time taken=[\d.]+|chatcmpl-[0-9a-f-]{36}",
         warns=["ignore::UserWarning", "ignore::DeprecationWarning"],
     ),
