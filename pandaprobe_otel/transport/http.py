@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.forks import loading
-from pandaprobe_otel.transport.messages import Outcome, Request
+from pandaprobe_otel.forks import ForkedWhileLoadingError, loading
+from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
     import httpx
@@ -38,7 +38,10 @@ class HttpTransport:
 
     def send(self, request: Request) -> Outcome:
         """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
-        client = self._connected()
+        try:
+            client = self._connected()
+        except ForkedWhileLoadingError as error:
+            return NoAnswer(reason=str(error), may_have_arrived=False)
         from pandaprobe_otel.transport import httpx_pieces
 
         try:

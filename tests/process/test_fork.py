@@ -105,6 +105,39 @@ def test_forking_from_many_threads_within_open_spans_never_hangs() -> None:
         assert names(server) == sorted(f"{kind} {n}" for n in range(forks) for kind in ("child", "open"))
 
 
+def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None:
+    """The fork waits for the loading, but not for ever: such a child counts its spans as dropped, and says so once."""
+    with StrictPandaProbe() as server:
+        code = """
+        import os, threading, warnings
+        from pandaprobe_otel import forks
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forks.LONGEST_WAIT_S = 0.05
+        is_loading, ends = threading.Event(), threading.Event()
+        def load():
+            with forks.loading():
+                is_loading.set()
+                ends.wait(20)
+        threading.Thread(target=load).start()
+        is_loading.wait(20)
+        pid = os.fork()
+        if pid == 0:
+            one("child")
+            one("child")
+            handle.flush(20)
+            counts = handle.status()
+            os._exit(0 if (counts.spans_ended, sum(counts.spans_dropped.values())) == (4, 4) else 9)
+        ends.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        one("parent")
+        """
+        result = run_python(code, environment(server.url))
+
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count("cannot send") == 1
+        assert names(server) == ["parent"]
+
+
 def test_children_of_a_process_pool_deliver_at_its_end(tmp_path: Path) -> None:
     """concurrent.futures ends them in good order."""
     with StrictPandaProbe() as server:
