@@ -1,0 +1,199 @@
+"""A fleet of 1 to 10,000 processes on one key, in simulated time: what is offered, what arrives, and how late.
+
+    python benchmarks/fleet/model.py            writes docs/images/fleet-model.svg, and prints the numbers
+
+The bucket, the fixed shares and the sampling are the real ones; simulated are the clock, the requests (50 to 300 ms, as
+measured on loopback and over a network) and the apps: traces come at random to any process, of 300 names in the
+proportions of Zipf's law, 2 % with an error. Each process has room for 3000 traces and sends errors, then the newest,
+first. Forty minutes, of which the last twenty-five count.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+from line_charts import Chart, write_charts
+
+from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
+from pandaprobe_otel.delivery.fleet.static_share import StaticShare
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.tail_sampler import TailSampler
+from simulated_world import simulated_id
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+OFFERED: Final = (30, 60, 90, 120, 200, 500, 2000)
+MINUTES, FROM_MINUTE, ROOM, NAMES, ERRORS = 40, 15, 3000, 300, 0.02
+WEIGHTS: Final = list(itertools.accumulate(1 / rank for rank in range(1, NAMES + 1)))
+SETUPS: Final = {
+    "shared budget, 1 process or a gateway": (1, True),
+    "shared budget, 100 processes": (100, True),
+    "shared budget, 10,000 processes": (10_000, True),
+    "Redis away, 100 processes": (100, False),
+    "Redis away, 10,000 processes": (10_000, False),
+}
+
+
+@dataclass(slots=True)
+class Worker:
+    """A process: what waits in it, errors apart, and what it has left out."""
+
+    sampler: TailSampler = field(default_factory=TailSampler)
+    errors: deque[float] = field(default_factory=deque[float])
+    others: deque[float] = field(default_factory=deque[float])
+    share: StaticShare | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Traces that wait for a token."""
+        return len(self.errors) + len(self.others)
+
+    def offer(self, parcel: Parcel, now: float) -> None:
+        """A trace is complete."""
+        fill = self.waiting / ROOM
+        if not self.sampler.chance(parcel, waiting=self.waiting, fill=fill, blocked=False, now=now):
+            return
+        (self.errors if parcel.is_error else self.others).append(now)
+        if self.waiting > ROOM:
+            (self.others or self.errors).popleft()
+
+    def take(self) -> float:
+        """Send the next one; when it was complete."""
+        self.sampler.sent()
+        return (self.errors or self.others).pop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Of the time that counts: traces a minute that arrived, and their delays in seconds, rising."""
+
+    offered: float
+    delivered: float
+    delays: list[float]
+
+    @property
+    def lost_share(self) -> float:
+        """Of what was offered."""
+        return max(1 - self.delivered / self.offered, 0.0)
+
+    @property
+    def p95_s(self) -> float:
+        """Of the delays of what arrived."""
+        return self.delays[int(len(self.delays) * 0.95)] if self.delays else math.nan
+
+
+class Fleet:
+    """Processes, and the events of their time."""
+
+    def __init__(self, processes: int, *, shared: bool, offered: float) -> None:
+        self.rng = random.Random(f"{processes} {shared} {offered}")
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self.workers = [Worker() for _ in range(processes)]
+        self.bucket = LeasedBucket(uniform=self.rng.uniform)
+        self._ready: dict[int, None] = {}
+        self._offered = offered
+        self.sent: list[tuple[float, float]] = []
+        self._came = 0
+        if not shared:
+            for worker in self.workers:
+                worker.share = StaticShare(processes, 0.0, window_s=60.0, uniform=self.rng.uniform)
+
+    def run(self) -> Outcome:
+        """Let it run."""
+        self._after(self.rng.expovariate(self._offered / 60), self._arrive)
+        while self._events and self._events[0][0] < MINUTES * 60:
+            self.now, _, event = heapq.heappop(self._events)
+            event()
+        counted = [(at, delay) for at, delay in self.sent if at >= FROM_MINUTE * 60]
+        minutes = MINUTES - FROM_MINUTE
+        delays = sorted(delay for _, delay in counted)
+        return Outcome(offered=self._came / minutes, delivered=len(counted) / minutes, delays=delays)
+
+    def _after(self, seconds: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event))
+
+    def _arrive(self) -> None:
+        self._after(self.rng.expovariate(self._offered / 60), self._arrive)
+        self._came += self.now >= FROM_MINUTE * 60
+        index = self.rng.randrange(len(self.workers))
+        worker = self.workers[index]
+        name = str(self.rng.choices(range(NAMES), cum_weights=WEIGHTS)[0])
+        trace_id = simulated_id(self.rng.getrandbits(60))
+        parcel = Parcel(step=Step.CREATE, trace_id=trace_id, name=name, is_error=self.rng.random() < ERRORS)
+        worker.offer(parcel, self.now)
+        if worker.share is not None:
+            self._serve_alone(worker, worker.share)
+        elif worker.waiting:
+            self._ready[index] = None
+            self._serve()
+
+    def _serve(self) -> None:
+        """Whoever waits asks for a token; which of them is faster is chance."""
+        while self._ready and (lease := self.bucket.acquire(self.now)) is not None:
+            index = self._anyone()
+            worker = self.workers[index]
+            self._send(worker)
+            if not worker.waiting:
+                del self._ready[index]
+            self._after(self._request_s(), partial(self._answered, lease))
+
+    def _anyone(self) -> int:
+        for _ in range(50):
+            index = self.rng.randrange(len(self.workers))
+            if index in self._ready:
+                return index
+        return next(iter(self._ready))
+
+    def _answered(self, lease: Lease) -> None:
+        self.bucket.release(lease, self.now)
+        self._after(60.1, self._serve)
+
+    def _serve_alone(self, worker: Worker, share: StaticShare) -> None:
+        while worker.waiting and share.take(100, self.now):
+            self._send(worker)
+            self._after(self._request_s(), lambda: self._answered_alone(worker, share))
+        if worker.waiting and (at := share.next_free(100, self.now)) < math.inf and at > self.now:
+            self._after(at - self.now + 1e-6, lambda: self._serve_alone(worker, share))
+
+    def _answered_alone(self, worker: Worker, share: StaticShare) -> None:
+        share.put_back(60.1, self.now)
+        self._serve_alone(worker, share)
+
+    def _send(self, worker: Worker) -> None:
+        self.sent.append((self.now, self.now - worker.take()))
+
+    def _request_s(self) -> float:
+        return self.rng.uniform(0.05, 0.3)
+
+
+def main() -> int:
+    """Run the model and draw it."""
+    outcomes: dict[str, list[Outcome]] = {}
+    for name, (processes, shared) in SETUPS.items():
+        outcomes[name] = [Fleet(processes, shared=shared, offered=offered).run() for offered in OFFERED]
+        told = "  ".join(f"{each.offered:.0f}: {each.delivered:.1f}, p95 {each.p95_s:.1f} s" for each in outcomes[name])
+        print(f"{name} | offered a minute: delivered, delay | {told}", flush=True)
+    charts = [
+        Chart("delivered a minute", {name: [each.delivered for each in line] for name, line in outcomes.items()}),
+        Chart("not delivered, %", {name: [each.lost_share * 100 for each in line] for name, line in outcomes.items()}),
+        Chart("p95 of the delay, s", {name: [each.p95_s for each in line] for name, line in outcomes.items()}, True),
+    ]
+    write_charts(ROOT / "docs" / "images" / "fleet-model.svg", "traces offered a minute", OFFERED, charts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
