@@ -38,7 +38,7 @@ class Example:
 
 def examples() -> list[Example]:
     """All of them, the quickstart first. Raises ValueError for a file that does not say what it shows and needs."""
-    found = [path for ending in ("py", "ipynb", "yaml") for path in EXAMPLES.rglob(f"*.{ending}")]
+    found = [path for ending in ("py", "ipynb", "yaml", "json") for path in EXAMPLES.rglob(f"*.{ending}")]
     return sorted((_read(path) for path in found), key=lambda each: (each.path != "quickstart.py", each.path))
 
 
@@ -61,6 +61,8 @@ def _row(example: Example, name: str) -> tuple[str, ...]:
 
 
 def _source(example: Example) -> str:
+    if not example.source:
+        return f"{example.shows} It is long: see the file `examples/{example.path}`."
     language = "yaml" if example.path.endswith("yaml") else "python"
     return code(language, example.source, title=f"examples/{example.path}")
 
@@ -73,6 +75,8 @@ def _read(path: Path) -> Example:
         cells = json.loads(text)["cells"]
         said = "".join(cells[0]["source"])
         source = "\n\n".join("".join(each["source"]) for each in cells if each["cell_type"] == "code")
+    elif path.suffix == ".json":
+        said, source = json.loads(text)["description"], ""
     else:
         said = "\n".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
         source = text

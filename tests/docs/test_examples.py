@@ -72,6 +72,14 @@ def test_every_example_is_run_by_some_test() -> None:
     assert [name for name in left if name != "README.md" and "__pycache__" not in name] == []
 
 
+def test_every_example_is_in_the_table() -> None:
+    """Whoever looks into the folder's README finds each file."""
+    table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    files = [path for path in EXAMPLES.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    named = [path.relative_to(EXAMPLES).as_posix() for path in files if path.name != "README.md"]
+    assert [name for name in named if f"]({name})" not in table] == []
+
+
 def _in_words(trace: Trace) -> str:
     kinds = sorted(span.kind for span in trace.spans if span.kind != "OTHER")  # OTHER: what FastAPI tells of itself
     return " ".join([trace.name, str(trace.session_id), *kinds])
