@@ -84,7 +84,7 @@ _MOST_LOOKS: Final = 16
 
 
 def _has_data_url(data: bytes) -> bool:
-    # A single byte is found forty times as fast as a word; where it stands everywhere (program text), the word is.
+    # A single byte is found six times as fast as a word; where it stands everywhere (program text), the word is.
     at = data.find(b";")
     for _ in range(_MOST_LOOKS):
         if at < 0:

@@ -1,8 +1,8 @@
 """What an emitter says again and again: operation, provider, model and its parameters, tool.
 
 A program has a few models and a few dozen tools, so these attributes of its spans take few values together. What the
-tables make of such a combination is worked out once and looked up from then on, which saves a fifth of the cost of a
-model call (benchmarks/mapping). Only numbers and short texts are remembered, and a bounded number of combinations.
+tables make of such a combination is worked out once and looked up from then on, which saves a fifteenth of the cost of
+a model call (benchmarks/mapping). Only numbers and short texts are remembered, and a bounded number of combinations.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def rfc3339(ns: int) -> str:
     seconds, rest = divmod(ns, 1_000_000_000)
     if not 0 <= seconds < _END:
         seconds, rest = (0, 0) if seconds < 0 else (_END - 1, 999_999_999)
-    # Two looked up thousands take a third less than one number that is filled up with zeros (benchmarks/mapping).
+    # Two looked up thousands take a quarter less than one number that is filled up with zeros (benchmarks/mapping).
     return f"{_second(seconds)}.{_THREE_DIGITS[rest // 1_000_000]}{_THREE_DIGITS[rest // 1000 % 1000]}Z"
 
 
