@@ -17,7 +17,6 @@ from pandaprobe_otel.registry import instrument, uninstrument, wrap_groq
 from provider_server import ProviderServer, events_reply
 from recorded_traffic import exchanges, name, recordings, replayed
 from span_recorder import SpanRecorder
-from streamed_forms import ASYNC_ENDINGS, ENDINGS, look, look_async
 
 PROVIDER = "groq"
 
@@ -33,28 +32,13 @@ def _client(server: ProviderServer) -> groq.Groq:
     return groq.Groq(base_url=server.url, api_key="none", max_retries=0)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("form", chat_clients.FORMS)
-def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
-    server.replies(chat_clients.streamed(ending))
+def test_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """What the conformance suite does not look at: the first token, cached tokens, and names that are OpenAI's own."""
+    server.replies(chat_clients.STREAMED)
+    instrument("groq", tracer_provider=recorder.provider)
     with _client(server) as client:
-        without = look(ENDINGS[ending], chat_clients.FORMS[form], client)
-        instrument("groq", tracer_provider=recorder.provider)
-        assert look(ENDINGS[ending], chat_clients.FORMS[form], client) == without
-    chat_clients.check_stream(recorder.one(), ending, PROVIDER)
-
-
-@pytest.mark.parametrize("ending", ASYNC_ENDINGS)
-@pytest.mark.parametrize("form", chat_clients.ASYNC_FORMS)
-async def test_asynchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client."""
-    server.replies(chat_clients.streamed(ending))
-    async with groq.AsyncGroq(base_url=server.url, api_key="none", max_retries=0) as client:
-        without = await look_async(ASYNC_ENDINGS[ending], chat_clients.ASYNC_FORMS[form], client)
-        instrument("groq", tracer_provider=recorder.provider)
-        assert await look_async(ASYNC_ENDINGS[ending], chat_clients.ASYNC_FORMS[form], client) == without
-    chat_clients.check_stream(recorder.one(), ending, PROVIDER)
+        list(client.chat.completions.create(**chat_clients.CHAT, stream=True))
+    chat_clients.check_stream(recorder.one(), PROVIDER)
 
 
 @pytest.mark.parametrize("name", chat_clients.CALLS)

@@ -33,6 +33,15 @@ A client that sends its request when the app begins to read makes no call, and n
 
 Number of cases, synchronous and asynchronous. A dash: the client does not offer it.
 """
+_OLDEST: Final = """\
+## Oldest versions
+
+`scripts/oldest_client.sh` runs each library's tests with the oldest version that is claimed; on Python 3.11 in November
+2026 they passed with anthropic 0.27, boto3 and botocore 1.34.116 with aiobotocore 2.13.1, cohere 5.13, google-genai
+1.50, groq 0.4, litellm 1.75, mistralai 1.9.11, ollama 0.4 and together 2.0. What a version does not offer is left out.
+litellm before 1.100 does not say which model answered a stream, and its forgotten streams end late; the anthropic, groq
+and openai clients of 2024 need `httpx<0.28`.
+"""
 _BESIDE: Final = """\
 ## Beside others
 
@@ -45,7 +54,7 @@ tokens recorded, O: output recorded, in small letters: not; a stream that is lef
 
 def page(results: Results) -> str:
     """The page's text."""
-    return "\n".join([_HEAD, *_summary(results), "", *_details(results), _BESIDE, *_comparison(results), ""])
+    return "\n".join([_HEAD, *_summary(results), "", *_details(results), _OLDEST, _BESIDE, *_comparison(results), ""])
 
 
 def _summary(results: Results) -> Iterator[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from streamed_forms import AsyncForm, AsyncOpened, Form, Opened, Sighting
 
-from .adapter import OneAsyncCall, OneCall
+from . import openai_wire
+from .adapter import Adapter, OneAsyncCall, OneCall
 
 Resource = Callable[[Any], Any]
 """From a client to the object that has `create`."""
@@ -156,3 +157,30 @@ def async_helper(manager_of: Callable[[Any], Any], reads: int = 3) -> AsyncForm:
         return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None), reads)
 
     return form
+
+
+def like_openai(kind: Any, async_kind: Any, integration: str, provider: str) -> Adapter:
+    """Chats of a client that is built like OpenAI's and speaks its protocol to one service."""
+
+    def opened(made: Any) -> Callable[[str, float], Any]:
+        return lambda url, timeout_s: made(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
+
+    return Adapter(
+        title=integration,
+        integration=integration,
+        client=opened(kind),
+        async_client=opened(async_kind),
+        calls=calls(_chat, openai_wire.REQUEST),
+        async_calls=async_calls(_chat, openai_wire.REQUEST),
+        forms=forms(_chat, openai_wire.REQUEST),
+        async_forms=async_forms(_chat, openai_wire.REQUEST),
+        answer=openai_wire.ANSWERED,
+        tools=openai_wire.TOOLS,
+        refusal=openai_wire.REFUSAL,
+        expected=openai_wire.expected(provider),
+        needs={"with_streaming_response": "chat.completions.with_streaming_response"},
+    )
+
+
+def _chat(client: Any) -> Any:
+    return client.chat.completions

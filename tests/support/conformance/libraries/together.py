@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import together
 
-from conformance import openai_wire, stainless
+from conformance import stainless
 from conformance.adapter import Adapter
 
-
-def client(url: str, timeout_s: float) -> together.Together:
-    """A client of the loopback server."""
-    return together.Together(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
-
-
-def async_client(url: str, timeout_s: float) -> together.AsyncTogether:
-    """An asynchronous client of the loopback server."""
-    return together.AsyncTogether(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
-
-
-def _chat(client: Any) -> Any:
-    return client.chat.completions
-
-
-ADAPTERS: Final = (
-    Adapter(
-        title="together",
-        integration="together",
-        client=client,
-        async_client=async_client,
-        calls=stainless.calls(_chat, openai_wire.REQUEST),
-        async_calls=stainless.async_calls(_chat, openai_wire.REQUEST),
-        forms=stainless.forms(_chat, openai_wire.REQUEST),
-        async_forms=stainless.async_forms(_chat, openai_wire.REQUEST),
-        answer=openai_wire.ANSWERED,
-        tools=openai_wire.TOOLS,
-        refusal=openai_wire.REFUSAL,
-        expected=openai_wire.expected("together_ai"),
-        needs={"with_streaming_response": "chat.completions.with_streaming_response"},
-    ),
+ADAPTERS: Final[tuple[Adapter, ...]] = (
+    stainless.like_openai(together.Together, together.AsyncTogether, "together", "together_ai"),
 )
