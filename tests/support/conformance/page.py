@@ -38,9 +38,9 @@ _OLDEST: Final = """\
 
 `scripts/oldest_client.sh` runs each library's tests with the oldest version that is claimed; on Python 3.11 in November
 2026 they passed with anthropic 0.27, boto3 and botocore 1.34.116 with aiobotocore 2.13.1, cohere 5.13, google-genai
-1.50, groq 0.4, litellm 1.75, mistralai 1.9.11, ollama 0.4 and together 2.0. What a version does not offer is left out.
-litellm before 1.100 does not say which model answered a stream, and its forgotten streams end late; the anthropic, groq
-and openai clients of 2024 need `httpx<0.28`.
+1.50, groq 0.4, litellm 1.75, mistralai 1.9.11, ollama 0.4, openai 1.6 and together 2.0. What a version does not
+offer is left out: litellm before 1.100 does not say which model answered a stream, and its forgotten streams end late.
+The anthropic, groq and openai clients of 2024 need `httpx<0.28`.
 """
 _BESIDE: Final = """\
 ## Beside others
