@@ -28,7 +28,7 @@ from streamed_forms import Sighting
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 FORM = "stream"
 TIMEOUT_S = 20.0
-SAMPLES = 7
+SAMPLES = 4
 READ = next(case for case in CASES if case.name == "read to the end")
 
 

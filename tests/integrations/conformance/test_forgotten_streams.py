@@ -21,7 +21,7 @@ from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 
 FORM = "stream"
-STREAMS = 10
+STREAMS = 5
 OURS = ("pandaprobe_otel", "opentelemetry.sdk.trace")
 DROPPED = next(case for case in CASES if case.name == "dropped")
 
