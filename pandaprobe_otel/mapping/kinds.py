@@ -32,6 +32,9 @@ _MCP_WORK: Final = frozenset(
 )
 """Requests of the Model Context Protocol that do something; the others connect, list and notify."""
 
+_PLUMBING_SCOPES: Final = frozenset({"fastapi"})
+"""Who tells of the inside of a web request (dependencies, endpoint, serialization) without any attribute of HTTP."""
+
 
 def kind_of(view: SpanView) -> str:
     """Return the PandaProbe kind of the span."""
@@ -50,7 +53,7 @@ def is_plumbing(view: SpanView) -> bool:
     """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
     if is_mcp_housekeeping(view):
         return True
-    return shape_of(view).plumbing and not is_genai(view)
+    return (shape_of(view).plumbing or view.scope_name in _PLUMBING_SCOPES) and not is_genai(view)
 
 
 def is_served_tool(view: SpanView) -> bool:

@@ -77,7 +77,7 @@ _KIND_RULES: Final = sorted(
     key=lambda pair: not pair[1].states,
 )
 _NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in dialect.namespaces)
-_PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.")
+_PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.", "asgi.")
 _CONTEXT_SOURCES: Final = tuple(
     source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
 )
