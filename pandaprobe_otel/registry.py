@@ -18,6 +18,7 @@ _logger = logging.getLogger(__name__)
 
 INTEGRATIONS: Final[Mapping[str, str]] = {
     "agent_framework": "pandaprobe_otel_integrations.agent_framework:AgentFrameworkInstrumentor",
+    "agno": "pandaprobe_otel_integrations.agno:AgnoInstrumentor",
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
     "bedrock": "pandaprobe_otel_integrations.bedrock:BedrockInstrumentor",
     "google_adk": "pandaprobe_otel_integrations.google_adk:GoogleADKInstrumentor",
@@ -45,6 +46,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 
 LIBRARIES: Final[Mapping[str, str]] = {
     "agent_framework": "agent_framework",
+    "agno": "agno",
     "anthropic": "anthropic",
     "bedrock": "botocore",
     "google_adk": "google.adk",

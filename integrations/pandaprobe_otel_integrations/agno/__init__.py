@@ -1,0 +1,77 @@
+"""OpenTelemetry spans for Agno, around the runs of its agents and teams and around their tool calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, Final
+
+from pandaprobe_otel.decorators.wrapping import Scope, wrap
+from pandaprobe_otel.executors import ContextExecutor
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import Undoable, replace
+from pandaprobe_otel_integrations._rivals import Rival
+
+from .runs import begin_run
+from .tools import begin_tool
+
+__all__ = ["AgnoInstrumentor"]
+
+_TOOLS: Final = "agno.tools.function"
+_OWNERS: Final = {"agno.agent.agent": "Agent", "agno.team.team": "Team"}
+_RUNS: Final = (
+    "_run",
+    "_run_stream",
+    "_arun",
+    "_arun_stream",
+    "_continue_run",
+    "_continue_run_stream",
+    "_acontinue_run",
+    "_acontinue_run_stream",
+)
+"""What each way of running an agent or a team, sync or async, streamed or in the background, comes to."""
+
+Begin = Callable[[Recorder, Any, dict[str, Any]], Scope]
+
+
+class AgnoInstrumentor(Integration):
+    """Runs of agents and teams with their members, model calls and tools, sync, async and streamed.
+
+    A model call is the span of the client that it goes through (openai, anthropic, google_genai, ...); there is none
+    where that client has no integration. A run that Agno calls failed is an error, also where Agno raises nothing; a
+    run that waits for a person is none. Agno's session and user are those of the trace, unless the app has said
+    others. See `Integration` for the options of `instrument()`.
+    """
+
+    library = "agno"
+    requirements = ("agno >= 3.1",)
+    hooked_modules = ("agno.agent._run", "agno.team._run", _TOOLS, *_OWNERS)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.agno", class_name="AgnoInstrumentor"),
+    )
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == _TOOLS:
+            for name in ("execute", "aexecute"):
+                yield self._surround(module.FunctionCall, name, begin_tool)
+        elif module.__name__ in _OWNERS:
+            yield _carry_context(getattr(module, _OWNERS[module.__name__]))
+        else:
+            for name in _RUNS:
+                yield self._surround(module, name, begin_run)
+
+    def _surround(self, owner: Any, name: str, begin: Begin) -> Undoable:
+        def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope | None:
+            subject = args[0]  # Agno calls all of these with the agent, team or tool call first, the rest by name
+            return guarded(begin, self._recorder, subject, kwargs) if self._lets_through(subject) else None
+
+        return replace(owner, name, wrap(getattr(owner, name), opened))
+
+
+def _carry_context(owner: Any) -> Undoable:
+    """Memories and learning, which Agno makes in threads while the run waits, are the run's."""
+    name = "background_executor"
+    made: property = owner.__dict__[name]
+    return replace(owner, name, property(lambda agent: ContextExecutor(made.__get__(agent))))

@@ -1,0 +1,99 @@
+"""The span of one run of an agent or a team."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from opentelemetry.context import get_current
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.trace_context import attributes_in
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._span_writing import fail, present
+
+from .scopes import SpanScope, text_of
+
+_FAILED: Final = "RunError"
+"""Agno's name for the end of a run that failed; the class of the exception is not told."""
+
+
+def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScope:
+    """Start the span, as a child of the current one: a member's below the tool call that asks it."""
+    run, response = kwargs.get("run_context"), kwargs.get("run_response")
+    name = string(agent.name) or string(agent.id) or type(agent).__name__
+    attributes = {
+        ours.KIND: "AGENT",
+        ours.OPERATION_NAME: "invoke_agent",
+        names.AGENT_NAME: name,
+        names.AGENT_ID: string(agent.id),
+        names.CONVERSATION_ID: string(getattr(run, "session_id", None)),
+    }
+    if ours.USER_ID not in (attributes_in(get_current()) or {}):
+        attributes[ours.USER_ID] = string(getattr(run, "user_id", None))
+    asked = getattr(getattr(response, "input", None), "input_content", None)
+    span = recorder.tracer.start_span(name, attributes=present(attributes))
+    if recorder.with_content and asked is not None:
+        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(asked)})))
+    return RunScope(recorder, span, response, string(getattr(run, "run_id", None)))
+
+
+class RunScope(SpanScope):
+    """A run. `response` is Agno's own record of it, where it has begun one; else its events tell."""
+
+    def __init__(self, recorder: Recorder, span: Any, response: Any, run_id: str | None) -> None:
+        super().__init__(recorder, span)
+        self._response = response
+        self._run_id = run_id
+        self._said: list[str] = []
+        self._failure: str | None = None
+
+    def produced(self, item: Any, /) -> None:
+        """An event of a stream, of this run or of a member's; or, at the end, the record of the run."""
+        guarded(self._read, item)
+
+    def returned(self, value: Any, /) -> None:
+        """The run is over, also when it has failed: Agno tells that in the record."""
+        guarded(self._tell, value if value is not None else self._response)
+        guarded(self.span.end)
+
+    def _read(self, item: Any) -> None:
+        if self._response is not None or getattr(item, "run_id", None) != self._run_id:
+            return
+        kind, content = str(getattr(item, "event", "")).removeprefix("Team"), getattr(item, "content", None)
+        if not kind:
+            self._response = item
+        elif kind == _FAILED:
+            self._failure = text_of(content)
+        elif kind == "RunContent" and content is not None:
+            self._said.append(text_of(content))
+
+    def _tell(self, response: Any) -> None:
+        status = str(getattr(getattr(response, "status", None), "value", ""))
+        content = getattr(response, "content", None)
+        said = text_of(content) if content is not None else "".join(self._said)
+        if status == "ERROR" or self._failure is not None:
+            told = self._failure or said or _FAILED
+            fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
+        elif status == "CANCELLED":
+            self.span.set_attribute(ours.CANCELLED, True)
+        if self.recorder.with_content and said:
+            message = {"role": "assistant", "parts": [parts.text(said)], "finish_reason": "stop"}
+            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
+
+
+def _asked(content: Any) -> list[dict[str, Any]]:
+    """The task: a text, an object of the app's, or messages."""
+    return [_message(each) for each in (items(content) or [content])]
+
+
+def _message(given: Any) -> dict[str, Any]:
+    fields = obj(given)
+    role = string(fields.get("role"))
+    if role is None:
+        return {"role": "user", "parts": [parts.text(text_of(given))]}
+    return {"role": role, "parts": [parts.text(text_of(fields.get("content")))]}

@@ -1,0 +1,430 @@
+"""Agents and teams of Agno."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agno.agent import Agent
+from agno.agent import _run as agent_runs
+from agno.db.in_memory import InMemoryDb
+from agno.exceptions import StopAgentRun
+from agno.models.openai import OpenAIChat
+from agno.team import Team
+from agno.tools import tool as agno_tool
+
+import pandaprobe_otel
+from agent_traces import AgentTrace, SentTraces
+from example_runs import run_example
+from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.agno import AgnoInstrumentor
+from weather_model import WEATHER, weather_model
+from weather_model import weather as look_up
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+Ask = Callable[..., str]
+# Agno leaves the connections of its async clients to the garbage collector, whoever's code runs then.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
+
+
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    with pandaprobe_otel.span("look up"):
+        return look_up(city)
+
+
+async def weather_async(city: str) -> str:
+    """Tell the weather in a city."""
+    await asyncio.sleep(0)
+    return weather(city)
+
+
+weather_async.__name__ = "weather"
+
+
+def openai(endpoint: ScriptedEndpoint) -> OpenAIChat:
+    """A model whose client is instrumented itself."""
+    return OpenAIChat(id="gpt-5-mini", base_url=endpoint.base_url, api_key="any", max_retries=0)
+
+
+def forecaster(endpoint: ScriptedEndpoint, *tools: Any, **options: Any) -> Agent:
+    """An agent that knows the weather."""
+    chosen = list(tools) or [weather]
+    return Agent(name="forecaster", model=openai(endpoint), tools=chosen, telemetry=False, **options)
+
+
+def plainly(agent: Any, task: str, **options: Any) -> str:
+    """What it answers."""
+    return str(agent.run(task, **options).content)
+
+
+def streamed(agent: Any, task: str, **options: Any) -> str:
+    """What it answers, piece by piece."""
+    return "".join(
+        event.content or "" for event in agent.run(task, stream=True, **options) if "RunContent" in event.event
+    )
+
+
+def awaited(agent: Any, task: str, **options: Any) -> str:
+    """What it answers, in an event loop."""
+
+    async def run() -> str:
+        return str((await agent.arun(task, **options)).content)
+
+    return asyncio.run(run())
+
+
+def async_streamed(agent: Any, task: str, **options: Any) -> str:
+    """What it answers, piece by piece in an event loop."""
+
+    async def run() -> str:
+        events = agent.arun(task, stream=True, **options)
+        return "".join([event.content or "" async for event in events if "RunContent" in event.event])
+
+    return asyncio.run(run())
+
+
+ways = pytest.mark.parametrize("ask", [plainly, streamed, awaited, async_streamed])
+
+
+@pytest.mark.parametrize(
+    ("ask", "tool"),
+    [
+        (plainly, weather),
+        (streamed, weather),
+        (awaited, weather),
+        (async_streamed, weather),
+        (awaited, weather_async),
+        (async_streamed, weather_async),
+    ],
+)
+def test_a_run_is_one_tree(ask: Ask, tool: Any, traces: SentTraces, model: StartModel) -> None:
+    """Each model call is one LLM span, that of its client; each tool is below the agent."""
+    endpoint = model(weather_model)
+    answer = ask(forecaster(endpoint, tool), "Weather in Oslo?", session_id="s-1", user_id="u-1")
+
+    assert answer == "The station says: snowy"
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
+        ("LLM", "chat gpt-5-mini"),
+        ("TOOL", "weather"),
+        ("LLM", "chat gpt-5-mini"),
+    ]
+    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
+    called = trace.only("TOOL", "weather")
+    assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))] == ["weather", "forecaster"]
+    assert (trace.body["session_id"], trace.body["user_id"]) == ("s-1", "u-1")
+    assert "Weather in Oslo?" in str(trace.root["input"])
+    assert "The station says: snowy" in str(trace.root["output"])
+
+
+@ways
+def test_a_tool_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """Its span is an error; the agent, which goes on, is none."""
+    ask(forecaster(model(weather_model)), "Weather in Atlantis?")
+
+    trace = traces.one()
+    tool = trace.only("TOOL", "weather")
+    assert (tool["status"], trace.root["status"]) == ("ERROR", "OK")
+    assert "no station in Atlantis" in tool["error"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_tool_that_stops_the_agent(streaming: bool, traces: SentTraces, model: StartModel) -> None:
+    """To steer an agent by an exception is no error."""
+
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        raise StopAgentRun(f"ask {city} yourself")
+
+    agent = forecaster(model(weather_model), weather)
+    (streamed if streaming else plainly)(agent, "Weather in Oslo?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "OK"), ("LLM", "OK"), ("TOOL", "OK")]
+
+
+@ways
+def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """Agno raises nothing; the run is an error all the same, and every span is ended."""
+    ask(forecaster(model(weather_model)), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+    assert "There is no Nowhere." in trace.root["error"]
+
+
+@ways
+def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """It does so unchanged, from below Agno's own handling, and every span is ended."""
+
+    class Halt(BaseException):
+        pass
+
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        raise Halt(city)
+
+    with pytest.raises(Halt, match="Oslo"):
+        ask(forecaster(model(weather_model), weather), "Weather in Oslo?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+        ("AGENT", "ERROR"),
+        ("LLM", "OK"),
+        ("TOOL", "ERROR"),
+    ]
+
+
+@ways
+def test_a_team(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """A member is an AGENT below the tool call by which the leader asks it."""
+
+    def script(messages: Any) -> Reply:
+        leads = "delegate" in text_of(messages[0]["content"])
+        if not leads:
+            return weather_model(messages)
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Snow, they say.")
+        return Reply(
+            tool_calls=(
+                ToolCall(
+                    name="delegate_task_to_member",
+                    arguments={"member_id": "forecaster", "task": "Weather in Oslo?"},
+                ),
+            )
+        )
+
+    endpoint = model(script)
+    team = Team(name="office", model=openai(endpoint), members=[forecaster(endpoint)], telemetry=False)
+    answer = ask(team, "How is it?", session_id="s-2")
+
+    assert answer.endswith("Snow, they say.")
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    member = trace.only("AGENT", "forecaster")
+    assert [span["name"] for span in trace.above(member)] == ["delegate_task_to_member", "office"]
+    assert next(span["name"] for span in trace.above(trace.only("TOOL", "weather"))) == "forecaster"
+    assert "The station says: snowy" in str(trace.only("TOOL", "delegate_task_to_member")["output"])
+    assert (trace.root["status"], trace.body["session_id"]) == ("OK", "s-2")
+
+
+def continued(agent: Agent, **options: Any) -> str:
+    """What it answers after a pause."""
+    return str(agent.continue_run(**options).content)
+
+
+def continued_as_stream(agent: Agent, **options: Any) -> str:
+    """What it answers after a pause, piece by piece."""
+    return "".join(event.content or "" for event in agent.continue_run(stream=True, **options))
+
+
+def continued_awaited(agent: Agent, **options: Any) -> str:
+    """What it answers after a pause, in an event loop."""
+
+    async def run() -> str:
+        return str((await agent.acontinue_run(**options)).content)
+
+    return asyncio.run(run())
+
+
+def continued_as_async_stream(agent: Agent, **options: Any) -> str:
+    """What it answers after a pause, piece by piece in an event loop."""
+
+    async def run() -> str:
+        return "".join([event.content or "" async for event in agent.acontinue_run(stream=True, **options)])
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("go_on", [continued, continued_as_stream, continued_awaited, continued_as_async_stream])
+def test_a_run_that_waits_for_a_person(go_on: Callable[..., str], traces: SentTraces, model: StartModel) -> None:
+    """To wait is no error; what comes after it is another trace of the session."""
+    careful: Any = agno_tool(requires_confirmation=True)(weather)
+    agent = forecaster(model(weather_model), careful, db=InMemoryDb())
+    paused = agent.run("Weather in Oslo?", session_id="s-3")
+    for requirement in paused.active_requirements:
+        requirement.confirm()
+    answer = go_on(agent, run_id=paused.run_id, session_id="s-3", requirements=paused.requirements)
+
+    assert answer == "The station says: snowy"
+    first, second = traces.new(2)
+    assert first.body["session_id"] == second.body["session_id"] == "s-3"
+    assert [(span["kind"], span["status"]) for span in first.spans] == [("AGENT", "OK"), ("LLM", "OK")]
+    assert [span["kind"] for span in second.children(second.root)] == ["TOOL", "LLM"]
+    assert (second.root["kind"], second.root["status"]) == ("AGENT", "OK")
+    assert "The station says: snowy" in str(second.root["output"])
+
+
+@pytest.mark.parametrize("ask", [plainly, awaited])
+def test_memories_are_made_within_the_run(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """Agno makes them in another thread or task, while the run waits."""
+    endpoint = model(weather_model)
+    ask(forecaster(endpoint, db=InMemoryDb(), update_memory_on_run=True), "Hi", user_id="u-1")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "LLM"]
+
+
+def test_a_member_of_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """It is an error; the leader, who goes on, is none."""
+
+    def script(messages: Any) -> Reply:
+        if "delegate" not in text_of(messages[0]["content"]):
+            return weather_model(messages)
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Nobody knows.")
+        asked = {"member_id": "forecaster", "task": "Weather in Nowhere?"}
+        return Reply(tool_calls=(ToolCall(name="delegate_task_to_member", arguments=asked),))
+
+    endpoint = model(script)
+    plainly(Team(name="office", model=openai(endpoint), members=[forecaster(endpoint)], telemetry=False), "Well?")
+
+    trace = traces.one()
+    assert trace.only("AGENT", "forecaster")["status"] == "ERROR"
+    assert trace.root["status"] == "OK"
+
+
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """Agno's own session, unless the app has set one, and its user likewise."""
+    agent = forecaster(model(weather_model))
+    plainly(agent, "Hi")
+    plainly(agent, "Thanks")
+    with pandaprobe_otel.context(session="mine", user="me"):
+        plainly(agent, "Bye", session_id="agno's", user_id="someone")
+
+    first, second, third = traces.new(3)
+    assert first.body["session_id"] == second.body["session_id"] == agent.session_id
+    assert (third.body["session_id"], third.body["user_id"]) == ("mine", "me")
+
+
+def test_runs_at_once_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each is a trace of its own."""
+    endpoint = model(weather_model)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda city: plainly(forecaster(endpoint), f"Weather in {city}?"), [*WEATHER] * 2))
+    for trace in traces.new(4):
+        assert len(trace.all("LLM")) == 2
+        assert trace.only("TOOL", "weather")["input"]["city"] in str(trace.root["input"])
+
+
+def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Of one agent, read in turns."""
+    agent = forecaster(model(weather_model))
+
+    async def read(city: str) -> None:
+        async for _ in agent.arun(f"Weather in {city}?", stream=True, session_id=city):
+            await asyncio.sleep(0)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*map(read, WEATHER))
+
+    asyncio.run(all_of_them())
+    for trace in traces.new(2):
+        assert len(trace.all("LLM")) == 2
+        assert trace.only("TOOL", "weather")["input"]["city"] == trace.body["session_id"]
+
+
+def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
+    """It ends as cancelled, which is no error."""
+    events: Any = forecaster(model(weather_model)).run("Weather in Oslo?", stream=True)
+    next(events)
+    events.close()
+
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    assert trace.body["status"] != "ERROR"
+
+
+def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
+    """Every span is ended, and none is an error."""
+
+    async def run() -> None:
+        called = asyncio.Event()
+
+        async def weather(city: str) -> str:
+            """Tell the weather in a city."""
+            called.set()
+            await asyncio.Event().wait()
+            return city
+
+        task = asyncio.create_task(forecaster(model(weather_model), weather).arun("Weather in Oslo?"))
+        await called.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    trace = traces.one()
+    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
+    assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+
+
+def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
+    """Well or badly ended, a run leaves no object behind that is more than Agno's own."""
+    agent = forecaster(model(weather_model))
+
+    def runs(count: int) -> int:
+        for number in range(count):
+            plainly(agent, "Weather in Nowhere?" if number % 10 == 0 else "Hi", session_id="s")
+        traces.new(count)
+        gc.collect()
+        return sum("pandaprobe_otel_integrations" in str(type(each).__module__) for each in gc.get_objects())
+
+    before = runs(20)
+    assert runs(60) <= before
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
+    """Off, the library is as it was, and what the client records are traces of their own."""
+    instrumentor = AgnoInstrumentor()
+    instrumentor.uninstrument()
+    try:
+        assert not hasattr(agent_runs._run, "__wrapped__")
+        plainly(forecaster(model(weather_model)), "Weather in Oslo?")
+    finally:
+        instrumentor.instrument()
+    assert hasattr(agent_runs._run, "__wrapped__")
+    assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
+
+
+def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While OpenInference records the runs, ours says so, and tokens are there once."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("agno_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace: AgentTrace = traces.one()
+    assert "pandaprobe_otel.agno" not in {span["metadata"]["scope"] for span in trace.spans}
+    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
+    assert trace.body["total_tokens"] == true > 0
+
+
+def test_the_example(traces: SentTraces, server: LocalServer) -> None:
+    """Without a key: a tool call and a streamed run, in one session."""
+    assert run_example("agno_agent", server).splitlines()[-1] == "You are welcome."
+
+    asked, thanked = traces.new(2)
+    assert {asked.body["session_id"], thanked.body["session_id"]} == {"conversation-1"}
+    assert asked.only("TOOL", "track_parcel")["input"] == {"parcel": "P-4711"}
