@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,8 @@ from opentelemetry.trace import get_current_span
 from pandaprobe_otel.attributes import OPERATION_NAME
 
 _MODEL_CALLS: Final = frozenset({"chat", "embeddings", "generate_content", "text_completion"})
+_OPENINFERENCE_MODEL: Final = "llm.model_name"
+"""On OpenInference's spans of model calls alone, from their start; their kind is written at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,9 +46,13 @@ def is_natively_recorded(context: Context) -> bool:
     scope = scope_of(span)
     if not any(each.scope == scope and each.is_on() for each in _adopted):
         return False
-    return span.is_recording() and span.attributes.get(OPERATION_NAME) in _MODEL_CALLS
+    return span.is_recording() and _is_model_call(span.attributes)
 
 
 def scope_of(span: Any) -> str | None:
     """The name of the instrumentation scope that has made a span; None for one that is not recorded."""
     return getattr(getattr(span, "instrumentation_scope", None), "name", None)
+
+
+def _is_model_call(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get(OPERATION_NAME) in _MODEL_CALLS or _OPENINFERENCE_MODEL in attributes

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
 from autogen_agentchat.conditions import MaxMessageTermination
-from autogen_agentchat.teams import RoundRobinGroupChat
+from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat
+from autogen_agentchat.tools import AgentTool
+from autogen_core import FunctionCall
+from autogen_core.models import CreateResult, ModelInfo, RequestUsage
+from autogen_core.tools import BaseTool
 from autogen_ext.models.openai import OpenAIChatCompletionClient
+from autogen_ext.models.replay import ReplayChatCompletionClient
+from opentelemetry.trace import INVALID_SPAN, StatusCode, get_current_span
 
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
 StartModel = Callable[[Script], ScriptedEndpoint]
+SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
@@ -32,17 +47,33 @@ def forecaster(endpoint: ScriptedEndpoint, **options: Any) -> Any:
     return AssistantAgent(model_client=client, system_message="You know weather.", **given)
 
 
+def calling(tool: str, arguments: str = "{}") -> Any:
+    """What a model says to have a tool called."""
+    call = FunctionCall(id="call-1", name=tool, arguments=arguments)
+    usage = RequestUsage(prompt_tokens=1, completion_tokens=1)
+    return CreateResult(finish_reason="function_calls", content=[call], usage=usage, cached=False)
+
+
+def replayed(answers: list[Any], *, name: str = "echo", **options: Any) -> Any:
+    """An agent whose model needs no network."""
+    info = ModelInfo(vision=False, function_calling=True, json_output=False, family="any", structured_output=False)
+    return AssistantAgent(name, ReplayChatCompletionClient(answers, model_info=info), **options)
+
+
+async def at_once() -> str:
+    """Answer at once."""
+    return "done"
+
+
 @pytest.fixture
-def agent_at(traces: SentTraces) -> Callable[..., Any]:
-    """Makes agents. The making of one is a span of AutoGen's, and a trace, which is not what the tests are about."""
-
-    def made(endpoint: ScriptedEndpoint, **options: Any) -> Any:
-        agent = forecaster(endpoint, **options)
-        (making,) = traces.one().spans
-        assert making["name"] == "create_agent forecaster"
-        return agent
-
-    return made
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("autogen")
+    assert pandaprobe_otel.instrument("autogen", tracer_provider=recorder.provider).state == "adopted"
+    yield recorder
+    pandaprobe_otel.uninstrument("autogen")
+    pandaprobe_otel.instrument("autogen")
 
 
 async def run(agent: Any, asked: str) -> None:
@@ -56,12 +87,10 @@ async def streamed(agent: Any, asked: str) -> None:
 
 
 @pytest.mark.parametrize("way", [run, streamed])
-def test_a_run_is_one_tree(
-    way: Callable[[Any, str], Any], agent_at: Callable[..., Any], traces: SentTraces, model: StartModel
-) -> None:
+def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, model: StartModel) -> None:
     """The same tree however it is run: AutoGen's spans of agent and tool, and one LLM span for each call."""
     endpoint = model(weather_model)
-    asyncio.run(way(agent_at(endpoint), "Weather in Oslo?"))
+    asyncio.run(way(forecaster(endpoint), "Weather in Oslo?"))
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -69,66 +98,147 @@ def test_a_run_is_one_tree(
         trace invoke_agent forecaster | COMPLETED | Weather in Oslo? > The station says: snowy
         AGENT invoke_agent forecaster
           LLM chat {MODEL} @{MODEL} | su > c
-          TOOL weather
+          TOOL weather | {{"city":"Oslo"}} > "snowy"
           LLM chat {MODEL} @{MODEL} | suct > a
     """)
     (call,) = trace.all("LLM")[0]["output"]["messages"][0]["tool_calls"]
-    assert trace.only("TOOL")["metadata"]["tool_call_id"] == call["id"]
+    tool = trace.only("TOOL")
+    assert tool["metadata"]["tool_call_id"] == call["id"]
+    assert (tool["input"], tool["output"]) == ({"city": "Oslo"}, WEATHER["Oslo"])
 
 
-def test_pieces_of_the_models_answer(agent_at: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
+def test_pieces_of_the_models_answer(traces: SentTraces, model: StartModel) -> None:
     """With a model that streams, the spans are the same, and tell when the answer began."""
-    asyncio.run(streamed(agent_at(model(weather_model), model_client_stream=True), "Weather in Oslo?"))
+    asyncio.run(streamed(forecaster(model(weather_model), model_client_stream=True), "Weather in Oslo?"))
 
     trace = traces.one()
     assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
     assert all("completion_start_time" in span for span in trace.all("LLM"))
 
 
-def test_a_failure_that_the_agent_handles(agent_at: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
+def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
     """The tool's span is an error, the agent's is not."""
-    asyncio.run(run(agent_at(model(weather_model)), "Weather in Atlantis?"))
+    asyncio.run(run(forecaster(model(weather_model)), "Weather in Atlantis?"))
 
     trace = traces.one()
     failed = trace.only("TOOL")
     assert (failed["status"], "no station in Atlantis" in failed["error"]) == ("ERROR", True)
+    assert (failed["input"], failed.get("output")) == ({"city": "Atlantis"}, None)
     assert (trace.root["status"], trace.body["status"]) != ("ERROR", "ERROR")
 
 
-def test_a_model_that_refuses(agent_at: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
+def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
     """The exception reaches the app, and every span is ended and tells it."""
     with pytest.raises(Exception, match="There is no Nowhere"):
-        asyncio.run(run(agent_at(model(weather_model)), "Weather in Nowhere?"))
+        asyncio.run(run(forecaster(model(weather_model)), "Weather in Nowhere?"))
 
     trace = traces.one()
     assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
     assert {"ended_at" in span for span in trace.spans} == {True}
 
 
+async def team(endpoint: ScriptedEndpoint) -> Any:
+    """Two agents, one after the other."""
+    both = [forecaster(endpoint), forecaster(endpoint, name="commentator", tools=[])]
+    group = RoundRobinGroupChat(both, name="pair", termination_condition=MaxMessageTermination(5))
+    return await group.run(task="Weather in Oslo?")
+
+
+def test_a_team_is_one_trace(traces: SentTraces, model: StartModel) -> None:
+    """Its agents, which AutoGen calls from elsewhere, are all below the team; it knows the session."""
+    endpoint = model(weather_model)
+    result = asyncio.run(team(endpoint))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert (trace.root["name"], trace.root["kind"]) == ("invoke_agent pair", "AGENT")
+    assert trace.body["session_id"]
+    assert trace.body["input"]["messages"][-1]["content"] == "Weather in Oslo?"
+    assert trace.body["output"]["messages"][-1]["content"] == result.messages[-1].to_text()
+    members = [span for span in trace.all("AGENT") if span is not trace.root]
+    assert {span["name"] for span in members} == {"invoke_agent forecaster", "invoke_agent commentator"}
+    assert {span["parent_span_id"] for span in members} == {trace.root["span_id"]}
+
+
 def test_a_team_in_a_span_of_the_app(traces: SentTraces, model: StartModel) -> None:
-    """Its agents, which AutoGen calls from elsewhere, are all below that span; so is an agent's making."""
+    """The team is below that span, and so is the making of its agents; the app's session wins."""
     endpoint = model(weather_model)
 
-    async def team() -> None:
-        with pandaprobe_otel.session("talk-1"), pandaprobe_otel.span("team", kind="AGENT"):
-            both = [forecaster(endpoint), forecaster(endpoint, name="commentator", tools=[])]
-            await RoundRobinGroupChat(both, termination_condition=MaxMessageTermination(5)).run(task="Weather in Oslo?")
+    async def asked() -> None:
+        with pandaprobe_otel.session("talk-1"), pandaprobe_otel.span("desk", kind="AGENT"):
+            await team(endpoint)
 
-    asyncio.run(team())
+    asyncio.run(asked())
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     assert trace.body["session_id"] == "talk-1"
-    invoked = [span for span in trace.all("AGENT") if span["name"].startswith("invoke_agent")]
-    assert {span["name"] for span in invoked} == {"invoke_agent forecaster", "invoke_agent commentator"}
-    assert {span["parent_span_id"] for span in invoked} == {trace.root["span_id"]}
+    below = [span["name"] for span in trace.children(trace.root)]
+    assert below == ["create_agent forecaster", "create_agent commentator", "invoke_agent pair"]
 
 
-def test_runs_at_once_do_not_mix(agent_at: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
+def test_an_agent_that_is_a_tool(recorded: SpanRecorder) -> None:
+    """It is below the tool, which streams what the agent does, and whose answer is the agent's."""
+    expert = AgentTool(replayed(["Snow."], name="expert"), return_value_as_last_message=True)
+    asyncio.run(streamed(replayed([calling("expert", '{"task": "Oslo?"}')], tools=[expert]), "Weather in Oslo?"))
+
+    assert recorded.tree() == {
+        "invoke_agent echo": None,
+        "execute_tool expert": "invoke_agent echo",
+        "invoke_agent expert": "execute_tool expert",
+    }
+    tool = recorded.attributes("execute_tool expert")
+    assert json.loads(tool["gen_ai.tool.call.arguments"]) == {"task": "Oslo?"}
+    assert tool["gen_ai.tool.call.result"] == "Snow."
+
+
+def test_between_two_events_nothing_is_current(traces: SentTraces, model: StartModel) -> None:
+    """Also for an app that reads no further: its context is its own, and every span is ended."""
+    endpoint = model(weather_model)
+
+    async def drop() -> None:
+        for runs in (forecaster(endpoint), RoundRobinGroupChat([forecaster(endpoint)], max_turns=1)):
+            events = runs.run_stream(task="Weather in Oslo?")
+            async for _ in events:
+                assert get_current_span() is INVALID_SPAN
+                break
+            assert get_current_span() is INVALID_SPAN
+            await events.aclose()
+
+    asyncio.run(drop())
+    for trace in traces.new(2):
+        assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+
+
+def test_cancellation_is_no_error(recorded: SpanRecorder) -> None:
+    """A task that is cancelled while a tool works: its spans end, and say that they were cancelled."""
+
+    async def cancelled() -> None:
+        works = asyncio.Event()
+
+        async def wait() -> str:
+            """Wait."""
+            works.set()
+            return str(await asyncio.Event().wait())
+
+        task = asyncio.create_task(replayed([calling("wait")], tools=[wait]).run(task="Wait."))
+        await works.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert sorted(recorded.names) == ["execute_tool wait", "invoke_agent echo"]  # AutoGen has the tool in another task
+    for span in recorded.spans:
+        assert span.status.status_code is not StatusCode.ERROR
+        assert (span.attributes or {})["pandaprobe.cancelled"] is True
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Each of several runs is a trace of its own, complete and with nothing of another's."""
     endpoint = model(weather_model)
     cities = ["Oslo", "Łódź"] * 2
-    agents = [agent_at(endpoint) for _ in cities]
+    agents = [forecaster(endpoint) for _ in cities]
 
     async def gathered() -> None:
         each = zip(agents, cities, strict=True)
@@ -149,3 +259,67 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     assert {trace.body["session_id"] for trace in found} == {"conversation-1"}
     assert sum(len(trace.all("LLM")) for trace in found) == len(endpoint.exchanges)
     assert len(found[0].all("TOOL")) == 1
+
+
+def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
+    """While OpenInference records the runs, neither ours nor AutoGen's own spans repeat them."""
+    endpoint = model(weather_model)
+    app = Path(__file__).with_name("autogen_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace = traces.one()
+    assert "autogen-core" not in {span["metadata"]["scope"] for span in trace.spans}
+    assert [len(trace.all(kind)) for kind in ("AGENT", "TOOL", "LLM")] == [1, 1, 2]
+    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
+    assert trace.body["total_tokens"] == true > 0
+
+
+def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+    """Well or badly ended, a run leaves no object behind."""
+
+    async def runs(count: int) -> int:
+        for number in range(count):
+            agent = replayed([] if number % 10 == 0 else [calling("at_once")], tools=[at_once])
+            try:
+                await agent.run(task="Hi")
+            except ValueError:
+                assert number % 10 == 0
+            assert recorded.names[-1] == "invoke_agent echo"
+            recorded.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def growth() -> int:
+        await runs(50)
+        before = await runs(50)
+        return await runs(1000) - before
+
+    assert asyncio.run(growth()) < 500
+
+
+def test_without_content(recorded: SpanRecorder) -> None:
+    """What tools were given and answered is content."""
+    pandaprobe_otel.uninstrument("autogen")
+    pandaprobe_otel.instrument("autogen", tracer_provider=recorded.provider, capture_content=False)
+    asyncio.run(replayed([calling("at_once")], tools=[at_once]).run(task="Hi"))
+
+    assert recorded.names == ["execute_tool at_once", "invoke_agent echo"]
+    told = set(recorded.attributes("execute_tool at_once"))
+    assert not told & {"gen_ai.tool.call.arguments", "gen_ai.tool.call.result"}
+
+
+def test_taking_it_off_and_putting_it_on_again(recorded: SpanRecorder) -> None:
+    """Off, AutoGen's functions are its own."""
+    places = [(BaseChatAgent, "run_stream"), (BaseGroupChat, "run_stream"), (BaseTool, "run_json")]
+    hooked = [vars(owner)[name] for owner, name in places]
+    pandaprobe_otel.uninstrument("autogen")
+    assert [vars(owner)[name] for owner, name in places] == [each.__wrapped__ for each in hooked]
+    assert pandaprobe_otel.instrument("autogen").state == "adopted"

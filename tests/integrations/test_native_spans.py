@@ -78,3 +78,12 @@ def test_a_span_that_is_not_sampled_stands_for_nothing(adopted: Adoption) -> Non
     tracer = SpanRecorder(ALWAYS_OFF).provider.get_tracer("some.framework")
     with tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
         assert not is_taken(get_current())
+
+
+def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> None:
+    """OpenInference names the model when a call begins, and says that it is one when it ends."""
+    tracer = recorder.provider.get_tracer("some.framework")
+    with tracer.start_as_current_span("llm", attributes={"llm.model_name": "m"}):
+        assert is_taken(get_current())
+    with tracer.start_as_current_span("agent", attributes={"input.value": "m"}):
+        assert not is_taken(get_current())

@@ -1,0 +1,73 @@
+"""What AutoGen leaves out of the spans that it makes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Final
+
+from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._native_spans import adopt
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._rivals import Rival
+
+from .native import NativeSpans
+from .teams import TeamRuns
+from .tools import ToolCalls
+
+__all__ = ["AutoGenInstrumentor"]
+
+_AGENTS: Final = "autogen_agentchat.agents._base_chat_agent"
+_MEMBERS: Final = "autogen_agentchat.teams._group_chat._chat_agent_container"
+_TEAMS: Final = "autogen_agentchat.teams._group_chat._base_group_chat"
+_OPENINFERENCE: Final = "openinference.instrumentation.autogen_agentchat"
+"""Module of another vendor's instrumentor, and the scope of its spans."""
+_TOOLS: Final = "autogen_core.tools._base"
+
+
+class AutoGenInstrumentor(Integration):
+    """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
+
+    Added to AutoGen's spans: what tools were given and have answered, and cancellation. The making of an agent that is
+    part of no trace gets no span. What an app does between two events of a stream is not below the agent. A model call
+    is the span of the client that it goes through. See `Integration` for the options of `instrument()`.
+    """
+
+    library = "autogen"
+    requirements = ("autogen-agentchat >= 0.7.5",)
+    hooked_modules = (_AGENTS, _MEMBERS, _TEAMS, _TOOLS)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module=_OPENINFERENCE,
+            class_name="AutogenAgentChatInstrumentor",
+        ),
+    )
+
+    @property
+    def outcome(self) -> Outcome:
+        """How things stand now; the spans are AutoGen's own."""
+        found = super().outcome
+        return Outcome(state="adopted", reason=found.reason) if found.state == "hooked" else found
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        native = NativeSpans(
+            provider=self._tracer_provider,
+            with_content=self._recorder.with_content,
+            is_open=lambda: self._open,
+            is_ours=lambda: self._lets_through(None),
+        )
+        if module.__name__ == _AGENTS:
+            yield adopt(_OPENINFERENCE, is_on=lambda: self._open and not native.is_ours())
+            yield patch(module, "trace_create_agent_span", native.making)
+            yield patch(module, "trace_invoke_agent_span", native.agent)
+            yield patch(module.BaseChatAgent, "run_stream", native.stream)
+        elif module.__name__ == _MEMBERS:
+            yield patch(module, "trace_invoke_agent_span", native.agent)
+        elif module.__name__ == _TEAMS:
+            yield patch(module.BaseGroupChat, "run_stream", TeamRuns(self._recorder, native.is_ours).run_stream)
+        else:
+            calls = ToolCalls(native)
+            yield patch(module, "trace_tool_span", calls.span)
+            yield patch(module.BaseTool, "run_json", calls.run)
+            yield patch(module.BaseStreamTool, "run_json_stream", calls.run_stream)

@@ -1,0 +1,70 @@
+"""AutoGen's functions that open its spans, each a context manager that the code of AutoGen enters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry.trace import INVALID_SPAN, Span, get_current_span, get_tracer
+
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._span_writing import record_raised
+
+from .steps import steps
+
+_SCOPE: Final = "autogen-core"
+"""Name of AutoGen's own tracer."""
+_NO_SPAN: Final = nullcontext(INVALID_SPAN)
+
+SpanBlock = AbstractContextManager[Span]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeSpans:
+    """What is different of AutoGen's spans. `provider` is None for OpenTelemetry's global one.
+
+    `is_open` says whether anything is to be different; `is_ours` also that no other vendor records the same.
+    """
+
+    provider: Any
+    with_content: bool
+    is_open: Callable[[], bool]
+    is_ours: Callable[[], bool]
+
+    @property
+    def tracer(self) -> Any:
+        """The tracer that AutoGen's spans are made with."""
+        return get_tracer(_SCOPE, tracer_provider=self.provider)
+
+    def making(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+        """The making of an agent: alone, it would be a trace that says nothing of a run, and is billed as one."""
+        if self.is_open() and not get_current_span().is_recording():
+            return _NO_SPAN
+        return self.agent(wrapped, None, args, kwargs)
+
+    def agent(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+        """A span of an agent, unless another vendor has one of the same work."""
+        if not self.is_open():
+            return wrapped(*args, **kwargs)
+        if not self.is_ours():
+            return _NO_SPAN
+        return self.watched(wrapped(*args, **{"tracer": self.tracer, **kwargs}))
+
+    def stream(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
+        """The events of an agent's run."""
+        events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
+        return steps(events) if self.is_open() else events
+
+    @contextmanager
+    def watched(self, block: SpanBlock) -> Generator[Span]:
+        """The block, whose span tells of cancellation too; AutoGen writes the exceptions itself."""
+        with block as span:
+            try:
+                yield span
+            except Exception:
+                raise
+            except BaseException as error:
+                guarded(record_raised, span, error, with_content=self.with_content)
+                raise

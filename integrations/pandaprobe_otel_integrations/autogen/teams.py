@@ -1,0 +1,83 @@
+"""Runs of teams, of which AutoGen itself makes no span: each agent's turn would be a trace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final
+
+from opentelemetry.trace import Span, set_span_in_context
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._shape import items
+from pandaprobe_otel_integrations._span_writing import present, record_raised
+
+from .steps import steps
+
+_STOP_REASON: Final = "autogen.stop_reason"
+
+
+class TeamRuns:
+    """A span for each run; the runtime that the team starts for its agents starts below it."""
+
+    def __init__(self, recorder: Recorder, is_ours: Callable[[], bool]) -> None:
+        self._recorder = recorder
+        self._is_ours = is_ours
+
+    def run_stream(self, wrapped: Callable[..., Any], team: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
+        """Around a run; AutoGen's `run` reads this too."""
+        events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
+        return self._observed(events, team, kwargs.get("task")) if self._is_ours() else events
+
+    async def _observed(self, events: AsyncGenerator[Any, None], team: Any, task: Any) -> AsyncGenerator[Any, None]:
+        span = guarded(self._begin, team, task)
+        if span is None:
+            async for event in events:
+                yield event
+            return
+        inner = steps(events, set_span_in_context(span))
+        try:
+            async for event in inner:
+                guarded(self._tell, span, event)
+                yield event
+        except BaseException as error:
+            guarded(record_raised, span, error, with_content=self._recorder.with_content)
+            raise
+        finally:
+            try:
+                await inner.aclose()
+            finally:
+                guarded(span.end)
+
+    def _begin(self, team: Any, task: Any) -> Span:
+        name = str(getattr(team, "name", None) or type(team).__name__)
+        attributes = present(
+            {
+                ours.KIND: "AGENT",
+                ours.OPERATION_NAME: "invoke_agent",
+                names.AGENT_NAME: name,
+                names.CONVERSATION_ID: getattr(team, "_team_id", None),
+            }
+        )
+        if self._recorder.with_content:
+            asked = [_message("user", each) for each in (items(task) or [task]) if each is not None]
+            attributes |= encoded({names.INPUT_MESSAGES: asked})
+        return self._recorder.tracer.start_span(f"invoke_agent {name}", attributes=attributes)
+
+    def _tell(self, span: Span, event: Any) -> None:
+        if type(event).__name__ != "TaskResult":
+            return
+        if event.stop_reason:
+            span.set_attribute(_STOP_REASON, str(event.stop_reason))
+        if self._recorder.with_content and event.messages:
+            answer = {**_message("assistant", event.messages[-1]), "finish_reason": "stop"}
+            span.set_attributes(encoded({names.OUTPUT_MESSAGES: [answer]}))
+
+
+def _message(role: str, said: Any) -> dict[str, Any]:
+    content = said if isinstance(said, str) else str(said.to_text())
+    return {"role": role, "parts": [parts.text(content)]}

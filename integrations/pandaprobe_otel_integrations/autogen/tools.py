@@ -1,0 +1,121 @@
+"""Calls of tools: AutoGen's span of one is over before the answer is known, so it is ended here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._shape import items, obj
+
+from .native import NativeSpans, SpanBlock
+from .steps import steps
+
+
+class ToolCall:
+    """One call, from before its span is opened to after its answer."""
+
+    def __init__(self, tool: Any, arguments: Any) -> None:
+        self._tool = tool
+        self._arguments = arguments
+        self.span: Span = INVALID_SPAN
+
+    def opened(self, span: Span, *, with_content: bool) -> None:
+        """AutoGen has opened the span."""
+        self.span = span
+        if with_content:
+            span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: dict(obj(self._arguments)) or "{}"}))
+
+    def answered(self, result: Any) -> None:
+        """The tool has returned this. A value that is no JSON is told as the model is told it."""
+        structure: Any = obj(result) or items(result) if isinstance(result, (dict, list)) else None
+        told: Any = structure or self._tool.return_value_as_string(result)
+        self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told}))
+
+
+class _OpenEnded:
+    """A tracer whose spans are ended by somebody else than the block that they are current in."""
+
+    def __init__(self, tracer: Any) -> None:
+        self._tracer = tracer
+
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> SpanBlock:
+        """As OpenTelemetry's."""
+        block: SpanBlock = self._tracer.start_as_current_span(*args, **{**kwargs, "end_on_exit": False})
+        return block
+
+
+_CALL: Final[ContextVar[ToolCall | None]] = ContextVar("pandaprobe_autogen_tool_call", default=None)
+"""The call whose span is opened next."""
+
+
+class ToolCalls:
+    """What is different of tools."""
+
+    def __init__(self, native: NativeSpans) -> None:
+        self._native = native
+
+    def span(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+        """Around the opening of a tool's span."""
+        call = _CALL.get()
+        if call is None or not self._native.is_ours():
+            return self._native.agent(wrapped, None, args, kwargs)
+        _CALL.set(None)  # it is not that of a tool which this one calls
+        return self._told(call, wrapped(*args, **{**kwargs, "tracer": _OpenEnded(self._native.tracer)}))
+
+    def run(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> Any:
+        """Around a call that is awaited."""
+        if not self._native.is_ours():
+            return wrapped(*args, **kwargs)
+        return self._run(wrapped, ToolCall(tool, _arguments(args, kwargs)), args, kwargs)
+
+    def run_stream(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
+        """Around a call that tells how it goes; the last that it tells is its answer."""
+        events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
+        return self._stream(events, ToolCall(tool, _arguments(args, kwargs))) if self._native.is_ours() else events
+
+    @contextmanager
+    def _told(self, call: ToolCall, block: SpanBlock) -> Generator[Span]:
+        with self._native.watched(block) as span:
+            guarded(call.opened, span, with_content=self._native.with_content)
+            yield span
+
+    async def _run(self, wrapped: Callable[..., Any], call: ToolCall, args: Any, kwargs: Any) -> Any:
+        before = _CALL.get()
+        _CALL.set(call)
+        try:
+            result = await wrapped(*args, **kwargs)
+            self._answered(call, result)
+            return result
+        finally:
+            _CALL.set(before)
+            guarded(call.span.end)
+
+    async def _stream(self, events: AsyncGenerator[Any, None], call: ToolCall) -> AsyncGenerator[Any, None]:
+        last: Any = None
+        inner = steps(events)
+        _CALL.set(call)  # taken before the first event: the span is opened first
+        try:
+            async for event in inner:
+                last = event
+                yield event
+            self._answered(call, last)
+        finally:
+            try:
+                await inner.aclose()
+            finally:
+                guarded(call.span.end)
+
+    def _answered(self, call: ToolCall, result: Any) -> None:
+        if self._native.with_content and call.span.is_recording():
+            guarded(call.answered, result)
+
+
+def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return args[0] if args else kwargs.get("args")
