@@ -94,8 +94,9 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, m
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
+    session = trace.body["session_id"]
     trace.is_like(f"""
-        trace invoke_agent forecaster | COMPLETED | Weather in Oslo? > The station says: snowy
+        trace invoke_agent forecaster | COMPLETED | session {session} | Weather in Oslo? > The station says: snowy
         AGENT invoke_agent forecaster
           LLM chat {MODEL} @{MODEL} | su > c
           TOOL weather | {{"city":"Oslo"}} > "snowy"
@@ -144,6 +145,25 @@ async def team(endpoint: ScriptedEndpoint) -> Any:
     return await group.run(task="Weather in Oslo?")
 
 
+def test_an_agents_runs_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """It remembers what was said; another agent does not, and a session of the app's wins."""
+    endpoint = model(weather_model)
+    one, other = forecaster(endpoint), forecaster(endpoint)
+
+    async def talk() -> None:
+        await run(one, "Weather in Oslo?")
+        await streamed(one, "Weather in Oslo?")
+        await run(other, "Weather in Oslo?")
+        with pandaprobe_otel.session("mine"):
+            await run(one, "Weather in Oslo?")
+
+    asyncio.run(talk())
+    first, second, third, fourth = (trace.body["session_id"] for trace in traces.new(4))
+    assert len(first) == 32
+    assert (second, fourth) == (first, "mine")
+    assert third not in {first, fourth}
+
+
 def test_a_team_is_one_trace(traces: SentTraces, model: StartModel) -> None:
     """Its agents, which AutoGen calls from elsewhere, are all below the team; it knows the session."""
     endpoint = model(weather_model)
@@ -158,6 +178,38 @@ def test_a_team_is_one_trace(traces: SentTraces, model: StartModel) -> None:
     members = [span for span in trace.all("AGENT") if span is not trace.root]
     assert {span["name"] for span in members} == {"invoke_agent forecaster", "invoke_agent commentator"}
     assert {span["parent_span_id"] for span in members} == {trace.root["span_id"]}
+
+
+def test_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """The exception of a member reaches the app, and every span from there up tells it."""
+    group = RoundRobinGroupChat([forecaster(model(weather_model))], max_turns=1)
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        asyncio.run(group.run(task="Weather in Nowhere?"))
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+        ("AGENT", "ERROR"),
+        ("AGENT", "ERROR"),
+        ("LLM", "ERROR"),
+    ]
+    assert {"ended_at" in span for span in trace.spans} == {True}
+
+
+def test_teams_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each is a trace and a session of its own; a team's second run is of the same session as its first."""
+    endpoint = model(weather_model)
+    teams = [RoundRobinGroupChat([forecaster(endpoint)], max_turns=1) for _ in range(2)]
+
+    async def gathered() -> None:
+        for _ in range(2):
+            await asyncio.gather(*(each.run(task="Weather in Oslo?") for each in teams))
+
+    asyncio.run(gathered())
+    found = traces.new(4)
+    for trace in found:
+        assert [span["kind"] for span in trace.spans] == ["AGENT", "AGENT", "LLM", "TOOL", "LLM"]
+    sessions = [trace.body["session_id"] for trace in found]
+    assert {sessions.count(each) for each in sessions} == {2}
 
 
 def test_a_team_in_a_span_of_the_app(traces: SentTraces, model: StartModel) -> None:

@@ -11,6 +11,7 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .agents import AgentRuns
 from .native import NativeSpans
 from .teams import TeamRuns
 from .tools import ToolCalls
@@ -28,9 +29,10 @@ _TOOLS: Final = "autogen_core.tools._base"
 class AutoGenInstrumentor(Integration):
     """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
 
-    Added to AutoGen's spans: what tools were given and have answered, and cancellation. The making of an agent that is
-    part of no trace gets no span. What an app does between two events of a stream is not below the agent. A model call
-    is the span of the client that it goes through. See `Integration` for the options of `instrument()`.
+    Added to AutoGen's spans: what tools were given and have answered, cancellation, and the conversation: one for
+    each agent or team. The making of an agent that is part of no trace gets no span. What an app does between two
+    events of a stream is not below the agent. A model call is the span of the client that it goes through. See
+    `Integration` for the options of `instrument()`.
     """
 
     library = "autogen"
@@ -60,8 +62,10 @@ class AutoGenInstrumentor(Integration):
         if module.__name__ == _AGENTS:
             yield adopt(_OPENINFERENCE, is_on=lambda: self._open and not native.is_ours())
             yield patch(module, "trace_create_agent_span", native.making)
-            yield patch(module, "trace_invoke_agent_span", native.agent)
-            yield patch(module.BaseChatAgent, "run_stream", native.stream)
+            runs = AgentRuns(native)
+            yield patch(module, "trace_invoke_agent_span", runs.span)
+            yield patch(module.BaseChatAgent, "run", runs.run)
+            yield patch(module.BaseChatAgent, "run_stream", runs.run_stream)
         elif module.__name__ == _MEMBERS:
             yield patch(module, "trace_invoke_agent_span", native.agent)
         elif module.__name__ == _TEAMS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,8 +11,6 @@ from opentelemetry.trace import INVALID_SPAN, Span, get_current_span, get_tracer
 
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._span_writing import record_raised
-
-from .steps import steps
 
 _SCOPE: Final = "autogen-core"
 """Name of AutoGen's own tracer."""
@@ -51,11 +49,6 @@ class NativeSpans:
         if not self.is_ours():
             return _NO_SPAN
         return self.watched(wrapped(*args, **{"tracer": self.tracer, **kwargs}))
-
-    def stream(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """The events of an agent's run."""
-        events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
-        return steps(events) if self.is_open() else events
 
     @contextmanager
     def watched(self, block: SpanBlock) -> Generator[Span]:

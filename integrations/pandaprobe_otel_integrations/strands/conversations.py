@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
-import weakref
 from typing import Any
 
 from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 
 
 class Conversations:
     """An agent keeps its messages from call to call: all of its calls are one conversation."""
 
     def __init__(self) -> None:
-        self._ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._ids = ConversationIds()
 
     def tell(self, agent: Any, span: Any) -> None:
         """Write the conversation on the span of a run, unless the app's own attributes say one."""
@@ -25,4 +24,4 @@ class Conversations:
         if managed:
             return str(managed)
         # Strands' own id of an agent without a manager has eight digits, so that strangers would meet in one session.
-        return self._ids.setdefault(agent, uuid.uuid4().hex)
+        return self._ids.of(agent)
