@@ -17,6 +17,7 @@ _Client = TypeVar("_Client")
 _logger = logging.getLogger(__name__)
 
 INTEGRATIONS: Final[Mapping[str, str]] = {
+    "ag2": "pandaprobe_otel_integrations.ag2:AG2Instrumentor",
     "agent_framework": "pandaprobe_otel_integrations.agent_framework:AgentFrameworkInstrumentor",
     "agno": "pandaprobe_otel_integrations.agno:AgnoInstrumentor",
     "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
@@ -46,6 +47,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 """Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
 
 LIBRARIES: Final[Mapping[str, str]] = {
+    "ag2": "ag2",
     "agent_framework": "agent_framework",
     "agno": "agno",
     "anthropic": "anthropic",

@@ -76,7 +76,7 @@ def map_views(
     With `whole` false only part of the trace is in hand: sums of agents and chains then stay in the metadata,
     since the calls that they stand for may be in the other part. Never raises.
     """
-    views = [view for view in views if "logfire.span_type" not in view.attributes or not is_dropped(view)]
+    views = [view for view in views if not is_dropped(view)]
     if not views:
         return MappedTrace({}, [], [])
     try:

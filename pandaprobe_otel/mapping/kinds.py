@@ -73,8 +73,13 @@ def is_mcp_housekeeping(view: SpanView) -> bool:
 
 
 def is_dropped(view: SpanView) -> bool:
-    """Whether the span is no span: Logfire announces each span by a copy of it that is still pending."""
-    return view.attributes.get("logfire.span_type") == "pending_span"
+    """Whether the span is no span of its own.
+
+    Logfire announces each span by a copy of it that is still pending; AG2 tells the tokens of each model call, which
+    has a span with them, once more in an accounting record.
+    """
+    attributes = view.attributes
+    return attributes.get("logfire.span_type") == "pending_span" or attributes.get("ag2.usage.kind") == "model_call"
 
 
 def kind_in(shape: Shape, view: SpanView) -> str:

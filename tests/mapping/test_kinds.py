@@ -123,3 +123,9 @@ def test_logfires_announcements_are_no_spans() -> None:
     assert is_dropped(pending)
     assert not is_dropped(view("chat", {"logfire.span_type": "span"}))
     assert map_trace([]) == {"spans": []}
+
+
+def test_ag2s_accounts_of_model_calls_are_no_spans() -> None:
+    """The call has a span with the same tokens; those of other work, which has none, stay."""
+    assert is_dropped(view("record_usage model_call", {"ag2.usage.kind": "model_call", "gen_ai.usage.input_tokens": 3}))
+    assert not is_dropped(view("record_usage compaction", {"ag2.usage.kind": "compaction"}))

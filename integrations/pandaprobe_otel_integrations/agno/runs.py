@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present
 
-from .scopes import SpanScope, text_of
+from .scopes import AgnoScope, text_of
 
 _FAILED: Final = "RunError"
 """Agno's name for the end of a run that failed; the class of the exception is not told."""
@@ -42,7 +42,7 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
     return RunScope(recorder, span, response, string(getattr(run, "run_id", None)))
 
 
-class RunScope(SpanScope):
+class RunScope(AgnoScope):
     """A run. `response` is Agno's own record of it, where it has begun one; else its events tell."""
 
     def __init__(self, recorder: Recorder, span: Any, response: Any, run_id: str | None) -> None:

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import string
 from pandaprobe_otel_integrations._span_writing import fail, present
 
-from .scopes import SpanScope, plain, text_of
+from .scopes import AgnoScope, plain, text_of
 
 
 def begin_tool(recorder: Recorder, call: Any, _kwargs: dict[str, Any]) -> ToolScope:
@@ -34,7 +34,7 @@ def begin_tool(recorder: Recorder, call: Any, _kwargs: dict[str, Any]) -> ToolSc
     return ToolScope(recorder, span, call)
 
 
-class ToolScope(SpanScope):
+class ToolScope(AgnoScope):
     """A tool call. One that yields, as that of a member whose events are streamed, lasts until it is read."""
 
     def __init__(self, recorder: Recorder, span: Any, call: Any) -> None:

@@ -1,0 +1,227 @@
+"""Agents of AG2."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ag2 import Agent
+from ag2.agent import Agent as AgentClass
+from ag2.config import OpenAIConfig
+from ag2.middleware.builtin.telemetry import TelemetryMiddleware
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import Example
+from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel_integrations.ag2 import AG2Instrumentor
+from weather_model import WEATHER, weather_model
+from weather_model import weather as look_up
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+Ask = Callable[[Agent, str], Any]
+# AG2 leaves the connections of its clients to the garbage collector, whoever's code runs then.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    with pandaprobe_otel.span("look up"):
+        return look_up(city)
+
+
+def forecaster(endpoint: ScriptedEndpoint, tool: Any = weather, *, streaming: bool = False, **options: Any) -> Agent:
+    """An agent that knows the weather."""
+    config = OpenAIConfig(
+        model="gpt-5-mini", base_url=endpoint.base_url, api_key="any", max_retries=0, streaming=streaming
+    )
+    return Agent("forecaster", prompt="You know weather.", config=config, tools=[tool], **options)
+
+
+async def asked(agent: Agent, task: str) -> str:
+    """What it answers."""
+    return str((await agent.ask(task)).body)
+
+
+async def ran(agent: Agent, task: str) -> str:
+    """What it answers, by a handle that the app may follow."""
+    async with agent.run(task) as handle:
+        return str((await handle.result()).body)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("ask", [asked, ran])
+def test_a_run_is_one_tree(ask: Ask, streaming: bool, traces: SentTraces, model: StartModel) -> None:
+    """Each model call is one LLM span, that of its client; each tool is below the agent."""
+    endpoint = model(weather_model)
+    assert asyncio.run(ask(forecaster(endpoint, streaming=streaming), "Weather in Oslo?")) == "The station says: snowy"
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
+        ("LLM", "chat gpt-5-mini"),
+        ("TOOL", "weather"),
+        ("LLM", "chat gpt-5-mini"),
+    ]
+    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
+    called = trace.only("TOOL", "weather")
+    assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))] == ["weather", "forecaster"]
+    assert "Weather in Oslo?" in str(trace.root["input"])
+    assert "The station says: snowy" in str(trace.root["output"])
+
+
+def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """Its span is an error; the agent, which goes on, is none."""
+    asyncio.run(asked(forecaster(model(weather_model)), "Weather in Atlantis?"))
+
+    trace = traces.one()
+    tool = trace.only("TOOL", "weather")
+    assert (tool["status"], trace.root["status"]) == ("ERROR", "OK")
+    assert "no station in Atlantis" in tool["error"]
+
+
+@pytest.mark.parametrize("ask", [asked, ran])
+def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app, and every span is ended."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        asyncio.run(ask(forecaster(model(weather_model)), "Weather in Nowhere?"))
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+
+
+def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
+    """Every span is ended, and none is an error."""
+
+    async def run() -> None:
+        called = asyncio.Event()
+
+        async def weather(city: str) -> str:
+            """Tell the weather in a city."""
+            called.set()
+            await asyncio.Event().wait()
+            return city
+
+        task = asyncio.create_task(asked(forecaster(model(weather_model), weather), "Weather in Oslo?"))
+        await called.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    trace = traces.one()
+    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
+    assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+
+
+def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
+    """A sub-agent is an AGENT below the tool call that asks it; the session is that of the first."""
+
+    def script(messages: Any) -> Reply:
+        if "You lead." not in text_of(messages[0]["content"]):
+            return weather_model(messages)
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Snow, they say.")
+        return Reply(tool_calls=(ToolCall(name="expert", arguments={"question": "Weather in Oslo?"}),))
+
+    endpoint = model(script)
+
+    async def expert(question: str) -> str:
+        """Ask an expert."""
+        return str(await asked(forecaster(endpoint), question))
+
+    config = OpenAIConfig(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any")
+    assert asyncio.run(asked(Agent("office", prompt="You lead.", config=config, tools=[expert]), "How is it?"))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [span["name"] for span in trace.above(trace.only("AGENT", "forecaster"))] == ["expert", "office"]
+
+
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """AG2's own conversation, unless the app has set a session."""
+
+    async def talk() -> None:
+        first = await forecaster(model(weather_model)).ask("Hi")
+        await first.ask("Thanks")
+        with pandaprobe_otel.session("mine"):
+            await first.ask("Bye")
+
+    asyncio.run(talk())
+    first, second, third = traces.new(3)
+    assert first.body["session_id"] == second.body["session_id"]
+    assert third.body["session_id"] == "mine"
+
+
+def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Of one agent; each is a trace of its own."""
+    agent = forecaster(model(weather_model))
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(asked(agent, f"Weather in {city}?") for city in [*WEATHER] * 2))
+
+    asyncio.run(all_of_them())
+    found = traces.new(4)
+    for trace in found:
+        assert len(trace.all("LLM")) == 2
+        assert trace.only("TOOL", "weather")["input"]["city"] in str(trace.root["input"])
+    assert len({trace.body["session_id"] for trace in found}) == 4
+
+
+def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
+    """Well or badly ended, a run leaves nothing of ours behind."""
+    agent = forecaster(model(weather_model))
+
+    async def runs(count: int) -> int:
+        for number in range(count):
+            task = asked(agent, "Weather in Nowhere?" if number % 10 == 0 else "Hi")
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(result, Exception) == (number % 10 == 0)
+        traces.new(count)
+        del result
+        gc.collect()
+        return sum("pandaprobe_otel_integrations" in str(type(each).__module__) for each in gc.get_objects())
+
+    async def growth() -> int:
+        before = await runs(20)
+        return await runs(60) - before
+
+    assert asyncio.run(growth()) <= 0
+
+
+def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
+    """Off, the library is as it was, and what the client records are traces of their own."""
+    instrumentor, hooked = AG2Instrumentor(), AgentClass.__dict__["_drive_scope"]
+    instrumentor.uninstrument()
+    try:
+        assert AgentClass.__dict__["_drive_scope"] is hooked.__wrapped__
+        asyncio.run(asked(forecaster(model(weather_model)), "Weather in Oslo?"))
+    finally:
+        instrumentor.instrument()
+    assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
+
+
+def test_beside_its_own_middleware(traces: SentTraces, model: StartModel) -> None:
+    """The spans that AG2 makes itself are used, one for each model call, and tokens are there once."""
+    endpoint = model(weather_model)
+    own = TelemetryMiddleware(agent_name="forecaster")
+    asyncio.run(asked(forecaster(endpoint, middleware=[own]), "Weather in Oslo?"))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "TOOL", "LLM"]
+
+
+def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key: a conversation of two turns in one trace each, and one session."""
+    example = Example("ag2_agent")
+    endpoint = model(example.script)
+    example.run(endpoint, monkeypatch)
+
+    found = traces.new(2)
+    assert len({trace.body["session_id"] for trace in found}) == 1
+    assert sum(len(trace.all("LLM")) for trace in found) == len(endpoint.exchanges)
