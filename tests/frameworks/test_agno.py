@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from agno.db.in_memory import InMemoryDb
 from agno.exceptions import StopAgentRun
 from agno.models.openai import OpenAIChat
 from agno.team import Team
+from agno.team.mode import TeamMode
 from agno.tools import tool as agno_tool
 
 import pandaprobe_otel
@@ -297,6 +299,40 @@ def test_a_member_of_a_team_that_fails(traces: SentTraces, model: StartModel) ->
     trace = traces.one()
     assert trace.only("AGENT", "forecaster")["status"] == "ERROR"
     assert trace.root["status"] == "OK"
+
+
+def test_members_in_parallel_threads(traces: SentTraces, model: StartModel) -> None:
+    """Those that a team in task mode runs at once are below the tool call that runs them, each with its own tools."""
+
+    def script(messages: Any) -> Reply:
+        if "You know weather." in text_of(messages[0]["content"]):
+            return weather_model(messages)
+        told = [text_of(message["content"]) for message in messages if message["role"] == "tool"]
+        if not told:
+            tasks = [
+                {"title": city, "description": f"Weather in {city}?", "assignee": "forecaster"} for city in WEATHER
+            ]
+            return Reply(tool_calls=tuple(ToolCall(name="create_task", arguments=task) for task in tasks))
+        if len(told) == len(WEATHER):
+            ids = re.findall(r"Task created: \[(\w+)\]", " ".join(told))
+            return Reply(tool_calls=(ToolCall(name="execute_tasks_parallel", arguments={"task_ids": ids}),))
+        if len(told) == len(WEATHER) + 1:
+            return Reply(tool_calls=(ToolCall(name="mark_all_complete", arguments={"summary": "Done."}),))
+        return Reply(text="Done.")
+
+    endpoint = model(script)
+    member = forecaster(endpoint, instructions="You know weather.")
+    team = Team(name="office", model=openai(endpoint), members=[member], mode=TeamMode.tasks, telemetry=False)
+    assert plainly(team, "How is it?") == "Done."
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    members = trace.all("AGENT", "forecaster")
+    assert len(members) == len(WEATHER)
+    for each in members:
+        assert [span["name"] for span in trace.above(each)] == ["execute_tasks_parallel", "office"]
+        (tool,) = [span for span in trace.children(each) if span["kind"] == "TOOL"]
+        assert tool["output"] == WEATHER[tool["input"]["city"]]
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
