@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,8 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="version or path; default: this one")
     parser.add_argument("--dependencies", choices=("latest", "floor"), default="latest")
     chosen = parser.parse_args(given)
+    # A shell starts what it runs in the background with Ctrl-C ignored, and every child would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="pandaprobe-otel-wheel.") as work:
         tree = Path(work) / "project"
         installed, constraints = packages(chosen.wheel.resolve(strict=True), chosen.dependencies)
