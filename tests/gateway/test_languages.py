@@ -30,7 +30,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 provider = TracerProvider(resource=Resource({"service.name": os.environ["SERVICE"]}))
 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=os.environ["OTLP_URL"])))
 trace.set_tracer_provider(provider)
-flush = provider.force_flush
+def flush(seconds):
+    provider.force_flush(20_000)  # what is left to its own five seconds could come after the test has looked
 """
 BY_INIT = """
 import pandaprobe_otel
