@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -264,6 +265,98 @@ def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: Start
         assert city in trace.root["input"]["question"]
         assert trace.root["output"]["answer"] == WEATHER[city]
         assert (len(trace.all("LLM")), len(trace.spans)) == (3, 10)
+
+
+def streamed(program: Any, question: str) -> list[Any]:
+    """What it gives, piece by piece, in a loop."""
+
+    async def run() -> list[Any]:
+        return [piece async for piece in dspy.streamify(program)(question=question)]
+
+    return asyncio.run(run())
+
+
+def streamed_async(program: Any, question: str) -> list[Any]:
+    """The same, where the program is awaited rather than run in a thread."""
+
+    async def run() -> list[Any]:
+        return [piece async for piece in dspy.streamify(program, is_async_program=True)(question=question)]
+
+    return asyncio.run(run())
+
+
+def streamed_plainly(program: Any, question: str) -> list[Any]:
+    """The same without a loop of the app's."""
+    return list(dspy.streamify(program, async_streaming=False)(question=question))
+
+
+streams = pytest.mark.parametrize("stream", [streamed, streamed_async, streamed_plainly])
+
+
+@streams
+def test_a_streamed_program(stream: Callable[[Any, str], list[Any]], traces: SentTraces, model: StartModel) -> None:
+    """The pieces reach the app; the trace is the one that there is without, with each answer whole."""
+    endpoint = model(program_model)
+    with dspy.context(lm=model_of(endpoint)):
+        *pieces, prediction = stream(react(), "Weather in Oslo?")
+
+    assert all(exchange.streamed for exchange in endpoint.exchanges)
+    assert len(pieces) > len(endpoint.exchanges)
+    assert prediction.answer == "snowy"
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert (trace.root["name"], trace.root["output"]["answer"], len(trace.spans)) == ("ReAct", "snowy", 10)
+    assert trace.only("TOOL", "weather")["output"] == "snowy"
+
+
+@streams
+def test_a_stream_that_is_refused(
+    stream: Callable[[Any, str], list[Any]], traces: SentTraces, model: StartModel
+) -> None:
+    """The exception reaches the app, and every span tells it."""
+    with dspy.context(lm=model_of(model(program_model))), pytest.raises(Exception, match="There is no Nowhere"):
+        stream(dspy.Predict("question -> answer"), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("CHAIN", "ERROR"), ("LLM", "ERROR")]
+
+
+def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
+    """After one piece: its spans are ended all the same."""
+
+    async def run() -> None:
+        program = dspy.streamify(dspy.Predict("question -> answer"), is_async_program=True)
+        async with contextlib.aclosing(program(question="How are you?")) as pieces:
+            async for _ in pieces:
+                break
+
+    with dspy.context(lm=model_of(model(program_model))):
+        asyncio.run(run())
+
+    trace = traces.one()
+    assert [(span["kind"], "ended_at" in span) for span in trace.spans] == [("CHAIN", True), ("LLM", True)]
+    assert "ERROR" not in {span["status"] for span in trace.spans}
+
+
+def test_an_evaluation(traces: SentTraces, model: StartModel) -> None:
+    """Each of its examples is a trace of its own, also in threads; what judges it is another."""
+    endpoint = model(program_model)
+    judge = dspy.Predict("answer -> reasoning")
+    cities = ("Oslo", "Łódź")
+    examples = [dspy.Example(question=f"Weather in {city}?").with_inputs("question") for city in cities]
+
+    def is_good(_example: Any, prediction: Any) -> bool:
+        return str(judge(answer=prediction.answer).reasoning) == "I know."
+
+    with dspy.context(lm=model_of(endpoint)):
+        result = dspy.Evaluate(devset=examples, metric=is_good, num_threads=2)(react())
+
+    assert result.score == 100.0
+    found = traces.new(4)
+    runs = [trace for trace in found if trace.root["name"] == "ReAct"]
+    assert sorted(trace.root["output"]["answer"] for trace in runs) == sorted(WEATHER[city] for city in cities)
+    assert [(trace.root["name"], len(trace.spans)) for trace in found if trace not in runs] == [("Predict", 2)] * 2
+    assert sum(len(trace.all("LLM")) for trace in found) == len(endpoint.exchanges)
 
 
 @pytest.fixture

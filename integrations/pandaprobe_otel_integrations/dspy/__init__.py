@@ -22,7 +22,7 @@ _EXECUTION: Final = "dspy.clients.execution"
 
 
 class DSPyInstrumentor(Integration):
-    """Modules, agents, model calls, tools and retrievals, sync and async.
+    """Modules, agents, model calls, tools and retrievals, sync, async and streamed by `streamify`.
 
     Agents (`ReAct` and its like) are AGENT spans, other modules CHAIN, and one model call is one LLM span, for which
     the instrumentation of the model's client makes none. An answer from DSPy's cache has no tokens: they were counted
