@@ -218,6 +218,29 @@ def test_many_calls_leave_nothing_open(traces: SentTraces) -> None:
     assert all(len(trace.spans) == 3 for trace in traces.new(200))
 
 
+def test_beside_another_vendor(traces: SentTraces, server: LocalServer) -> None:
+    """OpenInference sends the trace along as we do, and makes no spans: ours are the same with it, each once."""
+    app = Path(__file__).with_name("mcp_rival.py")
+    done = subprocess.run(
+        [sys.executable, app, server.url, server.api_key],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "hooked"
+    for trace in traces.new(2):
+        trace.is_like("""
+            trace app | COMPLETED
+            AGENT app
+              TOOL weather | {"city":"Oslo"} > "snowy"
+                TOOL weather | {"city":"Oslo"} > "snowy"
+                  OTHER look up | "Oslo" > "snowy"
+        """)
+
+
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     """Without a key: an agent whose tool is served by another process, in one trace."""
     assert run_example("mcp_agent", server).splitlines()[-1].startswith("Your parcel is on its way")
