@@ -20,7 +20,7 @@ from peers import OURS, installed
 from runs import HERE, Row, interleaved, run, sink
 
 PEERS = ("otlp", "sdk")
-STALLED_TRACES = 300
+STALLED_TRACES = 1000
 
 
 def main() -> None:
