@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter,
 from pandaprobe_otel_integrations.claude_agent_sdk.agent import Agent as RunAgent
 from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
 from pandaprobe_otel_integrations.claude_agent_sdk.model_call import ModelCall
+from span_recorder import SpanRecorder
 
 StartModel = Callable[[Script], ScriptedEndpoint]
 SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
@@ -327,21 +328,36 @@ class ScriptedProgram(Transport):
         return True
 
 
-def test_many_runs_leave_nothing(traces: SentTraces) -> None:
-    """After a hundred runs, none of what observed them is left; each was recorded."""
+@pytest.fixture
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one, to which those of runs go meanwhile."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("claude_agent_sdk")
+    assert pandaprobe_otel.instrument("claude_agent_sdk", tracer_provider=recorder.provider).state == "hooked"
+    yield recorder
+    pandaprobe_otel.uninstrument("claude_agent_sdk")
+    pandaprobe_otel.instrument("claude_agent_sdk")
 
-    def left() -> int:
-        gc.collect()
-        return sum(type(each) in (Conversation, RunAgent, ModelCall) for each in gc.get_objects())
 
-    async def many() -> None:
-        for _ in range(100):
+def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+    """After them, no object is left, and none of what observed them; each was recorded."""
+
+    async def runs(count: int) -> None:
+        for _ in range(count):
             assert [message async for message in query(prompt="Hi", transport=ScriptedProgram())]
+            assert len(recorded.spans) == 2
+            recorded.clear()
 
-    before = left()
-    asyncio.run(many())
-    assert all(len(trace.spans) == 2 for trace in traces.new(100))
-    assert left() <= before
+    def after(count: int) -> int:
+        asyncio.run(runs(count))
+        gc.collect()
+        return len(gc.get_objects())
+
+    after(50)
+    before = after(50)
+    grown = after(1000) - before
+    assert grown < 500, f"{grown} more objects after 1,000 runs"
+    assert not [each for each in gc.get_objects() if type(each) in (Conversation, RunAgent, ModelCall)]
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:

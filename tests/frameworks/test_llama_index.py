@@ -7,7 +7,7 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import llama_index_instrumentation
 import pytest
 from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import ChatMessage, CompletionResponse, CompletionResponseGen, CustomLLM, LLMMetadata
+from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.llms.openai import OpenAI
 from openai import OpenAI as Client
 
@@ -27,6 +28,7 @@ from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.llama_index import LlamaIndexInstrumentor
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
+from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
 StartModel = Callable[[Script], ScriptedEndpoint]
@@ -286,14 +288,77 @@ def ours() -> list[RunHandler]:
     return [each for each in handlers if isinstance(each, RunHandler)]
 
 
-def test_many_runs_leave_nothing(traces: SentTraces, model: StartModel) -> None:
-    """After a hundred calls nothing is open."""
-    llm = plain_model(model(lambda messages: Reply(text="Hi.")))
-    for _ in range(100):
-        llm.complete("Hi")
+class Echo(CustomLLM):
+    """A model without a server, whose ways to be asked come to one: those of a `CustomLLM` call each other."""
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """Its name."""
+        return LLMMetadata(model_name="echo")
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:
+        """The prompt, or a failure."""
+        if "fail" in prompt:
+            raise ConnectionError("no")
+        return CompletionResponse(text=prompt)
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponseGen:
+        """The same in one piece."""
+        return (CompletionResponse(text=prompt, delta=prompt) for _ in range(1))
+
+
+@pytest.mark.parametrize("way", ["complete", "acomplete", "chat", "achat", "stream_complete", "stream_chat"])
+def test_a_model_that_asks_itself_is_one_call(way: str, traces: SentTraces) -> None:
+    """`achat` of a custom model calls its `chat`, and that its `complete`: one LLM span, with the answer."""
+    given: Any = [ChatMessage(role="user", content="Hi")] if "chat" in way else "Hi"
+    answer: Any = getattr(Echo(), way)(given)
+    if way.startswith("a"):
+        asyncio.run(answer)
+    elif way.startswith("stream"):
+        list(answer)
+
+    (span,) = traces.one().spans
+    assert (span["kind"], span["status"]) == ("LLM", "OK")
+    assert "Hi" in str(span["output"])
+
+
+@pytest.fixture
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one, to which those of runs go meanwhile."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("llama_index")
+    assert pandaprobe_otel.instrument("llama_index", tracer_provider=recorder.provider).state == "hooked"
+    yield recorder
+    pandaprobe_otel.uninstrument("llama_index")
+    pandaprobe_otel.instrument("llama_index")
+
+
+def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+    """Well or badly ended, a run leaves nothing open and no object behind."""
+    index = VectorStoreIndex.from_documents([Document(text="Snow.")], embed_model=MockEmbedding(embed_dim=4))
+    engine = index.as_query_engine(llm=Echo())
+    recorded.clear()
+
+    def runs(count: int) -> int:
+        for number in range(count):
+            if number % 10 == 0:
+                with pytest.raises(ConnectionError):
+                    engine.query("fail")
+            else:
+                engine.query("Hi")
+            assert len(recorded.spans) == 5
+            recorded.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    runs(50)
+    before = runs(50)
+    grown = runs(1000) - before
+    assert grown < 500, f"{grown} more objects after 1,000 runs"
     (handler,) = ours()
     assert len(handler) == 0
-    assert len(traces.new(100)) == 100
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:

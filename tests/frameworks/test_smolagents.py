@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from smolagents import CodeAgent, InferenceClientModel, MultiStepAgent, OpenAIModel, Tool, ToolCallingAgent
+from smolagents import CodeAgent, InferenceClientModel, Model, MultiStepAgent, OpenAIModel, Tool, ToolCallingAgent
+from smolagents.models import ChatMessage, ChatMessageToolCall, ChatMessageToolCallFunction, MessageRole
+from smolagents.utils import AgentGenerationError
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
@@ -20,6 +23,7 @@ from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, 
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.smolagents import SmolagentsInstrumentor
+from span_recorder import SpanRecorder
 from weather_model import WEATHER
 
 StartModel = Callable[[Script], ScriptedEndpoint]
@@ -177,6 +181,52 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
     trace = traces.one()
     assert all("ended_at" in span for span in trace.spans)
     assert trace.body["status"] != "ERROR"
+
+
+class Echo(Model):
+    """A model without a server, which ends the run at once, or fails."""
+
+    def generate(self, messages: Any, *_: Any, **__: Any) -> ChatMessage:
+        """Answer finally."""
+        if "fail" in str(messages[-1].content):
+            raise ConnectionError("no")
+        answer = ChatMessageToolCallFunction(name="final_answer", arguments={"answer": "Hi."})
+        call = ChatMessageToolCall(id="call-1", type="function", function=answer)
+        return ChatMessage(role=MessageRole.ASSISTANT, content="", tool_calls=[call])
+
+
+@pytest.fixture
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one, to which those of agents go meanwhile."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("smolagents")
+    assert pandaprobe_otel.instrument("smolagents", tracer_provider=recorder.provider).state == "hooked"
+    yield recorder
+    pandaprobe_otel.uninstrument("smolagents")
+    pandaprobe_otel.instrument("smolagents")
+
+
+def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+    """Well or badly ended, a run leaves no object behind."""
+
+    agent = ToolCallingAgent([], Echo(), verbosity_level=0, name="echo")
+
+    def runs(count: int) -> int:
+        for number in range(count):
+            if number % 10 == 0:
+                with pytest.raises(AgentGenerationError):
+                    agent.run("fail")
+            else:
+                assert agent.run("Hi") == "Hi."
+            assert recorded.names[-1] == "echo", recorded.names
+            recorded.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    runs(50)
+    before = runs(50)
+    grown = runs(1000) - before
+    assert grown < 500, f"{grown} more objects after 1,000 runs"
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:

@@ -27,6 +27,8 @@ from .messages import answer_attributes, answer_of, messages_of, request_attribu
 
 _CONTROL_FLOW: Final = frozenset({"WaitingForEvent", "WorkflowCancelledByUser"})
 """Exceptions of workflows that are no failures: a step waits for a human, or the app has cancelled the run."""
+_ONCE: Final = frozenset({"LLM", "TOOL"})
+"""Kinds of which one object's call is one span, whichever of its own methods call each other: `achat`, `chat`."""
 _STREAMING_RESPONSES: Final = frozenset({"StreamingResponse", "AsyncStreamingResponse"})
 
 
@@ -104,11 +106,14 @@ class RunHandler:
         parent = self._parent(parent_id)
         base = get_current() if parent is None or get_current().get(RUN_KEY) is parent else parent.context
         kind = kind_of(instance, method)
-        if kind == "TOOL" and parent is not None and parent.name == f"TOOL {id(instance)}":
-            kind = None  # `acall` of a tool that calls its own `call`
+        name_of_once = f"{kind} {id(instance)}"
+        is_inner = kind in _ONCE and parent is not None and parent.name == name_of_once
+        if is_inner:
+            kind = None
         arguments = bound.arguments
         if kind is None or self._claims_only():
             run = self._keep(Run(run_id=id_, parent=parent, context=base), base, None, parent)
+            run.name = name_of_once if is_inner else ""  # what this one calls of itself is inside too
             self._begin_step(run, method, arguments)
         else:
             name, attributes = beginning(kind, instance, arguments, parent, with_content=recorder.with_content)
@@ -119,7 +124,7 @@ class RunHandler:
                 attributes={key: value for key, value in attributes.items() if value is not None},
             )
             run = Run(run_id=id_, parent=parent, context=base, span=span, is_agent=kind == "AGENT")
-            run.name = f"TOOL {id(instance)}" if kind == "TOOL" else kind
+            run.name = name_of_once if kind in _ONCE else kind
             self._keep(run, base, span, parent)
             run.agent = attributes.get(names.AGENT_NAME) or run.agent
             if kind not in ("LLM", "EMBEDDING") and method != "run":
