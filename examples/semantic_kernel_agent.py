@@ -1,0 +1,61 @@
+"""An agent of Semantic Kernel with a plugin, traced by one line: two turns of one thread, the second one streamed.
+
+pip install "pandaprobe-otel[local,cli]" semantic-kernel
+python semantic_kernel_agent.py               # a scripted model and a local PandaProbe: no key, no cost
+OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python semantic_kernel_agent.py
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from semantic_kernel.agents import ChatCompletionAgent
+from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
+from semantic_kernel.functions import kernel_function
+
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.offline import offline
+
+PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
+
+
+class Carrier:
+    @kernel_function
+    def track_parcel(self, parcel: str) -> str:
+        """Ask the carrier where a parcel is."""
+        return PARCELS.get(parcel, "unknown to the carrier")
+
+
+async def talk() -> None:
+    agent = ChatCompletionAgent(
+        name="shop_assistant",
+        service=OpenAIChatCompletion(ai_model_id=os.environ.get("OPENAI_MODEL", "gpt-5-mini")),
+        instructions="You answer customers of a shop in one sentence.",
+        plugins=[Carrier()],
+    )
+    answer = await agent.get_response("Where is my parcel P-4711?")
+    print(answer)
+    async for piece in agent.invoke_stream("Thank you!", thread=answer.thread):  # the thread is the session
+        print(piece, end="", flush=True)
+    print()
+
+
+def main() -> None:
+    pandaprobe_otel.init()  # the one line: from here on, agents, functions and model calls are traced
+    asyncio.run(talk())
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """What the model says when there is no key."""
+    last = messages[-1]
+    if last["role"] == "tool":
+        return Reply(text="Your parcel is on its way.")
+    if "parcel" in str(last["content"]):
+        return Reply(tool_calls=(ToolCall(name="Carrier-track_parcel", arguments={"parcel": "P-4711"}),))
+    return Reply(text="You are welcome.")
+
+
+if __name__ == "__main__":
+    with offline(script):
+        main()

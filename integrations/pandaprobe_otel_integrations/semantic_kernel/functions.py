@@ -1,0 +1,98 @@
+"""The span of one call of a function: of a plugin's, which is a tool, or of a prompt, which asks a model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._span_scope import SpanScope
+from pandaprobe_otel_integrations._span_writing import present
+
+_PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, dict})
+"""What is told as it is."""
+
+
+def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionScope:
+    """Start the span of `invoke(function, kernel, arguments, metadata, **more_arguments)`, or of its streamed form."""
+    function = args[0]
+    given = args[2] if len(args) > 2 else kwargs.get("arguments")
+    call = obj(args[3] if len(args) > 3 else kwargs.get("metadata"))  # the model's, else empty
+    name = str(function.fully_qualified_name)
+    if function.is_prompt and not call:
+        form = _PROMPT
+        span = recorder.tracer.start_span(name, attributes={ours.KIND: "CHAIN"})
+    else:
+        form = _TOOL
+        attributes = {
+            ours.OPERATION_NAME: "execute_tool",
+            ours.TOOL_NAME: name,
+            names.TOOL_TYPE: "function",
+            names.TOOL_CALL_ID: string(call.get("id")),
+        }
+        span = recorder.tracer.start_span(f"execute_tool {name}", attributes=present(attributes))
+    if recorder.with_content:
+        told = guarded(_arguments, function, kwargs if given is None else given) or "{}"
+        guarded(lambda: span.set_attributes(encoded({form.given: told})))
+    return FunctionScope(recorder, span, form.result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """The attributes that arguments and result are in."""
+
+    given: str
+    result: str
+
+
+_PROMPT: Final = _Form(given=ours.INPUT, result=ours.OUTPUT)
+_TOOL: Final = _Form(given=names.TOOL_CALL_ARGUMENTS, result=names.TOOL_CALL_RESULT)
+
+
+class FunctionScope(SpanScope):
+    """A call, whose result is told in the attribute `result`. One that yields lasts until it is read."""
+
+    def __init__(self, recorder: Recorder, span: Any, result: str) -> None:
+        super().__init__(recorder, span)
+        self._result = result
+        self._pieces: list[str] = []
+
+    def produced(self, item: Any, /) -> None:
+        """A part of the result, or the whole of it."""
+        if self.recorder.with_content:
+            guarded(self._read, item)
+
+    def returned(self, value: Any, /) -> None:
+        """The function has ended; None is also the end of one that yields."""
+        if self.recorder.with_content:
+            guarded(self._tell, value)
+        guarded(self.span.end)
+
+    def _read(self, item: Any) -> None:
+        pieces = items(item) if isinstance(item, list) else [item]  # a prompt yields one for each answer it asks for
+        self._pieces.extend(map(str, pieces))
+
+    def _tell(self, value: Any) -> None:
+        told = "".join(self._pieces) if value is None else _plain(value)
+        self.span.set_attributes(encoded({self._result: told}))
+
+
+def _arguments(function: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that the function has parameters for: a kernel's arguments may hold more, of the app's."""
+    known = {parameter.name for parameter in function.parameters}
+    return {name: _told(value) for name, value in given.items() if name in known}
+
+
+def _plain(result: Any) -> Any:
+    """What a function has given: a prompt gives all answers that it asked for, whose text is that of the result."""
+    return str(result) if result.function.is_prompt else _told(result.value)
+
+
+def _told(value: Any) -> Any:
+    return value if type(value) in _PLAIN else str(value)

@@ -1,0 +1,512 @@
+"""Agents, functions and prompts of Semantic Kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+from opentelemetry.trace import INVALID_SPAN, get_current_span
+from semantic_kernel import Kernel
+from semantic_kernel.agents import ChatCompletionAgent, ChatHistoryAgentThread
+from semantic_kernel.agents.orchestration.handoffs import HandoffOrchestration, OrchestrationHandoffs
+from semantic_kernel.agents.runtime import InProcessRuntime
+from semantic_kernel.connectors.ai.chat_completion_client_base import ChatCompletionClientBase
+from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
+from semantic_kernel.contents import ChatMessageContent
+from semantic_kernel.functions import KernelArguments, KernelFunction, KernelPlugin, kernel_function
+from semantic_kernel.utils.telemetry.agent_diagnostics import decorators as agent_spans
+from semantic_kernel.utils.telemetry.model_diagnostics import decorators as model_spans
+from semantic_kernel.utils.telemetry.model_diagnostics import function_tracer as function_spans
+
+import pandaprobe_otel
+from agent_traces import SentTraces
+from example_runs import run_example
+from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel_integrations.semantic_kernel import SemanticKernelInstrumentor
+from weather_model import WEATHER
+from weather_model import weather as look_up
+from weather_model import weather_model as any_weather_model
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+Ask = Callable[..., Awaitable[str]]
+# Its clients are left to the garbage collector with their connections, whoever's code runs then.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+class Station:
+    """A plugin."""
+
+    @kernel_function
+    def weather(self, city: str) -> str:
+        """Tell the weather in a city."""
+        with pandaprobe_otel.span("look up"):
+            return look_up(city)
+
+
+class AsyncStation:
+    """The same, in a coroutine."""
+
+    @kernel_function
+    async def weather(self, city: str) -> str:
+        """Tell the weather in a city."""
+        await asyncio.sleep(0)
+        return Station().weather(city)
+
+
+def weather_model(messages: Any) -> Reply:
+    """The model, which calls the function by the name that Semantic Kernel tells it."""
+    reply = any_weather_model(messages)
+    return replace(reply, tool_calls=tuple(replace(call, name="Station-weather") for call in reply.tool_calls))
+
+
+def openai(endpoint: ScriptedEndpoint) -> OpenAIChatCompletion:
+    """A service whose client is instrumented itself."""
+    client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0)
+    return OpenAIChatCompletion(ai_model_id="gpt-5-mini", async_client=client)
+
+
+def forecaster(endpoint: ScriptedEndpoint, station: Any = None, **options: Any) -> ChatCompletionAgent:
+    """An agent that knows the weather."""
+    plugin = KernelPlugin.from_object("Station", Station() if station is None else station)
+    return ChatCompletionAgent(**{"name": "forecaster", "service": openai(endpoint), "plugins": [plugin], **options})
+
+
+async def awaited(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
+    """What it answers."""
+    return str(await agent.get_response(task, **options))
+
+
+async def invoked(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
+    """What it answers, message by message."""
+    return "".join([str(item) async for item in agent.invoke(task, **options)])
+
+
+async def streamed(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
+    """What it answers, piece by piece."""
+    return "".join([str(item) async for item in agent.invoke_stream(messages=task, **options)])
+
+
+ways = pytest.mark.parametrize("ask", [awaited, invoked, streamed])
+
+
+@ways
+@pytest.mark.parametrize("station", [Station(), AsyncStation()])
+async def test_a_run_is_one_tree(ask: Ask, station: Any, traces: SentTraces, model: StartModel) -> None:
+    """Each model call is one LLM span, that of its client; each function is below the agent, once."""
+    endpoint = model(weather_model)
+    thread = ChatHistoryAgentThread(thread_id="t-1")
+    answer = await ask(forecaster(endpoint, station), "Weather in Oslo?", thread=thread)
+
+    assert answer == "The station says: snowy"
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
+        ("LLM", "chat gpt-5-mini"),
+        ("TOOL", "Station-weather"),
+        ("LLM", "chat gpt-5-mini"),
+    ]
+    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
+    called = trace.only("TOOL", "Station-weather")
+    assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
+    assert [span["name"] for span in trace.above(trace.only(name="look up"))] == ["Station-weather", "forecaster"]
+    assert trace.body["session_id"] == "t-1"
+    assert "Weather in Oslo?" in str(trace.root["input"])
+    assert "The station says: snowy" in str(trace.root["output"])
+
+
+@ways
+async def test_a_function_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """Its span is an error; the agent, which goes on, is none."""
+    await ask(forecaster(model(weather_model)), "Weather in Atlantis?")
+
+    trace = traces.one()
+    tool = trace.only("TOOL", "Station-weather")
+    assert (tool["status"], trace.root["status"]) == ("ERROR", "OK")
+    assert "no station in Atlantis" in tool["error"]
+
+
+@ways
+async def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """The app gets the exception, and every span is ended."""
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        await ask(forecaster(model(weather_model)), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
+    assert all("ended_at" in span for span in trace.spans)
+    assert "There is no Nowhere." in trace.root["error"]
+
+
+@ways
+async def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """It does so unchanged, from below Semantic Kernel's own handling, and every span is ended."""
+
+    class Halt(BaseException):
+        pass
+
+    class Broken:
+        @kernel_function
+        def weather(self, city: str) -> str:
+            """Tell the weather in a city."""
+            raise Halt(city)
+
+    with pytest.raises(Halt, match="Oslo"):
+        await ask(forecaster(model(weather_model), Broken()), "Weather in Oslo?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+        ("AGENT", "ERROR"),
+        ("LLM", "OK"),
+        ("TOOL", "ERROR"),
+    ]
+
+
+@ways
+async def test_turns_of_a_thread_are_one_session(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """A thread gets its id in its first run; the session of the app wins."""
+    agent, thread = forecaster(model(weather_model)), ChatHistoryAgentThread()
+    await ask(agent, "Hi", thread=thread)
+    await ask(agent, [ChatMessageContent(role="user", content="Thanks")], thread=thread)
+    with pandaprobe_otel.context(session="mine", user="me"):
+        await ask(agent, "Bye", thread=thread)
+
+    first, second, third = traces.new(3)
+    assert first.body["session_id"] == second.body["session_id"] == thread.id
+    assert (third.body["session_id"], third.body["user_id"]) == ("mine", "me")
+    assert "Thanks" in str(second.root["input"])
+
+
+async def test_a_thread_that_the_run_makes(traces: SentTraces, model: StartModel) -> None:
+    """It is the session too: the app goes on with it."""
+    agent = forecaster(model(weather_model))
+    first = await agent.get_response("Hi")
+    await agent.get_response("Thanks", thread=first.thread)
+
+    assert [trace.body["session_id"] for trace in traces.new(2)] == [first.thread.id] * 2
+
+
+async def test_a_thread_that_is_deleted(traces: SentTraces, model: StartModel) -> None:
+    """Semantic Kernel's own exception, and an error."""
+    agent, thread = forecaster(model(weather_model)), ChatHistoryAgentThread()
+    await agent.get_response("Hi", thread=thread)
+    await thread.delete()
+    with pytest.raises(RuntimeError, match="has been deleted"):
+        await agent.get_response("Thanks", thread=thread)
+
+    assert [trace.root["status"] for trace in traces.new(2)] == ["OK", "ERROR"]
+
+
+@ways
+async def test_an_agent_that_is_a_plugin(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """It is an AGENT below the function call by which the other asks it; the session is the other's."""
+
+    def script(messages: Any) -> Reply:
+        if "You lead." not in text_of(messages[0]["content"]):
+            return weather_model(messages)
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Snow, they say.")
+        asked = {"messages": "Weather in Oslo?"}
+        return Reply(tool_calls=(ToolCall(name="forecaster-forecaster", arguments=asked),))
+
+    endpoint = model(script)
+    leader = ChatCompletionAgent(
+        name="leader", instructions="You lead.", service=openai(endpoint), plugins=[forecaster(endpoint)]
+    )
+    thread = ChatHistoryAgentThread(thread_id="t-2")
+
+    assert await ask(leader, "How is it?", thread=thread) == "Snow, they say."
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    member = trace.only("AGENT", "forecaster")
+    assert [span["name"] for span in trace.above(member)] == ["forecaster-forecaster", "leader"]
+    assert next(span["name"] for span in trace.above(trace.only("TOOL", "Station-weather"))) == "forecaster"
+    asking = trace.only("TOOL", "forecaster-forecaster")
+    assert (asking["input"], asking["output"]) == ({"messages": "Weather in Oslo?"}, "The station says: snowy")
+    assert trace.body["session_id"] == "t-2"
+
+
+async def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
+    """No error, and one trace: the runtime was started inside a span of the app's."""
+
+    def script(messages: Any) -> Reply:
+        if "You greet." not in text_of(messages[0]["content"]):
+            return weather_model([message for message in messages if message["role"] != "system"])
+        return Reply(tool_calls=(ToolCall(name="Handoff-transfer_to_forecaster", arguments={}),))
+
+    endpoint = model(script)
+    doorman = ChatCompletionAgent(name="doorman", instructions="You greet.", service=openai(endpoint))
+    expert = forecaster(endpoint, description="Knows the weather.")
+    handoffs = OrchestrationHandoffs().add("doorman", "forecaster", "It is about the weather.")
+    answered, answers = asyncio.Event(), list[str]()
+
+    def heard(message: ChatMessageContent) -> None:
+        if message.name == "forecaster" and str(message):
+            answers.append(str(message))
+
+    def no_more() -> ChatMessageContent:
+        answered.set()
+        return ChatMessageContent(role="user", content="Bye")
+
+    orchestration = HandoffOrchestration(
+        members=[doorman, expert], handoffs=handoffs, agent_response_callback=heard, human_response_function=no_more
+    )
+    runtime = InProcessRuntime()
+    with pandaprobe_otel.span("shop"):
+        runtime.start()
+        result = await orchestration.invoke("Weather in Oslo?", runtime)
+        await answered.wait()
+        result.cancel()
+        await runtime.stop()
+
+    assert "The station says: snowy" in answers
+    trace = traces.one()
+    assert {span["status"] for span in trace.spans} == {"OK"}
+    assert [span["name"] for span in trace.all("AGENT")][:2] == ["doorman", "forecaster"]
+    assert trace.only("TOOL", "Handoff-transfer_to_forecaster")["status"] == "OK"
+
+
+@pytest.mark.parametrize("form", ["invoke", "invoke_stream"])
+async def test_a_prompt_of_the_app(form: str, traces: SentTraces, model: StartModel) -> None:
+    """It is a CHAIN with its model call; its arguments are those that the prompt has places for."""
+    endpoint = model(weather_model)
+    kernel = Kernel(services=[openai(endpoint)])
+    greet = kernel.add_function(plugin_name="Texts", function_name="greet", prompt="Greet {{$name}}")
+    arguments = KernelArguments(name="Ann", other="no")
+    if form == "invoke":
+        assert str(await kernel.invoke(greet, arguments)) == "You said: Greet Ann"
+    else:
+        assert [piece async for piece in kernel.invoke_stream(greet, arguments)]
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert (trace.root["kind"], trace.root["name"]) == ("CHAIN", "Texts-greet")
+    assert [span["kind"] for span in trace.children(trace.root)] == ["LLM"]
+    assert "Ann" in str(trace.root["input"])
+    assert "no" not in str(trace.root["input"])
+    assert "You said: Greet Ann" in str(trace.root["output"])
+
+
+async def test_a_function_that_yields(traces: SentTraces) -> None:
+    """Its span lasts until it is read, and what the app does in between is not below it."""
+
+    class Radio:
+        @kernel_function
+        async def listen(self, station: str) -> AsyncIterator[str]:
+            """Listen to a station."""
+            for piece in (station, " plays"):
+                yield piece
+
+    kernel = Kernel()
+    radio = kernel.add_plugin(Radio(), "Radio")
+    with pandaprobe_otel.span("app"):
+        before = get_current_span()
+        async for _ in kernel.invoke_stream(radio["listen"], KernelArguments(station="One")):
+            assert get_current_span() is before
+
+    heard = traces.one().only("TOOL", "Radio-listen")
+    assert (heard["input"], heard["output"], heard["status"]) == ({"station": "One"}, "One plays", "OK")
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("way", ["invoke", "invoke_stream"])
+async def test_a_run_that_the_app_drops(
+    way: str, native: bool, traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two answers, and after the last one that was read, the current span is the app's; no span is open."""
+    if native:
+        turn_on_diagnostics(monkeypatch)
+    answers: Any = getattr(forecaster(model(weather_model)), way)("Weather in Oslo?")
+    await anext(answers)
+    assert get_current_span() is INVALID_SPAN
+    with pandaprobe_otel.span("app"):
+        pass
+    await answers.aclose()
+    assert get_current_span() is INVALID_SPAN
+
+    run, app = traces.new(2)
+    assert all("ended_at" in span for span in run.spans)
+    assert (run.root["name"], app.root["name"]) == ("forecaster", "app")
+    assert run.root["status"] != "ERROR"
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("way", ["invoke", "invoke_stream"])
+def test_a_run_that_is_read_no_further(
+    way: str, native: bool, traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody closes it before the event loop ends: until then the current span is the app's."""
+    if native:
+        turn_on_diagnostics(monkeypatch)
+    kept: list[Any] = []
+
+    async def run() -> None:
+        kept.append(getattr(forecaster(model(weather_model)), way)("Weather in Oslo?"))
+        async for _ in kept[0]:
+            break
+        assert get_current_span() is INVALID_SPAN
+        with pandaprobe_otel.span("app"):
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    run_trace, app = traces.new(2)
+    assert all("ended_at" in span for span in run_trace.spans)
+    assert (run_trace.root["name"], app.root["name"]) == ("forecaster", "app")
+    assert [span["name"] for span in app.spans] == ["app"]
+    assert run_trace.body["status"] != "ERROR"
+
+
+async def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
+    """Every span is ended, and none is an error."""
+    called = asyncio.Event()
+
+    class Slow:
+        @kernel_function
+        async def weather(self, city: str) -> str:
+            """Tell the weather in a city."""
+            called.set()
+            await asyncio.Event().wait()
+            return city
+
+    task = asyncio.create_task(awaited(forecaster(model(weather_model), Slow()), "Weather in Oslo?"))
+    await called.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    trace = traces.one()
+    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
+    assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+
+
+@ways
+async def test_runs_at_once_do_not_mix(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """Of one agent: each is a trace of its own."""
+    agent = forecaster(model(weather_model))
+    await asyncio.gather(
+        *(
+            ask(agent, f"Weather in {city}?", thread=ChatHistoryAgentThread(thread_id=f"{city} {number}"))
+            for city in WEATHER
+            for number in range(2)
+        )
+    )
+    for trace in traces.new(4):
+        assert len(trace.all("LLM")) == 2
+        city = trace.only("TOOL", "Station-weather")["input"]["city"]
+        assert city in str(trace.root["input"])
+        assert trace.body["session_id"].startswith(city)
+
+
+async def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
+    """Well or badly ended, a run leaves no object of ours behind."""
+    agent = forecaster(model(weather_model))
+
+    async def runs(count: int) -> int:
+        for number in range(count):
+            task = "Weather in Nowhere?" if number % 10 == 0 else "Weather in Oslo?"
+            await asyncio.gather(streamed(agent, task), return_exceptions=True)
+        traces.new(count)
+        gc.collect()
+        return sum("pandaprobe_otel_integrations" in str(type(each).__module__) for each in gc.get_objects())
+
+    before = await runs(20)
+    assert await runs(60) <= before
+
+
+@contextmanager
+def instrumented(**options: Any) -> Iterator[None]:
+    """Instrumented with these options, and after that as before."""
+    instrumentor = SemanticKernelInstrumentor()
+    instrumentor.uninstrument()
+    instrumentor.instrument(**options)
+    try:
+        yield
+    finally:
+        instrumentor.uninstrument()
+        instrumentor.instrument()
+
+
+async def test_without_content(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither messages nor arguments, nor texts of exceptions, also where Semantic Kernel is told to give them."""
+    turn_on_diagnostics(monkeypatch, models=False)
+    with instrumented(capture_content=False):
+        await awaited(forecaster(model(weather_model)), "Weather in Oslo?")
+        await streamed(forecaster(model(weather_model)), "Weather in Atlantis?")
+        good, bad = traces.new(2)
+
+    for span in (*good.all("AGENT"), *good.all("TOOL"), *bad.all("AGENT"), *bad.all("TOOL")):
+        for secret in ("Oslo", "snowy", "Atlantis"):
+            assert secret not in str({**span, "metadata": {**span["metadata"], "session": None}})
+    assert bad.only("TOOL", "Station-weather")["status"] == "ERROR"
+
+
+def test_taking_it_off_and_putting_it_on_again() -> None:
+    """Off, the library is as it was."""
+    patched = [
+        (ChatCompletionAgent, "get_response"),
+        (ChatCompletionAgent, "invoke"),
+        (ChatCompletionAgent, "invoke_stream"),
+        (KernelFunction, "invoke"),
+        (KernelFunction, "invoke_stream"),
+        (agent_spans, "_start_as_current_span"),
+        (function_spans, "start_as_current_span"),
+        (ChatCompletionClientBase, "_start_auto_function_invocation_activity"),
+    ]
+    on = [vars(owner)[name] for owner, name in patched]
+    instrumentor = SemanticKernelInstrumentor()
+    instrumentor.uninstrument()
+    try:
+        off = [vars(owner)[name] for owner, name in patched]
+        assert [wrapper.__wrapped__ for wrapper in on] == off
+    finally:
+        instrumentor.instrument()
+    assert all(vars(owner)[name].__wrapped__ is plain for (owner, name), plain in zip(patched, off, strict=True))
+
+
+async def test_off_nothing_is_ours(traces: SentTraces, model: StartModel) -> None:
+    """What is left are the spans that Semantic Kernel makes anyway, and those of the client."""
+    instrumentor = SemanticKernelInstrumentor()
+    instrumentor.uninstrument()
+    try:
+        await awaited(forecaster(model(weather_model)), "Weather in Oslo?")
+    finally:
+        instrumentor.instrument()
+    trace = traces.one()
+    assert trace.root["name"] == "AutoFunctionInvocationLoop"
+    assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "TOOL", "LLM"]
+    assert "pandaprobe_otel.semantic_kernel" not in str(trace.body)
+
+
+def turn_on_diagnostics(monkeypatch: pytest.MonkeyPatch, *, models: bool = True) -> None:
+    """What its environment variables do, which it reads when it is imported."""
+    for module in (agent_spans, function_spans, *([model_spans] if models else [])):
+        monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics_sensitive", True)
+
+
+@ways
+async def test_beside_its_own_spans(
+    ask: Ask, traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its diagnostics on, agents and functions are there once, and each model call by Semantic Kernel's span."""
+    turn_on_diagnostics(monkeypatch)
+    await ask(forecaster(model(weather_model)), "Weather in Oslo?")
+
+    trace = traces.one()
+    assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "TOOL", "LLM"]
+    assert len(trace.all("AGENT")) == len(trace.all("TOOL")) == 1
+    assert {span["metadata"]["scope"] for span in trace.all("LLM")} == {model_spans.__name__}
+
+
+async def test_the_example(traces: SentTraces, server: LocalServer) -> None:
+    """Without a key: a function call and a streamed run, in one session."""
+    assert run_example("semantic_kernel_agent", server).splitlines()[-1] == "You are welcome."
+
+    asked, thanked = traces.new(2)
+    assert asked.body["session_id"] == thanked.body["session_id"]
+    assert asked.only("TOOL", "Carrier-track_parcel")["input"] == {"parcel": "P-4711"}
