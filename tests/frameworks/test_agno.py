@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from agno.models.openai import OpenAIChat
 from agno.team import Team
 from agno.team.mode import TeamMode
 from agno.tools import tool as agno_tool
+from agno.workflow import Parallel, Step, StepOutput, Workflow
+from agno.workflow.types import HumanReview, OnError
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
@@ -30,6 +33,7 @@ from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.agno import AgnoInstrumentor
+from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather_model
 from weather_model import weather as look_up
 
@@ -335,6 +339,105 @@ def test_members_in_parallel_threads(traces: SentTraces, model: StartModel) -> N
         assert tool["output"] == WEATHER[tool["input"]["city"]]
 
 
+def forecast(endpoint: ScriptedEndpoint, *more: Any, **options: Any) -> Workflow:
+    """A workflow whose first step is an agent."""
+    first = Step(name="ask", agent=forecaster(endpoint))
+    return Workflow(name="forecast", steps=[first, *more], telemetry=False, **options)
+
+
+def workflow_streamed(workflow: Workflow, task: str, **options: Any) -> str:
+    """What it answers, by its events."""
+    return str(list(workflow.run(task, stream=True, stream_events=True, **options))[-1].content)
+
+
+def workflow_async_streamed(workflow: Workflow, task: str, **options: Any) -> str:
+    """What it answers, by its events in an event loop."""
+
+    async def run() -> str:
+        events: Any = workflow.arun(task, stream=True, stream_events=True, **options)
+        return str([event async for event in events][-1].content)
+
+    return asyncio.run(run())
+
+
+workflow_ways = pytest.mark.parametrize("ask", [plainly, workflow_streamed, awaited, workflow_async_streamed])
+
+
+@workflow_ways
+def test_a_workflow(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """Its run is one span, with its steps' agents below it in one trace, also those that run in parallel."""
+    endpoint = model(weather_model)
+    both = Parallel(Step(name="left", agent=forecaster(endpoint)), Step(name="right", agent=forecaster(endpoint)))
+    ask(forecast(endpoint, both), "Weather in Oslo?", session_id="s-4", user_id="u-4")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("CHAIN", "forecast", "OK")
+    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [("AGENT", "forecaster")] * 3
+    assert {span["output"] for span in trace.all("TOOL", "weather")} == {"snowy"}
+    assert trace.root["input"] == "Weather in Oslo?"
+    assert "The station says: snowy" in str(trace.root["output"])
+    assert (trace.body["session_id"], trace.body["user_id"]) == ("s-4", "u-4")
+
+
+@workflow_ways
+def test_a_workflow_in_another(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """The inner one's run is below the outer one's."""
+    endpoint = model(weather_model)
+    inner = forecast(endpoint)
+    ask(Workflow(name="day", steps=[Step(name="plan", workflow=inner)], telemetry=False), "Weather in Oslo?")
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert [span["name"] for span in trace.above(trace.only("AGENT"))] == ["forecast", "day"]
+
+
+@workflow_ways
+def test_a_workflow_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """The exception of a step is the app's as it would be without us; the spans have ended, the workflow's in error."""
+
+    def broken(_step: Any) -> Any:
+        raise LookupError("no plan")
+
+    fails = HumanReview(on_error=OnError.fail)
+    workflow = forecast(model(weather_model), Step(name="plan", executor=broken, max_retries=0, human_review=fails))
+    with contextlib.suppress(LookupError):
+        ask(workflow, "Weather in Oslo?")
+
+    trace = traces.one()
+    assert (trace.root["name"], trace.root["status"], trace.only("AGENT")["status"]) == ("forecast", "ERROR", "OK")
+    assert "no plan" in trace.root["error"]
+    assert all("ended_at" in span for span in trace.spans)
+
+
+def test_a_workflow_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
+    """Its spans are ended and are no errors."""
+    events: Any = forecast(model(weather_model)).run("Weather in Oslo?", stream=True, stream_events=True)
+    next(event for event in events if event.event == "StepStarted")
+    events.close()
+
+    trace = traces.one()
+    assert trace.root["name"] == "forecast"
+    assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+
+
+def test_a_workflow_that_waits_for_a_person(traces: SentTraces, model: StartModel) -> None:
+    """To wait is no error; what comes after it is another trace of the session."""
+    endpoint = model(weather_model)
+    step = Step(name="ask", agent=forecaster(endpoint), human_review=HumanReview(requires_confirmation=True))
+    workflow = Workflow(name="forecast", steps=[step], db=InMemoryDb(), telemetry=False)
+    paused = workflow.run("Weather in Oslo?", session_id="s-5")
+    for each in paused.step_requirements or []:
+        each.confirm()
+    workflow.continue_run(paused)
+
+    before, after = traces.new(2)
+    assert [trace.body.get("session_id") for trace in (before, after)] == ["s-5", "s-5"]
+    assert (before.root["status"], after.root["status"]) == ("OK", "OK")
+    assert [span["name"] for span in after.above(after.only("AGENT"))] == ["forecast"]
+    after.is_sound(endpoint.exchanges)
+
+
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
     """Agno's own session, unless the app has set one, and its user likewise."""
     agent = forecaster(model(weather_model))
@@ -424,12 +527,45 @@ def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
     assert runs(60) <= before
 
 
+@pytest.fixture
+def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
+    """The spans of a provider that is not the global one, without content, to which those of runs go meanwhile."""
+    recorder = SpanRecorder()
+    pandaprobe_otel.uninstrument("agno")
+    chosen: dict[str, Any] = {"tracer_provider": recorder.provider, "capture_content": False}
+    assert pandaprobe_otel.instrument("agno", **chosen).state == "hooked"
+    yield recorder
+    pandaprobe_otel.uninstrument("agno")
+    pandaprobe_otel.instrument("agno")
+
+
+def test_a_thousand_workflows_do_not_grow(recorded: SpanRecorder) -> None:
+    """A run leaves no object of ours behind; what was said is in no span when it is not wanted."""
+
+    def shout(step_input: Any) -> StepOutput:
+        return StepOutput(content=str(step_input.input).upper())
+
+    workflow = Workflow(name="loud", steps=[Step(name="shout", executor=shout)], telemetry=False)
+
+    def runs(count: int) -> int:
+        for _ in range(count):
+            assert plainly(workflow, "Snow", session_id="s") == "SNOW"
+            assert recorded.attributes("loud") == {"pandaprobe.span.kind": "CHAIN", "gen_ai.conversation.id": "s"}
+            recorded.clear()
+        gc.collect()
+        return sum("pandaprobe_otel_integrations" in str(type(each).__module__) for each in gc.get_objects())
+
+    before = runs(50)
+    assert runs(1000) <= before
+
+
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
     """Off, the library is as it was, and what the client records are traces of their own."""
     instrumentor = AgnoInstrumentor()
     instrumentor.uninstrument()
     try:
         assert not hasattr(agent_runs._run, "__wrapped__")
+        assert not hasattr(Workflow._execute, "__wrapped__")
         plainly(forecaster(model(weather_model)), "Weather in Oslo?")
     finally:
         instrumentor.instrument()

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for Agno, around the runs of its agents and teams and around their tool calls."""
+"""OpenTelemetry spans for Agno, around the runs of its agents, teams and workflows and around tool calls."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from pandaprobe_otel_integrations._rivals import Rival
 
 from .runs import begin_run
 from .tools import begin_tool
+from .workflows import begin_workflow
 
 __all__ = ["AgnoInstrumentor"]
 
 _TOOLS: Final = "agno.tools.function"
+_WORKFLOWS: Final = "agno.workflow.workflow"
 _OWNERS: Final = {"agno.agent.agent": "Agent", "agno.team.team": "Team"}
 _RUNS: Final = (
     "_run",
@@ -32,12 +34,23 @@ _RUNS: Final = (
     "_acontinue_run_stream",
 )
 """What each way of running an agent or a team, sync or async, streamed or in the background, comes to."""
+_WORKFLOW_RUNS: Final = (
+    "_execute",
+    "_execute_stream",
+    "_aexecute",
+    "_aexecute_stream",
+    "_continue_execute",
+    "_continue_execute_stream",
+    "_acontinue_execute",
+    "_acontinue_execute_stream",
+)
+"""The same for a workflow."""
 
 Begin = Callable[[Recorder, Any, dict[str, Any]], Scope]
 
 
 class AgnoInstrumentor(Integration):
-    """Runs of agents and teams with their members, model calls and tools, sync, async and streamed.
+    """Runs of agents, teams with their members and workflows, model calls and tools, sync, async and streamed.
 
     A model call is the span of the client that it goes through (openai, anthropic, google_genai, ...); there is none
     where that client has no integration. A run that Agno calls failed is an error, also where Agno raises nothing; a
@@ -47,7 +60,7 @@ class AgnoInstrumentor(Integration):
 
     library = "agno"
     requirements = ("agno >= 3.1",)
-    hooked_modules = ("agno.agent._run", "agno.team._run", _TOOLS, *_OWNERS)
+    hooked_modules = ("agno.agent._run", "agno.team._run", _TOOLS, _WORKFLOWS, *_OWNERS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.agno", class_name="AgnoInstrumentor"),
     )
@@ -56,6 +69,9 @@ class AgnoInstrumentor(Integration):
         if module.__name__ == _TOOLS:
             for name in ("execute", "aexecute"):
                 yield self._surround(module.FunctionCall, name, begin_tool)
+        elif module.__name__ == _WORKFLOWS:
+            for name in _WORKFLOW_RUNS:
+                yield self._surround(module.Workflow, name, begin_workflow)
         elif module.__name__ in _OWNERS:
             yield _carry_context(getattr(module, _OWNERS[module.__name__]))
         else:
@@ -64,7 +80,7 @@ class AgnoInstrumentor(Integration):
 
     def _surround(self, owner: Any, name: str, begin: Begin) -> Undoable:
         def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope | None:
-            subject = args[0]  # Agno calls all of these with the agent, team or tool call first, the rest by name
+            subject = args[0]  # Agno calls all of these with the agent, workflow or tool call first, the rest by name
             return guarded(begin, self._recorder, subject, kwargs) if self._lets_through(subject) else None
 
         return replace(owner, name, wrap(getattr(owner, name), opened))

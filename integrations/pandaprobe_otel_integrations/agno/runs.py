@@ -31,15 +31,23 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
         ours.OPERATION_NAME: "invoke_agent",
         names.AGENT_NAME: name,
         names.AGENT_ID: string(agent.id),
-        names.CONVERSATION_ID: string(getattr(run, "session_id", None)),
+        **whose(run),
     }
-    if ours.USER_ID not in (attributes_in(get_current()) or {}):
-        attributes[ours.USER_ID] = string(getattr(run, "user_id", None))
     asked = getattr(getattr(response, "input", None), "input_content", None)
     span = recorder.tracer.start_span(name, attributes=present(attributes))
     if recorder.with_content and asked is not None:
         guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(asked)})))
-    return RunScope(recorder, span, response, string(getattr(run, "run_id", None)))
+    # The context of an agent in a workflow is the workflow's, with the workflow's id.
+    run_id = string(getattr(response, "run_id", None)) or string(getattr(run, "run_id", None))
+    return RunScope(recorder, span, response, run_id)
+
+
+def whose(run: Any) -> dict[str, str | None]:
+    """Session and user of a run, by its `RunContext`; the user that the app has said itself is another's."""
+    told = {names.CONVERSATION_ID: string(getattr(run, "session_id", None))}
+    if ours.USER_ID not in (attributes_in(get_current()) or {}):
+        told[ours.USER_ID] = string(getattr(run, "user_id", None))
+    return told
 
 
 class RunScope(AgnoScope):
@@ -51,6 +59,7 @@ class RunScope(AgnoScope):
         self._run_id = run_id
         self._said: list[str] = []
         self._failure: str | None = None
+        self._is_over = False
 
     def produced(self, item: Any, /) -> None:
         """An event of a stream, of this run or of a member's; or, at the end, the record of the run."""
@@ -58,15 +67,25 @@ class RunScope(AgnoScope):
 
     def returned(self, value: Any, /) -> None:
         """The run is over, also when it has failed: Agno tells that in the record."""
-        guarded(self._tell, value if value is not None else self._response)
-        guarded(self.span.end)
+        if not self._is_over:
+            self._is_over = True
+            guarded(self._tell, value if value is not None else self._response)
+            guarded(self.span.end)
+
+    def raised(self, error: BaseException, /) -> None:
+        """It has failed, or its stream is dropped: after the record too, which is the last that a workflow reads."""
+        if not self._is_over:
+            self._is_over = True
+            super().raised(error)
 
     def _read(self, item: Any) -> None:
-        if self._response is not None or getattr(item, "run_id", None) != self._run_id:
+        if getattr(item, "run_id", None) != self._run_id:
             return
         kind, content = str(getattr(item, "event", "")).removeprefix("Team"), getattr(item, "content", None)
         if not kind:
-            self._response = item
+            self.returned(item)
+        elif self._response is not None:
+            return
         elif kind == _FAILED:
             self._failure = text_of(content)
         elif kind == "RunContent" and content is not None:

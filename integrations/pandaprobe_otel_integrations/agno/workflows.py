@@ -1,0 +1,54 @@
+"""The span of one run of a workflow: the agents and teams of its steps are below it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._shape import string
+from pandaprobe_otel_integrations._span_writing import fail, present
+
+from .runs import whose
+from .scopes import AgnoScope, plain
+
+_FAILED: Final = "WorkflowError"
+"""Agno's name for the end of a workflow that failed, where it raises nothing."""
+
+
+def begin_workflow(recorder: Recorder, workflow: Any, kwargs: dict[str, Any]) -> WorkflowScope:
+    """Start the span, as a child of the current one: that of a workflow which is a step of another is below it."""
+    record = kwargs.get("workflow_run_response")
+    name = string(workflow.name) or string(workflow.id) or type(workflow).__name__
+    attributes = {ours.KIND: "CHAIN", **whose(kwargs.get("run_context"))}
+    span = recorder.tracer.start_span(name, attributes=present(attributes))
+    asked = getattr(record, "input", None)
+    if recorder.with_content and asked is not None:
+        guarded(lambda: span.set_attributes(encoded({ours.INPUT: plain(asked)})))
+    return WorkflowScope(recorder, span, record)
+
+
+class WorkflowScope(AgnoScope):
+    """A run. `record` is Agno's own of it, which it fills in meanwhile."""
+
+    def __init__(self, recorder: Recorder, span: Any, record: Any) -> None:
+        super().__init__(recorder, span)
+        self._record = record
+
+    def returned(self, value: Any, /) -> None:
+        """The run is over or waits for a person, also when it has failed or was cancelled: the record tells."""
+        guarded(self._tell)
+        guarded(self.span.end)
+
+    def _tell(self) -> None:
+        content = getattr(self._record, "content", None)
+        status = str(getattr(getattr(self._record, "status", None), "value", ""))
+        if status == "ERROR":
+            told = string(content) or _FAILED
+            fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
+        elif status == "CANCELLED":
+            self.span.set_attribute(ours.CANCELLED, True)
+        if self.recorder.with_content and content is not None:
+            self.span.set_attributes(encoded({ours.OUTPUT: plain(content)}))
