@@ -309,12 +309,23 @@ class Echo(CustomLLM):
         return (CompletionResponse(text=prompt, delta=prompt) for _ in range(1))
 
 
-@pytest.mark.parametrize("way", ["complete", "acomplete", "chat", "achat", "stream_complete", "stream_chat"])
+async def read(stream: Any) -> None:
+    """All of it."""
+    async for _ in await stream:
+        pass
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["complete", "acomplete", "stream_complete", "astream_complete", "chat", "achat", "stream_chat", "astream_chat"],
+)
 def test_a_model_that_asks_itself_is_one_call(way: str, traces: SentTraces) -> None:
     """`achat` of a custom model calls its `chat`, and that its `complete`: one LLM span, with the answer."""
     given: Any = [ChatMessage(role="user", content="Hi")] if "chat" in way else "Hi"
     answer: Any = getattr(Echo(), way)(given)
-    if way.startswith("a"):
+    if way.startswith("astream"):
+        asyncio.run(read(answer))
+    elif way.startswith("a"):
         asyncio.run(answer)
     elif way.startswith("stream"):
         list(answer)
@@ -322,6 +333,22 @@ def test_a_model_that_asks_itself_is_one_call(way: str, traces: SentTraces) -> N
     (span,) = traces.one().spans
     assert (span["kind"], span["status"]) == ("LLM", "OK")
     assert "Hi" in str(span["output"])
+
+
+def test_a_model_that_is_asked_while_its_stream_waits(traces: SentTraces) -> None:
+    """Calls of the app's own are all there: before the first piece of a stream, between its pieces, and at once."""
+    llm = Echo()
+
+    async def run() -> None:
+        stream = await llm.astream_complete("one")
+        await llm.acomplete("two")
+        async for _ in stream:
+            await llm.acomplete("three")
+        await asyncio.gather(*(read(llm.astream_complete("four")) for _ in range(3)))
+
+    asyncio.run(run())
+    asked = sorted(str(trace.only("LLM")["input"]["messages"][0]["content"]) for trace in traces.new(6))
+    assert asked == ["four", "four", "four", "one", "three", "two"]
 
 
 @pytest.fixture

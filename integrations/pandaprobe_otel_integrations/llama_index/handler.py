@@ -9,14 +9,14 @@ from inspect import BoundArguments, isasyncgen, isgenerator
 from time import time_ns
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.context import Context, attach, get_current, get_value, set_value
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._llm_span import LLM_SPAN_KEY, ModelClaim, without_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
@@ -107,7 +107,7 @@ class RunHandler:
         base = get_current() if parent is None or get_current().get(RUN_KEY) is parent else parent.context
         kind = kind_of(instance, method)
         name_of_once = f"{kind} {id(instance)}"
-        is_inner = kind in _ONCE and parent is not None and parent.name == name_of_once
+        is_inner = kind in _ONCE and self._is_inside(name_of_once, parent)
         if is_inner:
             kind = None
         arguments = bound.arguments
@@ -131,6 +131,16 @@ class RunHandler:
                 run.enter_body()
         if kind in ("LLM", "EMBEDDING"):
             run.claim_model_call()
+
+    def _is_inside(self, name: str, parent: Run | None) -> bool:
+        """Whether this call is made by another of the same object: around it, or in a stream that is being read."""
+        if parent is not None and parent.name == name:
+            return True
+        claim = get_value(LLM_SPAN_KEY)  # of the stream that this task has asked for, until it answers
+        return isinstance(claim, ModelClaim) and any(
+            run.claim is claim and claim.is_open and run.name == name and getattr(stream(), "ag_running", False)
+            for run, stream in list(self._streams.values())
+        )
 
     def _begin_step(self, run: Run, method: str, arguments: Mapping[str, Any]) -> None:
         """A step of a workflow runs in a task of its own: what it calls belongs to the run."""
