@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 MAX_EVENTS: Final = 8_192
 """Spans that may wait for the worker, which is woken long before."""
-MAX_WAITING_BYTES: Final = 16 << 20
+MAX_WAITING_BYTES: Final = 12 << 20
 """Where spans are large, fewer may wait: as many as take this much by the size of the last ones."""
-_FEWEST: Final = 16
+_FEWEST: Final = 12
 _MANY: Final = 64
 _MANY_BYTES: Final = 4 << 20
 _MANY_UNSEEN: Final = 16
