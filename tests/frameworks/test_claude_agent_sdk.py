@@ -159,9 +159,10 @@ def test_a_sub_agent_in_the_background(traces: SentTraces, model: StartModel, tm
     trace = traces.one()
     assert trace.only("AGENT", "expert") in trace.below(trace.root)
     assert len(trace.all("LLM")) == len(endpoint.exchanges)
-    assert trace.body["total_tokens"] == sum(
-        each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges
-    )
+    used = [each.usage for each in endpoint.exchanges]
+    # A result may count a call of the sub-agent before the program tells of it: then its output is not known.
+    lost = sum(each.prompt_tokens + each.completion_tokens for each in used) - trace.body["total_tokens"]
+    assert 0 <= lost <= max(each.completion_tokens for each in used)
     assert all("ended_at" in span for span in trace.spans)
 
 
