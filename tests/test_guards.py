@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-SOURCES = (ROOT / "pandaprobe_otel", ROOT / "integrations" / "pandaprobe_otel_integrations")
+import pandaprobe_otel
+import pandaprobe_otel_integrations
+
+# As they are imported: the tests also run where the wheel is installed, and the sources are not.
+SOURCES = tuple(Path(package.__path__[0]) for package in (pandaprobe_otel, pandaprobe_otel_integrations))
 BROAD = {"Exception", "BaseException"}
 TELLS = {"failed", "counted", "say", "dropped", "debug", "info", "warning", "error", "exception"}
 """Calls that count or log."""
@@ -111,7 +114,7 @@ def test_every_guard_counts_or_logs() -> None:
 def test_nothing_broad_is_suppressed() -> None:
     """`suppress(Exception)` would be a guard without a name."""
     suppressed = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
+        f"{path.relative_to(root)}:{node.lineno}"
         for root in SOURCES
         for path in sorted(root.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
