@@ -40,7 +40,7 @@ def page() -> str:
 
 def commands() -> Iterator[tuple[click.Command, click.Context]]:
     """Every command that does something, with the context that knows its name: the shortest, if it has several."""
-    found = list(_below(app, click.Context(app, info_name="pandaprobe-otel")))
+    found = list(_below(app, click.Context(app, info_name="pandaprobe-otel", **app.context_settings)))
     shortest = {id(command): context.command_path for command, context in sorted(found, key=_length, reverse=True)}
     return (each for each in found if each[1].command_path == shortest[id(each[0])])
 
@@ -56,7 +56,7 @@ def _below(command: click.Command, context: click.Context) -> Iterator[tuple[cli
     for name in command.list_commands(context):
         child = command.get_command(context, name)
         if child is not None and not child.hidden:
-            yield from _below(child, click.Context(child, info_name=name, parent=context))
+            yield from _below(child, click.Context(child, info_name=name, parent=context, **child.context_settings))
 
 
 def _section(command: click.Command, context: click.Context) -> str:
