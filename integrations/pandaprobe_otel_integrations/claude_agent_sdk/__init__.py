@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, attach
 
-from pandaprobe_otel.trace_context import TraceValues, trace_values
+from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
@@ -93,25 +94,7 @@ async def _closing(close: Callable[[], Coroutine[Any, Any, None]], conversation:
             guarded(conversation.close)
 
 
-class ClaudeAgentSDKAdapter:
-    """The official SDK's way to turn this on.
+class ClaudeAgentSDKAdapter(Adapter):
+    """The official SDK's way to turn this on; a run, from a prompt to its result, is a trace. See `Adapter`."""
 
-    Not needed where `init()` or `instrument("claude_agent_sdk")` records every run. `session_id`, `user_id`, `tags`
-    and `metadata` are those of the runs that begin from `instrument()` on.
-    """
-
-    def __init__(
-        self,
-        *,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        tags: Sequence[str] | None = None,
-        metadata: Mapping[str, object] | None = None,
-    ) -> None:
-        self._values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
-
-    def instrument(self) -> None:
-        """Record every run from now on. Raises DependencyConflictError without the Claude Agent SDK."""
-        instrumentor = ClaudeAgentSDKInstrumentor()
-        instrumentor.instrument()
-        instrumentor.values = self._values
+    instrumentor = ClaudeAgentSDKInstrumentor
