@@ -61,7 +61,8 @@ class AsyncStation:
     async def weather(self, city: str) -> str:
         """Tell the weather in a city."""
         await asyncio.sleep(0)
-        return Station().weather(city)
+        answer: str = Station().weather(city)
+        return answer
 
 
 def weather_model(messages: Any) -> Reply:
