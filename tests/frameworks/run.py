@@ -40,7 +40,11 @@ NOTHING_COLLECTED: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """One table of environments.toml."""
+    """One file of environments/. Frameworks whose requirements agree share one.
+
+    `requirements` are as for pip, without an upper bound, since the current version is what users install. `when` is
+    "ci" (part of .ci/run) or "nightly" (run by `--all`).
+    """
 
     name: str
     when: str
@@ -59,8 +63,8 @@ class Environment:
 
 
 def environments() -> dict[str, Environment]:
-    """All of them, in the order of the file."""
-    tables = tomllib.loads((HERE / "environments.toml").read_text(encoding="utf-8"))
+    """All of them, by name."""
+    tables = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(HERE.glob("environments/*.toml"))}
     return {
         name: Environment(name=name, when=table["when"], requirements=tuple(table["requirements"]))
         for name, table in tables.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import time
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ from streamed_forms import Sighting
 
 TIMEOUT_S = 20.0
 PATIENCE_S = 5.0
-NO_PROVIDERS = set(tomllib.loads((Path(__file__).parents[2] / "frameworks" / "environments.toml").read_text()))
+NO_PROVIDERS = {path.stem for path in (Path(__file__).parents[2] / "frameworks" / "environments").glob("*.toml")}
 """Integrations of frameworks, which call a provider's library themselves, and have environments of their own."""
 
 
