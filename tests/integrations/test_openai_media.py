@@ -29,6 +29,16 @@ IMAGE_USAGE = {
     "total_tokens": 4172,
     "input_tokens_details": {"text_tokens": 12},
 }
+VIDEO = {
+    "id": "video_1",
+    "object": "video",
+    "created_at": 1,
+    "model": "sora-2-pro",
+    "progress": 0,
+    "seconds": "4",
+    "size": "720x1280",
+    "status": "queued",
+}
 HEARD_USAGE = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "input_token_details": {"audio_tokens": 14}}
 WORDS = ("It is", " sunny", ".")
 IMAGES = {"created": 1, "output_format": "webp", "data": [{"b64_json": BASE64}], "usage": IMAGE_USAGE}
@@ -236,6 +246,44 @@ def test_speech_that_is_played_while_it_comes(server: ProviderServer, recorder: 
     assert said["parts"] == [_blob(SOUND, "audio", "audio/mpeg")]
     assert recorder.attributes()["gen_ai.output.type"] == "speech"
     assert recorder.attributes()["gen_ai.response.time_to_first_chunk"] > 0
+
+
+VIDEOS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
+    "create": (lambda videos: videos.create(prompt="A panda", model="sora-2-pro"), [_text("A panda")]),
+    "with a picture": (
+        lambda videos: videos.create(prompt="A panda", input_reference=("in.png", PICTURE)),
+        [_text("A panda"), _upload("in.png", "image", bytes=len(PICTURE))],
+    ),
+    "edit": (
+        lambda videos: videos.edit(prompt="More", video=("in.mp4", PICTURE)),
+        [_text("More"), _upload("in.mp4", "video", bytes=len(PICTURE))],
+    ),
+    "extend": (
+        lambda videos: videos.extend(prompt="On", seconds="4", video=("in.mp4", PICTURE)),
+        [_text("On"), _upload("in.mp4", "video", bytes=len(PICTURE))],
+    ),
+    "remix": (lambda videos: videos.remix("video_0", prompt="Again"), [_text("Again")]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+@pytest.mark.parametrize("way", VIDEOS)
+def test_video(way: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A job is begun: one span with the question and the job's id; asking how far it is, and fetching it, are none."""
+    ask, asked = VIDEOS[way]
+    server.replies(json_reply(VIDEO))
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        skip_without(client, "videos.edit", "videos.extend")
+        without = ask(client.videos)
+        instrument("openai", tracer_provider=recorder.provider)
+        assert ask(client.videos) == without
+        client.videos.retrieve("video_1")
+    attributes = recorder.attributes()
+    (question,) = json.loads(attributes["gen_ai.input.messages"])
+    assert question["parts"] == asked
+    assert attributes["gen_ai.output.type"] == "video"
+    assert attributes["gen_ai.response.model"] == "sora-2-pro"
+    assert (attributes["gen_ai.response.id"], attributes["gen_ai.response.status"]) == ("video_1", "queued")
 
 
 def test_refused_picture(server: ProviderServer, recorder: SpanRecorder) -> None:

@@ -1,4 +1,4 @@
-"""The endpoints for pictures and sound, which other services have too."""
+"""The endpoints for pictures, videos and sound, which other services have too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from pandaprobe_otel_integrations._endpoint import Endpoint
 
 from .audio import Speech, Transcription
 from .images import Images
+from .videos import Videos
 
+VIDEOS: Final = Videos()
 MEDIA: Final[dict[str, Endpoint]] = {
     "/images/generations": Images(),
     "/images/edits": Images(),
     "/images/variations": Images(),
+    "/videos": VIDEOS,
+    "/videos/edits": VIDEOS,
+    "/videos/extensions": VIDEOS,
     "/audio/speech": Speech(),
     "/audio/transcriptions": Transcription(),
     "/audio/translations": Transcription(),

@@ -79,6 +79,16 @@ class Responses:
         return kind is not None and kind not in _PREPARATIONS
 
 
+class CompactedResponse(Responses):
+    """`POST /responses/compact`: the model makes a conversation shorter, for the requests to come."""
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """What it made, and the usage. The user's messages come back as they are, and are no answer."""
+        made = [item for item in objects(body.get("output")) if item.get("role") != "user"]
+        status = "completed" if made else None
+        return super().answer({"status": status, **body, "output": made}, with_content=with_content)
+
+
 class FetchedResponse(Responses):
     """A response fetched by its id. What it cost belongs to the call that made it.
 

@@ -16,8 +16,9 @@ __all__ = ["OpenAIInstrumentor"]
 
 
 class OpenAIInstrumentor(StainlessIntegration):
-    """Chat completions, responses, completions, embeddings, pictures, sound, moderation and batches, sync and async, in
-    every form they are called; realtime sessions, responses over WebSockets, and the client's runner of tools.
+    """Chat completions, responses, completions, embeddings, pictures, videos, sound, moderation, decisions, batches and
+    runs of assistants, sync and async, in every form they are called; realtime sessions, what live sessions hand on,
+    responses over WebSockets, and the client's runner of tools.
 
     What the app receives is what it would receive without: same types, same objects, same timing. See
     `Integration` for the options of `instrument()`.

@@ -9,12 +9,15 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._openai_protocol.completions import Completions
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, VIDEOS
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
-from pandaprobe_otel_integrations._openai_protocol.responses import FetchedResponse, Responses
+from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
+from pandaprobe_otel_integrations._openai_protocol.videos import REMIX
 from pandaprobe_otel_integrations._place import place_of
 
+from . import runs
 from .batches import CreatedBatch, FetchedBatch
+from .decisions import Decisions
 from .moderations import Moderations
 from .provider import provider_of
 
@@ -24,6 +27,8 @@ _POSTED: Final = PostedEndpoints(
         "/completions": Completions(),
         "/embeddings": Embeddings(),
         "/responses": Responses(),
+        "/responses/compact": CompactedResponse(),
+        "/decisions": Decisions(),
         **MEDIA,
         "/moderations": Moderations(),
         "/batches": CreatedBatch(),
@@ -31,6 +36,8 @@ _POSTED: Final = PostedEndpoints(
 )
 _FETCHED: Final = re.compile(r"/(responses|batches)/([^/?]+)/?(?:\?.*)?$")
 _FETCHED_BATCH: Final = FetchedBatch()
+_RUNS: Final = runs.Runs()
+_FETCHED_RUN: Final = runs.FetchedRun()
 
 
 class OpenAIApi:
@@ -39,14 +46,23 @@ class OpenAIApi:
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """Everything that a model is asked; files, fine-tuning, vector stores and the rest are none of that."""
         if method.lower() == "get":
-            fetched = _FETCHED.search(path)
-            if fetched is None:
-                return None
-            return FetchedResponse(fetched[2]) if fetched[1] == "responses" else _FETCHED_BATCH
-        return _POSTED.endpoint(method, path)
+            return _fetched(path)
+        found = _POSTED.endpoint(method, path)
+        if found is not None or method.lower() != "post":
+            return found
+        if runs.POSTED.search(path):
+            return _RUNS
+        return VIDEOS if REMIX.search(path) else None
 
     def place(self, client: Any) -> Attributes:
         """Provider and server by the client's base URL."""
         url = client.base_url
         azure = type(client).__name__.endswith("AzureOpenAI")
         return place_of(url, "azure.ai.openai" if azure else provider_of(url.host, "openai"))
+
+
+def _fetched(path: str) -> Endpoint | None:
+    fetched = _FETCHED.search(path)
+    if fetched is None:
+        return _FETCHED_RUN if runs.FETCHED.search(path) else None
+    return FetchedResponse(fetched[2]) if fetched[1] == "responses" else _FETCHED_BATCH

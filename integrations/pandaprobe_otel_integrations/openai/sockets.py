@@ -1,4 +1,4 @@
-"""Open connections: realtime sessions, and responses over a WebSocket. Each response on one is a call of the model."""
+"""Open connections: realtime and live sessions, responses over a WebSocket. Each response is a call of the model."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._sockets import Listener, listen
 from pandaprobe_otel_integrations._turns import Turn
 
+from .live import LAST, LiveSession
 from .realtime import RealtimeSession
 
 Wrapped = Callable[..., Any]
@@ -26,10 +27,12 @@ _KINDS: Final = {
     "openai.resources.beta.realtime.realtime": "Realtime",
     "openai.resources.responses.responses": "Responses",
     "openai.resources.beta.responses.responses": "Responses",
+    "openai.resources.live.live": "Live",
+    "openai.resources.live.forks": "Forks",
+    "openai.resources.live.sideband": "Sideband",
 }
 MODULES: Final = tuple(_KINDS)
 """Where the connections are defined. Old versions lack the modules, or have no connections in them."""
-_LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 _RESPONSES: Final = Responses()
 _MAX_LANES: Final = 1000
 _MAX_WAITING: Final = 100
@@ -77,8 +80,12 @@ class SocketHooks:
             def turn() -> Turn:
                 return Turn(self._recorder, lambda: self._gate(client), place, socket)
 
-            realtime = "Realtime" in type(manager).__name__
-            listen(socket, _OneAtATime(RealtimeSession(turn(), model) if realtime else _Responses(turn)))
+            name = type(manager).__name__
+            if "Realtime" in name:
+                listener: Listener = RealtimeSession(turn(), model)
+            else:
+                listener = _Responses(turn) if "Responses" in name else LiveSession(turn)
+            listen(socket, _OneAtATime(listener))
             return socket
 
         hear(connection._connection)  # pyright: ignore[reportPrivateUsage]
@@ -141,7 +148,7 @@ class _Responses:
             return
         turn, waiting = lane
         turn.keep(message.encode() if isinstance(message, str) else bytes(message))
-        if event.get("type") in _LAST:
+        if event.get("type") in LAST:
             turn.end("terminal")
             if waiting:
                 turn.begin(_RESPONSES, waiting.pop(0))

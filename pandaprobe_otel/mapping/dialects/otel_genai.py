@@ -12,6 +12,7 @@ from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.pieces import joined
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
+from pandaprobe_otel.mapping.view import SpanView
 
 _OPERATIONS: Final = {
     **dict.fromkeys(
@@ -35,6 +36,7 @@ _OPERATIONS: Final = {
         ("invoke_workflow", "execute_task", "plan", "agent_step", "execute_event_loop_cycle", "chain"), "CHAIN"
     ),
 }
+_ANTHROPIC: Final = "com.anthropic.sdk.python"
 _PROVIDERS: Final = {
     "az.ai.openai": "azure.ai.openai",
     "az.ai.inference": "azure.ai.inference",
@@ -97,11 +99,17 @@ def _mcp(value: Any, _: Any) -> str | None:
     return "TOOL" if value == "tools/call" else None if usable(value) is None else "OTHER"
 
 
+def _without_operation(_: Any, view: SpanView) -> str | None:
+    """The Anthropic SDK names a model too where none is asked: tokens are counted, a session is made."""
+    return "OTHER" if view.scope_name == _ANTHROPIC else None
+
+
 _KINDS: Final = (
     KindRule("gen_ai.operation.name", _OPERATIONS),
     KindRule("mcp.method.name", decide=_mcp, note="`tools/call` TOOL, else OTHER"),
     KindRule("gen_ai.tool.name", decide=is_present("TOOL"), note="present: TOOL"),
     KindRule("gen_ai.tool.call.id", decide=is_present("TOOL"), note="present: TOOL"),
+    KindRule(decide=_without_operation, note="scope `com.anthropic.sdk.python`, none of the above: OTHER"),
 )
 
 _CONTENT: Final = (

@@ -1,0 +1,41 @@
+"""`POST /decisions`: many questions about one input, each answered by yes or no, a choice, or a score."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.response_items import input_messages
+from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._shape import items, objects, string
+from pandaprobe_otel_integrations._whole import Whole
+
+
+class Decisions(Whole):
+    """The questions stand with the instructions, the answers are one JSON text."""
+
+    operation = "generate_content"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """The model."""
+        return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "json"}
+
+    def request_content(self, body: Body) -> Content:
+        """What is judged, and the questions."""
+        return {
+            names.INPUT_MESSAGES: input_messages(body.get("input")),
+            names.SYSTEM_INSTRUCTIONS: [parts.text(to_json(question)) for question in objects(body.get("questions"))],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The answers in the order of the questions, and the usage."""
+        found = items(body.get("answers"))
+        said = [{"role": "assistant", "parts": [parts.text(to_json(found))], "finish_reason": "stop"}] if found else []
+        return Answer(
+            attributes={names.RESPONSE_MODEL: string(body.get("model")), **usage_attributes(body.get("usage"))},
+            content={names.OUTPUT_MESSAGES: said} if with_content else {},
+            failure=failure_in(body.get("error")),
+        )

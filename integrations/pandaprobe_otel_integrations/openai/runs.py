@@ -1,0 +1,160 @@
+"""Runs of the Assistants API: a stored assistant answers in a stored thread, at once in a stream, or later.
+
+A run is the model's work as the service sums it up, so it is one call here, whose model is the assistant's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._first_sights import FirstSights
+from pandaprobe_otel_integrations._openai_protocol.chat import DONE
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import Object, integer, obj, objects, string
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+POSTED: Final = re.compile(r"/threads(?:/[^/?]+)?/runs(?:/[^/?]+/submit_tool_outputs)?/?(?:\?.*)?$")
+FETCHED: Final = re.compile(r"/threads/[^/?]+/runs/[^/?]+/?(?:\?.*)?$")
+_REASONS: Final = {
+    "completed": "stop",
+    "requires_action": "tool_calls",
+    "failed": "error",
+    "cancelled": "cancelled",
+    "expired": "expired",
+    "incomplete": "length",
+}
+"""The states in which a run does not go on by itself, and what they mean as finish reasons."""
+_seen: Final = FirstSights()
+
+
+class Runs:
+    """A run is begun, or goes on with the results of tools."""
+
+    operation = "chat"
+    last_event: LastEvent | None = DONE
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """The assistant, and what is different from its settings in this run."""
+        limit = integer(body.get("max_completion_tokens"))
+        return {
+            **sampling_attributes(body),
+            names.MAX_TOKENS: limit,
+            names.AGENT_ID: string(body.get("assistant_id")),
+            names.API_TYPE: "assistants",
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Messages that come with the request, results of tools, instructions and tools."""
+        messages = [*objects(obj(body.get("thread")).get("messages")), *objects(body.get("additional_messages"))]
+        results = [
+            parts.tool_response(id=string(one.get("tool_call_id")), response=one.get("output"))
+            for one in objects(body.get("tool_outputs"))
+        ]
+        told = [string(body.get("instructions")), string(body.get("additional_instructions"))]
+        said: list[Part] = [_message(message) for message in messages]
+        return {
+            names.INPUT_MESSAGES: [*said, {"role": "tool", "parts": results}] if results else said,
+            names.SYSTEM_INSTRUCTIONS: [parts.text(text) for text in told if text],
+            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """How the run stands, and in a stream what was said and called, with the usage."""
+        reason = _REASONS.get(string(body.get("status")) or "")
+        usage = usage_attributes(body.get("usage"))
+        if usage[names.INPUT_TOKENS] is not None:
+            _seen.is_first(string(body.get("id")))  # whoever fetches it later must not count them again
+        said = [*objects(body.get("said")), *_calls(body)]
+        message = {"role": "assistant", "parts": said, "finish_reason": _told(reason)}
+        return Answer(
+            attributes={
+                **_state(body),
+                **usage,
+                names.RESPONSE_MODEL: string(body.get("model")),
+                names.FINISH_REASONS: [reason] if reason is not None else None,
+            },
+            content={names.OUTPUT_MESSAGES: [message] if said else []} if with_content else {},
+            failure=failure_in(body.get("last_error") or body.get("error")),
+        )
+
+    def merged(self, events: Events) -> Body:
+        """The run as it was last, with the text of its messages."""
+        read = [obj(event.data) for event in events.items]
+        run = next((one for one in reversed(read) if one.get("object") == "thread.run"), obj(None))
+        error = next((obj(event.data) for event in events.items if event.name == "error"), obj(None))
+        return {**run, "said": _said(read), "error": error.get("error") or error or None}
+
+    def is_output(self, event: Event) -> bool:
+        """The first piece of a message or of a call."""
+        return str(obj(event.data).get("object")).endswith(".delta")
+
+
+class FetchedRun(Runs):
+    """A run is asked for. Told once, when it is over: apps ask many times, and what it cost, it cost once."""
+
+    operation = "fetch_run"
+    last_event: LastEvent | None = None
+
+    def is_news(self, body: Body) -> bool:
+        """Whether it is over, and this process sees that for the first time, in a stream or here."""
+        is_over = bool(obj(body.get("usage"))) and string(body.get("status")) in _REASONS
+        return is_over and _seen.is_first(string(body.get("id")))
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """As for a new run; that it failed is not a failure of the fetch."""
+        answer = super().answer(body, with_content=with_content)
+        return Answer(attributes=answer.attributes, content=answer.content)
+
+
+def _state(run: Object) -> Attributes:
+    return {
+        names.RESPONSE_ID: string(run.get("id")),
+        names.RESPONSE_STATUS: string(run.get("status")),
+        names.CONVERSATION_ID: string(run.get("thread_id")),
+        names.AGENT_ID: string(run.get("assistant_id")),
+    }
+
+
+def _message(message: Object) -> Part:
+    return {"role": string(message.get("role")) or "user", "parts": content_parts(message.get("content"))}
+
+
+def _calls(run: Object) -> list[Part]:
+    wanted = objects(obj(obj(run.get("required_action")).get("submit_tool_outputs")).get("tool_calls"))
+    asked = [(string(call.get("id")), obj(call.get("function"))) for call in wanted]
+    return [
+        parts.tool_call(id=call_id, name=string(call.get("name")), arguments=call.get("arguments"))
+        for call_id, call in asked
+    ]
+
+
+def _told(reason: str | None) -> str:
+    return "tool_call" if reason == "tool_calls" else reason or UNFINISHED
+
+
+def _said(read: Iterable[Object]) -> list[Part]:
+    """The text of each message: whole where the stream has it whole, else as far as it came."""
+    texts: dict[Any, str] = {}
+    for one in read:
+        if one.get("object") == "thread.message.delta":
+            added = _text(obj(one.get("delta")))
+            texts[one.get("id")] = texts.get(one.get("id"), "") + added
+        elif one.get("object") == "thread.message" and (whole := _text(one)):
+            texts[one.get("id")] = whole
+    return [parts.text(text) for text in texts.values() if text]
+
+
+def _text(message: Object) -> str:
+    pieces = [obj(piece.get("text")).get("value") for piece in objects(message.get("content"))]
+    return "".join(string(piece) or "" for piece in pieces)
