@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pandaprobe_otel.forks import loading
+from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.messages import KeyedTransport, NoAnswer, Outcome, Request
-from pandaprobe_otel.transport.wire import NotHttp, NotSent, Wire, describe
+from pandaprobe_otel.transport.wire import NotHttp, NotSent, Wire
 
 if TYPE_CHECKING:
     import ssl

@@ -42,6 +42,8 @@ class HttpTransport:
             client = self._connected()
         except ForkedWhileLoadingError as error:
             return NoAnswer(reason=str(error), may_have_arrived=False)
+        if isinstance(client, NoAnswer):
+            return client
         from pandaprobe_otel.transport import httpx_pieces
 
         try:
@@ -74,7 +76,7 @@ class HttpTransport:
             _abandoned.append(self._client)
             self._client = None
 
-    def _connected(self) -> httpx.Client:
+    def _connected(self) -> httpx.Client | NoAnswer:
         with loading(), self._lock:
             if self._client is None:
                 import httpx
@@ -84,5 +86,8 @@ class HttpTransport:
                 for name in _LOADED_BY_REQUESTS:
                     import_module(name)
 
-                self._client = httpx.Client(follow_redirects=False, limits=httpx_pieces.limits())
+                try:
+                    self._client = httpx.Client(follow_redirects=False, limits=httpx_pieces.limits())
+                except httpx_pieces.FAILURES as error:
+                    return httpx_pieces.no_answer(error)
             return self._client

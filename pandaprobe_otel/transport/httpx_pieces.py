@@ -11,6 +11,7 @@ from typing import Final
 
 import httpx
 
+from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Request
 
 # The server closes idle connections after about 5 s (measured): expire ours first, so that a request is not
@@ -19,8 +20,9 @@ _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 8
 
-FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError)
-"""All that httpx raises when no answer comes."""
+FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError)
+"""All that httpx raises when no answer comes, or when it cannot use a proxy's variable (a scheme that it does not
+know, SOCKS without the package for it) or SSL_CERT_FILE."""
 
 # Nothing was sent, or not the end of the body, without which the server cannot act on it.
 _NEVER_ARRIVED: Final = (
@@ -51,7 +53,7 @@ def answer_of(response: httpx.Response) -> Answer:
 def no_answer(error: Exception) -> NoAnswer:
     """What one of `FAILURES` says about the request."""
     arrived = isinstance(error, httpx.HTTPError) and not isinstance(error, _NEVER_ARRIVED)
-    return NoAnswer(reason=f"{type(error).__name__}: {error}".rstrip(": ")[:300], may_have_arrived=arrived)
+    return NoAnswer(reason=describe(error), may_have_arrived=arrived)
 
 
 class Quiet:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
+from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.messages import Answer
 
 if TYPE_CHECKING:
@@ -217,8 +218,3 @@ class Wire:
         if remaining <= 0:
             raise TimeoutError("timed out")
         self._socket.settimeout(remaining)
-
-
-def describe(error: Exception) -> str:
-    """The error as the user reads it."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")[:300]

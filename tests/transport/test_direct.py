@@ -280,6 +280,7 @@ def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert isinstance(refused, NoAnswer)
     assert not refused.may_have_arrived
     assert "CERTIFICATE_VERIFY_FAILED" in refused.reason
+    assert "SSL_CERT_FILE" in refused.reason, "what to do"
     assert isinstance(accepted, Answer)
     assert accepted.status == 202
 

@@ -1,0 +1,77 @@
+"""What the environment gets wrong is an answer that never came, and says which variable it was."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from pandaprobe_otel.transport import HttpTransport, NoAnswer, Request, api_key_headers
+from pandaprobe_otel.transport.direct import DirectTransport
+from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.messages import Outcome
+
+ENDPOINT = "https://127.0.0.1:9"
+HEADERS = api_key_headers("sk_pp_x", "shop")
+ASKED = Request(method="GET", path="/traces", timeout_s=2.0)
+
+
+def synchronously() -> Outcome:
+    """One request by httpx."""
+    transport = HttpTransport(ENDPOINT, HEADERS)
+    try:
+        return transport.send(ASKED)
+    finally:
+        transport.close()
+
+
+def asynchronously() -> Outcome:
+    """One request by httpx in an event loop."""
+
+    async def ask() -> Outcome:
+        transport = AsyncHttpTransport(ENDPOINT, HEADERS)
+        try:
+            return await transport.send(ASKED)
+        finally:
+            await transport.close()
+
+    return asyncio.run(ask())
+
+
+def directly() -> Outcome:
+    """One request by a socket."""
+    transport = DirectTransport(ENDPOINT, HEADERS)
+    try:
+        return transport.send(ASKED)
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize("ask", [synchronously, asynchronously])
+@pytest.mark.parametrize(
+    ("value", "words"), [("garbage://127.0.0.1:1", "garbage"), ("socks5://127.0.0.1:1", "SOCKS"), ("http://[", "")]
+)
+def test_a_proxy_that_cannot_be_used_is_no_exception(
+    ask: Callable[[], Outcome], value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """httpx raises where its client is made: a thread that sends would die of it, and nothing would be sent ever."""
+    monkeypatch.setenv("ALL_PROXY", value)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    answer = ask()
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+    assert words in answer.reason
+
+
+@pytest.mark.parametrize("ask", [synchronously, asynchronously, directly])
+def test_certificates_that_are_not_there_are_named(ask: Callable[[], Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python says that a file is missing, and not which."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/none/such.pem")
+    answer = ask()
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+    assert answer.reason == "FileNotFoundError: [Errno 2] No such file or directory; SSL_CERT_FILE=/none/such.pem"
