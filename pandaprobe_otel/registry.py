@@ -6,6 +6,7 @@ The core never imports them: a name leads to a string, and the string to a class
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -98,14 +99,7 @@ def instrument(name: str, **options: Any) -> InstrumentResult:
     Options are those of the instrumentor (`tracer_provider`, `capture_content`, `beside_others`). Never raises: an
     unknown name, a library that is missing or too old and a failure are in the result, a failure also in the log.
     """
-    try:
-        instrumentor = _instrumentor(name)
-        instrumentor.instrument(skip_dep_check=True, **options)
-        result = _result(name, instrumentor)
-    except Exception as error:  # noqa: BLE001 - one library's failure must not reach the app or the other libraries
-        result = InstrumentResult(name=name, state="failed", reason=str(error) or type(error).__name__)
-        _logger.warning("%s is not instrumented: %s", name, result.reason)
-    return result
+    return _instrument(name, options, was_named=True)
 
 
 def uninstrument(name: str) -> None:
@@ -130,7 +124,7 @@ def instrument_all(
     return tuple(
         InstrumentResult(name=name, state="skipped", reason="excluded")
         if name in exclude
-        else instrument(name, **options)
+        else _instrument(name, options, was_named=selection != "auto")
         for name in dict.fromkeys(chosen)
     )
 
@@ -194,6 +188,30 @@ def wrap_together(client: _Client) -> _Client:
 
 
 _made: dict[str, Any] = {}
+
+
+def _instrument(name: str, options: Mapping[str, Any], *, was_named: bool) -> InstrumentResult:
+    try:
+        instrumentor = _instrumentor(name)
+        instrumentor.instrument(skip_dep_check=True, **options)
+        return _result(name, instrumentor)
+    except Exception as error:  # noqa: BLE001 - one library's failure must not reach the app or the other libraries
+        if not was_named and _is_the_apps_own(error):
+            reason = f"the module {LIBRARIES[name]} is the app's own: no library of this name is installed"
+            return InstrumentResult(name=name, state="skipped", reason=reason)
+        result = InstrumentResult(name=name, state="failed", reason=str(error) or type(error).__name__)
+        _logger.warning("%s is not instrumented: %s", name, result.reason)
+        return result
+
+
+def _is_the_apps_own(error: Exception) -> bool:
+    """Whether a module that is there comes from no distribution: many an app has an `agents` or `mcp` of its own.
+
+    A frozen program has no distributions at all, so there it says nothing.
+    """
+    conflict = getattr(error, "conflict", None)
+    is_absent = conflict is not None and not conflict.found and not conflict.found_any
+    return is_absent and not getattr(sys, "frozen", False)
 
 
 def _instrumentor(name: str) -> Any:

@@ -36,7 +36,7 @@ GUARDS = {
     "mapping/prices.py": {"listed_price"},
     "mapping/stages.py": {"_alone", "mapped_spans"},
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
-    "registry.py": {"instrument", "uninstrument"},
+    "registry.py": {"_instrument", "uninstrument"},
     "trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},
     "tracing/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "tracing/worker.py": {"Worker._work", "Worker._write_down"},

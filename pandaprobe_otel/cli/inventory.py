@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires, version
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import InstrumentResult
 
 _OURS: Final = "pandaprobe_"
+_EXTRA: Final = re.compile(r"(?P<distribution>[\w.-]+).*;.*\bextra == ['\"](?P<extra>[\w-]+)['\"]")
+"""A line of the metadata: `google-adk>=2.13; extra == 'google-adk'`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +49,30 @@ def libraries(config: Config) -> list[Library]:
 
     They are instrumented for that, and left as they were; nothing of them is imported.
     """
-    from pandaprobe_otel.registry import INTEGRATIONS, LIBRARIES
+    from pandaprobe_otel.registry import INTEGRATIONS
 
-    distributions = packages_distributions()
+    distributions = _distributions()
     results = _results(config)
     found: list[Library] = []
     for name in sorted(INTEGRATIONS):
-        brought_by = distributions.get(LIBRARIES[name].partition(".")[0], ())
-        installed = installed_version(brought_by[0]) if brought_by else None
+        installed = installed_version(distributions[name]) if name in distributions else None
         result = results.get(name)
         state, reason = (result.state, result.reason) if result else ("skipped", _why_not(installed))
         instrumentor = f"{_OURS}{name}"
         found.append(Library(name=name, installed=installed, instrumentor=instrumentor, state=state, reason=reason))
+    return found
+
+
+def _distributions() -> dict[str, str]:
+    """Integration to distribution, from the extras: several distributions share modules such as `google`."""
+    try:
+        required = requires("pandaprobe-otel") or ()
+    except PackageNotFoundError:
+        return {}
+    found: dict[str, str] = {}
+    for line in required:
+        if match := _EXTRA.match(line):
+            found.setdefault(match["extra"].replace("-", "_"), match["distribution"])
     return found
 
 

@@ -12,6 +12,7 @@ import pytest
 from command_line import clean_environment, run_command_line, run_here
 from fixed_answer import fixed_answer
 from pandaprobe_otel.cli.doctor import masked
+from pandaprobe_otel.cli.inventory import installed_version
 from pandaprobe_otel.config import SETTINGS
 from pandaprobe_otel.local import LocalServer
 
@@ -39,6 +40,18 @@ def test_it_shows_every_setting_with_its_source(tmp_path: Path) -> None:
     assert (rows["project_name"]["value"], rows["project_name"]["source"]) == ("shop", "PANDAPROBE_PROJECT_NAME")
     assert (rows["service_name"]["value"], rows["service_name"]["source"]) == ("web", "OTEL_SERVICE_NAME")
     assert rows["capture"]["source"] == "default"
+
+
+def test_versions_are_those_of_the_library_and_not_of_its_neighbours(tmp_path: Path) -> None:
+    """Several distributions share the modules `google` and `llama_index`: each extra names the one that is meant."""
+    _, report = doctor("--offline", home=tmp_path)
+
+    for library in report["libraries"]:
+        distribution = {"google_genai": "google-genai", "google_adk": "google-adk", "openai": "openai"}.get(
+            library["name"]
+        )
+        if distribution:
+            assert library["installed"] == installed_version(distribution), library["name"]
 
 
 def test_it_never_shows_a_secret(tmp_path: Path) -> None:

@@ -78,6 +78,26 @@ def test_library_that_is_too_old_is_left_alone(
     caplog.clear()
 
 
+def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app with a package `agents` of its own hears nothing of it; one that asked for the library does."""
+    from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+
+    monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("no-such-distribution >= 1",))
+    others = tuple(name for name in registry.INTEGRATIONS if name != "openai")
+    with caplog.at_level(logging.WARNING):
+        (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
+        assert (found.state, caplog.records) == ("skipped", [])
+        assert "the app's own" in found.reason
+        assert registry.instrument("openai").state == "failed"
+        monkeypatch.setattr("sys.frozen", True, raising=False)  # as PyInstaller does: nothing is known of distributions
+        (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
+        assert found.state == "failed"
+    assert len(caplog.records) == 2
+    caplog.clear()
+
+
 def test_library_that_is_built_differently_is_left_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
