@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from typing import Final
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, cast
 
 from opentelemetry.trace import Span, StatusCode
 
@@ -13,6 +15,8 @@ from pandaprobe_otel.guard import counted
 MAX_MESSAGE_CHARS: Final = 10_000
 MAX_FRAMES: Final = 50
 """Frames of a recorded stack trace, the innermost; without a bound, an error that leaves n nested spans costs n²."""
+MAX_GROUPED: Final = 10
+"""Exceptions of a group that its message tells of: a group's own text only says how many there are."""
 
 # By name, so that neither asyncio nor trio is imported; both derive from BaseException.
 _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
@@ -56,11 +60,34 @@ def _qualified_name(kind: type) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = "\n".join(_lines(error))
     except Exception as fault:  # noqa: BLE001 - the exception's own `__str__` ran; the placeholder tells of it
         counted("the text of an exception", fault)
         return f"<{type(error).__name__}: cannot be shown>"
     return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    yield str(error)
+    notes: Any = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        yield from (note for note in cast("list[object]", notes) if isinstance(note, str))
+    if isinstance(error, BaseExceptionGroup):
+        for inner in islice(_members(cast("BaseExceptionGroup[BaseException]", error)), MAX_GROUPED):
+            yield f"{_qualified_name(type(inner))}: {inner}"
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The exceptions in it that are no groups themselves, however deep groups are nested."""
+    open_ = [iter(group.exceptions)]
+    while open_:
+        inner = next(open_[-1], None)
+        if inner is None:
+            open_.pop()
+        elif isinstance(inner, BaseExceptionGroup):
+            open_.append(iter(cast("BaseExceptionGroup[BaseException]", inner).exceptions))
+        else:
+            yield inner
 
 
 def _stack_trace(error: BaseException) -> str:

@@ -89,9 +89,12 @@ def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
 def _name(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> str:
     name = _first(told, "trace.name")
     if name is None:
-        speaker = root if root.kind != "OTHER" else _first_of_kind(spans) or root
-        name = speaker.body["name"]
+        name = _speaker(spans, root).body["name"]
     return str(name)
+
+
+def _speaker(spans: Sequence[MappedSpan], root: MappedSpan) -> MappedSpan:
+    return root if root.kind != "OTHER" else _first_of_kind(spans) or root
 
 
 def _first_of_kind(spans: Sequence[MappedSpan]) -> MappedSpan | None:
@@ -123,9 +126,9 @@ def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Mapped
     if found is not None:
         return found
     for span in spans:
-        if span.kind in TALKING_KINDS and (message := _last_message(span.body.get("input"), "user")) is not None:
-            return {"messages": [message]}
-    return _whole(own, root)
+        if span.kind in TALKING_KINDS and (found := _question_to(span)) is not None:
+            return found
+    return _whole("input", spans, root)
 
 
 def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
@@ -140,17 +143,42 @@ def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Mappe
         (span for span in spans if span.kind in TALKING_KINDS), key=lambda span: span.view.end_ns or 0, reverse=True
     )
     for span in speakers:
-        if (message := _last_message(span.body.get("output"), "assistant")) is not None:
-            return {"messages": [message]}
+        if (found := _answer_of(span)) is not None:
+            return found
     for span in (root, *speakers):
         if (message := _last_call(span.body.get("output"))) is not None:
             return {"messages": [message]}
-    return _whole(own, root)
+    return _whole("output", spans, root)
 
 
-def _whole(value: Any, root: MappedSpan) -> Any:
-    """Return the root's own value, for want of any message: better than nothing for who reads the trace."""
-    return None if is_absent(value) or _is_talk(value) or root.kind in MODEL_KINDS else value
+def _question_to(span: MappedSpan) -> Any:
+    """What was asked in a span below the root: an agent's text is a question, other spans' a part of the work."""
+    value = span.body.get("input")
+    if span.kind == "AGENT":
+        return _question(value)
+    message = _last_message(value, "user")
+    return None if message is None else {"messages": [message]}
+
+
+def _answer_of(span: MappedSpan) -> Any:
+    value = span.body.get("output")
+    if span.kind == "AGENT":
+        return _answer(value)
+    message = _last_message(value, "assistant")
+    return None if message is None else {"messages": [message]}
+
+
+def _whole(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
+    """Return the root's own value, for want of any message: better than nothing for who reads the trace.
+
+    The root of a web request has none, so there it is that of the span which the trace is named after.
+    """
+    speaker = _speaker(spans, root)
+    for span in (root,) if speaker is root else (root, speaker):
+        value = span.body.get(side)
+        if not (is_absent(value) or _is_talk(value) or span.kind in MODEL_KINDS):
+            return value
+    return None
 
 
 def _explicit(value: Any, told: Sequence[MappedSpan], side: str) -> Any:

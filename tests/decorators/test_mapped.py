@@ -76,6 +76,79 @@ def test_failed_agent_is_a_failed_trace(recorder: SpanRecorder) -> None:
     assert trace["spans"][0]["error"] == "no stock"
 
 
+def test_error_says_what_was_in_a_group_and_what_was_noted(recorder: SpanRecorder) -> None:
+    """The text of a group alone says how many there are, and a TaskGroup makes one of each failure."""
+    late = TimeoutError("no answer of the stock")
+    late.add_note("while asking for A-17")
+
+    @pp.agent
+    def fail() -> None:
+        raise ExceptionGroup("two tasks failed", [ValueError("no stock"), ExceptionGroup("in it", [late])])
+
+    with pytest.raises(ExceptionGroup):
+        fail()
+    (span,) = map_trace(recorder.spans)["spans"]
+    assert span["error"].splitlines() == [
+        "two tasks failed (2 sub-exceptions)",
+        "ValueError: no stock",
+        "TimeoutError: no answer of the stock",
+    ]
+    assert "while asking for A-17" in str(span["metadata"])
+
+    @pp.agent
+    def noted() -> None:
+        raise late
+
+    recorder.clear()
+    with pytest.raises(TimeoutError):
+        noted()
+    (span,) = map_trace(recorder.spans)["spans"]
+    assert span["error"].splitlines() == ["no answer of the stock", "while asking for A-17"]
+
+
+def test_group_of_groups_without_end_is_bounded(recorder: SpanRecorder) -> None:
+    """Neither depth nor number takes more than a few lines."""
+    error: Exception = ValueError("innermost")
+    for _ in range(2000):
+        error = ExceptionGroup("", [error])
+
+    @pp.agent
+    def fail(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(ExceptionGroup):
+        fail(error)
+    with pytest.raises(ExceptionGroup):
+        fail(ExceptionGroup("many", [ValueError(str(n)) for n in range(500)]))
+    deep, wide = (span["error"].splitlines() for span in map_trace(recorder.spans)["spans"])
+    assert deep[-1] == "ValueError: innermost"
+    assert len(wide) == 11
+
+
+@pytest.mark.parametrize("answered", ["on its way", {"status": "on its way"}])
+def test_agent_below_a_span_of_a_web_request_gives_the_trace_its_content(
+    answered: object, recorder: SpanRecorder
+) -> None:
+    """Its question and answer, and not the prompt and the draft of the model that it asks on its way."""
+
+    @pp.llm(model="small")
+    def draft(messages: list[dict[str, str]]) -> str:
+        return "a draft"
+
+    @pp.agent
+    def handle(question: str) -> object:
+        if answered == "on its way":
+            draft([{"role": "user", "content": "Answer briefly: " + question}])
+        return answered
+
+    with recorder.tracer.start_as_current_span("GET /orders"):
+        handle("Where is my order?")
+    trace = map_trace(recorder.spans)
+    assert trace["input"] == {"messages": [{"role": "user", "content": "Where is my order?"}]}
+    said = {"messages": [{"role": "assistant", "content": answered}]}
+    assert trace["output"] == (said if isinstance(answered, str) else answered)
+
+
 async def test_cancelled_agent_is_no_failed_trace(recorder: SpanRecorder) -> None:
     """Cancellation came from outside."""
 
