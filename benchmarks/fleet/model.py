@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 
 from line_charts import Chart, write_charts
 
-from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
+from pandaprobe_otel.delivery.budget import CAPACITY, Lease, LeasedBucket
 from pandaprobe_otel.delivery.fleet.static_share import StaticShare
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
@@ -108,8 +108,8 @@ class Fleet:
         self.sent: list[tuple[float, float]] = []
         self._came = 0
         if not shared:
-            for worker in self.workers:
-                worker.share = StaticShare(processes, 0.0, window_s=60.0, uniform=self.rng.uniform)
+            for index, worker in enumerate(self.workers):
+                worker.share = StaticShare(max(CAPACITY // processes, 1) if index < CAPACITY else 0)
 
     def run(self) -> Outcome:
         """Let it run."""

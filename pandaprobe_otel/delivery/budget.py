@@ -69,6 +69,14 @@ class Tokens(Protocol):
         """
         ...
 
+    def stay(self, now: float) -> float:
+        """Say to who shares the tokens that this process is there, if that is due; return when it is due next."""
+        ...
+
+    def leave(self) -> None:
+        """This process takes no token any more."""
+        ...
+
 
 class MemoryTokens:
     """Tokens of this process alone."""
@@ -98,6 +106,13 @@ class MemoryTokens:
     def agree(self, cut: float, now: float) -> float:
         """Nobody else is there."""
         return cut
+
+    def stay(self, now: float) -> float:
+        """Nobody else is there."""
+        return math.inf
+
+    def leave(self) -> None:
+        """Nobody else is there."""
 
     def _taken(self, now: float) -> int:
         while self._returning and self._returning[0] <= now:
@@ -177,6 +192,14 @@ class LeasedBucket:
             self._agrees_at = now + _AGREE_S
             self._agreed = self._tokens.agree(cut, now)
         return max(cut, self._agreed)
+
+    def stay(self, now: float) -> float:
+        """What sharing the tokens asks for between two requests; to be called again at the returned time."""
+        return self._tokens.stay(now)
+
+    def leave(self) -> None:
+        """The process sends nothing any more."""
+        self._tokens.leave()
 
     @property
     def paused(self) -> bool:

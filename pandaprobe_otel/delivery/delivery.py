@@ -118,6 +118,7 @@ class Delivery:
         with self._changed:
             self._stopped = True
             dropped = self._drop_rest()
+            self._dispatcher.leave()
             self._changed.notify_all()
         self._join_senders()
         return dropped
@@ -179,6 +180,8 @@ class Delivery:
                 now = self._monotonic()
                 step = self._dispatcher.next(now)
                 if isinstance(step, Attempt):
+                    if self._waiting == 0 and self._dispatcher.expected_at < math.inf:
+                        self._add_sender()
                     return step
                 end = self._end(deadline)
                 if not is_own_thread and (self._dispatcher.idle or min(step, end) <= now or step > end):

@@ -80,6 +80,8 @@ class Dispatcher:
         self.closing = False
         """True while the process ends: what would wait for another process is decided now."""
         self.last_error: str | None = None
+        self.expected_at = math.inf
+        """When who shares the budget must hear of this process next, also if all senders are busy by then."""
 
     @property
     def fill(self) -> float:
@@ -128,6 +130,19 @@ class Dispatcher:
 
     def next(self, now: float) -> Attempt | float:
         """The next request, or the time at which to ask again (infinity: when something has changed)."""
+        self._stay(now)
+        step = self._choose(now)
+        self._stay(now)
+        return step if isinstance(step, Attempt) else min(step, self.expected_at)
+
+    def _stay(self, now: float) -> None:
+        self.expected_at = math.inf if self.closing else self._bucket.stay(now)
+
+    def leave(self) -> None:
+        """Nothing is sent any more: who shares the budget need not reckon with this process."""
+        self._bucket.leave()
+
+    def _choose(self, now: float) -> Attempt | float:
         blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
         if blocked_until > now:
             return blocked_until

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pandaprobe_otel.delivery.budget import CAPACITY, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, Reply
+from pandaprobe_otel.delivery.fleet.redis_scripts import FORFEIT_S, LOOK_S, PART_AFTER_S, RETRY_S
 from pandaprobe_otel.delivery.fleet.static_share import StaticShare
 from pandaprobe_otel.delivery.notices import Notices
 
-RETRY_S: Final = 5.0
-"""How long Redis is left alone after a failure. The first failures are tried again sooner."""
 _FIRST_RETRY_S: Final = 0.25
-SETTLE_S: Final = RETRY_S + 1.0
-"""After it came back: by then every process has tried again, and has made known what it lent without it."""
+"""The first failures are tried again sooner than after `RETRY_S`."""
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_JITTER_S: Final = 0.25
 """Processes that wait for the same token do not all ask in the same moment."""
@@ -24,12 +23,16 @@ _LONGEST_JITTER_S: Final = 0.25
 class Leases(Protocol):
     """Where the fleet's tokens lie; see `RedisLeases`."""
 
-    def take(self, most: int) -> Reply:
+    def take(self, most: int, part: int) -> Reply:
         """Lend a token."""
         ...
 
-    def join(self, outstanding_s: Sequence[float]) -> Reply:
-        """Make known what was lent elsewhere."""
+    def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
+        """Keep the part, and make known what was lent elsewhere."""
+        ...
+
+    def leave(self) -> None:
+        """Give the part back."""
         ...
 
     def put_back(self, token: int, wait_s: float) -> None:
@@ -44,10 +47,10 @@ class Leases(Protocol):
 class RedisTokens:
     """The `Tokens` of a `LeasedBucket`, shared by Redis.
 
-    When Redis goes away, nothing is lent until the leases it knew are over (one window); then this process takes
-    its part of the hundred, by the last known number of processes. When Redis comes back, what was lent meanwhile
-    is made known there, and it is used again once every other process has had the time to do so too. No key is
-    ever used by several processes as if each were alone.
+    When Redis goes away, nothing is lent until every lease it knew is over; then this process takes the part of the
+    hundred that Redis had promised it, or nothing when it was promised none. The parts of all processes never add up
+    to more than the hundred (`redis_scripts` says why), provided that Redis answers all of them or none, and stays
+    for `SETTLE_S` when it comes back. Then what was lent meanwhile is made known there.
     """
 
     def __init__(
@@ -62,11 +65,12 @@ class RedisTokens:
     ) -> None:
         self._leases = leases
         self._notices = notices
-        self._hold_s = window_s + margin_s
-        self._longest_s = self._hold_s + request_timeout_s + UNANSWERED_EXTRA_S
-        self._window_s = window_s
+        self._longest_s = window_s + margin_s + request_timeout_s + UNANSWERED_EXTRA_S
+        self._part_after_s = max(self._longest_s, PART_AFTER_S) + margin_s
         self._uniform = uniform
-        self._members: int | None = None
+        self._part = 0
+        self._looked_at = -math.inf
+        self._holds_until = -math.inf
         self._asks_at = 0.0
         """Before this time Redis is not asked: it is away, or had no token for who wanted `_refused` or fewer out."""
         self._refused = CAPACITY
@@ -81,8 +85,6 @@ class RedisTokens:
             token = self._ask(most, now)
             if token is not None:
                 return token
-        if self._away_since is None:
-            return None
         share = self._own_share(now)
         return -self._absences if share is not None and share.take(most, now) else None
 
@@ -105,7 +107,7 @@ class RedisTokens:
         if self._away_since is None:
             return asks_at
         share = self._own_share(now)
-        own = self._away_since + self._quiet_s if share is None else share.next_free(most, now)
+        own = self._away_since + self._part_after_s if share is None else share.next_free(most, now)
         return min(asks_at, max(own, now))
 
     def agree(self, cut: float, now: float) -> float:
@@ -118,43 +120,82 @@ class RedisTokens:
             self._lose(error, now)
             return cut
 
+    def stay(self, now: float) -> float:
+        """Call Redis if that is due, to keep the part or to see whether it is back. Return when it is due next."""
+        if self._looked_at == -math.inf:
+            return math.inf  # nothing was ever sent: the first wish for a token makes it a member
+        if now >= self._looks_at():
+            self._look(now)
+        return self._looks_at()
+
+    def leave(self) -> None:
+        """Nothing is sent any more."""
+        if self._looked_at == -math.inf or self._away_since is not None:
+            return
+        try:
+            self._leases.leave()
+        except FleetUnreachableError:
+            return  # Redis finds out by itself
+
     # -- with Redis ---------------------------------------------------------------------------------------------------
 
     def _may_ask_at(self, most: int) -> float:
         is_new_question = self._away_since is None and most > self._refused
         return 0.0 if is_new_question else self._asks_at
 
+    def _looks_at(self) -> float:
+        if self._away_since is not None:
+            return self._asks_at
+        return self._looked_at + (RETRY_S if self._looked_at < self._holds_until else LOOK_S)
+
     def _ask(self, most: int, now: float) -> int | None:
+        if self._share is not None and not self._look(now):
+            return None
+        self._begin_to_look(now)
         try:
-            if self._share is not None:
-                self._come_back(self._share, now)
-                return None
-            reply = self._leases.take(most)
+            reply = self._leases.take(most, self._part)
         except FleetUnreachableError as error:
             self._lose(error, now)
             return None
-        self._is_back(reply)
+        self._is_there(reply)
         if reply.token is None:
             wait_s = max(reply.wait_s, _SHORTEST_WAIT_S)
             self._asks_at = now + wait_s + self._uniform(0.0, min(wait_s / 4, _LONGEST_JITTER_S))
             self._refused = most
+        else:
+            self._holds_until = now + self._longest_s
         return reply.token
 
-    def _come_back(self, share: StaticShare, now: float) -> None:
-        self._is_back(self._leases.join(share.outstanding_s(now, self._longest_s)))
-        self._asks_at, self._refused = now + SETTLE_S, CAPACITY
+    def _look(self, now: float) -> bool:
+        """Call without a wish; whether Redis is there."""
+        self._begin_to_look(now)
+        lent = self._share.outstanding_s(now, self._longest_s) if self._share is not None else []
+        try:
+            reply = self._leases.look(self._part, lent)
+        except FleetUnreachableError as error:
+            self._lose(error, now)
+            return False
+        was_away = self._away_since is not None
+        self._is_there(reply)
+        if was_away:
+            self._asks_at, self._refused = now, CAPACITY
+        if lent:
+            self._holds_until = now + self._longest_s
+        return True
 
-    def _is_back(self, reply: Reply) -> None:
-        self._members = reply.members
+    def _begin_to_look(self, now: float) -> None:
+        if now - self._looked_at >= FORFEIT_S:
+            self._part = 0
+            if self._share is not None:
+                self._share.forfeit()
+        self._looked_at = now
+
+    def _is_there(self, reply: Reply) -> None:
+        self._part = reply.part
         self._away_since, self._share, self._retry_s = None, None, _FIRST_RETRY_S
         self._notices.over("redis")
 
     # -- without ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _quiet_s(self) -> float:
-        """By then what Redis knew to be lent is back, the tokens of requests that take seconds aside."""
-        return self._hold_s + UNANSWERED_EXTRA_S + 1.0
 
     def _lose(self, error: FleetUnreachableError, now: float) -> None:
         if self._away_since is None:
@@ -163,20 +204,20 @@ class RedisTokens:
         self._retry_s = min(self._retry_s * 2, RETRY_S)
         if now - self._away_since < RETRY_S:
             return  # one that restarts is back before anybody needs to know
-        part = (
-            "one trace a minute, since it is not known how many processes share the key"
-            if self._members is None
-            else f"its part, 1/{self._members} of the limit"
+        means = (
+            f"from {self._part_after_s:.0f} s on this process sends its part, {self._part} of the {CAPACITY} traces a "
+            "minute, until it does"
+            if self._part
+            else "this process sends nothing until it does, since it was given no part of the limit"
         )
         self._notices.say(
-            "redis",
-            f"pandaprobe-otel: the Redis of PANDAPROBE_REDIS_URL does not answer ({error}); from "
-            f"{self._quiet_s:.0f} s on this process sends {part}, until it does.",
+            "redis", f"pandaprobe-otel: the Redis of PANDAPROBE_REDIS_URL does not answer ({error}); {means}."
         )
 
     def _own_share(self, now: float) -> StaticShare | None:
-        if self._share is None and self._away_since is not None and now - self._away_since >= self._quiet_s:
-            members = CAPACITY if self._members is None else self._members
+        if self._away_since is None:
+            return None
+        if self._share is None and now - self._away_since >= self._part_after_s:
             self._absences += 1
-            self._share = StaticShare(members, now, window_s=self._window_s, uniform=self._uniform)
+            self._share = StaticShare(self._part)
         return self._share

@@ -9,6 +9,7 @@ of the machine, or damage; it counts as past.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import struct
 import time
@@ -100,6 +101,13 @@ class FileTokens:
         if len(taken) < most:
             return max(own, now + _RETRY_S)
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
+
+    def stay(self, now: float) -> float:
+        """The file says it."""
+        return math.inf
+
+    def leave(self) -> None:
+        """What is lent comes back by itself."""
 
     def agree(self, cut: float, now: float) -> float:
         """The highest cut of the processes that share the directory, within the last ten minutes."""
