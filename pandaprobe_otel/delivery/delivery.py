@@ -12,6 +12,7 @@ from typing import Final
 from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S, Attempt
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.late_patches import LockMaker
 from pandaprobe_otel.transport.messages import Outcome, Transport
 
 MAX_SENDERS: Final = 4
@@ -43,7 +44,7 @@ class Delivery:
 
     def _start_fresh(self) -> None:
         self._dispatcher = self._make_dispatcher()
-        self._changed = threading.Condition(threading.Lock())
+        self._make_locks()
         self._threads: list[threading.Thread] = []
         self._waiting = 0
         self._stopped = False
@@ -52,6 +53,10 @@ class Delivery:
         """What a waiting sender waits for."""
         self.left_behind = 0
         """Spans that `close` left for another process to send."""
+
+    def _make_locks(self) -> None:
+        self._lock_maker = LockMaker()
+        self._changed = threading.Condition(threading.Lock())
 
     @property
     def last_error(self) -> str | None:
@@ -63,6 +68,8 @@ class Delivery:
 
     def put(self, parcel: Parcel) -> None:
         """Take over a parcel; it is sent as soon as the budget allows. After `close` it is dropped and counted."""
+        if self._lock_maker.is_outdated and not self._threads:
+            self._make_locks()
         with self._changed:
             self._dispatcher.offer(parcel, self._monotonic())
             if self._stopped:

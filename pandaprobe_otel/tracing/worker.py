@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.late_patches import LockMaker
 from pandaprobe_otel.tracing.assembler import Assembler
 from pandaprobe_otel.tracing.ended_span import Fields, fields_of, parent_of, span_of
 from pandaprobe_otel.tracing.log_queue import LogQueue
@@ -90,13 +91,17 @@ class Worker:
         self._max_events = MAX_EVENTS
         self._many = self._wake_at = _MANY_UNSEEN
         self._logs = LogQueue()
-        self._wake = threading.Event()
+        self._make_locks()
         self._asleep = False
         self._sees_starts = False
-        self._start_lock = threading.Lock()
-        self._work_lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopped = False
+
+    def _make_locks(self) -> None:
+        self._lock_maker = LockMaker()
+        self._wake = threading.Event()
+        self._start_lock = threading.Lock()
+        self._work_lock = threading.RLock()
 
     def started(self, span: ReadableSpan) -> None:
         """A span has started."""
@@ -177,6 +182,8 @@ class Worker:
             self._lost.append(_ids(span))
 
     def _start(self) -> None:
+        if self._lock_maker.is_outdated:
+            self._make_locks()
         with self._start_lock:
             if self._thread is not None or self._stopped:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -175,3 +176,40 @@ def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
 
         assert result.returncode == 0, result.stderr
         assert sorted(len(trace.spans) for trace in server.traces.values()) == [2] * 50
+
+
+@pytest.mark.parametrize("spooled", [False, True])
+def test_a_worker_that_gevent_patches_after_its_fork_goes_on(spooled: bool, tmp_path: Path) -> None:
+    """As gunicorn does with --preload: the locks of the parent's threads would stop all greenlets for good."""
+    pytest.importorskip("gevent")
+    code = """
+    import os, signal, warnings
+    import pandaprobe_otel
+    from opentelemetry import trace
+    handle = pandaprobe_otel.init(instrument=False)
+    tracer = trace.get_tracer("test")
+    if os.fork():
+        _, status = os.wait()
+        raise SystemExit(os.waitstatus_to_exitcode(status))
+    signal.alarm(25)  # a greenlet that waits for a lock of the parent's threads would do so for ever
+    warnings.simplefilter("ignore")  # of gevent's own
+    from gevent import monkey
+    monkey.patch_all()
+    import gevent
+    warnings.simplefilter("error")
+    def work():
+        with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+            gevent.sleep(0.01)
+    gevent.joinall([gevent.spawn(work) for _ in range(5)])
+    assert handle.flush(20)
+    gevent.sleep(0.01)
+    status = handle.status()
+    assert (status.spans_ended, status.spans_delivered + status.spans_pending) == (5, 5), status
+    """
+    variables = {"PANDAPROBE_SPOOL_DIR": str(tmp_path / "spool")} if spooled else {}
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url, **variables), set_up=False, timeout_s=30)
+        posts = server.posts()
+
+    assert result.returncode == 0, result.stderr
+    assert len(posts) == 5

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.spool.commands import Barrier, Command, Done, Insert
 from pandaprobe_otel.forks import loading
+from pandaprobe_otel.late_patches import LockMaker
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.keeper import Keeper
@@ -43,18 +44,22 @@ class SpoolWriter:
         self._monotonic = monotonic
         self._scan_every_s = scan_every_s
         self._commands: deque[Command] = deque()
-        self._wake = threading.Event()
+        self._make_locks()
         self._urgent = False
-        self._start_lock = threading.Lock()
-        self._work_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._keeper: Keeper | None = None
         self._next_scan = 0.0
         self._closed = False
-        self._fork = threading.local()
         self._is_busy = False
         self._asked_bytes = self._written_bytes = 0  # each is changed by one side only: += is not atomic
         self._lagged = False
+
+    def _make_locks(self) -> None:
+        self._lock_maker = LockMaker()
+        self._wake = threading.Event()
+        self._start_lock = threading.Lock()
+        self._work_lock = threading.Lock()
+        self._fork = threading.local()
 
     @property
     def parked(self) -> int:
@@ -160,6 +165,8 @@ class SpoolWriter:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        if self._lock_maker.is_outdated:
+            self._make_locks()
         with self._start_lock:
             if self._thread is not None:
                 return
