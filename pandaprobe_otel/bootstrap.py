@@ -44,6 +44,11 @@ class PandaProbe:
         return self._config.usable
 
     @property
+    def is_shut_down(self) -> bool:
+        """Whether `shutdown` was called, here or by the provider."""
+        return self._pipeline.is_closed
+
+    @property
     def config(self) -> Config:
         """The settings, with the source of each."""
         return self._config
@@ -124,7 +129,8 @@ def init(
 
     Joins the app's `TracerProvider` (or the one given, or creates one when there is none), never replaces it;
     instruments the supported libraries that are installed. Does no network I/O and starts no thread. A second
-    call returns the first one's handle. Every argument has an environment variable (see the configuration table).
+    call changes nothing and returns the first one's handle, unless that one could not work (no API key). Every
+    argument has an environment variable (see the configuration table).
 
     With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
     `pandaprobe-otel view` shows it, `replay` sends it.
@@ -140,10 +146,9 @@ def init(
     arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
     global _current
     with _lock:
-        if _current is not None:
-            _logger.debug("init() was called before; its first call counts")
-            return _current
         config = Config.resolve(arguments)
+        if _current is not None and _first_call_counts(_current, config, arguments):
+            return _current
         if config.strict and config.problems:
             raise ConfigError(" ".join(problem.message for problem in config.problems))
         if config.debug:
@@ -152,6 +157,37 @@ def init(
             _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
         _current = _set_up(config, tracer_provider)
         return _current
+
+
+def _first_call_counts(first: PandaProbe, config: Config, arguments: Mapping[str, Any]) -> bool:
+    """Whether a later call of `init` changes nothing, which is said where it was meant to.
+
+    One that could not work, for want of a key, was none: the cell of a notebook is run again when the key is there.
+    """
+    if not first.config.enabled:
+        return True
+    if not first.enabled:
+        return config.problems == first.config.problems
+    if first.is_shut_down:
+        _say_once("shutdown() stops for good: init() after it has no effect, and no traces are sent. Use flush().")
+    elif ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
+        _say_once(f"init() was called before, and its first call counts: {', '.join(ignored)} of this one ignored.")
+    return True
+
+
+def _differs(before: Any, config: Config, name: str) -> bool:
+    now = getattr(config, name, None)
+    # A function is another one each time that the line which makes it is run.
+    return name != "mask" and before != now and not (callable(before) and callable(now))
+
+
+_said: set[str] = set()
+
+
+def _say_once(message: str) -> None:
+    if message not in _said:
+        _said.add(message)
+        _logger.warning("pandaprobe-otel: %s", message)
 
 
 def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:

@@ -55,6 +55,11 @@ class Pipeline(Protocol):
         """Deliver what can be delivered, then stop."""
         ...
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was shut down."""
+        ...
+
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Send a score after its trace."""
         ...
@@ -118,6 +123,11 @@ class IdlePipeline:
     def shutdown(self, timeout: float | None = None) -> bool:
         """Nothing waits."""
         return True
+
+    @property
+    def is_closed(self) -> bool:
+        """Never: there is nothing to close."""
+        return False
 
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Ignore."""
@@ -310,6 +320,11 @@ class ExportPipeline:
                 self._delivery.last_error or "the time was too short",
             )
         return not dropped
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was shut down."""
+        return self._closed
 
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Send a score as soon as its trace is stored."""

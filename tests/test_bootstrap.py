@@ -47,7 +47,7 @@ def test_it_joins_a_provider_and_never_replaces_it() -> None:
         import pandaprobe_otel
         handle = pandaprobe_otel.init()
         assert trace.get_tracer_provider() is mine
-        assert pandaprobe_otel.init(project_name="other") is handle
+        assert pandaprobe_otel.init() is handle
         with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
             pass
         assert len(memory.get_finished_spans()) == 1
@@ -105,6 +105,49 @@ def test_bad_settings_warn_once_and_the_app_goes_on(env: dict[str, str], words: 
     assert (result.returncode, result.stdout) == (0, "went on\n")
     assert result.stderr.count("pandaprobe-otel:") == 1
     assert words in result.stderr
+
+
+def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
+    """The first call could not work, which was said once; what is said of later calls is what they would change."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        import os
+        import pandaprobe_otel
+        for _ in range(3):
+            handle = pandaprobe_otel.init(mask=lambda text: text)
+        assert not handle.enabled
+        os.environ.update(PANDAPROBE_API_KEY="sk_pp_0123", PANDAPROBE_ENDPOINT={server.url!r})
+        for _ in range(3):
+            handle = pandaprobe_otel.init(mask=lambda text: text)
+            assert handle is pandaprobe_otel.get_client() and handle.enabled
+        with pandaprobe_otel.agent("hello"):
+            pass
+        assert handle.flush(5)
+        for _ in range(3):
+            assert pandaprobe_otel.init(project_name="other", capture="all") is handle
+        handle.shutdown()
+        pandaprobe_otel.init()
+        """
+        result = run_python(code, environment(), set_up=False)
+
+        assert result.returncode == 0, result.stderr
+        assert len(server.posts()) == 1
+    no_key, ignored, shut_down = result.stderr.splitlines()
+    assert "no API key" in no_key
+    assert ignored.endswith("its first call counts: project_name of this one ignored.")
+    assert "init() after it has no effect" in shut_down
+
+
+def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
+    """What the app's own call then says does not count, as it is meant to."""
+    code = """
+    import pandaprobe_otel
+    pandaprobe_otel.init(enabled=False)
+    assert not pandaprobe_otel.init(project_name="shop").enabled
+    """
+    result = run_python(code, environment(PANDAPROBE_API_KEY="sk_pp_1"), set_up=False)
+
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_strict_raises_with_the_same_words() -> None:
