@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +15,22 @@ from ag2.middleware.builtin.telemetry import TelemetryMiddleware
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
+from framework_cases import (
+    CITIES,
+    StartModel,
+    cancel_in_a_tool,
+    do_not_mix,
+    ended_without_error,
+    growth_of_ours,
+    in_tasks,
+    off,
+    parcel_talk,
+)
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
-from pandaprobe_otel_integrations.ag2 import AG2Instrumentor
-from weather_model import WEATHER, weather_model
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_model import weather as look_up
+from weather_model import weather_model
 
-StartModel = Callable[[Script], ScriptedEndpoint]
 Ask = Callable[[Agent, str], Any]
 # AG2 leaves the connections of its clients to the garbage collector, whoever's code runs then.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -98,24 +106,9 @@ def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -
 def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
     """Every span is ended, and none is an error."""
 
-    async def run() -> None:
-        called = asyncio.Event()
-
-        async def weather(city: str) -> str:
-            """Tell the weather in a city."""
-            called.set()
-            await asyncio.Event().wait()
-            return city
-
-        task = asyncio.create_task(asked(forecaster(model(weather_model), weather), "Weather in Oslo?"))
-        await called.wait()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(run())
-    trace = traces.one()
-    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
-    assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+    endpoint = model(weather_model)
+    asyncio.run(cancel_in_a_tool(lambda weather: asked(forecaster(endpoint, weather), "Weather in Oslo?")))
+    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
 
 
 def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
@@ -161,47 +154,32 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Of one agent; each is a trace of its own."""
     agent = forecaster(model(weather_model))
 
-    async def all_of_them() -> None:
-        await asyncio.gather(*(asked(agent, f"Weather in {city}?") for city in [*WEATHER] * 2))
-
-    asyncio.run(all_of_them())
-    found = traces.new(4)
-    for trace in found:
-        assert len(trace.all("LLM")) == 2
-        assert trace.only("TOOL", "weather")["input"]["city"] in str(trace.root["input"])
-    assert len({trace.body["session_id"] for trace in found}) == 4
+    in_tasks(lambda city: asked(agent, f"Weather in {city}?"))
+    found = traces.new(len(CITIES))
+    do_not_mix(found, "AGENT", "LLM", "TOOL", "OTHER", "LLM")
+    assert len({trace.body["session_id"] for trace in found}) == len(CITIES)
 
 
 def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
     """Well or badly ended, a run leaves nothing of ours behind."""
     agent = forecaster(model(weather_model))
 
-    async def runs(count: int) -> int:
+    async def runs(count: int) -> None:
         for number in range(count):
             task = asked(agent, "Weather in Nowhere?" if number % 10 == 0 else "Hi")
             (result,) = await asyncio.gather(task, return_exceptions=True)
             assert isinstance(result, Exception) == (number % 10 == 0)
         traces.new(count)
-        del result
-        gc.collect()
-        return sum("pandaprobe_otel_integrations" in str(type(each).__module__) for each in gc.get_objects())
 
-    async def growth() -> int:
-        before = await runs(20)
-        return await runs(60) - before
-
-    assert asyncio.run(growth()) <= 0
+    assert growth_of_ours(lambda count: asyncio.run(runs(count)), 60, first=20) == {}
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
     """Off, the library is as it was, and what the client records are traces of their own."""
-    instrumentor, hooked = AG2Instrumentor(), AgentClass.__dict__["_drive_scope"]
-    instrumentor.uninstrument()
-    try:
+    hooked = AgentClass.__dict__["_drive_scope"]
+    with off("ag2"):
         assert AgentClass.__dict__["_drive_scope"] is hooked.__wrapped__
         asyncio.run(asked(forecaster(model(weather_model)), "Weather in Oslo?"))
-    finally:
-        instrumentor.instrument()
     assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
 
 
@@ -222,6 +200,4 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)
 
-    found = traces.new(2)
-    assert len({trace.body["session_id"] for trace in found}) == 1
-    assert sum(len(trace.all("LLM")) for trace in found) == len(endpoint.exchanges)
+    assert sum(len(trace.all("LLM")) for trace in parcel_talk(traces)) == len(endpoint.exchanges)

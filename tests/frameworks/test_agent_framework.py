@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,16 +15,22 @@ from openai import AsyncOpenAI
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import (
+    CITIES,
+    StartModel,
+    do_not_mix,
+    growth,
+    in_tasks,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+)
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
 # The example's client is made by Agent Framework, which leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 
 
 def forecaster(
@@ -183,31 +184,14 @@ def test_a_workflow(traces: SentTraces, model: StartModel) -> None:
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Each of several runs of one agent is a trace of its own with nothing of another's."""
     agent = forecaster(model(weather_model))
-
-    async def together() -> None:
-        await asyncio.gather(*(agent.run(f"Weather in {city}?") for city in ("Oslo", "Łódź") * 3))
-
-    asyncio.run(together())
-    for trace in traces.new(6):
-        assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
-        city = trace.only("TOOL")["input"]["city"]
-        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
-        assert trace.body["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
+    in_tasks(lambda city: agent.run(f"Weather in {city}?"))
+    do_not_mix(traces.new(len(CITIES)), "AGENT", "LLM", "TOOL", "LLM")
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """OpenInference describes the same spans in its own words: every call is there once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("agent_framework_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("agent_framework", server.url, server.api_key, endpoint.base_url)
     assert done.stdout == "adopted"
     trace = traces.one()
     counted = [span for span in trace.spans if "token_usage" in span]
@@ -222,10 +206,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     example = Example("agent_framework_agent")
     example.run(model(example.script), monkeypatch)
 
-    asked, thanked = traces.new(2)
-    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
-    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
-    assert thanked.body["output"]["messages"][0]["content"] == "You are welcome."
+    assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"
 
 
 def test_taking_it_off_and_putting_it_on_again(
@@ -247,17 +228,6 @@ def test_taking_it_off_and_putting_it_on_again(
     assert "input" not in traces.one().only("LLM")
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one, to which Agent Framework's go meanwhile."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("agent_framework")
-    assert pandaprobe_otel.instrument("agent_framework", tracer_provider=recorder.provider).state == "adopted"
-    yield recorder
-    pandaprobe_otel.uninstrument("agent_framework")
-    pandaprobe_otel.instrument("agent_framework")
-
-
 class Echo(observability.ChatTelemetryLayer, BaseChatClient):
     """A model without a network: it says what was said, or fails."""
 
@@ -273,11 +243,12 @@ class Echo(observability.ChatTelemetryLayer, BaseChatClient):
         return answer()
 
 
-def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces, caplog: pytest.LogCaptureFixture) -> None:
     """Well or badly ended, a run leaves no object behind."""
+    caplog.set_level(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
     agent = Agent(Echo(), name="echo")
 
-    async def runs(count: int) -> int:
+    async def runs(count: int) -> None:
         for number in range(count):
             said = "Hi" if number % 10 else "fail"
             try:
@@ -289,16 +260,6 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
         with pandaprobe_otel.span("wake"):  # what takes the log records of these runs, which are nobody's here
             pass
         assert pandaprobe_otel.flush(10)
-        gc.collect()
-        return len(gc.get_objects())
 
-    async def growth() -> int:
-        await runs(50)
-        before = await runs(50)
-        return await runs(1000) - before
-
-    logging.disable(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
-    try:
-        assert asyncio.run(growth()) < 500
-    finally:
-        logging.disable(logging.NOTSET)
+    with recorded_apart("agent_framework") as recorded:
+        assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500

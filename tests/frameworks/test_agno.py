@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,21 +22,27 @@ from agno.workflow import Parallel, Step, StepOutput, Workflow
 from agno.workflow.types import HumanReview, OnError
 
 import pandaprobe_otel
-from agent_traces import AgentTrace, SentTraces
+from agent_traces import AgentTrace, SentTraces, tokens_of
 from example_runs import run_example
+from framework_cases import (
+    StartModel,
+    cancel_in_a_tool,
+    ended_without_error,
+    growth_of_ours,
+    off,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+)
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel_integrations.agno import AgnoInstrumentor
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather_model
 from weather_model import weather as look_up
 
-StartModel = Callable[[Script], ScriptedEndpoint]
 Ask = Callable[..., str]
 # Agno leaves the connections of its async clients to the garbage collector, whoever's code runs then.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 
 
 def weather(city: str) -> str:
@@ -492,54 +493,24 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
 def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
     """Every span is ended, and none is an error."""
 
-    async def run() -> None:
-        called = asyncio.Event()
-
-        async def weather(city: str) -> str:
-            """Tell the weather in a city."""
-            called.set()
-            await asyncio.Event().wait()
-            return city
-
-        task = asyncio.create_task(forecaster(model(weather_model), weather).arun("Weather in Oslo?"))
-        await called.wait()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(run())
-    trace = traces.one()
-    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
-    assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+    endpoint = model(weather_model)
+    asyncio.run(cancel_in_a_tool(lambda weather: forecaster(endpoint, weather).arun("Weather in Oslo?")))
+    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
 
 
 def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
     """Well or badly ended, a run leaves no object behind that is more than Agno's own."""
     agent = forecaster(model(weather_model))
 
-    def runs(count: int) -> int:
+    def runs(count: int) -> None:
         for number in range(count):
             plainly(agent, "Weather in Nowhere?" if number % 10 == 0 else "Hi", session_id="s")
         traces.new(count)
-        gc.collect()
-        return sum("pandaprobe_otel_integrations" in str(type(each).__module__) for each in gc.get_objects())
 
-    before = runs(20)
-    assert runs(60) <= before
+    assert growth_of_ours(runs, 60, first=20) == {}
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one, without content, to which those of runs go meanwhile."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("agno")
-    chosen: dict[str, Any] = {"tracer_provider": recorder.provider, "capture_content": False}
-    assert pandaprobe_otel.instrument("agno", **chosen).state == "hooked"
-    yield recorder
-    pandaprobe_otel.uninstrument("agno")
-    pandaprobe_otel.instrument("agno")
-
-
-def test_a_thousand_workflows_do_not_grow(recorded: SpanRecorder) -> None:
+def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
     """A run leaves no object of ours behind; what was said is in no span when it is not wanted."""
 
     def shout(step_input: Any) -> StepOutput:
@@ -547,28 +518,22 @@ def test_a_thousand_workflows_do_not_grow(recorded: SpanRecorder) -> None:
 
     workflow = Workflow(name="loud", steps=[Step(name="shout", executor=shout)], telemetry=False)
 
-    def runs(count: int) -> int:
+    def runs(count: int) -> None:
         for _ in range(count):
             assert plainly(workflow, "Snow", session_id="s") == "SNOW"
             assert recorded.attributes("loud") == {"pandaprobe.span.kind": "CHAIN", "gen_ai.conversation.id": "s"}
             recorded.clear()
-        gc.collect()
-        return sum("pandaprobe_otel_integrations" in str(type(each).__module__) for each in gc.get_objects())
 
-    before = runs(50)
-    assert runs(1000) <= before
+    with recorded_apart("agno", capture_content=False) as recorded:
+        assert growth_of_ours(runs, 1000, first=50) == {}
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
     """Off, the library is as it was, and what the client records are traces of their own."""
-    instrumentor = AgnoInstrumentor()
-    instrumentor.uninstrument()
-    try:
+    with off("agno"):
         assert not hasattr(agent_runs._run, "__wrapped__")
         assert not hasattr(Workflow._execute, "__wrapped__")
         plainly(forecaster(model(weather_model)), "Weather in Oslo?")
-    finally:
-        instrumentor.instrument()
     assert hasattr(agent_runs._run, "__wrapped__")
     assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
 
@@ -576,27 +541,15 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """While OpenInference records the runs, ours says so, and tokens are there once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("agno_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("agno", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace: AgentTrace = traces.one()
     assert "pandaprobe_otel.agno" not in {span["metadata"]["scope"] for span in trace.spans}
-    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
-    assert trace.body["total_tokens"] == true > 0
+    assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges) > 0
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     """Without a key: a tool call and a streamed run, in one session."""
     assert run_example("agno_agent", server).splitlines()[-1] == "You are welcome."
 
-    asked, thanked = traces.new(2)
-    assert {asked.body["session_id"], thanked.body["session_id"]} == {"conversation-1"}
-    assert asked.only("TOOL", "track_parcel")["input"] == {"parcel": "P-4711"}
+    assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,15 +20,23 @@ from autogen_ext.models.replay import ReplayChatCompletionClient
 from opentelemetry.trace import INVALID_SPAN, StatusCode, get_current_span
 
 import pandaprobe_otel
-from agent_traces import SentTraces
+from agent_traces import SentTraces, tokens_of
 from example_runs import Example
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import (
+    CITIES,
+    StartModel,
+    do_not_mix,
+    growth,
+    in_tasks,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+)
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
@@ -68,12 +71,8 @@ async def at_once() -> str:
 @pytest.fixture
 def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
     """The spans of a provider that is not the global one."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("autogen")
-    assert pandaprobe_otel.instrument("autogen", tracer_provider=recorder.provider).state == "adopted"
-    yield recorder
-    pandaprobe_otel.uninstrument("autogen")
-    pandaprobe_otel.instrument("autogen")
+    with recorded_apart("autogen") as recorder:
+        yield recorder
 
 
 async def run(agent: Any, asked: str) -> None:
@@ -289,16 +288,8 @@ def test_cancellation_is_no_error(recorded: SpanRecorder) -> None:
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Each of several runs is a trace of its own, complete and with nothing of another's."""
     endpoint = model(weather_model)
-    cities = ["Oslo", "Łódź"] * 2
-    agents = [forecaster(endpoint) for _ in cities]
-
-    async def gathered() -> None:
-        each = zip(agents, cities, strict=True)
-        await asyncio.gather(*(run(agent, f"Weather in {city}?") for agent, city in each))
-
-    asyncio.run(gathered())
-    answers = sorted(trace.body["output"]["messages"][0]["content"] for trace in traces.new(len(cities)))
-    assert answers == sorted(f"The station says: {WEATHER[city]}" for city in cities)
+    in_tasks(lambda city: run(forecaster(endpoint), f"Weather in {city}?"))
+    do_not_mix(traces.new(len(CITIES)), "AGENT", "LLM", "TOOL", "LLM")
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,37 +298,26 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)
 
-    found = traces.new(2)
-    assert {trace.body["session_id"] for trace in found} == {"conversation-1"}
+    found = parcel_talk(traces)
+    assert found[0].body["session_id"] == "conversation-1"
     assert sum(len(trace.all("LLM")) for trace in found) == len(endpoint.exchanges)
-    assert len(found[0].all("TOOL")) == 1
 
 
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """While OpenInference records the runs, neither ours nor AutoGen's own spans repeat them."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("autogen_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("autogen", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace = traces.one()
     assert "autogen-core" not in {span["metadata"]["scope"] for span in trace.spans}
     assert [len(trace.all(kind)) for kind in ("AGENT", "TOOL", "LLM")] == [1, 1, 2]
-    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
-    assert trace.body["total_tokens"] == true > 0
+    assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges) > 0
 
 
 def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
     """Well or badly ended, a run leaves no object behind."""
 
-    async def runs(count: int) -> int:
+    async def runs(count: int) -> None:
         for number in range(count):
             agent = replayed([] if number % 10 == 0 else [calling("at_once")], tools=[at_once])
             try:
@@ -346,15 +326,8 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
                 assert number % 10 == 0
             assert recorded.names[-1] == "invoke_agent echo"
             recorded.clear()
-        gc.collect()
-        return len(gc.get_objects())
 
-    async def growth() -> int:
-        await runs(50)
-        before = await runs(50)
-        return await runs(1000) - before
-
-    assert asyncio.run(growth()) < 500
+    assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
 
 
 def test_without_content(recorded: SpanRecorder) -> None:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
 import pandaprobe_otel
-from agent_traces import SentTraces
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from agent_traces import SentTraces, tokens_of
+from framework_cases import StartModel, run_beside_another_vendor
 from pandaprobe_otel.local import LocalServer
 from weather_crews import model_of, station
 from weather_model import weather_model
-
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(weather_model.__code__.co_filename).parent)
 
 
 def test_each_call_is_one_span(traces: SentTraces, model: StartModel) -> None:
@@ -26,9 +17,7 @@ def test_each_call_is_one_span(traces: SentTraces, model: StartModel) -> None:
 
     trace = traces.one()
     assert [span["kind"] for span in trace.spans] == ["CHAIN", "CHAIN", "AGENT", "LLM", "TOOL", "LLM"]
-    assert trace.body["total_tokens"] == sum(
-        each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges
-    )
+    assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges)
     assert {span["parent_span_id"] for span in trace.all("LLM")} == {trace.only("AGENT")["span_id"]}
 
 
@@ -54,21 +43,12 @@ CLIENT = "pandaprobe_otel.openai"
 def test_beside_other_vendors_instrumentation(server: LocalServer, traces: SentTraces, model: StartModel) -> None:
     """Their spans are the runs. Model calls are theirs where they make any, else those of the model's client, once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("crewai_rival.py")
     ways = [LISTENING, f"{LISTENING}:use_event_listener", WRAPPING]
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url, *ways],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("crewai", server.url, server.api_key, endpoint.base_url, *ways)
     for vendor, count in {"OpenInference": 2, "OpenLLMetry": 1}.items():
         assert done.stderr.count(f"skipped: {vendor} records these calls") == count
 
-    tokens = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
+    tokens = tokens_of(endpoint.exchanges)
     found = traces.new(3)
     assert [trace.body["total_tokens"] for trace in found] == [tokens / 3] * 3
     for trace, vendor, caller in zip(found, (LISTENING, LISTENING, WRAPPING), (CLIENT, LISTENING, CLIENT), strict=True):

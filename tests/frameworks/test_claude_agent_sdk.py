@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +30,21 @@ import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
 from claude_apps import MODEL, TOOL, claude_model, options
 from example_runs import run_example
+from framework_cases import (
+    OFFICIAL,
+    StartModel,
+    growth,
+    growth_of_ours,
+    is_of_the_official_adapter,
+    off,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+)
 from pandaprobe_otel.demo.completions import Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter, ClaudeAgentSDKInstrumentor
-from pandaprobe_otel_integrations.claude_agent_sdk.agent import Agent as RunAgent
-from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
-from pandaprobe_otel_integrations.claude_agent_sdk.model_call import ModelCall
-from span_recorder import SpanRecorder
 
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 EXPERT = {"expert": AgentDefinition(description="Knows the weather.", prompt="You know weather.", tools=[TOOL])}
 
 
@@ -329,22 +329,8 @@ class ScriptedProgram(Transport):
         return True
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one, to which those of runs go meanwhile."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("claude_agent_sdk")
-    assert pandaprobe_otel.instrument("claude_agent_sdk", tracer_provider=recorder.provider).state == "hooked"
-    yield recorder
-    pandaprobe_otel.uninstrument("claude_agent_sdk")
-    pandaprobe_otel.instrument("claude_agent_sdk")
-
-
-def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     """After them, no more objects are left than before, and none of what observed them; each was recorded."""
-
-    def observers() -> int:
-        return sum(type(each) in (Conversation, RunAgent, ModelCall) for each in gc.get_objects())
 
     async def runs(count: int) -> None:
         for _ in range(count):
@@ -352,16 +338,9 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
             assert len(recorded.spans) == 2
             recorded.clear()
 
-    def after(count: int) -> int:
-        asyncio.run(runs(count))
-        gc.collect()
-        return len(gc.get_objects())
-
-    after(50)
-    before, observing = after(50), observers()
-    grown = after(1000) - before
-    assert grown < 500, f"{grown} more objects after 1,000 runs"
-    assert observers() <= observing
+    with recorded_apart("claude_agent_sdk") as recorded:
+        assert growth_of_ours(lambda count: asyncio.run(runs(count)), 50, first=50) == {}
+        assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
@@ -370,28 +349,22 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
     async def once() -> None:
         assert [message async for message in query(prompt="Hi", transport=ScriptedProgram())]
 
-    instrumentor = ClaudeAgentSDKInstrumentor()
-    instrumentor.uninstrument()
-    try:
+    with off("claude_agent_sdk"):
         assert not hasattr(Query.close, "__wrapped__")
         asyncio.run(once())
-    finally:
-        instrumentor.instrument()
     asyncio.run(once())
     assert len(traces.one().spans) == 2
 
 
 def test_the_adapter_of_the_official_sdk(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
     """Its session, user, tags and metadata are the trace's; the run is recorded once."""
-    ClaudeAgentSDKAdapter(session_id="s-1", user_id="ada", tags=["beta"], metadata={"team": "x"}).instrument()
+    ClaudeAgentSDKAdapter(**OFFICIAL).instrument()
     try:
         asyncio.run(by_query(options(model(claude_model), tmp_path), "Hi"))
     finally:
         ClaudeAgentSDKInstrumentor().values = None
 
-    body = traces.one().body
-    assert (body["session_id"], body["user_id"], body["tags"]) == ("s-1", "ada", ["beta"])
-    assert body["metadata"]["team"] == "x"
+    is_of_the_official_adapter(traces.one())
 
 
 def test_silent_beside_another_vendor(
@@ -399,16 +372,8 @@ def test_silent_beside_another_vendor(
 ) -> None:
     """While OpenInference records the runs, ours says so, and nothing is there twice."""
     endpoint = model(claude_model)
-    app = Path(__file__).with_name("claude_agent_sdk_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.url, tmp_path],
-        env={**os.environ, "PYTHONPATH": SUPPORT, "ANTHROPIC_BASE_URL": endpoint.url},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    where = (server.url, server.api_key, endpoint.url, tmp_path)
+    done = run_beside_another_vendor("claude_agent_sdk", *where, ANTHROPIC_BASE_URL=endpoint.url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace: AgentTrace = traces.one()
     assert not [span["name"] for span in trace.spans if span["metadata"]["scope"].startswith("pandaprobe_otel.")]
@@ -418,6 +383,4 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     """Without a key: two turns of one session."""
     assert run_example("claude_agent_sdk_agent", server).splitlines()[-1] == "You are welcome."
 
-    asked, thanked = traces.new(2)
-    assert asked.body["session_id"] == thanked.body["session_id"]
-    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    parcel_talk(traces)

@@ -10,15 +10,13 @@ import pytest
 
 import pandaprobe_otel
 from agent_traces import SentTraces
+from framework_cases import StartModel
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from weather_crews import forecaster, model_of, station
 from weather_model import WEATHER, weather_model
 
 from crewai import Crew, Process, Task  # isort: skip  # after `weather_crews`, which says how
 from crewai.tools import tool  # isort: skip
-
-StartModel = Callable[[Script], ScriptedEndpoint]
 
 
 def kickoff(crew: Any) -> None:

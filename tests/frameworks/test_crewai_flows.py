@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from agent_traces import SentTraces
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import StartModel
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_crews import forecaster, model_of, station
 from weather_model import weather_model
 
 from crewai.flow.flow import Flow, listen, router, start  # isort: skip  # after `weather_crews`, which says how
-
-StartModel = Callable[[Script], ScriptedEndpoint]
 
 
 class Report(Flow[dict[str, Any]]):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,18 +19,23 @@ from opentelemetry.sdk.trace import TracerProvider
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
+from framework_cases import (
+    StartModel,
+    growth,
+    instrumented_with,
+    off,
+    recorded_apart,
+    run_beside_another_vendor,
+    told_by,
+)
 from pandaprobe_otel.demo.completions import Message, Refusal, Reply, text_of
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.dspy import DSPyInstrumentor
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"  # before DSPy is imported: no download of prices
 import dspy
-
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(weather.__code__.co_filename).parent)
 
 
 def program_model(messages: Sequence[Message]) -> Reply:
@@ -359,19 +362,7 @@ def test_an_evaluation(traces: SentTraces, model: StartModel) -> None:
     assert sum(len(trace.all("LLM")) for trace in found) == len(endpoint.exchanges)
 
 
-@pytest.fixture
-def provider(traces: SentTraces) -> Iterator[TracerProvider]:
-    """A provider that keeps nothing, which DSPy is traced with during the test."""
-    made = TracerProvider(shutdown_on_exit=False)
-    pandaprobe_otel.uninstrument("dspy")
-    assert pandaprobe_otel.instrument("dspy", tracer_provider=made).state == "hooked"
-    yield made
-    pandaprobe_otel.uninstrument("dspy")
-    pandaprobe_otel.instrument("dspy")
-    made.shutdown()
-
-
-def test_a_thousand_runs_do_not_grow(provider: TracerProvider) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     """Well or badly ended, a run leaves no object behind."""
 
     class Program(dspy.Module):
@@ -382,35 +373,22 @@ def test_a_thousand_runs_do_not_grow(provider: TracerProvider) -> None:
 
     program = Program()
 
-    def runs(count: int) -> int:
+    def runs(count: int) -> None:
         for number in range(count):
             if number % 10:
                 program(number=number)
             else:
                 with pytest.raises(LookupError):
                     program(number=number)
-        gc.collect()
-        return len(gc.get_objects())
 
-    runs(100)
-    before = runs(100)
-    grown = runs(1000) - before
-    assert grown < 200, f"{grown} more objects after 1,000 runs"
+    with instrumented_with("dspy", tracer_provider=TracerProvider(shutdown_on_exit=False)):
+        assert growth(runs, 1000, first=100) < 200
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """While OpenInference records the runs, ours says so, and every call is there once."""
     endpoint = model(program_model)
-    app = Path(__file__).with_name("dspy_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("dspy", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace = traces.one()
     assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.dspy"}
@@ -419,21 +397,13 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: S
 
 def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
     """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("dspy")
-    pandaprobe_otel.instrument("dspy", tracer_provider=recorder.provider, capture_content=False)
-    try:
-        with dspy.context(lm=model_of(model(program_model))):
-            react()(question="Weather in Oslo?")
-            with pytest.raises(Exception, match="Nowhere"):
-                dspy.Predict("question -> answer")(question="Weather in Nowhere?")
-    finally:
-        pandaprobe_otel.uninstrument("dspy")
-        pandaprobe_otel.instrument("dspy")
+    endpoint = model(program_model)
+    with recorded_apart("dspy", capture_content=False) as recorded, dspy.context(lm=model_of(endpoint)):
+        react()(question="Weather in Oslo?")
+        with pytest.raises(Exception, match="Nowhere"):
+            dspy.Predict("question -> answer")(question="Weather in Nowhere?")
 
-    told = str(
-        [(span.name, dict(span.attributes or {}), span.events, span.status.description) for span in recorder.spans]
-    )
+    told = told_by(recorded)
     assert "gen_ai.usage.input_tokens" in told
     assert [word for word in ("Oslo", "snowy", "Nowhere", "I know") if word in told] == []
 
@@ -443,12 +413,9 @@ def test_off_nothing_is_left(traces: SentTraces, model: StartModel) -> None:
     module: Any = sys.modules["dspy.dsp.utils.settings"]
     wrapped = vars(module.Settings)["get"]
     assert len(dspy.settings.get("callbacks")) == 1
-    pandaprobe_otel.uninstrument("dspy")
-    try:
+    with off("dspy"):
         assert vars(module.Settings)["get"] is wrapped.__wrapped__
         assert dspy.settings.get("callbacks") == []
-    finally:
-        assert pandaprobe_otel.instrument("dspy").state == "hooked"
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from google.adk.agents import LlmAgent, ParallelAgent, RunConfig
@@ -26,18 +22,28 @@ from google.genai import types
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
+from framework_cases import (
+    CITIES,
+    OFFICIAL,
+    StartModel,
+    do_not_mix,
+    growth,
+    in_tasks,
+    is_of_the_official_adapter,
+    off,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+)
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter, GoogleADKInstrumentor
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
 # ADK makes Google's client itself, and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 GEMINI = "gemini-2.5-flash"
 STREAMED = RunConfig(streaming_mode=StreamingMode.SSE)
 
@@ -292,25 +298,17 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, gemini: StartModel) -> None
     """Each of several runs of one agent is a trace of its own with nothing of another's."""
     gemini(weather_model)
     agent = forecaster()
-    cities = ["Oslo", "Łódź"] * 3
-
-    async def together() -> None:
-        runs = (tell(agent, f"Weather in {city}?", session=f"{n}-{city}") for n, city in enumerate(cities))
-        await asyncio.gather(*runs)
-
-    asyncio.run(together())
-    for trace in traces.new(6):
-        city = trace.only("TOOL")["input"]["city"]
-        assert [span["kind"] for span in trace.spans] == ["CHAIN", "AGENT", "LLM", "TOOL", "LLM"]
-        assert trace.body["session_id"].endswith(city)
-        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
-        assert trace.root["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
+    in_tasks(lambda city: tell(agent, f"Weather in {city}?", session=f"{uuid4()} {city}"))
+    found = traces.new(len(CITIES))
+    do_not_mix(found, "CHAIN", "AGENT", "LLM", "TOOL", "LLM")
+    for trace in found:
+        assert trace.body["session_id"].endswith(trace.only("TOOL")["input"]["city"])
 
 
 @pytest.fixture
 def adapter() -> Iterator[GoogleADKAdapter]:
     """An adapter, whose values are forgotten afterwards."""
-    yield GoogleADKAdapter(session_id="mine", user_id="grace", tags=["beta"], metadata={"team": "x"})
+    yield GoogleADKAdapter(**OFFICIAL)
     GoogleADKInstrumentor().values = None
 
 
@@ -321,25 +319,14 @@ def test_the_adapter_of_the_official_sdk(adapter: GoogleADKAdapter, traces: Sent
     run(forecaster(), "Hi")
 
     trace = traces.one()
-    body = trace.body
-    assert (body["session_id"], body["user_id"], body["tags"]) == ("mine", "grace", ["beta"])
-    assert body["metadata"]["team"] == "x"
+    is_of_the_official_adapter(trace)
     assert len(trace.all("LLM")) == 1
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, gemini: StartModel) -> None:
     """While OpenInference records the runs, ours adds nothing to them, and the tokens are there once."""
     endpoint = gemini(weather_model)
-    app = Path(__file__).with_name("google_adk_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("google_adk", server.url, server.api_key)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace = traces.one()
     counted = [span for span in trace.all("LLM") if "token_usage" in span]
@@ -354,12 +341,9 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     example = Example("google_adk_agent")
     example.run(model(example.script), monkeypatch)
 
-    asked, thanked = traces.new(2)
-    assert {(trace.body["session_id"], trace.body["user_id"]) for trace in (asked, thanked)} == {
+    assert {(trace.body["session_id"], trace.body["user_id"]) for trace in parcel_talk(traces)} == {
         ("conversation-1", "ada")
     }
-    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
-    assert thanked.body["output"]["messages"][0]["content"] == "You are welcome."
 
 
 class Echo(BaseLlm):
@@ -378,15 +362,12 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, gemini: Start
     """Off, ADK's functions are its own and the client's calls are recorded besides ADK's; on, they are not."""
     gemini(weather_model)
     hooked = {name: vars(tracing)[name] for name in ("trace_agent_invocation", "use_inference_span")}
-    pandaprobe_otel.uninstrument("google_adk")
-    try:
+    with off("google_adk"):
         for name, function in hooked.items():
             assert vars(tracing)[name] is function.__wrapped__
         run(forecaster(), "Hi")
         trace = traces.one()
         assert ("input" in trace.only("AGENT"), len(trace.all("LLM"))) == (False, 2)
-    finally:
-        assert pandaprobe_otel.instrument("google_adk").state == "adopted"
     run(forecaster(), "Hi")
     assert len(traces.one().all("LLM")) == 1
 
@@ -394,24 +375,18 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, gemini: Start
 def test_another_provider_gives_adks_tracer_back(traces: SentTraces) -> None:
     """While the app's provider is not the global one, ADK's spans go there, and afterwards to the global one."""
     before = tracing.tracer
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("google_adk")
-    pandaprobe_otel.instrument("google_adk", tracer_provider=recorder.provider)
-    try:
+    with recorded_apart("google_adk") as recorded:
         run(LlmAgent(name="echo", model=Echo(model="echo")), "Hi")
-    finally:
-        pandaprobe_otel.uninstrument("google_adk")
-        pandaprobe_otel.instrument("google_adk")
-    assert recorder.names == ["generate_content echo", "invoke_agent echo", "invoke_workflow echo"]
+    assert recorded.names == ["generate_content echo", "invoke_agent echo", "invoke_workflow echo"]
     assert tracing.tracer is before
     assert traces.new(0) == []
 
 
-def test_many_runs_do_not_grow(traces: SentTraces) -> None:
+def test_many_runs_do_not_grow(traces: SentTraces, caplog: pytest.LogCaptureFixture) -> None:
     """Well or badly ended, a run leaves no object behind."""
     agent = LlmAgent(name="echo", model=Echo(model="echo"))
 
-    async def runs(count: int) -> int:
+    async def runs(count: int) -> None:
         for number in range(count):
             runner = await runner_of(agent)
             said = content("fail" if number % 10 == 0 else "Hi")
@@ -422,16 +397,7 @@ def test_many_runs_do_not_grow(traces: SentTraces) -> None:
                 assert number % 10 == 0
             await runner.close()
         assert pandaprobe_otel.flush(20)
-        gc.collect()
-        return len(gc.get_objects())
 
-    async def growth() -> int:
-        await runs(10)
-        before = await runs(10)
-        return await runs(200) - before
-
-    logging.disable(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
-    try:
-        assert asyncio.run(growth()) < 600  # one run is more than 100 objects
-    finally:
-        logging.disable(logging.NOTSET)
+    caplog.set_level(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
+    # One run is more than 100 objects.
+    assert growth(lambda count: asyncio.run(runs(count)), 200, first=10) < 600

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,14 +21,26 @@ from opentelemetry.sdk.trace import TracerProvider
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import (
+    CITIES,
+    StartModel,
+    cancel_in_a_tool,
+    do_not_mix,
+    ended_without_error,
+    growth_of_ours,
+    in_tasks,
+    in_threads,
+    instrumented_with,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+    told_by,
+)
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.haystack.tracer import HaystackTracer
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(weather.__code__.co_filename).parent)
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
@@ -214,65 +219,28 @@ def test_two_turns_and_an_agent_as_a_tool(traces: SentTraces, model: StartModel)
 @pytest.mark.parametrize("together", ["threads", "tasks"])
 def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: StartModel) -> None:
     """Each of several runs is a trace of its own, complete and with nothing of another's."""
-    cities = ["Oslo", "Łódź"] * 3
     agent = forecaster(model(weather_model))
-
-    async def gathered() -> None:
-        asked = ([ChatMessage.from_user(f"Weather in {city}?")] for city in cities)
-        await asyncio.gather(*(agent.run_async(messages=messages) for messages in asked))
-
     if together == "tasks":
-        asyncio.run(gathered())
+        in_tasks(lambda city: agent.run_async(messages=[ChatMessage.from_user(f"Weather in {city}?")]))
     else:
-        with ThreadPoolExecutor(len(cities)) as pool:
-            list(pool.map(lambda city: run(agent, f"Weather in {city}?"), cities))
+        in_threads(lambda city: run(agent, f"Weather in {city}?"))
 
-    found = traces.new(len(cities))
-    assert sorted(trace.only("TOOL")["input"]["city"] for trace in found) == sorted(cities)
-    for trace in found:
-        city = trace.only("TOOL")["input"]["city"]
-        assert trace.body["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
-        assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
+    do_not_mix(traces.new(len(CITIES)), "AGENT", "LLM", "TOOL", "LLM")
 
 
 async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
     """Its spans are ended and are no errors."""
-    begun = asyncio.Event()
 
-    async def wait_forever(city: str) -> str:
-        begun.set()
-        await asyncio.Event().wait()
-        return city
+    async def run(slow: Any) -> None:
+        tool = Tool(name="weather", description="Tell.", parameters=PARAMETERS, async_function=slow, function=weather)
+        agent = Agent(chat_generator=generator(model(weather_model)), tools=[tool])
+        await agent.run_async(messages=[ChatMessage.from_user("Weather in Oslo?")])
 
-    tool = Tool(
-        name="weather", description="Tell.", parameters=PARAMETERS, async_function=wait_forever, function=weather
-    )
-    agent = Agent(chat_generator=generator(model(weather_model)), tools=[tool])
-    running = asyncio.create_task(agent.run_async(messages=[ChatMessage.from_user("Weather in Oslo?")]))
-    await begun.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    trace = traces.one()
-    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
-    assert "ERROR" not in {span["status"] for span in trace.spans}
-    assert {"ended_at" in span for span in trace.spans} == {True}
+    await cancel_in_a_tool(run)
+    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
 
 
-@pytest.fixture
-def provider(traces: SentTraces) -> Iterator[TracerProvider]:
-    """A provider that keeps nothing, which Haystack is traced with during the test."""
-    made = TracerProvider(shutdown_on_exit=False)
-    pandaprobe_otel.uninstrument("haystack")
-    assert pandaprobe_otel.instrument("haystack", tracer_provider=made).state == "hooked"
-    yield made
-    pandaprobe_otel.uninstrument("haystack")
-    pandaprobe_otel.instrument("haystack")
-    made.shutdown()
-
-
-def test_a_thousand_runs_do_not_grow(provider: TracerProvider) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     """Well or badly ended, a run leaves no object of ours behind, nor of OpenTelemetry's."""
 
     @component
@@ -286,36 +254,22 @@ def test_a_thousand_runs_do_not_grow(provider: TracerProvider) -> None:
     pipeline = Pipeline()
     pipeline.add_component("parrot", Parrot())
 
-    def runs(count: int) -> Counter[str]:
+    def runs(count: int) -> None:
         for number in range(count):
             if number % 10:
                 pipeline.run({"parrot": {"number": number}})
             else:
                 with pytest.raises(Exception, match="no"):
                     pipeline.run({"parrot": {"number": number}})
-        gc.collect()
-        kinds = Counter(f"{type(each).__module__}.{type(each).__name__}" for each in gc.get_objects())
-        ours = ("pandaprobe_otel_integrations.", "opentelemetry.")
-        return Counter({kind: found for kind, found in kinds.items() if kind.startswith(ours)})
 
-    runs(100)
-    before = runs(100)
-    assert runs(1000) - before == {}
+    with instrumented_with("haystack", tracer_provider=TracerProvider(shutdown_on_exit=False)):
+        assert growth_of_ours(runs, 1000, first=100) == {}
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """While OpenInference records the runs, ours says so, and every call is there once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("haystack_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("haystack", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace = traces.one()
     assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.haystack"}
@@ -324,20 +278,14 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: S
 
 def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
     """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("haystack")
-    pandaprobe_otel.instrument("haystack", tracer_provider=recorder.provider, capture_content=False)
-    try:
-        agent = forecaster(model(weather_model))
+    agent = forecaster(model(weather_model))
+    with recorded_apart("haystack", capture_content=False) as recorded:
         for city in ("Oslo", "Atlantis"):
             run(agent, f"Weather in {city}?")
         with pytest.raises(Exception, match="Nowhere"):
             run(agent, "Weather in Nowhere?")
-    finally:
-        pandaprobe_otel.uninstrument("haystack")
-        pandaprobe_otel.instrument("haystack")
 
-    told = str([(each.name, dict(each.attributes or {}), each.events, each.status) for each in recorder.spans])
+    told = told_by(recorded)
     assert "gen_ai.usage.input_tokens" in told
     assert [word for word in ("Oslo", "snowy", "Nowhere", "Atlantis", "You know") if word in told] == []
 
@@ -362,7 +310,6 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)
 
-    asked, thanked = traces.new(2)
-    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
-    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    asked, thanked = parcel_talk(traces)
+    assert asked.body["session_id"] == "conversation-1"
     assert len(asked.all("LLM")) + len(thanked.all("LLM")) == len(endpoint.exchanges)

@@ -15,10 +15,9 @@ from langchain_openai import ChatOpenAI
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import StartModel
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_model import WEATHER, weather_model
-
-StartModel = Callable[[Script], ScriptedEndpoint]
 
 
 @tool

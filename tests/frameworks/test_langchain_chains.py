@@ -19,11 +19,10 @@ from langchain_openai import ChatOpenAI
 from openai import OpenAI
 
 from agent_traces import SentTraces
+from framework_cases import StartModel
 from pandaprobe_otel.demo.completions import Reply
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_model import weather_model
-
-StartModel = Callable[[Script], ScriptedEndpoint]
 
 
 class Handbook(BaseRetriever):

@@ -18,10 +18,9 @@ from langgraph.types import Command, Send, interrupt
 from openai import OpenAI
 
 from agent_traces import SentTraces
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import StartModel
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_model import WEATHER, weather_model
-
-StartModel = Callable[[Script], ScriptedEndpoint]
 
 
 class State(TypedDict):

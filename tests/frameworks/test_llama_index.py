@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import llama_index_instrumentation
@@ -21,18 +17,14 @@ from llama_index.llms.openai import OpenAI
 from openai import OpenAI as Client
 
 import pandaprobe_otel
-from agent_traces import AgentTrace, SentTraces
+from agent_traces import AgentTrace, SentTraces, tokens_of
 from example_runs import run_example
+from framework_cases import StartModel, growth, off, recorded_apart, run_beside_another_vendor
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel_integrations.llama_index import LlamaIndexInstrumentor
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
-
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 
 
 def chat_model(endpoint: ScriptedEndpoint) -> OpenAI:
@@ -351,24 +343,12 @@ def test_a_model_that_is_asked_while_its_stream_waits(traces: SentTraces) -> Non
     assert asked == ["four", "four", "four", "one", "three", "two"]
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one, to which those of runs go meanwhile."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("llama_index")
-    assert pandaprobe_otel.instrument("llama_index", tracer_provider=recorder.provider).state == "hooked"
-    yield recorder
-    pandaprobe_otel.uninstrument("llama_index")
-    pandaprobe_otel.instrument("llama_index")
-
-
-def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     """Well or badly ended, a run leaves nothing open and no object behind."""
     index = VectorStoreIndex.from_documents([Document(text="Snow.")], embed_model=MockEmbedding(embed_dim=4))
     engine = index.as_query_engine(llm=Echo())
-    recorded.clear()
 
-    def runs(count: int) -> int:
+    def runs(count: int) -> None:
         for number in range(count):
             if number % 10 == 0:
                 with pytest.raises(ConnectionError):
@@ -377,27 +357,19 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
                 engine.query("Hi")
             assert len(recorded.spans) == 5
             recorded.clear()
-        gc.collect()
-        return len(gc.get_objects())
 
-    runs(50)
-    before = runs(50)
-    grown = runs(1000) - before
-    assert grown < 500, f"{grown} more objects after 1,000 runs"
-    (handler,) = ours()
-    assert len(handler) == 0
+    with recorded_apart("llama_index") as recorded:
+        assert growth(runs, 1000) < 500
+        (handler,) = ours()
+        assert len(handler) == 0
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
     """Off, nothing of ours is left in the dispatcher; the client's instrumentation records the call."""
     llm = plain_model(model(lambda messages: Reply(text="Hi.")))
-    instrumentor = LlamaIndexInstrumentor()
-    instrumentor.uninstrument()
-    try:
+    with off("llama_index"):
         assert ours() == []
         llm.complete("Hi")
-    finally:
-        instrumentor.instrument()
     assert traces.one().root["metadata"]["scope"] == "pandaprobe_otel.openai"
     assert len(ours()) == 1
 
@@ -405,21 +377,11 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """While OpenInference records the runs, ours says so, and every call is there once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("llama_index_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("llama_index", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace: AgentTrace = traces.one()
     assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.llama_index"}
-    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
-    assert trace.body["total_tokens"] == true > 0
+    assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges) > 0
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:

@@ -22,9 +22,9 @@ from mcp.server.mcpserver import Image, MCPServer
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
 from example_runs import run_example
+from framework_cases import off, run_beside_another_vendor
 from mcp_weather import server as weather_server
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel_integrations.mcp import MCPInstrumentor
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
@@ -196,13 +196,9 @@ def test_a_prompt_tells_what_it_gave(traces: SentTraces) -> None:
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
     """Off, the library is as it was, and its own spans go on without content."""
-    instrumentor = MCPInstrumentor()
-    instrumentor.uninstrument()
-    try:
+    with off("mcp"):
         assert not hasattr(session.ClientSession.call_tool, "__wrapped__")
         in_memory("Oslo")
-    finally:
-        instrumentor.instrument()
     assert {span["metadata"]["scope"] for span in traces.one().all("TOOL")} == {"mcp-python-sdk"}
 
 
@@ -220,16 +216,7 @@ def test_many_calls_leave_nothing_open(traces: SentTraces) -> None:
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer) -> None:
     """OpenInference sends the trace along as we do, and makes no spans: ours are the same with it, each once."""
-    app = Path(__file__).with_name("mcp_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("mcp", server.url, server.api_key)
     assert done.stdout == "hooked"
     for trace in traces.new(2):
         trace.is_like("""

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import agents
@@ -39,15 +34,26 @@ from opentelemetry.sdk.trace import TracerProvider
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
 from example_runs import run_example
+from framework_cases import (
+    CITIES,
+    OFFICIAL,
+    StartModel,
+    do_not_mix,
+    ended_without_error,
+    growth,
+    in_tasks,
+    instrumented_with,
+    is_of_the_official_adapter,
+    off,
+    parcel_talk,
+    run_beside_another_vendor,
+)
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.openai_agents import OpenAIAgentsAdapter, OpenAIAgentsInstrumentor
 from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor
 from weather_model import WEATHER, weather_model
-
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -307,19 +313,14 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Each of several runs of one agent is a trace of its own with nothing of another's."""
     agent = forecaster(responses(model(weather_model)))
 
-    async def both() -> None:
-        await asyncio.gather(*(Runner.run(agent, f"Weather in {city}?") for city in ("Oslo", "Łódź") * 3))
-
-    asyncio.run(both())
-    for trace in traces.new(6):
-        assert [span["kind"] for span in trace.spans] == ["AGENT", "AGENT", "LLM", "TOOL", "LLM"]
-        assert trace.only("TOOL")["input"]["city"] in str(trace.root["input"])
+    in_tasks(lambda city: Runner.run(agent, f"Weather in {city}?"))
+    do_not_mix(traces.new(len(CITIES)), "AGENT", "AGENT", "LLM", "TOOL", "LLM")
 
 
 @pytest.fixture
 def adapter() -> Iterator[OpenAIAgentsAdapter]:
     """An adapter, whose values are forgotten afterwards."""
-    yield OpenAIAgentsAdapter(session_id="s-1", user_id="ada", tags=["beta"], metadata={"team": "x"})
+    yield OpenAIAgentsAdapter(**OFFICIAL)
     OpenAIAgentsInstrumentor().values = None
 
 
@@ -328,9 +329,7 @@ def test_the_adapter_of_the_official_sdk(adapter: OpenAIAgentsAdapter, traces: S
     adapter.instrument()
     run(forecaster(responses(model(weather_model))), "Hi")
 
-    body = traces.one().body
-    assert (body["session_id"], body["user_id"], body["tags"]) == ("s-1", "ada", ["beta"])
-    assert body["metadata"]["team"] == "x"
+    is_of_the_official_adapter(traces.one())
 
 
 VENDORS = {
@@ -343,16 +342,7 @@ VENDORS = {
 def test_silent_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """While another vendor records the runs, ours says so, and every call is there once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("openai_agents_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, VENDORS[vendor], server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("openai_agents", VENDORS[vendor], server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith(f"skipped: {vendor} records these calls")
     trace: AgentTrace = traces.one()
     assert {span["metadata"]["scope"] for span in trace.spans} == {VENDORS[vendor]}
@@ -363,9 +353,8 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     """Without a key: two turns of one session, the second streamed."""
     assert run_example("openai_agents_agent", server).splitlines()[-1] == "You are welcome."
 
-    asked, thanked = traces.new(2)
-    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
-    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
+    asked, thanked = parcel_talk(traces)
+    assert asked.body["session_id"] == "conversation-1"
     assert thanked.only("LLM")["token_usage"]["completion_tokens"] > 0
 
 
@@ -398,9 +387,7 @@ async def test_a_cancelled_run(way: str, traces: SentTraces, model: StartModel) 
         answer.set()
 
     trace = traces.one()
-    assert [span["kind"] for span in trace.spans] == ["AGENT", "AGENT", "LLM"], str(trace)
-    assert {"ended_at" in span for span in trace.spans} == {True}
-    assert "ERROR" not in {span["status"] for span in trace.spans}, str(trace)
+    ended_without_error(trace, "AGENT", "AGENT", "LLM")
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
@@ -411,13 +398,9 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
         return [each for each in provider._multi_processor._processors if isinstance(each, RunProcessor)]
 
     agent = forecaster(responses(model(lambda messages: Reply(text="Hi."))), tools=[])
-    instrumentor = OpenAIAgentsInstrumentor()
-    instrumentor.uninstrument()
-    try:
+    with off("openai_agents"):
         asyncio.run(Runner.run(agent, "Hi"))
         assert ours() == []
-    finally:
-        instrumentor.instrument()
 
     async def many() -> None:
         for _ in range(20):
@@ -450,33 +433,14 @@ class Parrot(Model):
 calls = itertools.count()
 
 
-@pytest.fixture
-def provider(traces: SentTraces) -> Iterator[TracerProvider]:
-    """A provider that keeps nothing, which the SDK is traced with during the test."""
-    made = TracerProvider(shutdown_on_exit=False)
-    pandaprobe_otel.uninstrument("openai_agents")
-    assert pandaprobe_otel.instrument("openai_agents", tracer_provider=made).state == "hooked"
-    yield made
-    pandaprobe_otel.uninstrument("openai_agents")
-    pandaprobe_otel.instrument("openai_agents")
-    made.shutdown()
-
-
-def test_many_runs_do_not_grow(provider: TracerProvider) -> None:
+def test_many_runs_do_not_grow(traces: SentTraces) -> None:
     """Well or badly ended, a run leaves no object behind."""
     agent = Agent(name="parrot", model=Parrot())
 
-    async def runs(count: int) -> int:
+    async def runs(count: int) -> None:
         for _ in range(count):
             with contextlib.suppress(LookupError):
                 await Runner.run(agent, "Hi")
-        gc.collect()
-        return len(gc.get_objects())
 
-    async def measured() -> int:
-        await runs(50)
-        before = await runs(50)
-        return await runs(300) - before
-
-    grown = asyncio.run(measured())
-    assert grown < 100, f"{grown} more objects after 300 runs"
+    with instrumented_with("openai_agents", tracer_provider=TracerProvider(shutdown_on_exit=False)):
+        assert growth(lambda count: asyncio.run(runs(count)), 300) < 100

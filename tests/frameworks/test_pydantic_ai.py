@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,13 +16,20 @@ from pydantic_ai.providers.openai import OpenAIProvider
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import (
+    CITIES,
+    StartModel,
+    do_not_mix,
+    growth,
+    in_tasks,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+    told_by,
+)
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
-
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 
 
 def model_at(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatModel) -> Any:
@@ -163,34 +165,17 @@ def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: S
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Each of several runs of one agent is a trace of its own with nothing of another's."""
     agent = forecaster(model_at(model(weather_model)))
-
-    async def together() -> None:
-        await asyncio.gather(*(agent.run(f"Weather in {city}?") for city in ("Oslo", "Łódź") * 3))
-
-    asyncio.run(together())
-    found = traces.new(6)
-    assert len({trace.body["session_id"] for trace in found}) == 6
-    for trace in found:
-        assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
-        city = trace.only("TOOL")["input"]["city"]
-        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
-        assert trace.root["output"]["messages"][0]["content"] == f"The station says: {WEATHER[city]}"
+    in_tasks(lambda city: agent.run(f"Weather in {city}?"))
+    found = traces.new(len(CITIES))
+    do_not_mix(found, "AGENT", "LLM", "TOOL", "LLM")
+    assert len({trace.body["session_id"] for trace in found}) == len(CITIES)
 
 
 @pytest.mark.parametrize("vendor", ["logfire", "openinference"])
 def test_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """The same spans go to both: every call is there once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("pydantic_ai_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, vendor, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("pydantic_ai", vendor, server.url, server.api_key, endpoint.base_url)
     assert done.stdout == "adopted"
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -202,10 +187,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     example = Example("pydantic_ai_agent")
     example.run(model(example.script), monkeypatch)
 
-    asked, thanked = traces.new(2)
-    assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
-    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
-    assert thanked.body["output"]["messages"][0]["content"] == "You are welcome."
+    assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"
 
 
 def test_settings_of_the_apps_own_stay(traces: SentTraces) -> None:
@@ -228,42 +210,26 @@ def test_settings_of_the_apps_own_stay(traces: SentTraces) -> None:
     assert traces.new(0) == []
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one, without content, to which Pydantic AI's go meanwhile."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("pydantic_ai")
-    pandaprobe_otel.instrument("pydantic_ai", tracer_provider=recorder.provider, capture_content=False)
-    yield recorder
-    pandaprobe_otel.uninstrument("pydantic_ai")
-    pandaprobe_otel.instrument("pydantic_ai")
-
-
 ECHO = Agent(TestModel(custom_output_text="It is snowy."), name="echo")
 
 
-def test_content_is_left_out_when_it_is_not_wanted(recorded: SpanRecorder) -> None:
+def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces) -> None:
     """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
-    ECHO.run_sync("Weather in Oslo?")
+    with recorded_apart("pydantic_ai", capture_content=False) as recorded:
+        ECHO.run_sync("Weather in Oslo?")
 
-    told = str([dict(span.attributes or {}) for span in recorded.spans])
+    told = told_by(recorded)
     assert recorded.names == ["chat test", "invoke_agent echo"]
     assert ("gen_ai.usage.input_tokens" in told, "Oslo" in told, "snowy" in told) == (True, False, False)
 
 
-def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     """Many runs later nothing has piled up."""
 
-    async def runs(count: int) -> int:
+    async def runs(count: int) -> None:
         for _ in range(count):
             await ECHO.run("Weather in Oslo?")
             recorded.clear()
-        gc.collect()
-        return len(gc.get_objects())
 
-    async def growth() -> int:
-        await runs(50)
-        before = await runs(50)
-        return await runs(1000) - before
-
-    assert asyncio.run(growth()) < 200
+    with recorded_apart("pydantic_ai", capture_content=False) as recorded:
+        assert growth(lambda count: asyncio.run(runs(count)), 1000) < 200

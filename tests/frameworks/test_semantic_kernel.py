@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,16 +27,23 @@ from semantic_kernel.utils.telemetry.model_diagnostics import function_tracer as
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import run_example
+from framework_cases import (
+    StartModel,
+    cancel_in_a_tool,
+    ended_without_error,
+    growth,
+    instrumented_with,
+    off,
+    parcel_talk,
+    recorded_apart,
+)
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel_integrations.semantic_kernel import SemanticKernelInstrumentor
-from span_recorder import SpanRecorder
 from weather_model import WEATHER
 from weather_model import weather as look_up
 from weather_model import weather_model as any_weather_model
 
-StartModel = Callable[[Script], ScriptedEndpoint]
 Ask = Callable[..., Awaitable[str]]
 # Its clients are left to the garbage collector with their connections, whoever's code runs then.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -369,24 +374,18 @@ def test_a_run_that_is_read_no_further(
 
 async def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
     """Every span is ended, and none is an error."""
-    called = asyncio.Event()
 
-    class Slow:
-        @kernel_function
-        async def weather(self, city: str) -> str:
-            """Tell the weather in a city."""
-            called.set()
-            await asyncio.Event().wait()
-            return city
+    async def run(slow: Any) -> None:
+        class Slow:
+            @kernel_function
+            async def weather(self, city: str) -> str:
+                """Tell the weather in a city."""
+                return str(await slow(city))
 
-    task = asyncio.create_task(awaited(forecaster(model(weather_model), Slow()), "Weather in Oslo?"))
-    await called.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+        await awaited(forecaster(model(weather_model), Slow()), "Weather in Oslo?")
 
-    trace = traces.one()
-    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL"]
-    assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+    await cancel_in_a_tool(run)
+    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
 
 
 @ways
@@ -405,19 +404,6 @@ async def test_runs_at_once_do_not_mix(ask: Ask, traces: SentTraces, model: Star
         city = trace.only("TOOL", "Station-weather")["input"]["city"]
         assert city in str(trace.root["input"])
         assert trace.body["session_id"].startswith(city)
-
-
-@contextmanager
-def instrumented(**options: Any) -> Iterator[None]:
-    """Instrumented with these options, and after that as before."""
-    instrumentor = SemanticKernelInstrumentor()
-    instrumentor.uninstrument()
-    instrumentor.instrument(**options)
-    try:
-        yield
-    finally:
-        instrumentor.uninstrument()
-        instrumentor.instrument()
 
 
 class QuietStation:
@@ -445,10 +431,9 @@ class Echo(ChatCompletionClientBase):
 def test_a_thousand_runs_do_not_grow(caplog: pytest.LogCaptureFixture) -> None:
     """Well or badly ended, read or dropped, a run leaves no object behind when the event loop has ended."""
     caplog.set_level(logging.CRITICAL)  # what is logged of failures would be kept, with their frames
-    recorder = SpanRecorder()
     agent = ChatCompletionAgent(name="echo", service=Echo(ai_model_id="none"))
 
-    async def run(count: int) -> None:
+    async def runs(count: int) -> None:
         for number in range(count):
             answers: Any = agent.invoke("Atlantis" if number % 10 == 0 else "Oslo")
             try:
@@ -456,24 +441,17 @@ def test_a_thousand_runs_do_not_grow(caplog: pytest.LogCaptureFixture) -> None:
             except KernelInvokeException:
                 assert number % 10 == 0
             await answers.aclose()
-            assert recorder.names == ["execute_tool Station-weather", "echo"]
-            recorder.clear()
+            assert recorded.names == ["execute_tool Station-weather", "echo"]
+            recorded.clear()
 
-    def left_by(count: int) -> int:
-        asyncio.run(run(count))
-        gc.collect()
-        return len(gc.get_objects())
-
-    with instrumented(tracer_provider=recorder.provider):
-        left_by(50)
-        before = left_by(50)
-        assert left_by(1000) - before < 500
+    with recorded_apart("semantic_kernel") as recorded:
+        assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
 
 
 async def test_without_content(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither messages nor arguments, nor texts of exceptions, also where Semantic Kernel is told to give them."""
     turn_on_diagnostics(monkeypatch, models=False)
-    with instrumented(capture_content=False):
+    with instrumented_with("semantic_kernel", capture_content=False):
         await awaited(forecaster(model(weather_model)), "Weather in Oslo?")
         await streamed(forecaster(model(weather_model)), "Weather in Atlantis?")
         good, bad = traces.new(2)
@@ -497,24 +475,16 @@ def test_taking_it_off_and_putting_it_on_again() -> None:
         (ChatCompletionClientBase, "_start_auto_function_invocation_activity"),
     ]
     on = [vars(owner)[name] for owner, name in patched]
-    instrumentor = SemanticKernelInstrumentor()
-    instrumentor.uninstrument()
-    try:
-        off = [vars(owner)[name] for owner, name in patched]
-        assert [wrapper.__wrapped__ for wrapper in on] == off
-    finally:
-        instrumentor.instrument()
-    assert all(vars(owner)[name].__wrapped__ is plain for (owner, name), plain in zip(patched, off, strict=True))
+    with off("semantic_kernel"):
+        plain = [vars(owner)[name] for owner, name in patched]
+        assert [wrapper.__wrapped__ for wrapper in on] == plain
+    assert [vars(owner)[name].__wrapped__ for owner, name in patched] == plain
 
 
 async def test_off_nothing_is_ours(traces: SentTraces, model: StartModel) -> None:
     """What is left are the spans that Semantic Kernel makes anyway, and those of the client."""
-    instrumentor = SemanticKernelInstrumentor()
-    instrumentor.uninstrument()
-    try:
+    with off("semantic_kernel"):
         await awaited(forecaster(model(weather_model)), "Weather in Oslo?")
-    finally:
-        instrumentor.instrument()
     trace = traces.one()
     assert trace.root["name"] == "AutoFunctionInvocationLoop"
     assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "TOOL", "LLM"]
@@ -545,6 +515,4 @@ async def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     """Without a key: a function call and a streamed run, in one session."""
     assert run_example("semantic_kernel_agent", server).splitlines()[-1] == "You are welcome."
 
-    asked, thanked = traces.new(2)
-    assert asked.body["session_id"] == thanked.body["session_id"]
-    assert asked.only("TOOL", "Carrier-track_parcel")["input"] == {"parcel": "P-4711"}
+    parcel_talk(traces)

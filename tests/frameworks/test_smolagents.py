@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,17 +12,13 @@ from smolagents.models import ChatMessage, ChatMessageToolCall, ChatMessageToolC
 from smolagents.utils import AgentGenerationError
 
 import pandaprobe_otel
-from agent_traces import AgentTrace, SentTraces
+from agent_traces import AgentTrace, SentTraces, tokens_of
 from example_runs import run_example
+from framework_cases import StartModel, growth, off, parcel_talk, recorded_apart, run_beside_another_vendor
 from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel_integrations.smolagents import SmolagentsInstrumentor
-from span_recorder import SpanRecorder
 from weather_model import WEATHER
-
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 
 
 class Weather(Tool):
@@ -195,23 +186,11 @@ class Echo(Model):
         return ChatMessage(role=MessageRole.ASSISTANT, content="", tool_calls=[call])
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one, to which those of agents go meanwhile."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("smolagents")
-    assert pandaprobe_otel.instrument("smolagents", tracer_provider=recorder.provider).state == "hooked"
-    yield recorder
-    pandaprobe_otel.uninstrument("smolagents")
-    pandaprobe_otel.instrument("smolagents")
-
-
-def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     """Well or badly ended, a run leaves no object behind."""
-
     agent = ToolCallingAgent([], Echo(), verbosity_level=0, name="echo")
 
-    def runs(count: int) -> int:
+    def runs(count: int) -> None:
         for number in range(count):
             if number % 10 == 0:
                 with pytest.raises(AgentGenerationError):
@@ -220,51 +199,31 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
                 assert agent.run("Hi") == "Hi."
             assert recorded.names[-1] == "echo", recorded.names
             recorded.clear()
-        gc.collect()
-        return len(gc.get_objects())
 
-    runs(50)
-    before = runs(50)
-    grown = runs(1000) - before
-    assert grown < 500, f"{grown} more objects after 1,000 runs"
+    with recorded_apart("smolagents") as recorded:
+        assert growth(runs, 1000) < 500
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
     """Off, the library is as it was, and what the client records are traces of their own."""
-    instrumentor = SmolagentsInstrumentor()
-    instrumentor.uninstrument()
-    try:
+    with off("smolagents"):
         assert not hasattr(MultiStepAgent.run, "__wrapped__")
         forecaster(openai_model(model(script))).run("Weather in Oslo?")
-    finally:
-        instrumentor.instrument()
     assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
 
 
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """While OpenInference records the runs, ours says so, and tokens are there once."""
     endpoint = model(script)
-    app = Path(__file__).with_name("smolagents_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("smolagents", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
     trace: AgentTrace = traces.one()
     assert "pandaprobe_otel.smolagents" not in {span["metadata"]["scope"] for span in trace.spans}
-    true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges)
-    assert trace.body["total_tokens"] == true > 0
+    assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges) > 0
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     """Without a key: a tool call and a streamed run, in one session."""
     assert run_example("smolagents_agent", server).splitlines()[-1] == "You are welcome."
 
-    asked, thanked = traces.new(2)
-    assert {asked.body["session_id"], thanked.body["session_id"]} == {"conversation-1"}
-    assert asked.only("TOOL", "track_parcel")["input"] == {"parcel": "P-4711"}
+    assert parcel_talk(traces, tool="track_parcel")[0].body["session_id"] == "conversation-1"

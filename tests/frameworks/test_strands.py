@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +18,24 @@ from strands.telemetry import tracer as strands_tracer
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from framework_cases import (
+    CITIES,
+    StartModel,
+    do_not_mix,
+    growth,
+    in_tasks,
+    off,
+    parcel_talk,
+    recorded_apart,
+    run_beside_another_vendor,
+)
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
 # Strands makes the client of a model for each call, and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-StartModel = Callable[[Script], ScriptedEndpoint]
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 WEATHER_TOOL = tool(weather)
 
 
@@ -179,34 +183,16 @@ def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: S
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Each of several runs is a trace of its own with nothing of another's."""
     endpoint = model(weather_model)
-
-    async def together() -> None:
-        cities = ("Oslo", "Łódź") * 3
-        await asyncio.gather(*(forecaster(endpoint).invoke_async(f"Weather in {city}?") for city in cities))
-
-    asyncio.run(together())
-    found = traces.new(6)
-    assert len({trace.body["session_id"] for trace in found}) == 6
-    for trace in found:
-        assert [span["kind"] for span in trace.spans] == ["AGENT", "CHAIN", "LLM", "TOOL", "CHAIN", "LLM"]
-        city = trace.only("TOOL")["input"]["city"]
-        assert {span["input"]["messages"][1]["content"] for span in trace.all("LLM")} == {f"Weather in {city}?"}
-        assert WEATHER[city] in trace.body["output"]["messages"][0]["content"]
+    in_tasks(lambda city: forecaster(endpoint).invoke_async(f"Weather in {city}?"))
+    found = traces.new(len(CITIES))
+    do_not_mix(found, "AGENT", "CHAIN", "LLM", "TOOL", "CHAIN", "LLM")
+    assert len({trace.body["session_id"] for trace in found}) == len(CITIES)
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
     """OpenInference describes the same spans in its own words: every call is there once."""
     endpoint = model(weather_model)
-    app = Path(__file__).with_name("strands_rival.py")
-    done = subprocess.run(
-        [sys.executable, app, server.url, server.api_key, endpoint.base_url],
-        env={**os.environ, "PYTHONPATH": SUPPORT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_beside_another_vendor("strands", server.url, server.api_key, endpoint.base_url)
     assert done.stdout == "adopted"
     trace = traces.one()
     counted = [span for span in trace.spans if "token_usage" in span]
@@ -221,10 +207,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     example = Example("strands_agent")
     example.run(model(example.script), monkeypatch)
 
-    asked, thanked = traces.new(2)
-    assert asked.body["session_id"] == thanked.body["session_id"]
-    assert asked.only("TOOL")["input"] == {"parcel": "P-4711"}
-    assert thanked.body["output"]["messages"][0]["content"].strip() == "You are welcome."
+    parcel_talk(traces)
 
 
 class Echo(Model):
@@ -253,21 +236,10 @@ class Echo(Model):
         yield {"messageStop": {"stopReason": "end_turn"}}
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one, to which those of new agents go meanwhile."""
-    recorder = SpanRecorder()
-    pandaprobe_otel.uninstrument("strands")
-    assert pandaprobe_otel.instrument("strands", tracer_provider=recorder.provider).state == "adopted"
-    yield recorder
-    pandaprobe_otel.uninstrument("strands")
-    pandaprobe_otel.instrument("strands")
-
-
-def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
+def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     """Well or badly ended, a run leaves no object behind."""
 
-    async def runs(count: int) -> int:
+    async def runs(count: int) -> None:
         for number in range(count):
             said = "fail" if number % 10 == 0 else "Hi"
             try:
@@ -276,29 +248,20 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
                 assert said == "fail"
             assert recorded.names == ["chat", "execute_event_loop_cycle", "invoke_agent Strands Agents"]
             recorded.clear()
-        gc.collect()
-        return len(gc.get_objects())
 
-    async def growth() -> int:
-        await runs(50)
-        before = await runs(50)
-        return await runs(1000) - before
-
-    assert asyncio.run(growth()) < 500
+    with recorded_apart("strands") as recorded:
+        assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
     """Off, Strands' functions are its own and the client's calls are recorded besides; on, they are not."""
     hooked = vars(AgentClass)["_start_agent_trace_span"]
     made = vars(strands_tracer.Tracer)["__init__"]
-    pandaprobe_otel.uninstrument("strands")
-    try:
+    with off("strands"):
         assert vars(AgentClass)["_start_agent_trace_span"] is hooked.__wrapped__
         assert vars(strands_tracer.Tracer)["__init__"] is made.__wrapped__
         run(forecaster(model(weather_model)), "Hi")
         trace = traces.one()
         assert ("session_id" in trace.body, len(trace.all("LLM"))) == (False, 2)
-    finally:
-        assert pandaprobe_otel.instrument("strands").state == "adopted"
     run(forecaster(model(weather_model)), "Hi")
     assert len(traces.one().all("LLM")) == 1

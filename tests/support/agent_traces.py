@@ -87,11 +87,15 @@ class AgentTrace:
         assert [span["name"] for span in self.spans if "ended_at" not in span or span["status"] not in _FINAL] == []
         assert Counter(map(_told_usage, self.all("LLM"))) == Counter(map(_true_usage, exchanges)), str(self)
         assert [span["name"] for span in self.spans if "token_usage" in span and span["kind"] != "LLM"] == []
-        true = sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in exchanges)
-        assert self.body["total_tokens"] == true
+        assert self.body["total_tokens"] == tokens_of(exchanges)
 
     def __str__(self) -> str:
         return outline([{**self.body, "spans": self.spans}])
+
+
+def tokens_of(exchanges: Sequence[Exchange]) -> int:
+    """The tokens of all these calls, asked and answered."""
+    return sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in exchanges)
 
 
 class SentTraces:

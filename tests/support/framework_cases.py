@@ -1,0 +1,182 @@
+"""What holds for every agent framework, for the tests of each to say of its own agents (tests/frameworks/)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandaprobe_otel
+from agent_traces import AgentTrace, SentTraces
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from span_recorder import SpanRecorder
+from weather_model import WEATHER
+
+StartModel = Callable[[Script], ScriptedEndpoint]
+"""The fixture `model`."""
+
+CITIES = (*WEATHER,) * 3
+"""What runs at once ask about: "Weather in CITY?"."""
+
+_SUPPORT = Path(__file__).resolve().parent
+_OURS = ("pandaprobe_otel_integrations.", "opentelemetry.")
+_WORKING = {"hooked", "adopted"}
+
+
+@contextmanager
+def off(name: str) -> Iterator[None]:
+    """Meanwhile nothing of ours is in the framework; afterwards it is instrumented as by `init()`."""
+    pandaprobe_otel.uninstrument(name)
+    try:
+        yield
+    finally:
+        assert pandaprobe_otel.instrument(name).state in _WORKING
+
+
+@contextmanager
+def instrumented_with(name: str, **options: Any) -> Iterator[None]:
+    """Meanwhile the framework is instrumented with these options."""
+    with off(name):
+        assert pandaprobe_otel.instrument(name, **options).state in _WORKING
+        try:
+            yield
+        finally:
+            pandaprobe_otel.uninstrument(name)
+
+
+@contextmanager
+def recorded_apart(name: str, **options: Any) -> Iterator[SpanRecorder]:
+    """Meanwhile the framework's spans go to a provider that is not the global one, which keeps them."""
+    recorder = SpanRecorder()
+    with instrumented_with(name, tracer_provider=recorder.provider, **options):
+        yield recorder
+
+
+def told_by(recorder: SpanRecorder) -> str:
+    """All that its spans say, to look for what must not be in it."""
+    return str(
+        [(each.name, dict(each.attributes or {}), each.events, each.status.description) for each in recorder.spans]
+    )
+
+
+def growth(runs: Callable[[int], object], count: int, *, first: int = 50) -> int:
+    """How many more objects are alive after `count` runs than after `first` runs, which are made twice."""
+    runs(first)
+    before = _objects_after(runs, first)
+    return _objects_after(runs, count) - before
+
+
+def growth_of_ours(runs: Callable[[int], object], count: int, *, first: int) -> Counter[str]:
+    """The same of this library's objects and OpenTelemetry's alone, by class, where the framework keeps some itself."""
+    runs(first)
+    before = _ours_after(runs, first)
+    return _ours_after(runs, count) - before
+
+
+def _objects_after(runs: Callable[[int], object], count: int) -> int:
+    runs(count)
+    gc.collect()
+    return len(gc.get_objects())
+
+
+def _ours_after(runs: Callable[[int], object], count: int) -> Counter[str]:
+    runs(count)
+    gc.collect()
+    kinds = Counter(f"{type(each).__module__}.{type(each).__name__}" for each in gc.get_objects())
+    return Counter({kind: found for kind, found in kinds.items() if kind.startswith(_OURS)})
+
+
+def run_beside_another_vendor(
+    framework: str, *arguments: object, timeout_s: float = 100.0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `<framework>_rival.py`, an app with another vendor's instrumentation too; it says what became of ours."""
+    app = _SUPPORT.parent / "frameworks" / f"{framework}_rival.py"
+    done = subprocess.run(
+        [sys.executable, app, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(_SUPPORT), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def in_tasks(run: Callable[[str], Awaitable[object]]) -> None:
+    """Run it for each of `CITIES`, each in a task of one event loop."""
+
+    async def gathered() -> None:
+        await asyncio.gather(*map(run, CITIES))
+
+    asyncio.run(gathered())
+
+
+def in_threads(run: Callable[[str], object]) -> None:
+    """Run it for each of `CITIES`, each in a thread of its own."""
+    with ThreadPoolExecutor(len(CITIES)) as pool:
+        list(pool.map(run, CITIES))
+
+
+def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
+    """Assert that these traces of runs about all `CITIES` are whole, and that each tells of its own city alone."""
+    asked = [trace.only("TOOL")["input"]["city"] for trace in found]
+    assert Counter(asked) == Counter(CITIES)
+    for trace, city in zip(found, asked, strict=True):
+        assert Counter(span["kind"] for span in trace.spans) == Counter(kinds), str(trace)
+        assert f"The station says: {WEATHER[city]}" in str(trace.body["output"])
+        told = str(trace.body)
+        assert f"Weather in {city}?" in told
+        of_others = [word for other, said in WEATHER.items() if other != city for word in (other, said)]
+        assert [word for word in of_others if word in told] == []
+
+
+def ended_without_error(trace: AgentTrace, *kinds: str) -> None:
+    """Assert that the trace of a run that was cancelled or left has these spans, ended and not errors."""
+    assert [span["kind"] for span in trace.spans] == [*kinds], str(trace)
+    assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == []
+
+
+async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awaitable[object]]) -> None:
+    """Cancel a run while its tool works. `run` is given the tool, and asks for the weather."""
+    called = asyncio.Event()
+
+    async def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        called.set()
+        await asyncio.Event().wait()
+        return city
+
+    task = asyncio.ensure_future(run(weather))
+    await called.wait()
+    task.cancel()
+    (result,) = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(result, asyncio.CancelledError)
+
+
+def parcel_talk(traces: SentTraces, *, tool: str | None = None) -> tuple[AgentTrace, AgentTrace]:
+    """The two traces that the example of each framework leaves: one session, a parcel is tracked, then thanks."""
+    asked, thanked = traces.new(2)
+    assert asked.body["session_id"] == thanked.body["session_id"]
+    assert asked.only("TOOL", tool)["input"] == {"parcel": "P-4711"}
+    assert "You are welcome." in str(thanked.body["output"])
+    return asked, thanked
+
+
+OFFICIAL: dict[str, Any] = {"session_id": "s-1", "user_id": "ada", "tags": ["beta"], "metadata": {"team": "x"}}
+"""What the adapters of the official SDK take."""
+
+
+def is_of_the_official_adapter(trace: AgentTrace) -> None:
+    """Assert that what `OFFICIAL` says stands on the trace."""
+    body = trace.body
+    assert (body["session_id"], body["user_id"], body["tags"]) == ("s-1", "ada", ["beta"])
+    assert body["metadata"]["team"] == "x"
