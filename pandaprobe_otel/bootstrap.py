@@ -18,7 +18,11 @@ from pandaprobe_otel.process_life import end_on_sigterm
 from pandaprobe_otel.status_report import Status
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from opentelemetry.sdk.trace import TracerProvider
+
+    from pandaprobe_otel.decorators import TraceHandle
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -73,6 +77,18 @@ class PandaProbe:
         the process does this by itself. Default timeout: the setting `shutdown_timeout_s`.
         """
         return self._pipeline.shutdown(timeout)
+
+    def trace(self, name: str, **options: Any) -> TraceHandle:
+        """`pandaprobe_otel.start_trace`, which the official SDK's client has as a method."""
+        from pandaprobe_otel.decorators import start_trace
+
+        return start_trace(name, **options)
+
+    def score(self, trace_id: str | UUID, name: str, value: float | bool | str, **options: Any) -> None:
+        """`pandaprobe_otel.score`, which the official SDK's client has as a method."""
+        from pandaprobe_otel.scores import score_body
+
+        self.send_score(score_body(trace_id, name, value, **options))
 
     def send_score(self, body: Mapping[str, Any]) -> None:
         """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""

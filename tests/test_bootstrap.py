@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel import bootstrap
+from pandaprobe_otel import Client, bootstrap
+from pandaprobe_otel.local import LocalServer
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -354,6 +355,27 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
         result = run_python(code, environment(server.url), set_up=False)
 
         assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_handle_has_the_methods_of_the_official_client() -> None:
+    """`trace` and `score` on it are the functions of the module."""
+    code = """
+    import pandaprobe_otel
+    client = pandaprobe_otel.init()
+    with client.trace("t", session_id="s") as t, t.span("call", kind="LLM") as s:
+        s.set_output("Hi")
+    client.score(t.trace_id, "good", "0.5", data_type="NUMERIC", reason="half right")
+    assert client.flush(10)
+    """
+    with LocalServer() as server:
+        result = run_python(code, environment(server.url, PANDAPROBE_API_KEY=server.api_key), set_up=False)
+        with Client(endpoint=server.url, api_key=server.api_key, project_name="shop") as client:
+            (trace,) = client.traces.list().items
+            (score,) = client.scores.of_trace(trace.trace_id)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (trace.name, trace.session_id) == ("t", "s")
+    assert (score.name, score.parsed, score.reason) == ("good", 0.5, "half right")
 
 
 def test_console_also_prints_what_is_sent() -> None:

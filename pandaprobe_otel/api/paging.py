@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
@@ -35,6 +36,7 @@ class PageWalk(Generic[T]):
         key: Callable[[T], Hashable],
         page_size: int,
         path: Mapping[str, object] | None = None,
+        max_rows: int | None = None,
     ) -> None:
         first = {**query, "limit": page_size, "offset": 0}
         checked(endpoint.query, first, what=f"{endpoint} (page_size is its limit)")
@@ -46,7 +48,8 @@ class PageWalk(Generic[T]):
         self._seen: dict[Hashable, None] = {}
         self._offset = 0
         self._total: int | None = None
-        self._ended = False
+        self._left = math.inf if max_rows is None else max_rows
+        self._ended = self._left < 1
 
     def next_rows(self) -> Steps[list[T]]:
         """The rows of the next page that did not come before; empty at the end of the list."""
@@ -61,6 +64,9 @@ class PageWalk(Generic[T]):
             self._offset += len(page.items)
             self._ended = not page.items or self._offset >= page.total
             if rows := self._new(page.items):
+                rows = rows if len(rows) <= self._left else rows[: int(self._left)]
+                self._left -= len(rows)
+                self._ended |= self._left < 1
                 return rows
         return []
 

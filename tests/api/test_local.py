@@ -168,6 +168,20 @@ async def test_runs_over_traces(client: Any) -> None:
     assert {each.id for each in listed.items} == {each.id for each in walked}
 
 
+async def test_runs_by_the_names_of_the_official_sdk(client: Any) -> None:
+    """A run is made, waited for and read; what is no evidence is not returned."""
+    trace = await make_trace(client, output="")  # which is coherent without a judge
+    metrics = await settled(client.evaluations.metrics())
+    run = await settled(client.evaluations.create([trace], ["coherence"], name="one"))
+    result = await settled(client.evaluations.wait(run.id, trace_ids=[trace], metrics=["coherence"]))
+    scores = await settled(client.evaluations.scores(run.id))
+    walked = await rows_of(client.traces.iterate(max_items=1))
+
+    assert metrics == await settled(client.evaluations.trace_metrics())
+    assert (run.name, [*result.scores]) == ("one", scores)
+    assert [each.trace_id for each in walked] == [trace]
+
+
 async def test_runs_over_sessions(client: Any) -> None:
     """Their scores, ranking, history and analytics."""
     await make_trace(client, session_id="s-1")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from both_clients import Connect, settled
-from pandaprobe_otel.errors import InvalidRequest, NotFound, ServerError
+from pandaprobe_otel.errors import InsufficientEvidence, InvalidRequest, NotFound, ServerError
 from recorded import RECORDED_AT, recorded, trace_id
 
 
@@ -76,6 +76,35 @@ async def test_a_run_over_traces_is_waited_for(connect: Connect) -> None:
     assert values == {"coherence": 0.9877, "task_completion": 0.9, "confidence": 0.95}
     assert [score.name for score in result.below({"task_completion": 0.95, "confidence": 0.5})] == ["task_completion"]
     assert {score.name for score in latest} >= set(metrics)
+
+
+async def test_a_run_by_the_names_of_the_official_sdk(connect: Connect) -> None:
+    """`metrics`, `create`, `wait` and `scores` do what they do there; each trace counts once."""
+    client = connect(RECORDED_AT)
+    metrics = ["confidence", "task_completion", "coherence"]
+    with recorded("eval_run_judge", all_played=False):
+        known = await settled(client.evaluations.metrics())
+        run = await settled(client.evaluations.create([trace_id(1), str(trace_id(1))], metrics, name="nightly"))
+        result = await settled(client.evaluations.wait(run.id, trace_ids=[trace_id(1)], metrics=metrics))
+
+    assert {metric.name for metric in known} >= set(metrics)
+    assert (run.status, run.total_targets, result.run.status) == ("PENDING", 1, "COMPLETED")
+    assert {score.name: score.parsed for score in result.scores} == {
+        "coherence": 0.9877,
+        "task_completion": 0.9,
+        "confidence": 0.95,
+    }
+
+
+async def test_the_official_wait_wants_a_number_for_each_pair(connect: Connect) -> None:
+    """A run that is COMPLETED although a metric failed or a trace is not there is no evidence; nor is nothing."""
+    client = connect(RECORDED_AT)
+    with recorded("eval_run_failures_retry", all_played=False):
+        run = await settled(client.evaluations.create([trace_id(1)], ["confidence"], name="r1", model=None))
+        with pytest.raises(InsufficientEvidence, match=r"no number for 2 of 2 pairs .* confidence of ca55e77e"):
+            await settled(client.evaluations.wait(run.id, trace_ids=[trace_id(1), trace_id(2)], metrics=["confidence"]))
+        with pytest.raises(InvalidRequest, match="needs the traces and the metrics"):
+            await settled(client.evaluations.wait(run.id, trace_ids=[], metrics=["confidence"]))
 
 
 async def test_a_run_over_filters_listed_and_deleted(connect: Connect) -> None:

@@ -60,6 +60,16 @@ async def test_all_pages_are_walked(connect: Connect) -> None:
     assert [trace.trace_id for trace in traces] == [trace_id(number) for number in (5, 4, 3, 2, 1)]
 
 
+async def test_the_official_walk_ends_where_it_is_told(connect: Connect) -> None:
+    """After `max_items` rows, without asking for what is not wanted; none are wanted of none."""
+    client = connect(RECORDED_AT)
+    with recorded("traces_list_iterate", all_played=False):
+        traces = await rows_of(client.traces.iterate(max_items=2))
+    nothing = await rows_of(client.traces.iterate(session_id="s", max_items=0))
+
+    assert ([trace.trace_id for trace in traces], nothing) == ([trace_id(5), trace_id(4)], [])
+
+
 async def test_a_page_past_the_end_is_empty(connect: Connect) -> None:
     """It still says how many there are."""
     client = connect(RECORDED_AT)

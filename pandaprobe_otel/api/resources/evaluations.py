@@ -13,6 +13,7 @@ from pandaprobe_otel.api.models import EvalRun, Metric, Provider, RunTemplate
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
 from pandaprobe_otel.api.path_values import TraceRef, uuid_of
 from pandaprobe_otel.api.protocol import Connection, Steps, call
+from pandaprobe_otel.api.resources.official_names import OfficialEvaluations
 from pandaprobe_otel.api.resources.runs import (
     SESSION_RUNS,
     TRACE_RUNS,
@@ -38,7 +39,7 @@ TEMPLATE: Final = Endpoint(
 )
 
 
-class EvaluationOperations(Resource, Generic[R]):
+class EvaluationOperations(OfficialEvaluations, Generic[R]):
     """Evaluation runs, and what they can measure."""
 
     _of_traces: frozenset[str] = frozenset()
@@ -99,6 +100,11 @@ class EvaluationOperations(Resource, Generic[R]):
     @operation
     def trace_metrics(self) -> Steps[Metrics]:
         """The metrics of traces."""
+        return call(self._connection, TRACE_METRICS)
+
+    @operation
+    def metrics(self) -> Steps[Metrics]:
+        """The metrics of traces: the official SDK's name for `trace_metrics`."""
         return call(self._connection, TRACE_METRICS)
 
     @operation

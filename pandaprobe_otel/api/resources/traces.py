@@ -76,6 +76,19 @@ class TraceOperations(Resource):
         """All traces that match, lazily: a request for each `page_size` (1 to 200) rows."""
         return PageWalk(self._connection, LIST, query=filters, key=lambda trace: trace.trace_id, page_size=page_size)
 
+    @iteration
+    def iterate(self, *, session_id: str | None = None, max_items: int = 1000) -> PageWalk[TraceListItem]:
+        """The official SDK's name for `iter`: the latest `max_items` traces (of a session), lazily."""
+        query: TraceFilters = {} if session_id is None else {"session_id": session_id}
+        return PageWalk(
+            self._connection,
+            LIST,
+            query=query,
+            key=lambda trace: trace.trace_id,
+            page_size=min(max(max_items, 1), MAX_PAGE),
+            max_rows=max_items,
+        )
+
     @operation
     def get(self, trace_id: TraceRef) -> Steps[Trace]:
         """A trace with all its spans. Raises NotFound also for a trace that is not visible yet (`wait_visible`)."""
