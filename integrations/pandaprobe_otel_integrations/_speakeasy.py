@@ -17,6 +17,7 @@ from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 
 Wrapped = Callable[..., Any]
 
@@ -63,5 +64,17 @@ class SpeakeasyHooks:
 
 
 def _sent(request: Any) -> Body:
+    """The JSON of a request; of a form its texts, and what there is to say of its files."""
+    fields: Any = getattr(request.stream, "fields", None)
+    if fields is not None:
+        return _form(fields)
     body = from_json(request.content)
     return body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _form(fields: Any) -> Body:
+    texts = {field.name: field.value for field in fields if isinstance(getattr(field, "value", None), str)}
+    files = [
+        (field.name, (field.filename, getattr(field, "file", None))) for field in fields if hasattr(field, "filename")
+    ]
+    return with_files(texts, files)

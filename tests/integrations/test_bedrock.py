@@ -546,3 +546,20 @@ def test_uninstrument_puts_everything_back(recorder: SpanRecorder) -> None:
     assert not any(vars(owner)["_make_api_call"] is own for owner, own in zip(owners, before, strict=True))
     uninstrument("bedrock")
     assert all(vars(owner)["_make_api_call"] is own for owner, own in zip(owners, before, strict=True))
+
+
+def test_answer_that_goes_to_a_bucket(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An asynchronous invocation is a call whose answer is not seen here."""
+    server.replies(json_reply({"invocationArn": "arn:aws:bedrock:us-east-1:1:async-invoke/1"}))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        if not hasattr(client, "start_async_invoke"):
+            pytest.skip("this version of boto3 has no start_async_invoke")
+        made = client.start_async_invoke(
+            modelId="amazon.nova-reel-v1:1",
+            modelInput={"taskType": "TEXT_VIDEO"},
+            outputDataConfig={"s3OutputDataConfig": {"s3Uri": "s3://bucket/x"}},
+        )
+    assert made["invocationArn"].endswith("/1")
+    assert recorder.one().name.endswith(" amazon.nova-reel-v1:1")
+    assert "gen_ai.usage.output_tokens" not in recorder.attributes()

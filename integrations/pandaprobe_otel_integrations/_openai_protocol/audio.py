@@ -91,7 +91,9 @@ class Transcription:
             message = {"role": "assistant", "parts": [parts.text(text)], "finish_reason": "stop"}
             content = {names.OUTPUT_MESSAGES: [message]}
         return Answer(
-            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+            attributes={names.RESPONSE_MODEL: string(body.get("model")), **usage_attributes(body.get("usage"))},
+            content=content,
+            failure=failure_in(body.get("error")),
         )
 
     def merged(self, events: Events) -> Body:

@@ -26,7 +26,9 @@ Wrapped = Callable[..., Any]
 _SERVICE: Final = "bedrock-runtime"
 _CONVERSE: Final = Converse()
 _CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
-_INVOCATIONS: Final = frozenset({"InvokeModel", "InvokeModelWithResponseStream"})
+_LATER: Final = "StartAsyncInvoke"
+"""Its answer is written to a bucket: what the call says is the question."""
+_INVOCATIONS: Final = frozenset({"InvokeModel", "InvokeModelWithResponseStream", _LATER})
 _STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
 _JSON: Final = BodyFormat(content_type="application/json", content_encoding="")
 _NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
@@ -72,7 +74,7 @@ class BedrockHooks:
         endpoint: Endpoint = _CONVERSE
         body: Body = {**given, **more}
         if operation in _INVOCATIONS:
-            sent = _sent(given.get("body"))
+            sent = obj(given.get("modelInput")) if operation == _LATER else _sent(given.get("body"))
             endpoint = invocation(model_id, sent)
             body = {**sent, **more, "guardrail": given.get("guardrailIdentifier")}
         place = place_at(client.meta.endpoint_url, "aws.bedrock")

@@ -18,7 +18,8 @@ _HTTP = "cohere.core.http_client"
 
 
 class CohereInstrumentor(Integration):
-    """Chat, generation, embeddings and reranking of both versions of the API, sync and async, streamed or not.
+    """Chat, generation, embeddings, reranking, transcription, documents, classes and summaries, of both versions of the
+    API, sync and async, streamed or not.
 
     A long list of texts is embedded in several requests, and each is a call with a span of its own. See
     `Integration` for the options of `instrument()`.

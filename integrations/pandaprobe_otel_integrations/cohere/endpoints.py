@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel_integrations._openai_protocol.audio import Transcription
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._rerank import Rerank
 
 from .chat import Chat
 from .chat_v1 import ChatV1
+from .judged import Classify, Parse, Summarize
 from .texts import Embed, Generate
 
 ENDPOINTS: Final = PostedEndpoints(
@@ -16,6 +18,10 @@ ENDPOINTS: Final = PostedEndpoints(
         "v2/chat": Chat(),
         "chat": ChatV1(),
         "generate": Generate(),
+        "summarize": Summarize(),
+        "classify": Classify(),
+        "v2/parse": Parse(),
+        "audio/transcriptions": Transcription(),
         "embed": Embed(),
         "rerank": Rerank(),
     }

@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations._http.around import Opened, around, around_asy
 from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._shape import obj
 
@@ -100,5 +101,8 @@ def _place(http: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 def _sent(kwargs: dict[str, Any]) -> Body:
     """The JSON that is sent. Members that the app left out are there, as a mark; the options may add some."""
     left_out = kwargs.get("omit")
-    body = {name: value for name, value in obj(kwargs.get("json")).items() if value is not left_out}
-    return {**body, **obj(obj(kwargs.get("request_options")).get("additional_body_parameters"))}
+    given = {**obj(kwargs.get("data")), **obj(kwargs.get("json"))}
+    body = {name: value for name, value in given.items() if value is not left_out}
+    body.update(obj(obj(kwargs.get("request_options")).get("additional_body_parameters")))
+    files = obj(kwargs.get("files"))
+    return with_files(body, dict(files)) if files else body

@@ -27,7 +27,8 @@ _FUNCTIONS: Final = "google.genai._extra_utils"
 
 
 class GoogleGenAIInstrumentor(Integration):
-    """Contents, chats, automatic function calling, interactions, live sessions and embeddings.
+    """Contents, chats, automatic function calling, interactions, live sessions, embeddings, decisions, pictures and
+    videos.
 
     See `Integration` for the options of `instrument()`.
     """
@@ -55,7 +56,10 @@ class GoogleGenAIInstrumentor(Integration):
 
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client, its `aio` and its chats included: they share what is below."""
-        super().watch_client(client._api_client)  # pyright: ignore[reportPrivateUsage]
+        shared = client._api_client  # pyright: ignore[reportPrivateUsage]
+        for one in (shared, getattr(shared, "_httpx_client", None), getattr(shared, "_async_httpx_client", None)):
+            if one is not None:
+                super().watch_client(one)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == _REQUESTS:

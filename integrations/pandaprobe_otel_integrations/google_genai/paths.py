@@ -6,21 +6,26 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pandaprobe_otel_integrations._endpoint import Endpoint
+from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._place import place_of
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall
 
+from .decide import GoogleDecisions
 from .embed import Embeddings
 from .generate import GenerateContent
 from .interact import Interactions
+from .media import Images, Videos
 
 _GENERATE: Final = GenerateContent()
 _EMBED: Final = Embeddings()
-_INTERACT: Final = Interactions()
+_IMAGES: Final = Images()
+_POSTED: Final = PostedEndpoints({"/interactions": Interactions(), "/decisions": GoogleDecisions()})
 _METHODS: Final[dict[str, Endpoint]] = {
     "generateContent": _GENERATE,
     "streamGenerateContent": _GENERATE,
     "embedContent": _EMBED,
     "batchEmbedContents": _EMBED,
+    "predictLongRunning": Videos(),
 }
 
 
@@ -41,8 +46,8 @@ def target(url: str) -> Target | None:
     path, _, method = unquote(urlsplit(url).path).rpartition(":")
     model = _model(path)
     endpoint = _METHODS.get(method)
-    if endpoint is None and method == "predict" and "embedding" in model:
-        endpoint = _EMBED
+    if endpoint is None and method == "predict":
+        endpoint = _EMBED if "embedding" in model else _IMAGES
     return Target(endpoint, model, method == "streamGenerateContent") if endpoint is not None else None
 
 
@@ -55,7 +60,17 @@ def _model(path: str) -> str:
 
 def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
     """The call that a request of the client's other half makes."""
-    if request.method.upper() != "POST" or not request.url.path.rstrip("/").endswith("/interactions"):
+    endpoint = _POSTED.endpoint(request.method, request.url.path)
+    if endpoint is None:
         return None
-    client = sdk._api_client  # pyright: ignore[reportPrivateUsage]
-    return SpeakeasyCall(_INTERACT, place_of(request.url, PROVIDERS[bool(client.vertexai)]), client)
+    is_vertex = "/projects/" in request.url.path
+    return SpeakeasyCall(endpoint, place_of(request.url, PROVIDERS[is_vertex]), _owner(sdk))
+
+
+def _owner(sdk: Any) -> Any:
+    """What `watch_client` knows of the client: what all of it shares, or the HTTP client of a part without that."""
+    shared = getattr(sdk, "_api_client", None)
+    if shared is not None:
+        return shared
+    settings = sdk.sdk_configuration
+    return settings.client or settings.async_client

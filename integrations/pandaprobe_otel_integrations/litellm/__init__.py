@@ -19,7 +19,8 @@ __all__ = ["LiteLLMInstrumentor"]
 
 
 class LiteLLMInstrumentor(Integration):
-    """Completions, responses, embeddings and reranking, sync and async, streamed or not, also through a Router.
+    """Completions, responses, embeddings, reranking, pictures and sound, sync and async, streamed or not,
+    also through a Router.
 
     Each attempt of a Router, and of litellm's own retries and fallbacks, is a call with a span of its own. What
     litellm answers from its cache is none. While its own callback "otel" is active, its spans are used instead. See
@@ -54,7 +55,8 @@ class LiteLLMInstrumentor(Integration):
         hooks = CallHooks(self._recorder, self._lets_through)
         for name, function in FUNCTIONS.get(module.__name__, {}).items():
             wrapper = hooks.asynchronous(function) if name.startswith("a") else hooks.synchronous(function)
-            yield patch_inside(getattr(module, name), "original_function", wrapper)
+            if function.is_everywhere or getattr(module, name, None) is not None:
+                yield patch_inside(getattr(module, name), "original_function", wrapper)
 
 
 def _stream_patches(kind: Any, hooks: StreamHooks) -> Iterable[Undoable]:

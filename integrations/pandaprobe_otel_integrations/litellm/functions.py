@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
+from pandaprobe_otel_integrations._openai_protocol.audio import Speech, Transcription
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.foreign import (
     ForeignChatCompletions,
     ForeignCompletions,
     ForeignResponses,
 )
+from pandaprobe_otel_integrations._openai_protocol.images import Images
+from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._shape import items, obj
 
@@ -30,10 +33,13 @@ class Function:
     """The stream that a result is, or has inside; None for an answer in one piece."""
     answer_of: Callable[[Any], Body]
     chunk_of: Callable[[Any], Body]
+    is_everywhere: bool = True
+    """Whether each supported version has it in this module."""
 
-    def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Body:
         """The arguments as a request."""
-        return {**dict(zip(self.places, args, strict=False)), **kwargs}
+        given = {**dict(zip(self.places, args, strict=False)), **kwargs}
+        return with_files(given, {"file": given["file"]}) if "file" in given else given
 
 
 def _chat_stream(result: Any) -> Any:
@@ -83,6 +89,21 @@ def _choice(choice: Any) -> dict[str, Any]:
 _SAID: Final = ("role", "content", "reasoning_content", "refusal", "function_call", "audio")
 
 
+def _pictures_of(result: Any) -> Body:
+    """Where the provider has counted nothing, litellm says that it was none."""
+    answer = obj(result)
+    counted = obj(answer.get("usage")).get("total_tokens")
+    return answer if counted else {**answer, "usage": None}
+
+
+def _sound_of(result: Any) -> Body:
+    """The sound, where all of it has come already."""
+    response = getattr(result, "response", None)
+    if response is None or not response.is_stream_consumed:
+        return {}
+    return {"sound": response.content, "mime_type": response.headers.get("content-type")}
+
+
 def _usage(result: Any) -> Body:
     return obj(getattr(result, "usage", None))
 
@@ -103,6 +124,17 @@ _RESPONSES: Final = Function(
     answer_of=obj,
     chunk_of=obj,
 )
+_IMAGES: Final = replace(
+    _CHAT,
+    endpoint=Images(),
+    places=("prompt", "model"),
+    stream_in=_no_stream,
+    answer_of=_pictures_of,
+    is_everywhere=False,
+)
+_EDITS: Final = replace(_IMAGES, places=("image", "prompt", "model"))
+_TRANSCRIPTION: Final = replace(_IMAGES, endpoint=Transcription(), places=("model", "file"))
+_SPEECH: Final = replace(_IMAGES, endpoint=Speech(), places=("model", "input", "voice"), answer_of=_sound_of)
 _RERANK: Final = Function(
     endpoint=Rerank(), places=("model", "query", "documents"), stream_in=_no_stream, answer_of=obj, chunk_of=obj
 )
@@ -114,6 +146,16 @@ FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
         "atext_completion": _TEXT,
         "embedding": _EMBEDDING,
         "aembedding": _EMBEDDING,
+        "transcription": _TRANSCRIPTION,
+        "atranscription": _TRANSCRIPTION,
+        "speech": _SPEECH,
+        "aspeech": _SPEECH,
+    },
+    "litellm.images.main": {
+        "image_generation": _IMAGES,
+        "aimage_generation": _IMAGES,
+        "image_edit": _EDITS,
+        "aimage_edit": _EDITS,
     },
     "litellm.responses.main": {"responses": _RESPONSES, "aresponses": _RESPONSES},
     "litellm.rerank_api.main": {"rerank": _RERANK, "arerank": _RERANK},

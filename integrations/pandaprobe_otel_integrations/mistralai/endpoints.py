@@ -8,11 +8,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._openai_protocol.audio import Speech
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignResponses
 from pandaprobe_otel_integrations._shape import integer, string
 
 from .conversations import Conversations
+from .documents import Documents
+from .judgements import Classifications, Judgements
+from .transcriptions import MistralTranscription
 
 
 class Chat(ForeignChatCompletions):
@@ -44,6 +48,12 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/agents/completions": _CHAT,
     "/fim/completions": FillInTheMiddle(),
     "/embeddings": Embeddings(),
+    "/responses": ForeignResponses(),
+    "/ocr": Documents(),
+    "/audio/speech": Speech(),
+    "/audio/transcriptions": MistralTranscription(),
+    "/moderations": Judgements(),
+    "/classifications": Classifications(),
 }
 """By the end of the path."""
 CONVERSATIONS: Final = Conversations()

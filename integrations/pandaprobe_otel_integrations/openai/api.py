@@ -8,8 +8,10 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._openai_protocol.completions import Completions
+from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, VIDEOS
+from pandaprobe_otel_integrations._openai_protocol.moderations import Moderations
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
 from pandaprobe_otel_integrations._openai_protocol.videos import REMIX
@@ -17,8 +19,6 @@ from pandaprobe_otel_integrations._place import place_of
 
 from . import runs
 from .batches import CreatedBatch, FetchedBatch
-from .decisions import Decisions
-from .moderations import Moderations
 from .provider import provider_of
 
 _POSTED: Final = PostedEndpoints(

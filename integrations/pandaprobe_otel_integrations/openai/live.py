@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._shape import Object, obj, string
 from pandaprobe_otel_integrations._turns import Turn
-
-from .decisions import Decisions
 
 LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 _RESPONSES: Final = Responses()

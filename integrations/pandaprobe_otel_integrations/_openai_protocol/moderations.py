@@ -7,10 +7,11 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
-from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._whole import Whole
+
+from .chat_messages import content_parts
+from .errors import failure_in
 
 
 class Moderations(Whole):

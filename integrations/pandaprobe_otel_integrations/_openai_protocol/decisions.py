@@ -7,11 +7,12 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
-from pandaprobe_otel_integrations._openai_protocol.response_items import input_messages
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._shape import items, objects, string
 from pandaprobe_otel_integrations._whole import Whole
+
+from .errors import failure_in
+from .response_items import input_messages
+from .usage import usage_attributes
 
 
 class Decisions(Whole):

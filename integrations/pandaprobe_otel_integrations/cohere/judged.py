@@ -1,0 +1,88 @@
+"""Summaries and classes of texts, from the first API, and documents that are read, from the second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import obj, objects, string, strings
+from pandaprobe_otel_integrations._whole import Whole
+
+from .chat import sampling_attributes
+from .usage import finish_reason, usage_attributes
+
+
+class Summarize(Whole):
+    """`POST /v1/summarize`."""
+
+    operation = "text_completion"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Model and parameters."""
+        return sampling_attributes(body)
+
+    def request_content(self, body: Body) -> Content:
+        """What is to be made short, and how."""
+        how = string(body.get("additional_command"))
+        return {
+            names.INPUT_MESSAGES: _said("user", [string(body.get("text"))]),
+            names.SYSTEM_INSTRUCTIONS: [parts.text(how)] if how else [],
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The summary and the usage."""
+        return _answer(body, [string(body.get("summary"))], with_content)
+
+
+class Classify(Summarize):
+    """`POST /v1/classify`."""
+
+    operation = "classification"
+
+    def request_content(self, body: Body) -> Content:
+        """The texts; examples are left out."""
+        return {names.INPUT_MESSAGES: _said("user", strings(body.get("inputs")) or [])}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """The classes that were found for each text."""
+        found = [to_json(one.get("predictions") or []) for one in objects(body.get("classifications"))]
+        return _answer(body, found, with_content)
+
+
+class Parse(Summarize):
+    """`POST /v2/parse`: a picture of a document, as text."""
+
+    operation = "generate_content"
+
+    def request_content(self, body: Body) -> Content:
+        """The picture by its address, or by size and hash."""
+        given = obj(body.get("document")).get("image_url")
+        url = string(given) or string(obj(given).get("url"))
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.media(url, "image")]}] if url else []}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Each page: its text, or its blocks."""
+        pages = [string(page.get("markdown")) or to_json(page) for page in objects(body.get("pages"))]
+        return _answer(body, pages, with_content)
+
+
+def _answer(body: Body, texts: list[Any], with_content: bool) -> Answer:
+    reason = finish_reason(body.get("finish_reason"))
+    return Answer(
+        attributes={
+            names.RESPONSE_ID: string(body.get("id")),
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            **usage_attributes(body.get("meta")),
+        },
+        content={names.OUTPUT_MESSAGES: _said("assistant", texts)} if with_content else {},
+    )
+
+
+def _said(role: str, texts: list[Any]) -> list[Part]:
+    found = [parts.text(text) for text in texts if text]
+    return [{"role": role, "parts": found}] if found else []

@@ -1,0 +1,28 @@
+"""`POST /audio/transcriptions`: OpenAI's protocol, but for the events of a stream."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._openai_protocol.audio import Transcription
+from pandaprobe_otel_integrations._shape import obj, string
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+
+class MistralTranscription(Transcription):
+    """Sound as text."""
+
+    def merged(self, events: Events) -> Body:
+        """The whole text of the last event, or what has come of it."""
+        read = [obj(event.data) for event in events.items]
+        last = next((event for event in reversed(read) if event.get("type") == "transcription.done"), None)
+        if last is not None:
+            return last
+        return {"text": "".join(string(event.get("text")) or "" for event in read if _is_piece(event))}
+
+    def is_output(self, event: Event) -> bool:
+        """The first piece of text."""
+        return _is_piece(obj(event.data))
+
+
+def _is_piece(event: Body) -> bool:
+    return event.get("type") == "transcription.text.delta"
