@@ -20,7 +20,7 @@ from pandaprobe_otel.status_report import Status
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.decorators import TraceHandle
 
@@ -122,7 +122,7 @@ def init(
     enabled: bool | None = None,
     instrument: Literal["auto"] | bool | Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
-    spans: Literal["agent", "all"] | Callable[..., bool] | None = None,
+    spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool] | None = None,
     capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None = None,
     mask: Any = None,
     compute_cost: bool | None = None,

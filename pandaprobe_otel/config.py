@@ -11,10 +11,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 from urllib.parse import urlsplit
 
 from pandaprobe_otel.settings import SETTINGS, BadValueError, Setting
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 __all__ = ["SETTINGS", "Config", "ExportSettings", "Problem"]
 
@@ -41,7 +44,7 @@ class ExportSettings(TypedDict, total=False):
     environment: str | None
     release: str | None
     enabled: bool | None
-    spans: str | Callable[..., bool] | None
+    spans: str | Callable[[ReadableSpan], bool] | None
     capture: str | Mapping[str, str] | None
     mask: Any
     compute_cost: bool | None
@@ -79,7 +82,7 @@ class Config:
     enabled: bool
     instrument: Literal["auto", False] | tuple[str, ...]
     exclude: tuple[str, ...]
-    spans: Literal["agent", "all"] | Callable[..., bool]
+    spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool]
     capture: Capture | Mapping[str, Capture]
     """One mode, or modes by kind with that of all other kinds under `*`."""
     mask: Any

@@ -81,6 +81,11 @@ def _end_of_process(home: Path, log: pytest.LogCaptureFixture, patch: pytest.Mon
     return run_python("one('agent')", variables).stderr
 
 
+def _second_init(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    code = "pandaprobe_otel.init(project_name='another')"
+    return run_python(code, environment("http://127.0.0.1:1")).stderr
+
+
 def _unknown_library(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
     registry.instrument("mistral")
     return log.text
@@ -141,6 +146,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "A setting has no effect": (
         _notes(PANDAPROBE_API_KEE="x"),
         _settings(PANDAPROBE_API_KEY="k", PANDAPROBE_SAMPLE_RATE="10%"),
+        _second_init,
     ),
     "The command line is missing": (_no_click,),
     "The local PandaProbe does not start": (_taken_port, _command("local", "--host", "0.0.0.0")),
