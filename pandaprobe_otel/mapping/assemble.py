@@ -36,6 +36,8 @@ class MappedTrace:
 
     trace: dict[str, Any]
     spans: list[dict[str, Any]]
+    encoded_trace: bytes
+    """The trace's own fields as JSON text."""
     encoded_spans: list[bytes]
     """The same spans as JSON text, one each, for who sends them in batches."""
 
@@ -49,7 +51,7 @@ class MappedTrace:
 
     def encoded_batch(self, spans: Sequence[bytes]) -> bytes:
         """Return the body of POST /traces with only these of the encoded spans."""
-        return b'%b,"spans":[%b]}' % (orjson.dumps(self.trace)[:-1], b",".join(spans))
+        return b'%b,"spans":[%b]}' % (self.encoded_trace[:-1], b",".join(spans))
 
 
 def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def map_views(
     """
     views = [view for view in views if not is_dropped(view)]
     if not views:
-        return MappedTrace({}, [], [])
+        return MappedTrace({}, [], b"{}", [])
     try:
         return _mapped(views, log_records, whole, options)
     except Exception as error:  # noqa: BLE001 - whatever a span held, the app must not notice, nor the trace be lost
@@ -113,7 +115,8 @@ def _finished(
     trace = {"trace_id": trace_uuid(root.view.trace_id), **fields, "started_at": started_at}
     if ended_at is not None:
         trace["ended_at"] = ended_at
-    return MappedTrace(*finished(trace, [span.body for span in spans], options))
+    (trace, *bodies), (encoded, *encoded_bodies) = finished(trace, [span.body for span in spans], options)
+    return MappedTrace(trace, bodies, encoded, encoded_bodies)
 
 
 def _order(view: SpanView) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ an EMBEDDING texts in and nothing out (vectors are never sent).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
@@ -179,21 +180,27 @@ _ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "
 
 _CALL_KEYS: Final = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
+_MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
+"""An object without any of these keys is no envelope and holds no messages."""
 
-def any_content(raw: Any, kind: str, side: str) -> tuple[Any, list[str]]:
+
+def any_content(raw: Any, kind: str, side: str) -> tuple[Any, Sequence[str]]:
     """Return (content, reasoning) of a value for an LLM, AGENT, CHAIN or OTHER span."""
-    value = unwrap_envelope(decoded_twice(raw))
-    if is_absent(value):
-        return None, []
+    value = decoded_twice(raw)
     built = type_of(raw) is not str or '"lc"' in raw
+    if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
+        return value, ()  # what steps of an app's own say, by far most of what comes here
+    value = unwrap_envelope(value)
+    if is_absent(value):
+        return None, ()
     if type_of(value) is dict and "lc" in value and not _is_message(value):
         value = without_constructors(value)  # LangChain's prompt values hold messages
     talk = found_conversation(value, side)
     if talk is not None:
         return talk.content(), talk.reasoning
     if kind == "LLM" and type_of(value) is str:
-        return {"messages": [{"role": DEFAULT_ROLE[side], "content": value}]}, []
-    return (without_constructors(value) if built else value), []
+        return {"messages": [{"role": DEFAULT_ROLE[side], "content": value}]}, ()
+    return (without_constructors(value) if built else value), ()
 
 
 def without_constructors(value: Any, depth: int = 32) -> Any:

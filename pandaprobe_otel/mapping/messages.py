@@ -58,18 +58,16 @@ class Conversation:
         for item in raw:
             # The shape of the current conventions with one text, by far the most frequent one, on the shortest way:
             # 0.3 us, of 2 us on the long one (benchmarks/mapping). What has another shape fails here or is no match.
-            with_one_text = None
             try:
                 (part,) = item["parts"]
                 said, words = item["role"], part["content"]
-                if part["type"] == "text" and said in _STANDARD_ROLES and type_of(words) is str and words:
-                    with_one_text = {"role": said, "content": words}
+                is_text = part["type"] == "text" and type_of(words) is str and words
+                if is_text and said in _STANDARD_ROLES and "name" not in item:
+                    append({"role": said, "content": words})
+                    continue
             except (KeyError, TypeError, ValueError):
                 pass
-            if with_one_text is None or "name" in item:
-                self.add(item, role)
-            else:
-                append(with_one_text)
+            self.add(item, role)
 
     def add(self, item: Any, role: str) -> None:
         """Add one message in any shape."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.rows import Rows, Source, fill, tree
@@ -20,8 +20,7 @@ _MAX_SHAPES: Final = 1024
 _MAX_CACHED_KEYS: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One source of content and how to read it."""
 
     form: Form
@@ -126,7 +125,7 @@ _SHAPES: Final[dict[tuple[Any, ...], Shape]] = {}
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:
     """Return what a candidate holds; the value may say nothing."""
-    source, convert = candidate.source, candidate.convert
+    _, source, convert = candidate
     if type(source) is str:
         value = view.attributes[source]
     elif type(source) is EventRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, response_in, tool_result, unwrap_envelope
@@ -24,7 +25,10 @@ def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
     elif kind == "EMBEDDING":
         given, result = _embedding(span), None
     else:
-        given, result = _talk(span, "input", []), _output(span)
+        given, _ = _talk(span, "input")
+        result, reasoning = _talk(span, "output")
+        if reasoning:
+            span.metadata["reasoning_summary"] = "\n\n".join(reasoning)
         if hides_tools:
             given, result = silence_tools(given), silence_tools(result)
     if given is not None:
@@ -58,18 +62,11 @@ def _embedding(span: MappedSpan) -> Any:
     return embedding_texts(_value(span, "input")) if given is None else given
 
 
-def _output(span: MappedSpan) -> Any:
-    reasoning: list[str] = []
-    result = _talk(span, "output", reasoning)
-    if reasoning:
-        span.metadata["reasoning_summary"] = "\n\n".join(reasoning)
-    return result
-
-
-def _talk(span: MappedSpan, side: str, reasoning: list[str]) -> Any:
-    """Return the content of a span that may hold a conversation."""
+def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str]]:
+    """Return (content, reasoning) of one side of a span that may hold a conversation."""
     contents, kind = span.shape.contents, span.kind
     system = contents.get("system") if side == "input" and kind != "OTHER" else None
+    reasoning: Sequence[str] = ()
     for candidate in contents.get(side, ()):
         raw = content_value(candidate, span.view)
         if type_of(raw) is not list and is_absent(raw):
@@ -79,19 +76,16 @@ def _talk(span: MappedSpan, side: str, reasoning: list[str]) -> Any:
             talk.add_all(raw, DEFAULT_ROLE[side])
             if system is not None:
                 _add_system(talk, system, span)
-            content, thoughts = talk.content(), talk.reasoning
+            content, reasoning = talk.content(), talk.reasoning
         else:
-            content, thoughts = any_content(raw, kind, side)
-        if thoughts:
-            reasoning.extend(thoughts)
-            return content
-        if content is not None:
-            return content
+            content, reasoning = any_content(raw, kind, side)
+        if content is not None or reasoning:
+            return content, reasoning
     if system is not None and kind == "LLM":
         talk = Conversation()
         _add_system(talk, system, span)
-        return talk.content()
-    return None
+        return talk.content(), ()
+    return None, ()
 
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> None:
@@ -110,6 +104,8 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> Any:
             value = decoded_twice(value)
         if type_of(value) is dict:
             value = unwrap_envelope(value)
+            if value and type_of(value) is dict:
+                return value
         if not is_absent(value) or (empty and value in ({}, [])):
             return value
     return None

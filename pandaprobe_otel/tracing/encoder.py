@@ -100,7 +100,7 @@ class PartEncoder:
             Parcel(
                 step=Step.APPEND if part.is_remote else Step.CREATE,
                 trace_id=trace_id,
-                fields=_exact(orjson.dumps(fields)),
+                fields=mapped.encoded_trace if fields == mapped.trace else _exact(orjson.dumps(fields)),
                 spans=spans,
                 name=name,
                 is_error=is_error,
