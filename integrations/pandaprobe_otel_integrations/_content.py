@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from . import _names as names
 from ._json import to_json
 
 CAPTURE_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -18,6 +19,8 @@ MAX_ATTRIBUTE_CHARS: Final = 4 << 20
 _CUT_STEPS: Final = (65536, 8192, 1024, 128)
 
 _logger = logging.getLogger(__name__)
+
+_OF_TOOLS: Final = frozenset({names.TOOL_CALL_ARGUMENTS, names.TOOL_CALL_RESULT})
 
 Content = Mapping[str, Any]
 """Attribute name (`gen_ai.input.messages`, ...) to the plain value that its JSON text stands for."""
@@ -39,8 +42,15 @@ def captures_content() -> bool:
 
 
 def encoded(content: Content) -> dict[str, str]:
-    """Content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS."""
-    return {name: _bounded(value) for name, value in content.items() if value}
+    """Content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS.
+
+    What is empty is left out, except of a tool: that it was called with nothing, or found nothing, is content.
+    """
+    return {name: _bounded(value) for name, value in content.items() if value or _is_told(name, value)}
+
+
+def _is_told(name: str, value: Any) -> bool:
+    return name in _OF_TOOLS and value is not None and value != ""
 
 
 def _bounded(value: Any) -> str:

@@ -30,7 +30,7 @@ class ToolCall:
         """AutoGen has opened the span."""
         self.span = span
         if with_content:
-            span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: dict(obj(self._arguments)) or "{}"}))
+            span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: dict(obj(self._arguments))}))
 
     def answered(self, result: Any) -> None:
         """The tool has returned this. A value that is no JSON is told as the model is told it."""

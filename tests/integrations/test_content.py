@@ -1,0 +1,31 @@
+"""Content as span attributes: what is left out, and what is told although it is empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [({}, "{}"), ([], "[]"), (0, "0"), (False, "false"), ({"a": 1}, '{"a":1}'), ("x", "x")]
+)
+@pytest.mark.parametrize("name", [names.TOOL_CALL_ARGUMENTS, names.TOOL_CALL_RESULT])
+def test_a_tool_that_takes_or_finds_nothing_says_so(name: str, value: Any, told: str) -> None:
+    """A call without arguments is not one whose arguments are unknown."""
+    assert encoded({name: value}) == {name: told}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {names.TOOL_CALL_ARGUMENTS: None, names.TOOL_CALL_RESULT: ""},
+        {names.INPUT_MESSAGES: [], names.TOOL_DEFINITIONS: None, names.RETRIEVAL_DOCUMENTS: []},
+    ],
+)
+def test_what_is_not_known_is_left_out(content: dict[str, Any]) -> None:
+    """Of a tool too; of messages and definitions, none are as good as unknown."""
+    assert encoded(content) == {}
