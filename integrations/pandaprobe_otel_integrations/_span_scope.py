@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from inspect import isasyncgen, isgenerator
+from typing import Any, cast
 
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
-from pandaprobe_otel.decorators.wrapping import ContextScope
+from pandaprobe_otel.decorators.wrapping import ContextScope, Scope, wrap
 
 from ._guard import guarded
 from ._llm_span import without_llm_span
@@ -19,8 +22,9 @@ from ._span_writing import record_raised
 class SpanScope(ContextScope):
     """One span around code that may run in steps, as a stream does. Those below say when it has ended well."""
 
-    def __init__(self, recorder: Recorder, span: Span) -> None:
-        super().__init__(set_span_in_context(span, without_llm_span(get_current())))
+    def __init__(self, recorder: Recorder, span: Span, context: Context | None = None) -> None:
+        """`context` is that of the code inside; by default the current one with the span."""
+        super().__init__(context or set_span_in_context(span, without_llm_span(get_current())))
         self.recorder = recorder
         self.span = span
 
@@ -34,3 +38,38 @@ class SpanScope(ContextScope):
             self.span.set_attribute(ours.CANCELLED, True)
         else:
             record_raised(self.span, error, with_content=self.recorder.with_content)
+
+
+def call_inside(scope: Scope, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a plain function inside the scope. If it returns a generator, the scope lasts until that is read."""
+    scope.resume()
+    try:
+        result = call(*args, **kwargs)
+    except BaseException as error:
+        scope.pause()
+        scope.raised(error)
+        raise
+    scope.pause()
+    if isgenerator(result):
+        return read_inside(scope, result)
+    scope.returned(result)
+    return result
+
+
+def read_inside(scope: Scope, stream: Any) -> Any:
+    """A generator of either sort that yields what this one does, each item made inside the scope."""
+    if isasyncgen(stream):
+        return wrap(_asteps, lambda args, kwargs: scope)(cast("AsyncGenerator[Any, Any]", stream))
+    return wrap(_steps, lambda args, kwargs: scope)(stream)
+
+
+def _steps(stream: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    return (yield from stream)
+
+
+async def _asteps(stream: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any]:
+    try:
+        async for item in stream:
+            yield item
+    finally:
+        await stream.aclose()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain.tools import ToolRuntime
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListLLM
@@ -15,6 +16,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 
@@ -146,6 +148,21 @@ def test_a_model_that_completes_text(traces: SentTraces) -> None:
     span = traces.one().only("LLM")
     assert span["input"]["messages"][0]["content"] == "Two and two?"
     assert span["output"]["messages"][0]["content"] == "four"
+
+
+def test_a_tool_that_takes_and_finds_nothing(traces: SentTraces) -> None:
+    """Both are told, and the runtime that LangChain injects is no argument."""
+
+    @tool
+    def look_around(runtime: ToolRuntime) -> list[str]:
+        """Look around."""
+        return []
+
+    nothing: Any = None
+    runtime: Any = ToolRuntime(nothing, nothing, {}, nothing, nothing, nothing)
+    look_around.invoke({"runtime": runtime})
+    (span,) = traces.one().spans
+    assert (span["input"], span["output"]) == ({}, [])
 
 
 def test_pictures_are_named_and_not_carried(traces: SentTraces, model: StartModel) -> None:

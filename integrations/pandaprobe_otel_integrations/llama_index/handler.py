@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from inspect import BoundArguments, isasyncgen, isgenerator
 from time import time_ns
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, get_current, get_value, set_value
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.context import Context, get_current, get_value, set_value
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.decorators.wrapping import ContextScope
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
@@ -20,6 +21,8 @@ from pandaprobe_otel_integrations._llm_span import LLM_SPAN_KEY, ModelClaim, wit
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
+from pandaprobe_otel_integrations._span_scope import read_inside
+from pandaprobe_otel_integrations._span_writing import fail, present
 
 from .descriptions import beginning, document
 from .kinds import kind_of
@@ -30,6 +33,28 @@ _CONTROL_FLOW: Final = frozenset({"WaitingForEvent", "WorkflowCancelledByUser"})
 _ONCE: Final = frozenset({"LLM", "TOOL"})
 """Kinds of which one object's call is one span, whichever of its own methods call each other: `achat`, `chat`."""
 _STREAMING_RESPONSES: Final = frozenset({"StreamingResponse", "AsyncStreamingResponse"})
+
+
+class _Reading(ContextScope):
+    """A streamed answer that is being read: what is called meanwhile belongs to its run, which ends with it."""
+
+    def __init__(self, handler: RunHandler, run: Run) -> None:
+        super().__init__(run.context)
+        self._handler = handler
+        self._run = run
+        self._said: list[str] = []
+
+    def produced(self, item: Any, /) -> None:
+        """A piece."""
+        guarded(lambda: self._said.append(str(item)))
+
+    def returned(self, value: Any, /) -> None:
+        """All of it is read."""
+        self._handler.end(self._run, "".join(self._said))
+
+    def raised(self, error: BaseException, /) -> None:
+        """It broke off, or the app has closed it."""
+        self._handler.break_off(self._run, error)
 
 
 class RunHandler:
@@ -67,14 +92,13 @@ class RunHandler:
         if run is None:
             return
         if not guarded(self._is_read_later, run, result):
-            self._end(run, result)
+            self.end(run, result)
 
     def span_drop(self, id_: str, bound_args: BoundArguments, err: BaseException | None = None, **_: Any) -> None:
         """It has raised."""
         run = self._runs.get(id_)
         if run is not None:
-            guarded(self._tell_raised, run, err)
-            self._end(run, None)
+            self.break_off(run, err)
 
     def handle(self, event: Any, **_: Any) -> None:
         """Something is said about a call."""
@@ -121,7 +145,7 @@ class RunHandler:
                 name,
                 base,
                 kind=SpanKind.CLIENT if kind == "LLM" else SpanKind.INTERNAL,
-                attributes={key: value for key, value in attributes.items() if value is not None},
+                attributes=present(attributes),
             )
             run = Run(run_id=id_, parent=parent, context=base, span=span, is_agent=kind == "AGENT")
             run.name = name_of_once if kind in _ONCE else kind
@@ -177,11 +201,11 @@ class RunHandler:
         elif kind in ("LLMChatEndEvent", "LLMCompletionEndEvent"):
             self._tell_answer(run, event.response)
             if run.run_id in self._streams:
-                self._end(run, None)
+                self.end(run, None)
         elif kind == "ExceptionEvent":
             self._tell_raised(run, event.exception)
             if run.run_id in self._streams:
-                self._end(run, None)
+                self.end(run, None)
 
     def _answers(self, run: Run) -> None:
         if run.claim is not None:
@@ -195,7 +219,7 @@ class RunHandler:
         if run.span is None or recorder is None:
             return
         more = obj(event.additional_kwargs)
-        attributes = {k: v for k, v in request_attributes(obj(event.model_dict), more).items() if v is not None}
+        attributes = present(request_attributes(obj(event.model_dict), more))
         run.span.set_attributes(attributes)
         if names.REQUEST_MODEL in attributes:
             run.span.update_name(f"chat {attributes[names.REQUEST_MODEL]}")
@@ -214,8 +238,7 @@ class RunHandler:
         recorder = self._recorder()
         if run.span is None or recorder is None:
             return
-        attributes = {key: value for key, value in answer_attributes(response).items() if value is not None}
-        run.span.set_attributes(attributes)
+        run.span.set_attributes(present(answer_attributes(response)))
         if not recorder.with_content:
             return
         said = encoded({names.OUTPUT_MESSAGES: answer_of(response)})
@@ -232,11 +255,9 @@ class RunHandler:
             if run.span is None or type(result).__name__ not in _STREAMING_RESPONSES:
                 return False
             stream = result.response_gen
-            if isgenerator(stream):
-                stream = result.response_gen = self._read_inside(run, stream)
-            elif isasyncgen(stream):
-                stream = result.response_gen = self._aread_inside(run, stream)
             run.leave_body()
+            if isgenerator(stream) or isasyncgen(stream):
+                stream = result.response_gen = read_inside(_Reading(self, run), stream)
         if not (isgenerator(stream) or isasyncgen(stream)):
             return False
         if run.claim is not None:
@@ -244,47 +265,13 @@ class RunHandler:
         self._streams[run.run_id] = (run, weakref.ref(stream))
         return True
 
-    def _read_inside(self, run: Run, stream: Generator[Any, Any, Any]) -> Generator[Any]:
-        said: list[str] = []
-        while True:
-            before = get_current()
-            attach(run.context)
-            try:
-                item = next(stream)
-            except StopIteration:
-                break
-            except BaseException as error:
-                self._break_off(run, error)
-                raise
-            finally:
-                attach(before)
-            said.append(str(item))
-            yield item
-        self._end(run, "".join(said))
-
-    async def _aread_inside(self, run: Run, stream: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any]:
-        said: list[str] = []
-        while True:
-            before = get_current()
-            attach(run.context)
-            try:
-                item = await anext(stream)
-            except StopAsyncIteration:
-                break
-            except BaseException as error:
-                self._break_off(run, error)
-                raise
-            finally:
-                attach(before)
-            said.append(str(item))
-            yield item
-        self._end(run, "".join(said))
-
-    def _break_off(self, run: Run, error: BaseException) -> None:
+    def break_off(self, run: Run, error: BaseException | None) -> None:
+        """The run ends with this exception."""
         guarded(self._tell_raised, run, error)
-        self._end(run, None)
+        self.end(run, None)
 
-    def _end(self, run: Run, result: Any) -> None:
+    def end(self, run: Run, result: Any) -> None:
+        """The run ends, well unless it has been told otherwise, and so does all that is below it."""
         self._streams.pop(run.run_id, None)
         if self._runs.take(run.run_id) is None:
             return
@@ -305,7 +292,7 @@ class RunHandler:
             content = getattr(result, "content", result)
             span.set_attributes(encoded({names.TOOL_CALL_RESULT: content}))
             if getattr(result, "is_error", False):
-                _fail(span, "tool_error", str(content))
+                fail(span, "tool_error", str(content))
         elif run.name == "RETRIEVER":
             span.set_attributes(encoded({names.RETRIEVAL_DOCUMENTS: [document(each) for each in result]}))
         elif run.name == "CHAIN":
@@ -320,7 +307,7 @@ class RunHandler:
         elif type(error).__name__ not in _CONTROL_FLOW:
             recorder = self._recorder()
             kind = type(error).__name__
-            _fail(run.span, kind, str(error) if recorder is not None and recorder.with_content else kind)
+            fail(run.span, kind, str(error) if recorder is not None and recorder.with_content else kind)
 
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
@@ -334,7 +321,7 @@ class RunHandler:
             if stream() is None:
                 if run.span is not None:
                     run.span.set_attribute(ours.CANCELLED, True)
-                self._end(run, None)
+                self.end(run, None)
 
 
 def _agents_above(run: Run) -> list[Run]:
@@ -346,8 +333,3 @@ def _agents_above(run: Run) -> list[Run]:
             found.append(above)
         above = above.parent
     return found
-
-
-def _fail(span: Span, kind: str, text: str) -> None:
-    span.set_attribute(ours.ERROR_TYPE, kind)
-    span.set_status(Status(StatusCode.ERROR, text))

@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Final
 
+from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
 from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
 
-from .runs import ContextExecutor, agent_run, model_call, tool_call
+from .runs import ContextExecutor, begin_agent, begin_model, begin_tool
 
 __all__ = ["SmolagentsInstrumentor"]
 
 _MODELS: Final = ("InferenceClientModel", "TransformersModel", "VLLMModel", "MLXModel")
 """Models whose client no integration of ours records; of the others, the client's span is that of the call."""
 
-Around = Callable[[Recorder, Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+Begin = Callable[[Recorder, Any, tuple[Any, ...], dict[str, Any]], SpanScope]
 
 
 class SmolagentsInstrumentor(Integration):
@@ -46,21 +48,22 @@ class SmolagentsInstrumentor(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "smolagents.agents":
-            yield patch(module.MultiStepAgent, "run", self._around(agent_run))
+            yield patch(module.MultiStepAgent, "run", self._around(begin_agent))
         elif module.__name__ == "smolagents.tools":
-            yield patch(module.Tool, "__call__", self._around(tool_call))
+            yield patch(module.Tool, "__call__", self._around(begin_tool))
         elif module.__name__ == "smolagents.models":
             for owner in (getattr(module, name) for name in _MODELS):
                 for method in ("generate", "generate_stream"):
                     if method in owner.__dict__:
-                        yield patch(owner, method, self._around(model_call))
+                        yield patch(owner, method, self._around(begin_model))
         else:
             yield replace(module, "ThreadPoolExecutor", ContextExecutor)
 
-    def _around(self, observe: Around) -> Callable[..., Any]:
+    def _around(self, begin: Begin) -> Callable[..., Any]:
         def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not self._lets_through(instance):
                 return wrapped(*args, **kwargs)
-            return observe(self._recorder, wrapped, instance, args, kwargs)
+            scope = guarded(begin, self._recorder, instance, args, kwargs)
+            return wrapped(*args, **kwargs) if scope is None else call_inside(scope, wrapped, args, kwargs)
 
         return wrapper

@@ -1,0 +1,120 @@
+"""What the spans of agents, tools and models are told while the code inside them runs, and in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._span_scope import SpanScope
+from pandaprobe_otel_integrations._span_writing import fail
+
+from .messages import answer_of, usage_of
+
+_FINAL: Final = "FinalAnswerStep"
+_DROPPED: Final = "generator ignored GeneratorExit"
+"""What Python raises when the app drops the steps, since smolagents' generator yields once more when it is closed."""
+_PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, dict, list})
+"""Types of results that are told as they are."""
+
+
+class _Scope(SpanScope):
+    """One call; what stops it from outside is no error of it."""
+
+    def returned(self, value: Any, /) -> None:
+        """It has ended with this value, or has been read to its end."""
+        guarded(self._tell, value)
+        guarded(self.span.end)
+
+    def _tell(self, value: Any) -> None:
+        raise NotImplementedError
+
+    def _tell_raised(self, error: BaseException) -> None:
+        if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
+            self.span.set_attribute(ours.CANCELLED, True)
+        else:
+            kind = type(error).__name__
+            fail(self.span, kind, str(error) if self.recorder.with_content else kind)
+
+
+class AgentScope(_Scope):
+    """A run of an agent, whose steps may be read one by one."""
+
+    def __init__(self, recorder: Recorder, span: Span, agent: Any) -> None:
+        super().__init__(recorder, span)
+        self._agent = agent
+        self._is_read = False
+
+    def produced(self, item: Any, /) -> None:
+        """A step."""
+        self._is_read = True
+        if type(item).__name__ == _FINAL:
+            guarded(self._tell_answer, item.output)
+
+    def _tell(self, value: Any) -> None:
+        if not self._is_read:  # else the last step has told it
+            self._tell_answer(getattr(value, "output", value))
+
+    def _tell_answer(self, output: Any) -> None:
+        if self.recorder.with_content:
+            parts = [{"type": "text", "content": output if isinstance(output, str) else str(output)}]
+            message = {"role": "assistant", "parts": parts, "finish_reason": "stop"}
+            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
+
+    def _tell_raised(self, error: BaseException) -> None:
+        interrupted = type(error).__name__ == "AgentError" and getattr(self._agent, "interrupt_switch", False)
+        if interrupted or str(error) == _DROPPED:
+            self.span.set_attribute(ours.CANCELLED, True)
+        else:
+            super()._tell_raised(error)
+
+
+class ToolScope(_Scope):
+    """A call of a tool."""
+
+    def _tell(self, value: Any) -> None:
+        if self.recorder.with_content:
+            told: Any = value if type(value) in _PLAIN else str(value)
+            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told}))
+
+
+class ModelScope(_Scope):
+    """A call of a model, whose answer may be read in pieces."""
+
+    def __init__(self, recorder: Recorder, span: Span, context: Context) -> None:
+        super().__init__(recorder, span, context)
+        self._pieces: list[Any] = []
+
+    def produced(self, item: Any, /) -> None:
+        """A piece of the answer."""
+        if not self._pieces:
+            guarded(self.span.set_attribute, names.STREAM, True)
+        self._pieces.append(item)
+
+    def _tell(self, value: Any) -> None:
+        if not self._pieces:
+            self._tell_message(value)
+        else:
+            self._tell_pieces()
+
+    def _tell_raised(self, error: BaseException) -> None:
+        if self._pieces:
+            guarded(self._tell_pieces)
+        super()._tell_raised(error)
+
+    def _tell_pieces(self) -> None:
+        models: Any = import_module("smolagents.models")  # loaded: its generator was read
+        self._tell_message(models.agglomerate_stream_deltas(self._pieces))
+
+    def _tell_message(self, message: Any) -> None:
+        self.span.set_attributes(usage_of(message))
+        if self.recorder.with_content:
+            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: answer_of(message)}))
