@@ -87,7 +87,8 @@ class HttpTransport:
                     import_module(name)
 
                 try:
-                    self._client = httpx.Client(follow_redirects=False, limits=httpx_pieces.limits())
+                    with httpx_pieces.Quiet():  # before 0.28 it logs that it loads certificates
+                        self._client = httpx.Client(follow_redirects=False, limits=httpx_pieces.limits())
                 except httpx_pieces.FAILURES as error:
                     return httpx_pieces.no_answer(error)
             return self._client

@@ -59,9 +59,10 @@ class AsyncHttpTransport:
             from pandaprobe_otel.transport import httpx_pieces
 
             self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
-            self._client = httpx.AsyncClient(
-                headers=self._headers, follow_redirects=False, limits=httpx_pieces.limits()
-            )
+            with httpx_pieces.Quiet():  # before 0.28 it logs that it loads certificates
+                self._client = httpx.AsyncClient(
+                    headers=self._headers, follow_redirects=False, limits=httpx_pieces.limits()
+                )
         return self._client
 
     def _at_home(self) -> bool:

@@ -181,13 +181,13 @@ def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:
     """The OpenAI library is installed here, and is listed with its version and with what becomes of it, and why."""
     from importlib.metadata import version
 
-    _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_EXCLUDE="groq")
+    _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_EXCLUDE="anthropic")
     listed = {library["name"]: library for library in report["libraries"]}
 
     assert listed["openai"]["installed"] == version("openai")
     assert listed["openai"]["instrumentor"] == "pandaprobe_openai"
     assert listed["openai"]["state"] == "hooked"
-    assert (listed["groq"]["state"], listed["groq"]["reason"]) == ("skipped", "excluded")
+    assert (listed["anthropic"]["state"], listed["anthropic"]["reason"]) == ("skipped", "excluded")
 
 
 def test_the_table_says_the_same(tmp_path: Path) -> None:

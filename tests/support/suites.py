@@ -35,6 +35,8 @@ _OTHERS: Final = sorted({point.name for point in entry_points(group="pytest11") 
 """The installed plugins that are not ours: loading them all would take most of the time of a small suite."""
 _NOT_REWRITTEN: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 """The forks have the plugins loaded before pytest starts."""
+_OLDER_ANYIO: Final = "ignore:_pytest.python.CallSpec2 has been renamed"
+"""The plugin of an anyio that is older than the pytest asks for it by its old name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,8 @@ class Suites:
             "pytest",
             *(f"-pno:{name}" for name in _OTHERS if name not in plugins),
             *("-c", str(ini) if ini.exists() else os.devnull),
-            *(f"--rootdir={folder}", f"--junitxml={xml}", "-Werror", f"-W{_NOT_REWRITTEN}", *arguments),
+            *(f"--rootdir={folder}", f"--junitxml={xml}", "-Werror", f"-W{_NOT_REWRITTEN}", f"-W{_OLDER_ANYIO}"),
+            *arguments,
             terminal=terminal,
             **env,
         )

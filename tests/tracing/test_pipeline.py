@@ -431,6 +431,7 @@ def test_messages_that_travel_as_log_records_join_their_span() -> None:
     """GenAI events become content of the span within which they were emitted; other records are left alone."""
     from opentelemetry.sdk._logs import LoggerProvider
 
+    from log_records import emit
     from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
 
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
@@ -438,13 +439,11 @@ def test_messages_that_travel_as_log_records_join_their_span() -> None:
         logs.add_log_record_processor(PandaProbeLogProcessor(processor.pipeline))
         logger = logs.get_logger("instrumentation")
         with tracer.start_as_current_span("chat m", attributes=CHAT):
-            logger.emit(event_name="gen_ai.user.message", body={"content": "Where is it?"})
-            logger.emit(event_name="app.event", body="not ours")
-            logger.emit(
-                event_name="gen_ai.choice",
-                body={"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Here."}},
-            )
-        logger.emit(event_name="gen_ai.user.message", body={"content": "of no span"})
+            emit(logger, "gen_ai.user.message", {"content": "Where is it?"})
+            emit(logger, "app.event", "not ours")
+            answer = {"role": "assistant", "content": "Here."}
+            emit(logger, "gen_ai.choice", {"index": 0, "finish_reason": "stop", "message": answer})
+        emit(logger, "gen_ai.user.message", {"content": "of no span"})
         assert processor.force_flush(5000)
         (span,) = server.posts()[0].body["spans"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 import uuid
@@ -139,7 +140,14 @@ def _connect(url: str) -> Any:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-    return Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - its options have no types
+    class Untraced(Redis):
+        """Instrumentations before 0.60 do not ask whether they are suppressed, so what they wrap is left out."""
+
+        def execute_command(self, *args: Any, **options: Any) -> Any:
+            command: Any = Redis.execute_command  # pyright: ignore[reportUnknownMemberType]
+            return inspect.unwrap(command)(self, *args, **options)
+
+    return Untraced.from_url(  # pyright: ignore[reportUnknownMemberType] - its options have no types
         url,
         socket_timeout=ANSWER_WITHIN_S,
         socket_connect_timeout=ANSWER_WITHIN_S,

@@ -161,13 +161,16 @@ def test_never_more_than_there_are(redis: RedisServer) -> None:
     def work() -> None:
         place = leases(redis, window_s=0.05)
         while time.monotonic() < end:
-            reply = place.take(5, 0)
-            begun = time.monotonic()
-            if reply.token is None:
-                time.sleep(min(max(reply.wait_s, 0.001), 0.01))
+            try:
+                reply = place.take(5, 0)
+                begun = time.monotonic()
+                if reply.token is None:
+                    time.sleep(min(max(reply.wait_s, 0.001), 0.01))
+                    continue
+                ended = time.monotonic()
+                place.put_back(reply.token, 0.05)
+            except FleetUnreachableError:  # on a machine with much to do, no answer comes within 0.2 s
                 continue
-            ended = time.monotonic()
-            place.put_back(reply.token, 0.05)
             out.append((begun, ended + 0.05))
         place.close()
 
