@@ -1,13 +1,16 @@
-"""What recording adds to the calls of each client library, in CPU time, beside other instrumentations.
+"""What recording adds to the calls of each client library, in CPU time, beside other vendors' instrumentations.
 
-The client speaks to a transport in this process, so nothing waits for a socket. Each figure is the median of paired
-rounds: the same calls with the instrumentation off and on, in turns in one process, `process_time` of both. The
-provider has one span processor that drops what it gets. A peer that is not installed is left out.
+The client speaks to a transport in this process, so nothing waits for a socket. Each figure is the median of what is
+added in paired rounds, with quartiles: the same calls with no instrumentation and with each, in turns in one process.
+The provider has one span processor, which counts. A chunk is one of a stream of four hundred, and carries its share of
+what the span costs.
 
-    python benchmarks/integrations/bench_providers.py [rounds] [library ...]
+    python benchmarks/integrations/vendors.py install                          # the vendors, in an environment
+    python benchmarks/integrations/bench_providers.py [rounds] [library ...]   # runs in it when it is there
     python benchmarks/integrations/bench_providers.py forgotten [library ...]
 
-`forgotten` tells instead what 10,000 streams that are read a little and dropped leave in memory.
+A library is given 80 seconds at most, also where not all rounds fit into them. `forgotten` tells instead what 10,000
+streams that are read a little and dropped leave in memory.
 """
 
 from __future__ import annotations
@@ -18,147 +21,81 @@ import os
 import statistics
 import sys
 import time
-import tracemalloc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-from clients import CHUNKS, CLIENTS, Work
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+import vendors
+from clients import CLIENTS
+from forgotten import left_behind
+from forms import Form
+from paired import OURS, Figures, measured, of_vendor, ours_of
 
-from pandaprobe_otel.registry import instrument, uninstrument
-
-CALLS = 40
-ABANDONED = 10_000
-PEERS = {
-    "openai": (
-        ("OpenInference", "openinference.instrumentation.openai:OpenAIInstrumentor"),
-        ("OpenLLMetry", "opentelemetry.instrumentation.openai:OpenAIInstrumentor"),
-        ("otel-genai", "opentelemetry.instrumentation.genai.openai:OpenAIInstrumentor"),
-    ),
-    "anthropic": (
-        ("OpenInference", "openinference.instrumentation.anthropic:AnthropicInstrumentor"),
-        ("OpenLLMetry", "opentelemetry.instrumentation.anthropic:AnthropicInstrumentor"),
-        ("otel-genai", "opentelemetry.instrumentation.genai.anthropic:AnthropicInstrumentor"),
-    ),
-    "litellm": (("OpenInference", "openinference.instrumentation.litellm:LiteLLMInstrumentor"),),
-    "mistralai": (("OpenInference", "openinference.instrumentation.mistralai:MistralAIInstrumentor"),),
-}
-
-
-class Dropping(SpanProcessor):
-    """The least that a pipeline can do."""
-
-
-@dataclass(frozen=True)
-class Instrumentation:
-    """Something that can be turned on and off."""
-
-    name: str
-    on: Callable[[], Any]
-    off: Callable[[], Any]
-
-
-provider = TracerProvider()
-provider.add_span_processor(Dropping())
-
-
-def instrumentations(library: str) -> Iterator[Instrumentation]:
-    """Ours, and the peers that are installed."""
-    yield Instrumentation(
-        "pandaprobe-otel",
-        lambda: instrument(library, tracer_provider=provider),
-        lambda: uninstrument(library),
-    )
-    for name, target in PEERS.get(library, ()):
-        module, _, class_name = target.partition(":")
-        try:
-            made = getattr(import_module(module), class_name)()
-        except (ImportError, AttributeError):
-            continue
-        yield Instrumentation(name, partial(made.instrument, tracer_provider=provider), made.uninstrument)
-
-
-def calls(work: Work) -> None:
-    """Many calls that are answered in one piece."""
-    for _ in range(CALLS):
-        work.call()
-
-
-def stream(work: Work) -> None:
-    """One long stream."""
-    work.stream()
-
-
-def cpu_us(run: Callable[[Work], None], work: Work) -> float:
-    """CPU time in microseconds."""
-    gc.collect()
-    gc.disable()
-    start = time.process_time_ns()
-    run(work)
-    spent = time.process_time_ns() - start
-    gc.enable()
-    return spent / 1000
-
-
-def added(run: Callable[[Work], None], work: Work, units: int, rounds: int, instrumentation: Instrumentation) -> str:
-    """Median and quartiles of what recording adds per unit, and the unit without it."""
-    differences: list[float] = []
-    plain: list[float] = []
-    for turn in range(rounds):
-        spent: dict[bool, float] = {}
-        for on in (False, True) if turn % 2 == 0 else (True, False):
-            if on:
-                instrumentation.on()
-            run(work)
-            spent[on] = cpu_us(run, work)
-            if on:
-                instrumentation.off()
-        differences.append((spent[True] - spent[False]) / units)
-        plain.append(spent[False] / units)
-    low, middle, high = statistics.quantiles(differences, n=4)
-    return f"+{middle:6.2f} us ({low:.2f} to {high:.2f}) on {statistics.median(plain):.1f} us"
-
-
-def left_behind(library: str, work: Work) -> str:
-    """Growth of Python's memory over many streams that are read a little and forgotten."""
-    instrument(library, tracer_provider=provider)
-
-    def forget(count: int) -> None:
-        for _ in range(count):
-            next(iter(work.open_stream()))
-        gc.collect()
-
-    forget(200)
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    forget(ABANDONED)
-    after, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    uninstrument(library)
-    return f"{(after - before) / 1024:.0f} KiB more after {ABANDONED} streams (peak {(peak - before) / 1024:.0f} KiB)"
+SECONDS: Final = 80.0
+ROUNDS: Final = 60
+HEAD: Final = "| library | form | without, us | ours | | others |\n| --- | --- | ---: | --- | --- | --- |"
 
 
 def main() -> None:
-    """Print the figures."""
-    logging.disable(logging.ERROR)
+    """Print a table."""
+    logging.disable(logging.CRITICAL)
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     arguments = sys.argv[1:]
-    forgotten = arguments[:1] == ["forgotten"]
-    rounds = int(arguments[0]) if arguments and arguments[0].isdigit() else 40
-    named = [argument for argument in arguments if argument in CLIENTS] or list(CLIENTS)
-    for library in named:
-        work = CLIENTS[library]()
-        if forgotten:
-            print(f"{library:10} {left_behind(library, work)}", flush=True)
-            continue
-        for instrumentation in instrumentations(library):
-            call = added(calls, work, CALLS, rounds, instrumentation)
-            chunk = added(stream, work, CHUNKS, rounds, instrumentation)
-            print(f"{library:10} {instrumentation.name:16} call {call:44} chunk {chunk}", flush=True)
+    print("| library | forgotten | KiB more | KiB at the peak |" if "forgotten" in arguments else HEAD)
+    rounds = next((int(argument) for argument in arguments if argument.isdigit()), ROUNDS)
+    for library in [argument for argument in arguments if argument in CLIENTS] or list(CLIENTS):
+        for line in forgotten(library) if "forgotten" in arguments else compared(library, rounds):
+            print(line, flush=True)
+
+
+def compared(library: str, rounds: int) -> Iterator[str]:
+    """The lines of one library: what each instrumentation adds in each form."""
+    began = time.monotonic()
+    forms, instrumentations = CLIENTS[library](), [ours_of(library)]
+    for vendor in vendors.VENDORS[library]:
+        try:
+            instrumentations.append(of_vendor(vendor))
+        except ImportError as error:
+            yield f"{library}: without {vendor.distribution}, which {error}"
+    gc.freeze()  # what the libraries are made of is not searched again and again
+    figures = measured(forms, instrumentations, rounds, began + SECONDS)
+    for form in forms:
+        yield line(library, form, figures[form.name])
+    done = len(figures[forms[0].name].plain)
+    yield f"{library}: {done} rounds in {time.monotonic() - began:.0f} s"
+
+
+def line(library: str, form: Form, figures: Figures) -> str:
+    """A row: the form, a unit without instrumentation, what ours adds, the verdict, what the others add."""
+    others = {name: figures.quartiles(name) for name in figures.added if name != OURS}
+    ours = figures.quartiles(OURS)
+    told = [f"{name} {_told(found)}" for name, found in others.items()]
+    told += [f"{name} {failure}" for name, failure in figures.failures.items()]
+    verdict = _verdict(form, ours[1], {name: found[1] for name, found in others.items()})
+    plain = statistics.median(figures.plain)
+    return f"| {library} | {form.name} | {plain:.1f} | {_told(ours)} | {verdict} | {', '.join(told) or '–'} |"
+
+
+def _told(quartiles: tuple[float, float, float]) -> str:
+    low, middle, high = quartiles
+    return f"{middle:+.1f} ({low:.1f} to {high:.1f})"
+
+
+def _verdict(form: Form, ours: float, others: Mapping[str, float]) -> str:
+    if ours <= form.bound_us:
+        return f"within {form.bound_us:.0f}"
+    if others and ours <= min(others.values()):
+        return "least of all"
+    return f"{ours - form.bound_us:.1f} over {form.bound_us:.0f}"
+
+
+def forgotten(library: str) -> Iterator[str]:
+    """The lines of one library: what forgotten streams leave, in each form of a stream."""
+    for form in CLIENTS[library]():
+        if form.forget is not None:
+            grown, peak = left_behind(ours_of(library), form.forget)
+            yield f"| {library} | {form.name} | {grown:.0f} | {peak:.0f} |"
 
 
 if __name__ == "__main__":
+    vendors.run_there()
     main()

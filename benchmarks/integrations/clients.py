@@ -1,140 +1,200 @@
-"""The client libraries on a transport in this process: what is asked, and what the provider answers."""
+"""The client libraries on a transport in this process, and the forms in which they are called."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
-CHUNKS = 1000
-TEXT = "It is sunny and mild. " * 20
-QUESTION = "What is the weather in Paris? " * 10
-MESSAGES: Any = [
-    {"role": "system", "content": "You are a weather bot that answers in one sentence."},
-    {"role": "user", "content": QUESTION},
-]
-CHAT: dict[str, Any] = {"model": "gpt-5-mini", "messages": MESSAGES}
-MESSAGE: dict[str, Any] = {**CHAT, "messages": MESSAGES[1:], "max_tokens": 500}
+import traffic
+from bedrock_clients import bedrock
+from forms import Form, async_forms, sync_forms
+from traffic import MESSAGES, QUESTION, Traffic
 
-OPENAI_ANSWER = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "gpt-5-mini-2026-08-07",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 120, "completion_tokens": 34, "total_tokens": 154},
-}
-OPENAI_CHUNK = {
-    **OPENAI_ANSWER,
-    "object": "chat.completion.chunk",
-    "choices": [{"index": 0, "delta": {"content": " sunny"}, "finish_reason": None}],
-    "usage": None,
-}
-USAGE = {"input_tokens": 120, "output_tokens": 34}
-ANTHROPIC_ANSWER = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-sonnet-5",
-    "content": [{"type": "text", "text": TEXT}],
-    "stop_reason": "end_turn",
-    "usage": USAGE,
-}
-ANTHROPIC_CHUNK = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " sunny"}}
-COHERE_ANSWER = {
-    "id": "c1",
-    "message": {"role": "assistant", "content": [{"type": "text", "text": TEXT}]},
-    "finish_reason": "COMPLETE",
-    "usage": {"billed_units": USAGE},
-}
-COHERE_CHUNK = {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": " sunny"}}}}
+CHAT: Final[dict[str, Any]] = {"model": "gpt-5-mini", "messages": MESSAGES, "temperature": 0.5}
+STREAMED: Final[dict[str, Any]] = {**CHAT, "stream": True}
+MESSAGE: Final[dict[str, Any]] = {**CHAT, "messages": MESSAGES[1:], "max_tokens": 500}
+del MESSAGE["temperature"]
 
 
-@dataclass(frozen=True)
-class Work:
-    """One call that is answered in one piece, and one stream of CHUNKS events."""
+class Answers:
+    """A provider that is a function, for clients of httpx and of httpx2 (`http` is the module)."""
 
-    call: Callable[[], Any]
-    open_stream: Callable[[], Any]
+    def __init__(self, http: Any, traffic: Traffic) -> None:
+        self._http = http
+        self._traffic = traffic
+        self._streams = self._stream_class(http.SyncByteStream)()
+        self._async_streams = self._async_stream_class(http.AsyncByteStream)()
 
-    def stream(self) -> None:
-        """Open the stream and read all of it."""
-        for _ in self.open_stream():
-            pass
+    def sync(self) -> Any:
+        """A transport of `Client`."""
+        return self._http.MockTransport(lambda request: self._answer(request, self._streams))
 
+    def asynchronous(self) -> Any:
+        """A transport of `AsyncClient`."""
+        return self._http.MockTransport(lambda request: self._answer(request, self._async_streams))
 
-def _event(payload: dict[str, Any]) -> bytes:
-    name = f"event: {payload['type']}\n" if "type" in payload else ""
-    return f"{name}data: {json.dumps(payload)}\n\n".encode()
-
-
-def _http(http: Any, answer: dict[str, Any], chunk: dict[str, Any]) -> Any:
-    """A client of httpx or httpx2 whose provider is a function."""
-    whole, event = json.dumps(answer).encode(), _event(chunk)
-
-    class Pieces(http.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            for _ in range(CHUNKS):
-                yield event
-            yield b"data: [DONE]\n\n"
-
-    def provider(request: Any) -> Any:
-        if b'"stream":true' in request.content.replace(b" ", b""):
-            headers = {"content-type": "text/event-stream"}
-            return http.Response(200, headers=headers, stream=Pieces(), request=request)
+    def _answer(self, request: Any, stream: Any) -> Any:
+        streams = "stream" in request.url.path or b'"stream":true' in request.content.replace(b" ", b"")
+        if streams:
+            headers = {"content-type": self._traffic.stream_type}
+            return self._http.Response(200, headers=headers, stream=stream, request=request)
         headers = {"content-type": "application/json"}
-        return http.Response(200, headers=headers, content=whole, request=request)
+        return self._http.Response(200, headers=headers, content=self._traffic.answer, request=request)
 
-    return http.Client(transport=http.MockTransport(provider))
+    def _stream_class(self, base: Any) -> Any:
+        pieces = self._traffic.pieces
+
+        class Pieces(base):
+            def __iter__(self) -> Iterator[bytes]:
+                yield from pieces
+
+        return Pieces
+
+    def _async_stream_class(self, base: Any) -> Any:
+        pieces = self._traffic.pieces
+
+        class Pieces(base):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                for piece in pieces:
+                    yield piece
+
+        return Pieces
 
 
-def _stainless(module: str, class_name: str) -> Any:
+def _http_module(*names: str) -> Any:
+    return import_module(next(name for name in names if find_spec(name)))
+
+
+def _stainless(module: str, class_name: str, traffic: Traffic) -> tuple[Any, Any]:
+    """The two clients of openai, anthropic, groq or together."""
     base = import_module(f"{module}._base_client")
     http: Any = getattr(base, "httpx2", None) or base.httpx
-    answer, chunk = (ANTHROPIC_ANSWER, ANTHROPIC_CHUNK) if module == "anthropic" else (OPENAI_ANSWER, OPENAI_CHUNK)
-    kind = getattr(import_module(module), class_name)
-    return kind(api_key="none", http_client=_http(http, answer, chunk))
-
-
-def _like_openai(module: str, class_name: str) -> Work:
-    completions = _stainless(module, class_name).chat.completions
-    return Work(lambda: completions.create(**CHAT), lambda: completions.create(**CHAT, stream=True))
-
-
-def _anthropic() -> Work:
-    messages = _stainless("anthropic", "Anthropic").messages
-    return Work(lambda: messages.create(**MESSAGE), lambda: messages.create(**MESSAGE, stream=True))
-
-
-def _mistralai() -> Work:
-    http = import_module("httpx2" if find_spec("httpx2") else "httpx")
-    client = import_module("mistralai.client").Mistral(api_key="none", client=_http(http, OPENAI_ANSWER, OPENAI_CHUNK))
-    return Work(lambda: client.chat.complete(**CHAT), lambda: client.chat.stream(**CHAT))
-
-
-def _cohere() -> Work:
-    client = import_module("cohere").ClientV2(
-        api_key="none", httpx_client=_http(import_module("httpx"), COHERE_ANSWER, COHERE_CHUNK)
+    answers, kinds = Answers(http, traffic), import_module(module)
+    sync = getattr(kinds, class_name)
+    asynchronous = getattr(kinds, f"Async{class_name}")
+    return (
+        sync(api_key="none", http_client=http.Client(transport=answers.sync())),
+        asynchronous(api_key="none", http_client=http.AsyncClient(transport=answers.asynchronous())),
     )
-    return Work(lambda: client.chat(**CHAT), lambda: client.chat_stream(**CHAT))
 
 
-def _litellm() -> Work:
-    litellm = import_module("litellm")
-    chat = {**CHAT, "model": "openai/gpt-5-mini", "client": _stainless("openai", "OpenAI"), "api_key": "none"}
-    return Work(lambda: litellm.completion(**chat), lambda: litellm.completion(**chat, stream=True))
+def _like_openai(module: str, class_name: str) -> tuple[Form, ...]:
+    sync, asynchronous = (client.chat.completions for client in _stainless(module, class_name, traffic.openai()))
+    return (
+        *sync_forms(lambda: sync.create(**CHAT), lambda: sync.create(**STREAMED)),
+        *async_forms(lambda: asynchronous.create(**CHAT), lambda: asynchronous.create(**STREAMED)),
+    )
 
 
-CLIENTS: dict[str, Callable[[], Work]] = {
+def _anthropic() -> tuple[Form, ...]:
+    sync, asynchronous = (client.messages for client in _stainless("anthropic", "Anthropic", traffic.anthropic()))
+    streamed = {**MESSAGE, "stream": True}
+    return (
+        *sync_forms(lambda: sync.create(**MESSAGE), lambda: sync.create(**streamed)),
+        *async_forms(lambda: asynchronous.create(**MESSAGE), lambda: asynchronous.create(**streamed)),
+    )
+
+
+def _google() -> tuple[Form, ...]:
+    from google import genai
+
+    http = _http_module("httpx2", "httpx")
+    answers = Answers(http, traffic.google())
+    options: Any = {
+        "client_args": {"transport": answers.sync()},
+        "async_client_args": {"transport": answers.asynchronous()},
+    }
+    client = genai.Client(api_key="none", vertexai=False, http_options=options)
+    asked: Any = {"model": "gemini-3.8-flash", "contents": QUESTION}
+    # By way of the client each time, which closes its connections when nobody refers to it.
+    return (
+        *sync_forms(
+            lambda: client.models.generate_content(**asked), lambda: client.models.generate_content_stream(**asked)
+        ),
+        *async_forms(
+            lambda: client.aio.models.generate_content(**asked),
+            lambda: client.aio.models.generate_content_stream(**asked),
+        ),
+    )
+
+
+def _mistralai() -> tuple[Form, ...]:
+    http = _http_module("httpx2", "httpx")
+    answers = Answers(http, traffic.openai())
+    client = import_module("mistralai.client").Mistral(
+        api_key="none",
+        client=http.Client(transport=answers.sync()),
+        async_client=http.AsyncClient(transport=answers.asynchronous()),
+    )
+    chat = client.chat
+    return (
+        *sync_forms(lambda: chat.complete(**CHAT), lambda: chat.stream(**CHAT)),
+        *async_forms(lambda: chat.complete_async(**CHAT), lambda: chat.stream_async(**CHAT)),
+    )
+
+
+def _cohere() -> tuple[Form, ...]:
+    http, cohere = import_module("httpx"), import_module("cohere")
+    answers = Answers(http, traffic.cohere())
+    sync = cohere.ClientV2(api_key="none", httpx_client=http.Client(transport=answers.sync()))
+    client = http.AsyncClient(transport=answers.asynchronous())
+    asynchronous = cohere.AsyncClientV2(api_key="none", httpx_client=client)
+
+    async def opened() -> Any:
+        return asynchronous.chat_stream(**CHAT)
+
+    return (
+        *sync_forms(lambda: sync.chat(**CHAT), lambda: sync.chat_stream(**CHAT)),
+        *async_forms(lambda: asynchronous.chat(**CHAT), opened),
+    )
+
+
+def _ollama() -> tuple[Form, ...]:
+    http, ollama = import_module("httpx"), import_module("ollama")
+    answers = Answers(http, traffic.ollama())
+    sync = ollama.Client(transport=answers.sync())
+    asynchronous = ollama.AsyncClient(transport=answers.asynchronous())
+    asked = {"model": "llama3.2", "messages": MESSAGES}
+    return (
+        *sync_forms(lambda: sync.chat(**asked), lambda: sync.chat(**asked, stream=True)),
+        *async_forms(lambda: asynchronous.chat(**asked), lambda: asynchronous.chat(**asked, stream=True)),
+    )
+
+
+def _litellm() -> tuple[Form, ...]:
+    litellm: Any = import_module("litellm")
+    sync, asynchronous = _stainless("openai", "OpenAI", traffic.openai())
+    asked = {"messages": MESSAGES, "model": "openai/gpt-5-mini", "api_key": "none"}
+    litellm.suppress_debug_info = True
+    # It logs in threads of its own, which go on after the call.
+    clock = time.thread_time_ns
+    return (
+        *sync_forms(
+            lambda: litellm.completion(**asked, client=sync),
+            lambda: litellm.completion(**asked, client=sync, stream=True),
+            clock=clock,
+        ),
+        *async_forms(
+            lambda: litellm.acompletion(**asked, client=asynchronous),
+            lambda: litellm.acompletion(**asked, client=asynchronous, stream=True),
+            clock=clock,
+        ),
+    )
+
+
+CLIENTS: Final[dict[str, Callable[[], tuple[Form, ...]]]] = {
     "openai": lambda: _like_openai("openai", "OpenAI"),
     "anthropic": _anthropic,
+    "google_genai": _google,
+    "mistralai": _mistralai,
+    "bedrock": bedrock,
+    "litellm": _litellm,
+    "cohere": _cohere,
     "groq": lambda: _like_openai("groq", "Groq"),
     "together": lambda: _like_openai("together", "Together"),
-    "mistralai": _mistralai,
-    "cohere": _cohere,
-    "litellm": _litellm,
+    "ollama": _ollama,
 }
 """By the name in the registry."""

@@ -1,77 +1,149 @@
-"""Paired measurements of an integration: the same work with it off and on, in turns, in one process.
-
-Figures are CPU time (`process_time`), since nothing is waited for. The provider has one span processor that drops
-what it gets.
-"""
+"""Paired measurements: the same work with each instrumentation and with none, in turns, in one process."""
 
 from __future__ import annotations
 
 import gc
 import statistics
 import time
-import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
 
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from forms import Form
+from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from vendors import Vendor
 
 from pandaprobe_otel.registry import instrument, uninstrument
 
-ABANDONED = 10_000
+OURS: Final = "pandaprobe-otel"
+WORK_S: Final = 0.006
+"""CPU time of one sample, about: long beside the clock's resolution, short beside the drift of a machine."""
+SAMPLES: Final = 4
+"""Of which the least counts: what a busy machine does to one is never less than nothing."""
 
 
-class Dropping(SpanProcessor):
-    """The least that a pipeline can do."""
+class Counting(SpanProcessor):
+    """The least that a pipeline can do: it counts, and drops."""
+
+    ended = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """A span has ended."""
+        self.ended += 1
 
 
-provider = TracerProvider()
-provider.add_span_processor(Dropping())
+spans: Final = Counting()
+provider: Final = TracerProvider()
+provider.add_span_processor(spans)
 
 
-def cpu_us(work: Callable[[], None]) -> float:
-    """CPU time of `work` in microseconds."""
+@dataclass(frozen=True, slots=True)
+class Instrumentation:
+    """Something that can be turned on and off."""
+
+    name: str
+    on: Callable[[], Any]
+    off: Callable[[], Any]
+
+
+def ours_of(library: str) -> Instrumentation:
+    """This library's instrumentation."""
+    on = partial(instrument, library, tracer_provider=provider)
+    return Instrumentation(OURS, on, partial(uninstrument, library))
+
+
+def of_vendor(vendor: Vendor) -> Instrumentation:
+    """Another vendor's. Raises ImportError, with a reason, where it cannot be used with the client that is here."""
+    module, _, class_name = vendor.target.partition(":")
+    try:
+        made = getattr(import_module(module), class_name)()
+    except Exception as error:
+        raise ImportError(f"cannot be imported ({type(error).__name__})") from error
+    conflict = get_dependency_conflicts(made.instrumentation_dependencies())
+    if conflict is not None:
+        raise ImportError(f"wants {conflict.required}")
+    return Instrumentation(vendor.name, partial(made.instrument, tracer_provider=provider), made.uninstrument)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured of one form: microseconds of CPU for a unit, by round."""
+
+    plain: list[float] = field(default_factory=list[float])
+    added: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+
+    def quartiles(self, name: str) -> tuple[float, float, float]:
+        """Of what `name` adds."""
+        low, middle, high = statistics.quantiles(self.added[name], n=4)
+        return low, middle, high
+
+
+def measured(
+    forms: Sequence[Form], instrumentations: Sequence[Instrumentation], rounds: int, until: float
+) -> Mapping[str, Figures]:
+    """The figures by the name of the form: of `rounds` rounds, of fewer when `until` (of `monotonic`) is reached."""
+    figures = {form.name: Figures() for form in forms}
+    times = {form.name: _times(form) for form in forms}
+    for turn in range(rounds):
+        if turn > 2 and time.monotonic() > until:
+            break
+        plain = {form.name: _unit_us(form, times[form.name]) for form in forms}
+        for name, spent in plain.items():
+            figures[name].plain.append(spent)
+        # Whoever comes first in one round comes last in the next.
+        for each in instrumentations if turn % 2 == 0 else reversed(instrumentations):
+            _measure(each, forms, times, plain, figures)
+    return figures
+
+
+def _measure(
+    instrumentation: Instrumentation,
+    forms: Sequence[Form],
+    times: Mapping[str, int],
+    plain: Mapping[str, float],
+    figures: Mapping[str, Figures],
+) -> None:
+    name = instrumentation.name
+    instrumentation.on()
+    try:
+        for form in forms:
+            found = figures[form.name]
+            if name in found.failures:
+                continue
+            before = spans.ended
+            try:
+                spent = _unit_us(form, times[form.name])
+            except Exception as error:  # noqa: BLE001 - what another vendor's instrumentation does to a call
+                found.failures[name] = f"raises {type(error).__name__}"
+                continue
+            if spans.ended == before:
+                found.failures[name] = "makes no span"
+                continue
+            found.added.setdefault(name, []).append(spent - plain[form.name])
+    finally:
+        instrumentation.off()
+
+
+def _unit_us(form: Form, times: int) -> float:
+    form.run(times)  # the interpreter adapts to what it runs
+    return min(_cpu_us(form, times) for _ in range(SAMPLES if times > 1 else SAMPLES // 2)) / (times * form.units)
+
+
+def _cpu_us(form: Form, times: int) -> float:
     gc.collect()
     gc.disable()
-    start = time.process_time_ns()
-    work()
-    spent = time.process_time_ns() - start
-    gc.enable()
-    return spent / 1000
+    try:
+        start = form.clock()
+        form.run(times)
+        return (form.clock() - start) / 1000
+    finally:
+        gc.enable()
 
 
-def added(integration: str, work: Callable[[], None], units: int, rounds: int) -> str:
-    """Median and quartiles of what recording adds per unit, and the share of the whole."""
-    differences: list[float] = []
-    plain: list[float] = []
-    for turn in range(rounds):
-        off_first = turn % 2 == 0
-        spent: dict[bool, float] = {}
-        for on in (False, True) if off_first else (True, False):
-            if on:
-                instrument(integration, tracer_provider=provider)
-            work()
-            spent[on] = cpu_us(work)
-            uninstrument(integration)
-        differences.append((spent[True] - spent[False]) / units)
-        plain.append(spent[False] / units)
-    low, middle, high = statistics.quantiles(differences, n=4)
-    base = statistics.median(plain)
-    return f"+{middle:.2f} us (quartiles {low:.2f} to {high:.2f}) on {base:.1f} us, +{middle / base:.1%}"
-
-
-def abandoned(integration: str, begin: Callable[[], None], count: int = ABANDONED) -> str:
-    """Growth of Python's memory over many streams that `begin` reads a little and forgets."""
-    instrument(integration, tracer_provider=provider)
-
-    def forget(times: int) -> None:
-        for _ in range(times):
-            begin()
-        gc.collect()
-
-    forget(200)
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    forget(count)
-    after, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    uninstrument(integration)
-    return f"{(after - before) / 1024:.0f} KiB more after {count} streams (peak {(peak - before) / 1024:.0f} KiB)"
+def _times(form: Form) -> int:
+    form.run(2)
+    return max(1, round(WORK_S * 1e6 / (_cpu_us(form, 2) / 2)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from ._content import Content
 from ._streams.body import LastEvent
@@ -24,12 +25,11 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What one answer says. `content` is only read when content is recorded."""
 
-    attributes: Attributes = field(default_factory=dict[str, Any])
-    content: Content = field(default_factory=dict[str, Any])
+    attributes: Attributes
+    content: Content = MappingProxyType({})
     failure: Failure | None = None
 
 

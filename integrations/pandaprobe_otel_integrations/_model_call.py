@@ -50,6 +50,9 @@ class ModelCall:
         attributes: Attributes = {_OPERATION: endpoint.operation, **place}
         attributes.update(guarded(endpoint.request_attributes, body) or {})
         self._model: Any = attributes.get(_REQUEST_MODEL)
+        if recorder.with_content:
+            # All at the start: whenever attributes are set, it costs as much as three of them.
+            attributes.update(guarded(_request_content, endpoint, body) or {})
         self.span: Span = recorder.tracer.start_span(
             f"{endpoint.operation} {self._model}" if self._model else endpoint.operation,
             context,
@@ -57,8 +60,6 @@ class ModelCall:
             attributes=present(attributes),
             start_time=self.started_ns,
         )
-        if recorder.with_content and self.span.is_recording():
-            guarded(self._add_request_content, body)
 
     def context(self, context: Context) -> Context:
         """The context that the call runs in: this span is its LLM span and the parent of what happens below."""
@@ -66,7 +67,8 @@ class ModelCall:
 
     def add(self, attributes: Mapping[str, Any]) -> None:
         """Further attributes; None values are left out."""
-        self.span.set_attributes(present(attributes))
+        if found := present(attributes):
+            self.span.set_attributes(found)
 
     def answered(self, body: Body) -> None:
         """The answer, complete or as far as it came, in the form that the API gives without streaming."""
@@ -100,11 +102,12 @@ class ModelCall:
         """The span ends, now or at `end_ns` (epoch ns)."""
         self.span.end(end_ns)
 
-    def _add_request_content(self, body: Body) -> None:
-        self.span.set_attributes(encoded(self.endpoint.request_content(body)))
-
     def _note_failure(self, failure: Failure) -> None:
         fail(self.span, failure.type, failure.message if self._recorder.with_content else failure.type)
+
+
+def _request_content(endpoint: Endpoint, body: Body) -> dict[str, str]:
+    return encoded(endpoint.request_content(body))
 
 
 def _type_name(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,8 +17,9 @@ def place_of(url: Any, provider: str) -> Attributes:
     return _place(provider, url.host, url.port, url.scheme)
 
 
+@lru_cache(maxsize=256)
 def place_at(url: str, provider: str) -> Attributes:
-    """The same for a URL that is text."""
+    """The same for a URL that is text. The result is shared: it is not to be changed."""
     parts = urlsplit(url)
     return _place(provider, parts.hostname, parts.port, parts.scheme)
 

@@ -18,7 +18,7 @@ class Rival:
 
     def is_active(self) -> bool:
         """Whether it has instrumented the library: an OpenTelemetry instrumentor is a singleton that knows."""
-        return bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
+        return self.module in sys.modules and bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
 
     @property
     def instance(self) -> Any:
@@ -29,4 +29,7 @@ class Rival:
 
 def active_rival(rivals: Iterable[Rival]) -> Rival | None:
     """The first of `rivals` that is active."""
-    return next((rival for rival in rivals if rival.is_active()), None)
+    for rival in rivals:
+        if rival.is_active():
+            return rival
+    return None

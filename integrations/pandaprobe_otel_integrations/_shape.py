@@ -1,34 +1,42 @@
-"""Reading JSON of unknown make: the value if it has the expected shape, else nothing."""
+"""Reading JSON of unknown make: the value if it has the expected shape, else nothing.
+
+Each call and each chunk of every library comes by here many times, so the exact types of decoded JSON are tried first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 Object = Mapping[str, Any]
 
 
 def obj(value: Any) -> Object:
     """`value` as an object. A pydantic model (the app sends back what it received) counts by its fields."""
+    if type(value) is dict:
+        return value  # pyright: ignore[reportUnknownVariableType]
     if value is None:
         return {}
     if isinstance(value, (dict, Mapping)):  # dict first: the check for the abstract class is ten times as slow
-        return cast("Object", value)
+        return value  # pyright: ignore[reportUnknownVariableType]
     dump = getattr(value, "model_dump", None)
     if callable(dump) and not isinstance(value, type):
         dumped: Any = dump(mode="json", exclude_unset=True)
-        return cast("Object", dumped) if isinstance(dumped, dict) else {}
+        return dumped if isinstance(dumped, dict) else {}  # pyright: ignore[reportUnknownVariableType]
     return {}
 
 
 def items(value: Any) -> list[Any]:
     """`value` as a list; a text or anything else that is no list is no items."""
-    return list(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else []
+    return list(value) if isinstance(value, (list, tuple)) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
 def objects(value: Any) -> list[Object]:
     """The objects among the items of `value`."""
-    return [found for item in items(value) if (found := obj(item))]
+    if value is None:
+        return []
+    found: list[Any] = [item if type(item) is dict else obj(item) for item in items(value)]
+    return [one for one in found if one]
 
 
 def string(value: Any) -> str | None:
@@ -38,6 +46,8 @@ def string(value: Any) -> str | None:
 
 def integer(value: Any) -> int | None:
     """An integer; no bool."""
+    if value is None or type(value) is int:
+        return value
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -47,11 +57,15 @@ def integer(value: Any) -> int | None:
 
 def number(value: Any) -> float | None:
     """A number as a float, as the conventions type it; no bool."""
+    if value is None or type(value) is float:
+        return value
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def strings(value: Any) -> list[str] | None:
     """A text or a list of texts as a list; None when there is none."""
+    if value is None:
+        return None
     if isinstance(value, str):
         return [value]
     return [item for item in items(value) if isinstance(item, str)] or None

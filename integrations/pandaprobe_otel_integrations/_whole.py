@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._endpoint import Body
 from ._shape import obj
 from ._streams.body import LastEvent
-from ._streams.sse import Event, Events
+from ._streams.sse import Event, Events, last_data
 
 
 class Whole:
@@ -15,7 +15,7 @@ class Whole:
 
     def merged(self, events: Events) -> Body:
         """The last event."""
-        return obj(events.items[-1].data) if events.items else {}
+        return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
         """There is no first token."""

@@ -50,7 +50,9 @@ class ChatCompletions:
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Every choice, its finish reason, and the usage."""
-        choices = sorted(objects(body.get("choices")), key=_index)
+        choices = objects(body.get("choices"))
+        if len(choices) > 1:
+            choices.sort(key=_index)
         attributes: Attributes = {
             names.RESPONSE_ID: string(body.get("id")),
             names.RESPONSE_MODEL: string(body.get("model")),
@@ -66,7 +68,7 @@ class ChatCompletions:
 
     def merged(self, events: Events) -> Body:
         """The chunks as one completion."""
-        return merged_chunks([obj(event.data) for event in events.items])
+        return merged_chunks(event.data for event in events.items)
 
     def is_output(self, event: Event) -> bool:
         """The first chunk with a choice: Azure's content filter results come before it in one without."""

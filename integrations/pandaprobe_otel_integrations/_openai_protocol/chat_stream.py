@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import from_json
-from pandaprobe_otel_integrations._shape import Object, obj, objects, string
+from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 from .chat_messages import thinking_text
 
@@ -19,20 +19,26 @@ _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning
 _LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error", "x_groq"})
 
 
-def merged_chunks(chunks: Iterable[Object]) -> Body:
+def merged_chunks(chunks: Iterable[Any]) -> Body:
     """The completion that the chunks make up, in the form of an answer without streaming."""
     merged: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
+    # This runs for every chunk of a stream, so it calls nothing that it can do without.
     for chunk in chunks:
-        for key, value in chunk.items():
+        for key, value in obj(chunk).items():
+            if not value:
+                continue
             if key == "choices":
-                for piece in objects(value):
+                for one in items(value):
+                    piece = obj(one)
                     index: Any = piece.get("index")
-                    choice = choices.get(index if isinstance(index, int) else 0)
+                    if type(index) is not int:
+                        index = 0
+                    choice = choices.get(index)
                     if choice is None:
-                        choice = choices[index if isinstance(index, int) else 0] = _Choice()
+                        choice = choices[index] = _Choice()
                     choice.add(piece)
-            elif value and key in _LAST_WINS:
+            elif key in _LAST_WINS:
                 merged[key] = value
     merged["choices"] = [{"index": index, **choices[index].whole()} for index in sorted(choices)]
     return merged
@@ -56,22 +62,21 @@ class _Choice:
         for name, value in obj(delta).items():
             if not value:
                 continue
-            if name in _TEXTS:
-                self._add_text(name, value)
-            else:
+            if name not in _TEXTS:
                 self._add_other(name, value)
-        if reason := string(piece.get("finish_reason")):
-            self._finish_reason = reason
+            elif type(value) is str and name in self._texts:
+                self._texts[name].append(value)
+            else:
+                self._add_text(name, value)
+        if (reason := piece.get("finish_reason")) is not None:
+            self._finish_reason = string(reason) or self._finish_reason
         # Together repeats a delta's content as `text`, which is where legacy completions have theirs.
         if delta is None and (text := string(piece.get("text"))):
             self._legacy_text.append(text)
 
     def _add_text(self, name: str, value: Any) -> None:
         if isinstance(value, str):
-            pieces = self._texts.get(name)
-            if pieces is None:
-                pieces = self._texts[name] = []
-            pieces.append(value)
+            self._texts.setdefault(name, []).append(value)
             return
         # Mistral streams thoughts, and the text after them, as lists of typed pieces.
         for piece in objects(value):

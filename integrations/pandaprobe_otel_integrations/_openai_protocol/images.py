@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 from .errors import failure_in
 from .parameters import sampling_attributes
@@ -49,7 +49,7 @@ class Images:
 
     def merged(self, events: Events) -> Body:
         """The final image of a stream; the last unfinished one where it broke off."""
-        last = obj(events.items[-1].data if events.items else None)
+        last = obj(last_data(events))
         if "b64_json" not in last:
             return last
         return {**last, "data": [{"b64_json": last["b64_json"]}]}

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._shape import integer, number, string, strings
 
 
-def sampling_attributes(body: Body) -> Attributes:
-    """Model, sampling and limits. Only these are read: a request may carry keys and users' names elsewhere."""
-    return {
-        names.REQUEST_MODEL: string(body.get("model")),
-        names.TEMPERATURE: number(body.get("temperature")),
-        names.TOP_P: number(body.get("top_p")),
-        names.TOP_K: number(body.get("top_k")),
-        names.MAX_TOKENS: _first(body, "max_completion_tokens", "max_output_tokens", "max_tokens"),
-        names.FREQUENCY_PENALTY: number(body.get("frequency_penalty")),
-        names.PRESENCE_PENALTY: number(body.get("presence_penalty")),
-        names.SEED: integer(body.get("seed")),
-        names.STOP_SEQUENCES: strings(body.get("stop")),
-        names.CHOICE_COUNT: _more_than_one(body.get("n")),
-        names.STREAM: True if body.get("stream") is True else None,
-        names.REQUEST_SERVICE_TIER: string(body.get("service_tier")),
-    }
-
-
-def _first(body: Body, *keys: str) -> int | None:
-    for key in keys:
-        if (found := integer(body.get(key))) is not None:
-            return found
-    return None
-
-
 def _more_than_one(value: Any) -> int | None:
     count = integer(value)
     return count if count is not None and count > 1 else None
+
+
+def _true(value: Any) -> bool | None:
+    return True if value is True else None
+
+
+_READ: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "model": (names.REQUEST_MODEL, string),
+    "temperature": (names.TEMPERATURE, number),
+    "top_p": (names.TOP_P, number),
+    "top_k": (names.TOP_K, number),
+    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
+    "presence_penalty": (names.PRESENCE_PENALTY, number),
+    "seed": (names.SEED, integer),
+    "stop": (names.STOP_SEQUENCES, strings),
+    "n": (names.CHOICE_COUNT, _more_than_one),
+    "stream": (names.STREAM, _true),
+    "service_tier": (names.REQUEST_SERVICE_TIER, string),
+}
+_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+"""The first one counts."""
+
+
+def sampling_attributes(body: Body) -> Attributes:
+    """Model, sampling and limits. Only these are read: a request may carry keys and users' names elsewhere."""
+    attributes: Attributes = {}
+    for key, value in body.items():
+        if (reading := _READ.get(key)) is not None:
+            attributes[reading[0]] = reading[1](value)
+    for key in _LIMITS:
+        if key in body and (limit := integer(body[key])) is not None:
+            attributes[names.MAX_TOKENS] = limit
+            break
+    return attributes

@@ -20,7 +20,10 @@ class PostedEndpoints:
         if method.lower() != "post":
             return None
         bare = path.partition("?")[0].rstrip("/")
-        return next((found for ending, found in self._by_ending if bare.endswith(ending)), None)
+        for ending, found in self._by_ending:
+            if bare.endswith(ending):
+                return found
+        return None
 
 
 class ServiceApi(PostedEndpoints):

@@ -47,6 +47,6 @@ def _details(counts: Object, *keys: str) -> Object:
 
 def _first(*values: Any) -> int | None:
     for value in values:
-        if (found := integer(value)) is not None:
+        if value is not None and (found := integer(value)) is not None:
             return found
     return None

@@ -50,9 +50,7 @@ class LastEvent:
     mark: re.Pattern[bytes]
 
     def begins_in(self, chunk: bytes, chunks: Sequence[bytes]) -> bool:
-        """Whether it begins in `chunk`, the last one of `chunks`."""
-        if self.hint not in chunk:
-            return False
+        """Whether it begins in `chunk`, which has the hint and is the last one of `chunks`."""
         found = self.mark.search(chunk)
         if found is None:
             return False
@@ -102,7 +100,9 @@ class ObservedBody:
             return
         self._chunks.append(chunk)
         self._size += len(chunk)
-        if self._in_last_event or (self._last is not None and self._last.begins_in(chunk, self._chunks)):
+        if self._in_last_event or (
+            self._last is not None and self._last.hint in chunk and self._last.begins_in(chunk, self._chunks)
+        ):
             self._in_last_event = True
             if chunk.endswith(_EVENT_ENDS):
                 self.end("terminal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -19,14 +20,21 @@ def is_lines(content_type: str) -> bool:
 
 def parse(body: bytes) -> Events:
     """Every line that is JSON, as an event without a name. What broke off is left out, nothing is raised."""
-    events: list[Event] = []
-    start = 0
-    while start < len(body):
-        found = body.find(b"\n", start)
-        stop = found if found >= 0 else len(body)
-        line, after = body[start:stop].strip(), min(stop + 1, len(body))
-        if line:
-            with suppress(ValueError):
-                events.append(Event(None, from_json(line), after))
-        start = after
-    return Events(events, done=False)
+    return Events(_Lines(body))
+
+
+class _Lines:
+    """The documents of a body, each read when it is asked for."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[Event]:
+        size, after = len(self._body), 0
+        for line in self._body.split(b"\n"):
+            after += len(line) + 1
+            if line and not line.isspace():
+                with suppress(ValueError):
+                    yield Event(None, from_json(line), after if after < size else size)

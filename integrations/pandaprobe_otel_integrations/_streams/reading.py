@@ -77,10 +77,9 @@ class AsyncReading:
 
 
 def _keeper(body: ObservedBody, written: Written) -> Callable[[Any], None]:
-    def write(item: Any) -> None:
-        body.keep(written(item))
-
     def keep(item: Any) -> None:
-        guarded(write, item)
+        piece = guarded(written, item)
+        if piece is not None:
+            body.keep(piece)
 
     return keep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
@@ -24,10 +24,17 @@ class Event(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The events of a body, in order; `done` when the `[DONE]` mark of OpenAI-like services was among them."""
+    """The events of a body, in order. They may be read whenever `items` is iterated: once, if possible."""
 
-    items: Sequence[Event]
-    done: bool
+    items: Iterable[Event]
+
+
+def last_data(events: Events) -> Any:
+    """The JSON of the last event; None when there is none."""
+    data: Any = None
+    for event in events.items:
+        data = event.data
+    return data
 
 
 def looks_like_events(body: bytes) -> bool:
@@ -37,36 +44,61 @@ def looks_like_events(body: bytes) -> bool:
 
 def parse(body: bytes) -> Events:
     """Every event whose data is JSON. What broke off in the middle of an event is left out, nothing is raised."""
-    events: list[Event] = []
-    done = False
-    start = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
-    only_newlines = b"\r" not in body
-    while start < len(body):
-        stop, after = _blank_line(body, start, only_newlines)
-        name, data = _fields(body[start:stop])
-        start = after
-        if data.startswith(b"[DONE]"):
-            done = True
-        elif data:
+    return Events(_Parsed(body))
+
+
+class _Parsed:
+    """The events of a body, each read when it is asked for: of thousands, few are in memory at a time."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[Event]:
+        start = len(_BYTE_ORDER_MARK) if self._body.startswith(_BYTE_ORDER_MARK) else 0
+        return _events(self._body, start) if b"\r" in self._body else _usual_events(self._body, start)
+
+
+def _usual_events(body: bytes, start: int) -> Iterator[Event]:
+    """Where lines end in the usual way, most events have one of two forms, for which no line is looked at."""
+    size, after = len(body), start
+    for block in (body[start:] if start else body).split(b"\n\n"):
+        after += len(block) + 2
+        name: str | None = None
+        if block.startswith(b"data: ") and b"\n" not in block:
+            data = block[6:]
+        else:
+            name, data = _fields(block)
+        if data:
             try:
-                events.append(Event(name, from_json(data), after))
+                yield Event(name, from_json(data), after if after < size else size)
+            except ValueError:
+                continue  # as `[DONE]`
+
+
+def _events(body: bytes, start: int) -> Iterator[Event]:
+    while start < len(body):
+        match = _BLANK_LINE.search(body, start)
+        stop, after = match.span() if match is not None else (len(body), len(body))
+        name, data = _lines(body[start:stop])
+        start = after
+        if data:
+            try:
+                yield Event(name, from_json(data), after)
             except ValueError:
                 continue
-    return Events(events, done)
-
-
-def _blank_line(body: bytes, start: int, only_newlines: bool) -> tuple[int, int]:
-    """Where the event that begins at `start` ends, and where the next one begins."""
-    if only_newlines:
-        found = body.find(b"\n\n", start)
-        return (found, found + 2) if found >= 0 else (len(body), len(body))
-    match = _BLANK_LINE.search(body, start)
-    return match.span() if match is not None else (len(body), len(body))
 
 
 def _fields(block: bytes) -> tuple[str | None, bytes]:
-    if block.startswith(b"data:") and b"\n" not in block and b"\r" not in block:
-        return None, block[5:].lstrip(b" ")
+    """Name and data of an event without carriage returns."""
+    head, found, data = block.partition(b"\ndata: ")
+    if found and head.startswith(b"event: ") and b"\n" not in data and b"\n" not in head:
+        return head[7:].decode("utf-8", errors="replace"), data
+    return _lines(block)
+
+
+def _lines(block: bytes) -> tuple[str | None, bytes]:
     name: str | None = None
     data: list[bytes] = []
     for line in _LINE.split(block):
@@ -88,5 +120,5 @@ def arrival(offset: int, sizes: Iterable[int], times_ns: Sequence[int]) -> int |
 
 def written(data: bytes, name: str | None = None) -> bytes:
     """An event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
-    line = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    line = data.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in data or b"\r" in data else data
     return b"data: %s\n\n" % line if name is None else b"event: %s\ndata: %s\n\n" % (name.encode(), line)

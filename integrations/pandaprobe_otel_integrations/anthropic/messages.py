@@ -73,7 +73,7 @@ class Messages:
 
     def merged(self, events: Events) -> Body:
         """The events as one message."""
-        return merged_events([obj(event.data) for event in events.items])
+        return merged_events(obj(event.data) for event in events.items)
 
     def is_output(self, event: Event) -> bool:
         """The first content; `message_start` and `ping` only announce it."""

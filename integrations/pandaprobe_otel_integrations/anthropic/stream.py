@@ -24,7 +24,7 @@ def merged_events(events: Iterable[Object]) -> Body:
     blocks: dict[int, _Block] = {}
     for event in events:
         kind = event.get("type")
-        if kind == "content_block_delta":
+        if kind == "content_block_delta":  # nearly all of them
             _block(blocks, event).add(obj(event.get("delta")))
         elif kind == "content_block_start":
             _block(blocks, event).begin(obj(event.get("content_block")))
@@ -52,8 +52,13 @@ class _Block:
 
     def add(self, delta: Object) -> None:
         source, target = _DELTAS.get(str(delta.get("type")), ("", ""))
-        if piece := string(delta.get(source)):
-            self._pieces.setdefault(target, []).append(piece)
+        piece: Any = delta.get(source)
+        if not piece or not isinstance(piece, str):
+            return
+        pieces = self._pieces.get(target)
+        if pieces is None:
+            pieces = self._pieces[target] = []
+        pieces.append(piece)
 
     def whole(self) -> dict[str, Any]:
         block = dict(self._block)
@@ -68,4 +73,9 @@ class _Block:
 
 def _block(blocks: dict[int, _Block], event: Object) -> _Block:
     index: Any = event.get("index")
-    return blocks.setdefault(index if isinstance(index, int) else 0, _Block())
+    if not isinstance(index, int):
+        index = 0
+    block = blocks.get(index)
+    if block is None:
+        block = blocks[index] = _Block()
+    return block

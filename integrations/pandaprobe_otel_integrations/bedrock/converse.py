@@ -122,16 +122,20 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
             whole["usage"] = data.get("usage")
         elif name.endswith("Exception"):
             whole["error"] = {"type": name, "message": data.get("message")}
-    message["content"] = [blocks[index] for index in sorted(blocks) if blocks[index]]
+    message["content"] = [_joined(blocks[index]) for index in sorted(blocks) if blocks[index]]
     return {**whole, "output": {"message": message}}
 
 
 def _continue(block: dict[str, Any], delta: Object) -> None:
     if isinstance(delta.get("text"), str):
-        block["text"] = block.get("text", "") + delta["text"]
+        block.setdefault("text", []).append(delta["text"])
     elif use := obj(delta.get("toolUse")):
         call = block.setdefault("toolUse", {})
         call["input"] = (string(call.get("input")) or "") + (string(use.get("input")) or "")
     elif thought := string(obj(delta.get("reasoningContent")).get("text")):
         told = block.setdefault("reasoningContent", {}).setdefault("reasoningText", {})
         told["text"] = told.get("text", "") + thought
+
+
+def _joined(block: dict[str, Any]) -> dict[str, Any]:
+    return {**block, "text": "".join(block["text"])} if isinstance(block.get("text"), list) else block

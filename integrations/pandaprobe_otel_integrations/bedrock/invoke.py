@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -52,13 +52,14 @@ class Invocation:
         found = {name: value for name, value in answer.attributes.items() if value is not None}
         counted = _metered(obj(body.get(_METRICS)))
         attributes: Attributes = {**counted, **found}
-        return replace(answer, attributes=attributes, failure=failure_in(body) or answer.failure)
+        return answer._replace(attributes=attributes, failure=failure_in(body) or answer.failure)
 
     def merged(self, events: Events) -> Body:
         """The model's chunks as one answer."""
+        events = Events(tuple(events.items))
         chunks = [_chunk(event) for event in events.items]
         found = [event for event in chunks if event is not None]
-        whole = dict(self.model.merged(Events(found, events.done)))
+        whole = dict(self.model.merged(Events(found)))
         metrics = [obj(obj(event.data).get(_METRICS)) for event in found]
         errors = [event for event in events.items if (event.name or "").endswith("Exception")]
         if errors:
@@ -117,7 +118,7 @@ class Chat(ForeignChatCompletions):
             data = obj(event.data)
             choices = [_delta(_choice(choice)) for choice in objects(data.get("choices"))]
             chunks.append(Event(event.name, {**data, "choices": choices}, event.ends_at))
-        return super().merged(Events(chunks, events.done))
+        return super().merged(Events(chunks))
 
 
 def _choice(choice: Object) -> Object:

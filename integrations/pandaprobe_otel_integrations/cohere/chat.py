@@ -76,7 +76,7 @@ class Chat:
 
     def merged(self, events: Events) -> Body:
         """The events as one answer."""
-        return merged_events([obj(event.data) for event in events.items])
+        return merged_events(obj(event.data) for event in events.items)
 
     def is_output(self, event: Event) -> bool:
         """The first event with a piece of the answer."""

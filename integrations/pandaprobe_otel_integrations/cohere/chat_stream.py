@@ -21,7 +21,7 @@ class _Answer:
     def __init__(self) -> None:
         self._members: dict[str, Any] = {}
         self._plan: list[str] = []
-        self._content: dict[int, dict[str, Any]] = {}
+        self._content: dict[int, _Block] = {}
         self._calls: dict[int, dict[str, Any]] = {}
 
     def add(self, event: Object) -> None:
@@ -41,11 +41,12 @@ class _Answer:
             self._members.update({name: value for name, value in delta.items() if name != "message"})
 
     def _add_content(self, place: int, piece: Object) -> None:
-        block = self._content.setdefault(place, {"type": "thinking" if "thinking" in piece else "text"})
+        block = self._content.get(place)
+        if block is None:
+            block = self._content[place] = _Block()
         for name in ("text", "thinking"):
             if (text := string(piece.get(name))) is not None:
-                block["type"] = name
-                block[name] = block.get(name, "") + text
+                block.add(name, text)
 
     def _add_call(self, place: int, piece: Object) -> None:
         call = self._calls.setdefault(place, {"type": "function", "function": {"name": None, "arguments": ""}})
@@ -58,6 +59,25 @@ class _Answer:
         message: dict[str, Any] = {"role": "assistant"}
         if self._plan:
             message["tool_plan"] = "".join(self._plan)
-        message["content"] = [self._content[place] for place in sorted(self._content) if len(self._content[place]) > 1]
+        blocks = [self._content[place].whole() for place in sorted(self._content)]
+        message["content"] = [block for block in blocks if block is not None]
         message["tool_calls"] = [self._calls[place] for place in sorted(self._calls)]
         return {**self._members, "message": message}
+
+
+class _Block:
+    """A text or a thought."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = {}
+
+    def add(self, name: str, text: str) -> None:
+        pieces = self._texts.get(name)
+        if pieces is None:
+            pieces = self._texts[name] = []
+        pieces.append(text)
+
+    def whole(self) -> dict[str, Any] | None:
+        """The block, of the kind that appeared last; None when nothing came."""
+        texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        return {"type": next(reversed(texts)), **texts} if texts else None

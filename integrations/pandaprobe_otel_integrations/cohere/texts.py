@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 from .chat import sampling_attributes
 from .usage import finish_reason, usage_attributes
@@ -98,7 +98,7 @@ class Embed:
 
     def merged(self, events: Events) -> Body:
         """Embeddings are not streamed."""
-        return obj(events.items[-1].data) if events.items else {}
+        return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
         """Embeddings are not streamed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
@@ -139,17 +140,53 @@ def member(thing: Object, name: str) -> Any:
     """A member by its wire name, or by the name that Python's models give it, which the client sends in some places."""
     if name in thing:
         return thing[name]
-    return thing.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
+    return thing.get(_in_python(name))
+
+
+@lru_cache(maxsize=64)
+def _in_python(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
     """The candidates of all chunks of a stream, each put together."""
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, _Candidate] = {}
     for chunk in chunks:
         for candidate in objects(chunk.get("candidates")):
             index: Any = candidate.get("index")
-            whole = found.setdefault(index if isinstance(index, int) else 0, {"content": {"parts": []}})
-            whole["content"]["parts"] += items(obj(candidate.get("content")).get("parts"))
-            if reason := string(candidate.get("finishReason")):
-                whole["finishReason"] = reason
-    return [found[index] for index in sorted(found)]
+            if not isinstance(index, int):
+                index = 0
+            whole = found.get(index)
+            if whole is None:
+                whole = found[index] = _Candidate()
+            whole.add(candidate)
+    return [found[index].whole() for index in sorted(found)]
+
+
+class _Candidate:
+    """One of the answers. Pieces of mere text, which nearly all are, become one as long as nothing else comes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Any] = []
+        self._texts: list[str] = []
+        self._reason: str | None = None
+
+    def add(self, candidate: Object) -> None:
+        for piece in items(obj(candidate.get("content")).get("parts")):
+            text = obj(piece).get("text")
+            if isinstance(text, str) and len(piece) == 1:
+                self._texts.append(text)
+            else:
+                self._join_texts()
+                self._pieces.append(piece)
+        self._reason = string(candidate.get("finishReason")) or self._reason
+
+    def _join_texts(self) -> None:
+        if self._texts:
+            self._pieces.append({"text": "".join(self._texts)})
+            self._texts = []
+
+    def whole(self) -> Object:
+        self._join_texts()
+        content = {"content": {"parts": self._pieces}}
+        return content if self._reason is None else {**content, "finishReason": self._reason}

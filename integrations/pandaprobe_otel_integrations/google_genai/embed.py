@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 from .contents import content_parts
 from .generate import failure_in
@@ -56,7 +56,7 @@ class Embeddings:
 
     def merged(self, events: Events) -> Body:
         """Embeddings are not streamed."""
-        return obj(events.items[-1].data) if events.items else {}
+        return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
         """Embeddings are not streamed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -82,11 +83,18 @@ class GenerateContent:
 
     def merged(self, events: Events) -> Body:
         """The chunks as one answer. Counts are cumulative: the last ones are the sums."""
-        chunks = [obj(event.data) for event in events.items]
         merged: dict[str, Any] = {}
-        for chunk in chunks:
-            merged.update((key, chunk[key]) for key in _LAST_WINS if chunk.get(key))
-        return {**merged, "candidates": merged_candidates(chunks)}
+
+        def chunks() -> Iterator[Object]:
+            for event in events.items:
+                chunk = obj(event.data)
+                for key in _LAST_WINS:
+                    if value := chunk.get(key):
+                        merged[key] = value
+                yield chunk
+
+        candidates = merged_candidates(chunks())
+        return {**merged, "candidates": candidates}
 
     def is_output(self, event: Event) -> bool:
         """The first chunk with a candidate."""

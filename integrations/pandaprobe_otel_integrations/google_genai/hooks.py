@@ -17,7 +17,6 @@ from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._place import place_at
-from pandaprobe_otel_integrations._streams import sse
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
 from pandaprobe_otel_integrations._tool_loop import Hop
@@ -89,7 +88,7 @@ class RequestHooks:
 
 
 def _event(segment: Any) -> bytes:
-    return sse.written(orjson.dumps(segment))
+    return b"data: %s\n\n" % orjson.dumps(segment)  # without line breaks
 
 
 def _json(text: str) -> Body | None:

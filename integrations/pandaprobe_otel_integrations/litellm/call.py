@@ -103,7 +103,7 @@ class ObservedStream:
         if first is not None:
             elapsed_s = max(0, record.times_ns[first] - self._call.started_ns) / 1e9
             self._call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
-        merged = {**endpoint.merged(Events(events, done=False))}
+        merged = {**endpoint.merged(Events(events))}
         merged["usage"] = merged.get("usage") or self._usage()
         merged["model"] = self._model or merged.get("model")
         self._call.answered(merged)

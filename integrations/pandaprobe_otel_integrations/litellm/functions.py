@@ -67,25 +67,37 @@ def _answer_of(result: Any) -> Body:
 
 def _chunk_of(chunk: Any) -> Body:
     """A chunk as one of OpenAI's API. Only what is read of it is taken, since there are many."""
-    found: dict[str, Any] = {"id": getattr(chunk, "id", None), "model": getattr(chunk, "model", None)}
-    if (usage := getattr(chunk, "usage", None)) is not None:
+    found: dict[str, Any] = {"id": _member(chunk, "id"), "model": _member(chunk, "model")}
+    if (usage := _member(chunk, "usage")) is not None:
         found["usage"] = obj(usage)
-    if tier := getattr(chunk, "service_tier", None):
+    if tier := _member(chunk, "service_tier"):
         found["service_tier"] = tier
-    found["choices"] = [_choice(choice) for choice in getattr(chunk, "choices", None) or ()]
+    found["choices"] = [_choice(choice) for choice in _member(chunk, "choices") or ()]
     return found
 
 
+def _member(model: Any, name: str) -> Any:
+    """A member or None. To say that there is none takes a pydantic model longer than all else that is done here."""
+    members: Any = getattr(model, "__dict__", None)
+    if members is not None and name in members:
+        return members[name]
+    more: Any = getattr(model, "__pydantic_extra__", _UNKNOWN)
+    if more is _UNKNOWN:
+        return getattr(model, name, None)
+    return more.get(name) if more else None
+
+
 def _choice(choice: Any) -> dict[str, Any]:
-    delta = getattr(choice, "delta", None)
+    delta = _member(choice, "delta")
     if delta is None:
-        return {"index": choice.index, "text": getattr(choice, "text", None), "finish_reason": choice.finish_reason}
-    said = {name: value for name in _SAID if (value := getattr(delta, name, None))}
-    if calls := getattr(delta, "tool_calls", None):
+        return {"index": choice.index, "text": _member(choice, "text"), "finish_reason": choice.finish_reason}
+    said = {name: value for name in _SAID if (value := _member(delta, name))}
+    if calls := _member(delta, "tool_calls"):
         said["tool_calls"] = [obj(call) for call in calls]
     return {"index": choice.index, "delta": said, "finish_reason": choice.finish_reason}
 
 
+_UNKNOWN: Final = object()
 _SAID: Final = ("role", "content", "reasoning_content", "refusal", "function_call", "audio")
 
 

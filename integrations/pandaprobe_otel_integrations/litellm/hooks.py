@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextvars import Token
-from types import TracebackType
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
@@ -78,8 +76,14 @@ class StreamHooks:
         observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is None:
             return wrapped(*args, **kwargs)
-        with _Step(observed, stream):
+        token = observed.enter()
+        try:
             chunk = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _tell_end(observed, stream, error)
+            raise
+        finally:
+            observed.leave(token)
         observed.items.keep(chunk)
         return chunk
 
@@ -88,8 +92,14 @@ class StreamHooks:
         observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is None:
             return await wrapped(*args, **kwargs)
-        with _Step(observed, stream):
+        token = observed.enter()
+        try:
             chunk = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            _tell_end(observed, stream, error)
+            raise
+        finally:
+            observed.leave(token)
         observed.items.keep(chunk)
         return chunk
 
@@ -101,24 +111,8 @@ class StreamHooks:
         return wrapped(*args, **kwargs)
 
 
-class _Step:
-    """Around the reading of one chunk, in the context of the call; the end of the stream is told, and passed on."""
-
-    __slots__ = ("_observed", "_stream", "_token")
-
-    def __init__(self, observed: ObservedStream, stream: Any) -> None:
-        self._observed = observed
-        self._stream = stream
-        self._token: Token[Context] | None = None
-
-    def __enter__(self) -> None:
-        self._token = self._observed.enter()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, (StopIteration, StopAsyncIteration)):
-            self._observed.ended(self._stream, "read")
-        elif error is not None:
-            self._observed.ended(self._stream, "failed", error)
-        self._observed.leave(self._token)
+def _tell_end(observed: ObservedStream, stream: Any, error: BaseException) -> None:
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        observed.ended(stream, "read")
+    else:
+        observed.ended(stream, "failed", error)

@@ -75,7 +75,7 @@ class Conversations:
 
     def merged(self, events: Events) -> Body:
         """The events as one answer."""
-        return merged_events([obj(event.data) for event in events.items])
+        return merged_events(obj(event.data) for event in events.items)
 
     def is_output(self, event: Event) -> bool:
         """The first event after the announcement."""

@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_def
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 _TEXTS: Final = ("content", "thinking", "response")
 _COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error"})
@@ -73,12 +73,13 @@ class Chat:
     def merged(self, events: Events) -> Body:
         """The chunks as one answer; the last one has the counts."""
         whole: dict[str, Any] = {}
-        message: dict[str, Any] = {}
+        message = _Message()
         for event in events.items:
             chunk = obj(event.data)
-            whole.update((key, value) for key, value in chunk.items() if key in _COUNTED and value is not None)
-            _continue(message, obj(chunk.get("message")) or chunk)
-        return {**whole, **message, "message": message}
+            whole |= {key: value for key, value in chunk.items() if value is not None and key in _COUNTED}
+            message.add(obj(chunk.get("message")) or chunk)
+        said = message.whole()
+        return {**whole, **said, "message": said}
 
     def is_output(self, event: Event) -> bool:
         """Every chunk is, but an error."""
@@ -141,7 +142,7 @@ class Embeddings:
 
     def merged(self, events: Events) -> Body:
         """Embeddings are not streamed."""
-        return obj(events.items[-1].data) if events.items else {}
+        return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
         """Embeddings are not streamed."""
@@ -178,12 +179,22 @@ def _images(owner: Object) -> Iterable[Part]:
         )
 
 
-def _continue(message: dict[str, Any], piece: Object) -> None:
-    for key in _TEXTS:
-        if text := string(piece.get(key)):
-            message[key] = message.get(key, "") + text
-    if calls := items(piece.get("tool_calls")):
-        message["tool_calls"] = [*items(message.get("tool_calls")), *calls]
+class _Message:
+    """What the chunks of a stream say, put together."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = {}
+        self._calls: list[Any] = []
+
+    def add(self, piece: Object) -> None:
+        for key in _TEXTS:
+            if text := string(piece.get(key)):
+                self._texts.setdefault(key, []).append(text)
+        self._calls += items(piece.get("tool_calls"))
+
+    def whole(self) -> dict[str, Any]:
+        message: dict[str, Any] = {key: "".join(pieces) for key, pieces in self._texts.items()}
+        return {**message, "tool_calls": self._calls} if self._calls else message
 
 
 def _failure(error: Any) -> Failure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 _BY_DOMAIN: Final = {
@@ -47,6 +48,7 @@ _BY_DOMAIN: Final = {
 }
 
 
+@lru_cache(maxsize=256)
 def provider_of(host: str, default: str) -> str:
     """The provider behind a host name; `default` for a gateway, a local server, and whatever is not known."""
     labels = host.lower().rstrip(".").split(".")

@@ -1,6 +1,6 @@
 """Streams that an app reads a little and forgets: nothing of them is left in memory, whatever the library.
 
-`benchmarks/integrations/bench_providers.py forgotten` and `bench_clients.py` measure it over 10,000 streams.
+`benchmarks/integrations/bench_providers.py forgotten` measures it over 10,000 streams.
 """
 
 from __future__ import annotations

@@ -1,0 +1,96 @@
+"""The forms in which a library is called: what is done once, of how many units, and what may be forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from traffic import CHUNKS
+
+LOOP: Final = asyncio.new_event_loop()
+"""Where asynchronous clients live."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """`run(times)` does it so often; `forget` (of streams alone) reads a little of one and drops it.
+
+    `clock` (ns) counts the CPU time of the thread where the client works in other threads after the call is over.
+    """
+
+    name: str
+    run: Callable[[int], None]
+    forget: Callable[[], None] | None = None
+    clock: Callable[[], int] = time.process_time_ns
+
+    @property
+    def units(self) -> int:
+        """Chunks, or one call."""
+        return CHUNKS if self.forget is not None else 1
+
+    @property
+    def bound_us(self) -> float:
+        """What may be added to a unit, in microseconds of CPU."""
+        return 5.0 if self.forget is not None else 100.0
+
+
+def sync_forms(
+    call: Callable[[], Any],
+    open_stream: Callable[[], Iterable[Any]],
+    *,
+    names: tuple[str, str] = ("call", "chunk"),
+    clock: Callable[[], int] = time.process_time_ns,
+) -> tuple[Form, Form]:
+    """Those of a synchronous client: a call in one piece, and a stream."""
+
+    def calls(times: int) -> None:
+        for _ in range(times):
+            call()
+
+    def streams(times: int) -> None:
+        for _ in range(times):
+            for _ in open_stream():
+                pass
+
+    def forget() -> None:
+        next(iter(open_stream()))
+
+    return (
+        Form(name=f"sync {names[0]}", run=calls, clock=clock),
+        Form(name=f"sync {names[1]}", run=streams, forget=forget, clock=clock),
+    )
+
+
+def async_forms(
+    call: Callable[[], Awaitable[Any]],
+    open_stream: Callable[[], Awaitable[AsyncIterable[Any]]],
+    *,
+    names: tuple[str, str] = ("call", "chunk"),
+    clock: Callable[[], int] = time.process_time_ns,
+) -> tuple[Form, Form]:
+    """Those of an asynchronous client."""
+
+    async def calls(times: int) -> None:
+        for _ in range(times):
+            await call()
+
+    async def streams(times: int) -> None:
+        for _ in range(times):
+            async for _ in await open_stream():
+                pass
+
+    async def forget() -> None:
+        await anext(aiter(await open_stream()))
+
+    return (
+        Form(name=f"async {names[0]}", run=lambda times: LOOP.run_until_complete(calls(times)), clock=clock),
+        Form(
+            name=f"async {names[1]}",
+            run=lambda times: LOOP.run_until_complete(streams(times)),
+            forget=lambda: LOOP.run_until_complete(forget()),
+            clock=clock,
+        ),
+    )
