@@ -36,6 +36,8 @@ class _Tee:
     def __init__(self, stream: Any, body: ObservedBody) -> None:
         self._observed_stream = stream
         self._observed_body = body
+        # anthropic asks for this at every event; to say there that there is none takes longer than all else here.
+        self.stream_observer = getattr(stream, "stream_observer", None)
 
     def __iter__(self) -> Iterator[bytes]:
         return Reading(iter(self._observed_stream), self._observed_body)
