@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ._content import Content
 from ._streams.body import LastEvent
@@ -25,11 +24,12 @@ class Failure:
     message: str
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
     """What one answer says. `content` is only read when content is recorded."""
 
-    attributes: Attributes
-    content: Content = MappingProxyType({})
+    attributes: Attributes = field(default_factory=dict[str, Any])
+    content: Content = field(default_factory=dict[str, Any])
     failure: Failure | None = None
 
 

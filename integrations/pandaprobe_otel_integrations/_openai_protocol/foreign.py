@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._shape import obj
 
@@ -26,7 +28,7 @@ class ForeignChatCompletions(ChatCompletions):
         if not body.get("usage") and (usage := obj(body.get("x_groq")).get("usage")):
             body = {**body, "usage": usage}
         answer = super().answer(body, with_content=with_content)
-        return answer._replace(attributes=_without_openai(answer.attributes))
+        return replace(answer, attributes=_without_openai(answer.attributes))
 
 
 class ForeignResponses(Responses):
@@ -39,7 +41,7 @@ class ForeignResponses(Responses):
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As OpenAI's."""
         answer = super().answer(body, with_content=with_content)
-        return answer._replace(attributes=_without_openai(answer.attributes))
+        return replace(answer, attributes=_without_openai(answer.attributes))
 
 
 class ForeignCompletions(Completions):
@@ -52,4 +54,4 @@ class ForeignCompletions(Completions):
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As OpenAI's."""
         answer = super().answer(body, with_content=with_content)
-        return answer._replace(attributes=_without_openai(answer.attributes))
+        return replace(answer, attributes=_without_openai(answer.attributes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -52,7 +52,7 @@ class Invocation:
         found = {name: value for name, value in answer.attributes.items() if value is not None}
         counted = _metered(obj(body.get(_METRICS)))
         attributes: Attributes = {**counted, **found}
-        return answer._replace(attributes=attributes, failure=failure_in(body) or answer.failure)
+        return replace(answer, attributes=attributes, failure=failure_in(body) or answer.failure)
 
     def merged(self, events: Events) -> Body:
         """The model's chunks as one answer."""

@@ -6,7 +6,7 @@ Sound is never carried, and not even kept while it comes: its transcripts stand 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -59,7 +59,7 @@ class RealtimeTurn(Responses):
         if not with_content or not transcripts:
             return answer
         question = input_messages([_heard(item, transcripts) for item in self.said])
-        return answer._replace(content={**answer.content, names.INPUT_MESSAGES: question})
+        return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
 
     def merged(self, events: Events) -> Body:
         """The response, in the form that it has without a connection."""
