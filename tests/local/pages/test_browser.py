@@ -16,7 +16,7 @@ from uuid import UUID
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 import shop_traces as shop
 from chromium import chromium
@@ -383,6 +383,41 @@ def hostile_bodies() -> list[dict[str, Any]]:
         }
         for number in range(2)
     ]
+
+
+def test_text_from_right_to_left_reads_so(browser: Browser) -> None:
+    """The question mark of an Arabic question ends it at the left; in JSON the comma stays behind the string."""
+    question = "أين طلبي رقم A-17؟"
+    body = {
+        "name": "shop",
+        "started_at": "2026-01-02T03:04:05Z",
+        "input": question,
+        "metadata": {"a": question, "b": 1},
+    }
+    with LocalServer() as server, http_of(server) as http:
+        trace = http.post("/traces", json=body).raise_for_status().json()["trace_id"]
+        with Watched(browser.new_context(base_url=server.url)) as tab:
+            tab.goto(f"/ui/traces/{trace}")
+            text = tab.locator("pre.text", has_text="A-17")
+            assert left_of(text, question[-1]) < left_of(text, question[0])
+            json_text = tab.locator("pre.json", has_text="A-17").first
+            assert left_of(json_text, ",") > left_of(json_text, question[0])
+
+
+def left_of(element: Locator, character: str) -> float:
+    """Where the first such character below an element is drawn."""
+    script = """(element, character) => {
+        const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT)
+        while (walker.nextNode()) {
+            const at = walker.currentNode.data.indexOf(character)
+            if (at < 0) continue
+            const range = document.createRange()
+            range.setStart(walker.currentNode, at)
+            range.setEnd(walker.currentNode, at + 1)
+            return range.getBoundingClientRect().left
+        }
+    }"""
+    return float(element.evaluate(script, character))
 
 
 def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
