@@ -31,6 +31,8 @@ MAX_DEPTH: Final = 100
 MAX_NODES: Final = 100_000
 MAX_REPR: Final = 1000
 _MAX_SURVEY: Final = 4096
+_EXACT_NUMBERS: Final = frozenset({"Decimal", "Fraction"})
+"""By name, so that neither module is imported. Their text is the number; as a float it would be another one."""
 _MIN_INT: Final = -(1 << 63)
 _MAX_INT: Final = (1 << 64) - 1
 # Everything orjson would walk by itself in ways that escape the survey goes through `_Cleaner` instead.
@@ -41,7 +43,8 @@ def clean(value: object) -> Json:
     """Return the value as JSON-safe data that `orjson.dumps` accepts. Never raises.
 
     Bytes become `{mime_type, bytes, sha256}`; sets, tuples and other collections lists; enum members their
-    value; dates ISO text; models and dataclasses objects; exceptions `Type: message`; all else its `repr`.
+    value; dates ISO text; decimals and fractions their digits; models and dataclasses objects; exceptions
+    `Type: message`; all else its `repr`.
     """
     return _Cleaner().clean(value)
 
@@ -247,7 +250,7 @@ def _scalar(value: object) -> object | None:
         return value.total_seconds()
     if isinstance(value, uuid.UUID):
         return str(value)
-    if isinstance(value, PurePath):
+    if isinstance(value, PurePath) or type_of(value).__name__ in _EXACT_NUMBERS:
         return str(value)
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {value}"

@@ -86,6 +86,11 @@ def _second_init(home: Path, log: pytest.LogCaptureFixture, patch: pytest.Monkey
     return run_python(code, environment("http://127.0.0.1:1")).stderr
 
 
+def _second_provider(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    code = "from opentelemetry.sdk.trace import TracerProvider\ntrace.set_tracer_provider(TracerProvider())"
+    return run_python(code, environment("http://127.0.0.1:1")).stderr
+
+
 def _unknown_library(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
     registry.instrument("mistral")
     return log.text
@@ -143,6 +148,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
         _notes(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="false"),
     ),
     "The app's provider takes no processors": (_foreign_provider,),
+    "The app's own exporter gets nothing": (_second_provider,),
     "A setting has no effect": (
         _notes(PANDAPROBE_API_KEE="x"),
         _settings(PANDAPROBE_API_KEY="k", PANDAPROBE_SAMPLE_RATE="10%"),

@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntEnum
+from fractions import Fraction
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -116,8 +117,9 @@ VALUES: list[tuple[Any, Any]] = [
     (datetime.date(2024, 5, 1), "2024-05-01"),
     (datetime.timedelta(minutes=2), 120.0),
     (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    (Decimal("1.10"), "1.10"),
+    (Fraction(1, 3), "1/3"),
     (PurePosixPath("/a/b"), "/a/b"),
-    (Decimal("1.10"), "Decimal('1.10')"),
     (ValueError("bad\x00"), "ValueError: bad"),
     (Model(city="Paris", inner={"x": math.inf}), {"city": "Paris", "inner": {"x": None}}),
     (Place("Paris", {"b", "a"}), {"name": "Paris", "tags": ["a", "b"]}),
