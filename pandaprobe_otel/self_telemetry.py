@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Observation, get_meter, get_meter_provider
 
 from pandaprobe_otel.delivery.ledger import LedgerCounts
 
@@ -36,7 +36,12 @@ class Reading:
 
 
 def observe(read: Callable[[], Reading | None]) -> None:
-    """Register the instruments. `read` is asked at each collection; None ends the observation."""
+    """Register the instruments. `read` is asked at each collection; None ends the observation.
+
+    Nothing at the end of a process whose meters have ended already: to ask for one then is a warning to the app.
+    """
+    if getattr(get_meter_provider(), "_shutdown", False) is True:  # the SDK says so nowhere else
+        return
     component = {
         "otel.component.type": COMPONENT_TYPE,
         "otel.component.name": f"{COMPONENT_TYPE}/{next(_numbers)}",

@@ -48,6 +48,22 @@ def test_metrics_show_the_numbers_of_status() -> None:
     assert result.stderr == ""
 
 
+def test_the_first_trace_after_the_end_of_the_meters_is_delivered_in_silence() -> None:
+    """Exit handlers run in reverse: the meters of an app that makes them after `init()` end before ours delivers."""
+    code = """
+    import atexit
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    atexit.register(one, "a")
+    metrics.set_meter_provider(MeterProvider())
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url))
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(server.posts()) == 1
+
+
 SUFFIXES = {"{span}": "", "{trace}": "", "{lease}": "", "{request}": "", "s": "_seconds", "1": "_ratio"}
 """What Prometheus's naming of OpenTelemetry metrics makes of a unit; `_total` follows for counters."""
 
