@@ -34,6 +34,20 @@ class Status:
     settings: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, "tuple[str, str]"])
     instrumented: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    def __str__(self) -> str:
+        """The counts in a few lines, for `print`; `repr` has everything."""
+        where = f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
+        dropped = "".join(f", {count} {reason}" for reason, count in self.spans_dropped.items() if count)
+        lines = [
+            f"PandaProbe: {where}",
+            f"spans: {self.spans_ended} ended, {self.spans_delivered} delivered, {self.spans_pending} waiting{dropped}",
+            f"traces: {self.traces_delivered} delivered",
+            *(f"problem: {problem}" for problem in self.problems),
+        ]
+        if self.last_error is not None:
+            lines.append(f"last error: {self.last_error}")
+        return "\n".join(lines)
+
 
 def described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:
     """The fields of `Status` that say what was set, secrets masked."""

@@ -151,6 +151,34 @@ def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_printed_status_is_short() -> None:
+    """The counts and what is wrong; the thirty settings are in the object."""
+    code = """
+    import pandaprobe_otel
+    from opentelemetry import trace
+    print(pandaprobe_otel.status())
+    pandaprobe_otel.init()
+    with pandaprobe_otel.agent("hello"):
+        pass
+    with trace.get_tracer("shop").start_as_current_span("GET /orders"):
+        pass
+    pandaprobe_otel.flush(5)
+    print(pandaprobe_otel.status())
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+    assert result.stdout.splitlines() == [
+        "PandaProbe: not sending",
+        "spans: 0 ended, 0 delivered, 0 waiting",
+        "traces: 0 delivered",
+        "problem: init() was not called",
+        f"PandaProbe: project 'shop' at {server.url}",
+        "spans: 2 ended, 1 delivered, 0 waiting, 1 filtered",
+        "traces: 1 delivered",
+    ]
+
+
 def test_strict_raises_with_the_same_words() -> None:
     """Who wants to know at start is told by an exception."""
     code = """
