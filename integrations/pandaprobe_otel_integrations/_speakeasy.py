@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from opentelemetry.context import get_current
 
@@ -68,6 +69,8 @@ def _sent(request: Any) -> Body:
     fields: Any = getattr(request.stream, "fields", None)
     if fields is not None:
         return _form(fields)
+    if "form" in (request.headers.get("content-type") or ""):
+        return dict(parse_qsl(request.content.decode()))
     body = from_json(request.content)
     return body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cohere
+import ollama
 import pytest
 from google import genai
 from google.oauth2.credentials import Credentials
@@ -69,6 +70,11 @@ def _cohere(url: str) -> Iterator[Any]:
 
 
 @contextmanager
+def _ollama(url: str) -> Iterator[Any]:
+    yield ollama.Client(host=url)
+
+
+@contextmanager
 def _litellm(url: str) -> Iterator[Any]:
     class Placed:
         """litellm's functions, with the server's address."""
@@ -83,6 +89,7 @@ CLIENTS: dict[str, Callable[[str], Any]] = {
     "mistralai": _mistral,
     "google_genai": _google,
     "cohere": _cohere,
+    "ollama": _ollama,
     "litellm": _litellm,
 }
 
@@ -271,6 +278,33 @@ CALLS: dict[str, Call] = {
         name="generate_content parse-5",
         asked=["https://files.test/a.png"],
         said=["# Weather"],
+        tokens=(14, 45),
+    ),
+    "ollama decisions": Call(
+        needs="systemone",
+        provider="ollama",
+        ask=lambda client: client.systemone(
+            model="s-1", state="Hi", questions={"polite": {"type": "noul", "instructions": "Is it?"}}
+        ),
+        reply=json_reply(
+            {
+                "model": "s-1",
+                "answers": {"polite": {"type": "noul", "noul": 0.9, "confidence": 1.0}},
+                "usage": {"input_tokens": 14, "output_tokens": 45},
+            }
+        ),
+        name="generate_content s-1",
+        asked=["Hi"],
+        said=['{"polite":{"type":"noul","noul":0.9,"confidence":1.0}}'],
+        tokens=(14, 45),
+    ),
+    "mistralai transcription by address": _mistral_call(
+        "audio.transcriptions.complete",
+        ask=lambda client: client.audio.transcriptions.complete(model="voxtral", file_url="https://files.test/a.mp3"),
+        reply=json_reply(HEARD),
+        name="generate_content voxtral",
+        asked=[],
+        said=["It is sunny."],
         tokens=(14, 45),
     ),
     "litellm images": Call(

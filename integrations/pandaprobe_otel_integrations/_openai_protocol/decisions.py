@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._shape import items, objects, string
+from pandaprobe_otel_integrations._shape import items, obj, objects, string
 from pandaprobe_otel_integrations._whole import Whole
 
 from .errors import failure_in
@@ -28,15 +30,20 @@ class Decisions(Whole):
         """What is judged, and the questions."""
         return {
             names.INPUT_MESSAGES: input_messages(body.get("input")),
-            names.SYSTEM_INSTRUCTIONS: [parts.text(to_json(question)) for question in objects(body.get("questions"))],
+            names.SYSTEM_INSTRUCTIONS: [parts.text(to_json(question)) for question in _each(body.get("questions"))],
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The answers in the order of the questions, and the usage."""
-        found = items(body.get("answers"))
+        found = items(body.get("answers")) or obj(body.get("answers"))
         said = [{"role": "assistant", "parts": [parts.text(to_json(found))], "finish_reason": "stop"}] if found else []
         return Answer(
             attributes={names.RESPONSE_MODEL: string(body.get("model")), **usage_attributes(body.get("usage"))},
             content={names.OUTPUT_MESSAGES: said} if with_content else {},
             failure=failure_in(body.get("error")),
         )
+
+
+def _each(questions: Any) -> list[Any]:
+    """Questions as a list, or by their names."""
+    return [*objects(questions), *({name: asked} for name, asked in obj(questions).items())]

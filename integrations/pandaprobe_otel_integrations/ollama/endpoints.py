@@ -9,7 +9,9 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
+from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
+from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -202,11 +204,21 @@ def _failure(error: Any) -> Failure | None:
     return Failure(type="error", message=text) if text is not None else None
 
 
+class SystemOne(Decisions):
+    """Questions about a state, each answered by yes or no, a choice, or a score."""
+
+    def request_content(self, body: Body) -> Content:
+        """The state, and the questions."""
+        state: Any = body.get("state")
+        return super().request_content({**body, "input": state if isinstance(state, str) else to_json(state)})
+
+
 _EMBED: Final = Embeddings()
 ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/api/chat": Chat(),
     "/api/generate": Generate(),
     "/api/embed": _EMBED,
     "/api/embeddings": _EMBED,
+    "/v1/systemone": SystemOne(),
 }
 """By path."""

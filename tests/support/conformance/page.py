@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pages import section
+
 from .adapter import adapters
 from .cases import CASES
 from .peers import OPENAI, OTHERS, PEERS, TYPES, Compared
@@ -17,7 +19,8 @@ _HEAD: Final = """\
 # Libraries of model providers
 
 This page is written by the tests that it tells of: `WRITE_PAGES=1 pytest tests/integrations/conformance` writes it
-anew, and without the variable they fail when it is out of date.
+anew, and without the variable they fail when it is out of date. What is traced is written by another test, and what
+passes with the oldest versions by a command; both say so.
 
 Each case runs twice against a loopback server, without and with the instrumentation. A case passes when
 
@@ -33,15 +36,8 @@ A client that sends its request when the app begins to read makes no call, and n
 
 Number of cases, synchronous and asynchronous. A dash: the client does not offer it.
 """
-_OLDEST: Final = """\
-## Oldest versions
-
-`scripts/oldest_client.sh` runs each library's tests with the oldest version that is claimed; on Python 3.11 in November
-2026 they passed with anthropic 0.27, boto3 and botocore 1.34.116 with aiobotocore 2.13.1, cohere 5.13, google-genai
-1.50, groq 0.4, litellm 1.75, mistralai 1.9.11, ollama 0.4, openai 1.6 and together 2.0. What a version does not
-offer is left out: litellm before 1.100 does not say which model answered a stream, and its forgotten streams end late.
-The anthropic, groq and openai clients of 2024 need `httpx<0.28`.
-"""
+OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
+"""Sections that come from elsewhere: `surface.page` and `scripts/oldest_client.sh`."""
 _BESIDE: Final = """\
 ## Beside others
 
@@ -54,7 +50,9 @@ tokens recorded, O: output recorded, in small letters: not; a stream that is lef
 
 def page(results: Results) -> str:
     """The page's text."""
-    return "\n".join([_HEAD, *_summary(results), "", *_details(results), _OLDEST, _BESIDE, *_comparison(results), ""])
+    before = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
+    others = [f"## {heading}\n\n{section(before, heading)}\n" for heading in OTHERS_WRITE]
+    return "\n".join([_HEAD, *_summary(results), "", *_details(results), *others, _BESIDE, *_comparison(results), ""])
 
 
 def _summary(results: Results) -> Iterator[str]:

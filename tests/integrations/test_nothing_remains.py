@@ -1,0 +1,80 @@
+"""After `uninstrument`, the classes and modules of each client library are what they were."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import suppress
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+import litellm_library  # noqa: F401 - imports litellm without the network
+from conformance.adapter import adapters
+from pandaprobe_otel.registry import INTEGRATIONS, instrument, uninstrument
+
+LIBRARIES = sorted({adapter.integration for adapter in adapters()})
+
+
+def _hooked_modules(name: str) -> list[ModuleType]:
+    found: list[ModuleType] = []
+    path, _, kind = INTEGRATIONS[name].partition(":")
+    for module in getattr(importlib.import_module(path), kind).hooked_modules:
+        with suppress(ImportError):  # old and new versions have different ones
+            found.append(importlib.import_module(module))
+    return found
+
+
+def _classes(module: ModuleType) -> list[type[Any]]:
+    package = module.__name__.partition(".")[0]
+    named = [one for one in vars(module).values() if isinstance(one, type)]
+    return [one for one in named if one.__module__.partition(".")[0] == package]
+
+
+def _closure(function: Any) -> tuple[Any, ...]:
+    cells = getattr(function, "__closure__", None) or ()
+    inner = getattr(function, "__wrapped__", None)
+    return (*(id(cell.cell_contents) for cell in cells if _is_full(cell)), *(_closure(inner) if inner else ()))
+
+
+def _is_full(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _state(modules: list[ModuleType]) -> dict[str, Any]:
+    """What each module and class has by name, by identity; of functions what they call as well."""
+    owners: list[Any] = [*modules, *(kind for module in modules for kind in _classes(module))]
+    return {
+        f"{owner.__name__}.{name}": (id(value), _closure(value) if isinstance(value, FunctionType) else ())
+        for owner in owners
+        for name, value in vars(owner).items()
+        if not name.startswith("__") and not name.startswith("_abc_")
+    }
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_everything_is_as_it_was(library: str) -> None:
+    """On changes something; off, twice over, puts the very same objects back, and adds nothing."""
+    modules = _hooked_modules(library)
+    assert modules
+    before = _state(modules)
+    for _ in range(2):
+        instrument(library)
+        assert _state(modules) != before
+        uninstrument(library)
+        assert _state(modules) == before
+
+
+def test_off_all_at_once() -> None:
+    """The same for all libraries together, off in the order in which they were turned on."""
+    modules = [module for library in LIBRARIES for module in _hooked_modules(library)]
+    before = _state(modules)
+    for library in LIBRARIES:
+        instrument(library)
+    for library in LIBRARIES:
+        uninstrument(library)
+    assert _state(modules) == before

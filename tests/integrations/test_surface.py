@@ -1,0 +1,48 @@
+"""Every public method of the client libraries is traced, or it is said why not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from conformance.adapter import adapters
+from conformance.page import PATH
+from pages import section, with_section
+from surface.census import Found, Library, all_libraries, census
+from surface.page import HEADING, part, parts_of, version_in, whole
+
+# Methods that are deprecated are called like the others.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def _write(library: Library, text: str) -> None:
+    page = PATH.read_text(encoding="utf-8")
+    parts = {**parts_of(section(page, HEADING)), library.distribution: text}
+    PATH.write_text(with_section(page, HEADING, whole(parts)), encoding="utf-8")
+
+
+def _news(found: Found) -> str:
+    return ", ".join(found.unknown) or "nothing that makes no span"
+
+
+@pytest.mark.parametrize("library", all_libraries(), ids=lambda library: library.integration)
+def test_every_method(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/providers.md says what each method of the installed client does. Another version's news are only told."""
+    monkeypatch.chdir(tmp_path)  # some methods write files
+    found = census(library)
+    assert found.traced
+    if os.environ.get("WRITE_PAGES"):
+        _write(library, part(library, found))
+    written = parts_of(section(PATH.read_text(encoding="utf-8"), HEADING))[library.distribution]
+    if version_in(written) != library.version:
+        pytest.xfail(f"{library.distribution} {library.version}, on the page {version_in(written)}: {_news(found)}")
+    assert list(found.unknown) == []
+    assert list(found.outdated) == []
+    assert written == part(library, found), "run the tests with WRITE_PAGES=1"
+
+
+def test_every_library() -> None:
+    """Each library that is held to the conformance suite has its module in `surface/libraries`."""
+    assert {library.integration for library in all_libraries()} == {adapter.integration for adapter in adapters()}

@@ -1,0 +1,39 @@
+"""Arguments for a method that nobody has read: the required ones, by their names and their annotations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+_BY_ANNOTATION: Final[tuple[tuple[str, Any], ...]] = (
+    ("FileTypes", ("a.txt", b"x")),
+    ("FileContent", b"x"),
+    ("Iterable", []),
+    ("Sequence", []),
+    ("List", []),
+    ("list[", []),
+    ("Dict", {}),
+    ("Mapping", {}),
+    ("bool", True),
+    ("int", 1),
+    ("float", 1.0),
+)
+
+
+def arguments_for(method: Callable[..., Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments for what has no default. `known` has values by name, which go before guesses."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(method).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            continue
+        if parameter.default is parameter.empty:
+            found[name] = known[name] if name in known else _guess(str(parameter.annotation))
+    return found
+
+
+def _guess(annotation: str) -> Any:
+    # A union that a text fits is given a text: the service would be asked with it.
+    if "str" in annotation.replace("Mapping[str", "").replace("Dict[str", "").replace("List[str", ""):
+        return "x"
+    return next((value for part, value in _BY_ANNOTATION if part in annotation), "x")

@@ -1,0 +1,61 @@
+"""What of a library is traced, for docs/providers.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from .census import Found, Library
+
+HEADING: Final = "What is traced, and what is not"
+INTRODUCTION: Final = """\
+Found by calling every public method of each client once, and looking for a span; `WRITE_PAGES=1 pytest
+tests/integrations/test_surface.py` writes this section. Methods are named by the synchronous client; asynchronous ones
+take the same way. A method that a newer version of a client adds is named by that test."""
+_TITLE: Final = re.compile(r"^### (\S+) (\S+)\n", re.MULTILINE)
+
+
+def parts_of(section: str) -> dict[str, str]:
+    """The text for each library, by its distribution."""
+    titles = [*_TITLE.finditer(section)]
+    ends = [*(title.start() for title in titles[1:]), len(section)]
+    return {title[1]: section[title.start() : end].strip("\n") for title, end in zip(titles, ends, strict=False)}
+
+
+def version_in(part: str) -> str | None:
+    """The version of the library that the text is about."""
+    found = _TITLE.match(part)
+    return found[2] if found is not None else None
+
+
+def whole(parts: Mapping[str, str]) -> str:
+    """The section of these texts."""
+    return "\n\n".join([INTRODUCTION, *(parts[name] for name in sorted(parts))])
+
+
+def part(library: Library, found: Found) -> str:
+    """The text about one library."""
+    return "\n".join([f"### {library.distribution} {library.version}", "", *_lines(library, found)])
+
+
+def _lines(library: Library, found: Found) -> Iterator[str]:
+    by_operation: dict[str, list[str]] = {}
+    for name, operation in found.traced.items():
+        by_operation.setdefault(operation, []).append(name)
+    yield "| traced as | by |"
+    yield "| --- | --- |"
+    for operation, names in sorted(by_operation.items()):
+        shown = operation if " " in operation else f"`{operation}`"
+        yield f"| {shown} | {_code(names)} |"
+    yield ""
+    yield "| not traced | why |"
+    yield "| --- | --- |"
+    for reason, patterns in library.left_out.items():
+        yield f"| {_code(patterns)} | {reason} |"
+    if found.reading:
+        yield f"| {len(found.reading)} others | What the service keeps is read or deleted. |"
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

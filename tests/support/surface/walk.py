@@ -1,0 +1,26 @@
+"""The public methods of a client, through all of its resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_SKIPPED = ("_", "with_", "parent_ref", "sdk_configuration")
+
+
+def methods_of(
+    owner: Any, is_resource: Callable[[Any], bool], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Dotted name and bound method, depth first, in the order of the alphabet."""
+    for name in sorted(set(dir(owner))):
+        if name.startswith(_SKIPPED):
+            continue
+        try:
+            found = getattr(owner, name)
+        except Exception:  # noqa: BLE001 - a property that wants settings which this client has not
+            continue
+        if is_resource(found):
+            if len(path) < 6 and found is not owner:
+                yield from methods_of(found, is_resource, (*path, name))
+        elif callable(found) and not isinstance(found, type):
+            yield ".".join((*path, name)), found
