@@ -90,9 +90,9 @@ async def test_a_run_over_filters_and_a_retry(connect: Connect) -> None:
     assert [[str(each.id) for each in rows] for rows in found] == [[by_filter["id"]], [retry["id"]]]
 
 
-async def test_a_score(connect: Connect) -> None:
-    """The same trace, name and value, given since."""
-    score = {
+def given_score() -> dict[str, Any]:
+    """A score as the server describes it, given just now."""
+    return {
         "id": str(uuid4()),
         "trace_id": TRACE,
         "name": "good",
@@ -104,6 +104,11 @@ async def test_a_score(connect: Connect) -> None:
         "created_at": moment(),
         "updated_at": moment(),
     }
+
+
+async def test_a_score(connect: Connect) -> None:
+    """The same trace, name and value, given since."""
+    score = given_score()
     earlier = {**score, "id": str(uuid4()), "created_at": moment(minutes_ago=10)}
     with ScriptedApi() as api:
         client = connect(api.url)
@@ -162,18 +167,7 @@ async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
 
 async def test_a_score_after_a_failure_is_given_once(connect: Connect) -> None:
     """500, and the trace is there: the score is looked for before it is given again."""
-    score = {
-        "id": str(uuid4()),
-        "trace_id": TRACE,
-        "name": "good",
-        "value": "0.5",
-        "status": "SUCCESS",
-        "source": "PROGRAMMATIC",
-        "data_type": "NUMERIC",
-        "project_id": str(uuid4()),
-        "created_at": moment(),
-        "updated_at": moment(),
-    }
+    score = given_score()
     trace = {
         "trace_id": TRACE,
         "project_id": str(uuid4()),

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pandaprobe_otel
-from agent_traces import AgentTrace, SentTraces
+from agent_traces import AgentTrace, SentTraces, tokens_of
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
 from span_recorder import SpanRecorder
 from weather_model import WEATHER
 
@@ -124,6 +125,21 @@ def in_threads(run: Callable[[str], object]) -> None:
     """Run it for each of `CITIES`, each in a thread of its own."""
     with ThreadPoolExecutor(len(CITIES)) as pool:
         list(pool.map(run, CITIES))
+
+
+def is_silent_beside_another_vendor(
+    framework: str, traces: SentTraces, server: LocalServer, endpoint: ScriptedEndpoint
+) -> AgentTrace:
+    """Assert that ours says why it makes no spans while OpenInference records the run, and that tokens are there once.
+
+    Returns the trace.
+    """
+    done = run_beside_another_vendor(framework, server.url, server.api_key, endpoint.base_url)
+    assert done.stdout.startswith("skipped: OpenInference records these calls")
+    trace = traces.one()
+    assert f"pandaprobe_otel.{framework}" not in {span["metadata"]["scope"] for span in trace.spans}
+    assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges) > 0
+    return trace
 
 
 def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:

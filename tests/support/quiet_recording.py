@@ -1,0 +1,29 @@
+"""Fixtures of tests that record spans of the decorators, and in which nothing may be logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.context import Context, attach, detach
+
+from span_recorder import SpanRecorder, recording
+
+
+@pytest.fixture
+def recorder() -> Iterator[SpanRecorder]:
+    """Spans made by the decorators, in an empty context."""
+    token = attach(Context())
+    with recording() as recorder:
+        yield recorder
+    detach(token)
+
+
+@pytest.fixture(autouse=True)
+def silence(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test after which a warning of ours or of OpenTelemetry stands in the log unexplained."""
+    with caplog.at_level(logging.WARNING):
+        yield
+    loud = [record.getMessage() for record in caplog.records if record.name.startswith(("opentelemetry", "pandaprobe"))]
+    assert loud == []

@@ -1,0 +1,30 @@
+"""A server of bare sockets, for answers in forms that a library would not write."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def answering(*answers: bytes, hang_up: bool = True, read: int | None = None) -> Iterator[str]:
+    """A server that reads one request (or `read` bytes of it) on one connection for each answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                for answer in answers:
+                    connection.recv(read or 1 << 20)
+                    connection.sendall(answer)
+                if not hang_up:
+                    connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(5)
