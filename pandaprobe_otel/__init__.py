@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import wrap_anthropic as wrap_anthropic
     from pandaprobe_otel.registry import wrap_bedrock as wrap_bedrock
     from pandaprobe_otel.registry import wrap_gemini as wrap_gemini
+    from pandaprobe_otel.registry import wrap_litellm as wrap_litellm
     from pandaprobe_otel.registry import wrap_mistral as wrap_mistral
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
     from pandaprobe_otel.scores import score as score
@@ -73,6 +74,7 @@ _HOMES = {
         "wrap_anthropic",
         "wrap_bedrock",
         "wrap_gemini",
+        "wrap_litellm",
         "wrap_mistral",
         "wrap_openai",
     ),
@@ -108,6 +110,7 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "wrap_anthropic",
     "wrap_bedrock",
     "wrap_gemini",
+    "wrap_litellm",
     "wrap_mistral",
     "wrap_openai",
     "trace",

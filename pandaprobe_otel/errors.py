@@ -15,7 +15,7 @@
     ├── OutcomeUnknown         a create was sent and no answer came: it may have happened
     ├── WaitTimeout            what was waited for did not come in time (a TimeoutError, too)
     ├── RunFailed              an evaluation run ended as FAILED
-    └── InsufficientEvidence   a score says nothing, since there was nothing to judge
+    └── InsufficientEvidence   scores say nothing, since there was nothing to judge; or an expected one is missing
 
 Exporters, processors, decorators and integrations never raise any of them into the app.
 """
@@ -170,4 +170,4 @@ class RunFailed(PandaProbeError):
 
 
 class InsufficientEvidence(PandaProbeError):
-    """Scores were given although there was nothing to judge."""
+    """Scores were given although there was nothing to judge; or `evaluations.wait` found none for a trace."""

@@ -25,7 +25,8 @@ from openai_traffic import (
     response,
     response_events,
 )
-from pandaprobe_otel.registry import instrument, instrumented, uninstrument, wrap_litellm
+from pandaprobe_otel import wrap_litellm
+from pandaprobe_otel.registry import instrument, instrumented, uninstrument
 from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
 
