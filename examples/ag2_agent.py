@@ -7,14 +7,13 @@ OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python ag2_agent.py
 
 import asyncio
 import os
-from collections.abc import Sequence
 
 from ag2 import Agent
 from ag2.config import OpenAIConfig
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.parcel_script import parcel_script
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 
@@ -42,15 +41,7 @@ def main() -> None:
     asyncio.run(talk())
 
 
-def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
-    last = messages[-1]
-    if last["role"] == "tool":
-        return Reply(text="Your parcel is on its way.")
-    if "parcel" in str(last["content"]):
-        return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-4711"}),))
-    return Reply(text="You are welcome.")
-
+script = parcel_script()  # what the model says when there is no key
 
 if __name__ == "__main__":
     with offline(script):

@@ -7,14 +7,13 @@ OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python autogen_agent.py
 
 import asyncio
 import os
-from collections.abc import Sequence
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.parcel_script import parcel_script
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 
@@ -50,15 +49,7 @@ def main() -> None:
     asyncio.run(talk())
 
 
-def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
-    last = messages[-1]
-    if last["role"] == "tool":
-        return Reply(text=f"Your parcel is {last['content']}.")
-    if "parcel" in str(last["content"]):
-        return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-4711"}),))
-    return Reply(text="You are welcome.")
-
+script = parcel_script()  # what the model says when there is no key
 
 if __name__ == "__main__":
     with offline(script):

@@ -7,7 +7,6 @@ GOOGLE_API_KEY=... PANDAPROBE_API_KEY=... python google_adk_agent.py
 
 import asyncio
 import os
-from collections.abc import Sequence
 
 from google.adk.agents import LlmAgent, RunConfig
 from google.adk.agents.run_config import StreamingMode
@@ -15,8 +14,8 @@ from google.adk.runners import InMemoryRunner
 from google.genai import types
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.parcel_script import parcel_script
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 
@@ -58,15 +57,7 @@ def main() -> None:
     asyncio.run(talk())
 
 
-def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
-    last = messages[-1]
-    if last["role"] == "tool":
-        return Reply(text=f"Your parcel is {last['content']}.")
-    if "parcel" in str(last["content"]):
-        return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-4711"}),))
-    return Reply(text="You are welcome.")
-
+script = parcel_script()  # what the model says when there is no key
 
 if __name__ == "__main__":
     with offline(script, model_key="GOOGLE_API_KEY"):

@@ -6,7 +6,6 @@ OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python haystack_agent.py
 """
 
 import os
-from collections.abc import Sequence
 from typing import Annotated
 
 from haystack.components.agents import Agent
@@ -15,8 +14,8 @@ from haystack.dataclasses import ChatMessage
 from haystack.tools import tool
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.parcel_script import parcel_script
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 
@@ -40,15 +39,7 @@ def main() -> None:
             print(assistant.run(messages=[ChatMessage.from_user(question)])["messages"][-1].text)
 
 
-def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
-    last = messages[-1]
-    if last["role"] == "tool":
-        return Reply(text=f"Your parcel is {last['content']}.")
-    if "parcel" in str(last["content"]):
-        return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-4711"}),))
-    return Reply(text="You are welcome.")
-
+script = parcel_script()  # what the model says when there is no key
 
 if __name__ == "__main__":
     with offline(script):
