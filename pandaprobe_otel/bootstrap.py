@@ -79,13 +79,16 @@ class PandaProbe:
         return self._pipeline.shutdown(timeout)
 
     def trace(self, name: str, **options: Any) -> TraceHandle:
-        """`pandaprobe_otel.start_trace`, which the official SDK's client has as a method."""
+        """`pandaprobe_otel.start_trace`, which the official SDK's client has as a method; same arguments."""
         from pandaprobe_otel.decorators import start_trace
 
         return start_trace(name, **options)
 
     def score(self, trace_id: str | UUID, name: str, value: float | bool | str, **options: Any) -> None:
-        """`pandaprobe_otel.score`, which the official SDK's client has as a method."""
+        """`pandaprobe_otel.score`, which the official SDK's client has as a method; same arguments.
+
+        Raises InvalidRequest when the score cannot be one.
+        """
         from pandaprobe_otel.scores import score_body
 
         self.send_score(score_body(trace_id, name, value, **options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from types import SimpleNamespace
@@ -244,83 +243,6 @@ def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkey
     assert given == [("events", "logs")]
 
 
-def test_the_import_is_light() -> None:
-    """`import pandaprobe_otel` loads neither httpx nor pydantic nor the SDK of OpenTelemetry."""
-    code = """
-    import sys
-    before = set(sys.modules)
-    import pandaprobe_otel
-    heavy = ("httpx", "pydantic", "opentelemetry.sdk", "opentelemetry", "orjson", "yaml", "wrapt", "asyncio")
-    print([name for name in heavy if name in sys.modules])
-    print([name for name in set(sys.modules) - before if name.startswith("pandaprobe")])
-    """
-    assert run_python(code, environment(), set_up=False).stdout == "[]\n['pandaprobe_otel']\n"
-
-
-def test_every_public_name_loads() -> None:
-    """The list of names is what the package really has."""
-    import pandaprobe_otel
-
-    for name in pandaprobe_otel.__all__:
-        assert getattr(pandaprobe_otel, name) is not None
-    assert set(pandaprobe_otel.__all__) <= set(dir(pandaprobe_otel))
-    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
-        _ = pandaprobe_otel.nonsense
-
-
-APP = f"""
-from opentelemetry import trace
-with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
-    pass
-"""
-
-
-def launch(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the app under OpenTelemetry's own configuration and instrumentor entry points, as the launcher does."""
-    program = """
-from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-_OTelSDKConfigurator().configure(auto_instrumentation_version="x")
-from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
-from opentelemetry.instrumentation.distro import DefaultDistro
-_load_instrumentors(DefaultDistro())
-"""
-    return subprocess.run(
-        [sys.executable, "-c", program + APP], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-@pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
-def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(exporter: str) -> None:
-    """By the instrumentor entry point, or by OTEL_TRACES_EXPORTER=pandaprobe: one POST either way."""
-    switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
-    with StrictPandaProbe() as server:
-        result = launch(environment(server.url, **switches))
-
-        assert result.returncode == 0, result.stderr
-        assert [post.body["name"] for post in server.posts()] == ["hello"]
-
-
-@pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
-def test_the_launcher_survives_settings_that_cannot_work(exporter: str) -> None:
-    """A raise in a constructor would stop all of the app's telemetry."""
-    switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
-    result = launch(environment(**switches))
-
-    assert result.returncode == 0, result.stderr
-    assert "PANDAPROBE_API_KEY" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_no_public_name_is_hidden_by_a_module() -> None:
-    """Importing a submodule sets it as an attribute of the package, over a function of the same name."""
-    import pkgutil
-
-    import pandaprobe_otel
-
-    modules = {module.name for module in pkgutil.iter_modules(pandaprobe_otel.__path__)}
-    assert modules.isdisjoint(pandaprobe_otel.__all__)
-
-
 def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
     """`init(tracer_provider=...)` is where the decorators' spans go."""
     with StrictPandaProbe() as server:
@@ -423,21 +345,6 @@ def test_console_also_prints_what_is_sent() -> None:
     assert result.stdout == ""
     assert "AGENT  answer" in result.stderr
     assert "└── TOOL   look_up" in result.stderr
-
-
-def test_the_launcher_without_a_configurator_still_traces() -> None:
-    """`OTEL_TRACES_EXPORTER=pandaprobe` alone does nothing there, so the instrumentor does not step aside."""
-    program = """
-from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
-from opentelemetry.instrumentation.distro import DefaultDistro
-_load_instrumentors(DefaultDistro())
-"""
-    with StrictPandaProbe() as server:
-        env = environment(server.url, OTEL_TRACES_EXPORTER="pandaprobe")
-        result = run_python(program + APP, env, set_up=False)
-
-        assert result.returncode == 0, result.stderr
-        assert [post.body["name"] for post in server.posts()] == ["hello"]
 
 
 def test_switched_off_says_nothing_about_a_key() -> None:

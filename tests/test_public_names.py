@@ -1,0 +1,41 @@
+"""The names of the package: each is there, none costs anything before it is used."""
+
+from __future__ import annotations
+
+import pytest
+
+from subprocesses import environment, run_python
+
+
+def test_the_import_is_light() -> None:
+    """`import pandaprobe_otel` loads neither httpx nor pydantic nor the SDK of OpenTelemetry."""
+    code = """
+    import sys
+    before = set(sys.modules)
+    import pandaprobe_otel
+    heavy = ("httpx", "pydantic", "opentelemetry.sdk", "opentelemetry", "orjson", "yaml", "wrapt", "asyncio")
+    print([name for name in heavy if name in sys.modules])
+    print([name for name in set(sys.modules) - before if name.startswith("pandaprobe")])
+    """
+    assert run_python(code, environment(), set_up=False).stdout == "[]\n['pandaprobe_otel']\n"
+
+
+def test_every_public_name_loads() -> None:
+    """The list of names is what the package really has."""
+    import pandaprobe_otel
+
+    for name in pandaprobe_otel.__all__:
+        assert getattr(pandaprobe_otel, name) is not None
+    assert set(pandaprobe_otel.__all__) <= set(dir(pandaprobe_otel))
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = pandaprobe_otel.nonsense
+
+
+def test_no_public_name_is_hidden_by_a_module() -> None:
+    """Importing a submodule sets it as an attribute of the package, over a function of the same name."""
+    import pkgutil
+
+    import pandaprobe_otel
+
+    modules = {module.name for module in pkgutil.iter_modules(pandaprobe_otel.__path__)}
+    assert modules.isdisjoint(pandaprobe_otel.__all__)
