@@ -155,7 +155,9 @@ class Config:
     @property
     def captures_content(self) -> bool:
         """Whether inputs and outputs of any kind of span are sent."""
-        return "all" in ((self.capture,) if isinstance(self.capture, str) else self.capture.values())
+        if isinstance(self.capture, str):
+            return self.capture == "all"
+        return "all" in self.capture.values() or "*" not in self.capture
 
     @property
     def destination(self) -> str:

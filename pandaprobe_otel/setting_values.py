@@ -171,7 +171,7 @@ _capture_mode = one_of("all", "metadata", "off")
 
 
 def read_capture(raw: Any) -> Any:
-    """One mode for every span, or modes by kind, those of all other kinds under `*`."""
+    """One mode for every span, or modes by kind, those of all other kinds under `*`, if they are named."""
     if isinstance(raw, str):
         parts = (part.rpartition("=") for part in raw.split(","))
         pairs = [(kind if equals else "*", mode) for kind, equals, mode in parts]
@@ -184,8 +184,7 @@ def read_capture(raw: Any) -> Any:
     unknown = sorted(modes.keys() - _KINDS - {"*"})
     if unknown:
         raise BadValueError(f"names {unknown[0]!r}, which is none of the kinds {', '.join(sorted(_KINDS))} and *")
-    modes.setdefault("*", "all")
-    return modes["*"] if len(set(modes.values())) == 1 else modes
+    return modes["*"] if "*" in modes and len(set(modes.values())) == 1 else modes
 
 
 def read_spans(raw: Any) -> Any:

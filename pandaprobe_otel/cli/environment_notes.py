@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from pandaprobe_otel.config import SETTINGS
+from pandaprobe_otel.mapping.switches import SWITCHES
 
 # Read by the official SDK or by PandaProbe's own command line, not by this library.
 _OF_OTHERS: Final = {
@@ -16,6 +17,8 @@ _OF_OTHERS: Final = {
 }
 _OF_THE_COMMANDS: Final = frozenset({"PANDAPROBE_FORMAT", "PANDAPROBE_AUTH_URL", "PANDAPROBE_TIMEOUT"})
 # Switches of other vendors' instrumentations; without content an evaluation has nothing to read.
+_GENERAL: Final = frozenset(switch.name for switch in SWITCHES if switch.is_general)
+_OF_ALL: Final = "inputs and outputs out of all traces, unless capture is set, and "
 _CONTENT_SWITCHES: Final = {
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": frozenset({"false", "no_content"}),
     "TRACELOOP_TRACE_CONTENT": frozenset({"false"}),
@@ -46,8 +49,8 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
 
 def _without_content(environ: Mapping[str, str]) -> list[str]:
     return [
-        f"{name}={environ[name]} keeps messages out of the spans of libraries that obey it: "
-        "an evaluation of them has nothing to read."
+        f"{name}={environ[name]} keeps {_OF_ALL if name in _GENERAL else ''}messages out of the spans of libraries "
+        "that obey it: an evaluation of them has nothing to read."
         for name, off in _CONTENT_SWITCHES.items()
         if environ.get(name, "").strip().lower() in off
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything
-from pandaprobe_otel.mapping.switches import hidden_by
+from pandaprobe_otel.mapping.switches import Hidden, hidden_by
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config import Config
@@ -43,7 +43,8 @@ class MappingOptions:
     def from_config(cls, config: Config, environ: Mapping[str, str]) -> MappingOptions:
         """Read the options from the settings and the switches of emitters in `environ`. Never raises.
 
-        A mask that cannot be used masks every text, and stands in `problems`: failing closed.
+        A mask that cannot be used masks every text, and stands in `problems`: failing closed. A `capture` that was
+        given for all kinds of spans decides alone; else the switches count as well.
         """
         problems: list[str] = []
         try:
@@ -51,11 +52,13 @@ class MappingOptions:
         except (TypeError, ValueError) as error:
             masks = (mask_everything,)
             problems.append(f"mask cannot be used ({error}); every text is masked until it is mended.")
-        hidden = hidden_by(environ)
-        problems.extend(hidden.problems)
         modes: Mapping[str, Capture] = {"*": config.capture} if isinstance(config.capture, str) else config.capture
+        is_given = "*" in modes and config.sources.get("capture", "default") != "default"
+        hidden = Hidden() if is_given else hidden_by(environ)
+        problems.extend(hidden.problems)
+        others: Capture = modes["*"] if is_given else "metadata" if hidden.content else "all"
         return cls(
-            capture=modes["*"],
+            capture=others,
             capture_by_kind={kind: mode for kind, mode in modes.items() if kind != "*"},
             masks=masks,
             hidden=hidden.attributes,

@@ -3,6 +3,9 @@
 The emitters read these variables themselves; but a span in the same vocabulary can come from elsewhere (another
 language, another library), and who set the switch did not want such content to be sent. A value that is none of a
 switch's own hides: better too little than what nobody meant to send.
+
+Two of them speak of content as such, and not of a part of a vocabulary: who says no there wants none, in whatever
+vocabulary a span is. All others hide what they name.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ class Switch:
     """Beginnings of the names of attributes."""
     in_calls: tuple[str, ...] = ()
     """Those that are hidden on model calls only, where they repeat the messages."""
+    is_general: bool = False
+    """Whether it speaks of all content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,8 @@ class Hidden:
 
     attributes: tuple[str, ...] = ()
     in_calls: tuple[str, ...] = ()
+    content: bool = False
+    """Whether all content is meant, also that of other vocabularies."""
     problems: tuple[str, ...] = ()
 
 
@@ -59,9 +66,16 @@ SWITCHES: Final = (
         hiding=("no_content", *_FALSE),
         showing=("span_only", "event_only", "span_and_event", *_TRUE),
         attributes=_OTEL,
+        is_general=True,
     ),
     # From version 0.60 on, it writes the attributes of the conventions.
-    Switch(name="TRACELOOP_TRACE_CONTENT", hiding=_FALSE, showing=_TRUE, attributes=(*_TRACELOOP, *_OTEL)),
+    Switch(
+        name="TRACELOOP_TRACE_CONTENT",
+        hiding=_FALSE,
+        showing=_TRUE,
+        attributes=(*_TRACELOOP, *_OTEL),
+        is_general=True,
+    ),
     _hide("OPENINFERENCE_HIDE_INPUTS", "input.value", "llm.input_messages."),
     _hide("OPENINFERENCE_HIDE_OUTPUTS", "output.value", "llm.output_messages."),
     _hide("OPENINFERENCE_HIDE_INPUT_MESSAGES", "llm.input_messages.", in_calls=("input.value",)),
@@ -81,6 +95,7 @@ def hidden_by(environ: Mapping[str, str]) -> Hidden:
     """Return what the switches in `environ` forbid to read."""
     attributes: set[str] = set()
     in_calls: set[str] = set()
+    content = False
     problems: list[str] = []
     for switch in SWITCHES:
         value = environ.get(switch.name, "").strip().lower()
@@ -88,7 +103,13 @@ def hidden_by(environ: Mapping[str, str]) -> Hidden:
             continue
         attributes.update(switch.attributes)
         in_calls.update(switch.in_calls)
+        content |= switch.is_general
         if value not in switch.hiding:
             words = ", ".join((*switch.showing, *switch.hiding))
             problems.append(f"{switch.name} = {value[:40]!r} is none of {words}; what it may hide is not sent.")
-    return Hidden(attributes=tuple(sorted(attributes)), in_calls=tuple(sorted(in_calls)), problems=tuple(problems))
+    return Hidden(
+        attributes=tuple(sorted(attributes)),
+        in_calls=tuple(sorted(in_calls)),
+        content=content,
+        problems=tuple(problems),
+    )

@@ -276,6 +276,10 @@ TRACELOOP = {
         ({"TRACELOOP_TRACE_CONTENT": "False"}, SEMCONV, set()),
         ({"TRACELOOP_TRACE_CONTENT": "flase"}, TRACELOOP, set()),
         ({"TRACELOOP_TRACE_CONTENT": "true"}, TRACELOOP, {"input", "output"}),
+        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"}, OPENINFERENCE, set()),
+        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"}, TRACELOOP, set()),
+        ({"TRACELOOP_TRACE_CONTENT": "false"}, OPENINFERENCE, set()),
+        ({"OPENINFERENCE_HIDE_INPUTS": "true", "OPENINFERENCE_HIDE_OUTPUTS": "true"}, SEMCONV, {"input", "output"}),
         ({}, TRACELOOP, {"input", "output"}),
     ],
 )
@@ -288,6 +292,38 @@ def test_switches_of_other_emitters_are_obeyed(
     assert {"input", "output"} & set(span) == left
     assert (SECRET in json.dumps(span)) == bool(left)
     assert (span["kind"], span["model"]) == ("LLM", "gpt-4o")
+
+
+NO_CONTENT = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false", "TRACELOOP_TRACE_CONTENT": "nope"}
+
+
+@pytest.mark.parametrize("name", captures.names()[::7])
+def test_who_wants_no_content_sends_none_in_any_vocabulary(name: str) -> None:
+    """Recordings of other vendors: nothing that was said or answered is in a span, whoever emitted it."""
+    options = MappingOptions.from_config(settings(), NO_CONTENT)
+    recording = captures.capture(name)
+    for spans in recording.traces:
+        trace = map_views([read_span(span) for span in spans], recording.logs, options=options)
+        for part in (trace.trace, *trace.spans):
+            assert {"input", "output"}.isdisjoint(part)
+
+
+@pytest.mark.parametrize("given", ["all", {"*": "all", "TOOL": "off"}])
+def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
+    """It is this library's own word, and was said on purpose."""
+    options = MappingOptions.from_config(settings(capture=given), NO_CONTENT | {"OPENINFERENCE_HIDE_INPUTS": "true"})
+    assert options.problems == ()
+    for attributes in (OPENINFERENCE, SEMCONV, TRACELOOP):
+        span = only_span(mapped(view("chat", attributes), options=options))
+        assert {"input", "output"} <= set(span)
+
+
+def test_a_capture_that_leaves_kinds_open_leaves_them_to_the_switches() -> None:
+    """Failing closed: who said something of tools said nothing of model calls."""
+    options = MappingOptions.from_config(settings(capture={"TOOL": "off"}), NO_CONTENT)
+    assert (options.capture_of("LLM"), options.capture_of("TOOL")) == ("metadata", "off")
+    plain = MappingOptions.from_config(settings(capture={"TOOL": "off"}), {})
+    assert (plain.capture_of("LLM"), plain.capture_of("TOOL")) == ("all", "off")
 
 
 def test_hidden_messages_hide_the_inputs_of_no_tool() -> None:
@@ -314,10 +350,10 @@ def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -
     [
         ("metadata", "metadata"),
         ("All, tool=Metadata", {"*": "all", "TOOL": "metadata"}),
-        ("TOOL=off", {"*": "all", "TOOL": "off"}),
+        ("TOOL=off", {"TOOL": "off"}),
         ({"*": "off", "llm": "all"}, {"*": "off", "LLM": "all"}),
-        ({SpanKind.TOOL: "metadata"}, {"*": "all", "TOOL": "metadata"}),
-        ({"TOOL": "all"}, "all"),
+        ({SpanKind.TOOL: "metadata"}, {"TOOL": "metadata"}),
+        ({"*": "all", "TOOL": "all"}, "all"),
     ],
 )
 def test_what_is_captured_can_differ_by_kind(given: Any, seen: Any) -> None:

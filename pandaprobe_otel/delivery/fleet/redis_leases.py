@@ -144,7 +144,7 @@ def _connect(url: str) -> Any:
         """Instrumentations before 0.60 do not ask whether they are suppressed, so what they wrap is left out."""
 
         def execute_command(self, *args: Any, **options: Any) -> Any:
-            command: Any = Redis.execute_command  # pyright: ignore[reportUnknownMemberType]
+            command: Any = getattr(Redis, "execute_command")  # noqa: B009 - its type is not known to the last part
             return inspect.unwrap(command)(self, *args, **options)
 
     return Untraced.from_url(  # pyright: ignore[reportUnknownMemberType] - its options have no types
