@@ -4,6 +4,7 @@
 #
 #     scripts/oldest_client.sh                    # every client library
 #     scripts/oldest_client.sh cohere openai      # these
+#     WRITE_PAGES=1 scripts/oldest_client.sh      # and write the counts into docs/providers.md
 #
 # PYTHON names the interpreter (default: python3). Warnings that an old version gives are not failures here.
 set -euo pipefail
@@ -48,11 +49,12 @@ for name in "$@"; do
     install "$environment" -e ".[dev]"
     install "$environment" "${oldest[@]}"
     echo "== ${oldest[*]}"
-    said=$("$environment/bin/python" -m pytest -q -W ignore -p no:cacheprovider tests/integrations -k "$name" 2>&1) \
+    said=$(env -u WRITE_PAGES "$environment/bin/python" -m pytest -q -rs -W ignore -p no:cacheprovider tests/integrations -k "$name or ${name//_/-}" 2>&1) \
         && verdict=passed || verdict=FAILED
     [[ $verdict == passed ]] || echo "$said"
     last=$(grep -E '^[0-9]+ (passed|failed)|^=+ .*(passed|failed|error)' <<<"$said" | tail -n 1) || last="no result"
     results+=("$verdict  ${oldest[*]}  ($last)")
+    [[ -z ${WRITE_PAGES:-} ]] || "$environment/bin/python" scripts/oldest_page.py "$name" "${oldest[@]}" <<<"$said"
     rm -rf "$environment"
 done
 printf '%s\n' "" "${results[@]}"

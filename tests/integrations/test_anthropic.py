@@ -15,7 +15,19 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import StatusCode
 
-from anthropic_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, REQUEST, TOOL, WORDS, error, events, message
+from anthropic_traffic import (
+    ANSWER,
+    ANSWERED_BY,
+    MODEL,
+    QUESTION,
+    REQUEST,
+    TOOL,
+    USAGE,
+    WORDS,
+    error,
+    events,
+    message,
+)
 from library_members import skip_without
 from pandaprobe_otel.registry import instrument, uninstrument, wrap_anthropic
 from pandaprobe_otel_integrations._patching import definer
@@ -409,3 +421,48 @@ def test_words_of_the_traffic_are_the_answer() -> None:
     """The support code's stream says what its whole message says."""
     assert "".join(WORDS) == ANSWER
     assert isinstance(trace.get_tracer_provider(), TracerProvider)
+
+
+PLATFORMS: dict[str, tuple[str, dict[str, str]]] = {
+    "AnthropicBedrock": (
+        "aws.bedrock",
+        {"aws_access_key": "none", "aws_secret_key": "none", "aws_region": "us-east-1"},
+    ),
+    "AnthropicVertex": ("gcp.vertex_ai", {"region": "l", "project_id": "p", "access_token": "none"}),
+    "AnthropicFoundry": ("azure.ai.inference", {"api_key": "none"}),
+}
+
+
+def _made(platform: str, server: ProviderServer) -> Any:
+    if not hasattr(anthropic, platform.removeprefix("Async")):
+        pytest.skip(f"this version of anthropic has no {platform}")
+    given = PLATFORMS[platform.removeprefix("Async")][1]
+    return getattr(anthropic, platform)(base_url=server.url, max_retries=0, **given)
+
+
+def _check_platform(recorder: SpanRecorder, platform: str) -> None:
+    attributes = recorder.attributes(f"chat {MODEL}")
+    assert attributes["gen_ai.provider.name"] == PLATFORMS[platform][0]
+    assert attributes["gen_ai.usage.output_tokens"] == USAGE["output_tokens"]
+    assert ANSWER in attributes["gen_ai.output.messages"]
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_platform(platform: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The clients of clouds make one span, with the name of the cloud; the app gets what it got without."""
+    server.replies(json_reply(message()))
+    with _made(platform, server) as client:
+        without = client.messages.create(**REQUEST)
+        instrument("anthropic", tracer_provider=recorder.provider)
+        assert client.messages.create(**REQUEST) == without
+    _check_platform(recorder, platform)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_platform_asynchronously(platform: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for the asynchronous clients."""
+    server.replies(json_reply(message()))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    async with _made(f"Async{platform}", server) as client:
+        await client.messages.create(**REQUEST)
+    _check_platform(recorder, platform)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -36,10 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 imported_early = litellm.completion
-newer = pytest.mark.skipif(
-    tuple(map(int, version("litellm").split(".")[:2])) < (1, 100),
-    reason="an older litellm knows less of its streams and responses",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +97,6 @@ async def test_router_with_a_fallback(server: ProviderServer, recorder: SpanReco
     assert recorder.one().name == "chat second"
 
 
-@newer
 def test_fallbacks_of_one_call(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The same without a router."""
     server.script = _only("second")
@@ -172,7 +166,6 @@ def _check_response(recorder: SpanRecorder) -> None:
     assert (asked["parts"][0]["content"], said["parts"][0]["content"]) == (QUESTION, ANSWER)
 
 
-@newer
 def test_response(server: ProviderServer, recorder: SpanRecorder) -> None:
     """A response in one piece is one call."""
     server.replies(json_reply(response(message_item())))
@@ -180,7 +173,6 @@ def test_response(server: ProviderServer, recorder: SpanRecorder) -> None:
     _check_response(recorder)
 
 
-@newer
 async def test_response_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The asynchronous function, which calls the other one, is one call; through a Router too."""
     server.replies(json_reply(response(message_item())))
@@ -191,7 +183,6 @@ async def test_response_asynchronously(server: ProviderServer, recorder: SpanRec
     _check_response(recorder)
 
 
-@newer
 def test_response_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
     """A streamed response is one call that ends with the stream, and its type stays."""
     server.replies(events_reply(response_events(), named=True, done=False))
@@ -208,15 +199,26 @@ def test_response_stream(server: ProviderServer, recorder: SpanRecorder) -> None
     assert recorder.attributes()["gen_ai.response.time_to_first_chunk"] > 0
 
 
-@newer
+async def _exhausted(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
 async def test_response_stream_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous function; a stream that is left early has what came."""
+    """The same for the asynchronous function."""
     server.replies(events_reply(response_events(), named=True, done=False))
     stream = await litellm.aresponses(**_response_request(server), stream=True)
     assert len([event async for event in stream]) == len(response_events())
     _check_response(recorder)
-    recorder.clear()
+
+
+async def test_response_stream_that_is_left(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A stream that is left early has what came."""
+    server.replies(events_reply(response_events(), named=True, done=False))
     stream = await litellm.aresponses(**_response_request(server), stream=True)
+    if not hasattr(stream, "aclose"):
+        await _exhausted(stream)
+        pytest.skip("this litellm cannot close the stream of a response")
     for _ in range(6):
         await anext(stream)
     await stream.aclose()
@@ -229,7 +231,6 @@ async def test_response_stream_asynchronously(server: ProviderServer, recorder: 
     }
 
 
-@newer
 def test_response_of_a_service_that_has_none(server: ProviderServer, recorder: SpanRecorder) -> None:
     """litellm makes a response of a chat where the service has only chats: that is one call, streamed or not."""
     server.replies(json_reply(completion()), events_reply(chat_chunks()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -296,39 +296,81 @@ def test_wrapped_client_alone(server: ProviderServer, recorder: SpanRecorder) ->
         assert len(recorder.spans) == 3
 
 
-@pytest.mark.parametrize(
-    ("base_url", "provider"),
-    [
-        ("https://api.openai.com/v1", "openai"),
-        ("https://eu.api.openai.com/v1", "openai"),
-        ("https://my.openai.azure.com/openai/v1", "azure.ai.openai"),
-        ("https://api.deepseek.com", "deepseek"),
-        ("https://openrouter.ai/api/v1", "openrouter"),
-        ("https://api.x.ai/v1", "x_ai"),
-        ("https://api.groq.com/openai/v1", "groq"),
-        ("https://generativelanguage.googleapis.com/v1beta/openai/", "gcp.gemini"),
-        ("http://localhost:11434/v1", "openai"),
-        ("https://notopenai.com.example.org/v1", "openai"),
-        ("https://gateway.example.org/v1", "openai"),
-    ],
-)
-def test_provider_by_address(base_url: str, provider: str, recorder: SpanRecorder) -> None:
-    """The address says who answers; nothing is sent here, since the request fails in the transport."""
+ADDRESSES = {
+    "https://api.openai.com/v1": "openai",
+    "https://eu.api.openai.com/v1": "openai",
+    "https://my.openai.azure.com/openai/v1": "azure.ai.openai",
+    "https://my.services.ai.azure.com/models": "azure.ai.inference",
+    "https://api.deepseek.com": "deepseek",
+    "https://openrouter.ai/api/v1": "openrouter",
+    "https://api.x.ai/v1": "x_ai",
+    "https://api.groq.com/openai/v1": "groq",
+    "https://api.together.xyz/v1": "together_ai",
+    "https://api.mistral.ai/v1": "mistral_ai",
+    "https://api.perplexity.ai": "perplexity",
+    "https://api.fireworks.ai/inference/v1": "fireworks_ai",
+    "https://api.cohere.ai/compatibility/v1": "cohere",
+    "https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1": "aws.bedrock",
+    "https://generativelanguage.googleapis.com/v1beta/openai/": "gcp.gemini",
+    "http://localhost:11434/v1": "openai",
+    "https://notopenai.com.example.org/v1": "openai",
+    "https://gateway.example.org/v1": "openai",
+}
 
-    def refuse(request: Any) -> Any:
-        raise HTTP.ConnectError("no network here", request=request)
 
-    instrument("openai", tracer_provider=recorder.provider)
-    http_client = HTTP.Client(transport=HTTP.MockTransport(refuse))
-    with (
-        openai.OpenAI(base_url=base_url, api_key="none", max_retries=0, http_client=http_client) as client,
-        pytest.raises(openai.APIConnectionError),
-    ):
-        _ask(client)
-    attributes = recorder.attributes()
-    assert attributes["gen_ai.provider.name"] == provider
+def _forwarding(server: ProviderServer) -> Callable[[Any], Any]:
+    """Whatever the address, the loopback provider is asked."""
+
+    def forward(request: Any) -> Any:
+        with HTTP.Client() as inner:
+            answer = inner.post(f"{server.url}{request.url.path}", content=request.content)
+        return HTTP.Response(answer.status_code, json=answer.json())
+
+    return forward
+
+
+def _check_place(recorder: SpanRecorder, base_url: str) -> None:
+    attributes = recorder.attributes(f"chat {MODEL}")
+    assert attributes["gen_ai.provider.name"] == ADDRESSES[base_url]
     assert attributes["server.address"] in base_url
     assert attributes.get("server.port") == (11434 if "11434" in base_url else None)
+    assert attributes["gen_ai.usage.output_tokens"] == 34
+
+
+@pytest.mark.parametrize("base_url", ADDRESSES)
+def test_provider_by_address(base_url: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The address says who answers, with the app's own HTTP client and with a client of the app's own class."""
+
+    class TheirClient(openai.OpenAI):
+        """An app may derive from the client."""
+
+    server.replies(json_reply(completion()))
+    instrument("openai", tracer_provider=recorder.provider)
+    http_client = HTTP.Client(transport=HTTP.MockTransport(_forwarding(server)))
+    with TheirClient(base_url=base_url, api_key="none", max_retries=0, http_client=http_client) as client:
+        assert _ask(client.copy(timeout=5)) == ANSWER
+    _check_place(recorder, base_url)
+
+
+@pytest.mark.parametrize("base_url", ["https://api.deepseek.com", "https://api.groq.com/openai/v1"])
+async def test_provider_by_address_asynchronously(
+    base_url: str, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The same for the asynchronous client."""
+    server.replies(json_reply(completion()))
+    instrument("openai", tracer_provider=recorder.provider)
+    http_client = HTTP.AsyncClient(transport=HTTP.MockTransport(_forwarding(server)))
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0, http_client=http_client) as client:
+        await client.with_options(timeout=5).chat.completions.create(model=MODEL, messages=MESSAGES)
+    _check_place(recorder, base_url)
+
+
+def _check_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
+    attributes = recorder.attributes()
+    assert "/deployments/my-deployment/" in server.received[0].path
+    assert attributes["gen_ai.provider.name"] == "azure.ai.openai"
+    assert attributes["gen_ai.request.model"] == "my-deployment"
+    assert attributes["gen_ai.response.model"] != "my-deployment"
 
 
 def test_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
@@ -337,11 +379,16 @@ def test_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
     instrument("openai", tracer_provider=recorder.provider)
     with openai.AzureOpenAI(azure_endpoint=server.url, api_key="none", api_version="2026-01-01") as client:
         client.chat.completions.create(model="my-deployment", messages=MESSAGES)
-    attributes = recorder.attributes()
-    assert "/deployments/my-deployment/" in server.received[0].path
-    assert attributes["gen_ai.provider.name"] == "azure.ai.openai"
-    assert attributes["gen_ai.request.model"] == "my-deployment"
-    assert attributes["gen_ai.response.model"] != "my-deployment"
+    _check_azure(server, recorder)
+
+
+async def test_azure_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same for its asynchronous client."""
+    server.replies(json_reply(completion()))
+    instrument("openai", tracer_provider=recorder.provider)
+    async with openai.AsyncAzureOpenAI(azure_endpoint=server.url, api_key="none", api_version="2026-01-01") as client:
+        await client.chat.completions.create(model="my-deployment", messages=MESSAGES)
+    _check_azure(server, recorder)
 
 
 def test_legacy_http_client(server: ProviderServer, recorder: SpanRecorder) -> None:

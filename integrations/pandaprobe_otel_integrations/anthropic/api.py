@@ -17,6 +17,7 @@ _RESULTS: Final = re.compile(r"/messages/batches/([^/?]+)/results/?(?:\?.*)?$")
 _PLATFORMS: Final = {
     "AnthropicBedrock": "aws.bedrock",
     "AnthropicAWS": "aws.bedrock",
+    "AnthropicFoundry": "azure.ai.inference",
     "AnthropicVertex": "gcp.vertex_ai",
 }
 

@@ -28,7 +28,7 @@ class LiteLLMInstrumentor(Integration):
     """
 
     library = "litellm"
-    requirements = ("litellm >= 1.75",)
+    requirements = ("litellm >= 1.100",)
     hooked_modules = (*FUNCTIONS, *STREAMS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.litellm", class_name="LiteLLMInstrumentor"),

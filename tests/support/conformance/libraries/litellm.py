@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from pathlib import Path
 from typing import Any, Final
 
 from conformance import openai_wire
@@ -15,8 +14,6 @@ from litellm_library import litellm
 from openai_traffic import MODEL
 from streamed_forms import AsyncOpened, Opened, Sighting
 
-_STREAMS: Final = Path(litellm.litellm_core_utils.streaming_handler.__file__).read_text(encoding="utf-8")
-
 
 @dataclass(frozen=True)
 class Target:
@@ -24,11 +21,6 @@ class Target:
 
     url: str
     timeout_s: float
-
-    @property
-    def closable_streams(self) -> bool | None:
-        """Whether streams can be closed, and know which model answered; None before version 1.100."""
-        return True if "_provider_response_model" in _STREAMS else None
 
     @property
     def request(self) -> dict[str, Any]:
@@ -72,10 +64,6 @@ async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
         await kept.close()
 
 
-async def _nothing() -> None:
-    """What closing is where old streams cannot be closed."""
-
-
 def _plain(target: Target, seen: Sighting) -> None:
     seen.read(litellm.completion(**target.request))
 
@@ -86,12 +74,12 @@ async def _plain_async(target: Target, seen: Sighting) -> None:
 
 def _stream(target: Target, seen: Sighting) -> Opened:
     stream: Any = seen.saw(litellm.completion(**target.request, stream=True))
-    return Opened(stream, getattr(stream, "close", lambda: None))
+    return Opened(stream, stream.close)
 
 
 async def _stream_async(target: Target, seen: Sighting) -> AsyncOpened:
     stream: Any = seen.saw(await litellm.acompletion(**target.request, stream=True))
-    return AsyncOpened(stream, getattr(stream, "aclose", _nothing))
+    return AsyncOpened(stream, stream.aclose)
 
 
 ADAPTERS: Final = (
@@ -109,7 +97,6 @@ ADAPTERS: Final = (
         refusal=openai_wire.REFUSAL,
         expected=openai_wire.expected("openai"),
         beside=("openai",),
-        needs={"stream": "closable_streams"},
         varies=r"created=\d+|time taken=[\d.]+|chatcmpl-[0-9a-f-]{36}",
         warns=["ignore::UserWarning", "ignore::DeprecationWarning"],
     ),
