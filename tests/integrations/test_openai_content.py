@@ -450,3 +450,27 @@ def test_compressed_stream(client: openai.OpenAI, server: ProviderServer, record
     _chat(client, stream=True)
     assert recorder.json("gen_ai.output.messages")[0]["parts"][0]["content"] == "So what"
     assert recorder.attributes()["gen_ai.response.time_to_first_chunk"] > 0
+
+
+@pytest.mark.parametrize("odd", [{"status": ["completed"]}, {"status": {"of": 1}}, {"output": [{"type": ["message"]}]}])
+def test_a_response_with_odd_kinds_keeps_its_counts(
+    odd: dict[str, Any], client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """What should be a word may be a list or an object: the rest of the answer is recorded all the same."""
+    skip_without(client, "responses")
+    server.replies(json_reply({**response(message_item()), **odd}))
+    client.responses.create(model=MODEL, input=QUESTION)
+    assert recorder.attributes()["gen_ai.usage.output_tokens"] == 34
+
+
+def test_an_event_with_an_odd_kind_is_passed_over(
+    client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The same of the events of a stream."""
+    skip_without(client, "responses")
+    odd = {"type": ["response.completed"], "response": {"model": "m"}}
+    server.replies(
+        events_reply([odd, {"type": "response.completed", "response": response(message_item())}], done=False)
+    )
+    list(client.responses.create(model=MODEL, input=QUESTION, stream=True))
+    assert recorder.attributes()["gen_ai.usage.output_tokens"] == 34

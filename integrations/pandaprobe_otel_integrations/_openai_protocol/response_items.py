@@ -46,7 +46,7 @@ def finish_reason(response: Object) -> str | None:
     if status == "incomplete":
         why = string(obj(response.get("incomplete_details")).get("reason")) or "incomplete"
         return _WHY_INCOMPLETE.get(why, why)
-    if status == "completed" and any(item.get("type") in _CALLS for item in objects(response.get("output"))):
+    if status == "completed" and any(string(item.get("type")) in _CALLS for item in objects(response.get("output"))):
         return "tool_calls"
     return _REASONS.get(status or "")
 

@@ -46,7 +46,7 @@ def merged_events(events: Sequence[Object]) -> Body:
     for event in events:
         if carried := obj(event.get("response")):
             response.update(carried)
-            if event.get("type") in _FINAL_EVENTS:
+            if string(event.get("type")) in _FINAL_EVENTS:
                 break
         elif event.get("type") == "error":
             response["error"] = event.get("error") or dict(event)

@@ -126,7 +126,8 @@ def _first_sight(body: Body) -> bool:
 
 
 def _failure(body: Body) -> Failure | None:
-    if body.get("status") in FINAL_STATUSES and body.get("status") != "failed":
+    status = string(body.get("status"))
+    if status in FINAL_STATUSES and status != "failed":
         return None
     return failure_in(body.get("error"))
 

@@ -48,7 +48,7 @@ class FetchedBatch(CreatedBatch):
 
     def is_news(self, body: Body) -> bool:
         """Whether it is done, and this process sees that for the first time."""
-        return body.get("status") in _DONE and _seen.is_first(string(body.get("id")))
+        return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Its status, how many requests went how, and the tokens of all of them."""

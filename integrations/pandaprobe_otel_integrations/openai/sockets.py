@@ -148,7 +148,7 @@ class _Responses:
             return
         turn, waiting = lane
         turn.keep(message.encode() if isinstance(message, str) else bytes(message))
-        if event.get("type") in LAST:
+        if string(event.get("type")) in LAST:
             turn.end("terminal")
             if waiting:
                 turn.begin(_RESPONSES, waiting.pop(0))
