@@ -59,6 +59,8 @@ class Integration(BaseInstrumentor):
     hooked_modules: ClassVar[tuple[str, ...]]
     """Modules of the library that `_hook` is called with, each when it is loaded."""
     rivals: ClassVar[tuple[Rival, ...]] = ()
+    makes_own_spans: ClassVar[bool] = False
+    """Whether the spans are those that the library makes itself, which are then `adopted` and not `hooked`."""
 
     _lock = threading.RLock()
     _patches: list[Undoable]
@@ -84,9 +86,10 @@ class Integration(BaseInstrumentor):
             return Outcome(state="skipped", reason=f"{rival.vendor} records these calls ({rival.module})")
         if self._problems:
             return Outcome(state="failed", reason="; ".join(self._problems.values()))
+        state: State = "adopted" if self.makes_own_spans else "hooked"
         if not any(name in sys.modules for name in self.hooked_modules):
-            return Outcome(state="hooked", reason=f"waits for the import of {self.hooked_modules[0]}")
-        return Outcome(state="hooked")
+            return Outcome(state=state, reason=f"waits for the import of {self.hooked_modules[0]}")
+        return Outcome(state=state)
 
     def instrument(self, **kwargs: Any) -> Any:
         """Turn this on. A second time is no error; it can only widen what is recorded."""

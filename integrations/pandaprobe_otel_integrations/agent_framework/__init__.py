@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
-from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
@@ -30,14 +30,9 @@ class AgentFrameworkInstrumentor(Integration):
     """
 
     library = "agent_framework"
+    makes_own_spans = True
     requirements = ("agent-framework-core >= 1.23",)
     hooked_modules = ("agent_framework.observability",)
-
-    @property
-    def outcome(self) -> Outcome:
-        """How things stand now; the spans are Agent Framework's own."""
-        found = super().outcome
-        return Outcome(state="adopted", reason=found.reason) if found.state == "hooked" else found
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         yield adopt(_SCOPE, is_on=lambda: self._open)

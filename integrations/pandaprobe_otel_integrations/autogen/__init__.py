@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Final
 
-from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
@@ -36,6 +36,7 @@ class AutoGenInstrumentor(Integration):
     """
 
     library = "autogen"
+    makes_own_spans = True
     requirements = ("autogen-agentchat >= 0.7.5",)
     hooked_modules = (_AGENTS, _MEMBERS, _TEAMS, _TOOLS)
     rivals = (
@@ -45,12 +46,6 @@ class AutoGenInstrumentor(Integration):
             class_name="AutogenAgentChatInstrumentor",
         ),
     )
-
-    @property
-    def outcome(self) -> Outcome:
-        """How things stand now; the spans are AutoGen's own."""
-        found = super().outcome
-        return Outcome(state="adopted", reason=found.reason) if found.state == "hooked" else found
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         native = NativeSpans(

@@ -9,7 +9,7 @@ from opentelemetry import trace
 
 from pandaprobe_otel.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
-from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival, active_rival
@@ -30,6 +30,7 @@ class GoogleADKInstrumentor(Integration):
     """
 
     library = "google_adk"
+    makes_own_spans = True
     requirements = ("google-adk >= 2.13",)
     hooked_modules = ("google.adk.telemetry.tracing",)
     rivals = (
@@ -41,12 +42,6 @@ class GoogleADKInstrumentor(Integration):
     )
     values: TraceValues | None = None
     """Session, user, tags and metadata of the traces that ADK begins; the adapter sets them."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """How things stand now; the spans are ADK's own."""
-        found = super().outcome
-        return Outcome(state="adopted", reason=found.reason) if found.state == "hooked" else found
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         yield adopt(SCOPE, is_on=self._is_on)

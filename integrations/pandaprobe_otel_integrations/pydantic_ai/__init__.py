@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, replace
 
@@ -30,14 +30,9 @@ class PydanticAIInstrumentor(Integration):
     """
 
     library = "pydantic_ai"
+    makes_own_spans = True
     requirements = ("pydantic-ai-slim >= 2.68",)
     hooked_modules = ("pydantic_ai",)
-
-    @property
-    def outcome(self) -> Outcome:
-        """How things stand now; the spans are Pydantic AI's own."""
-        found = super().outcome
-        return Outcome(state="adopted", reason=found.reason) if found.state == "hooked" else found
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         yield adopt(_SCOPE, is_on=lambda: self._open)

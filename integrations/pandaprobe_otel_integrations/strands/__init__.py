@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
@@ -31,14 +31,9 @@ class StrandsInstrumentor(Integration):
     """
 
     library = "strands"
+    makes_own_spans = True
     requirements = ("strands-agents >= 1.62",)
     hooked_modules = (_SPANS, _AGENTS)
-
-    @property
-    def outcome(self) -> Outcome:
-        """How things stand now; the spans are Strands' own."""
-        found = super().outcome
-        return Outcome(state="adopted", reason=found.reason) if found.state == "hooked" else found
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == _AGENTS:
