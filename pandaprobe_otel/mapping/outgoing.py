@@ -47,8 +47,8 @@ _END: Final = b'\x7f"]]]]'
 def _encodings(bodies: list[dict[str, Any]]) -> list[bytes]:
     """Return each body as JSON; nothing for those that must be mended whatever their size.
 
-    All are encoded and searched at once, and taken apart again: a seventh less than one by one, which is what happens
-    if anything is wrong with any of them (benchmarks/mapping).
+    All are encoded and searched at once, and taken apart again: a quarter less than one by one, which is done if
+    anything is wrong with any of them (benchmarks/mapping).
     """
     marked: list[Any] = [_MARK] * (2 * len(bodies) + 1)
     marked[1::2] = bodies

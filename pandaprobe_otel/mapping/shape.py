@@ -1,4 +1,4 @@
-"""The shape of a span - the names of its attributes - decides once which rows can say anything about it.
+"""The shape of a span - names and types of its attributes - decides once which rows can say anything about it.
 
 Emitters repeat themselves: a process makes spans of a few dozen shapes. So the tables of all dialects are searched
 once per shape, and a span only costs the rows that its own attributes answer.
@@ -14,10 +14,9 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.rows import Rows, Source, fill, tree
 from pandaprobe_otel.mapping.steady import NO_STEADY_ROWS, SteadyRows
 from pandaprobe_otel.mapping.table import EventRow, Form, KindRule
-from pandaprobe_otel.mapping.view import SpanView
+from pandaprobe_otel.mapping.view import KNOWN_SHAPES, MAX_NAMES, SpanView, shape_key
 
 _MAX_SHAPES: Final = 1024
-_MAX_CACHED_KEYS: Final = 256
 
 
 class Candidate(NamedTuple):
@@ -30,8 +29,12 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the tables say about spans with one set of attribute names."""
+    """What the tables say about spans whose attributes have the same names and types."""
 
+    floats: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Gets the values that are floats; None when there are none."""
+    nested: tuple[str, ...]
+    """Names of attributes whose values are not just text or a number."""
     steady: SteadyRows
     """Rows and rules that ask only attributes whose values an emitter repeats; all others are below."""
     fields: Rows
@@ -47,10 +50,14 @@ class Shape:
     """Rows of fields to which every source contributes."""
     events: tuple[tuple[str, EventRow], ...]
     """Fields, other than content, that come from events."""
+    asks: bool
+    """Whether there are any rows of fields, merged fields or events: without them nothing is to be read."""
     contents: Mapping[str, tuple[Candidate, ...]]
     kind_rules: tuple[tuple[str, KindRule], ...]
     may_fail: bool
     """Whether a field may say that the span failed or was cancelled."""
+    tells_name: bool
+    """Whether a field may give the span another name."""
     times_first_token: bool
     """Whether a field may say when the first token came."""
     has_context: bool
@@ -67,8 +74,6 @@ class Shape:
 
         `steady` are the fields that the steady rows gave.
         """
-        if not (self.fields or self.merged or self.events):
-            return steady
         found: dict[str, Any] = {**steady}
         attributes = view.attributes
         fill(found, self.fields, attributes)
@@ -84,6 +89,8 @@ class Shape:
 
 
 NO_SHAPE: Final = Shape(
+    floats=None,
+    nested=(),
     steady=NO_STEADY_ROWS,
     fields=(),
     metadata=(),
@@ -92,9 +99,11 @@ NO_SHAPE: Final = Shape(
     aggregated=(),
     merged=(),
     events=(),
+    asks=False,
     contents={},
     kind_rules=(),
     may_fail=False,
+    tells_name=False,
     times_first_token=False,
     has_context=False,
     genai=False,
@@ -106,21 +115,23 @@ NO_SHAPE: Final = Shape(
 
 def shape_of(view: SpanView) -> Shape:
     """Return the shape of the view, from the cache if one like it was seen before."""
+    if view.shape is not None:
+        known: Shape = view.shape
+        return known
     events = any(event.name != "exception" for event in view.events) if view.events else False
-    key = (events, *view.attributes)
-    shape = _SHAPES.get(key)
+    key = shape_key(view.attributes, events)
+    shape: Shape | None = KNOWN_SHAPES.get(key)
     if shape is None:
         from pandaprobe_otel.mapping.shape_compiler import compiled  # here, since it needs the types above
 
         shape = compiled(view.attributes, events)
-        if len(key) <= _MAX_CACHED_KEYS:
-            if len(_SHAPES) >= _MAX_SHAPES:
-                _SHAPES.clear()
-            _SHAPES[key] = shape
+        if len(view.attributes) <= MAX_NAMES:
+            if len(KNOWN_SHAPES) >= _MAX_SHAPES:
+                KNOWN_SHAPES.clear()
+            KNOWN_SHAPES[key] = shape
+            if shape.nested:  # the SDK has tuples where the view has lists
+                KNOWN_SHAPES[tuple(tuple if part is list else part for part in key)] = shape
     return shape
-
-
-_SHAPES: Final[dict[tuple[Any, ...], Shape]] = {}
 
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.custom import is_custom
 from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.rows import AnsweredRow, Members, Rows, Source
 from pandaprobe_otel.mapping.shape import Candidate, Shape
 from pandaprobe_otel.mapping.steady import ATTRIBUTES, SteadyRows
@@ -19,6 +20,7 @@ from pandaprobe_otel.mapping.table import (
     FIRST_TOKENS,
     GROUPS,
     MERGED_FIELDS,
+    NAMES,
     OUTCOMES,
     RANKED_FIELDS,
     EventRow,
@@ -28,6 +30,7 @@ from pandaprobe_otel.mapping.table import (
 from pandaprobe_otel.mapping.values import usable
 
 _LATE: Final = 1 << 20
+_SCALARS: Final = frozenset({str, int, bool, float})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ _CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT_SOURCES if s
 
 
 def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
-    """Return the shape of spans with these attribute names, and with or without events."""
+    """Return the shape of spans with attributes of these names and types, and with or without events."""
     answered = sorted(_answered(attributes, events), key=lambda ranked: ranked.rank)
     grouped: dict[str, list[AnsweredRow]] = defaultdict(list)
     contents: dict[str, list[Candidate]] = defaultdict(list)
@@ -121,18 +124,24 @@ def _shape(
     steady_fields, fields = _split(rows("fields"))
     steady_metadata, metadata = _split(rows("metadata"))
     steady_parameters, parameters = _split(rows("parameters"))
+    merged = rows("merged")
+    floats = [key for key, value in attributes.items() if type_of(value) is float]
     return Shape(
+        floats=_getter(floats) if floats else None,
+        nested=tuple(key for key, value in attributes.items() if type_of(value) not in _SCALARS),
         steady=_steady(attributes, steady_fields, steady_metadata, steady_parameters, kind_rules),
         fields=fields,
         metadata=metadata,
         parameters=parameters,
         usage=rows("usage"),
         aggregated=rows("aggregated"),
-        merged=rows("merged"),
+        merged=merged,
         events=tuple(event_rows),
+        asks=bool(fields or merged or event_rows),
         contents={field: tuple(candidates) for field, candidates in contents.items()},
         kind_rules=kind_rules,
         may_fail=not names.isdisjoint(OUTCOMES),
+        tells_name=not names.isdisjoint(NAMES),
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
         genai=any(map(_shows_genai, attributes)),

@@ -8,7 +8,7 @@ from typing import Any
 from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, response_in, tool_result, unwrap_envelope
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.messages import Conversation
+from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_texts, query_text
 from pandaprobe_otel.mapping.shape import Candidate, content_value
@@ -72,6 +72,9 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str]]:
         if type_of(raw) is not list and is_absent(raw):
             continue
         if candidate.form == "messages":
+            messages: list[dict[str, Any]] = []
+            if system is None and type_of(raw) is list and take_texts(iter(raw), messages) is END and messages:
+                return {"messages": messages}, ()
             talk = Conversation()
             talk.add_all(raw, DEFAULT_ROLE[side])
             if system is not None:

@@ -20,16 +20,13 @@ MAX_STACK_TRACE: Final = 4096
 
 def name_of(span: MappedSpan) -> str:
     """Return the name: a tool's own, what an emitter shows instead of a template, or the span's."""
-    found = span.found
-    name: Any = found.get("tool_name") if span.kind == "TOOL" else None
+    name: Any = _told_name(span) if span.shape.tells_name else None
     if name is None:
-        name = found.get("display_name")
-        if name is None:
-            name = span.view.name
-            if type_of(name) is not str:
-                name = str(name or "span")
-            if "function_id" in found:
-                name = f"{found['function_id']}: {found.get('operation_id', name)}"
+        name = span.view.name
+        if type_of(name) is not str:
+            name = str(name or "span")
+        if "function_id" in span.found:
+            name = f"{span.found['function_id']}: {span.found.get('operation_id', name)}"
     name = name.strip()
     if len(name) <= MAX_NAME:
         return name or "span"
@@ -37,7 +34,25 @@ def name_of(span: MappedSpan) -> str:
     return short_text(name, MAX_NAME)
 
 
-def add_model(span: MappedSpan) -> None:
+def _told_name(span: MappedSpan) -> Any:
+    name = span.found.get("tool_name") if span.kind == "TOOL" else None
+    return span.found.get("display_name") if name is None else name
+
+
+def add_model_and_times(span: MappedSpan) -> None:
+    """Set the model, start and end, and the time of the first token, which must lie between them."""
+    body, view = span.body, span.view
+    if "model" in span.found:
+        _add_model(span)
+    start, end = view.start_ns, view.end_ns
+    body["started_at"] = rfc3339(start)
+    if end is not None:
+        body["ended_at"] = rfc3339(end if end > start else start)
+    if span.shape.times_first_token:
+        _add_first_token(span)
+
+
+def _add_model(span: MappedSpan) -> None:
     """Set the model that was found as `model` where the server counts it, else in the metadata."""
     model = span.found["model"]
     metadata = span.metadata
@@ -52,35 +67,30 @@ def add_model(span: MappedSpan) -> None:
         del metadata["request_model"]
 
 
-def add_times(span: MappedSpan) -> None:
-    """Set start, end and the time of the first token, which must lie between them."""
-    body, found = span.body, span.found
-    start, end = span.view.start_ns, span.view.end_ns
-    body["started_at"] = rfc3339(start)
-    if end is not None:
-        body["ended_at"] = rfc3339(end if end > start else start)
-    if not span.shape.times_first_token:
-        return
+def _add_first_token(span: MappedSpan) -> None:
+    found, start, end = span.found, span.view.start_ns, span.view.end_ns
     first = found.get("first_token_ns")
     if first is None and "first_token_after" in found:
         first = start + found["first_token_after"]
     if first is None:
         first = found.get("first_token_event")
     if first is not None and start <= first and (end is None or first <= end):
-        body["completion_start_time"] = rfc3339(first)
+        span.body["completion_start_time"] = rfc3339(first)
 
 
-def complete_metadata(span: MappedSpan) -> None:
-    """Add to the metadata what no single row gives."""
-    metadata, found, view = span.metadata, span.found, span.view
+def add_own_metadata(span: MappedSpan) -> None:
+    """Add to the metadata what the app itself has said."""
+    metadata, found, custom = span.metadata, span.found, span.shape.custom
     if "metadata" in found:
         for key, value in found["metadata"].items():
             metadata.setdefault(key, value)
-    custom = span.shape.custom
-    if custom and (own := custom_attributes(custom, view.attributes)):
+    if custom and (own := custom_attributes(custom, span.view.attributes)):
         metadata["attributes"] = own
-    if view.scope_name:
-        metadata["scope"] = view.scope_name
+
+
+def add_rare_metadata(span: MappedSpan) -> None:
+    """Add to the metadata what few spans have: an error, links, attributes that were dropped."""
+    metadata, view = span.metadata, span.view
     if "error" in span.body:
         _add_error(span)
     if view.links:

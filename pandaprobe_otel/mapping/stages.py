@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, Final
 
 from pandaprobe_otel.guard import counted, failed
 from pandaprobe_otel.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.kinds import kind_in
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
 from pandaprobe_otel.mapping.rows import Rows, fill
 from pandaprobe_otel.mapping.shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.span_content import add_content
-from pandaprobe_otel.mapping.span_fields import add_model, add_times, complete_metadata, name_of
+from pandaprobe_otel.mapping.span_fields import add_model_and_times, add_own_metadata, add_rare_metadata, name_of
 from pandaprobe_otel.mapping.status import outcome
 from pandaprobe_otel.mapping.steady import NOTHING
 from pandaprobe_otel.mapping.usage import token_usage
@@ -47,37 +48,33 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
     for view in views:
         shape = shape_of(view)
         steady = shape.steady.read(view.attributes)
-        spans.append(MappedSpan(view, shape, steady.kind or kind_in(shape, view), steady))
-    _set_identities(spans)
-    _set_metadata(spans)
-    _set_parameters(spans)
+        spans.append(mapped_span(view, shape, steady.kind or kind_in(shape, view), steady))
+    _set_fields(spans)
     _set_numbers(spans)
     _add_contents(spans, options)
     for span in spans:
-        if "model" in span.found:
-            add_model(span)
-        add_times(span)
+        add_model_and_times(span)
     if not options.captures_all:
         for span in spans:
             restrict(span.body, options.capture_of(span.kind))
     return spans
 
 
-def _set_identities(spans: Sequence[MappedSpan]) -> None:
-    """Set ids, name, kind, status and error."""
+def _set_fields(spans: Sequence[MappedSpan]) -> None:
+    """Set ids, name, kind, status and error, the metadata, and the parameters of model calls."""
     trace_id, prefix = -1, ""
     known: dict[int, str] = {}  # by number: parents come before their children, and have many
 
     for span in spans:
-        view = span.view
+        view, shape, found, metadata = span.view, span.shape, span.found, span.metadata
         if view.trace_id != trace_id:
             trace_id = view.trace_id
             prefix = span_prefix(trace_id)
             known.clear()
-        if view.status_code != "ERROR" and not span.shape.may_fail:
+        if view.status_code != "ERROR" and not shape.may_fail:
             status, error = "UNSET" if view.end_ns is None else "OK", None
         else:
-            status, error = outcome(view, span.found)
+            status, error = outcome(view, found)
         span_id = known[view.span_id] = prefix + span_suffix(view.span_id)
         body = span.body = {
             "span_id": span_id,
@@ -89,25 +86,24 @@ def _set_identities(spans: Sequence[MappedSpan]) -> None:
             body["parent_span_id"] = known.get(parent_id) or prefix + span_suffix(parent_id)
         if error is not None:
             body["error"] = error
-
-
-def _set_metadata(spans: Sequence[MappedSpan]) -> None:
-    for span in spans:
-        metadata = span.metadata
-        fill(metadata, span.shape.metadata, span.view.attributes)
-        complete_metadata(span)
-        span.body["metadata"] = metadata
-
-
-def _set_parameters(spans: Sequence[MappedSpan]) -> None:
-    for span in spans:
+        if shape.metadata:
+            fill(metadata, shape.metadata, view.attributes)
+        if shape.custom or "metadata" in found:
+            add_own_metadata(span)
+        if view.scope_name:
+            metadata["scope"] = view.scope_name
+        if error is not None or view.links or view.dropped_attributes:
+            add_rare_metadata(span)
+        body["metadata"] = metadata
         parameters = span.steady.parameters
-        rows = span.shape.parameters
-        if rows or "parameters" in span.found:
-            parameters = {**parameters, **span.found.get("parameters", {})}
-            fill(parameters, rows, span.view.attributes)
+        if shape.parameters or "parameters" in found:
+            parameters = {**parameters, **found.get("parameters", _NONE)}
+            fill(parameters, shape.parameters, view.attributes)
         if parameters:
-            span.body["model_parameters"] = parameters
+            body["model_parameters"] = parameters
+
+
+_NONE: Final[dict[str, Any]] = {}
 
 
 def _set_numbers(spans: Sequence[MappedSpan]) -> None:
@@ -136,9 +132,9 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
 
 def bare_span(view: SpanView) -> MappedSpan:
     """Return the span with its name and times only, and a note that its attributes could not be read."""
-    span = MappedSpan(dataclasses.replace(view, attributes={}, events=(), links=()), NO_SHAPE, "OTHER", NOTHING)
-    _set_identities((span,))
+    bare = dataclasses.replace(view, attributes={}, events=(), links=(), scope_name="", dropped_attributes=0)
+    span = mapped_span(bare, NO_SHAPE, "OTHER", NOTHING)
+    _set_fields((span,))
     span.metadata["unreadable"] = True
-    span.body["metadata"] = span.metadata
-    add_times(span)
+    add_model_and_times(span)
     return span

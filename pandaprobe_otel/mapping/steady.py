@@ -29,7 +29,7 @@ ATTRIBUTES: Final = frozenset(
 
 _MAX_COMBINATIONS: Final = 32
 _MAX_TEXT: Final = 256
-_SCALARS: Final = frozenset({str, int, float, bool})
+_NUMBERS: Final = frozenset({int, float, bool})
 
 
 class Steady(NamedTuple):
@@ -58,28 +58,23 @@ class SteadyRows:
     kind_attribute: str | None
     """The attribute that tells the kind before all others, and its values; None when another one may."""
     kinds: Mapping[str, str]
-    known: dict[tuple[Any, ...], tuple[tuple[type, ...], Steady]] = field(
-        default_factory=dict[tuple[Any, ...], tuple[tuple[type, ...], Steady]], compare=False
-    )
-    """By values, with their types: 1, 1.0 and True are one key."""
+    known: dict[tuple[Any, ...], Steady] = field(default_factory=dict[tuple[Any, ...], Steady], compare=False)
+    """By values, whose types are those of the shape: 1, 1.0 and True would be one key."""
 
     def read(self, attributes: Mapping[str, Any]) -> Steady:
         """Return what the rows say about these attributes."""
         if self.values is None:
             return NOTHING
         values = self.values(attributes)
-        types = tuple(map(type_of, values))
         try:
-            known = self.known[values]
-            if known[0] == types:
-                return known[1]
+            return self.known[values]
         except (KeyError, TypeError):  # TypeError: a list among them
             pass
         steady = self._worked_out(attributes)
-        if _SCALARS.issuperset(types) and all(type_of(value) is not str or len(value) <= _MAX_TEXT for value in values):
+        if all(map(_is_short, values)):
             if len(self.known) >= _MAX_COMBINATIONS:
                 self.known.clear()
-            self.known[values] = types, steady
+            self.known[values] = steady
         return steady
 
     def _worked_out(self, attributes: Mapping[str, Any]) -> Steady:
@@ -92,6 +87,11 @@ class SteadyRows:
         said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
         kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
         return Steady(kind, found, metadata, parameters)
+
+
+def _is_short(value: Any) -> bool:
+    kind = type_of(value)
+    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT)
 
 
 NO_STEADY_ROWS: Final = SteadyRows(values=None, fields=(), metadata=(), parameters=(), kind_attribute=None, kinds={})

@@ -11,15 +11,33 @@ _END: Final = 253_402_300_800
 """The end of the year 9999: what a date can express."""
 
 
+_SECOND: Final = 1_000_000_000
+
+_last: tuple[int, str] = (0, "1970-01-01T00:00:00")
+"""The second of the time that was written last: its first nanosecond, and its text. The next time is mostly in it."""
+
+
 def rfc3339(ns: int) -> str:
     """Return the time as `2026-01-02T03:04:05.678901Z`; times before 1970 or after 9999 become the nearest of these."""
-    seconds, rest = divmod(ns, 1_000_000_000)
+    begun, text = _last
+    rest = ns - begun
+    if not 0 <= rest < _SECOND:
+        text, rest = _other_second(ns)
+    # Two looked up thousands take a quarter less than one number that is filled up with zeros (benchmarks/mapping).
+    return f"{text}.{_THREE_DIGITS[rest // 1_000_000]}{_THREE_DIGITS[rest // 1000 % 1000]}Z"
+
+
+def _other_second(ns: int) -> tuple[str, int]:
+    """Return the text of the time's second, and its nanoseconds in it."""
+    global _last  # replaced as a whole: whatever thread reads it gets a pair that belongs together
+    seconds, rest = divmod(ns, _SECOND)
     if not 0 <= seconds < _END:
         seconds, rest = (0, 0) if seconds < 0 else (_END - 1, 999_999_999)
-    # Two looked up thousands take a quarter less than one number that is filled up with zeros (benchmarks/mapping).
-    return f"{_second(seconds)}.{_THREE_DIGITS[rest // 1_000_000]}{_THREE_DIGITS[rest // 1000 % 1000]}Z"
+    text = _text(seconds)
+    _last = seconds * _SECOND, text
+    return text, rest
 
 
 @lru_cache(maxsize=1024)
-def _second(seconds: int) -> str:
+def _text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

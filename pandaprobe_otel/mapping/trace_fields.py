@@ -28,9 +28,9 @@ _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.la
 
 def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: MappingOptions) -> dict[str, Any]:
     """Return everything of the trace but its id, times and spans. `spans` are sorted by start."""
-    told = [
-        span for span in (root, *spans) if span.shape.has_context
-    ]  # the root first: of equal sources, its own counts
+    told = [span for span in spans if span.shape.has_context and span is not root]
+    if root.shape.has_context:
+        told.insert(0, root)  # of equal sources, its own counts
     fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
     resource = plain_attributes(root.view.resource)  # the SDK's own answers each question by a call in Python
     for key, value in (

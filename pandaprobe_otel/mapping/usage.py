@@ -34,6 +34,8 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
     if not counts:
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
+    if len(counts) == 2 and prompt is not None and completion is not None:
+        return _named(prompt, completion, counts)
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
     if prompt is not None and cached:
         exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
 
@@ -67,6 +67,8 @@ class SpanView:
     resource: Mapping[str, Any] = field(default_factory=dict[str, Any])
     otel_kind: str = "INTERNAL"
     dropped_attributes: int = field(default=0, compare=False)
+    shape: Any = field(default=None, init=False, compare=False, repr=False)
+    """The shape of the attributes (`shape.py`) if it was known when the span was read; None says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,24 @@ class LogView:
     event: EventView
 
 
+KNOWN_SHAPES: Final[dict[tuple[Any, ...], Any]] = {}
+"""Shapes that were seen before, by `shape_key`. `shape.py` fills it; it stands here since reading a span asks first."""
+
+
+MAX_NAMES: Final = 256
+"""Attributes of a view whose shape is remembered."""
+
+
+def shape_key(attributes: Mapping[str, Any], events: bool) -> tuple[Any, ...]:
+    """Return what views of one shape have in common: whether there are events, and names and types of attributes."""
+    return (events, *attributes, *map(type_of, attributes), *map(type_of, attributes.values()))
+
+
 def read_span(span: ReadableSpan) -> SpanView:
     """Return the view of a span, finished or still running. Reads the span once; no reference to it is kept."""
     try:
         return _read_fields(_fields(span))
-    except (AttributeError, IndexError, TypeError):
+    except (AttributeError, TypeError, ValueError):
         return _read_properties(span)
 
 
@@ -111,75 +126,42 @@ What is built differently fails here, or in `_read_fields`, and is read through 
 
 
 def _read_fields(fields: tuple[Any, ...]) -> SpanView:
-    (name, context, parent, start, end, status, description, attributes, dropped, events, links, scope, version,
-     resource, kind) = fields  # fmt: skip
+    view: Any = _OpenView()
+    (
+        view.name, context, parent, start, end, view.status_code, view.status_description, attributes,
+        view.dropped_attributes, events, links, view.scope_name, version, view.resource, view.otel_kind,
+    ) = fields  # fmt: skip
+    view.trace_id, view.span_id = context[:2]  # the tuple that it is; its properties are calls in Python as well
+    if parent is None:
+        view.parent_id, view.parent_is_remote = None, False
+    else:
+        view.parent_id, view.parent_is_remote = parent[1:3]
+    view.start_ns, view.end_ns = start or 0, end or None
     # What is in the SDK's bounded lists, whose own length and iteration are calls in Python.
     events, links = getattr(events, "_dq", events), getattr(links, "_dq", links)
-    view: Any = _OpenView(
-        name,
-        context[0],  # the tuple that it is; its properties are calls in Python as well
-        context[1],
-        None if parent is None else parent[1],
-        parent is not None and parent[2],
-        start or 0,
-        end or None,
-        status,
-        description,
-        _plain_items(attributes.copy()),
-        tuple(map(_read_event, events)) if events else (),
-        tuple(map(_read_link, links)) if links else (),
-        scope,
-        version or "",
-        resource,
-        kind,
-        dropped,
-    )
+    view.events = tuple(map(_read_event, events)) if events else ()
+    view.links = tuple(map(_read_link, links)) if links else ()
+    view.scope_version = version or ""
+    copied = attributes.copy()
+    shape = None if events or len(copied) > MAX_NAMES else KNOWN_SHAPES.get(shape_key(copied, False))
+    if shape is None or not _is_made_plain(copied, shape):
+        shape, copied = None, _plain_items(copied)
+    view.attributes, view.shape = copied, shape
     view.__class__ = SpanView
-    return cast("SpanView", view)
+    return view  # type: ignore[no-any-return]
+
+
+def _is_made_plain(attributes: dict[str, Any], shape: Any) -> bool:
+    """Make the attributes of a known shape plain; whether they are, and still of that shape."""
+    for name in shape.nested:
+        attributes[name] = plain(attributes[name])
+    return not shape.floats or isfinite(sum(shape.floats(attributes)))
 
 
 class _OpenView:
     """A view before it is frozen: a frozen dataclass sets each of its fields through `object.__setattr__`."""
 
     __slots__ = SpanView.__slots__
-
-    def __init__(
-        self,
-        name: str,
-        trace_id: int,
-        span_id: int,
-        parent_id: int | None,
-        parent_is_remote: bool,
-        start_ns: int,
-        end_ns: int | None,
-        status_code: str,
-        status_description: str | None,
-        attributes: Mapping[str, Any],
-        events: tuple[EventView, ...],
-        links: tuple[LinkView, ...],
-        scope_name: str,
-        scope_version: str,
-        resource: Mapping[str, Any],
-        otel_kind: str,
-        dropped_attributes: int,
-    ) -> None:
-        self.name = name
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.parent_id = parent_id
-        self.parent_is_remote = parent_is_remote
-        self.start_ns = start_ns
-        self.end_ns = end_ns
-        self.status_code = status_code
-        self.status_description = status_description
-        self.attributes = attributes
-        self.events = events
-        self.links = links
-        self.scope_name = scope_name
-        self.scope_version = scope_version
-        self.resource = resource
-        self.otel_kind = otel_kind
-        self.dropped_attributes = dropped_attributes
 
 
 def _read_properties(span: ReadableSpan) -> SpanView:

@@ -19,6 +19,7 @@ from pandaprobe_otel.mapping.clean import clean, encode
 from pandaprobe_otel.mapping.shrink import shrink
 from pandaprobe_otel.mapping.view import plain_attributes
 from storable import assert_storable
+from views import view
 
 options = st.builds(
     MappingOptions,
@@ -178,3 +179,22 @@ def test_shrinking_always_fits(value: Any, max_bytes: int, digest: bool) -> None
     shrunk = shrink(value, max_bytes, digest=digest)
     assert len(orjson.dumps(shrunk)) <= max_bytes
     assert len(orjson.dumps(value)) > max_bytes or shrunk is value
+
+
+MARKS = ("\x7f", "\x7f\x7f", '\x7f"]]]]', '"\x7f",{"span_id":"x"}', "DEL \x7f between", "\x00\x7f")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(("plain", "é;base64,", "x" * 2000, *MARKS)), min_size=1, max_size=5), st.booleans())
+def test_spans_are_encoded_alike_together_and_alone(words: list[str], is_long: bool) -> None:
+    """Whatever one span holds, also what stands between spans while they are encoded: each is what it is alone."""
+    texts = words * (40 if is_long else 1)
+    views = [
+        view(f"step {number}", {"input.value": text, "gen_ai.operation.name": "chain"}, span_id=number + 1, at=number)
+        for number, text in enumerate(texts)
+    ]
+    trace = map_views(views)
+    assert trace.encoded_spans == [orjson.dumps(span) for span in trace.spans]
+    assert trace.encoded_trace == orjson.dumps(trace.trace)
+    assert trace.encoded_spans == [span for one in views for span in map_views([one]).encoded_spans]
+    assert [span["input"] for span in trace.spans] == [text.replace("\x00", "") for text in texts]

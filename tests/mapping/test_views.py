@@ -231,3 +231,55 @@ def test_log_records_are_joined_by_trace_and_span() -> None:
     other = LogView(9, 2, EventView("gen_ai.user.message", 1, {}, {"content": "other"}))
     (span,) = map_views([view], [other, mine, object()]).spans
     assert span["input"] == {"messages": [{"role": "user", "content": "mine"}]}
+
+
+KNOWN: dict[str, Any] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.temperature": 0.5,
+    "gen_ai.response.finish_reasons": ("stop",),
+    "gen_ai.usage.input_tokens": 3,
+}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"gen_ai.request.temperature": float("nan")},
+        {"gen_ai.request.temperature": 1},
+        {"gen_ai.response.finish_reasons": ("stop", Finish.STOP, float("inf"))},
+        {"gen_ai.response.finish_reasons": ["stop"]},
+        {"gen_ai.response.finish_reasons": {"a": (1,)}},
+        {"gen_ai.usage.input_tokens": True},
+        {"gen_ai.usage.input_tokens": 1e308, "gen_ai.request.temperature": 1e308},
+        {"gen_ai.operation.name": Finish.STOP},
+    ],
+)
+def test_a_span_is_read_the_same_before_and_after_its_shape_is_known(changed: dict[str, Any]) -> None:
+    """What emitters repeat is looked up by names and types, never by what the values are."""
+    attributes = {**KNOWN, **changed}
+
+    def seen() -> tuple[SpanView, list[type]]:
+        read = read_span(sdk_span(attributes))
+        return read, list(map(type, read.attributes.values()))
+
+    before = seen()
+    map_views([before[0], read_span(sdk_span(KNOWN))])
+    after = seen()
+    assert after == before
+    assert after[0].attributes == plain_attributes(attributes)
+    assert map_views([after[0]]).encoded() == map_views([before[0]]).encoded()
+    assert read_span(sdk_span(KNOWN)).attributes == plain_attributes(KNOWN)
+
+
+def sdk_span(attributes: dict[str, Any]) -> ReadableSpan:
+    """Return a finished span that has these attributes as they are, whatever the SDK's version lets through."""
+    maker = SpanMaker()
+    span = maker.start("call", attributes={"gen_ai.operation.name": "chat"})
+    held: Any = span
+    held._context = SpanContext(1, 2, is_remote=False)
+    held._start_time = 1000
+    kept: Any = held._attributes
+    kept._dict = dict(attributes)
+    span.end(2000)
+    return span
