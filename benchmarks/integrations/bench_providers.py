@@ -1,16 +1,17 @@
 """What recording adds to the calls of each client library, in CPU time, beside other vendors' instrumentations.
 
 The client speaks to a transport in this process, so nothing waits for a socket. Each figure is the median of what is
-added in paired rounds, with quartiles: the same calls with no instrumentation and with each, in turns in one process.
-The provider has one span processor, which counts. A chunk is one of a stream of four hundred, and carries its share of
+added in paired rounds, with quartiles and with the difference of the cheapest rounds: the same calls with no
+instrumentation and with each, in turns in one process.
+The provider has one span processor, which counts. A chunk is one of a stream of two hundred, and carries its share of
 what the span costs.
 
     python benchmarks/integrations/vendors.py install                          # the vendors, in an environment
-    python benchmarks/integrations/bench_providers.py [rounds] [library ...]   # runs in it when it is there
+    python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [library ...]   # runs in it, if there
     python benchmarks/integrations/bench_providers.py forgotten [library ...]
 
-A library is given 80 seconds at most, also where not all rounds fit into them. `forgotten` tells instead what 10,000
-streams that are read a little and dropped leave in memory.
+A library is given 80 seconds at most (BENCH_SECONDS), also where not all rounds fit into them. `forgotten` tells
+instead what 10,000 streams that are read a little and dropped leave in memory.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import vendors
 from clients import CLIENTS
 from forgotten import left_behind
 from forms import Form
-from paired import OURS, Figures, measured, of_vendor, ours_of
+from paired import OURS, Added, Figures, measured, of_vendor, ours_of
 
-SECONDS: Final = 80.0
+SECONDS: Final = float(os.environ.get("BENCH_SECONDS") or 80)
 ROUNDS: Final = 60
 HEAD: Final = "| library | form | without, us | ours | | others |\n| --- | --- | ---: | --- | --- | --- |"
 
@@ -42,42 +44,48 @@ def main() -> None:
     arguments = sys.argv[1:]
     print("| library | forgotten | KiB more | KiB at the peak |" if "forgotten" in arguments else HEAD)
     rounds = next((int(argument) for argument in arguments if argument.isdigit()), ROUNDS)
+    modes = [mode for mode in ("sync", "async") if mode in arguments] or ["sync", "async"]
     for library in [argument for argument in arguments if argument in CLIENTS] or list(CLIENTS):
-        for line in forgotten(library) if "forgotten" in arguments else compared(library, rounds):
-            print(line, flush=True)
+        make = partial(made, library, modes)
+        for told in forgotten(library, make()) if "forgotten" in arguments else compared(library, make, rounds):
+            print(told, flush=True)
 
 
-def compared(library: str, rounds: int) -> Iterator[str]:
+def made(library: str, modes: Sequence[str]) -> list[Form]:
+    """The forms of a library that are synchronous, asynchronous or either."""
+    return [form for form in CLIENTS[library]() if form.name.split()[0] in modes]
+
+
+def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> Iterator[str]:
     """The lines of one library: what each instrumentation adds in each form."""
     began = time.monotonic()
-    forms, instrumentations = CLIENTS[library](), [ours_of(library)]
+    instrumentations = [ours_of(library)]
     for vendor in vendors.VENDORS[library]:
         try:
             instrumentations.append(of_vendor(vendor))
         except ImportError as error:
             yield f"{library}: without {vendor.distribution}, which {error}"
     gc.freeze()  # what the libraries are made of is not searched again and again
-    figures = measured(forms, instrumentations, rounds, began + SECONDS)
-    for form in forms:
+    figures = measured(make, instrumentations, rounds, began + SECONDS)
+    for form in make():
         yield line(library, form, figures[form.name])
-    done = len(figures[forms[0].name].plain)
+    done = len(next(iter(figures.values())).plain)
     yield f"{library}: {done} rounds in {time.monotonic() - began:.0f} s"
 
 
 def line(library: str, form: Form, figures: Figures) -> str:
     """A row: the form, a unit without instrumentation, what ours adds, the verdict, what the others add."""
-    others = {name: figures.quartiles(name) for name in figures.added if name != OURS}
-    ours = figures.quartiles(OURS)
+    others = {name: figures.added(name) for name in figures.spent if name != OURS and name not in figures.failures}
+    ours = figures.added(OURS)
     told = [f"{name} {_told(found)}" for name, found in others.items()]
     told += [f"{name} {failure}" for name, failure in figures.failures.items()]
-    verdict = _verdict(form, ours[1], {name: found[1] for name, found in others.items()})
+    verdict = _verdict(form, ours.median, {name: found.median for name, found in others.items()})
     plain = statistics.median(figures.plain)
     return f"| {library} | {form.name} | {plain:.1f} | {_told(ours)} | {verdict} | {', '.join(told) or '–'} |"
 
 
-def _told(quartiles: tuple[float, float, float]) -> str:
-    low, middle, high = quartiles
-    return f"{middle:+.1f} ({low:.1f} to {high:.1f})"
+def _told(added: Added) -> str:
+    return f"{added.median:+.1f} ({added.low:.1f} to {added.high:.1f}; {added.least:.1f})"
 
 
 def _verdict(form: Form, ours: float, others: Mapping[str, float]) -> str:
@@ -88,9 +96,9 @@ def _verdict(form: Form, ours: float, others: Mapping[str, float]) -> str:
     return f"{ours - form.bound_us:.1f} over {form.bound_us:.0f}"
 
 
-def forgotten(library: str) -> Iterator[str]:
+def forgotten(library: str, forms: Sequence[Form]) -> Iterator[str]:
     """The lines of one library: what forgotten streams leave, in each form of a stream."""
-    for form in CLIENTS[library]():
+    for form in forms:
         if form.forget is not None:
             grown, peak = left_behind(ours_of(library), form.forget)
             yield f"| {library} | {form.name} | {grown:.0f} | {peak:.0f} |"

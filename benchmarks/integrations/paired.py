@@ -19,10 +19,10 @@ from vendors import Vendor
 from pandaprobe_otel.registry import instrument, uninstrument
 
 OURS: Final = "pandaprobe-otel"
-WORK_S: Final = 0.006
-"""CPU time of one sample, about: long beside the clock's resolution, short beside the drift of a machine."""
-SAMPLES: Final = 4
-"""Of which the least counts: what a busy machine does to one is never less than nothing."""
+WORK_S: Final = 0.0015
+"""CPU time of one sample, about: long beside the clock's resolution, short beside the time slice of a busy machine."""
+SAMPLES: Final = 8
+"""Of which the least counts: what a busy machine does to one is never less than nothing. Of streams there are three."""
 
 
 class Counting(SpanProcessor):
@@ -68,24 +68,41 @@ def of_vendor(vendor: Vendor) -> Instrumentation:
     return Instrumentation(vendor.name, partial(made.instrument, tracer_provider=provider), made.uninstrument)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """Median and quartiles of the differences within a round; `least` is that of the cheapest rounds of each."""
+
+    low: float
+    median: float
+    high: float
+    least: float
+
+
 @dataclass(slots=True)
 class Figures:
     """What was measured of one form: microseconds of CPU for a unit, by round."""
 
     plain: list[float] = field(default_factory=list[float])
-    added: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    spent: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
-    def quartiles(self, name: str) -> tuple[float, float, float]:
-        """Of what `name` adds."""
-        low, middle, high = statistics.quantiles(self.added[name], n=4)
-        return low, middle, high
+    def added(self, name: str) -> Added:
+        """What `name` adds."""
+        spent = self.spent[name]
+        differences = [one - plain for one, plain in zip(spent, self.plain, strict=False)]
+        low, middle, high = statistics.quantiles(differences, n=4)
+        return Added(low=low, median=middle, high=high, least=min(spent) - min(self.plain))
 
 
 def measured(
-    forms: Sequence[Form], instrumentations: Sequence[Instrumentation], rounds: int, until: float
+    make: Callable[[], Sequence[Form]], instrumentations: Sequence[Instrumentation], rounds: int, until: float
 ) -> Mapping[str, Figures]:
-    """The figures by the name of the form: of `rounds` rounds, of fewer when `until` (of `monotonic`) is reached."""
+    """The figures by the name of the form: of `rounds` rounds, of fewer when `until` (of `monotonic`) is reached.
+
+    `make` makes the clients. Each instrumentation has its own, made while it is on: some patch no client but new ones.
+    """
+    forms = make()
+    own = {each.name: _made(each, make) for each in instrumentations}
     figures = {form.name: Figures() for form in forms}
     times = {form.name: _times(form) for form in forms}
     for turn in range(rounds):
@@ -96,15 +113,22 @@ def measured(
             figures[name].plain.append(spent)
         # Whoever comes first in one round comes last in the next.
         for each in instrumentations if turn % 2 == 0 else reversed(instrumentations):
-            _measure(each, forms, times, plain, figures)
+            _measure(each, own[each.name], times, figures)
     return figures
+
+
+def _made(instrumentation: Instrumentation, make: Callable[[], Sequence[Form]]) -> Sequence[Form]:
+    instrumentation.on()
+    try:
+        return make()
+    finally:
+        instrumentation.off()
 
 
 def _measure(
     instrumentation: Instrumentation,
     forms: Sequence[Form],
     times: Mapping[str, int],
-    plain: Mapping[str, float],
     figures: Mapping[str, Figures],
 ) -> None:
     name = instrumentation.name
@@ -123,14 +147,15 @@ def _measure(
             if spans.ended == before:
                 found.failures[name] = "makes no span"
                 continue
-            found.added.setdefault(name, []).append(spent - plain[form.name])
+            found.spent.setdefault(name, []).append(spent)
     finally:
         instrumentation.off()
 
 
 def _unit_us(form: Form, times: int) -> float:
     form.run(times)  # the interpreter adapts to what it runs
-    return min(_cpu_us(form, times) for _ in range(SAMPLES if times > 1 else SAMPLES // 2)) / (times * form.units)
+    samples = SAMPLES if form.units == 1 else 3
+    return min(_cpu_us(form, times) for _ in range(samples)) / (times * form.units)
 
 
 def _cpu_us(form: Form, times: int) -> float:

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-CHUNKS: Final = 400
+CHUNKS: Final = 200
 TEXT: Final = "It is sunny and mild. " * 20
 QUESTION: Final = "What is the weather in Paris? " * 10
 MESSAGES: Final[list[dict[str, Any]]] = [

@@ -50,9 +50,9 @@ def _openllmetry(library: str, class_name: str, distribution: str | None = None)
     )
 
 
-def _opentelemetry(library: str, class_name: str, distribution: str) -> Vendor:
+def _opentelemetry(library: str, class_name: str, distribution: str, of: str = "") -> Vendor:
     return Vendor(
-        name="OpenTelemetry",
+        name=f"OpenTelemetry{of}",
         distribution=f"opentelemetry-instrumentation-{distribution}",
         target=f"opentelemetry.instrumentation.{library}:{class_name}",
     )
@@ -82,8 +82,8 @@ VENDORS: Final[Mapping[str, tuple[Vendor, ...]]] = {
         _openinference("bedrock", "BedrockInstrumentor"),
         _openllmetry("bedrock", "BedrockInstrumentor"),
         _opentelemetry("genai.bedrock", "BedrockInstrumentor", "genai-bedrock"),
-        _opentelemetry("botocore", "BotocoreInstrumentor", "botocore"),
-        _opentelemetry("botocore", "AiobotocoreInstrumentor", "botocore"),
+        _opentelemetry("botocore", "BotocoreInstrumentor", "botocore", of=" (botocore)"),
+        _opentelemetry("botocore", "AiobotocoreInstrumentor", "botocore", of=" (aiobotocore)"),
     ),
     "litellm": (
         _openinference("litellm", "LiteLLMInstrumentor"),

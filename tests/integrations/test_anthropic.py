@@ -31,6 +31,8 @@ from anthropic_traffic import (
 from library_members import skip_without
 from pandaprobe_otel.registry import instrument, uninstrument, wrap_anthropic
 from pandaprobe_otel_integrations._patching import definer
+from pandaprobe_otel_integrations._streams.body import ObservedBody
+from pandaprobe_otel_integrations._streams.tee import observed
 from pandaprobe_otel_integrations.anthropic import AnthropicInstrumentor
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
@@ -456,3 +458,13 @@ async def test_platform_asynchronously(platform: str, server: ProviderServer, re
     async with _made(f"Async{platform}", server) as client:
         await client.messages.create(**REQUEST)
     _check_platform(recorder, platform)
+
+
+def test_observer_on_a_body() -> None:
+    """The client looks for an observer on the body at every event; what stands in has it, or none, without a search."""
+    http: Any = getattr(_base_client, "httpx2", None) or _base_client.httpx
+    body = type("Body", (http.SyncByteStream,), {})
+    watched, plain = body(), body()
+    watched.stream_observer = observer = object()
+    assert observed(watched, ObservedBody(lambda record: None)).stream_observer is observer
+    assert vars(observed(plain, ObservedBody(lambda record: None)))["stream_observer"] is None

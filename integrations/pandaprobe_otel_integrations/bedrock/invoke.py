@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -56,15 +56,19 @@ class Invocation:
 
     def merged(self, events: Events) -> Body:
         """The model's chunks as one answer."""
-        events = Events(tuple(events.items))
-        chunks = [_chunk(event) for event in events.items]
-        found = [event for event in chunks if event is not None]
-        whole = dict(self.model.merged(Events(found)))
-        metrics = [obj(obj(event.data).get(_METRICS)) for event in found]
-        errors = [event for event in events.items if (event.name or "").endswith("Exception")]
-        if errors:
-            whole["error"] = {"type": errors[0].name, "message": obj(errors[0].data).get("message")}
-        return {**whole, _METRICS: next((one for one in metrics if one), None)}
+        beside: dict[str, Any] = {_METRICS: None}
+
+        def chunks() -> Iterator[Event]:
+            for event in events.items:
+                chunk = _chunk(event)
+                if chunk is not None:
+                    beside[_METRICS] = beside[_METRICS] or obj(obj(chunk.data).get(_METRICS)) or None
+                    yield chunk
+                elif (event.name or "").endswith("Exception") and "error" not in beside:
+                    beside["error"] = {"type": event.name, "message": obj(event.data).get("message")}
+
+        whole = self.model.merged(Events(chunks()))
+        return {**whole, **beside}
 
     def is_output(self, event: Event) -> bool:
         """What the model says of its chunk."""

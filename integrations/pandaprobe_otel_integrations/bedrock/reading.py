@@ -33,7 +33,8 @@ def observe_bytes(streaming_body: Any, body: ObservedBody) -> None:
     else:
         _observe_close(streaming_body, body)
     content: Any = getattr(raw, "content", None)
-    if inspect.iscoroutinefunction(getattr(content, "read", None)):
+    read: Any = getattr(content, "read", None)
+    if read is not None and inspect.iscoroutinefunction(read):
         raw.content = _Content(content, body)
     else:
         raw.read = _Source(raw, body).read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -41,6 +42,7 @@ class Target(NamedTuple):
     streams: bool
 
 
+@lru_cache(maxsize=256)
 def target(url: str) -> Target | None:
     """The call that a request to `url` makes; None for a request that is no model call (files, caches, ...)."""
     path, _, method = unquote(urlsplit(url).path).rpartition(":")

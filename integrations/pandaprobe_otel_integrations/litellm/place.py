@@ -38,6 +38,14 @@ def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attribute
     return {**place_at(address, ""), names.PROVIDER: called}
 
 
+_known: tuple[Any, int, frozenset[str]] = ((), 0, frozenset())
+
+
 def _providers() -> frozenset[str]:
+    """Their names, a hundred. An app may add some: a list that has grown is read again."""
+    global _known
     listed: Any = getattr(sys.modules.get("litellm"), "provider_list", ())
-    return frozenset(str(getattr(one, "value", one)) for one in listed)
+    known = _known
+    if known[0] is not listed or known[1] != len(listed):
+        known = _known = (listed, len(listed), frozenset(str(getattr(one, "value", one)) for one in listed))
+    return known[2]
