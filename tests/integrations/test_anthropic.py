@@ -462,7 +462,8 @@ async def test_platform_asynchronously(platform: str, server: ProviderServer, re
 
 def test_observer_on_a_body() -> None:
     """The client looks for an observer on the body at every event; what stands in has it, or none, without a search."""
-    http: Any = getattr(_base_client, "httpx2", None) or _base_client.httpx
+    module: Any = _base_client
+    http = getattr(module, "httpx2", None) or module.httpx
     body = type("Body", (http.SyncByteStream,), {})
     watched, plain = body(), body()
     watched.stream_observer = observer = object()
