@@ -7,6 +7,7 @@ each function is a span below it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import TracebackType
 from typing import Any, Final
 
 from opentelemetry.context import Context, attach, get_current, get_value, set_value
@@ -22,6 +23,28 @@ from ._shape import string
 from ._span_writing import fail
 
 _LOOP_KEY: Final = "pandaprobe-tool-loop"
+
+
+class _Running:
+    """A context is the current one inside the block; what is raised there is told and passes, and then it is over."""
+
+    __slots__ = ("_context", "_end", "_raised", "_token")
+
+    def __init__(self, context: Context, raised: Callable[[BaseException], None], end: Callable[[], None]) -> None:
+        self._context = context
+        self._raised = raised
+        self._end = end
+
+    def __enter__(self) -> None:
+        self._token = attach(self._context)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._raised(error)
+        restore(self._token)
+        self._end()
 
 
 class ToolLoop:
@@ -50,27 +73,13 @@ class ToolLoop:
 
     def run(self, call: Callable[[], Any]) -> Any:
         """Run a part of the loop with the span as the current one, which ends with it."""
-        token = attach(self.context)
-        try:
+        with _Running(self.context, self.raised, self.end):
             return call()
-        except BaseException as error:
-            self.raised(error)
-            raise
-        finally:
-            restore(token)
-            self.end()
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
         """The asynchronous form."""
-        token = attach(self.context)
-        try:
+        with _Running(self.context, self.raised, self.end):
             return await call()
-        except BaseException as error:
-            self.raised(error)
-            raise
-        finally:
-            restore(token)
-            self.end()
 
     def raised(self, error: BaseException) -> None:
         """The loop ended with an exception."""
@@ -152,33 +161,20 @@ class ToolRun:
 
     def run(self, call: Callable[[], Any]) -> Any:
         """Call the function with the span as the current one, which ends with it."""
-        token = attach(self._context)
-        try:
+        with _Running(self._context, self._raised, self._span.end):
             result = call()
-        except BaseException as error:
-            guarded(_fail, self._span, error, self._with_content)
-            raise
-        else:
             guarded(self._tell, result)
             return result
-        finally:
-            restore(token)
-            self._span.end()
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
         """The asynchronous form."""
-        token = attach(self._context)
-        try:
+        with _Running(self._context, self._raised, self._span.end):
             result = await call()
-        except BaseException as error:
-            guarded(_fail, self._span, error, self._with_content)
-            raise
-        else:
             guarded(self._tell, result)
             return result
-        finally:
-            restore(token)
-            self._span.end()
+
+    def _raised(self, error: BaseException) -> None:
+        guarded(_fail, self._span, error, self._with_content)
 
     def _tell(self, result: Any) -> None:
         if self._with_content and self._span.is_recording():
