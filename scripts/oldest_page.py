@@ -22,8 +22,8 @@ INTRODUCTION: Final = """\
 Each library's tests with the oldest version that is claimed; `WRITE_PAGES=1 scripts/oldest_client.sh` writes this
 section. A test is left out where that version does not offer what it is about.
 
-| oldest | Python | tests passed | failed | left out |
-| --- | --- | --- | --- | --- |"""
+| oldest | Python | tests passed | failed | left out | because of it |
+| --- | --- | --- | --- | --- | --- |"""
 _COUNT: Final = re.compile(r"(\d+) (passed|failed|skipped|error)")
 _LAST: Final = re.compile(r"=*\s?\d+ (?:passed|failed|skipped|error).* in [\d.]+s")
 _SKIPPED: Final = re.compile(r"^SKIPPED \[(\d+)\] \S+: (.*)$", re.MULTILINE)
@@ -39,7 +39,8 @@ def row(requirements: list[str], said: str) -> str:
         missing[_short(reason)] += int(count)
     failed = counts.get("failed", 0) + counts.get("error", 0)
     why = "; ".join(f"{reason} ({count})" for reason, count in missing.most_common())
-    cells = (_named(requirements), platform.python_version(), counts.get("passed", 0), failed, why or "–")
+    numbers = (counts.get("passed", 0), failed, counts.get("skipped", 0))
+    cells = (_named(requirements), platform.python_version(), *numbers, why or "–")
     return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -51,7 +52,7 @@ def section_of(rows: dict[str, str]) -> str:
 def rows_of(section: str) -> dict[str, str]:
     """The lines of the table as it is, by library."""
     found = {match[1].split()[0]: match[0] for match in _ROW.finditer(section)}
-    return {name: line for name, line in found.items() if name != "oldest"}
+    return {name: line for name, line in found.items() if name not in ("oldest", "---")}
 
 
 def _named(requirements: list[str]) -> str:
