@@ -20,14 +20,20 @@ def finished(
     trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions
 ) -> tuple[list[dict[str, Any]], list[bytes]]:
     """Return the bodies of the trace and its spans, and their encodings: safe to send, masked, within the budgets."""
-    bodies = [trace, *spans]
+    given = [trace, *spans]
+    bodies: list[dict[str, Any]] = []
     encoded: list[bytes] = []
-    for start in range(0, len(bodies), _TOGETHER):
-        encoded += _encodings(bodies[start : start + _TOGETHER])
     most = 0 if options.masks else options.max_field_bytes
-    for index, data in enumerate(encoded):
-        if not 0 < len(data) <= most:
-            bodies[index], encoded[index] = _mended(bodies[index], options)
+    together = _FIRST_TOGETHER
+    while len(bodies) < len(given):
+        size = 0
+        some = given[len(bodies) : len(bodies) + together]
+        for body, data in zip(some, _encodings(some), strict=True):
+            size += len(data) or _LARGE + 1  # what cannot be encoded may be of any size
+            kept = (body, data) if 0 < len(data) <= most else _mended(body, options)
+            bodies.append(kept[0])
+            encoded.append(kept[1])
+        together = min(8 * together, _MOST_TOGETHER) if size <= _LARGE else 1
     total = sum(map(len, encoded)) + len(spans) + FRAME
     if total > options.max_trace_bytes:
         fit_trace(bodies, total, options.max_trace_bytes)
@@ -35,8 +41,11 @@ def finished(
     return bodies, encoded
 
 
-_TOGETHER: Final = 64
-"""Bodies that are encoded by one call: what they take for a moment is small beside the trace."""
+_FIRST_TOGETHER: Final = 4
+_MOST_TOGETHER: Final = 32
+_LARGE: Final = 262_144
+"""Bodies that are encoded by one call: few at first, one after what was larger than so many bytes together. So no more
+than a few large values are in memory twice at a time, before they are cut."""
 
 _MARK: Final = "\x7f"
 _MARK_BYTE: Final = b"\x7f"
