@@ -148,19 +148,21 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
 
-        value: Any = version("pandaprobe-otel")
-    elif (home := _HOME_OF.get(name)) is not None:
-        from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
 
-        value = getattr(import_module(f"{__name__}.{home}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+            value: Any = version("pandaprobe-otel")
+        elif (home := _HOME_OF.get(name)) is not None:
+            from importlib import import_module
+
+            value = getattr(import_module(f"{__name__}.{home}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

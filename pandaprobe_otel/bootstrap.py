@@ -84,14 +84,16 @@ class PandaProbe:
 
         return start_trace(name, **options)
 
-    def score(self, trace_id: str | UUID, name: str, value: float | bool | str, **options: Any) -> None:
+    def score(self, trace_id: str | UUID | None, name: str, value: float | bool | str, **options: Any) -> None:
         """`pandaprobe_otel.score`, which the official SDK's client has as a method; same arguments.
 
         Raises InvalidRequest when the score cannot be one.
         """
-        from pandaprobe_otel.scores import score_body
+        from pandaprobe_otel.scores import NO_TRACE, score_body
 
-        self.send_score(score_body(trace_id, name, value, **options))
+        body = score_body(NO_TRACE if trace_id is None else trace_id, name, value, **options)
+        if trace_id is not None:
+            self.send_score(body)
 
     def send_score(self, body: Mapping[str, Any]) -> None:
         """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""

@@ -28,7 +28,7 @@ def test_every_public_name_loads() -> None:
         assert getattr(pandaprobe_otel, name) is not None
     assert set(pandaprobe_otel.__all__) <= set(dir(pandaprobe_otel))
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
-        _ = pandaprobe_otel.nonsense
+        _ = pandaprobe_otel.nonsense  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_no_public_name_is_hidden_by_a_module() -> None:

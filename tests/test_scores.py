@@ -8,6 +8,7 @@ import pytest
 
 from pandaprobe_otel.errors import InvalidRequest
 from pandaprobe_otel.scores import score_body
+from subprocesses import environment, run_python
 
 TRACE = "18f151b4-deac-4eb0-8f06-ac7b20a519de"
 
@@ -72,3 +73,27 @@ def test_a_value_must_be_of_its_type(value: float | str, data_type: str, field: 
         score_body(TRACE, "n", value, data_type=data_type)
 
     assert [error.field for error in caught.value.errors] == [field]
+
+
+@pytest.mark.parametrize("variables", [{}, {"PANDAPROBE_ENABLED": "false"}])
+def test_an_app_that_is_not_traced_scores_no_trace_in_peace(variables: dict[str, str]) -> None:
+    """The line that works with a key must not end an app without one; a mistake in it shows all the same."""
+    code = """
+    import pandaprobe_otel
+
+    @pandaprobe_otel.agent
+    def refund(order):
+        return pandaprobe_otel.current_trace_id()
+
+    pandaprobe_otel.score(refund("before"), "helpful", True)
+    handle = pandaprobe_otel.init()
+    pandaprobe_otel.score(refund("A-17"), "helpful", True)
+    handle.score(refund("A-17"), "helpful", 0.9)
+    try:
+        pandaprobe_otel.score(refund("A-17"), "helpful", 7)
+    except pandaprobe_otel.PandaProbeError as error:
+        print(error)
+    """
+    result = run_python(code, environment(**variables), set_up=False)
+
+    assert (result.returncode, result.stdout) == (0, "score: value 7.0 is not between 0 and 1\n"), result.stderr

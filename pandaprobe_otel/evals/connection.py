@@ -14,11 +14,17 @@ from pandaprobe_otel.evals.judging import Allowance
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
+    from pandaprobe_otel.bootstrap import PandaProbe
     from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.status_report import Status
 
 N = TypeVar("N", int, float)
 
 _DELIVER_WITHIN_S: Final = 60.0
+_A_SIGN_WITHIN_S: Final = 15.0
+"""Whoever waits at a terminal is not kept waiting for a server that is not there."""
+_NO: Final = frozenset({"unavailable", "credentials refused", "project refused", "not found", "redirected"})
+"""Values of `VerdictKind`."""
 _DEFAULT_TIMEOUT_S: Final = 600.0
 
 
@@ -34,6 +40,7 @@ class Connection:
         self.timeout_s = _number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S
         within_s = _number(settings, "deliver-within", float)
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
+        self._a_sign_within_s = _A_SIGN_WITHIN_S if within_s is None else within_s
         self._cache_file = settings.get("cache")
 
     def check(self) -> None:
@@ -85,12 +92,19 @@ class Connection:
         from pandaprobe_otel import bootstrap
 
         handle = bootstrap.current()
-        if self._mode == "off" or handle is None or handle.flush(self._deliver_within_s):
+        if self._mode == "off" or handle is None or self._is_delivered(handle):
             status = handle.status() if handle is not None and self._mode != "off" else None
             lost = sum(status.spans_dropped.values()) - status.spans_dropped.get("filtered", 0) if status else 0
             return f"{lost} spans were dropped: {status.last_error}" if status is not None and lost > 0 else None
-        reason = handle.status().last_error or "no error is known"
-        return f"traces still wait after {self._deliver_within_s:g} s ({reason})"
+        status = handle.status()
+        waited_s = self._a_sign_within_s if _is_hopeless(status) else self._deliver_within_s
+        return f"traces still wait after {waited_s:g} s ({status.last_error or 'no error is known'})"
+
+    def _is_delivered(self, handle: PandaProbe) -> bool:
+        if handle.flush(self._a_sign_within_s):
+            return True
+        more_s = self._deliver_within_s - self._a_sign_within_s
+        return more_s > 0 and not _is_hopeless(handle.status()) and handle.flush(more_s)
 
     def client(self) -> Client:
         """Return a client of the project that the traces went to."""
@@ -110,6 +124,11 @@ class Connection:
         from pandaprobe_otel.evals.cache import JudgementCache
 
         return JudgementCache(Path(self._cache_file).expanduser(), judge=client.credentials.endpoint)
+
+
+def _is_hopeless(status: Status) -> bool:
+    """Whether all that was asked of the server so far shows that it is away, or takes nothing of us."""
+    return bool(status.answers) and _NO.issuperset(status.answers)
 
 
 def _number(settings: Mapping[str, str | None], name: str, kind: type[N]) -> N | None:

@@ -7,13 +7,18 @@ import signal
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from pandaprobe_otel.api import Client
+from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.status_report import Status
+from pandaprobe_otel.transport import VerdictKind
 from suites import RunSuite
 
 ONE = """
@@ -178,3 +183,42 @@ def test_the_judge_can_be_interrupted(judged: RunSuite, server: LocalServer, tmp
     outcome = judged(code + ONE)
     assert (outcome.code, outcome.verdicts) == (2, {}), outcome.out
     assert "2 verdicts of the judge skipped: the test run was stopped" in outcome.out
+
+
+@dataclass
+class StillWaiting:
+    """A handle whose traces are never delivered, and how long it was asked to try."""
+
+    answers: Mapping[str, int]
+    asked_s: list[float] = field(default_factory=list[float])
+
+    def flush(self, timeout: float) -> bool:
+        """In vain."""
+        self.asked_s.append(timeout)
+        return False
+
+    def status(self) -> Status:
+        """What the server has said so far."""
+        return Status(enabled=True, endpoint="", project_name="", answers=self.answers, last_error="refused")
+
+
+@pytest.mark.parametrize(
+    ("answers", "settings", "asked_s"),
+    [
+        ({VerdictKind.UNAVAILABLE: 3}, {}, [15.0]),
+        ({VerdictKind.UNAVAILABLE: 3, VerdictKind.DELIVERED: 1}, {}, [15.0, 45.0]),
+        ({VerdictKind.RATE_LIMITED: 1}, {}, [15.0, 45.0]),
+        ({}, {}, [15.0, 45.0]),
+        ({VerdictKind.UNAVAILABLE: 3}, {"deliver-within": "300"}, [300.0]),
+    ],
+)
+def test_a_server_that_took_nothing_is_not_waited_for_as_long(
+    answers: Mapping[str, int], settings: dict[str, str], asked_s: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless somebody said how long: it may be starting."""
+    handle = StillWaiting(answers)
+    monkeypatch.setattr("pandaprobe_otel.bootstrap._current", handle)
+    problem = Connection("eval", settings).flush()
+
+    assert handle.asked_s == asked_s
+    assert problem == f"traces still wait after {sum(asked_s):g} s (refused)"
