@@ -4,7 +4,7 @@
 PYTHON ?= python
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install check lint format type test frameworks live bench build wheel-tests oldest-clients licences docs demo ci
+.PHONY: help install check lint format type test frameworks live bench build wheel-tests oldest-clients every-byte licences docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -51,6 +51,9 @@ wheel-tests: build  ## the tests with the wheel and no sources: both Pythons, ol
 
 oldest-clients:  ## the tests of each client library with the oldest version that pyproject.toml claims
 	scripts/oldest_client.sh
+
+every-byte:  ## streams of every client library cut at each byte: about half an hour of CPU time
+	EVERY_BYTE=1 $(PYTHON) -m pytest -n auto --dist worksteal tests/integrations/conformance/test_cut_anywhere.py
 
 licences:  ## docs/dependencies.md, and that every licence of a dependency is compatible
 	$(PYTHON) scripts/dependencies.py docs/dependencies.md

@@ -82,6 +82,16 @@ def read_to_the_end(form: Form, client: Any, sighting: Sighting) -> None:
     opened.leave()
 
 
+def read_and_leave(form: Form, client: Any, sighting: Sighting) -> None:
+    """Read everything, and leave the stream however that ends, as a `with` block does."""
+    opened = form(client, sighting)
+    try:
+        for item in opened.items:
+            sighting.read(item)
+    finally:
+        opened.leave()
+
+
 def break_and_close(form: Form, client: Any, sighting: Sighting) -> None:
     """Break out of the loop, then close."""
     opened = form(client, sighting)
@@ -172,6 +182,16 @@ async def read_to_the_end_async(form: AsyncForm, client: Any, sighting: Sighting
     async for item in opened.items:
         sighting.read(item)
     await opened.leave()
+
+
+async def read_and_leave_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
+    """Read everything, and leave the stream however that ends, as an `async with` block does."""
+    opened = await form(client, sighting)
+    try:
+        async for item in opened.items:
+            sighting.read(item)
+    finally:
+        await opened.leave()
 
 
 async def break_and_close_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
