@@ -283,6 +283,10 @@ class ExportPipeline:
         """How full the place is where traces wait for PandaProbe; from 0 to 1."""
         return self._delivery.fill
 
+    def is_choosing(self) -> bool:
+        """Whether traces are left out, since for minutes more have come than the limit lets through."""
+        return self._delivery.is_choosing
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, in `timeout` seconds at most.
 

@@ -90,6 +90,11 @@ class Delivery:
         """The chance with which a trace without a claim is let through; 1 without overload."""
         return self._dispatcher.kept_share
 
+    @property
+    def is_choosing(self) -> bool:
+        """Whether traces are left out for the limit alone, and not because nothing can be sent."""
+        return self._dispatcher.is_choosing(self._monotonic())
+
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; False when the deadline (a monotonic time) came first."""
         if not self._has_live_sender():

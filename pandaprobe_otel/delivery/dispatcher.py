@@ -93,6 +93,10 @@ class Dispatcher:
         """The chance with which a trace without a claim is let through; 1 without overload."""
         return self._admission.kept_share
 
+    def is_choosing(self, now: float) -> bool:
+        """Whether traces are left out for the limit alone, and not because nothing can be sent."""
+        return self.kept_share < 1.0 and not self._is_blocked(now)
+
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""

@@ -38,6 +38,10 @@ class Receiver(Protocol):
         """How full the place is where spans wait; from 0 to 1."""
         ...
 
+    def is_choosing(self) -> bool:
+        """Whether traces are left out, since for minutes more have come than the limit lets through."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -60,8 +64,12 @@ class Intake:
         self._monotonic = monotonic
 
     def check_room(self) -> None:
-        """Raise RefusedError when senders are to wait, before their bodies are read."""
-        if (share := self._receiver.fill()) >= FULL:
+        """Raise RefusedError when senders are to wait, before their bodies are read.
+
+        Not under an overload that lasts, where traces are chosen: the limit stays, so waiting would only move the loss
+        into the senders' queues, where nobody counts it.
+        """
+        if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
             raise busy(
                 f"the gateway holds {share:.0%} of what it may, since PandaProbe takes less than arrives", RETRY_FULL_S
             )

@@ -152,6 +152,9 @@ class Full:
     def fill(self) -> float:
         return self._fill
 
+    def is_choosing(self) -> bool:
+        return False
+
 
 @pytest.mark.parametrize(
     ("receiver", "words"),

@@ -1,0 +1,212 @@
+"""Ten times the limit for eight simulated minutes, over both protocols: what is kept, counted, told and asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import httpx
+import orjson
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
+from pandaprobe_otel.gateway import Gateway
+from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.transport.messages import Answer, Request
+
+LIMIT, STEP_S, STEPS = 20, 6.0, 80
+A_STEP = round(10 * LIMIT * STEP_S / 60)
+"""Traces that come in each step: ten times what may go."""
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+class Clock:
+    """Goes when the test says so."""
+
+    now = 1000.0
+    _goes_since: float | None = None
+
+    def __call__(self) -> float:
+        return self.now if self._goes_since is None else self.now + time.monotonic() - self._goes_since
+
+    def go(self) -> None:
+        """From now on by itself: the end of a process waits until a time."""
+        self._goes_since = time.monotonic()
+
+
+class Server:
+    """Takes 20 traces in any 60 s, and keeps them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.accepted: list[tuple[float, dict[str, Any]]] = []
+        self.refused = 0
+
+    def send(self, request: Request) -> Answer:
+        """Answer at once."""
+        if request.path != "/traces":
+            return Answer(status=202)
+        with self._lock:
+            if sum(at > self._clock.now - 60 for at, _ in self.accepted) >= LIMIT:
+                self.refused += 1
+                return Answer(status=429, body=b'{"error":"Rate limit exceeded"}')
+            self.accepted.append((self._clock.now, orjson.loads(request.body or b"")))
+            return Answer(status=202)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def reset_after_fork(self) -> None:
+        """Nothing is open."""
+
+
+class PolledBucket(LeasedBucket):
+    """Whoever waits for a token looks at the clock again soon; `empty` says that somebody found none."""
+
+    def __init__(self, empty: threading.Event) -> None:
+        super().__init__(capacity=LIMIT)
+        self._empty = empty
+
+    def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
+        lease = super().acquire(now, leave=leave)
+        if lease is None:
+            self._empty.set()
+        return lease
+
+    def next_free(self, now: float, *, leave: int = 0) -> float:
+        return min(super().next_free(now, leave=leave), now + 0.01)
+
+
+class ClockedGateway(Gateway):
+    """The same servers and the same pipeline, by a clock that the test sets."""
+
+    def __init__(self, clock: Clock, server: Server, empty: threading.Event) -> None:
+        super().__init__()
+        self._seams: dict[str, Any] = {
+            "transport": server,
+            "monotonic": clock,
+            "bucket": lambda: PolledBucket(empty),
+        }
+
+    def _open_pipeline(self) -> ExportPipeline:
+        config = Config.resolve({"api_key": "sk_pp_x", "project_name": "p", "max_queue_bytes": 1 << 20})
+        return ExportPipeline(config, counts_starts=False, is_gateway=True, **self._seams)
+
+
+def request_of(step: int) -> bytes:
+    """Traces of one span: nine of ten of the busy app, each fifth with an error of the other one."""
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    for number in range(A_STEP):
+        is_rare = number % 10 == 9
+        span = spans.add(name="rare" if is_rare else "busy", start_time_unix_nano=1, end_time_unix_nano=2)
+        # Digits that nobody chose: which traces are kept goes by them.
+        span.trace_id = hash_of(step * A_STEP + number)
+        span.span_id = span.trace_id[8:]
+        span.status.code = Status.STATUS_CODE_ERROR if is_rare and step % 2 else Status.STATUS_CODE_UNSET
+        for name, value in (("gen_ai.operation.name", "chat"), ("gen_ai.input.messages", "x" * 1000)):
+            span.attributes.add(key=name).value.string_value = value
+    return request.SerializeToString()
+
+
+def hash_of(number: int) -> bytes:
+    """Sixteen bytes."""
+    from hashlib import sha256
+
+    return sha256(str(number).encode()).digest()[:16]
+
+
+@pytest.fixture
+def senders(clock: Clock, server: Server) -> Iterator[Any]:
+    """Both protocols by turns; returns for each request whether it was taken."""
+    empty = threading.Event()
+    with (
+        ClockedGateway(clock, server, empty) as gateway,
+        httpx.Client() as http,
+        grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,
+    ):
+        export = channel.unary_unary(EXPORT)
+
+        def send(step: int) -> bool:
+            clock.now += STEP_S
+            body = request_of(step)
+            taken = over_http(http, gateway.url, body) if step % 2 else over_grpc(export, body)
+            assert gateway.pipeline is not None
+            gateway.pipeline.flush(0.0)  # what is complete is handed over to who sends
+            empty.clear()
+            empty.wait(10.0 if step > 2 else 0.2)
+            return taken
+
+        yield gateway, send
+        clock.go()
+
+
+def over_http(client: httpx.Client, url: str, body: bytes) -> bool:
+    """Whether it was taken; else the sender was asked to wait."""
+    answer = client.post(f"{url}/v1/traces", content=body, headers={"Content-Type": "application/x-protobuf"})
+    assert answer.status_code in (200, 503), answer.text
+    assert answer.status_code == 200 or answer.headers["Retry-After"]
+    return answer.status_code == 200
+
+
+def over_grpc(export: Any, body: bytes) -> bool:
+    """The same."""
+    try:
+        export(body, timeout=30)
+    except grpc.RpcError as error:
+        refusal: Any = error
+        assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "grpc-status-details-bin" in dict(refusal.trailing_metadata())
+        return False
+    return True
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """One for all."""
+    return Clock()
+
+
+@pytest.fixture
+def server(clock: Clock) -> Server:
+    """What the gateway sends to."""
+    return Server(clock)
+
+
+def test_an_overload_that_lasts(senders: Any, server: Server) -> None:
+    """Senders wait while it is new. Then traces are chosen by their ids, errors first, and nobody waits any more."""
+    gateway, send = senders
+    taken: list[bool] = []
+    fills: list[float] = []
+    for step in range(STEPS):
+        taken.append(send(step))
+        fills.append(gateway.pipeline.fill())
+
+    counts = gateway.counts()
+    dropped: Counter[str] = Counter(counts["spans_dropped"])
+    assert max(fills) <= 1.0
+    assert all(taken[STEPS // 2 :])
+    assert server.refused == 0
+    assert len(server.accepted) >= 0.9 * LIMIT * (STEPS * STEP_S / 60 - 1)
+    # Every span that was acknowledged is delivered, waits, or was left out by choice; the traces that went say so.
+    assert counts["spans_accepted"] == sum(taken) * A_STEP
+    assert counts["spans_accepted"] == counts["spans_delivered"] + counts["spans_pending"] + dropped.total()
+    assert set(dropped) <= {"overload", "queue_full"}
+    assert dropped["queue_full"] <= 0.2 * dropped.total()
+    late = [body for at, body in server.accepted if at > 1000 + STEPS * STEP_S / 2]
+    said = [body["metadata"] for body in late]
+    assert any("overload" in metadata.get("pandaprobe_otel.dropped", {}) for metadata in said)
+    assert min(metadata.get("pandaprobe_otel.sample_rate", 1.0) for metadata in said) < 0.3
+    # A twentieth of what comes has an error: it goes before the others, and the rare app has its part.
+    came = sum(step % 2 for step in range(STEPS // 2, STEPS)) * A_STEP // 10
+    assert sum(body["status"] == "ERROR" for body in late) >= 0.8 * came
+    names = Counter(body["name"] for body in late)
+    assert min(names["busy"], names["rare"]) >= 0.1 * len(late)
