@@ -74,7 +74,7 @@ async def _plain_async(target: Target, seen: Sighting) -> None:
 
 def _stream(target: Target, seen: Sighting) -> Opened:
     stream: Any = seen.saw(litellm.completion(**target.request, stream=True))
-    return Opened(stream, stream.close)
+    return Opened(stream, getattr(stream, "close", lambda: None))  # 1.100 closes the asynchronous ones alone
 
 
 async def _stream_async(target: Target, seen: Sighting) -> AsyncOpened:
