@@ -2,7 +2,7 @@
 
 The client speaks to a transport in this process, so nothing waits for a socket. Each figure is the median of what is
 added in paired rounds, with quartiles and with the difference of the cheapest rounds: the same calls with no
-instrumentation and with each, in turns in one process.
+instrumentation and with each, in turns, each in a child of one process.
 The provider has one span processor, which counts. A chunk is one of a stream of two hundred, and carries its share of
 what the span costs.
 
@@ -65,7 +65,7 @@ def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> I
             instrumentations.append(of_vendor(vendor))
         except ImportError as error:
             yield f"{library}: without {vendor.distribution}, which {error}"
-    gc.freeze()  # what the libraries are made of is not searched again and again
+    gc.freeze()  # what the libraries are made of is not searched again and again, nor copied by the children
     figures = measured(make, instrumentations, rounds, began + SECONDS)
     for form in make():
         yield line(library, form, figures[form.name])

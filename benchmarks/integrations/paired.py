@@ -1,10 +1,17 @@
-"""Paired measurements: the same work with each instrumentation and with none, in turns, in one process."""
+"""Paired measurements: the same work with each instrumentation and with none, in turns.
+
+Each turn is a child of one process in which nothing was ever instrumented: some vendors leave their wrappers behind
+when they are turned off, and put on more the next time, which everyone after them would pay for.
+"""
 
 from __future__ import annotations
 
 import gc
+import json
+import os
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +26,11 @@ from vendors import Vendor
 from pandaprobe_otel.registry import instrument, uninstrument
 
 OURS: Final = "pandaprobe-otel"
-WORK_S: Final = 0.0015
-"""CPU time of one sample, about: long beside the clock's resolution, short beside the time slice of a busy machine."""
-SAMPLES: Final = 8
-"""Of which the least counts: what a busy machine does to one is never less than nothing. Of streams there are three."""
+WORK_S: Final = 0.015
+"""CPU time of one sample, about: dozens of calls. Before the first one the interpreter gets as much twice to adapt, as
+what is turned on changes classes, and all code that asks them becomes slow for a while."""
+SAMPLES: Final = 3
+"""Of which the least counts: what a busy machine does to one is never less than nothing."""
 
 
 class Counting(SpanProcessor):
@@ -94,81 +102,89 @@ class Figures:
         return Added(low=low, median=middle, high=high, least=min(spent) - min(self.plain))
 
 
+NOTHING: Final = Instrumentation("without", lambda: None, lambda: None)
+
+
 def measured(
     make: Callable[[], Sequence[Form]], instrumentations: Sequence[Instrumentation], rounds: int, until: float
 ) -> Mapping[str, Figures]:
     """The figures by the name of the form: of `rounds` rounds, of fewer when `until` (of `monotonic`) is reached.
 
-    `make` makes the clients. Each instrumentation has its own, made while it is on: some patch no client but new ones.
+    `make` makes the clients, anew for each turn: some vendors patch no client but new ones.
     """
     forms = make()
-    own = {each.name: _made(each, make) for each in instrumentations}
     figures = {form.name: Figures() for form in forms}
     times = {form.name: _times(form) for form in forms}
+    turns = [NOTHING, *instrumentations]
     for turn in range(rounds):
         if turn > 2 and time.monotonic() > until:
             break
-        plain = {form.name: _unit_us(form, times[form.name]) for form in forms}
-        for name, spent in plain.items():
-            figures[name].plain.append(spent)
         # Whoever comes first in one round comes last in the next.
-        for each in instrumentations if turn % 2 == 0 else reversed(instrumentations):
-            _measure(each, own[each.name], times, figures)
+        for each in turns if turn % 2 == 0 else reversed(turns):
+            for name, said in _in_child(partial(_turn, each, make, times)).items():
+                _add(figures[name], each.name, said)
     return figures
 
 
-def _made(instrumentation: Instrumentation, make: Callable[[], Sequence[Form]]) -> Sequence[Form]:
-    instrumentation.on()
-    try:
-        return make()
-    finally:
-        instrumentation.off()
+def _add(figures: Figures, name: str, said: float | str) -> None:
+    if isinstance(said, str):
+        figures.failures[name] = said
+    elif name == NOTHING.name:
+        figures.plain.append(said)
+    else:
+        figures.spent.setdefault(name, []).append(said)
 
 
-def _measure(
-    instrumentation: Instrumentation,
-    forms: Sequence[Form],
-    times: Mapping[str, int],
-    figures: Mapping[str, Figures],
-) -> None:
-    name = instrumentation.name
+def _in_child(work: Callable[[], Mapping[str, float | str]]) -> Mapping[str, float | str]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, json.dumps(work()).encode())
+        except BaseException:  # noqa: BLE001 - it must not go on with what the parent does
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    if not said:
+        raise RuntimeError("a turn of the benchmark failed; what it printed is above")
+    told: Mapping[str, float | str] = json.loads(said)
+    return told
+
+
+def _turn(
+    instrumentation: Instrumentation, make: Callable[[], Sequence[Form]], times: Mapping[str, int]
+) -> Mapping[str, float | str]:
+    """What a unit of each form takes, in microseconds, or why it cannot be said."""
     instrumentation.on()
-    try:
-        for form in forms:
-            found = figures[form.name]
-            if name in found.failures:
-                continue
-            before = spans.ended
-            try:
-                spent = _unit_us(form, times[form.name])
-            except Exception as error:  # noqa: BLE001 - what another vendor's instrumentation does to a call
-                found.failures[name] = f"raises {type(error).__name__}"
-                continue
-            if spans.ended == before:
-                found.failures[name] = "makes no span"
-                continue
-            found.spent.setdefault(name, []).append(spent)
-    finally:
-        instrumentation.off()
+    told: dict[str, float | str] = {}
+    for form in make():
+        before = spans.ended
+        try:
+            told[form.name] = _unit_us(form, times[form.name])
+        except Exception as error:  # noqa: BLE001 - what another vendor's instrumentation does to a call
+            told[form.name] = f"raises {type(error).__name__}"
+            continue
+        if spans.ended == before and instrumentation is not NOTHING:
+            told[form.name] = "makes no span"
+    return told
 
 
 def _unit_us(form: Form, times: int) -> float:
-    form.run(times)  # the interpreter adapts to what it runs
-    samples = SAMPLES if form.units == 1 else 3
-    return min(_cpu_us(form, times) for _ in range(samples)) / (times * form.units)
+    gc.collect()  # which empties the processor's caches, so not before each sample
+    form.run(2 * times)
+    return min(_cpu_us(form, times) for _ in range(SAMPLES)) / (times * form.units)
 
 
 def _cpu_us(form: Form, times: int) -> float:
-    gc.collect()
-    gc.disable()
-    try:
-        start = form.clock()
-        form.run(times)
-        return (form.clock() - start) / 1000
-    finally:
-        gc.enable()
+    start = form.clock()
+    form.run(times)
+    return (form.clock() - start) / 1000
 
 
 def _times(form: Form) -> int:
-    form.run(2)
-    return max(1, round(WORK_S * 1e6 / (_cpu_us(form, 2) / 2)))
+    form.run(5)
+    return max(1, round(WORK_S * 1e6 / (_cpu_us(form, 5) / 5)))
