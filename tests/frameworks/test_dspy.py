@@ -101,7 +101,7 @@ def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTrace
           TOOL weather | {"city":"Oslo"} > "snowy"
           CHAIN Predict | {question,trajectory} > {next_thought,next_tool_name,next_tool_args}
             LLM chat gpt-5-mini @gpt-5-mini | su > a
-          TOOL finish | - > "Completed."
+          TOOL finish | {} > "Completed."
           CHAIN ChainOfThought | {question,trajectory} > {reasoning,answer}
             CHAIN Predict | {question,trajectory} > {reasoning,answer}
               LLM chat gpt-5-mini @gpt-5-mini | su > a
