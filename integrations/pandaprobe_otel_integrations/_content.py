@@ -46,21 +46,21 @@ def encoded(content: Content) -> dict[str, str]:
 
     What is empty is left out, except of a tool: that it was called with nothing, or found nothing, is content.
     """
-    return {name: _bounded(value) for name, value in content.items() if value or _is_told(name, value)}
+    found: dict[str, str] = {}
+    for name, value in content.items():
+        if value or (name in _OF_TOOLS and value is not None and value != ""):
+            written = value if isinstance(value, str) else to_json(value)
+            found[name] = written if len(written) <= MAX_ATTRIBUTE_CHARS else _cut(value)
+    return found
 
 
-def _is_told(name: str, value: Any) -> bool:
-    return name in _OF_TOOLS and value is not None and value != ""
-
-
-def _bounded(value: Any) -> str:
-    if isinstance(value, str):
-        return value[:MAX_ATTRIBUTE_CHARS]
-    written = to_json(value)
-    for limit in _CUT_STEPS:
-        if len(written) <= MAX_ATTRIBUTE_CHARS:
-            break
-        written = to_json(with_short_texts(value, limit))
+def _cut(value: Any) -> str:
+    written = value if isinstance(value, str) else to_json(value)
+    if not isinstance(value, str):
+        for limit in _CUT_STEPS:
+            written = to_json(with_short_texts(value, limit))
+            if len(written) <= MAX_ATTRIBUTE_CHARS:
+                break
     return written[:MAX_ATTRIBUTE_CHARS]
 
 

@@ -134,9 +134,13 @@ class Integration(BaseInstrumentor):
 
     def _lets_through(self, client: Any) -> bool:
         """Whether a call is to be recorded. Wrappers that outlive `uninstrument` ask this too."""
-        if not self._open or not (self._every_client or client in self._clients):
+        if not self._open or not (self._every_client or self._watched(client) in self._clients):
             return False
         return self._beside_others or active_rival(self.rivals) is None
+
+    def _watched(self, client: Any) -> Any:
+        """What of this client `watch_client` has remembered."""
+        return client
 
     def _make_recorder(self, tracer_provider: Any, capture_content: bool | None) -> Recorder:
         from pandaprobe_otel import __version__

@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from opentelemetry.context import Context, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import Span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
 from pandaprobe_otel_integrations._native_spans import is_natively_recorded
 
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
 """Context key of the LLM span in progress. Its value is the Span or a ModelClaim; None means that there is none."""
 
+_SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+"""The key of the current span, which the API does not tell."""
 _SUPPRESS_LLM_KEY: Final = "suppress_language_model_instrumentation"
 """Set by OpenLLMetry around a framework's model call; its spans are that framework's."""
 
@@ -64,6 +66,11 @@ def with_llm_span(span: Span, context: Context | None = None, *, current: bool =
     return set_span_in_context(span, marked) if current else marked
 
 
+def inside_call(span: Span, context: Context, key: str, call: object) -> Context:
+    """`with_llm_span`, and `call` under `key`: one copy of the context instead of one for each entry."""
+    return Context({**context, _SPAN_KEY: span, LLM_SPAN_KEY: span, key: call})
+
+
 def is_claimed(context: Context | None = None) -> bool:
     """Whether there is an open claim on the model call that starts in `context` (default: the current one)."""
     value = get_value(LLM_SPAN_KEY, context)
@@ -79,8 +86,9 @@ def is_taken(context: Context) -> bool:
     """Whether somebody else already records the model call that starts in `context` (the current one)."""
     if not context:
         return False  # as in every call that is a trace of its own
-    if llm_span(context) is not None or is_claimed(context) or is_natively_recorded(context):
+    held = context.get(LLM_SPAN_KEY)
+    if held is not None and (isinstance(held, Span) or is_claimed(context)):
         return True
-    if get_value(_SUPPRESS_LLM_KEY, context):
+    if is_natively_recorded(context) or context.get(_SUPPRESS_LLM_KEY):
         return True
     return not is_instrumentation_enabled()

@@ -47,14 +47,14 @@ class ModelCall:
         self.endpoint = endpoint
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
-        attributes: Attributes = {_OPERATION: endpoint.operation, **place}
-        attributes.update(guarded(endpoint.request_attributes, body) or {})
-        self._model: Any = attributes.get(_REQUEST_MODEL)
-        if recorder.with_content:
-            # All at the start: whenever attributes are set, it costs as much as three of them.
-            attributes.update(guarded(_request_content, endpoint, body) or {})
+        operation = endpoint.operation
+        # All at the start: whenever attributes are set, it costs as much as three of them.
+        attributes: Attributes = {_OPERATION: operation, **place}
+        guarded(_read_request, endpoint, body, attributes, recorder.with_content)
+        model: Any = attributes.get(_REQUEST_MODEL)
+        self._model = model
         self.span: Span = recorder.tracer.start_span(
-            f"{endpoint.operation} {self._model}" if self._model else endpoint.operation,
+            f"{operation} {model}" if model else operation,
             context,
             kind=SpanKind.CLIENT,
             attributes=present(attributes),
@@ -106,8 +106,13 @@ class ModelCall:
         fail(self.span, failure.type, failure.message if self._recorder.with_content else failure.type)
 
 
-def _request_content(endpoint: Endpoint, body: Body) -> dict[str, str]:
-    return encoded(endpoint.request_content(body))
+def _read_request(endpoint: Endpoint, body: Body, attributes: Attributes, with_content: bool) -> None:
+    try:
+        attributes.update(endpoint.request_attributes(body))
+    finally:
+        # Content that can be read is recorded also where the rest cannot.
+        if with_content:
+            attributes.update(encoded(endpoint.request_content(body)))
 
 
 def _type_name(error: BaseException) -> str:

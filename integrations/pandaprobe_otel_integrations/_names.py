@@ -69,4 +69,6 @@ API_TYPE: Final = "openai.api.type"
 REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
 SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
+OPENAIS_OWN: Final = (API_TYPE, REQUEST_SERVICE_TIER, RESPONSE_SERVICE_TIER, SYSTEM_FINGERPRINT)
+"""Attributes that no other service may have."""
 GUARDRAIL_ID: Final = "aws.bedrock.guardrail.id"

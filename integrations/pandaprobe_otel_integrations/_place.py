@@ -25,8 +25,7 @@ def place_at(url: str, provider: str) -> Attributes:
 
 
 def _place(provider: str, host: str | None, port: int | None, scheme: str) -> Attributes:
-    return {
-        names.PROVIDER: provider,
-        names.SERVER_ADDRESS: host,
-        names.SERVER_PORT: port if port is not None and port != _DEFAULT_PORTS.get(scheme) else None,
-    }
+    place: Attributes = {names.PROVIDER: provider, names.SERVER_ADDRESS: host}
+    if port is not None and port != _DEFAULT_PORTS.get(scheme):
+        place[names.SERVER_PORT] = port
+    return place

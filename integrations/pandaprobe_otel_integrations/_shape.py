@@ -33,10 +33,15 @@ def items(value: Any) -> list[Any]:
 
 def objects(value: Any) -> list[Object]:
     """The objects among the items of `value`."""
-    if value is None:
-        return []
-    found: list[Any] = [item if type(item) is dict else obj(item) for item in items(value)]
-    return [one for one in found if one]
+    found: list[Object] = []
+    if isinstance(value, (list, tuple)):
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
+            # In Python 3.11 a comprehension would be one more call.
+            if type(item) is not dict:  # pyright: ignore[reportUnknownArgumentType]
+                item = obj(item)
+            if item:
+                found.append(item)  # pyright: ignore[reportUnknownArgumentType]
+    return found
 
 
 def string(value: Any) -> str | None:

@@ -47,12 +47,12 @@ class SpeakeasyHooks:
     def do_request(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the synchronous request."""
         opened = guarded(self._open, sdk, args, kwargs)
-        return around(opened, lambda: wrapped(*args, **kwargs), show=show_response)
+        return around(opened, wrapped, args, kwargs, show=show_response)
 
     async def do_request_async(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the asynchronous request."""
         opened = guarded(self._open, sdk, args, kwargs)
-        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=show_response)
+        return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
     def _open(self, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
         request = kwargs["request"] if "request" in kwargs else args[1]

@@ -124,7 +124,7 @@ class Hop(ModelCall):
 
     def __init__(self, recorder: Recorder, endpoint: Any, body: Body, place: Any, context: Context) -> None:
         super().__init__(recorder, endpoint, body, place, context)
-        self._loop = loop_in(context)
+        self._loop = loop_in(context) if context else None
         if self._loop is not None:
             guarded(self._loop.asked, self.span)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from inspect import isawaitable
+from typing import Any, Final, Protocol, TypeVar
 
 from opentelemetry.context import Context, attach
 
@@ -33,6 +33,7 @@ Opened = tuple[HttpCall | None, Context]
 """The same for a request over HTTP."""
 Show = Callable[[C, Any], None]
 """Shows a call what the function that makes it has returned."""
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def show_response(call: HttpCall, response: Any) -> None:
@@ -40,14 +41,21 @@ def show_response(call: HttpCall, response: Any) -> None:
     call.received(response, refused_is_final=True)
 
 
-def around(opened: Begun[C] | None, run: Callable[[], Any], *, show: Show[C] | None = None) -> Any:
-    """What `run` returns or raises. `show` tells the call what it returned, if that says something."""
+def around(
+    opened: Begun[C] | None,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = _NOTHING,
+    *,
+    show: Show[C] | None = None,
+) -> Any:
+    """What `wrapped` returns or raises. `show` tells the call what it returned, if that says something."""
     if opened is None:
-        return run()
+        return wrapped(*args, **kwargs)
     call, context = opened
     token = attach(context)
     try:
-        result = run()
+        result = wrapped(*args, **kwargs)
     except BaseException as error:
         if call is not None:
             guarded(call.raised, error)
@@ -55,17 +63,24 @@ def around(opened: Begun[C] | None, run: Callable[[], Any], *, show: Show[C] | N
     finally:
         restore(token)
     if call is not None:
-        _returned(call, result, show)
+        guarded(_returned, call, result, show)
     return result
 
 
-async def around_async(opened: Begun[C] | None, run: Callable[[], Any], *, show: Show[C] | None = None) -> Any:
+async def around_async(
+    opened: Begun[C] | None,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = _NOTHING,
+    *,
+    show: Show[C] | None = None,
+) -> Any:
     """The same for a function that returns an awaitable; what is none is returned as it is."""
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
     try:
-        result = run()
-        if inspect.isawaitable(result):
+        result = wrapped(*args, **kwargs)
+        if isawaitable(result):
             result = await result
     except BaseException as error:
         if call is not None:
@@ -75,11 +90,13 @@ async def around_async(opened: Begun[C] | None, run: Callable[[], Any], *, show:
         if token is not None:
             restore(token)
     if call is not None:
-        _returned(call, result, show)
+        guarded(_returned, call, result, show)
     return result
 
 
 def _returned(call: C, result: Any, show: Show[C] | None) -> None:
-    if show is not None:
-        guarded(show, call, result)
-    guarded(call.returned)
+    try:
+        if show is not None:
+            show(call, result)
+    finally:
+        call.returned()

@@ -10,6 +10,7 @@ from opentelemetry.context import Context, get_value, set_value
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._llm_span import inside_call
 from pandaprobe_otel_integrations._model_call import ModelCall
 from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
 from pandaprobe_otel_integrations._streams.tee import observed
@@ -37,7 +38,7 @@ class HttpCall:
 
     def context(self, context: Context) -> Context:
         """The context that the request runs in; whoever sees the response finds this call there."""
-        return marked(self, self._model_call.context(context))
+        return inside_call(self._model_call.span, context, _CALL_KEY, self)
 
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
         """The HTTP response is there, its body read or still on the way.
@@ -81,8 +82,10 @@ class HttpCall:
         """The call has returned; unless the app reads the body now, this is the end."""
         self.owner = None
         if self._body is None:
-            self._tell_answer()
-            self._model_call.end(self._answered_ns)
+            try:
+                self._tell_answer()
+            finally:
+                self._model_call.end(self._answered_ns)
 
     def raised(self, error: BaseException) -> None:
         """The call raised. An answer that came before is kept: it was paid for."""
@@ -90,15 +93,15 @@ class HttpCall:
         if self._body is not None:
             self._body.end("failed", error)
             return
-        self._tell_answer()
+        guarded(self._tell_answer)
         guarded(self._model_call.raised, error)
         self._model_call.end()
 
     def _tell_answer(self) -> None:
         if self._refused_with is not None:
-            guarded(self._model_call.refused, self._refused_with, self._answer)
+            self._model_call.refused(self._refused_with, self._answer)
         elif self._answer is not None:
-            guarded(self._model_call.answered, self._answer)
+            self._model_call.answered(self._answer)
 
     def _read_along(self, response: Any) -> None:
         if self._body is not None:

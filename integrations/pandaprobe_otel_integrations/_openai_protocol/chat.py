@@ -8,6 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._readings import Readings, read
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -15,7 +16,7 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events
 from .chat_messages import input_message, output_messages, tool_definition
 from .chat_stream import merged_chunks
 from .errors import failure_in
-from .parameters import sampling_attributes
+from .parameters import SAMPLING, sampling_attributes
 from .usage import usage_attributes
 
 DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
@@ -30,41 +31,34 @@ class ChatCompletions:
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        return {
-            **sampling_attributes(body),
-            names.OUTPUT_TYPE: _output_type(body),
-            names.REASONING_LEVEL: string(body.get("reasoning_effort")),
-            names.API_TYPE: "chat_completions",
-        }
+        attributes = sampling_attributes(body, _PARAMETERS)
+        if "audio" in (strings(body.get("modalities")) or ()):
+            attributes[names.OUTPUT_TYPE] = "speech"
+        attributes[names.API_TYPE] = "chat_completions"
+        return attributes
 
     def request_content(self, body: Body) -> Content:
         """Messages, tools and (before tools existed) functions."""
-        definitions = [tool_definition(tool) for tool in objects(body.get("tools"))]
-        definitions += [
-            tool_definition({"type": "function", "function": one}) for one in objects(body.get("functions"))
-        ]
-        return {
-            names.INPUT_MESSAGES: [input_message(message) for message in objects(body.get("messages"))],
-            names.TOOL_DEFINITIONS: definitions,
-        }
+        found: Content = {names.INPUT_MESSAGES: [input_message(message) for message in objects(body.get("messages"))]}
+        if "tools" in body or "functions" in body:
+            functions = [{"type": "function", "function": one} for one in objects(body.get("functions"))]
+            definitions = [tool_definition(tool) for tool in (*objects(body.get("tools")), *functions)]
+            found = {**found, names.TOOL_DEFINITIONS: definitions}
+        return found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Every choice, its finish reason, and the usage."""
         choices = objects(body.get("choices"))
         if len(choices) > 1:
             choices.sort(key=_index)
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("id")),
-            names.RESPONSE_MODEL: string(body.get("model")),
-            names.FINISH_REASONS: strings([choice.get("finish_reason") for choice in choices]),
-            names.RESPONSE_SERVICE_TIER: string(body.get("service_tier")),
-            names.SYSTEM_FINGERPRINT: string(body.get("system_fingerprint")),
-            **usage_attributes(body.get("usage")),
-        }
+        attributes = read(body, _ANSWERED)
+        if reasons := strings([choice.get("finish_reason") for choice in choices]):
+            attributes[names.FINISH_REASONS] = reasons
+        attributes.update(usage_attributes(body.get("usage")))
         content: Content = {}
         if with_content:
             content = {names.OUTPUT_MESSAGES: output_messages(choices)}
-        return Answer(attributes=attributes, content=content, failure=_failure(body))
+        return Answer(attributes=attributes, content=content, failure=_failure(body) if "error" in body else None)
 
     def merged(self, events: Events) -> Body:
         """The chunks as one completion."""
@@ -75,10 +69,21 @@ class ChatCompletions:
         return bool(objects(obj(event.data).get("choices")))
 
 
-def _output_type(body: Body) -> str | None:
-    if "audio" in (strings(body.get("modalities")) or ()):
-        return "speech"
-    return _OUTPUT_TYPES.get(string(obj(body.get("response_format")).get("type")) or "")
+def _output_type(response_format: Any) -> str | None:
+    return _OUTPUT_TYPES.get(string(obj(response_format).get("type")) or "")
+
+
+_PARAMETERS: Final[Readings] = {
+    **SAMPLING,
+    "response_format": (names.OUTPUT_TYPE, _output_type),
+    "reasoning_effort": (names.REASONING_LEVEL, string),
+}
+_ANSWERED: Final[Readings] = {
+    "id": (names.RESPONSE_ID, string),
+    "model": (names.RESPONSE_MODEL, string),
+    "service_tier": (names.RESPONSE_SERVICE_TIER, string),
+    "system_fingerprint": (names.SYSTEM_FINGERPRINT, string),
+}
 
 
 def _index(choice: Object) -> int:

@@ -9,6 +9,8 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
+_BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call"})
+"""What an assistant's message may have; most have none of it."""
 _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
 
 
@@ -23,8 +25,12 @@ def input_message(message: Object) -> Part:
 
 def output_messages(choices: Iterable[Object]) -> list[Part]:
     """The choices of an answer; one of which nothing came yet is none."""
-    messages = [_output_message(choice) for choice in choices]
-    return [message for message in messages if message["parts"] or message["finish_reason"] != UNFINISHED]
+    found: list[Part] = []
+    for choice in choices:
+        message = _output_message(choice)
+        if message["parts"] or message["finish_reason"] != UNFINISHED:
+            found.append(message)
+    return found
 
 
 def _output_message(choice: Object) -> Part:
@@ -61,10 +67,18 @@ def _input_parts(role: str, message: Object) -> list[Part]:
 
 def _assistant_parts(message: Object) -> list[Part]:
     found: list[Part] = []
-    thought = string(message.get("reasoning_content")) or string(message.get("reasoning"))
-    if thought:
-        found.append(parts.reasoning(thought))
+    if "reasoning_content" in message or "reasoning" in message:
+        thought = string(message.get("reasoning_content")) or string(message.get("reasoning"))
+        if thought:
+            found.append(parts.reasoning(thought))
     found += content_parts(message.get("content"))
+    if not _BESIDE_TEXT.isdisjoint(message):
+        found += _beside_text(message)
+    return found
+
+
+def _beside_text(message: Object) -> list[Part]:
+    found: list[Part] = []
     if refusal := string(message.get("refusal")):
         found.append(parts.text(refusal))
     if audio := obj(message.get("audio")):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._shape import obj
 
@@ -12,8 +11,11 @@ from .completions import Completions
 from .responses import Responses
 
 
-def _without_openai(attributes: Attributes) -> Attributes:
-    return {name: value for name, value in attributes.items() if not name.startswith("openai.")}
+def without_openai(attributes: Attributes) -> Attributes:
+    """The same dictionary, with nothing in it that no other service may have."""
+    for name in names.OPENAIS_OWN:
+        attributes.pop(name, None)
+    return attributes
 
 
 class ForeignChatCompletions(ChatCompletions):
@@ -21,14 +23,15 @@ class ForeignChatCompletions(ChatCompletions):
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        return _without_openai(super().request_attributes(body))
+        return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As OpenAI's; Groq's streams have their usage in a member of its own."""
         if not body.get("usage") and (usage := obj(body.get("x_groq")).get("usage")):
             body = {**body, "usage": usage}
         answer = super().answer(body, with_content=with_content)
-        return replace(answer, attributes=_without_openai(answer.attributes))
+        without_openai(answer.attributes)
+        return answer
 
 
 class ForeignResponses(Responses):
@@ -36,12 +39,13 @@ class ForeignResponses(Responses):
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        return _without_openai(super().request_attributes(body))
+        return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As OpenAI's."""
         answer = super().answer(body, with_content=with_content)
-        return replace(answer, attributes=_without_openai(answer.attributes))
+        without_openai(answer.attributes)
+        return answer
 
 
 class ForeignCompletions(Completions):
@@ -49,9 +53,10 @@ class ForeignCompletions(Completions):
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        return _without_openai(super().request_attributes(body))
+        return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As OpenAI's."""
         answer = super().answer(body, with_content=with_content)
-        return replace(answer, attributes=_without_openai(answer.attributes))
+        without_openai(answer.attributes)
+        return answer

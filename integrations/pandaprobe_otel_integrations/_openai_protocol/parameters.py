@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
+from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._shape import integer, number, string, strings
 
-
-def _more_than_one(value: Any) -> int | None:
-    count = integer(value)
-    return count if count is not None and count > 1 else None
-
-
-def _true(value: Any) -> bool | None:
-    return True if value is True else None
-
-
-_READ: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+SAMPLING: Final[Readings] = {
     "model": (names.REQUEST_MODEL, string),
     "temperature": (names.TEMPERATURE, number),
     "top_p": (names.TOP_P, number),
@@ -28,20 +18,20 @@ _READ: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "presence_penalty": (names.PRESENCE_PENALTY, number),
     "seed": (names.SEED, integer),
     "stop": (names.STOP_SEQUENCES, strings),
-    "n": (names.CHOICE_COUNT, _more_than_one),
-    "stream": (names.STREAM, _true),
+    "n": (names.CHOICE_COUNT, more_than_one),
+    "stream": (names.STREAM, true),
     "service_tier": (names.REQUEST_SERVICE_TIER, string),
 }
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The first one counts."""
 
 
-def sampling_attributes(body: Body) -> Attributes:
-    """Model, sampling and limits. Only these are read: a request may carry keys and users' names elsewhere."""
-    attributes: Attributes = {}
-    for key, value in body.items():
-        if (reading := _READ.get(key)) is not None:
-            attributes[reading[0]] = reading[1](value)
+def sampling_attributes(body: Body, readings: Readings = SAMPLING) -> Attributes:
+    """Model, sampling and limits. Only these are read: a request may carry keys and users' names elsewhere.
+
+    `readings` are those of an endpoint that has more than `SAMPLING`.
+    """
+    attributes = read(body, readings)
     for key in _LIMITS:
         if key in body and (limit := integer(body[key])) is not None:
             attributes[names.MAX_TOKENS] = limit

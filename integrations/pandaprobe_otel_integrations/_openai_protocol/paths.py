@@ -13,12 +13,15 @@ class PostedEndpoints:
     """Endpoints that a JSON body is posted to, each by the end of its path; the longer one is listed first."""
 
     def __init__(self, by_ending: Mapping[str, Endpoint]) -> None:
+        self._by_path = by_ending
         self._by_ending = tuple(by_ending.items())
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """The endpoint of a request; None for requests that are no model calls."""
         if method.lower() != "post":
             return None
+        if (exact := self._by_path.get(path)) is not None:
+            return exact  # as most clients say it
         bare = path.partition("?")[0].rstrip("/")
         for ending, found in self._by_ending:
             if bare.endswith(ending):

@@ -19,7 +19,7 @@ from .errors import failure_in
 from .parameters import sampling_attributes
 from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages
 from .response_stream import merged_events
-from .usage import usage_attributes
+from .usage import USAGE_NAMES, usage_attributes
 
 _FINAL: Final = rb"response\.(?:completed|failed|incomplete)"
 LAST_EVENT: Final = LastEvent(
@@ -115,7 +115,7 @@ class FetchedResponse(Responses):
         answer = super().answer(body, with_content=with_content)
         answer.attributes[names.RESPONSE_STATUS] = string(body.get("status"))
         if not (body.get("background") is True and _first_sight(body)):
-            for name in usage_attributes({}):
+            for name in USAGE_NAMES:
                 answer.attributes.pop(name, None)
         # That the response failed is not a failure of the fetch.
         return Answer(attributes=answer.attributes, content=answer.content)

@@ -46,12 +46,12 @@ class StainlessHooks:
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the synchronous `request`."""
-        return around(guarded(self._open, client, args, kwargs), lambda: wrapped(*args, **kwargs))
+        return around(guarded(self._open, client, args, kwargs), wrapped, args, kwargs)
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the asynchronous `request`: nothing happens before it is awaited, as in the original."""
         opened = guarded(self._open, client, args, kwargs)
-        return await around_async(opened, lambda: wrapped(*args, **kwargs))
+        return await around_async(opened, wrapped, args, kwargs)
 
     def process_response(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before `_process_response`, in both clients: what it returns, an awaitable or not, is passed on."""
@@ -72,7 +72,7 @@ class StainlessHooks:
         endpoint = self._api.endpoint(options.method, options.url)
         if endpoint is None or is_taken(context) or not self._gate(client):
             return None
-        place = guarded(self._place, client) or {}
+        place = self._place(client)
         body = _sent(options, kwargs)
         if (is_news := getattr(endpoint, "is_news", None)) is not None:
             make = partial(ModelCall, self._recorder, endpoint, body, place, context)
@@ -85,7 +85,9 @@ class StainlessHooks:
         known = self._places.get(id(url))
         if known is not None and known[0] is url and known[1] is kind:
             return known[2]
-        place = self._api.place(client)
+        place = guarded(self._api.place, client)
+        if place is None:
+            return {}
         if len(self._places) >= MAX_PLACES:
             self._places.clear()
         self._places[id(url)] = (url, kind, place)

@@ -24,9 +24,9 @@ class StainlessIntegration(Integration):
         """Record the calls of this client and of the copies that `with_options` makes of it."""
         super().watch_client(client._client)  # pyright: ignore[reportPrivateUsage]
 
-    def _lets_through(self, client: Any) -> bool:
+    def _watched(self, client: Any) -> Any:
         # Copies of a client share the HTTP client below.
-        return super()._lets_through(getattr(client, "_client", None))
+        return getattr(client, "_client", None)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         hooks = StainlessHooks(self.api, self._recorder, self._lets_through)

@@ -21,8 +21,10 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
     for message in messages:
         role = string(message.get("role")) or "user"
         content = message.get("content")
-        results = [block for block in items(content) if obj(block).get("type") == "tool_result"]
-        others = [block for block in items(content) if obj(block).get("type") != "tool_result"]
+        results: list[Any] = []
+        others: list[Any] = []
+        for block in items(content):
+            (results if obj(block).get("type") == "tool_result" else others).append(block)
         if results:
             found.append({"role": "tool", "parts": block_parts(results)})
         rest = block_parts(others if results else content)

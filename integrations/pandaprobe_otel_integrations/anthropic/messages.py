@@ -8,6 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._readings import Readings, read, true
 from pandaprobe_otel_integrations._shape import integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -38,38 +39,34 @@ class Messages:
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.MAX_TOKENS: integer(body.get("max_tokens")),
-            names.TEMPERATURE: number(body.get("temperature")),
-            names.TOP_P: number(body.get("top_p")),
-            names.TOP_K: number(body.get("top_k")),
-            names.STOP_SEQUENCES: strings(body.get("stop_sequences")),
-            names.STREAM: True if body.get("stream") is True else None,
-            names.REASONING_LEVEL: string(obj(body.get("output_config")).get("effort")),
-            names.OUTPUT_TYPE: "json" if _wants_json(body) else None,
-        }
+        attributes = read(body, _PARAMETERS)
+        if _wants_json(body):
+            attributes[names.OUTPUT_TYPE] = "json"
+        return attributes
 
     def request_content(self, body: Body) -> Content:
         """Messages, system prompt and tools."""
-        return {
-            names.SYSTEM_INSTRUCTIONS: system_parts(body.get("system")),
-            names.INPUT_MESSAGES: input_messages(objects(body.get("messages"))),
-            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
-        }
+        found: Content = {names.INPUT_MESSAGES: input_messages(objects(body.get("messages")))}
+        if "system" in body:
+            found = {names.SYSTEM_INSTRUCTIONS: system_parts(body["system"]), **found}
+        if "tools" in body:
+            found = {**found, names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body["tools"])]}
+        return found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The message, why it ended, and its usage."""
         stop_reason = string(body.get("stop_reason"))
         reason = FINISH_REASONS.get(stop_reason, stop_reason) if stop_reason is not None else None
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("id")),
-            names.RESPONSE_MODEL: string(body.get("model")),
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            **usage_attributes(body.get("usage")),
-        }
+        attributes = read(body, _ANSWERED)
+        if reason is not None:
+            attributes[names.FINISH_REASONS] = [reason]
+        attributes.update(usage_attributes(body.get("usage")))
         content: Content = {names.OUTPUT_MESSAGES: output_message(body, reason)} if with_content else {}
-        return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
+        return Answer(
+            attributes=attributes,
+            content=content,
+            failure=failure_in(body["error"]) if "error" in body else None,
+        )
 
     def merged(self, events: Events) -> Body:
         """The events as one message."""
@@ -80,24 +77,47 @@ class Messages:
         return obj(event.data).get("type") in ("content_block_start", "content_block_delta")
 
 
+def _effort(output_config: Any) -> str | None:
+    return string(obj(output_config).get("effort"))
+
+
+def _thoughts(details: Any) -> int | None:
+    return integer(obj(details).get("thinking_tokens"))
+
+
+_PARAMETERS: Final[Readings] = {
+    "model": (names.REQUEST_MODEL, string),
+    "max_tokens": (names.MAX_TOKENS, integer),
+    "temperature": (names.TEMPERATURE, number),
+    "top_p": (names.TOP_P, number),
+    "top_k": (names.TOP_K, number),
+    "stop_sequences": (names.STOP_SEQUENCES, strings),
+    "stream": (names.STREAM, true),
+    "output_config": (names.REASONING_LEVEL, _effort),
+}
+_ANSWERED: Final[Readings] = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
+_COUNTS: Final[Readings] = {
+    "input_tokens": (names.INPUT_TOKENS, integer),
+    "output_tokens": (names.OUTPUT_TOKENS, integer),
+    "cache_read_input_tokens": (names.CACHE_READ_TOKENS, integer),
+    "cache_creation_input_tokens": (names.CACHE_WRITE_TOKENS, integer),
+    "output_tokens_details": (names.REASONING_TOKENS, _thoughts),
+}
+
+
 def _wants_json(body: Body) -> bool:
+    if "output_format" not in body and "output_config" not in body:
+        return False
     wanted = obj(body.get("output_format")) or obj(obj(body.get("output_config")).get("format"))
     return wanted.get("type") == "json_schema"
 
 
 def usage_attributes(usage: Any) -> Attributes:
     """Anthropic counts cached tokens beside the input, the conventions inside it."""
-    counts = obj(usage)
-    fresh = integer(counts.get("input_tokens"))
-    read = integer(counts.get("cache_read_input_tokens"))
-    written = integer(counts.get("cache_creation_input_tokens"))
-    return {
-        names.INPUT_TOKENS: fresh + (read or 0) + (written or 0) if fresh is not None else None,
-        names.OUTPUT_TOKENS: integer(counts.get("output_tokens")),
-        names.CACHE_READ_TOKENS: read,
-        names.CACHE_WRITE_TOKENS: written,
-        names.REASONING_TOKENS: integer(obj(counts.get("output_tokens_details")).get("thinking_tokens")),
-    }
+    found = read(obj(usage), _COUNTS)
+    if names.INPUT_TOKENS in found:
+        found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
+    return found
 
 
 def failure_in(error: Any) -> Failure | None:

@@ -18,9 +18,10 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
     """Messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
     found: list[Part] = []
     for message in messages:
-        blocks = objects(message.get("content"))
-        results = [block for block in blocks if "toolResult" in block]
-        rest = [block for block in blocks if "toolResult" not in block]
+        results: list[Object] = []
+        rest: list[Object] = []
+        for block in objects(message.get("content")):
+            (results if "toolResult" in block else rest).append(block)
         if results:
             found.append({"role": "tool", "parts": block_parts(results)})
         if rest or not results:

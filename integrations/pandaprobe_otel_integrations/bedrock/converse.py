@@ -9,6 +9,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._readings import Readings, counted, read, true
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -37,41 +38,34 @@ class Converse:
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        config = obj(body.get("inferenceConfig"))
-        more = obj(body.get("additionalModelRequestFields"))
-        top_k = more.get("top_k") or obj(more.get("inferenceConfig")).get("topK") or config.get("topK")
-        tokens = config.get("maxTokens") or config.get("max_new_tokens")
-        guard = obj(body.get("guardrailConfig"))
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.STREAM: True if body.get("stream") is True else None,
-            names.MAX_TOKENS: integer(tokens),
-            names.TEMPERATURE: number(config.get("temperature")),
-            names.TOP_P: number(config.get("topP")),
-            names.TOP_K: number(top_k),
-            names.STOP_SEQUENCES: strings(config.get("stopSequences")),
-            names.GUARDRAIL_ID: string(guard.get("guardrailIdentifier")),
-        }
+        attributes = read(body, _PARAMETERS)
+        if "inferenceConfig" in body:
+            attributes.update(_sampling(obj(body["inferenceConfig"])))
+        if "additionalModelRequestFields" in body:
+            more = obj(body["additionalModelRequestFields"])
+            if top_k := more.get("top_k") or obj(more.get("inferenceConfig")).get("topK"):
+                attributes[names.TOP_K] = number(top_k)
+        return attributes
 
     def request_content(self, body: Body) -> Content:
         """Messages, system prompt and tools."""
-        return {
-            names.SYSTEM_INSTRUCTIONS: block_parts(objects(body.get("system"))),
-            names.INPUT_MESSAGES: input_messages(objects(body.get("messages"))),
-            names.TOOL_DEFINITIONS: tool_definitions(body.get("toolConfig")),
-        }
+        found: Content = {names.INPUT_MESSAGES: input_messages(objects(body.get("messages")))}
+        if "system" in body:
+            found = {names.SYSTEM_INSTRUCTIONS: block_parts(objects(body["system"])), **found}
+        if "toolConfig" in body:
+            found = {**found, names.TOOL_DEFINITIONS: tool_definitions(body["toolConfig"])}
+        return found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The message, why it ended, and its usage."""
         given = string(body.get("stopReason"))
         reason = FINISH_REASONS.get(given, given) if given is not None else None
-        attributes: Attributes = {
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            **usage_attributes(obj(body.get("usage"))),
-        }
+        attributes = usage_attributes(obj(body.get("usage")))
+        if reason is not None:
+            attributes[names.FINISH_REASONS] = [reason]
         message = obj(obj(body.get("output")).get("message"))
         content: Content = {names.OUTPUT_MESSAGES: output_message(message, reason)} if with_content else {}
-        return Answer(attributes=attributes, content=content, failure=failure_in(body))
+        return Answer(attributes=attributes, content=content, failure=failure_in(body) if "error" in body else None)
 
     def merged(self, events: Events) -> Body:
         """The events as one answer."""
@@ -82,17 +76,44 @@ class Converse:
         return event.name in ("contentBlockStart", "contentBlockDelta")
 
 
+def _guardrail(config: Any) -> str | None:
+    return string(obj(config).get("guardrailIdentifier"))
+
+
+_PARAMETERS: Final[Readings] = {
+    "model": (names.REQUEST_MODEL, string),
+    "stream": (names.STREAM, true),
+    "guardrailConfig": (names.GUARDRAIL_ID, _guardrail),
+}
+_SAMPLING: Final[Readings] = {
+    "temperature": (names.TEMPERATURE, number),
+    "topP": (names.TOP_P, number),
+    "topK": (names.TOP_K, number),
+    "stopSequences": (names.STOP_SEQUENCES, strings),
+}
+_COUNTS: Final[Readings] = {
+    "inputTokens": (names.INPUT_TOKENS, integer),
+    "outputTokens": (names.OUTPUT_TOKENS, integer),
+    "cacheReadInputTokens": (names.CACHE_READ_TOKENS, counted),
+    "cacheReadInputTokenCount": (names.CACHE_READ_TOKENS, integer),
+    "cacheWriteInputTokens": (names.CACHE_WRITE_TOKENS, counted),
+    "cacheWriteInputTokenCount": (names.CACHE_WRITE_TOKENS, integer),
+}
+
+
+def _sampling(config: Object) -> Attributes:
+    found = read(config, _SAMPLING)
+    if (tokens := integer(config.get("maxTokens") or config.get("max_new_tokens"))) is not None:
+        found[names.MAX_TOKENS] = tokens
+    return found
+
+
 def usage_attributes(counts: Object) -> Attributes:
     """Bedrock counts cached tokens beside the input, the conventions inside it."""
-    fresh = integer(counts.get("inputTokens"))
-    read = integer(counts.get("cacheReadInputTokens") or counts.get("cacheReadInputTokenCount"))
-    written = integer(counts.get("cacheWriteInputTokens") or counts.get("cacheWriteInputTokenCount"))
-    return {
-        names.INPUT_TOKENS: fresh + (read or 0) + (written or 0) if fresh is not None else None,
-        names.OUTPUT_TOKENS: integer(counts.get("outputTokens")),
-        names.CACHE_READ_TOKENS: read,
-        names.CACHE_WRITE_TOKENS: written,
-    }
+    found = read(counts, _COUNTS)
+    if names.INPUT_TOKENS in found:
+        found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
+    return found
 
 
 def failure_in(body: Body) -> Failure | None:

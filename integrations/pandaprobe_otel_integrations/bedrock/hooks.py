@@ -28,9 +28,16 @@ _CONVERSE: Final = Converse()
 _CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
 _LATER: Final = "StartAsyncInvoke"
 """Its answer is written to a bucket: what the call says is the question."""
-_INVOCATIONS: Final = frozenset({"InvokeModel", "InvokeModelWithResponseStream", _LATER})
+_OPERATIONS: Final = _CONVERSATIONS | {"InvokeModel", "InvokeModelWithResponseStream", _LATER}
 _STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
 _JSON: Final = BodyFormat(content_type="application/json", content_encoding="")
+_COUNTS: Final = {
+    "inputTokens": "x-amzn-bedrock-input-token-count",
+    "outputTokens": "x-amzn-bedrock-output-token-count",
+    "cacheReadInputTokens": "x-amzn-bedrock-cache-read-input-token-count",
+    "cacheWriteInputTokens": "x-amzn-bedrock-cache-write-input-token-count",
+}
+"""Headers of an answer, by the names that the counts have in bodies."""
 _NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
 
 
@@ -47,24 +54,21 @@ class BedrockHooks:
     def call(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around `BaseClient._make_api_call`."""
         opened = guarded(self._open, client, args, kwargs)
-        return (
-            wrapped(*args, **kwargs) if opened is None else around(opened, lambda: wrapped(*args, **kwargs), show=_show)
-        )
+        return wrapped(*args, **kwargs) if opened is None else around(opened, wrapped, args, kwargs, show=_show)
 
     async def call_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around `AioBaseClient._make_api_call`."""
         opened = guarded(self._open, client, args, kwargs)
-        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=_show)
+        return await around_async(opened, wrapped, args, kwargs, show=_show)
 
     def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
-        if client._service_model.service_name != _SERVICE:  # pyright: ignore[reportPrivateUsage]
-            return None
-        operation, given = _named(args, kwargs)
-        if operation not in _CONVERSATIONS and operation not in _INVOCATIONS:
+        operation = kwargs["operation_name"] if "operation_name" in kwargs else args[0]
+        if operation not in _OPERATIONS or client.meta.service_model.service_name != _SERVICE:
             return None
         context = get_current()
         if is_taken(context) or not self._gate(client):
             return None
+        given = obj(kwargs["api_params"] if "api_params" in kwargs else args[1])
         call = self._call(client, operation, given, context)
         return call, call.context(context)
 
@@ -72,8 +76,9 @@ class BedrockHooks:
         model_id = string(given.get("modelId")) or ""
         more = {"model": _model(model_id), "stream": operation in _STREAMS}
         endpoint: Endpoint = _CONVERSE
-        body: Body = {**given, **more}
-        if operation in _INVOCATIONS:
+        if operation in _CONVERSATIONS:
+            body: Body = {**given, **more}
+        else:
             sent = obj(given.get("modelInput")) if operation == _LATER else _sent(given.get("body"))
             endpoint = invocation(model_id, sent)
             body = {**sent, **more, "guardrail": given.get("guardrailIdentifier")}
@@ -81,15 +86,10 @@ class BedrockHooks:
         return HttpCall(client, ModelCall(self._recorder, endpoint, body, place, context))
 
 
-def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Body]:
-    operation = kwargs["operation_name"] if "operation_name" in kwargs else args[0]
-    return operation, obj(kwargs["api_params"] if "api_params" in kwargs else args[1])
-
-
 def _show(call: HttpCall, response: Any) -> None:
     about = obj(response.get("ResponseMetadata"))
-    headers = obj(about.get("HTTPHeaders"))
-    call.add({"http.request.resend_count": integer(about.get("RetryAttempts")) or None})
+    if attempts := integer(about.get("RetryAttempts")):
+        call.add({"http.request.resend_count": attempts})
     if "stream" in response:
         observe_events(response["stream"], call.read_through(response["stream"]))
     elif "body" not in response:
@@ -98,21 +98,18 @@ def _show(call: HttpCall, response: Any) -> None:
         observe_events(response["body"], call.read_through(response["body"]))
     else:
         # What the app never reads is counted too.
-        call.add(usage_attributes(_counted(headers)))
+        if counts := _counted(obj(about.get("HTTPHeaders"))):
+            call.add(usage_attributes(counts))
         observe_bytes(response["body"], call.read_through(response["body"], _JSON))
 
 
 def _counted(headers: Body) -> Body:
-    def count(name: str) -> int | None:
-        text = string(headers.get(f"x-amzn-bedrock-{name}-token-count")) or ""
-        return int(text) if text.isdigit() else None
-
-    return {
-        "inputTokens": count("input"),
-        "outputTokens": count("output"),
-        "cacheReadInputTokens": count("cache-read-input"),
-        "cacheWriteInputTokens": count("cache-write-input"),
-    }
+    found: dict[str, int] = {}
+    for name, header in _COUNTS.items():
+        text = headers.get(header)
+        if isinstance(text, str) and text.isdigit():
+            found[name] = int(text)
+    return found
 
 
 def _sent(body: Any) -> Body:

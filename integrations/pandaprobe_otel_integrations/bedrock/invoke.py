@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -23,24 +23,32 @@ from . import text_models
 from .converse import Converse, failure_in, merged_events, usage_attributes
 
 _METRICS: Final = "amazon-bedrock-invocationMetrics"
+_COUNTS: Final = {
+    "inputTokenCount": "inputTokens",
+    "outputTokenCount": "outputTokens",
+    "cacheReadInputTokenCount": "cacheReadInputTokenCount",
+    "cacheWriteInputTokenCount": "cacheWriteInputTokenCount",
+}
+"""Counts in the metrics, by the names that they have elsewhere."""
 _ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
 
 
-@dataclass(frozen=True, slots=True)
 class Invocation:
     """A call with a body of the model's own. What Bedrock adds to it is the same for all: errors, and counts."""
 
-    model: Endpoint
     last_event: LastEvent | None = _ERROR
 
-    @property
-    def operation(self) -> str:
-        """That of the model."""
-        return self.model.operation
+    def __init__(self, model: Endpoint) -> None:
+        self.model = model
+        self.operation = model.operation
 
     def request_attributes(self, body: Body) -> Attributes:
         """Those of the model, and the guardrail."""
-        return {**self.model.request_attributes(body), names.GUARDRAIL_ID: string(body.get("guardrail"))}
+        attributes = self.model.request_attributes(body)
+        attributes.pop(names.GUARDRAIL_ID, None)  # here it is none of the body's business
+        if guardrail := string(body.get("guardrail")):
+            attributes[names.GUARDRAIL_ID] = guardrail
+        return attributes
 
     def request_content(self, body: Body) -> Content:
         """That of the model."""
@@ -49,10 +57,12 @@ class Invocation:
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """That of the model; where it does not count, Bedrock does."""
         answer = self.model.answer(body, with_content=with_content)
-        found = {name: value for name, value in answer.attributes.items() if value is not None}
-        counted = _metered(obj(body.get(_METRICS)))
-        attributes: Attributes = {**counted, **found}
-        return replace(answer, attributes=attributes, failure=failure_in(body) or answer.failure)
+        if _METRICS in body:
+            for name, count in _metered(obj(body[_METRICS])).items():
+                if answer.attributes.get(name) is None:
+                    answer.attributes[name] = count
+        failure = failure_in(body) if "error" in body else None
+        return answer if failure is None else replace(answer, failure=failure)
 
     def merged(self, events: Events) -> Body:
         """The model's chunks as one answer."""
@@ -77,12 +87,7 @@ class Invocation:
 
 
 def _metered(metrics: Object) -> Attributes:
-    counts = {
-        "inputTokens": metrics.get("inputTokenCount"),
-        "outputTokens": metrics.get("outputTokenCount"),
-        **{name: metrics.get(name) for name in ("cacheReadInputTokenCount", "cacheWriteInputTokenCount")},
-    }
-    return usage_attributes(counts)
+    return usage_attributes({_COUNTS[name]: count for name, count in metrics.items() if name in _COUNTS})
 
 
 def _chunk(event: Event) -> Event | None:
@@ -173,37 +178,41 @@ class Embeddings:
 
 
 _CHAT: Final = Chat()
-_BY_NAME: Final[Sequence[tuple[str, Endpoint]]] = (
-    ("embed", Embeddings()),
-    ("amazon.titan", text_models.TITAN),
-    ("amazon.nova", Nova()),
-    ("meta.llama", text_models.LLAMA),
-    ("cohere.command-r", text_models.COHERE_CHAT),
-    ("cohere.command", text_models.COHERE),
-    ("ai21.j2", text_models.JURASSIC),
+_BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
+    ("embed", Invocation(Embeddings())),
+    ("amazon.titan", Invocation(text_models.TITAN)),
+    ("amazon.nova", Invocation(Nova())),
+    ("meta.llama", Invocation(text_models.LLAMA)),
+    ("cohere.command-r", Invocation(text_models.COHERE_CHAT)),
+    ("cohere.command", Invocation(text_models.COHERE)),
+    ("ai21.j2", Invocation(text_models.JURASSIC)),
 )
 """By a piece of the model's identifier, which may stand in a longer one of an inference profile."""
-_BY_MEMBER: Final[Sequence[tuple[str, Endpoint]]] = (
-    ("anthropic_version", Messages()),
-    ("max_tokens_to_sample", text_models.CLAUDE_TEXT),
-    ("schemaVersion", Nova()),
-    ("inferenceConfig", Nova()),
-    ("messages", _CHAT),
-    ("textGenerationConfig", text_models.TITAN),
-    ("max_gen_len", text_models.LLAMA),
-    ("message", text_models.COHERE_CHAT),
-    ("inputText", Embeddings()),
-    ("texts", Embeddings()),
+_BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
+    ("anthropic_version", Invocation(Messages())),
+    ("max_tokens_to_sample", Invocation(text_models.CLAUDE_TEXT)),
+    ("schemaVersion", Invocation(Nova())),
+    ("inferenceConfig", Invocation(Nova())),
+    ("messages", Invocation(_CHAT)),
+    ("textGenerationConfig", Invocation(text_models.TITAN)),
+    ("max_gen_len", Invocation(text_models.LLAMA)),
+    ("message", Invocation(text_models.COHERE_CHAT)),
+    ("inputText", Invocation(Embeddings())),
+    ("texts", Invocation(Embeddings())),
 )
 """By a member of the request, for what has no telling name: provisioned, imported and newer models."""
-_PROMPT: Final[Sequence[tuple[str, Endpoint]]] = (("deepseek", text_models.DEEPSEEK), ("mistral", text_models.MISTRAL))
+_PROMPT: Final[Sequence[tuple[str, Invocation]]] = (
+    ("deepseek", Invocation(text_models.DEEPSEEK)),
+    ("mistral", Invocation(text_models.MISTRAL)),
+)
 
 
 def invocation(model_id: str, body: Body) -> Invocation:
     """How a request to this model, and its answer, are read."""
-    found = next((model for piece, model in _BY_NAME if piece in model_id), None)
-    if found is None:
-        found = next((model for member, model in _BY_MEMBER if member in body), None)
-    if found is None:
-        found = next((model for piece, model in _PROMPT if piece in model_id), text_models.DEEPSEEK)
-    return Invocation(found)
+    for piece, model in _BY_NAME:
+        if piece in model_id:
+            return model
+    for member, model in _BY_MEMBER:
+        if member in body:
+            return model
+    return next((model for piece, model in _PROMPT if piece in model_id), _PROMPT[0][1])

@@ -11,6 +11,7 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._readings import Readings, read, true
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -26,20 +27,23 @@ _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json"}
 _OUTPUT: Final = frozenset({"content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"})
 
 
+_SAMPLING: Final[Readings] = {
+    "model": (names.REQUEST_MODEL, string),
+    "temperature": (names.TEMPERATURE, number),
+    "p": (names.TOP_P, number),
+    "k": (names.TOP_K, number),
+    "max_tokens": (names.MAX_TOKENS, integer),
+    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
+    "presence_penalty": (names.PRESENCE_PENALTY, number),
+    "seed": (names.SEED, integer),
+    "stop_sequences": (names.STOP_SEQUENCES, strings),
+    "stream": (names.STREAM, true),
+}
+
+
 def sampling_attributes(body: Body) -> Attributes:
     """Model, sampling and limits, which have the same names in all of Cohere's APIs."""
-    return {
-        names.REQUEST_MODEL: string(body.get("model")),
-        names.TEMPERATURE: number(body.get("temperature")),
-        names.TOP_P: number(body.get("p")),
-        names.TOP_K: number(body.get("k")),
-        names.MAX_TOKENS: integer(body.get("max_tokens")),
-        names.FREQUENCY_PENALTY: number(body.get("frequency_penalty")),
-        names.PRESENCE_PENALTY: number(body.get("presence_penalty")),
-        names.SEED: integer(body.get("seed")),
-        names.STOP_SEQUENCES: strings(body.get("stop_sequences")),
-        names.STREAM: True if body.get("stream") is True else None,
-    }
+    return read(body, _SAMPLING)
 
 
 class Chat:
@@ -50,8 +54,11 @@ class Chat:
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        kind = string(obj(body.get("response_format")).get("type"))
-        return {**sampling_attributes(body), names.OUTPUT_TYPE: _OUTPUT_TYPES.get(kind or "")}
+        attributes = sampling_attributes(body)
+        if "response_format" in body:
+            kind = string(obj(body["response_format"]).get("type"))
+            attributes[names.OUTPUT_TYPE] = _OUTPUT_TYPES.get(kind or "")
+        return attributes
 
     def request_content(self, body: Body) -> Content:
         """Messages and tools."""

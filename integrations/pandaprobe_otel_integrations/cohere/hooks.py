@@ -44,12 +44,12 @@ class CohereHooks:
     def request(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the synchronous request, resends included; it returns the HTTP response, refused ones too."""
         opened = guarded(self._open, http, args, kwargs)
-        return around(opened, lambda: wrapped(*args, **kwargs), show=show_response)
+        return around(opened, wrapped, args, kwargs, show=show_response)
 
     async def request_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the asynchronous request."""
         opened = guarded(self._open, http, args, kwargs)
-        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=show_response)
+        return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
     def stream(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In place of the context manager that gives the response of a synchronous stream. Apps never see it."""

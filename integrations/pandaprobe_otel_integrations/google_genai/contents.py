@@ -18,10 +18,12 @@ def input_messages(contents: Any) -> list[Part]:
     """Contents of a request. Answers of functions, which stand in a user's content, are a message of their own."""
     found: list[Part] = []
     for content in objects(contents):
-        role = _ROLES.get(string(content.get("role")) or "", string(content.get("role")) or "user")
-        pieces = objects(content.get("parts"))
-        answers = [piece for piece in pieces if member(piece, "functionResponse")]
-        rest = [piece for piece in pieces if not member(piece, "functionResponse")]
+        role = string(content.get("role")) or "user"
+        role = _ROLES.get(role, role)
+        answers: list[Object] = []
+        rest: list[Object] = []
+        for piece in objects(content.get("parts")):
+            (answers if member(piece, "functionResponse") else rest).append(piece)
         if answers:
             found.append({"role": "tool", "parts": content_parts(answers)})
         if rest or not answers:

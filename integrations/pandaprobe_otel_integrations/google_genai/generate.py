@@ -9,6 +9,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -37,49 +38,37 @@ class GenerateContent:
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
-        config = obj(body.get("generationConfig"))
-        thinking = obj(config.get("thinkingConfig"))
-        count = integer(config.get("candidateCount"))
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.STREAM: True if body.get("stream") is True else None,
-            names.TEMPERATURE: number(config.get("temperature")),
-            names.TOP_P: number(config.get("topP")),
-            names.TOP_K: number(config.get("topK")),
-            names.MAX_TOKENS: integer(config.get("maxOutputTokens")),
-            names.FREQUENCY_PENALTY: number(config.get("frequencyPenalty")),
-            names.PRESENCE_PENALTY: number(config.get("presencePenalty")),
-            names.SEED: integer(config.get("seed")),
-            names.STOP_SEQUENCES: strings(config.get("stopSequences")),
-            names.CHOICE_COUNT: count if count is not None and count > 1 else None,
-            names.REASONING_LEVEL: (string(member(thinking, "thinkingLevel")) or "").lower() or None,
-            names.OUTPUT_TYPE: "json" if config.get("responseMimeType") == "application/json" else None,
-        }
+        attributes = read(body, _CALLED)
+        if "generationConfig" in body:
+            attributes.update(read(obj(body["generationConfig"]), _PARAMETERS))
+        return attributes
 
     def request_content(self, body: Body) -> Content:
         """Contents, system instruction and tools."""
-        return {
-            names.SYSTEM_INSTRUCTIONS: system_parts(body.get("systemInstruction")),
-            names.INPUT_MESSAGES: input_messages(body.get("contents")),
-            names.TOOL_DEFINITIONS: tool_definitions(body.get("tools")),
-        }
+        found: Content = {names.INPUT_MESSAGES: input_messages(body.get("contents"))}
+        if "systemInstruction" in body:
+            found = {names.SYSTEM_INSTRUCTIONS: system_parts(body["systemInstruction"]), **found}
+        if "tools" in body:
+            found = {**found, names.TOOL_DEFINITIONS: tool_definitions(body["tools"])}
+        return found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Every candidate, why it ended, and the usage."""
         candidates = objects(body.get("candidates"))
         reasons = [_reason(candidate) for candidate in candidates]
         known = [reason for reason in reasons if reason is not None]
-        blocked = string(obj(body.get("promptFeedback")).get("blockReason"))
-        if blocked is not None and not known:
+        if not known and string(obj(body.get("promptFeedback")).get("blockReason")) is not None:
             known = ["content_filter"]
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("responseId")),
-            names.RESPONSE_MODEL: string(body.get("modelVersion")),
-            names.FINISH_REASONS: known or None,
-            **usage_attributes(obj(body.get("usageMetadata"))),
-        }
+        attributes = read(body, _ANSWERED)
+        if known:
+            attributes[names.FINISH_REASONS] = known
+        attributes.update(usage_attributes(obj(body.get("usageMetadata"))))
         content: Content = {names.OUTPUT_MESSAGES: output_messages(candidates, reasons)} if with_content else {}
-        return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
+        return Answer(
+            attributes=attributes,
+            content=content,
+            failure=failure_in(body["error"]) if "error" in body else None,
+        )
 
     def merged(self, events: Events) -> Body:
         """The chunks as one answer. Counts are cumulative: the last ones are the sums."""
@@ -105,33 +94,69 @@ def _reason(candidate: Object) -> str | None:
     given = string(candidate.get("finishReason"))
     if given is None:
         return None
-    pieces = objects(obj(candidate.get("content")).get("parts"))
-    if given == "STOP" and any(piece.get("functionCall") for piece in pieces):
-        return "tool_call"
-    return FINISH_REASONS.get(given, given.lower())
+    if given == "STOP":
+        for piece in objects(obj(candidate.get("content")).get("parts")):
+            if piece.get("functionCall"):
+                return "tool_call"
+    return FINISH_REASONS.get(given) or given.lower()
+
+
+def _level(thinking: Any) -> str | None:
+    return (string(member(obj(thinking), "thinkingLevel")) or "").lower() or None
+
+
+def _json(mime_type: Any) -> str | None:
+    return "json" if mime_type == "application/json" else None
+
+
+_CALLED: Final[Readings] = {"model": (names.REQUEST_MODEL, string), "stream": (names.STREAM, true)}
+_PARAMETERS: Final[Readings] = {
+    "temperature": (names.TEMPERATURE, number),
+    "topP": (names.TOP_P, number),
+    "topK": (names.TOP_K, number),
+    "maxOutputTokens": (names.MAX_TOKENS, integer),
+    "frequencyPenalty": (names.FREQUENCY_PENALTY, number),
+    "presencePenalty": (names.PRESENCE_PENALTY, number),
+    "seed": (names.SEED, integer),
+    "stopSequences": (names.STOP_SEQUENCES, strings),
+    "candidateCount": (names.CHOICE_COUNT, more_than_one),
+    "thinkingConfig": (names.REASONING_LEVEL, _level),
+    "responseMimeType": (names.OUTPUT_TYPE, _json),
+}
+_ANSWERED: Final[Readings] = {
+    "responseId": (names.RESPONSE_ID, string),
+    "modelVersion": (names.RESPONSE_MODEL, string),
+}
 
 
 def usage_attributes(counts: Object) -> Attributes:
     """Google counts thoughts beside the candidates and results of tools beside the prompt; both are billed."""
-    prompt = integer(counts.get("promptTokenCount"))
-    tools = integer(counts.get("toolUsePromptTokenCount")) or 0
-    said = integer(counts.get("candidatesTokenCount"))
-    if said is None:
-        said = integer(counts.get("responseTokenCount"))  # Live's name for it
-    thought = integer(counts.get("thoughtsTokenCount"))
-    return {
-        names.INPUT_TOKENS: prompt + tools if prompt is not None else None,
-        names.OUTPUT_TOKENS: None if said is None and thought is None else (said or 0) + (thought or 0),
-        names.CACHE_READ_TOKENS: integer(counts.get("cachedContentTokenCount")),
-        names.REASONING_TOKENS: thought,
-        names.AUDIO_INPUT_TOKENS: _audio(counts.get("promptTokensDetails")),
-        names.AUDIO_OUTPUT_TOKENS: _audio(counts.get("candidatesTokensDetails") or counts.get("responseTokensDetails")),
-    }
+    found = read(counts, _COUNTS)
+    if names.INPUT_TOKENS in found:
+        found[names.INPUT_TOKENS] += integer(counts.get("toolUsePromptTokenCount")) or 0
+    if names.OUTPUT_TOKENS not in found and (said := integer(counts.get("responseTokenCount"))) is not None:
+        found[names.OUTPUT_TOKENS] = said  # Live's name for it
+    if (thought := found.get(names.REASONING_TOKENS)) is not None:
+        found[names.OUTPUT_TOKENS] = found.get(names.OUTPUT_TOKENS, 0) + thought
+    return found
 
 
 def _audio(details: Any) -> int | None:
-    counts = [integer(one.get("tokenCount")) for one in objects(details) if one.get("modality") == "AUDIO"]
-    return next((count for count in counts if count is not None), None)
+    for one in objects(details):
+        if one.get("modality") == "AUDIO" and (count := integer(one.get("tokenCount"))) is not None:
+            return count
+    return None
+
+
+_COUNTS: Final[Readings] = {
+    "promptTokenCount": (names.INPUT_TOKENS, integer),
+    "candidatesTokenCount": (names.OUTPUT_TOKENS, integer),
+    "thoughtsTokenCount": (names.REASONING_TOKENS, integer),
+    "cachedContentTokenCount": (names.CACHE_READ_TOKENS, integer),
+    "promptTokensDetails": (names.AUDIO_INPUT_TOKENS, _audio),
+    "responseTokensDetails": (names.AUDIO_OUTPUT_TOKENS, _audio),
+    "candidatesTokensDetails": (names.AUDIO_OUTPUT_TOKENS, _audio),
+}
 
 
 def failure_in(error: Any) -> Failure | None:

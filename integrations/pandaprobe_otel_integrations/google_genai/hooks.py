@@ -41,12 +41,12 @@ class RequestHooks:
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the synchronous request, with its retries."""
         opened = guarded(self._open, client, args, kwargs)
-        return around(opened, lambda: wrapped(*args, **kwargs), show=self._show)
+        return around(opened, wrapped, args, kwargs, show=self._show)
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the asynchronous request."""
         opened = guarded(self._open, client, args, kwargs)
-        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=self._show)
+        return await around_async(opened, wrapped, args, kwargs, show=self._show)
 
     def segments(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The segments of a streamed body, read along."""

@@ -63,8 +63,10 @@ class ToolLoopHooks:
         return tool.run(lambda: wrapped(*args, **kwargs))
 
     def _is_wanted(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        if not _has_functions(_config(owner, args, kwargs)):
+            return False
         context = get_current()
-        if loop_in(context) is not None or is_taken(context) or not _has_functions(_config(owner, args, kwargs)):
+        if loop_in(context) is not None or is_taken(context):
             return False
         return self._gate(getattr(owner, "_modules", owner)._api_client)  # pyright: ignore[reportPrivateUsage]
 
@@ -89,10 +91,12 @@ def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _has_functions(config: Any) -> bool:
     """Whether the client would call functions by itself."""
+    if not config or not (tools := items(_member(config, "tools"))):
+        return False
     automatic = _member(config, "automatic_function_calling")
     if _member(automatic, "disable"):
         return False
-    return any(callable(tool) or hasattr(tool, "call_tool") for tool in items(_member(config, "tools")))
+    return any(callable(tool) or hasattr(tool, "call_tool") for tool in tools)
 
 
 def _member(thing: Any, name: str) -> Any:

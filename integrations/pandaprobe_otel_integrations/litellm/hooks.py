@@ -34,7 +34,7 @@ class CallHooks:
 
         def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             opened = guarded(self._open, function, args, kwargs)
-            return around(opened, lambda: wrapped(*args, **kwargs), show=_show)
+            return around(opened, wrapped, args, kwargs, show=_show)
 
         return hook
 
@@ -43,7 +43,7 @@ class CallHooks:
 
         async def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             opened = guarded(self._open, function, args, kwargs)
-            return await around_async(opened, lambda: wrapped(*args, **kwargs), show=_show)
+            return await around_async(opened, wrapped, args, kwargs, show=_show)
 
         return hook
 

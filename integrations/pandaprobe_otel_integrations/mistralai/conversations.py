@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.foreign import without_openai
 from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
@@ -40,7 +41,7 @@ class Conversations:
         """Model or agent, and parameters."""
         options = obj(body.get("completion_args"))
         return {
-            **_without_openai(sampling_attributes({**options, "stream": body.get("stream")})),
+            **without_openai(sampling_attributes({**options, "stream": body.get("stream")})),
             names.REQUEST_MODEL: string(body.get("model")),
             names.SEED: integer(options.get("random_seed")),
             names.AGENT_ID: string(body.get("agent_id")),
@@ -81,10 +82,6 @@ class Conversations:
         """The first event after the announcement."""
         kind = string(obj(event.data).get("type")) or event.name or ""
         return not kind.startswith("conversation.")
-
-
-def _without_openai(attributes: Attributes) -> Attributes:
-    return {name: value for name, value in attributes.items() if not name.startswith("openai.")}
 
 
 def _finish_reason(body: Body, found: list[Part]) -> str | None:

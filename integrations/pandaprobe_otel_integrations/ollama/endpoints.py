@@ -13,12 +13,40 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._readings import Readings, positive, read, true
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 _TEXTS: Final = ("content", "thinking", "response")
 _COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error"})
+
+
+def _json(wanted: Any) -> str | None:
+    return "json" if wanted else None
+
+
+_CALLED: Final[Readings] = {
+    "model": (names.REQUEST_MODEL, string),
+    "stream": (names.STREAM, true),
+    "think": (names.REASONING_LEVEL, string),
+    "format": (names.OUTPUT_TYPE, _json),
+}
+_OPTIONS: Final[Readings] = {
+    "temperature": (names.TEMPERATURE, number),
+    "top_p": (names.TOP_P, number),
+    "top_k": (names.TOP_K, number),
+    "num_predict": (names.MAX_TOKENS, positive),
+    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
+    "presence_penalty": (names.PRESENCE_PENALTY, number),
+    "seed": (names.SEED, integer),
+    "stop": (names.STOP_SEQUENCES, strings),
+}
+_ANSWERED: Final[Readings] = {
+    "model": (names.RESPONSE_MODEL, string),
+    "prompt_eval_count": (names.INPUT_TOKENS, integer),
+    "eval_count": (names.OUTPUT_TOKENS, integer),
+}
 
 
 class Chat:
@@ -29,23 +57,10 @@ class Chat:
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and options."""
-        options = obj(body.get("options"))
-        thinking: Any = body.get("think")
-        limit = integer(options.get("num_predict"))
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.STREAM: True if body.get("stream") is True else None,
-            names.TEMPERATURE: number(options.get("temperature")),
-            names.TOP_P: number(options.get("top_p")),
-            names.TOP_K: number(options.get("top_k")),
-            names.MAX_TOKENS: limit if limit is not None and limit > 0 else None,
-            names.FREQUENCY_PENALTY: number(options.get("frequency_penalty")),
-            names.PRESENCE_PENALTY: number(options.get("presence_penalty")),
-            names.SEED: integer(options.get("seed")),
-            names.STOP_SEQUENCES: strings(options.get("stop")),
-            names.REASONING_LEVEL: string(thinking),
-            names.OUTPUT_TYPE: "json" if body.get("format") else None,
-        }
+        attributes = read(body, _CALLED)
+        if "options" in body:
+            attributes.update(read(obj(body["options"]), _OPTIONS))
+        return attributes
 
     def request_content(self, body: Body) -> Content:
         """Messages and tools."""
@@ -60,12 +75,9 @@ class Chat:
         reason = string(body.get("done_reason"))
         if reason == "stop" and objects(message.get("tool_calls")):
             reason = "tool_call"
-        attributes: Attributes = {
-            names.RESPONSE_MODEL: string(body.get("model")),
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            names.INPUT_TOKENS: integer(body.get("prompt_eval_count")),
-            names.OUTPUT_TOKENS: integer(body.get("eval_count")),
-        }
+        attributes = read(body, _ANSWERED)
+        if reason is not None:
+            attributes[names.FINISH_REASONS] = [reason]
         content: Content = {}
         if with_content and (said := _message_parts(message)) + ([reason] if reason else []):
             output = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}

@@ -37,12 +37,12 @@ class OllamaHooks:
 
     def raw(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around `_request_raw`, which returns the HTTP response."""
-        return around(self.opened(client, args, kwargs), lambda: wrapped(*args, **kwargs), show=show_response)
+        return around(self.opened(client, args, kwargs), wrapped, args, kwargs, show=show_response)
 
     async def raw_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The asynchronous form."""
         opened = self.opened(client, args, kwargs)
-        return await around_async(opened, lambda: wrapped(*args, **kwargs), show=show_response)
+        return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
     def opened(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
         """The call that a request with these arguments (method, path, `json`) makes; None when it is none."""

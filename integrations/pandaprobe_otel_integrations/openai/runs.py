@@ -73,7 +73,7 @@ class Runs:
         """How the run stands, and in a stream what was said and called, with the usage."""
         reason = _REASONS.get(string(body.get("status")) or "")
         usage = usage_attributes(body.get("usage"))
-        if usage[names.INPUT_TOKENS] is not None:
+        if names.INPUT_TOKENS in usage:
             _seen.is_first(string(body.get("id")))  # whoever fetches it later must not count them again
         said = [*objects(body.get("said")), *_calls(body)]
         message = {"role": "assistant", "parts": said, "finish_reason": _told(reason)}

@@ -1,0 +1,45 @@
+"""Members of a JSON object as attributes, by a table: only what is there costs something, and nothing becomes None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ._endpoint import Attributes
+from ._shape import Object, integer
+
+Readings = Mapping[str, tuple[str, Callable[[Any], Any]]]
+"""Member to attribute, and the function that reads its value; None from it means that there is no attribute."""
+
+
+def read(members: Object, readings: Readings) -> Attributes:
+    """The attributes of those members that `readings` has, in the order of the members."""
+    found: Attributes = {}
+    for member, value in members.items():
+        if value is not None and (reading := readings.get(member)) is not None:
+            attribute, reader = reading
+            if (told := reader(value)) is not None:
+                found[attribute] = told
+    return found
+
+
+def true(value: Any) -> bool | None:
+    """True and nothing else: what is false by default is not worth an attribute."""
+    return True if value is True else None
+
+
+def more_than_one(value: Any) -> int | None:
+    """A number of choices, where it is not the usual one."""
+    count = integer(value)
+    return count if count is not None and count > 1 else None
+
+
+def counted(value: Any) -> int | None:
+    """A count, where zero says no more than its absence."""
+    return integer(value) or None
+
+
+def positive(value: Any) -> int | None:
+    """A limit, where zero and below stand for none."""
+    count = integer(value)
+    return count if count is not None and count > 0 else None
