@@ -161,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write("\r\n".join([*head, "Transfer-Encoding: chunked", "", ""]).encode())
         for chunk in reply.chunks:
             time.sleep(reply.pause_s)
+            if not chunk:
+                continue  # written down, it would be the end of the body
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         time.sleep(reply.hangs_s)
         if reply.breaks_off:

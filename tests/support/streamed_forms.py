@@ -92,6 +92,16 @@ def read_and_leave(form: Form, client: Any, sighting: Sighting) -> None:
         opened.leave()
 
 
+def sighted(form: Form, client: Any) -> Sighting:
+    """What the app sees that reads everything and leaves; `look`, but for thousands of streams that do not end well."""
+    sighting = Sighting()
+    try:
+        read_and_leave(form, client, sighting)
+    except Exception as error:  # noqa: BLE001 - whatever the client raises
+        sighting.raised = (type(error), str(error))
+    return sighting
+
+
 def break_and_close(form: Form, client: Any, sighting: Sighting) -> None:
     """Break out of the loop, then close."""
     opened = form(client, sighting)
@@ -192,6 +202,16 @@ async def read_and_leave_async(form: AsyncForm, client: Any, sighting: Sighting)
             sighting.read(item)
     finally:
         await opened.leave()
+
+
+async def sighted_async(form: AsyncForm, client: Any) -> Sighting:
+    """The asynchronous twin of `sighted`."""
+    sighting = Sighting()
+    try:
+        await read_and_leave_async(form, client, sighting)
+    except Exception as error:  # noqa: BLE001 - whatever the client raises
+        sighting.raised = (type(error), str(error))
+    return sighting
 
 
 async def break_and_close_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._shape import Object, obj, string
 def merged_events(events: Iterable[Object]) -> Body:
     """The answer that the events make up, in the form of one without streaming."""
     merged: dict[str, Any] = {}
-    outputs: dict[tuple[str, Any], dict[str, Any]] = {}
+    outputs: dict[tuple[str, str | None], dict[str, Any]] = {}
     for event in events:
         kind = string(event.get("type")) or ""
         if kind == "conversation.response.started":
@@ -26,10 +26,11 @@ def merged_events(events: Iterable[Object]) -> Body:
     return {**merged, "outputs": list(outputs.values())}
 
 
-def _add(outputs: dict[tuple[str, Any], dict[str, Any]], kind: str, event: Object) -> None:
+def _add(outputs: dict[tuple[str, str | None], dict[str, Any]], kind: str, event: Object) -> None:
     """A piece belongs to the entry of its kind and id; entries stand in the order of their first piece."""
     entry_kind, _, stage = kind.rpartition(".")
-    entry = outputs.setdefault((entry_kind, event.get("id")), {"type": entry_kind, "id": event.get("id")})
+    entry_id = string(event.get("id"))
+    entry = outputs.setdefault((entry_kind, entry_id), {"type": entry_kind, "id": entry_id})
     for name in ("model", "agent_id", "name", "tool_call_id", "info", "next_agent_id", "next_agent_name"):
         if event.get(name) is not None:
             entry[name] = event[name]
@@ -42,10 +43,14 @@ def _add(outputs: dict[tuple[str, Any], dict[str, Any]], kind: str, event: Objec
 def _add_content(entry: dict[str, Any], piece: Any) -> None:
     """Text grows the text before it; anything else is a piece of its own."""
     content: list[Any] = entry.setdefault("content", [])
-    text = piece if isinstance(piece, str) else obj(piece).get("text") if obj(piece).get("type") == "text" else None
+    text = piece if isinstance(piece, str) else _text(piece)
     if not isinstance(text, str):
         content.append(piece)
-    elif content and obj(content[-1]).get("type") == "text":
+    elif content and isinstance(_text(content[-1]), str):
         content[-1]["text"] += text
     else:
         content.append({"type": "text", "text": text})
+
+
+def _text(piece: Any) -> Any:
+    return obj(piece).get("text") if obj(piece).get("type") == "text" else None

@@ -18,14 +18,14 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, Wire, adapters
+from conformance.hurry import hurried
 from conformance.recording import recorded
 from conformance.short_bodies import shortened
 from conformance.verdict import check_text, check_tools, steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from span_recorder import SpanRecorder
-from streamed_forms import Sighting, read_and_leave, read_and_leave_async
-from without_sockets import without_sockets
+from streamed_forms import Sighting, sighted, sighted_async
 
 # litellm makes an event loop for a synchronous stream that fails, and the next test with a loop finds it forgotten.
 pytestmark = [
@@ -84,7 +84,7 @@ def _check(spans: list[ReadableSpan], adapter: Adapter, wire: Wire, offset: int,
 
 
 def _quick(server: ProviderServer) -> Any:
-    return without_sockets(server) if EVERY_BYTE else nullcontext()
+    return hurried(server) if EVERY_BYTE else nullcontext()
 
 
 @pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
@@ -98,12 +98,7 @@ def test_synchronous(
 
     def look(offset: int) -> Sighting:
         server.replies(_cut(wire, offset, breaks=breaks))
-        sighting = Sighting()
-        try:
-            read_and_leave(adapter.forms[FORM], client, sighting)
-        except Exception as error:  # noqa: BLE001 - whatever the client raises
-            sighting.raised = (type(error), str(error))
-        return steady(sighting, adapter)
+        return steady(sighted(adapter.forms[FORM], client), adapter)
 
     with _quick(server):
         without = [look(offset) for offset in _offsets(wire)]
@@ -127,12 +122,7 @@ async def test_asynchronous(
 
     async def look(offset: int) -> Sighting:
         server.replies(_cut(wire, offset, breaks=breaks))
-        sighting = Sighting()
-        try:
-            await read_and_leave_async(adapter.async_forms[FORM], client, sighting)
-        except Exception as error:  # noqa: BLE001 - whatever the client raises
-            sighting.raised = (type(error), str(error))
-        return steady(sighting, adapter)
+        return steady(await sighted_async(adapter.async_forms[FORM], client), adapter)
 
     with _quick(server):
         without = [await look(offset) for offset in _offsets(wire)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .adapter import Wire
+from .short_bodies import SUNNY
 from .wire_events import WireEvent, event_in
 
 GONE: Final = object()
@@ -139,7 +140,7 @@ _WRITINGS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "several lines": _lines_of_data,
     "another name": lambda chunk: b"event: odd\n" + chunk,
     "fields without a colon": lambda chunk: b"odd\n" + chunk,
-    "not UTF-8": lambda chunk: chunk.replace(b"Sunny", b"S\xff\xfeny"),
+    "not UTF-8": lambda chunk: chunk.replace(SUNNY.encode(), b"S\xff\xfeny"),
     "not JSON": lambda chunk: b"data: {odd\n\n" + chunk,
 }
 
@@ -173,7 +174,7 @@ def _with_long_texts(event: WireEvent) -> Any:
             return {key: longer(member) for key, member in value.items()}
         if isinstance(value, list):
             return [longer(member) for member in value]
-        return value + _LONG if value == "Sunny" else value
+        return value + _LONG if isinstance(value, str) and SUNNY in value else value
 
     return longer(event.document)
 

@@ -40,7 +40,9 @@ _UNREAD: Final = frozenset(
         "top_p",
     }
 )
-_SHORTER: Final = (("Sunny", "Sü☀😀"), ("gpt-5-mini-2026-08-07", "gpt"), ("claude-sonnet-5-20260801", "claude"))
+SUNNY: Final = "Sü☀😀"
+"""Stands for the word of the answers."""
+_SHORTER: Final = (("Sunny", SUNNY), ("gpt-5-mini-2026-08-07", "gpt"), ("claude-sonnet-5-20260801", "claude"))
 
 
 def shortened(adapter: Adapter) -> Adapter:

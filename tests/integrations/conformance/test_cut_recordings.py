@@ -1,0 +1,153 @@
+"""Recorded streams of real providers that stop after any event: the app sees what it saw without us, one span has it.
+
+By default a few events of each stream are tried, by one client. This tries all of them, by each that can read it:
+
+    make every-byte
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+
+from conformance.adapter import Adapter, adapters
+from conformance.hurry import hurried
+from conformance.recording import recorded
+from conformance.verdict import steady
+from library_members import skip_without
+from provider_server import ProviderServer, Reply
+from recorded_streams import RecordedStream, recorded_streams
+from recorded_traffic import SHARED
+from span_recorder import SpanRecorder
+from streamed_forms import Sighting, sighted, sighted_async
+
+EVERY = bool(os.environ.get("EVERY_BYTE"))
+# litellm makes an event loop for a synchronous stream that fails, and the next test with a loop finds it forgotten.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
+    pytest.mark.timeout(3600 if EVERY else 120),
+]
+FORM = "stream"
+TIMEOUT_S = 20.0
+SAMPLES = 2
+WAYS = (False, True)
+"""Whether the connection breaks."""
+STREAMS = list(recorded_streams())
+
+
+Said = dict[tuple[int, str], str]
+
+
+def _runs() -> Iterator[Any]:
+    for adapter in adapters():
+        streams = [one for one in STREAMS if adapter.title in (one.readers if EVERY else one.readers[:1])]
+        if streams:
+            marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
+            yield pytest.param(adapter, streams, id=adapter.title, marks=marks)
+
+
+def _cuts(stream: RecordedStream) -> Iterator[Reply]:
+    """The whole stream first."""
+    size = len(stream.events)
+    for number, place in enumerate(range(size, -1, -1 if EVERY else -(size // SAMPLES + 1))):
+        for breaks in WAYS if EVERY else (WAYS[number % 2],):
+            yield Reply(chunks=stream.events[:place], content_type=stream.content_type, breaks_off=breaks)
+
+
+def _said(span: ReadableSpan) -> Said:
+    """Texts, thoughts and names of called tools, message by message."""
+    found: Said = defaultdict(str)
+    for index, message in enumerate(json.loads(str((span.attributes or {}).get("gen_ai.output.messages", "[]")))):
+        for part in message["parts"]:
+            found[index, part["type"]] += str(part.get("content") or part.get("name") or "")
+    return found
+
+
+def _is_beginning(said: Said, whole: Said) -> bool:
+    return all(whole.get(place, "").startswith(text) for place, text in said.items())
+
+
+class _Judge:
+    """Compares the cuts of one stream in the order of `_cuts`."""
+
+    def __init__(self) -> None:
+        self._whole: Said | None = None
+
+    def check(self, spans: Sequence[ReadableSpan], seen: Sighting, expected: Sighting) -> None:
+        """Raises AssertionError unless the app saw the same, and one span has a beginning of what the first one had."""
+        assert seen == expected
+        (span,) = spans
+        assert span.end_time is not None
+        said = _said(span)
+        self._whole = said if self._whole is None else self._whole
+        assert _is_beginning(said, self._whole)
+
+
+def test_recordings_are_there() -> None:
+    """Says so when the collection beside the checkout is missing, since the streams are fewer then."""
+    if not SHARED.exists():
+        pytest.skip("no collection of recordings beside the checkout")
+    assert len(STREAMS) > 25
+
+
+@pytest.mark.parametrize(("adapter", "streams"), [*_runs()])
+def test_synchronous(
+    adapter: Adapter, streams: Sequence[RecordedStream], clients: Any, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """Whether the body just ends there, or the connection breaks."""
+    client = clients(adapter, TIMEOUT_S)
+    _skip_old(adapter, client)
+
+    def look(cut: Reply) -> Sighting:
+        server.replies(cut)
+        return steady(sighted(adapter.forms[FORM], client), adapter)
+
+    with hurried(server):
+        for stream in streams:
+            judge = _Judge()
+            without = [look(cut) for cut in _cuts(stream)]
+            with recorded(adapter, recorder):
+                for cut, expected in zip(_cuts(stream), without, strict=True):
+                    seen = look(cut)
+                    judge.check(recorder.spans, seen, expected)
+                    recorder.clear()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("adapter", "streams"), [*_runs()])
+async def test_asynchronous(
+    adapter: Adapter,
+    streams: Sequence[RecordedStream],
+    async_clients: Any,
+    server: ProviderServer,
+    recorder: SpanRecorder,
+) -> None:
+    """The same for the asynchronous client."""
+    client = await async_clients(adapter, TIMEOUT_S)
+    _skip_old(adapter, client)
+
+    async def look(cut: Reply) -> Sighting:
+        server.replies(cut)
+        return steady(await sighted_async(adapter.async_forms[FORM], client), adapter)
+
+    with hurried(server):
+        for stream in streams:
+            judge = _Judge()
+            without = [await look(cut) for cut in _cuts(stream)]
+            with recorded(adapter, recorder):
+                for cut, expected in zip(_cuts(stream), without, strict=True):
+                    seen = await look(cut)
+                    judge.check(recorder.spans, seen, expected)
+                    recorder.clear()
+
+
+def _skip_old(adapter: Adapter, client: Any) -> None:
+    for beginning, path in adapter.needs.items():
+        if FORM.startswith(beginning):
+            skip_without(client, path)
