@@ -348,7 +348,7 @@ async def test_refused_call(
 
 def test_timeout(server: ProviderServer, recorder: SpanRecorder) -> None:
     """A provider that stays silent: the client's exception."""
-    server.replies(json_reply(conversed(), waits_s=0.5))
+    server.replies(json_reply(conversed(), waits_s=2.0))
     instrument("bedrock", tracer_provider=recorder.provider)
     impatient = Config(retries={"max_attempts": 0}, read_timeout=0.05)
     with _client(server, impatient) as client, pytest.raises(Exception, match="timeout"):

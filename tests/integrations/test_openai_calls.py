@@ -194,7 +194,7 @@ FAILURES: dict[str, tuple[Reply, type[Exception], str]] = {
     "401": (json_reply(error("who", "auth"), status=401), openai.AuthenticationError, "AuthenticationError"),
     "429": (json_reply(error(), status=429), openai.RateLimitError, "RateLimitError"),
     "500": (json_reply(error("boom", "server_error"), status=500), openai.InternalServerError, "InternalServerError"),
-    "timeout": (json_reply(completion(), waits_s=0.4), openai.APITimeoutError, "APITimeoutError"),
+    "timeout": (json_reply(completion(), waits_s=2.0), openai.APITimeoutError, "APITimeoutError"),
     "broken": (Reply(chunks=(b'{"id":',), breaks_off=True), Exception, "APIConnectionError"),
 }
 
@@ -207,7 +207,9 @@ def test_failed_call(
     """The provider's error reaches the app as it is, and the span says ERROR with its type and text."""
     reply, kind, type_name = FAILURES[name]
     server.replies(reply)
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=0.2) as client:
+    # Only reading is hurried: a machine under load takes its time to connect.
+    timeout = openai.Timeout(20.0, read=0.2) if name == "timeout" else 20.0
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=timeout) as client:
         without = _failure(client, kind, stream)
         instrumentor.instrument(tracer_provider=recorder.provider)
         assert _failure(client, kind, stream) == without

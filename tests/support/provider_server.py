@@ -121,6 +121,7 @@ class ProviderServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # of five, a machine under load makes a client wait a second for the sixth
 
     def __init__(self, address: tuple[str, int], owner: ProviderServer) -> None:
         super().__init__(address, _Handler)

@@ -91,5 +91,9 @@ def _event(segment: Any) -> bytes:
 
 
 def _json(text: str) -> Body | None:
-    body = from_json(text) if text else None
+    """The document; None for another kind of text, of which the client tells the app."""
+    try:
+        body = from_json(text)
+    except ValueError:
+        return None
     return body if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType]

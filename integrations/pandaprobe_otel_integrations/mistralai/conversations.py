@@ -88,7 +88,7 @@ def _finish_reason(body: Body, found: list[Part]) -> str | None:
     """Mistral gives none: an answer that is complete has its usage, and may end with calls for the app to make."""
     if not body.get("usage"):
         return None
-    return "tool_call" if any(part["type"] == "tool_call" for part in found) else "stop"
+    return "tool_call" if any(part.get("type") == "tool_call" for part in found) else "stop"
 
 
 def _failure(body: Body) -> Failure | None:

@@ -83,6 +83,11 @@ def _timeout(run: Run) -> float:
     return SHORT_TIMEOUT_S if run.case.times_out else TIMEOUT_S
 
 
+def _never_connected(run: Run, seen: Sighting) -> bool:
+    """Whether a machine under load was too slow for the very short timeout already when it connected: try again."""
+    return run.case.times_out and seen.raised is not None and "connect" in seen.raised[0].__name__.lower()
+
+
 def _await_span(recorder: SpanRecorder) -> None:
     """A library's own threads may hold a forgotten stream for a moment longer than the app."""
     deadline = time.monotonic() + PATIENCE_S
@@ -114,9 +119,14 @@ def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: S
     else:
         look = partial(cases.look_at_call, run.adapter.calls[run.name], client)
     without = look()
+    while _never_connected(run, without):
+        without = look()
     server.received.clear()
     with recorded(run.adapter, recorder):
         seen = look()
+        while _never_connected(run, seen):
+            recorder.clear()
+            seen = look()
     assert steady(seen, run.adapter) == steady(without, run.adapter)
     _check(run, seen, server, recorder)
 
@@ -133,9 +143,14 @@ async def test_asynchronous(run: Run, async_clients: Any, server: ProviderServer
         cancelled_at = server if run.case.only_async else None
         look = partial(cases.look_at_call_async, run.adapter.async_calls[run.name], client, cancelled_at)
     without = await look()
+    while _never_connected(run, without):
+        without = await look()
     server.received.clear()
     with recorded(run.adapter, recorder):
         seen = await look()
+        while _never_connected(run, seen):
+            recorder.clear()
+            seen = await look()
     assert steady(seen, run.adapter) == steady(without, run.adapter)
     _check(run, seen, server, recorder)
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from conformance.adapter import Adapter, Wire, adapters
 from conformance.hurry import hurried
 from conformance.recording import recorded
-from conformance.short_bodies import shortened
+from conformance.short_bodies import shortened, wires
 from conformance.verdict import check_text, check_tools, steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
@@ -50,9 +50,8 @@ def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def _runs() -> Iterable[Any]:
     for adapter in map(shortened, adapters()):
         marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-        for name in ("answer", "tools"):
-            if name == "answer" or f"{FORM}/tool calls" not in adapter.without:
-                yield pytest.param(adapter, getattr(adapter, name), id=f"{adapter.title}-{name}", marks=marks)
+        for name, wire in wires(adapter, FORM):
+            yield pytest.param(adapter, wire, id=f"{adapter.title}-{name}", marks=marks)
 
 
 def _offsets(wire: Wire) -> Sequence[int]:

@@ -2,7 +2,7 @@
 
 By default a few of the oddities are tried, different ones at each place. This tries all of them:
 
-    EVERY_BYTE=1 pytest -n auto tests/integrations/conformance/test_odd_bodies.py
+    make every-byte
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from .adapter import adapters
 from .cases import CASES
 from .peers import OPENAI, OTHERS, PEERS, TYPES, Compared
 from .results import Passed, Results, Row
+from .short_bodies import shortened, wires
 
 PATH: Final = Path(__file__).parents[3] / "docs" / "providers.md"
 _SHAPES: Final = ("plain", "stream", "helper", "raw", "with_streaming_response")
@@ -36,6 +37,15 @@ A client that sends its request when the app begins to read makes no call, and n
 
 Number of cases, synchronous and asynchronous. A dash: the client does not offer it.
 """
+_CUT: Final = """\
+## Streams that stop at any byte
+
+Each night, `make every-byte` cuts two streams of each library after each of their bytes, with and without calls of
+tools: the body ends there, or the connection breaks, and the synchronous or the asynchronous client reads it. What the
+app sees is the same as without the instrumentation, the exception and its text included, and one span has what came.
+The streams have of each kind of event the first two, with characters of several bytes. For each change, a few of the
+places are tried.
+"""
 OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
 """Sections that come from elsewhere: `surface.page` and `scripts/oldest_client.sh`."""
 _BESIDE: Final = """\
@@ -44,7 +54,8 @@ _BESIDE: Final = """\
 The same cases of the openai client with other instrumentations, executed in November 2026 (openai 3.57.0; otel-genai
 1.3b0, OpenInference 0.1.66, OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, official PandaProbe SDK 0.6.0). T: output
 tokens recorded, O: output recorded, in small letters: not; a stream that is left early has no tokens to record.
-"raises": the app's own code fails.
+"raises": the app's own code fails. Below the table, of the other clients (anthropic 2.13.0, google-genai 3.6.1,
+mistralai 3.7.0, boto3 1.44.8).
 """
 
 
@@ -52,7 +63,21 @@ def page(results: Results) -> str:
     """The page's text."""
     before = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
     others = [f"## {heading}\n\n{section(before, heading)}\n" for heading in OTHERS_WRITE]
-    return "\n".join([_HEAD, *_summary(results), "", *_details(results), *others, _BESIDE, *_comparison(results), ""])
+    return "\n".join(
+        [
+            _HEAD,
+            *_summary(results),
+            "",
+            *_details(results),
+            _CUT,
+            *_cuts(),
+            "",
+            *others,
+            _BESIDE,
+            *_comparison(results),
+            "",
+        ]
+    )
 
 
 def _summary(results: Results) -> Iterator[str]:
@@ -84,6 +109,14 @@ def _details(results: Results) -> Iterator[str]:
         for row in rows:
             yield _row(f"{row.shape}, {row.mode}", *("✓" if case.name in results.found[row] else "–" for case in CASES))
         yield ""
+
+
+def _cuts() -> Iterator[str]:
+    yield _row("", "bytes", "streams that were cut")
+    yield _row(*["---"] * 3)
+    for adapter in map(shortened, adapters()):
+        sizes = [len(b"".join(wire.chunks)) for _, wire in wires(adapter, "stream")]
+        yield _row(adapter.title, " + ".join(map(str, sizes)), str(sum(4 * (size + 1) for size in sizes)))
 
 
 def _comparison(results: Results) -> Iterator[str]:

@@ -40,7 +40,11 @@ OPENAI: Final = (
     ),
     Compared("break and `close()`", _of("stream", "break and close"), ("tO", "tO", "tO", "tO", "tO", "raises")),
     Compared("`with` and break", _of("stream", "with and break"), ("tO", "tO", "tO", "tO", "tO", "tO")),
-    Compared("break, dropped", _of("stream", "dropped"), ("tO, as error", "tO", "tO", "tO", "tO", "no span")),
+    Compared(
+        "break, dropped",
+        _of("stream", "dropped"),
+        ("tO, as error", "tO", "tO", "tO", "tO", "no span, nor of later calls"),
+    ),
     Compared(
         "never iterated", _of("stream", "never iterated"), ("to, as error", "to", "tO", "no span", "to", "no span")
     ),
@@ -62,41 +66,51 @@ OPENAI: Final = (
     Compared(
         "`with_streaming_response`: parse / lines",
         _of("with_streaming_response stream", _READ) + _of("with_streaming_response lines", _READ),
-        ("TO/to", "TO/to", "TO/to", "no span", "to/to", "TO/raises"),
+        ("TO/to", "TO/to", "TO/to", "no span/no span", "to/to", "TO/raises"),
     ),
     Compared(
         "`chat.parse` / `responses.parse`",
         _of("helper parse", _READ) + _of("helper parse", _READ, library="openai responses"),
-        ("TO/TO", "TO/TO", "TO/TO", "TO/TO", "TO/TO", "no span"),
+        ("TO/TO", "TO/TO", "TO/TO", "TO/TO", "TO/TO", "no span/no span"),
     ),
     Compared(
         "parallel tool calls in a stream",
         _of("stream", "tool calls"),
-        ("TO", "TO", "TO", "TO", "TO", "T, calls lost"),
+        ("calls kept", "calls kept", "calls kept", "calls kept", "calls kept", "T, calls lost"),
     ),
     Compared(
         "`responses.stream()`",
         _of("helper stream", _READ, library="openai responses"),
         ("TO, other type", "TO", "TO", "TO", "TO", "raises"),
     ),
+    Compared(
+        "`client.with_options()`",
+        _of("plain with_options", _READ),
+        ("recorded", "recorded", "recorded", "recorded", "recorded", "no span"),
+    ),
 )
 TYPES: Final = ("ChatStreamWrapper", "_Stream", "ChatStream", "Stream", "a subclass", "none that is a Stream")
 OTHERS: Final = {
     "anthropic": (
-        "Every peer makes a second span beside the client's own. OpenLLMetry loses each stream that is not read to its "
-        "end. In the official SDK `create(stream=True)` and `messages.stream()` of the asynchronous client raise."
+        "Every peer makes a second span beside the client's own. OpenLLMetry loses each stream that is closed early, "
+        "dropped or cancelled; OpenInference's spans of raw streams and of `with_streaming_response` are empty. In the "
+        "official SDK `create(stream=True)` and `messages.stream()` of the asynchronous client raise and its `create` "
+        "has no tokens, the synchronous `messages.stream()` raises for `current_message_snapshot` and `request_id`, "
+        "and `beta` has no span."
     ),
     "google_genai": (
         "otel-genai refuses version 3 and records nothing. OpenInference changes the type of a stream; OpenLLMetry and "
-        "the official SDK lose dropped ones."
+        "the official SDK lose dropped ones, and with the latter `close()` raises. Embeddings are a bare span with "
+        "OpenInference and none with the others."
     ),
     "mistralai": (
         "OpenInference turns the asynchronous stream into a generator; OpenLLMetry cannot be imported with version 3; "
-        "nobody else records embeddings."
+        "none of them records embeddings."
     ),
     "bedrock": (
         "otel-genai and OpenInference change the type of event streams, OpenInference and OpenLLMetry that of bodies; "
-        "`converse_stream` and `invoke_model_with_response_stream` raise with the official SDK."
+        "OpenLLMetry loses dropped streams; `converse_stream` and `invoke_model_with_response_stream` raise with the "
+        "official SDK."
     ),
 }
 """What else was found, by library."""

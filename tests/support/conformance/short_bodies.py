@@ -61,6 +61,13 @@ def shortened(adapter: Adapter) -> Adapter:
     )
 
 
+def wires(adapter: Adapter, form: str) -> Iterator[tuple[str, Wire]]:
+    """The names of the streams of this form that there are, and the streams."""
+    yield "answer", adapter.answer
+    if f"{form}/tool calls" not in adapter.without:
+        yield "tools", adapter.tools
+
+
 def _short(wire: Wire, text: str, *, complete: bool) -> Iterator[bytes]:
     """The first chunks of each kind. A later event that repeats all of `text` has the words that are left of it."""
     seen: Counter[str] = Counter()

@@ -35,6 +35,10 @@ def _responses(client: Any) -> Any:
     return client.responses
 
 
+def _with_options(client: Any) -> Any:
+    return client.with_options(max_retries=0).chat.completions
+
+
 def _parse_chat(client: Any, seen: Sighting) -> None:
     seen.read(client.chat.completions.parse(**CHAT))
 
@@ -56,8 +60,16 @@ CHATS: Final = Adapter(
     integration="openai",
     client=client,
     async_client=async_client,
-    calls={**stainless.calls(_chat, CHAT), "helper parse": _parse_chat},
-    async_calls={**stainless.async_calls(_chat, CHAT), "helper parse": _parse_chat_async},
+    calls={
+        **stainless.calls(_chat, CHAT),
+        "plain with_options": stainless.calls(_with_options, CHAT)["plain"],
+        "helper parse": _parse_chat,
+    },
+    async_calls={
+        **stainless.async_calls(_chat, CHAT),
+        "plain with_options": stainless.async_calls(_with_options, CHAT)["plain"],
+        "helper parse": _parse_chat_async,
+    },
     forms={**stainless.forms(_chat, CHAT), "helper stream": stainless.helper(lambda it: _chat(it).stream(**CHAT))},
     async_forms={
         **stainless.async_forms(_chat, CHAT),

@@ -1,0 +1,179 @@
+"""When a stream began to answer, and when it ended: the provider's chunks come one by one, with pauses between them.
+
+No time is compared with a duration that a machine under load would exceed, only moments in their order: the provider's
+own, when it sends a chunk, and the app's, when it has read an item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+
+from conformance.adapter import Adapter, Wire, adapters
+from conformance.cases import SILENCE_S
+from conformance.recording import recorded
+from conformance.wire_events import event_in
+from library_members import skip_without
+from provider_server import ProviderServer, Reply
+from span_recorder import SpanRecorder
+from streamed_forms import Sighting
+
+FORM = "stream"
+TIMEOUT_S = 20.0
+PAUSE_S = 0.002
+AFTERWARDS_S = 0.02
+"""How long the app goes on before it leaves a stream; a span that ends with it ends later than what the app read."""
+FIRST = "gen_ai.response.time_to_first_chunk"
+
+
+class SlowChunks(Sequence[bytes]):
+    """Chunks with a pause before each, and the moments at which they were sent, in nanoseconds."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self._chunks = chunks
+        self.sent_ns: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        return self._chunks[index]
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            time.sleep(PAUSE_S)
+            self.sent_ns.append(time.time_ns())
+            yield chunk
+
+
+@dataclass(slots=True)
+class Read:
+    """Items that the app has read, and when it had them."""
+
+    items: list[str] = field(default_factory=list[str])
+    at_ns: list[int] = field(default_factory=list[int])
+
+    def note(self, item: Any) -> None:
+        """The app has this item now."""
+        self.at_ns.append(time.time_ns())
+        self.items.append(repr(item))
+
+
+def _runs() -> Iterator[Any]:
+    for adapter in adapters():
+        marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
+        yield pytest.param(adapter, id=adapter.title, marks=marks)
+
+
+def _reply(wire: Wire, chunks: SlowChunks, hangs_s: float = 0.0) -> Reply:
+    return Reply(chunks=chunks, content_type=wire.stream_type, hangs_s=hangs_s)
+
+
+def _check(span: ReadableSpan, adapter: Adapter, sent: SlowChunks, read: Read) -> None:
+    """The first token lies between its chunk and what the app had of it, the end not after what the app read last."""
+    assert span.start_time is not None
+    assert span.end_time is not None
+    first_ns = span.start_time + round(float(dict(span.attributes or {})[FIRST]) * 1e9)  # type: ignore[arg-type]
+    with_a_word = next(at for at, item in enumerate(read.items) if adapter.expected.words[0] in item)
+    assert span.start_time <= sent.sent_ns[0] <= first_ns <= read.at_ns[with_a_word]
+    assert first_ns <= span.end_time <= read.at_ns[-1]
+
+
+@pytest.mark.parametrize("adapter", [*_runs()])
+def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Read to the end, and left early by an app that takes its time to close."""
+    client = clients(adapter, TIMEOUT_S)
+    _skip_old(adapter, client)
+    with recorded(adapter, recorder):
+        sent, read = SlowChunks(adapter.answer.chunks), Read()
+        server.replies(_reply(adapter.answer, sent))
+        opened = adapter.forms[FORM](client, Sighting())
+        for item in opened.items:
+            read.note(item)
+        read.at_ns.append(time.time_ns())
+        time.sleep(AFTERWARDS_S)
+        opened.leave()
+        _check(recorder.one(), adapter, sent, read)
+        assert recorder.one().end_time >= _last_event(adapter.answer, sent)  # type: ignore[operator]
+        recorder.clear()
+
+        sent, read = SlowChunks(adapter.answer.chunks), Read()
+        server.replies(_reply(adapter.answer, sent))
+        opened = adapter.forms[FORM](client, Sighting())
+        for item in opened.items:
+            read.note(item)
+            if len(read.items) >= opened.reads:
+                break
+        time.sleep(AFTERWARDS_S)
+        opened.leave()
+        _check(recorder.one(), adapter, sent, read)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("adapter", [*_runs()])
+async def test_asynchronous(
+    adapter: Adapter, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """Read to the end, and cancelled while the provider is silent."""
+    client = await async_clients(adapter, TIMEOUT_S)
+    _skip_old(adapter, client)
+    with recorded(adapter, recorder):
+        sent, read = SlowChunks(adapter.answer.chunks), Read()
+        server.replies(_reply(adapter.answer, sent))
+        opened = await adapter.async_forms[FORM](client, Sighting())
+        async for item in opened.items:
+            read.note(item)
+        read.at_ns.append(time.time_ns())
+        await asyncio.sleep(AFTERWARDS_S)
+        await opened.leave()
+        _check(recorder.one(), adapter, sent, read)
+        assert recorder.one().end_time >= _last_event(adapter.answer, sent)  # type: ignore[operator]
+        recorder.clear()
+
+        sent, read = SlowChunks(adapter.answer.chunks[: adapter.answer.opening]), Read()
+        server.replies(_reply(adapter.answer, sent, SILENCE_S))
+        await _cancelled(adapter, client, read)
+        _check(recorder.one(), adapter, sent, read)
+
+
+async def _cancelled(adapter: Adapter, client: Any, read: Read) -> None:
+    enough = asyncio.Event()
+
+    async def reads() -> None:
+        opened = await adapter.async_forms[FORM](client, Sighting())
+        async for item in opened.items:
+            read.note(item)
+            if len(read.items) >= opened.reads:
+                enough.set()
+
+    task = asyncio.create_task(reads())
+    await enough.wait()
+    await asyncio.sleep(AFTERWARDS_S)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def _last_event(wire: Wire, sent: SlowChunks) -> int:
+    """When the last chunk was sent that every client shows: not the mark of the end, nor counts alone (litellm)."""
+    events = [event_in(chunk, wire.stream_type) for chunk in wire.chunks]
+    shown = [event is not None and event.document.get("choices") != [] for event in events]
+    return max(at for at, is_shown in zip(sent.sent_ns, shown, strict=True) if is_shown)
+
+
+def _skip_old(adapter: Adapter, client: Any) -> None:
+    for beginning, path in adapter.needs.items():
+        if FORM.startswith(beginning):
+            skip_without(client, path)
