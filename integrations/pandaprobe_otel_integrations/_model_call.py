@@ -51,13 +51,15 @@ class ModelCall:
         # All at the start: whenever attributes are set, it costs as much as three of them.
         attributes: Attributes = {_OPERATION: operation, **place}
         guarded(_read_request, endpoint, body, attributes, recorder.with_content)
+        if None in attributes.values():
+            attributes = present(attributes)
         model: Any = attributes.get(_REQUEST_MODEL)
         self._model = model
         self.span: Span = recorder.tracer.start_span(
             f"{operation} {model}" if model else operation,
             context,
             kind=SpanKind.CLIENT,
-            attributes=present(attributes),
+            attributes=attributes,
             start_time=self.started_ns,
         )
 
@@ -75,7 +77,9 @@ class ModelCall:
         if not self.span.is_recording():
             return
         answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
-        attributes = present(answer.attributes)
+        attributes = answer.attributes
+        if None in attributes.values():
+            attributes = present(attributes)
         if self._recorder.with_content:
             attributes.update(encoded(answer.content))
         self.span.set_attributes(attributes)

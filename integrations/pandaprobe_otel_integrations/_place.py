@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit
 from . import _names as names
 from ._endpoint import Attributes
 
+MAX_PLACES: Final = 64
+"""Base URLs whose place is remembered."""
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -22,6 +25,24 @@ def place_at(url: str, provider: str) -> Attributes:
     """The same for a URL that is text. The result is shared: it is not to be changed."""
     parts = urlsplit(url)
     return _place(provider, parts.hostname, parts.port, parts.scheme)
+
+
+class Places:
+    """Places by the URL objects that they are read from: a client's stays the same, and is a dozen calls to read."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, Any, Attributes]] = {}
+
+    def of(self, url: Any, key: Any, read: Callable[[], Attributes]) -> Attributes:
+        """What `read` says, remembered while URL and key are the same objects. It is not to be changed."""
+        known = self._known.get(id(url))
+        if known is not None and known[0] is url and known[1] is key:
+            return known[2]
+        place = read()
+        if len(self._known) >= MAX_PLACES:
+            self._known.clear()
+        self._known[id(url)] = (url, key, place)
+        return place
 
 
 def _place(provider: str, host: str | None, port: int | None, scheme: str) -> Attributes:

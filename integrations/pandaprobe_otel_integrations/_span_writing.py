@@ -12,9 +12,7 @@ from pandaprobe_otel.decorators.outcome import record_exception
 
 
 def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes without those that are None. What has none is given back as it is."""
-    if None not in attributes.values() and isinstance(attributes, dict):
-        return attributes
+    """The attributes without those that are None."""
     return {name: value for name, value in attributes.items() if value is not None}
 
 

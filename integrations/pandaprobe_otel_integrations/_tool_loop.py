@@ -16,7 +16,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, set_span_in_contex
 from . import _names as names
 from ._content import encoded
 from ._context_slot import restore
-from ._endpoint import Body
+from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
 from ._model_call import ModelCall, Recorder
 from ._shape import string
@@ -118,21 +118,29 @@ class AdoptedLoop(ToolLoop):
 
 
 class Hop(ModelCall):
-    """A model call, which may be one of a loop."""
+    """A model call that is one of a loop."""
 
     __slots__ = ("_loop",)
 
-    def __init__(self, recorder: Recorder, endpoint: Any, body: Body, place: Any, context: Context) -> None:
+    def __init__(
+        self, loop: ToolLoop, recorder: Recorder, endpoint: Endpoint, body: Body, place: Attributes, context: Context
+    ) -> None:
         super().__init__(recorder, endpoint, body, place, context)
-        self._loop = loop_in(context) if context else None
-        if self._loop is not None:
-            guarded(self._loop.asked, self.span)
+        self._loop = loop
+        guarded(loop.asked, self.span)
 
     def answered(self, body: Body) -> None:
         """As any model call; the loop takes what it needs of the answer."""
         super().answered(body)
-        if self._loop is not None:
-            self._loop.answered(self.span)
+        self._loop.answered(self.span)
+
+
+def begin_hop(recorder: Recorder, endpoint: Endpoint, body: Body, place: Attributes, context: Context) -> ModelCall:
+    """A model call, which may be one of a loop."""
+    loop = loop_in(context) if context else None
+    if loop is None:
+        return ModelCall(recorder, endpoint, body, place, context)
+    return Hop(loop, recorder, endpoint, body, place, context)
 
 
 class ToolRun:

@@ -85,7 +85,7 @@ class HttpCall:
             try:
                 self._tell_answer()
             finally:
-                self._model_call.end(self._answered_ns)
+                self._model_call.span.end(self._answered_ns)
 
     def raised(self, error: BaseException) -> None:
         """The call raised. An answer that came before is kept: it was paid for."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._streams import decoding, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord
+
+_JSON_TYPE: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,10 @@ def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> S
     chunks: Sequence[bytes] = record.chunks
     if written.content_encoding:
         chunks = list(decoding.decoded(chunks, written.content_encoding))
-    body, output_at = _read(b"".join(chunks), written.content_type, endpoint)
+    content = b"".join(chunks)
+    if content.startswith(b"{") and written.content_type == _JSON_TYPE:
+        return Said(body=_json(content))
+    body, output_at = _read(content, written.content_type, endpoint)
     if output_at is None:
         return Said(body=body)
     sizes = (len(chunk) for chunk in chunks)

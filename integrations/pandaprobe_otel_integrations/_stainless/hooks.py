@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
 
@@ -16,11 +16,10 @@ from pandaprobe_otel_integrations._http.late_call import LateCall
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
-from pandaprobe_otel_integrations._tool_loop import Hop
+from pandaprobe_otel_integrations._place import Places
+from pandaprobe_otel_integrations._tool_loop import begin_hop
 
 Wrapped = Callable[..., Any]
-MAX_PLACES: Final = 64
-"""Base URLs whose place is remembered."""
 
 
 class StainlessApi(Protocol):
@@ -42,7 +41,7 @@ class StainlessHooks:
         self._api = api
         self._recorder = recorder
         self._gate = gate
-        self._places: dict[int, tuple[Any, Any, Attributes]] = {}
+        self._places = Places()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around the synchronous `request`."""
@@ -72,26 +71,12 @@ class StainlessHooks:
         endpoint = self._api.endpoint(options.method, options.url)
         if endpoint is None or is_taken(context) or not self._gate(client):
             return None
-        place = self._place(client)
+        place = self._places.of(client.base_url, client.__class__, lambda: guarded(self._api.place, client) or {})
         body = _sent(options, kwargs)
         if (is_news := getattr(endpoint, "is_news", None)) is not None:
             make = partial(ModelCall, self._recorder, endpoint, body, place, context)
             return LateCall(client, endpoint, make, is_news)
-        return HttpCall(client, Hop(self._recorder, endpoint, body, place, context))
-
-    def _place(self, client: Any) -> Attributes:
-        """The place of a client by its URL, an object that stays the same: to read it takes a dozen calls."""
-        url, kind = client.base_url, client.__class__
-        known = self._places.get(id(url))
-        if known is not None and known[0] is url and known[1] is kind:
-            return known[2]
-        place = guarded(self._api.place, client)
-        if place is None:
-            return {}
-        if len(self._places) >= MAX_PLACES:
-            self._places.clear()
-        self._places[id(url)] = (url, kind, place)
-        return place
+        return HttpCall(client, begin_hop(self._recorder, endpoint, body, place, context))
 
 
 def _show(client: Any, kwargs: dict[str, Any]) -> None:

@@ -59,7 +59,12 @@ def block_parts(content: Any) -> list[Part]:
     """Content: a text, or a list of blocks."""
     if isinstance(content, str):
         return [parts.text(content)] if content else []
-    return [part for block in items(content) if (part := _part(block)) is not None]
+    found: list[Part] = []
+    for block in items(content):
+        part = _part(block)
+        if part is not None:
+            found.append(part)
+    return found
 
 
 def _part(block: Any) -> Part | None:

@@ -56,12 +56,18 @@ def tool_definitions(config: Any) -> list[Part]:
 
 def block_parts(blocks: Iterable[Object]) -> list[Part]:
     """The blocks that say something."""
-    return [part for block in blocks if (part := _part(block)) is not None]
+    found: list[Part] = []
+    for block in blocks:
+        part = _part(block)
+        if part is not None:
+            found.append(part)
+    return found
 
 
 def _part(block: Object) -> Part | None:
-    if isinstance(block.get("text"), str):
-        return parts.text(block["text"])
+    text = block.get("text")
+    if isinstance(text, str):
+        return parts.text(text)
     if use := obj(block.get("toolUse")):
         call_input: Any = use.get("input")
         arguments: Any = parts.decoded_arguments(call_input) if call_input not in (None, "") else {}

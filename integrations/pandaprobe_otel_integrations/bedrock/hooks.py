@@ -74,7 +74,8 @@ class BedrockHooks:
 
     def _call(self, client: Any, operation: str, given: Body, context: Context) -> HttpCall:
         model_id = string(given.get("modelId")) or ""
-        more = {"model": _model(model_id), "stream": operation in _STREAMS}
+        model = _model(model_id) if "/" in model_id else model_id
+        more = {"model": model, "stream": operation in _STREAMS or None}
         endpoint: Endpoint = _CONVERSE
         if operation in _CONVERSATIONS:
             body: Body = {**given, **more}

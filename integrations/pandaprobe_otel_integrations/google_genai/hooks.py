@@ -14,11 +14,12 @@ from pandaprobe_otel_integrations._http.around import Opened, around, around_asy
 from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._json import from_json, to_json
 from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._shape import obj
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
-from pandaprobe_otel_integrations._tool_loop import Hop
+from pandaprobe_otel_integrations._tool_loop import begin_hop
 
 from .paths import PROVIDERS, target
 
@@ -71,12 +72,9 @@ class RequestHooks:
         called = target(request.url)
         if called is None or is_taken(context) or not self._gate(client):
             return None
-        data: Any = request.data
-        body: Body = {**data} if isinstance(data, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-        body = {**body, "model": called.model, "stream": called.streams}
+        body: Body = {**obj(request.data), "model": called.model, "stream": called.streams or None}
         place = place_at(request.url, PROVIDERS[bool(client.vertexai)])
-        hop: ModelCall = Hop(self._recorder, called.endpoint, body, place, context)
-        return HttpCall(client, hop)
+        return HttpCall(client, begin_hop(self._recorder, called.endpoint, body, place, context))
 
     def _show(self, call: HttpCall, response: Any) -> None:
         read: Any = response.response_stream

@@ -10,7 +10,7 @@ from opentelemetry.context import Context, attach
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._context_slot import restore
-from pandaprobe_otel_integrations._endpoint import Attributes, Body
+from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import ModelCall
 from pandaprobe_otel_integrations._shape import obj, string
@@ -25,10 +25,14 @@ from .place import named
 class FunctionCall:
     """One call of a function of litellm's, until it returns."""
 
-    __slots__ = ("_call", "_context", "_function", "_logging")
+    __slots__ = ("_call", "_context", "_function", "_logging", "_provider")
 
-    def __init__(self, call: ModelCall, context: Context, function: Function, logging: Any) -> None:
+    def __init__(
+        self, call: ModelCall, context: Context, function: Function, logging: Any, provider: str | None
+    ) -> None:
+        """`provider` is the one that the span has by now, in the conventions' words."""
         self._call = call
+        self._provider = provider
         self._context = context
         self._function = function
         self._logging = logging
@@ -38,10 +42,14 @@ class FunctionCall:
         stream = self._function.stream_in(result)
         if stream is not None:
             return stream, ObservedStream(self._call, self._context, self._function, stream, result)
-        if self._call.span.is_recording():
-            self._call.add(_decided(self._logging))
-            guarded(self._call.answered, self._function.answer_of(result))
-        self._call.end()
+        try:
+            if self._call.span.is_recording():
+                provider = _decided(self._logging)
+                if provider is not None and provider != self._provider:
+                    self._call.add({names.PROVIDER: provider})
+                self._call.answered(self._function.answer_of(result))
+        finally:
+            self._call.end()
         return None
 
     def raised(self, error: BaseException) -> None:
@@ -59,7 +67,7 @@ class ObservedStream:
     __slots__ = ("_call", "_context", "_function", "_kept", "_model", "is_being_read", "items")
 
     def __init__(self, call: ModelCall, context: Context, function: Function, stream: Any, shown: Any) -> None:
-        call.add(_decided(getattr(stream, "logging_obj", None)))
+        call.add({names.PROVIDER: _decided(getattr(stream, "logging_obj", None))})
         self._call = call
         self._context: Context | None = context
         self._function = function
@@ -113,8 +121,7 @@ class ObservedStream:
         return obj(next((usage for usage in usages if usage is not None), None))
 
 
-def _decided(logging: Any) -> Attributes:
-    """The provider that litellm chose."""
+def _decided(logging: Any) -> str | None:
+    """The provider that litellm chose, in the conventions' words."""
     details = obj(getattr(logging, "model_call_details", None))
-    provider = string(details.get("custom_llm_provider"))
-    return {names.PROVIDER: named(provider)}
+    return named(string(details.get("custom_llm_provider")))

@@ -43,7 +43,8 @@ class Function:
 
 
 def _chat_stream(result: Any) -> Any:
-    if not hasattr(result, "completion_stream"):
+    # Answers are models of pydantic, which take long to say that they have no such member; streams are none.
+    if hasattr(result, "model_dump") or not hasattr(result, "completion_stream"):
         return None
     # A stream of a text completion has one of a chat inside.
     return result.completion_stream if hasattr(result.completion_stream, "chunks") else result
@@ -59,7 +60,7 @@ def _no_stream(result: Any) -> Any:
 
 def _answer_of(result: Any) -> Body:
     """A result as an answer of OpenAI's API. Of many vectors only the first is looked at."""
-    data = items(getattr(result, "data", None))
+    data = items(_member(result, "data"))
     if data:
         return {"model": getattr(result, "model", None), "usage": _usage(result), "data": data[:1]}
     return obj(result)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
 
+from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import around, around_async
 from pandaprobe_otel_integrations._llm_span import is_taken
@@ -57,9 +58,11 @@ class CallHooks:
         request = function.request(args, kwargs)
         provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
         body = {**request, "model": model}
-        call = ModelCall(self._recorder, function.endpoint, body, place_of_call(request, provider), context)
+        place = place_of_call(request, provider)
+        call = ModelCall(self._recorder, function.endpoint, body, place, context)
         within = call.context(context)
-        return FunctionCall(call, within, function, kwargs.get("litellm_logging_obj")), within
+        logging = kwargs.get("litellm_logging_obj")
+        return FunctionCall(call, within, function, logging, place[names.PROVIDER]), within
 
 
 def _show(call: FunctionCall, result: Any) -> None:

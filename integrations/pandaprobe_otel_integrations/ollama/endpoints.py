@@ -73,7 +73,7 @@ class Chat:
         """The message, why it ended, and the counts."""
         message = self._message(body)
         reason = string(body.get("done_reason"))
-        if reason == "stop" and objects(message.get("tool_calls")):
+        if reason == "stop" and "tool_calls" in message and objects(message["tool_calls"]):
             reason = "tool_call"
         attributes = read(body, _ANSWERED)
         if reason is not None:
@@ -168,7 +168,10 @@ def _input_message(message: Object) -> Part:
     if role == "tool":
         answered = string(message.get("tool_name")) or string(message.get("name"))
         return {"role": role, "parts": [parts.tool_response(id=answered, response=message.get("content"))]}
-    return {"role": role, "parts": [*_message_parts(message), *_images(message)]}
+    found = _message_parts(message)
+    if "images" in message:
+        found += _images(message)
+    return {"role": role, "parts": found}
 
 
 def _message_parts(message: Object) -> list[Part]:
@@ -177,7 +180,9 @@ def _message_parts(message: Object) -> list[Part]:
         found.append(parts.reasoning(thought))
     if text := string(message.get("content")):
         found.append(parts.text(text))
-    for call in objects(message.get("tool_calls")):
+    if "tool_calls" not in message:
+        return found
+    for call in objects(message["tool_calls"]):
         function = obj(call.get("function"))
         arguments: Any = function.get("arguments")
         call_id = string(call.get("id"))

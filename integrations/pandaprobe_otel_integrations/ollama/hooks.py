@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import get_current
 
@@ -12,12 +12,13 @@ from pandaprobe_otel_integrations._http.around import Opened, around, around_asy
 from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._place import Places, place_of
 from pandaprobe_otel_integrations._shape import obj
 
 from .endpoints import ENDPOINTS
 
 Wrapped = Callable[..., Any]
+_PROVIDER: Final = "ollama"
 
 
 class OllamaHooks:
@@ -26,6 +27,7 @@ class OllamaHooks:
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
         self._gate = gate
+        self._places = Places()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Around `_request` of both clients, where it streams: it returns a generator, which asks when it is iterated.
@@ -53,7 +55,8 @@ class OllamaHooks:
         context = get_current()
         if endpoint is None or is_taken(context) or not self._gate(client):
             return None
-        place = place_of(client._client.base_url, "ollama")  # pyright: ignore[reportPrivateUsage]
+        url = client._client.base_url  # pyright: ignore[reportPrivateUsage]
+        place = self._places.of(url, _PROVIDER, lambda: place_of(url, _PROVIDER))
         call = HttpCall(client, ModelCall(self._recorder, endpoint, obj(kwargs.get("json")), place, context))
         return call, call.context(context)
 
