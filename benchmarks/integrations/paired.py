@@ -13,12 +13,13 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
-from forms import Form
+from forms import LOOP, Form
 from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from vendors import Vendor
@@ -140,6 +141,8 @@ def _in_child(work: Callable[[], Mapping[str, float | str]]) -> Mapping[str, flo
     child = os.fork()
     if child == 0:
         try:
+            # The parent's threads are not here: what clients do in the loop's would never be done.
+            LOOP.set_default_executor(ThreadPoolExecutor())
             os.write(writing, json.dumps(work()).encode())
         except BaseException:  # noqa: BLE001 - it must not go on with what the parent does
             traceback.print_exc()

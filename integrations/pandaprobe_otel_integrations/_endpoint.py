@@ -36,8 +36,9 @@ class Answer:
 class Endpoint(Protocol):
     """One kind of call of one API. Implementations keep no state and may raise: the caller guards them.
 
-    Two more methods are used where an endpoint has them: `binary(content, content_type)` is the answer that a body
-    stands for which is neither JSON nor events, and `is_news(answer)` says whether an answer is to be recorded at all.
+    Three more methods are used where an endpoint has them: `binary(content, content_type)` is the answer that a body
+    stands for which is neither JSON nor events, `is_news(answer)` says whether an answer is to be recorded at all, and
+    `growing(event)` is the place of the text that an event continues (`_streams.runs.Growing`).
     """
 
     @property

@@ -10,6 +10,7 @@ from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._streams import decoding, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord
+from pandaprobe_otel_integrations._streams.runs import joined
 
 _JSON_TYPE: Final = "application/json"
 
@@ -77,7 +78,7 @@ def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body |
 
 def _merged(events: sse.Events, endpoint: Endpoint) -> tuple[Body | None, int | None]:
     first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
-    return endpoint.merged(events), first
+    return endpoint.merged(joined(events, getattr(endpoint, "growing", None))), first
 
 
 def _json(content: bytes) -> Body | None:

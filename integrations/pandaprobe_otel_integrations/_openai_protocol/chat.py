@@ -11,10 +11,11 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._readings import Readings, read
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .chat_messages import input_message, output_messages, tool_definition
-from .chat_stream import merged_chunks
+from .chat_stream import growing_text, merged_chunks
 from .errors import failure_in
 from .parameters import SAMPLING, sampling_attributes
 from .usage import usage_attributes
@@ -67,6 +68,10 @@ class ChatCompletions:
     def is_output(self, event: Event) -> bool:
         """The first chunk with a choice: Azure's content filter results come before it in one without."""
         return bool(objects(obj(event.data).get("choices")))
+
+    def growing(self, event: Event) -> Place | None:
+        """The text of a delta."""
+        return growing_text(obj(event.data))
 
 
 def _output_type(response_format: Any) -> str | None:

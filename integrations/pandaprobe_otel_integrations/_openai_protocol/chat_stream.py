@@ -12,6 +12,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
+from pandaprobe_otel_integrations._streams.runs import Place
 
 from .chat_messages import thinking_text
 
@@ -42,6 +43,25 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
                 merged[key] = value
     merged["choices"] = [{"index": index, **choices[index].whole()} for index in sorted(choices)]
     return merged
+
+
+def growing_text(chunk: Object) -> Place | None:
+    """The one text that a chunk adds to: of the message, of a thought, or of the arguments of a call."""
+    choices = items(chunk.get("choices"))
+    delta = obj(obj(choices[0]).get("delta")) if len(choices) == 1 else obj(None)
+    said = [name for name, value in delta.items() if value and name != "role"]
+    if len(said) != 1:
+        return None
+    name, value = said[0], delta[said[0]]
+    if name in _TEXTS:
+        return ("choices", 0, "delta", name) if isinstance(value, str) else None
+    calls = items(value) if name == "tool_calls" else []
+    call = obj(calls[0]) if len(calls) == 1 else obj(None)
+    # A fragment with a name may begin another call.
+    function = obj(call.get("function"))
+    if "name" in function or "custom" in call or string(function.get("arguments")) is None:
+        return None
+    return ("choices", 0, "delta", "tool_calls", 0, "function", "arguments")
 
 
 class _Choice:

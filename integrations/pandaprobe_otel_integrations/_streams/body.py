@@ -100,8 +100,10 @@ class ObservedBody:
             return
         self._chunks.append(chunk)
         self._size += len(chunk)
+        last = self._last
+        # `in` would first take the hint for a number, which takes longer than the search.
         if self._in_last_event or (
-            self._last is not None and self._last.hint in chunk and self._last.begins_in(chunk, self._chunks)
+            last is not None and chunk.find(last.hint) >= 0 and last.begins_in(chunk, self._chunks)
         ):
             self._in_last_event = True
             if chunk.endswith(_EVENT_ENDS):

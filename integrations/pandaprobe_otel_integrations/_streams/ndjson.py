@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from pandaprobe_otel_integrations._json import from_json
 
-from .sse import Event, Events
+from .sse import Blocks, Event, Events
 
 _TYPES: Final = ("ndjson", "stream+json", "jsonl", "json-seq")
 
@@ -20,7 +20,15 @@ def is_lines(content_type: str) -> bool:
 
 def parse(body: bytes) -> Events:
     """Every line that is JSON, as an event without a name. What broke off is left out, nothing is raised."""
-    return Events(_Lines(body))
+    return Events(_Lines(body), Blocks(partial(body.split, b"\n"), _event))
+
+
+def _event(line: bytes) -> Event | None:
+    """The event of one line; None when it is no JSON."""
+    try:
+        return Event(None, from_json(line), 0) if line and not line.isspace() else None
+    except ValueError:
+        return None
 
 
 class _Lines:
@@ -35,6 +43,6 @@ class _Lines:
         size, after = len(self._body), 0
         for line in self._body.split(b"\n"):
             after += len(line) + 1
-            if line and not line.isspace():
-                with suppress(ValueError):
-                    yield Event(None, from_json(line), after if after < size else size)
+            found = _event(line)
+            if found is not None:
+                yield Event(None, found.data, after if after < size else size)

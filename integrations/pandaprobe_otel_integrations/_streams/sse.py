@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
@@ -23,10 +24,25 @@ class Event(NamedTuple):
     ends_at: int
 
 
+Read = Callable[[bytes], Event | None]
+"""The event that a block is; None when it has no JSON."""
+
+
+class Blocks(NamedTuple):
+    """The pieces of a body that are one event each, and how such a piece is read (`ends_at` is not told)."""
+
+    split: Callable[[], Sequence[bytes]]
+    read: Read
+
+
 class Events(NamedTuple):
-    """The events of a body, in order. They may be read whenever `items` is iterated: once, if possible."""
+    """The events of a body, in order. They may be read whenever `items` is iterated: once, if possible.
+
+    `blocks` is what they are read from, where that is known.
+    """
 
     items: Iterable[Event]
+    blocks: Blocks | None = None
 
 
 def last_data(events: Events) -> Any:
@@ -44,7 +60,17 @@ def looks_like_events(body: bytes) -> bool:
 
 def parse(body: bytes) -> Events:
     """Every event whose data is JSON. What broke off in the middle of an event is left out, nothing is raised."""
-    return Events(_Parsed(body))
+    return Events(_Parsed(body), Blocks(partial(_split, body), _event) if _is_uniform(body) else None)
+
+
+def _is_uniform(body: bytes) -> bool:
+    """Whether all lines end in the same one of the two usual ways."""
+    return b"\r" not in body or body.count(b"\r") == body.count(b"\r\n") == body.count(b"\n")
+
+
+def _split(body: bytes) -> Sequence[bytes]:
+    lines = body.replace(b"\r\n", b"\n") if b"\r" in body else body
+    return lines.removeprefix(_BYTE_ORDER_MARK).split(b"\n\n")
 
 
 class _Parsed:
@@ -61,20 +87,28 @@ class _Parsed:
 
 
 def _usual_events(body: bytes, start: int) -> Iterator[Event]:
-    """Where lines end in the usual way, most events have one of two forms, for which no line is looked at."""
-    size, after = len(body), start
-    for block in (body[start:] if start else body).split(b"\n\n"):
-        after += len(block) + 2
-        name: str | None = None
-        if block.startswith(b"data: ") and b"\n" not in block:
-            data = block[6:]
-        else:
-            name, data = _fields(block)
-        if data:
-            try:
-                yield Event(name, from_json(data), after if after < size else size)
-            except ValueError:
-                continue  # as `[DONE]`
+    """Where lines end in the usual way, a body is taken apart without a look at its lines."""
+    size = len(body)
+    while start < size:
+        stop = body.find(b"\n\n", start)
+        stop, after = (stop, stop + 2) if stop >= 0 else (size, size)
+        event = _event(body[start:stop])
+        start = after
+        if event is not None:
+            yield Event(event.name, event.data, after)
+
+
+def _event(block: bytes) -> Event | None:
+    """The event of a block without carriage returns. Most have one of two forms, for which no line is looked at."""
+    name: str | None = None
+    if block.startswith(b"data: ") and block.find(b"\n") < 0:  # `in` would first take it for a number, which is slow
+        data = block[6:]
+    else:
+        name, data = _fields(block)
+    try:
+        return Event(name, from_json(data), 0) if data else None
+    except ValueError:
+        return None  # as `[DONE]`
 
 
 def _events(body: bytes, start: int) -> Iterator[Event]:
@@ -120,5 +154,6 @@ def arrival(offset: int, sizes: Iterable[int], times_ns: Sequence[int]) -> int |
 
 def written(data: bytes, name: str | None = None) -> bytes:
     """An event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
-    line = data.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in data or b"\r" in data else data
+    broken = data.find(b"\n") >= 0 or data.find(b"\r") >= 0
+    line = data.replace(b"\n", b" ").replace(b"\r", b" ") if broken else data
     return b"data: %s\n\n" % line if name is None else b"event: %s\ndata: %s\n\n" % (name.encode(), line)

@@ -11,10 +11,11 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._readings import Readings, read, true
 from pandaprobe_otel_integrations._shape import integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .blocks import input_messages, output_message, system_parts, tool_definition
-from .stream import merged_events
+from .stream import growing_text, merged_events
 
 _LAST_EVENT: Final = LastEvent(
     hint=b"message_stop",
@@ -75,6 +76,10 @@ class Messages:
     def is_output(self, event: Event) -> bool:
         """The first content; `message_start` and `ping` only announce it."""
         return obj(event.data).get("type") in ("content_block_start", "content_block_delta")
+
+    def growing(self, event: Event) -> Place | None:
+        """The text of a delta."""
+        return growing_text(obj(event.data))
 
 
 def _effort(output_config: Any) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._shape import Object, obj, string
+from pandaprobe_otel_integrations._streams.runs import Place
 
 # Type of a delta -> its member, and the member of the block that it continues.
 _DELTAS: Final = {
@@ -40,6 +41,13 @@ def merged_events(events: Iterable[Object]) -> Body:
             message["error"] = event.get("error")
     message["content"] = [blocks[index].whole() for index in sorted(blocks)]
     return message
+
+
+def growing_text(event: Object) -> Place | None:
+    """The text of a delta."""
+    delta = obj(event.get("delta")) if event.get("type") == "content_block_delta" else obj(None)
+    source, _ = _DELTAS.get(str(delta.get("type")), ("", ""))
+    return ("delta", source) if string(delta.get(source)) is not None else None
 
 
 class _Block:

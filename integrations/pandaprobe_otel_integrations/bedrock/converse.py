@@ -12,6 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._readings import Readings, counted, read, true
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .blocks import block_parts, input_messages, output_message, tool_definitions
@@ -74,6 +75,10 @@ class Converse:
     def is_output(self, event: Event) -> bool:
         """The first content; `messageStart` only announces it."""
         return event.name in ("contentBlockStart", "contentBlockDelta")
+
+    def growing(self, event: Event) -> Place | None:
+        """The text of a delta."""
+        return growing_text(event.name or "", obj(event.data))
 
 
 def _guardrail(config: Any) -> str | None:
@@ -145,6 +150,17 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
             whole["error"] = {"type": name, "message": data.get("message")}
     message["content"] = [_joined(blocks[index]) for index in sorted(blocks) if blocks[index]]
     return {**whole, "output": {"message": message}}
+
+
+def growing_text(name: str, data: Object) -> Place | None:
+    """What an event of this name continues: a text, a thought, or the input of a tool."""
+    delta = obj(data.get("delta")) if name == "contentBlockDelta" else obj(None)
+    if isinstance(delta.get("text"), str):
+        return ("delta", "text") if delta["text"] else None
+    if use := obj(delta.get("toolUse")):
+        return ("delta", "toolUse", "input") if string(use.get("input")) is not None else None
+    thought = string(obj(delta.get("reasoningContent")).get("text"))
+    return ("delta", "reasoningContent", "text") if thought is not None else None
 
 
 def _continue(block: dict[str, Any], delta: Object) -> None:

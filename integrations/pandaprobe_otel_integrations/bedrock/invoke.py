@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Sequence
+from binascii import a2b_base64
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,12 +16,14 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, End
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.runs import Place, joined
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
 from . import text_models
-from .converse import Converse, failure_in, merged_events, usage_attributes
+from .converse import Converse, failure_in, growing_text, merged_events, usage_attributes
 
 _METRICS: Final = "amazon-bedrock-invocationMetrics"
 _COUNTS: Final = {
@@ -30,6 +33,10 @@ _COUNTS: Final = {
     "cacheWriteInputTokenCount": "cacheWriteInputTokenCount",
 }
 """Counts in the metrics, by the names that they have elsewhere."""
+_METRICS_NAME: Final = _METRICS.encode()
+_CHUNK: Final = re.compile(
+    rb'event: chunk\ndata: \{"bytes":\s*"([^"\\]*)"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}',
+)
 _ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
 
 
@@ -66,19 +73,9 @@ class Invocation:
 
     def merged(self, events: Events) -> Body:
         """The model's chunks as one answer."""
-        beside: dict[str, Any] = {_METRICS: None}
-
-        def chunks() -> Iterator[Event]:
-            for event in events.items:
-                chunk = _chunk(event)
-                if chunk is not None:
-                    beside[_METRICS] = beside[_METRICS] or obj(obj(chunk.data).get(_METRICS)) or None
-                    yield chunk
-                elif (event.name or "").endswith("Exception") and "error" not in beside:
-                    beside["error"] = {"type": event.name, "message": obj(event.data).get("message")}
-
-        whole = self.model.merged(Events(chunks()))
-        return {**whole, **beside}
+        found = _Inside(events)
+        chunks = joined(ndjson.parse(found.lines()), getattr(self.model, "growing", None))
+        return {**self.model.merged(chunks), **found.beside()}
 
     def is_output(self, event: Event) -> bool:
         """What the model says of its chunk."""
@@ -96,6 +93,41 @@ def _chunk(event: Event) -> Event | None:
     return Event(None, from_json(b64decode(data)), event.ends_at) if data is not None else None
 
 
+class _Inside:
+    """What the events of a stream carry: the model's chunks, as JSON, and what Bedrock says itself."""
+
+    def __init__(self, events: Events) -> None:
+        self._chunks: list[bytes] = []
+        self._error: Object | None = None
+        blocks = events.blocks
+        for block in blocks.split() if blocks is not None else ():
+            usual = _CHUNK.fullmatch(block)
+            if usual is not None:
+                self._add(usual[1])
+            elif blocks is not None and (event := blocks.read(block)) is not None:
+                self._read(event)
+
+    def _read(self, event: Event) -> None:
+        data = obj(event.data)
+        if (carried := string(data.get("bytes"))) is not None:
+            self._add(carried.encode())
+        elif self._error is None and (event.name or "").endswith("Exception"):
+            self._error = {"type": event.name, "message": data.get("message")}
+
+    def _add(self, carried: bytes) -> None:
+        self._chunks.append(a2b_base64(carried))
+
+    def lines(self) -> bytes:
+        """The chunks, each on a line of its own: line breaks in JSON are mere space."""
+        return b"\n".join([chunk.replace(b"\n", b" ") for chunk in self._chunks])
+
+    def beside(self) -> dict[str, Any]:
+        """The counts, which stand in one of the chunks, and an error."""
+        metered = (obj(obj(from_json(chunk)).get(_METRICS)) for chunk in self._chunks if _METRICS_NAME in chunk)
+        counts = next((found for found in metered if found), None)
+        return {_METRICS: counts} if self._error is None else {_METRICS: counts, "error": self._error}
+
+
 class Nova(Converse):
     """Amazon's Nova: the bodies of the Converse API; a chunk has the name of its event inside."""
 
@@ -106,6 +138,12 @@ class Nova(Converse):
     def is_output(self, event: Event) -> bool:
         """The first content."""
         return any(name in ("contentBlockStart", "contentBlockDelta") for name, _ in _named(event))
+
+    def growing(self, event: Event) -> Place | None:
+        """The text of a chunk with one event."""
+        named = [*_named(event)]
+        place = growing_text(*named[0]) if len(named) == 1 else None
+        return (named[0][0], *place) if place is not None else None
 
 
 def _named(event: Event) -> Iterable[tuple[str, Object]]:

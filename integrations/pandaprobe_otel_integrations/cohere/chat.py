@@ -14,9 +14,10 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._readings import Readings, read, true
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .chat_stream import merged_events
+from .chat_stream import growing_text, merged_events
 from .usage import finish_reason, usage_attributes
 
 _LAST_EVENT: Final = LastEvent(
@@ -88,6 +89,10 @@ class Chat:
     def is_output(self, event: Event) -> bool:
         """The first event with a piece of the answer."""
         return string(obj(event.data).get("type")) in _OUTPUT
+
+    def growing(self, event: Event) -> Place | None:
+        """The text of a delta."""
+        return growing_text(obj(event.data))
 
 
 def failure_in(body: Body, reason: str | None) -> Failure | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._shape import Object, obj, string
+from pandaprobe_otel_integrations._streams.runs import Place
 
 
 def merged_events(events: Iterable[Object]) -> Body:
@@ -15,6 +16,21 @@ def merged_events(events: Iterable[Object]) -> Body:
     for event in events:
         answer.add(event)
     return answer.whole()
+
+
+def growing_text(event: Object) -> Place | None:
+    """The text that an event continues: of the answer, of the plan, or of the arguments of a call."""
+    kind, message = event.get("type"), obj(obj(event.get("delta")).get("message"))
+    where: tuple[str, ...] = ()
+    if kind == "content-delta":
+        said = [name for name in ("text", "thinking") if string(obj(message.get("content")).get(name)) is not None]
+        where = ("content", said[0]) if len(said) == 1 else ()
+    elif kind == "tool-plan-delta":
+        where = ("tool_plan",) if string(message.get("tool_plan")) is not None else ()
+    elif kind == "tool-call-delta":
+        function = obj(obj(message.get("tool_calls")).get("function"))
+        where = ("tool_calls", "function", "arguments") if string(function.get("arguments")) is not None else ()
+    return ("delta", "message", *where) if where else None
 
 
 class _Answer:

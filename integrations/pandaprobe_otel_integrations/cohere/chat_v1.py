@@ -11,6 +11,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .chat import failure_in, sampling_attributes
@@ -78,6 +79,12 @@ class ChatV1:
         """The first piece of text, or of a call."""
         kind = string(obj(event.data).get("event_type")) or ""
         return kind.startswith(("text-generation", "tool-calls"))
+
+    def growing(self, event: Event) -> Place | None:
+        """A piece of text."""
+        data = obj(event.data)
+        is_text = data.get("event_type") == "text-generation" and string(data.get("text")) is not None
+        return ("text",) if is_text else None
 
 
 def _said(message: Object, member: str = "text") -> list[Part]:

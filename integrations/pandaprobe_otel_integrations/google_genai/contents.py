@@ -9,6 +9,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
+from pandaprobe_otel_integrations._streams.runs import Place
 
 _ROLES: Final[Mapping[str, str]] = {"model": "assistant", "function": "tool"}
 _MODALITIES: Final = frozenset({"image", "audio", "video"})
@@ -163,6 +164,15 @@ def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
                 whole = found[index] = _Candidate()
             whole.add(candidate)
     return [found[index].whole() for index in sorted(found)]
+
+
+def growing_text(chunk: Object) -> Place | None:
+    """The text of a chunk with one candidate, of which it is the only piece."""
+    candidates = items(chunk.get("candidates"))
+    pieces = items(obj(obj(candidates[0]).get("content")).get("parts")) if len(candidates) == 1 else []
+    piece = obj(pieces[0]) if len(pieces) == 1 else obj(None)
+    is_text = len(piece) == 1 and string(piece.get("text")) is not None
+    return ("candidates", 0, "content", "parts", 0, "text") if is_text else None
 
 
 class _Candidate:

@@ -12,9 +12,18 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .contents import input_messages, member, merged_candidates, output_messages, system_parts, tool_definitions
+from .contents import (
+    growing_text,
+    input_messages,
+    member,
+    merged_candidates,
+    output_messages,
+    system_parts,
+    tool_definitions,
+)
 
 # The client raises at an error in a stream, and its exception keeps the response alive.
 _ERROR: Final = LastEvent(hint=b'"error"', mark=re.compile(rb'(?:^|[\n\r])data: \{"error":'))
@@ -88,6 +97,10 @@ class GenerateContent:
     def is_output(self, event: Event) -> bool:
         """The first chunk with a candidate."""
         return bool(objects(obj(event.data).get("candidates")))
+
+    def growing(self, event: Event) -> Place | None:
+        """The text of a chunk."""
+        return growing_text(obj(event.data))
 
 
 def _reason(candidate: Object) -> str | None:

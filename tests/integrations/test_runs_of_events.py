@@ -1,0 +1,260 @@
+"""Events that continue one text are read as one: every answer is what reading them one by one makes of it."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import recorded_traffic as recorded
+from pandaprobe_otel_integrations._endpoint import Endpoint
+from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
+from pandaprobe_otel_integrations._streams import ndjson, sse
+from pandaprobe_otel_integrations._streams.runs import joined
+from pandaprobe_otel_integrations.anthropic.messages import Messages
+from pandaprobe_otel_integrations.bedrock.converse import Converse
+from pandaprobe_otel_integrations.bedrock.invoke import Nova, invocation
+from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
+from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
+from pandaprobe_otel_integrations.google_genai.generate import GenerateContent
+
+Parse = Callable[[bytes], sse.Events]
+WORD: Final = b"@@"
+"""Stands in the events below where a text does."""
+
+
+def _chat(delta: dict[str, Any], index: int = 0, **more: Any) -> dict[str, Any]:
+    return {"id": "c1", "model": "m", "choices": [{"index": index, "delta": delta, "finish_reason": None}], **more}
+
+
+def _call(function: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, "function": function, **more}]}
+
+
+def _delta(delta: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
+def _content(content: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "content-delta", "index": 0, "delta": {"message": {"content": content}}}
+
+
+def _parts(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"candidates": [{"content": {"parts": [*parts]}, "index": 0, **more}], "usageMetadata": {"n": 1}}
+
+
+def _block(delta: dict[str, Any], index: int = 0, **more: Any) -> dict[str, Any]:
+    return {"contentBlockIndex": index, "delta": delta, **more}
+
+
+CHAT: Final = (
+    _chat({"content": "@@"}),
+    _chat({"content": "@@"}, obfuscation="aB3"),
+    _chat({"content": "@@"}, obfuscation="c"),
+    _chat({"content": "@@"}, index=1),
+    _chat({"reasoning": "@@", "role": "assistant"}),
+    _chat({"content": "@@", "reasoning": "x"}),
+    _chat({"content": "@@", "refusal": "x"}),
+    _chat({"content": ["@@"]}),
+    _chat(_call({"arguments": "@@"})),
+    _chat(_call({"arguments": "@@"}, id="t1")),
+    _chat(_call({"name": "f", "arguments": "@@"})),
+    _chat({"content": "a", **_call({"arguments": "@@"})}),
+    _chat({}, usage={"prompt_tokens": 1}),
+    {"id": "@@", "model": "m", "choices": []},
+)
+CLAUDE: Final = (
+    _delta({"type": "text_delta", "text": "@@"}),
+    _delta({"type": "text_delta", "text": "@@"}, index=1),
+    {"text": "@@", **_delta({"type": "text_delta", "text": "a"})},
+    _delta({"type": "thinking_delta", "thinking": "@@"}),
+    _delta({"type": "input_json_delta", "partial_json": "@@"}, index=2),
+    _delta({"type": "signature_delta", "signature": "@@"}),
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": "@@"}},
+    {"type": "ping"},
+)
+COHERE: Final = (
+    _content({"text": "@@"}),
+    _content({"thinking": "@@"}),
+    _content({"thinking": "x", "text": "@@"}),
+    {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "@@"}}},
+    {
+        "type": "tool-call-delta",
+        "index": 0,
+        "delta": {"message": {"tool_calls": {"id": "t", "function": {"arguments": "@@"}}}},
+    },
+    {"type": "message-end", "delta": {"finish_reason": "@@"}},
+)
+COHERE_V1: Final = (
+    {"is_finished": False, "event_type": "text-generation", "text": "@@"},
+    {"is_finished": False, "event_type": "search-results", "text": "@@"},
+)
+GEMINI: Final = (
+    _parts({"text": "@@"}),
+    _parts({"text": "@@"}, finishReason="STOP"),
+    _parts({"text": "@@", "thought": True}),
+    _parts({"text": "@@"}, {"text": "b"}),
+    _parts({"functionCall": {"name": "@@", "args": {}}}),
+)
+BLOCKS: Final = (
+    _block({"text": "@@"}),
+    _block({"text": "@@"}, p="abcd"),
+    _block({"text": "@@"}, p="a"),
+    _block({"toolUse": {"input": "@@"}}, 1),
+    _block({"reasoningContent": {"text": "@@"}}, 2),
+    _block({"reasoningContent": {"signature": "@@"}}, 2),
+)
+NOVA: Final = (*({"contentBlockDelta": block} for block in BLOCKS), {"messageStop": {"stopReason": "@@"}})
+
+WHOLE: Final = 10
+"""So many of the pieces are texts by themselves."""
+PIECES: Final = (
+    *(b"a", b"wo rd", "é€😀".encode(), b"\\n", b'\\"', b"\\\\", b"\\u00e9", b"\\ud83d\\ude00", b"", b"{}"),
+    # What is no text by itself, and sometimes becomes one with what follows.
+    *(b"\\", b"\\u00", b"e9", b"\\ud83d", b"\\ude00", "€".encode()[:2], "€".encode()[2:], b'"', b"\n", b"\x01"),
+    *(b'","content":"', b'","text":"', b'"},"x":{"text":"', b'"}\n\ndata: {"', b"\r", b"@@", b"u00e9", b"n"),
+)
+ODD: Final = (
+    *(b"{}", b"", b"\\\\", b"\\", b"\\u00", b"e9", b"\\ud83d", b"\\ude00", "€".encode()[:2], "€".encode()[2:]),
+    *(b'"', b"n", b"\n", b'","content":"', b'","text":"'),
+)
+ENDS: Final = (b"", b"", b"", b"  }", b"\nid: 3", b"x")
+
+
+def _events(block: bytes) -> bytes:
+    return b"data: " + block
+
+
+def _named(block: bytes) -> bytes:
+    return b"event: contentBlockDelta\ndata: " + block
+
+
+def _as_is(block: bytes) -> bytes:
+    return block
+
+
+def _carried(block: bytes) -> bytes:
+    return b'event: chunk\ndata: {"bytes": "%b", "p": "abc"}' % b64encode(block)
+
+
+CASES: Final = {
+    "chat completions": (ChatCompletions(), CHAT, _events, sse.parse, b"\n\n"),
+    "chat completions, other line ends": (ChatCompletions(), CHAT, _events, sse.parse, b"\r\n\r\n"),
+    "messages": (Messages(), CLAUDE, _events, sse.parse, b"\n\n"),
+    "cohere": (CohereChat(), COHERE, _events, sse.parse, b"\n\n"),
+    "cohere v1": (ChatV1(), COHERE_V1, _as_is, ndjson.parse, b"\n"),
+    "gemini": (GenerateContent(), GEMINI, _events, sse.parse, b"\n\n"),
+    "converse": (Converse(), BLOCKS, _named, sse.parse, b"\n\n"),
+    "nova": (Nova(), NOVA, _as_is, ndjson.parse, b"\n"),
+}
+
+
+@st.composite
+def bodies(draw: st.DrawFn, templates: tuple[dict[str, Any], ...], end: bytes) -> list[bytes]:
+    """Events of a few kinds, in runs, with all sorts of texts; some are broken."""
+    compact = draw(st.booleans())
+    kinds = [
+        json.dumps(one, separators=(",", ":") if compact else None).encode()
+        for one in draw(st.lists(st.sampled_from(templates), min_size=1, max_size=3))
+    ]
+    found: list[bytes] = []
+    for kind in kinds:
+        texts = st.sampled_from(PIECES if draw(st.booleans()) else PIECES[:WHOLE])
+        found += [kind.replace(WORD, text) for text in draw(st.lists(texts, max_size=8))]
+        if draw(st.booleans()):
+            tail = draw(st.sampled_from(ENDS))
+            last = kind.replace(WORD, draw(texts))
+            found.append((last[:-1] if tail.endswith(b"}") else last) + tail)
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_answer_is_that_of_reading_one_by_one(name: str, data: st.DataObject) -> None:
+    """Whatever the texts are, where they are broken off, and what stands between them."""
+    endpoint, templates, written, parse, end = CASES[name]
+    body = b"".join(written(block) + end for block in data.draw(bodies(templates, end)))
+
+    _is_read_alike(endpoint, parse(body))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_two_texts_become_another(name: str) -> None:
+    """Each piece goes before each other one, in every sort of event."""
+    endpoint, templates, written, parse, end = CASES[name]
+    for kind in (json.dumps(one).encode() for one in templates):
+        for one in ODD:
+            for other in ODD:
+                for texts in ((one, other), (b"a", b"b", one, other, b"c")):
+                    blocks = (kind.replace(WORD, text) for text in texts)
+                    _is_read_alike(endpoint, parse(b"".join(written(block) + end for block in blocks)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(blocks=bodies(CLAUDE, b""))
+def test_chunks_inside_of_events_are_read_alike(blocks: list[bytes]) -> None:
+    """Bedrock carries a model's own chunks, encoded once more."""
+    endpoint = invocation("anthropic.claude", {"anthropic_version": "bedrock-2023-05-31"})
+    plain = [block for block in blocks if _is_json(block)]
+
+    carried = endpoint.merged(sse.parse(b"".join(_carried(block) + b"\n\n" for block in plain)))
+    expected = Messages().merged(sse.Events(sse.parse(b"".join(_events(block) + b"\n\n" for block in plain)).items))
+
+    assert {**carried} == {**expected, "amazon-bedrock-invocationMetrics": None}
+
+
+RECORDED: Final = {
+    "openai": ChatCompletions(),
+    "groq": ChatCompletions(),
+    "anthropic": Messages(),
+    "mistralai": ChatCompletions(),
+    "cohere": CohereChat(),
+    "google-genai": GenerateContent(),
+}
+
+
+def _recorded() -> list[Any]:
+    own = [(endpoint, path) for name, endpoint in RECORDED.items() for path in _cassettes(name)]
+    return [pytest.param(endpoint, path, id=recorded.name(path)) for endpoint, path in own]
+
+
+def _cassettes(name: str) -> list[Any]:
+    return sorted({*recorded.recordings(name), *(recorded.OWN / "conformance" / name).glob("*.yaml")})
+
+
+@pytest.mark.parametrize(("endpoint", "path"), _recorded())
+def test_recorded_streams_are_read_alike(endpoint: Endpoint, path: Any) -> None:
+    """Every stream of the cassettes."""
+    for exchange in recorded.exchanges(path):
+        if sse.looks_like_events(exchange.content):
+            _is_read_alike(endpoint, sse.parse(exchange.content))
+
+
+def test_a_run_is_read_as_one_event() -> None:
+    """Padding and line ends do not matter, and what is different ends the run."""
+    deltas = [_chat({"content": text}, obfuscation="x" * size) for size, text in enumerate(("Hel", "lo", " ", "you"))]
+    texts = (json.dumps(one, separators=(",", ":")) for one in (*deltas, _chat({})))
+    body = b"".join(b"data: %b\r\n\r\n" % text.encode() for text in texts)
+
+    events = [*joined(sse.parse(body), ChatCompletions().growing).items]
+
+    assert [event.data["choices"][0]["delta"] for event in events] == [{"content": "Hello you"}, {}]
+
+
+def _is_read_alike(endpoint: Any, events: sse.Events) -> None:
+    one_by_one = endpoint.merged(sse.Events(events.items))
+    assert endpoint.merged(joined(events, endpoint.growing)) == one_by_one
+
+
+def _is_json(block: bytes) -> bool:
+    try:
+        json.loads(block)
+    except ValueError:
+        return False
+    return True
