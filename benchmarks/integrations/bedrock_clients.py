@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from typing import Any, Final
 
 import traffic
@@ -81,11 +82,24 @@ def _provider(response: Any, raw: Any) -> Callable[..., Any]:
     return answer
 
 
-def _sync() -> tuple[Form, ...]:
+@cache
+def _session() -> Any:
     import boto3
+
+    return boto3.Session(**_KEYS)  # which remembers what it has read of the services
+
+
+@cache
+def _async_session() -> Any:
+    from aiobotocore.session import get_session
+
+    return get_session()
+
+
+def _sync() -> tuple[Form, ...]:
     from botocore.awsrequest import AWSResponse
 
-    client: Any = boto3.Session(**_KEYS).client("bedrock-runtime")
+    client: Any = _session().client("bedrock-runtime")
     client.meta.events.register("before-send.bedrock-runtime.*", _provider(AWSResponse, _Raw))
     return (
         *sync_forms(
@@ -103,13 +117,22 @@ def _sync() -> tuple[Form, ...]:
 
 def _async() -> tuple[Form, ...]:
     from aiobotocore.awsrequest import AioAWSResponse
-    from aiobotocore.session import get_session
 
-    made: Any = get_session().create_client("bedrock-runtime", **_KEYS)
+    made: Any = _async_session().create_client("bedrock-runtime", **_KEYS)
     client: Any = LOOP.run_until_complete(made.__aenter__())
     client.meta.events.register("before-send.bedrock-runtime.*", _provider(AioAWSResponse, _AsyncRaw))
 
     async def stream() -> Any:
         return (await client.converse_stream(**_CONVERSE))["stream"]
 
-    return async_forms(lambda: client.converse(**_CONVERSE), stream, names=_CONVERSES)
+    async def invoke() -> bytes:
+        body: bytes = await (await client.invoke_model(**_INVOKE))["body"].read()
+        return body
+
+    async def invoked_stream() -> Any:
+        return (await client.invoke_model_with_response_stream(**_INVOKE))["body"]
+
+    return (
+        *async_forms(lambda: client.converse(**_CONVERSE), stream, names=_CONVERSES),
+        *async_forms(invoke, invoked_stream, names=_INVOKES),
+    )

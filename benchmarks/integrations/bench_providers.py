@@ -6,11 +6,11 @@ instrumentation and with each, in turns, each in a child of one process.
 The provider has one span processor, which counts. A chunk is one of a stream of two hundred, and carries its share of
 what the span costs.
 
-    python benchmarks/integrations/vendors.py install                          # the vendors, in an environment
-    python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [library ...]   # runs in it, if there
+    python benchmarks/integrations/vendors.py install   # once, the vendors in an environment, in which the rest runs
+    python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [calls|chunks] [library ...]
     python benchmarks/integrations/bench_providers.py forgotten [library ...]
 
-A library is given 80 seconds at most (BENCH_SECONDS), also where not all rounds fit into them. `forgotten` tells
+A library is given 80 seconds of rounds (BENCH_SECONDS), also where not all of them fit in. `forgotten` tells
 instead what 10,000 streams that are read a little and dropped leave in memory.
 """
 
@@ -45,15 +45,17 @@ def main() -> None:
     print("| library | forgotten | KiB more | KiB at the peak |" if "forgotten" in arguments else HEAD)
     rounds = next((int(argument) for argument in arguments if argument.isdigit()), ROUNDS)
     modes = [mode for mode in ("sync", "async") if mode in arguments] or ["sync", "async"]
+    kinds = [kind for kind in ("calls", "chunks") if kind in arguments] or ["calls", "chunks"]
     for library in [argument for argument in arguments if argument in CLIENTS] or list(CLIENTS):
-        make = partial(made, library, modes)
+        make = partial(made, library, modes, kinds)
         for told in forgotten(library, make()) if "forgotten" in arguments else compared(library, make, rounds):
             print(told, flush=True)
 
 
-def made(library: str, modes: Sequence[str]) -> list[Form]:
-    """The forms of a library that are synchronous, asynchronous or either."""
-    return [form for form in CLIENTS[library]() if form.name.split()[0] in modes]
+def made(library: str, modes: Sequence[str], kinds: Sequence[str]) -> list[Form]:
+    """The forms of a library that are synchronous or asynchronous, calls or streams."""
+    forms = [form for form in CLIENTS[library]() if form.name.split()[0] in modes]
+    return [form for form in forms if ("calls" if form.forget is None else "chunks") in kinds]
 
 
 def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> Iterator[str]:
@@ -65,8 +67,9 @@ def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> I
             instrumentations.append(of_vendor(vendor))
         except ImportError as error:
             yield f"{library}: without {vendor.distribution}, which {error}"
+    make()  # which imports the client
     gc.freeze()  # what the libraries are made of is not searched again and again, nor copied by the children
-    figures = measured(make, instrumentations, rounds, began + SECONDS)
+    figures = measured(make, instrumentations, rounds, time.monotonic() + SECONDS)
     for form in make():
         yield line(library, form, figures[form.name])
     done = len(next(iter(figures.values())).plain)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,19 +13,17 @@ from traffic import CHUNKS
 
 LOOP: Final = asyncio.new_event_loop()
 """Where asynchronous clients live."""
+# Threads are not forked: a child that went on with its parent's executor would wait for ever.
+os.register_at_fork(after_in_child=lambda: LOOP.set_default_executor(ThreadPoolExecutor()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """`run(times)` does it so often; `forget` (of streams alone) reads a little of one and drops it.
-
-    `clock` (ns) counts the CPU time of the thread where the client works in other threads after the call is over.
-    """
+    """`run(times)` does it so often; `forget` (of streams alone) reads a little of one and drops it."""
 
     name: str
     run: Callable[[int], None]
     forget: Callable[[], None] | None = None
-    clock: Callable[[], int] = time.process_time_ns
 
     @property
     def units(self) -> int:
@@ -42,7 +41,6 @@ def sync_forms(
     open_stream: Callable[[], Iterable[Any]],
     *,
     names: tuple[str, str] = ("call", "chunk"),
-    clock: Callable[[], int] = time.process_time_ns,
 ) -> tuple[Form, Form]:
     """Those of a synchronous client: a call in one piece, and a stream."""
 
@@ -59,8 +57,8 @@ def sync_forms(
         next(iter(open_stream()))
 
     return (
-        Form(name=f"sync {names[0]}", run=calls, clock=clock),
-        Form(name=f"sync {names[1]}", run=streams, forget=forget, clock=clock),
+        Form(name=f"sync {names[0]}", run=calls),
+        Form(name=f"sync {names[1]}", run=streams, forget=forget),
     )
 
 
@@ -69,7 +67,6 @@ def async_forms(
     open_stream: Callable[[], Awaitable[AsyncIterable[Any]]],
     *,
     names: tuple[str, str] = ("call", "chunk"),
-    clock: Callable[[], int] = time.process_time_ns,
 ) -> tuple[Form, Form]:
     """Those of an asynchronous client."""
 
@@ -86,11 +83,10 @@ def async_forms(
         await anext(aiter(await open_stream()))
 
     return (
-        Form(name=f"async {names[0]}", run=lambda times: LOOP.run_until_complete(calls(times)), clock=clock),
+        Form(name=f"async {names[0]}", run=lambda times: LOOP.run_until_complete(calls(times))),
         Form(
             name=f"async {names[1]}",
             run=lambda times: LOOP.run_until_complete(streams(times)),
             forget=lambda: LOOP.run_until_complete(forget()),
-            clock=clock,
         ),
     )
