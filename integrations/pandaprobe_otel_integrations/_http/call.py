@@ -145,8 +145,10 @@ class _Ending:
 
     def end(self, record: BodyRecord) -> None:
         """Tell the span what the body said, and end it when its last chunk came."""
-        guarded(self._tell, record)
-        self.model_call.end(record.times_ns[-1] if record.times_ns else None)
+        try:
+            self._tell(record)
+        finally:
+            self.model_call.end(record.times_ns[-1] if record.times_ns else None)
 
     def _tell(self, record: BodyRecord) -> None:
         if record.error is not None:

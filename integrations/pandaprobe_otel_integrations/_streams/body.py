@@ -68,11 +68,11 @@ class ObservedBody:
     __slots__ = (
         "__weakref__",
         "_chunks",
-        "_finalizer",
         "_in_last_event",
         "_last",
         "_on_end",
         "_once",
+        "_owner",
         "_size",
         "_times_ns",
     )
@@ -85,12 +85,12 @@ class ObservedBody:
         self._size = 0
         self._in_last_event = False
         self._once = threading.Lock()
-        self._finalizer: weakref.finalize[..., Any] | None = None
+        self._owner: weakref.ref[Any] | None = None
 
     def watch(self, owner: object) -> None:
         """End this body as `dropped` when `owner`, the object that the app reads it through, is forgotten."""
-        self._finalizer = weakref.finalize(owner, self.end, "dropped")
-        self._finalizer.atexit = False
+        # `open_bodies` keeps this body alive, and with it the reference whose callback is wanted.
+        self._owner = weakref.ref(owner, lambda _: self.end("dropped"))
         open_bodies.add(self)
 
     def keep(self, chunk: bytes) -> None:
@@ -115,9 +115,7 @@ class ObservedBody:
             return
         on_end, self._on_end = self._on_end, None
         open_bodies.remove(self)
-        if self._finalizer is not None:
-            self._finalizer.detach()
-            self._finalizer = None
+        self._owner = None
         record = BodyRecord(chunks=self._chunks, times_ns=self._times_ns, end=how, error=error)
         self._chunks, self._times_ns = [], []
         if on_end is None:

@@ -117,7 +117,10 @@ def _sent(body: Any) -> Body:
     """The JSON of a request; a file that is sent is left unread."""
     if not isinstance(body, (str, bytes, bytearray)):
         return {}
-    found = guarded(from_json, bytes(body) if isinstance(body, bytearray) else body)
+    try:
+        found = from_json(bytes(body) if isinstance(body, bytearray) else body)
+    except (ValueError, RecursionError):
+        return {}
     return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
