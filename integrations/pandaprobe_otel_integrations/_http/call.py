@@ -68,12 +68,14 @@ class HttpCall:
         """Further attributes, as those that headers say."""
         self._model_call.add(attributes)
 
-    def read_through(self, owner: object, written: BodyFormat = _EVENTS) -> ObservedBody:
+    def read_through(
+        self, owner: object, written: BodyFormat = _EVENTS, kind: type[ObservedBody] = ObservedBody
+    ) -> ObservedBody:
         """The body that is filled while the app reads it through `owner`, which is no HTTP response.
 
         Where the client has taken the bytes apart, the pieces are kept, each written as a server-sent event.
         """
-        body = ObservedBody(_Ending(self._model_call, written, None).end, last=self._model_call.endpoint.last_event)
+        body = kind(_Ending(self._model_call, written, None).end, last=self._model_call.endpoint.last_event)
         body.watch(owner)
         self._body = body
         return body

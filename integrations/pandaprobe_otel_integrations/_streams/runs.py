@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, reduce
+from itertools import islice
 from operator import getitem
 from typing import Any, Final
 
@@ -93,18 +94,19 @@ def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[by
 class _Run:
     """What stands around the text."""
 
-    __slots__ = ("_head", "_tail", "_tails")
+    __slots__ = ("_bare_tail", "_head", "_tail", "_tails")
 
     def __init__(self, head: bytes, tail: bytes) -> None:
         self._head = head
-        self._tail = _PADDING.sub(b"}", tail)
+        self._tail = tail
+        self._bare_tail = _PADDING.sub(b"}", tail)
         self._tails = {tail}
 
     def pieces(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
         """The texts, still encoded, of the events from `at` on, as far as they belong to the run."""
-        head, tails, found = self._head, self._tails, list[bytes]()
-        start = len(head)
-        for index in range(at, len(blocks)):
+        found = self._same(blocks, at)
+        head, tails, start = self._head, self._tails, len(self._head)
+        for index in range(at + len(found), len(blocks)):
             block = blocks[index]
             if not block.startswith(head):
                 break
@@ -115,8 +117,22 @@ class _Run:
             found.append(block[start:end])
         return found
 
+    def has(self, block: bytes) -> bool:
+        """Whether an event belongs to the run."""
+        return block.startswith(self._head) and self._is_alike(block[_end(block, len(self._head)) :])
+
+    def _same(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
+        """Those of the first events, as far as they end in the very same way, which most do."""
+        head, tail, found = self._head, self._tail, list[bytes]()
+        start, stop = len(head), -len(tail)
+        for block in islice(blocks, at, None):
+            if not (block.startswith(head) and block.endswith(tail)):
+                break
+            found.append(block[start:stop])
+        return _texts_at_first(found)
+
     def _is_alike(self, tail: bytes) -> bool:
-        alike = _PADDING.sub(b"}", tail) == self._tail
+        alike = _PADDING.sub(b"}", tail) == self._bare_tail
         if alike and len(self._tails) < MAX_TAILS:
             self._tails.add(tail)
         return alike
@@ -129,14 +145,21 @@ def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | Non
         return None
     start = opening.end()
     head, tail = block[:start], block[_end(block, start) :]
-    if not following.startswith(head):
-        return None
     run = _Run(head, tail)
-    if not run.pieces((following,), 0):
+    if not run.has(following):
         return None
     # Is it the text at this place? Without it, that must be empty.
     bare = read(head + tail)
     return run if bare is not None and reduce(getitem, place, bare.data) == "" else None
+
+
+def _texts_at_first(pieces: list[bytes]) -> list[bytes]:
+    """The pieces before the first one that is no text as JSON writes it, or may be none: an empty one."""
+    whole = b"".join(pieces)
+    if b"" not in pieces and whole.find(b'"') < 0 and whole.find(b"\\") < 0:
+        return pieces
+    bad = (at for at, piece in enumerate(pieces) if not piece or _TEXT.fullmatch(piece) is None)
+    return pieces[: next(bad, len(pieces))]
 
 
 def _end(block: bytes, start: int) -> int:

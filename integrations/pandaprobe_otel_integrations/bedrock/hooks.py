@@ -20,7 +20,7 @@ from pandaprobe_otel_integrations._shape import integer, obj, string
 
 from .converse import Converse, usage_attributes
 from .invoke import invocation
-from .reading import observe_bytes, observe_events
+from .reading import ObservedEvents, observe_bytes, observe_events
 
 Wrapped = Callable[..., Any]
 _SERVICE: Final = "bedrock-runtime"
@@ -92,16 +92,20 @@ def _show(call: HttpCall, response: Any) -> None:
     if attempts := integer(about.get("RetryAttempts")):
         call.add({"http.request.resend_count": attempts})
     if "stream" in response:
-        observe_events(response["stream"], call.read_through(response["stream"]))
+        _observe(response["stream"], call)
     elif "body" not in response:
         call.answered(response)
     elif hasattr(response["body"], "_event_generator"):
-        observe_events(response["body"], call.read_through(response["body"]))
+        _observe(response["body"], call)
     else:
         # What the app never reads is counted too.
         if counts := _counted(obj(about.get("HTTPHeaders"))):
             call.add(usage_attributes(counts))
         observe_bytes(response["body"], call.read_through(response["body"], _JSON))
+
+
+def _observe(stream: Any, call: HttpCall) -> None:
+    observe_events(stream, call.read_through(stream, kind=ObservedEvents))
 
 
 def _counted(headers: Body) -> Body:

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._shape import Object, integer, items, obj, obj
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place, joined
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
 from . import text_models
@@ -34,9 +34,9 @@ _COUNTS: Final = {
 }
 """Counts in the metrics, by the names that they have elsewhere."""
 _METRICS_NAME: Final = _METRICS.encode()
-_CHUNK: Final = re.compile(
-    rb'event: chunk\ndata: \{"bytes":\s*"([^"\\]*)"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}',
-)
+_HEAD: Final = re.compile(rb'event: chunk\ndata: \{"bytes":\s*"')
+_TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
+"""What stands around a chunk, which has padding behind it."""
 _ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
 
 
@@ -99,31 +99,41 @@ class _Inside:
     def __init__(self, events: Events) -> None:
         self._chunks: list[bytes] = []
         self._error: Object | None = None
-        blocks = events.blocks
-        for block in blocks.split() if blocks is not None else ():
-            usual = _CHUNK.fullmatch(block)
-            if usual is not None:
-                self._add(usual[1])
-            elif blocks is not None and (event := blocks.read(block)) is not None:
+        if events.blocks is not None:
+            self._add(events.blocks)
+
+    def _add(self, blocks: Blocks) -> None:
+        chunks = self._chunks
+        for block in blocks.split():
+            head = _HEAD.match(block)
+            if head is not None:
+                start = head.end()
+                end = block.find(b'"', start)
+                if block.find(b"\\", start, end) < 0 and _TAIL.fullmatch(block, end) is not None:
+                    chunks.append(a2b_base64(block[start:end]))
+                    continue
+            event = blocks.read(block)
+            if event is not None:
                 self._read(event)
 
     def _read(self, event: Event) -> None:
         data = obj(event.data)
         if (carried := string(data.get("bytes"))) is not None:
-            self._add(carried.encode())
+            self._chunks.append(a2b_base64(carried))
         elif self._error is None and (event.name or "").endswith("Exception"):
             self._error = {"type": event.name, "message": data.get("message")}
 
-    def _add(self, carried: bytes) -> None:
-        self._chunks.append(a2b_base64(carried))
-
     def lines(self) -> bytes:
         """The chunks, each on a line of its own: line breaks in JSON are mere space."""
+        lines = b"\n".join(self._chunks)
+        if lines.count(b"\n") < len(self._chunks):
+            return lines
         return b"\n".join([chunk.replace(b"\n", b" ") for chunk in self._chunks])
 
     def beside(self) -> dict[str, Any]:
         """The counts, which stand in one of the chunks, and an error."""
-        metered = (obj(obj(from_json(chunk)).get(_METRICS)) for chunk in self._chunks if _METRICS_NAME in chunk)
+        told = [chunk for chunk in self._chunks if chunk.find(_METRICS_NAME) >= 0]
+        metered = (obj(obj(from_json(chunk)).get(_METRICS)) for chunk in told)
         counts = next((found for found in metered if found), None)
         return {_METRICS: counts} if self._error is None else {_METRICS: counts, "error": self._error}
 

@@ -8,20 +8,41 @@ one that a finalizer calls: by then the object cannot be referred to any more.
 from __future__ import annotations
 
 import inspect
+import time
 import weakref
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._streams import sse
-from pandaprobe_otel_integrations._streams.body import ObservedBody
+from pandaprobe_otel_integrations._streams.body import MAX_BODY_BYTES, ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
+
+_HEADS: Final = {name: b"event: %b\ndata: " % name.encode() for name in ("chunk", "contentBlockDelta")}
+"""Of nearly all events. None of them is the last one."""
+
+
+class ObservedEvents(ObservedBody):
+    """Receives the messages of an event stream, which botocore has taken apart, and keeps each as an event."""
+
+    __slots__ = ()
+
+    def keep(self, chunk: Any) -> None:
+        """One message was pulled. Most cost two appends and a concatenation."""
+        head, payload = _HEADS.get(chunk.headers.get(":event-type")), chunk.payload
+        if head is None or payload.find(b"\n") >= 0 or payload.find(b"\r") >= 0:
+            super().keep(guarded(_event, chunk) or b"")
+            return
+        self._times_ns.append(time.time_ns())
+        if self._size <= MAX_BODY_BYTES:
+            self._chunks.append(b"%b%b\n\n" % (head, payload))
+            self._size += len(payload)
 
 
 def observe_events(stream: Any, body: ObservedBody) -> None:
     """The events of an EventStream, each with its name."""
     events = stream._event_generator  # pyright: ignore[reportPrivateUsage]
     reading = AsyncReading if hasattr(events, "__anext__") else Reading
-    stream._event_generator = reading(events, body, _event)  # pyright: ignore[reportPrivateUsage]
+    stream._event_generator = reading(events, body)  # pyright: ignore[reportPrivateUsage]
     _observe_close(stream, body)
 
 
