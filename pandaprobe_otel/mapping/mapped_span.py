@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pandaprobe_otel.mapping.kinds import kind_in
 from pandaprobe_otel.mapping.shape import Shape
-from pandaprobe_otel.mapping.steady import Steady
 from pandaprobe_otel.mapping.view import SpanView
 
 
 class MappedSpan:
     """A view, what the tables say about its shape, the fields found in it, and the body that is sent."""
 
-    __slots__ = ("aggregated", "body", "cost", "found", "kind", "metadata", "shape", "steady", "usage", "view")
+    __slots__ = ("aggregated", "body", "cost", "found", "kind", "metadata", "parameters", "shape", "usage", "view")
 
     view: SpanView
     shape: Shape
     kind: str
-    steady: Steady
+    parameters: Mapping[str, Any]
+    """Parameters of the model, as far as steady attributes tell them; not to be changed."""
     found: Mapping[str, Any]
     metadata: dict[str, Any]
     body: dict[str, Any]
@@ -30,11 +31,12 @@ class MappedSpan:
     cost: dict[str, float] | None
 
 
-def mapped_span(view: SpanView, shape: Shape, kind: str, steady: Steady) -> MappedSpan:
+def mapped_span(view: SpanView, shape: Shape, kind: str | None = None) -> MappedSpan:
     """Begin to map a span. Not the class's `__init__`, which takes twice as long to be called (benchmarks/mapping)."""
     span = MappedSpan()
-    span.view, span.shape, span.kind, span.steady = view, shape, kind, steady
-    span.found = shape.read(view, steady.found) if shape.asks else steady.found
-    span.metadata = dict(steady.metadata)
+    told, found, metadata, span.parameters = shape.steady.read(view.attributes)
+    span.view, span.shape, span.metadata = view, shape, {**metadata}
+    span.kind = kind or told or kind_in(shape, view)
+    span.found = shape.read(view, found) if shape.asks else found
     span.usage = span.aggregated = span.cost = None
     return span

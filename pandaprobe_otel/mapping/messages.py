@@ -53,8 +53,9 @@ def take_texts(items: Iterator[Any], into: list[dict[str, Any]]) -> Any:
         try:  # what has another shape fails here or is no match
             (part,) = item["parts"]
             said, words = item["role"], part["content"]
-            is_text = part["type"] == "text" and type_of(words) is str and words
-            if not is_text or said not in _STANDARD_ROLES or "name" in item:
+            if part["type"] != "text" or type_of(words) is not str or not words:
+                return item
+            if said not in _STANDARD_ROLES or "name" in item:
                 return item
         except (KeyError, TypeError, ValueError):
             return item

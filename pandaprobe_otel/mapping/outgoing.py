@@ -26,14 +26,16 @@ def finished(
     most = 0 if options.masks else options.max_field_bytes
     together = _FIRST_TOGETHER
     while len(bodies) < len(given):
-        size = 0
         some = given[len(bodies) : len(bodies) + together]
-        for body, data in zip(some, _encodings(some), strict=True):
-            size += len(data) or _LARGE + 1  # what cannot be encoded may be of any size
-            kept = (body, data) if 0 < len(data) <= most else _mended(body, options)
-            bodies.append(kept[0])
-            encoded.append(kept[1])
-        together = min(8 * together, _MOST_TOGETHER) if size <= _LARGE else 1
+        encodings = _encodings(some)
+        sizes = [*map(len, encodings)]
+        for index, size in enumerate(sizes) if min(sizes) == 0 or max(sizes) > most else ():
+            if not 0 < size <= most:
+                some[index], encodings[index] = _mended(some[index], options)
+        bodies += some
+        encoded += encodings
+        # What cannot be encoded may be of any size.
+        together = min(8 * together, _MOST_TOGETHER) if 0 not in sizes and sum(sizes) <= _LARGE else 1
     total = sum(map(len, encoded)) + len(spans) + FRAME
     if total > options.max_trace_bytes:
         fit_trace(bodies, total, options.max_trace_bytes)

@@ -17,7 +17,7 @@ def joined(value: Any) -> Any:
     messages = decoded(value)
     if type_of(messages) is list:
         for message in messages:
-            if _is_unfinished(message):
+            if type_of(message) is dict and message.get("finish_reason") == "":
                 return _whole(messages)
     return messages
 

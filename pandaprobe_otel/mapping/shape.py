@@ -14,9 +14,15 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.rows import Rows, Source, fill, tree
 from pandaprobe_otel.mapping.steady import NO_STEADY_ROWS, SteadyRows
 from pandaprobe_otel.mapping.table import EventRow, Form, KindRule
-from pandaprobe_otel.mapping.view import KNOWN_SHAPES, MAX_NAMES, SpanView, shape_key
+from pandaprobe_otel.mapping.view import KNOWN_SHAPES, Shapes, SpanView
 
+_WITH_EVENTS: Final[Shapes] = {}
+"""Those of views with events, beside `KNOWN_SHAPES`."""
+
+_NONE: Final[dict[tuple[type[Any], ...], Any]] = {}
 _MAX_SHAPES: Final = 1024
+_MAX_NAMES: Final = 256
+"""Attributes of a view whose shape is remembered."""
 
 
 class Candidate(NamedTuple):
@@ -60,12 +66,20 @@ class Shape:
     """Whether a field may give the span another name."""
     times_first_token: bool
     """Whether a field may say when the first token came."""
+    counts: bool
+    """Whether there may be token counts or costs."""
+    tells_metadata: bool
+    """Whether a field or an attribute of the app's own may add to the metadata."""
+    tells_parameters: bool
+    """Whether there are model parameters besides the steady ones."""
     has_context: bool
     """Whether a field of the trace (session, tags, ...) may come from such a span."""
     genai: bool
     """Whether an attribute shows that the span is about GenAI work."""
     plumbing: bool
     """Whether an attribute belongs to HTTP, databases, messaging or the like."""
+    is_span: bool
+    """Whether no attribute can show that the span is none of its own (`kinds.is_dropped`)."""
     custom: tuple[str, ...]
     """Names of attributes that belong to no vocabulary: what the app itself has set."""
 
@@ -105,9 +119,13 @@ NO_SHAPE: Final = Shape(
     may_fail=False,
     tells_name=False,
     times_first_token=False,
+    counts=False,
+    tells_metadata=False,
+    tells_parameters=False,
     has_context=False,
     genai=False,
     plumbing=False,
+    is_span=True,
     custom=(),
 )
 """What is said about a span whose attributes cannot be read."""
@@ -119,19 +137,26 @@ def shape_of(view: SpanView) -> Shape:
         known: Shape = view.shape
         return known
     events = any(event.name != "exception" for event in view.events) if view.events else False
-    key = shape_key(view.attributes, events)
-    shape: Shape | None = KNOWN_SHAPES.get(key)
+    attributes = view.attributes
+    shapes = _WITH_EVENTS if events else KNOWN_SHAPES
+    names, types = (*attributes,), (*map(type_of, attributes.values()),)
+    shape: Shape | None = shapes.get(names, _NONE).get(types)
     if shape is None:
         from pandaprobe_otel.mapping.shape_compiler import compiled  # here, since it needs the types above
 
-        shape = compiled(view.attributes, events)
-        if len(view.attributes) <= MAX_NAMES:
-            if len(KNOWN_SHAPES) >= _MAX_SHAPES:
-                KNOWN_SHAPES.clear()
-            KNOWN_SHAPES[key] = shape
-            if shape.nested:  # the SDK has tuples where the view has lists
-                KNOWN_SHAPES[tuple(tuple if part is list else part for part in key)] = shape
+        shape = compiled({str.__str__(name): value for name, value in attributes.items()}, events)
+        if len(names) <= _MAX_NAMES:
+            _remember(shapes, names, types, shape)
     return shape
+
+
+def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ...], shape: Shape) -> None:
+    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, for another thread may add to them
+        shapes.clear()
+    alike = shapes.setdefault(names, {})
+    alike[types] = shape
+    if shape.nested:  # the SDK has tuples where the view has lists
+        alike[tuple(tuple if one is list else one for one in types)] = shape
 
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:

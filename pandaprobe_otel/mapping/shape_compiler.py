@@ -21,6 +21,7 @@ from pandaprobe_otel.mapping.table import (
     GROUPS,
     MERGED_FIELDS,
     NAMES,
+    NUMBERS,
     OUTCOMES,
     RANKED_FIELDS,
     EventRow,
@@ -81,6 +82,7 @@ _KIND_RULES: Final = sorted(
 )
 _NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in dialect.namespaces)
 _PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.", "asgi.")
+_OF_NO_SPANS: Final = frozenset({"logfire.span_type", "ag2.usage.kind"})
 _CONTEXT_SOURCES: Final = tuple(
     source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
 )
@@ -126,6 +128,7 @@ def _shape(
     steady_parameters, parameters = _split(rows("parameters"))
     merged = rows("merged")
     floats = [key for key, value in attributes.items() if type_of(value) is float]
+    custom = tuple(key for key in attributes if key not in known and not key.startswith(_NAMESPACES) and is_custom(key))
     return Shape(
         floats=_getter(floats) if floats else None,
         nested=tuple(key for key, value in attributes.items() if type_of(value) not in _SCALARS),
@@ -143,12 +146,14 @@ def _shape(
         may_fail=not names.isdisjoint(OUTCOMES),
         tells_name=not names.isdisjoint(NAMES),
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
+        counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
+        tells_metadata=bool(custom) or "metadata" in names,
+        tells_parameters=bool(parameters) or "parameters" in names,
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
         genai=any(map(_shows_genai, attributes)),
         plumbing=any(key.startswith(_PLUMBING) for key in attributes),
-        custom=tuple(
-            key for key in attributes if key not in known and not key.startswith(_NAMESPACES) and is_custom(key)
-        ),
+        is_span=_OF_NO_SPANS.isdisjoint(attributes),
+        custom=custom,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, response_in, tool_result, unwrap_envelope
 from pandaprobe_otel.mapping.exact import type_of
@@ -12,18 +12,14 @@ from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_texts, query_text
 from pandaprobe_otel.mapping.shape import Candidate, content_value
-from pandaprobe_otel.mapping.values import decoded_twice, is_absent
+from pandaprobe_otel.mapping.values import decoded, is_absent
 
 
 def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
     """Set `input` and `output` of the body, and the reasoning summary of the metadata."""
-    kind = span.kind
-    if kind == "TOOL":
-        given, result = _tool(span)
-    elif kind == "RETRIEVER":
-        given, result = _retriever(span)
-    elif kind == "EMBEDDING":
-        given, result = _embedding(span), None
+    read = _READERS.get(span.kind)
+    if read is not None:
+        given, result = read(span)
     else:
         given, _ = _talk(span, "input")
         result, reasoning = _talk(span, "output")
@@ -57,21 +53,29 @@ def _retriever(span: MappedSpan) -> tuple[Any, Any]:
     return given, result
 
 
-def _embedding(span: MappedSpan) -> Any:
+def _embedding(span: MappedSpan) -> tuple[Any, None]:
     given = embedding_texts(_value(span, "embedding.input"))
-    return embedding_texts(_value(span, "input")) if given is None else given
+    return embedding_texts(_value(span, "input")) if given is None else given, None
+
+
+_READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embedding}
+"""Kinds whose spans hold no conversation."""
 
 
 def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str]]:
     """Return (content, reasoning) of one side of a span that may hold a conversation."""
-    contents, kind = span.shape.contents, span.kind
-    system = contents.get("system") if side == "input" and kind != "OTHER" else None
+    contents, kind, view = span.shape.contents, span.kind, span.view
+    system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     reasoning: Sequence[str] = ()
     for candidate in contents.get(side, ()):
-        raw = content_value(candidate, span.view)
+        form, source, convert = candidate
+        if type(source) is str and convert is not None:  # as `content_value` does, without a call for most that comes
+            raw = convert(view.attributes[source])
+        else:
+            raw = content_value(candidate, view)
         if type_of(raw) is not list and is_absent(raw):
             continue
-        if candidate.form == "messages":
+        if form == "messages":
             messages: list[dict[str, Any]] = []
             if system is None and type_of(raw) is list and take_texts(iter(raw), messages) is END and messages:
                 return {"messages": messages}, ()
@@ -101,10 +105,17 @@ def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: Map
 
 def _value(span: MappedSpan, field: str, *, empty: bool = False) -> Any:
     """Return the first usable value of the field; with `empty`, an empty object or list is a value too."""
+    view = span.view
     for candidate in span.shape.contents.get(field, ()):
-        value = content_value(candidate, span.view)
+        _, source, convert = candidate
+        if type(source) is str and convert is None:  # noqa: SIM108 - as `content_value` does, without a call
+            value = view.attributes[source]
+        else:
+            value = content_value(candidate, view)
         if type_of(value) is str:
-            value = decoded_twice(value)
+            value = decoded(value)
+            if type_of(value) is str:
+                value = decoded(value)
         if type_of(value) is dict:
             value = unwrap_envelope(value)
             if value and type_of(value) is dict:

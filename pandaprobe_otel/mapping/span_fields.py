@@ -39,20 +39,7 @@ def _told_name(span: MappedSpan) -> Any:
     return span.found.get("display_name") if name is None else name
 
 
-def add_model_and_times(span: MappedSpan) -> None:
-    """Set the model, start and end, and the time of the first token, which must lie between them."""
-    body, view = span.body, span.view
-    if "model" in span.found:
-        _add_model(span)
-    start, end = view.start_ns, view.end_ns
-    body["started_at"] = rfc3339(start)
-    if end is not None:
-        body["ended_at"] = rfc3339(end if end > start else start)
-    if span.shape.times_first_token:
-        _add_first_token(span)
-
-
-def _add_model(span: MappedSpan) -> None:
+def add_model(span: MappedSpan) -> None:
     """Set the model that was found as `model` where the server counts it, else in the metadata."""
     model = span.found["model"]
     metadata = span.metadata
@@ -67,7 +54,8 @@ def _add_model(span: MappedSpan) -> None:
         del metadata["request_model"]
 
 
-def _add_first_token(span: MappedSpan) -> None:
+def add_first_token(span: MappedSpan) -> None:
+    """Set when the first token came, if that lies between start and end."""
     found, start, end = span.found, span.view.start_ns, span.view.end_ns
     first = found.get("first_token_ns")
     if first is None and "first_token_after" in found:

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final
 
 from pandaprobe_otel.guard import counted, failed
 from pandaprobe_otel.ids import span_prefix, span_suffix
-from pandaprobe_otel.mapping.kinds import kind_in
+from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
 from pandaprobe_otel.mapping.rows import Rows, fill
 from pandaprobe_otel.mapping.shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.span_content import add_content
-from pandaprobe_otel.mapping.span_fields import add_model_and_times, add_own_metadata, add_rare_metadata, name_of
+from pandaprobe_otel.mapping.span_fields import (
+    MAX_NAME,
+    add_first_token,
+    add_model,
+    add_own_metadata,
+    add_rare_metadata,
+    name_of,
+)
 from pandaprobe_otel.mapping.status import outcome
-from pandaprobe_otel.mapping.steady import NOTHING
+from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.usage import token_usage
 from pandaprobe_otel.mapping.view import SpanView
 
@@ -44,16 +50,11 @@ def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
 
 
 def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
-    spans: list[MappedSpan] = []
-    for view in views:
-        shape = shape_of(view)
-        steady = shape.steady.read(view.attributes)
-        spans.append(mapped_span(view, shape, steady.kind or kind_in(shape, view), steady))
+    spans = [mapped_span(view, view.shape or shape_of(view)) for view in views]
     _set_fields(spans)
     _set_numbers(spans)
     _add_contents(spans, options)
-    for span in spans:
-        add_model_and_times(span)
+    _set_models_and_times(spans)
     if not options.captures_all:
         for span in spans:
             restrict(span.body, options.capture_of(span.kind))
@@ -76,44 +77,56 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
         else:
             status, error = outcome(view, found)
         span_id = known[view.span_id] = prefix + span_suffix(view.span_id)
-        body = span.body = {
-            "span_id": span_id,
-            "name": name_of(span),
-            "kind": span.kind,
-            "status": status,
-        }
+        name = view.name
+        if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
+            name = name_of(span)
+        body = span.body = {"span_id": span_id, "name": name.strip() or "span", "kind": span.kind, "status": status}
         if parent_id := view.parent_id:
             body["parent_span_id"] = known.get(parent_id) or prefix + span_suffix(parent_id)
         if error is not None:
             body["error"] = error
         if shape.metadata:
             fill(metadata, shape.metadata, view.attributes)
-        if shape.custom or "metadata" in found:
+        if shape.tells_metadata:
             add_own_metadata(span)
         if view.scope_name:
             metadata["scope"] = view.scope_name
         if error is not None or view.links or view.dropped_attributes:
             add_rare_metadata(span)
         body["metadata"] = metadata
-        parameters = span.steady.parameters
-        if shape.parameters or "parameters" in found:
-            parameters = {**parameters, **found.get("parameters", _NONE)}
+        parameters = span.parameters
+        if shape.tells_parameters:
+            parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
             fill(parameters, shape.parameters, view.attributes)
         if parameters:
             body["model_parameters"] = parameters
 
 
-_NONE: Final[dict[str, Any]] = {}
+def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
+    """Set the models, starts and ends, and the time of the first token, which must lie between them."""
+    for span in spans:
+        body, view = span.body, span.view
+        if "model" in span.found:
+            add_model(span)
+        start, end = view.start_ns, view.end_ns
+        body["started_at"] = rfc3339(start)
+        if end is not None:
+            body["ended_at"] = rfc3339(end if end > start else start)
+        if span.shape.times_first_token:
+            add_first_token(span)
 
 
 def _set_numbers(spans: Sequence[MappedSpan]) -> None:
     for span in spans:
         shape, found = span.shape, span.found
+        if not shape.counts:
+            continue
         if shape.usage or "usage.bag" in found:
             span.usage = _counts(span, shape.usage, "usage.bag")
         if shape.aggregated or "aggregated.bag" in found:
             span.aggregated = _counts(span, shape.aggregated, "aggregated.bag")
-        span.cost = found.get("cost")
+        if "cost" in found:
+            span.cost = found["cost"]
 
 
 def _add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -133,8 +146,8 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
 def bare_span(view: SpanView) -> MappedSpan:
     """Return the span with its name and times only, and a note that its attributes could not be read."""
     bare = dataclasses.replace(view, attributes={}, events=(), links=(), scope_name="", dropped_attributes=0)
-    span = mapped_span(bare, NO_SHAPE, "OTHER", NOTHING)
+    span = mapped_span(bare, NO_SHAPE, "OTHER")
     _set_fields((span,))
     span.metadata["unreadable"] = True
-    add_model_and_times(span)
+    _set_models_and_times((span,))
     return span

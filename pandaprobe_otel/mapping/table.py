@@ -100,8 +100,11 @@ FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
 OUTCOMES: Final = FAILURES | {"cancelled"}
 """Fields that say how a span ended."""
 
-NAMES: Final = frozenset({"tool_name", "display_name"})
-"""Fields that go before the span's own name."""
+NAMES: Final = frozenset({"tool_name", "display_name", "function_id"})
+"""Fields that go before the span's own name, or into it."""
+
+NUMBERS: Final = frozenset({"usage.bag", "aggregated.bag", "cost"})
+"""Fields with token counts and costs, besides the groups of single counters."""
 
 FIRST_TOKENS: Final = frozenset({"first_token_ns", "first_token_after", "first_token_event"})
 """Fields that say when the first token came."""

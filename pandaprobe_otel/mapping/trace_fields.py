@@ -65,14 +65,14 @@ def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
 
     `spans` are sorted by start and not empty.
     """
-    ids = {span.view.span_id for span in spans}
-    lost: MappedSpan | None = None
-    for span in spans:
+    for span in spans:  # mostly the first of them, so nothing else is asked before
         if span.view.parent_id is None:
             return span
-        if lost is None and (span.view.parent_is_remote or span.view.parent_id not in ids):
-            lost = span
-    return lost or spans[0]
+    ids = {span.view.span_id for span in spans}
+    for span in spans:
+        if span.view.parent_is_remote or span.view.parent_id not in ids:
+            return span
+    return spans[0]
 
 
 def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:

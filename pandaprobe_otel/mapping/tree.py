@@ -25,8 +25,8 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 
     With only a part of a trace in hand (`whole` false), sums never count: what they stand for may be elsewhere.
     """
-    repeated = _repeated(spans)
     counted = [span for span in spans if span.usage is not None or span.aggregated is not None]
+    repeated = _repeated(counted, spans)
     if counted:
         below = _numbers_below(spans, counted)
         for span in counted:
@@ -44,15 +44,15 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
             _place(span, "cost", span.cost, counts)
 
 
-def _repeated(spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
-    """Return calls that another instrumentation has recorded beside them: the same response, at the same time.
+def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
+    """Return those of the counted that another instrumentation has recorded too: the same response, at the same time.
 
     The id of a response alone is no proof, since stand-ins for a provider repeat theirs. Where one of the two stands
     inside the other, the tree decides.
     """
     first: dict[str, MappedSpan] = {}
     repeated: set[MappedSpan] = set()
-    for span in spans:
+    for span in counted:
         response = span.metadata.get("response_id")
         if response is None or span.usage is None or span.kind not in _CALLS:
             continue

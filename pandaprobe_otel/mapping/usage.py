@@ -35,7 +35,9 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
     if len(counts) == 2 and prompt is not None and completion is not None:
-        return _named(prompt, completion, counts)
+        # The server adds both as int4 (measured on server 0.5.0): their sum must fit as well.
+        completion = min(completion, MAX_COUNT - prompt)
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
     if prompt is not None and cached:
         exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)
@@ -59,7 +61,6 @@ def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]
     if prompt is not None:
         usage["prompt_tokens"] = prompt
     if completion is not None:
-        # The server adds both as int4 (measured on server 0.5.0): their sum must fit as well.
         usage["completion_tokens"] = completion = min(completion, MAX_COUNT - (prompt or 0))
     if usage:
         usage["total_tokens"] = (prompt or 0) + (completion or 0)
@@ -67,8 +68,6 @@ def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]
         usage["total_tokens"] = total
     else:
         return None
-    if len(counts) == 2 and len(usage) == 3:
-        return usage  # nothing but the two sides
     for counter, name in DETAILS:
         if value := counts.get(counter):
             usage[name] = value

@@ -95,12 +95,12 @@ def decoded(value: Any) -> Any:
     """Parse text that is JSON (an object, a list or a quoted text); anything else is returned as it is."""
     if type_of(value) is not str:
         return value
-    start = value[:1]
-    if start not in _JSON_STARTS and not (start.isspace() and value.lstrip()[:1] in _JSON_STARTS):
-        return value
     try:
+        start = value[0]
+        if start not in _JSON_STARTS and not (start.isspace() and value.lstrip()[0] in _JSON_STARTS):
+            return value
         return orjson.loads(value)
-    except ValueError:
+    except (ValueError, IndexError):  # IndexError: there is nothing in it
         return value
 
 

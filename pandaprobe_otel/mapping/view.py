@@ -6,12 +6,11 @@ uniform once, here, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pandaprobe_otel.mapping.exact import type_of
 
@@ -47,7 +46,8 @@ class SpanView:
     """A span with plain values: text, numbers, booleans, None, bytes, lists and dicts of them.
 
     Times are nanoseconds since the epoch; `end_ns` is None while the span runs. `status_code` is UNSET, OK or
-    ERROR, `otel_kind` the name of the OpenTelemetry span kind.
+    ERROR, `otel_kind` the name of the OpenTelemetry span kind. The names of attributes are text, or what is equal to it
+    (members of enums of text, which Agent Framework names attributes by).
     """
 
     name: str
@@ -80,82 +80,71 @@ class LogView:
     event: EventView
 
 
-KNOWN_SHAPES: Final[dict[tuple[Any, ...], Any]] = {}
-"""Shapes that were seen before, by `shape_key`. `shape.py` fills it; it stands here since reading a span asks first."""
+Shapes: TypeAlias = dict[tuple[str, ...], dict[tuple[type[Any], ...], Any]]
+"""What is known of shapes: by the names of the attributes, then by the types of their values."""
 
+KNOWN_SHAPES: Final[Shapes] = {}
+"""Shapes that were seen before, of views without events.
 
-MAX_NAMES: Final = 256
-"""Attributes of a view whose shape is remembered."""
-
-
-def shape_key(attributes: Mapping[str, Any], events: bool) -> tuple[Any, ...]:
-    """Return what views of one shape have in common: whether there are events, and names and types of attributes."""
-    return (events, *attributes, *map(type_of, attributes), *map(type_of, attributes.values()))
-
-
-def read_span(span: ReadableSpan) -> SpanView:
-    """Return the view of a span, finished or still running. Reads the span once; no reference to it is kept."""
-    try:
-        return _read_fields(_fields(span))
-    except (AttributeError, TypeError, ValueError):
-        return _read_properties(span)
-
-
-_fields: Final[Callable[[Any], tuple[Any, ...]]] = attrgetter(
-    "_name",
-    "_context",
-    "_parent",
-    "_start_time",
-    "_end_time",
-    "_status._status_code._name_",
-    "_status._description",
-    "_attributes._dict",
-    "_attributes.dropped",
-    "_events",
-    "_links",
-    "_instrumentation_scope._name",
-    "_instrumentation_scope._version",
-    "_resource._attributes",
-    "_kind._name_",
-)
-"""The fields of the SDK's own span, in one call in C, named as they were since its version 1.0.
-
-Its properties are calls in Python, and copy events, links and attributes: four times the cost (benchmarks/mapping).
-What is built differently fails here, or in `_read_fields`, and is read through the interface.
+`shape.py` fills it; it stands here since reading a span asks first. In two steps, since a tuple made of one iterable
+takes a third of the time of one that is put together (benchmarks/mapping).
 """
 
 
-def _read_fields(fields: tuple[Any, ...]) -> SpanView:
-    view: Any = _OpenView()
-    (
-        view.name, context, parent, start, end, view.status_code, view.status_description, attributes,
-        view.dropped_attributes, events, links, view.scope_name, version, view.resource, view.otel_kind,
-    ) = fields  # fmt: skip
-    view.trace_id, view.span_id = context[:2]  # the tuple that it is; its properties are calls in Python as well
-    if parent is None:
-        view.parent_id, view.parent_is_remote = None, False
-    else:
-        view.parent_id, view.parent_is_remote = parent[1:3]
-    view.start_ns, view.end_ns = start or 0, end or None
-    # What is in the SDK's bounded lists, whose own length and iteration are calls in Python.
-    events, links = getattr(events, "_dq", events), getattr(links, "_dq", links)
-    view.events = tuple(map(_read_event, events)) if events else ()
-    view.links = tuple(map(_read_link, links)) if links else ()
-    view.scope_version = version or ""
-    copied = attributes.copy()
-    shape = None if events or len(copied) > MAX_NAMES else KNOWN_SHAPES.get(shape_key(copied, False))
-    if shape is None or not _is_made_plain(copied, shape):
-        shape, copied = None, _plain_items(copied)
-    view.attributes, view.shape = copied, shape
-    view.__class__ = SpanView
+def read_span(span: ReadableSpan) -> SpanView:
+    """Return the view of a span, finished or still running. Reads the span once; no reference to it is kept.
+
+    The fields of the SDK's own span are named as they were since its version 1.0. Its properties are calls in Python,
+    and copy events, links and attributes: four times the cost (benchmarks/mapping). What is built differently fails
+    here, and is read through the interface.
+    """
+    made: Any = span
+    try:
+        view: Any = _OpenView()
+        status, scope, attributes = made._status, made._instrumentation_scope, made._attributes
+        view.name = made._name
+        view.trace_id, view.span_id = made._context[:2]  # the tuple that it is; its properties are calls in Python
+        parent = made._parent
+        if parent is None:
+            view.parent_id, view.parent_is_remote = None, False
+        else:
+            view.parent_id, view.parent_is_remote = parent[1:3]
+        view.start_ns, view.end_ns = made._start_time or 0, made._end_time or None
+        view.status_code, view.status_description = status._status_code._name_, status._description
+        view.scope_name, view.scope_version = scope._name, scope._version or ""
+        view.resource, view.otel_kind = made._resource._attributes, made._kind._name_
+        view.dropped_attributes = attributes.dropped
+        # What is in the SDK's bounded lists, whose own length and iteration are calls in Python.
+        events, links = made._events, made._links
+        if type_of(events) is not tuple:
+            events = events._dq
+        if type_of(links) is not tuple:
+            links = links._dq
+        view.events = (*map(_read_event, events),) if events else ()
+        view.links = (*map(_read_link, links),) if links else ()
+        copied = attributes._dict.copy()
+        shape = None
+        if not events and (known := KNOWN_SHAPES.get((*copied,))) is not None:
+            shape = known.get((*map(type_of, copied.values()),))
+        if shape is None:
+            copied = _plain_items(copied)
+        elif shape.nested or shape.floats:
+            shape = _made_plain(copied, shape)
+        view.attributes, view.shape = copied, shape
+        view.__class__ = SpanView
+    except (AttributeError, TypeError, ValueError):
+        return _read_properties(span)
     return view  # type: ignore[no-any-return]
 
 
-def _is_made_plain(attributes: dict[str, Any], shape: Any) -> bool:
-    """Make the attributes of a known shape plain; whether they are, and still of that shape."""
+def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
+    """Make the attributes of a known shape plain; None if they are no longer of that shape."""
     for name in shape.nested:
         attributes[name] = plain(attributes[name])
-    return not shape.floats or isfinite(sum(shape.floats(attributes)))
+    if not shape.floats or isfinite(sum(shape.floats(attributes))):
+        return shape
+    _plain_items(attributes)
+    return None
 
 
 class _OpenView:
