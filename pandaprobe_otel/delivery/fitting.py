@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.encoded_spans import EncodedSpans
 
 SMALLEST_CAP: Final = 64 * 1024
 """Below this many bytes a body is not made smaller: whatever refuses it is not about size."""
@@ -35,8 +36,11 @@ def fit(parcel: Parcel, cap: int) -> tuple[Parcel, ...]:
             used, room = 0, cap - 16
         groups[-1].append(span)
         used += len(span) + 1
-    first = replace(parcel, fields=fields, spans=tuple(groups[0]))
-    return (first, *(replace(parcel, step=Step.APPEND, fields=fields, spans=tuple(group)) for group in groups[1:]))
+    first = replace(parcel, fields=fields, spans=EncodedSpans.of(groups[0]))
+    return (
+        first,
+        *(replace(parcel, step=Step.APPEND, fields=fields, spans=EncodedSpans.of(group)) for group in groups[1:]),
+    )
 
 
 def _cut(encoded: bytes, cap: int) -> bytes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from itertools import accumulate, pairwise
 from typing import Final
+
+from pandaprobe_otel.encoded_spans import EncodedSpans
 
 SMALLEST: Final = 512
 """Bytes below which packing is not worth it."""
@@ -32,19 +33,16 @@ _DICTIONARY: Final = (
 )
 
 
-def pack(fields: bytes, spans: tuple[bytes, ...]) -> bytes:
+def pack(fields: bytes, spans: EncodedSpans) -> bytes:
     """Both as one compressed piece."""
-    lengths = array("I", [len(spans), len(fields), *map(len, spans)])
+    head = array("I", [len(spans), len(fields)]).tobytes()
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zdict=_DICTIONARY)
-    return compressor.compress(b"".join((lengths.tobytes(), fields, *spans))) + compressor.flush()
+    return compressor.compress(b"".join((head, fields, spans.joined))) + compressor.flush()
 
 
-def unpack(packed: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+def unpack(packed: bytes) -> tuple[bytes, EncodedSpans]:
     """What was packed."""
     raw = zlib.decompressobj(_RAW_DEFLATE, zdict=_DICTIONARY).decompress(packed)
-    width = array("I").itemsize
-    count = int(array("I", raw[:width])[0])
-    head = (count + 2) * width
-    ends = accumulate(array("I", raw[width:head]), initial=head)
-    fields, *spans = (raw[start:end] for start, end in pairwise(ends))
-    return fields, tuple(spans)
+    start = 2 * array("I").itemsize
+    count, length = array("I", raw[:start])
+    return raw[start : start + length], EncodedSpans(raw[start + length :], count)

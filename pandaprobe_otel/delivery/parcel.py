@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from pandaprobe_otel.delivery.packing import SMALLEST, pack, unpack
+from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
 
 MAX_SPANS: Final = 500
 """The server refuses a request with more spans than this (measured, and in its published contract)."""
@@ -35,14 +36,14 @@ class Step(StrEnum):
 class Parcel:
     """Part of a trace, ready to be sent.
 
-    `fields` is the JSON object of the trace's own fields, `spans` one JSON object for each span: kept apart, so
-    that a body can be split, or a span repaired or left out, without decoding the rest.
+    `fields` is the JSON object of the trace's own fields, `spans` one for each span: kept apart, so that a body can be
+    split, or a span repaired or left out, without decoding the rest.
     """
 
     step: Step
     trace_id: str
     fields: bytes = b"{}"
-    spans: tuple[bytes, ...] = ()
+    spans: EncodedSpans = NO_SPANS
     name: str = ""
     is_error: bool = False
     is_remote: bool = False
@@ -62,7 +63,7 @@ class Parcel:
     @property
     def size(self) -> int:
         """Bytes of memory that the parcel takes, with an allowance for the objects themselves."""
-        return len(self.packed) + len(self.fields) + sum([len(span) + 40 for span in self.spans]) + _OBJECTS
+        return len(self.packed) + len(self.fields) + len(self.spans.joined) + _OBJECTS
 
     @property
     def span_count(self) -> int:
@@ -93,7 +94,7 @@ class Parcel:
         """The JSON body of the request."""
         if self.step is not Step.CREATE and self.step is not Step.APPEND:
             return self.fields
-        spans = b",".join(self.spans)
+        spans = self.spans.joined
         if self.step is Step.APPEND:
             return b"".join((b"[", spans, b"]"))
         # Joined once: a sum would copy the spans for each of its parts.
@@ -101,10 +102,10 @@ class Parcel:
 
     def closed(self) -> Parcel:
         """This parcel with its content compressed, where that pays; open it before anything but waiting."""
-        if self.packed or len(self.fields) + sum(map(len, self.spans)) < SMALLEST:
+        if self.packed or len(self.fields) + len(self.spans.joined) < SMALLEST:
             return self
         packed = pack(self.fields, self.spans)
-        return replace(self, fields=b"", spans=(), packed=packed, packed_spans=len(self.spans))
+        return replace(self, fields=b"", spans=NO_SPANS, packed=packed, packed_spans=len(self.spans))
 
     def opened(self) -> Parcel:
         """This parcel with its content as it was."""
@@ -119,7 +120,7 @@ class Parcel:
             return (self,)
         first = replace(self, spans=self.spans[:MAX_SPANS])
         rest = (
-            replace(self, step=Step.APPEND, fields=self.fields, spans=self.spans[start : start + MAX_SPANS])
+            replace(self, step=Step.APPEND, spans=self.spans[start : start + MAX_SPANS])
             for start in range(MAX_SPANS, len(self.spans), MAX_SPANS)
         )
         return (first, *rest)

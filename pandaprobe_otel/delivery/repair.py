@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.errors import FieldError
 
 MAX_REPAIRS: Final = 2
@@ -59,7 +60,7 @@ def repair(parcel: Parcel, errors: Iterable[FieldError]) -> Repaired | None:
         fields = mended
     spans = [_mend_span(span, of_spans.get(index)) for index, span in enumerate(parcel.spans)]
     kept = tuple(span for span in spans if span is not None)
-    return Repaired(parcel=replace(parcel, fields=fields, spans=kept), left_out=len(spans) - len(kept))
+    return Repaired(parcel=replace(parcel, fields=fields, spans=EncodedSpans.of(kept)), left_out=len(spans) - len(kept))
 
 
 def _mend_span(span: bytes, names: set[str] | None) -> bytes | None:

@@ -18,6 +18,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MemoryOutbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.trace_file import Entry, EntryKind, read_entries, stand_in
 from pandaprobe_otel.transport.messages import Transport
 from pandaprobe_otel.transport.verdict import VerdictKind
@@ -134,5 +135,5 @@ def _create(trace: Mapping[str, Any]) -> Parcel:
     )
 
 
-def _encoded(spans: Iterable[Any]) -> tuple[bytes, ...]:
-    return tuple(orjson.dumps(span) for span in spans)
+def _encoded(spans: Iterable[Any]) -> EncodedSpans:
+    return EncodedSpans.of(orjson.dumps(span) for span in spans)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
 from pandaprobe_otel.guard import failed
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.details import with_details
@@ -39,8 +40,8 @@ class MappedTrace:
     spans: list[dict[str, Any]]
     encoded_trace: bytes
     """The trace's own fields as JSON text."""
-    encoded_spans: list[bytes]
-    """The same spans as JSON text, one each, for who sends them in batches."""
+    encoded_spans: EncodedSpans
+    """The same spans as JSON text, for who sends them in batches."""
 
     def body(self) -> dict[str, Any]:
         """Return the body of POST /traces, all spans in it; 1e999 is infinite here, and null when encoded."""
@@ -50,9 +51,9 @@ class MappedTrace:
         """Return the body of POST /traces as JSON."""
         return self.encoded_batch(self.encoded_spans)
 
-    def encoded_batch(self, spans: Sequence[bytes]) -> bytes:
+    def encoded_batch(self, spans: EncodedSpans) -> bytes:
         """Return the body of POST /traces with only these of the encoded spans."""
-        return b"".join((self.encoded_trace[:-1], b',"spans":[', b",".join(spans), b"]}"))
+        return b"".join((self.encoded_trace[:-1], b',"spans":[', spans.joined, b"]}"))
 
 
 def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def map_views(
     """
     views = [view for view in views if (view.shape is not None and view.shape.is_span) or not is_dropped(view)]
     if not views:
-        return MappedTrace({}, [], b"{}", [])
+        return MappedTrace({}, [], b"{}", NO_SPANS)
     try:
         return _mapped(views, log_records, whole, options)
     except Exception as error:  # noqa: BLE001 - whatever a span held, the app must not notice, nor the trace be lost
@@ -116,8 +117,8 @@ def _finished(
     trace = {"trace_id": trace_uuid(root.view.trace_id), **fields, "started_at": started_at}
     if ended_at is not None:
         trace["ended_at"] = ended_at
-    (trace, *bodies), (encoded, *encoded_bodies) = finished(trace, [span.body for span in spans], options)
-    return MappedTrace(trace, bodies, encoded, encoded_bodies)
+    done = finished(trace, [span.body for span in spans], options)
+    return MappedTrace(done.trace, done.spans, done.encoded_trace, done.encoded_spans)
 
 
 def _sorted(views: Sequence[SpanView]) -> list[SpanView]:

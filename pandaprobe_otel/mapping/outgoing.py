@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.budget import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.exact import type_of
@@ -16,63 +18,59 @@ from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
 
-def finished(
-    trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions
-) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Return the bodies of the trace and its spans, and their encodings: safe to send, masked, within the budgets."""
-    given = [trace, *spans]
-    bodies: list[dict[str, Any]] = []
-    encoded: list[bytes] = []
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A trace and its spans as they are sent, and their encodings."""
+
+    trace: dict[str, Any]
+    spans: list[dict[str, Any]]
+    encoded_trace: bytes
+    encoded_spans: EncodedSpans
+
+
+def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> Finished:
+    """Return the trace and its spans: safe to send, masked, within the budgets."""
     most = 0 if options.masks else options.max_field_bytes
-    together = _FIRST_TOGETHER
-    while len(bodies) < len(given):
-        some = given[len(bodies) : len(bodies) + together]
-        encodings = _encodings(some)
-        sizes = [*map(len, encodings)]
-        for index, size in enumerate(sizes) if min(sizes) == 0 or max(sizes) > most else ():
-            if not 0 < size <= most:
-                some[index], encodings[index] = _mended(some[index], options)
-        bodies += some
-        encoded += encodings
-        # What cannot be encoded may be of any size.
-        together = min(8 * together, _MOST_TOGETHER) if 0 not in sizes and sum(sizes) <= _LARGE else 1
-    total = sum(map(len, encoded)) + len(spans) + FRAME
+    trace, encoded_trace = _kept(trace, most, options)
+    bodies: list[dict[str, Any]] = []
+    pieces: list[bytes | memoryview] = []
+    together = _FIRST_TOGETHER if most >= _LARGE else 1
+    while len(bodies) < len(spans):
+        some = spans[len(bodies) : len(bodies) + together]
+        # All are encoded and searched at once, and one by one only if anything is wrong with any of them.
+        data = _encoded([[[some]]]) if together > 1 else b""  # as deep as each body is on its own
+        if 0 < len(data) <= most and not _has_data_url(data):
+            bodies += some
+            pieces.append(memoryview(data)[4:-4])
+            together = _MOST_TOGETHER
+            continue
+        del data  # it may be large, and is no longer needed
+        together = _FIRST_TOGETHER if most >= _LARGE else 1
+        for body in some:
+            body, encoded = _kept(body, most, options)
+            bodies.append(body)
+            pieces.append(encoded)
+            if len(encoded) > _LARGE // 2:  # maybe since it was cut to that
+                together = 1
+    total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
     if total > options.max_trace_bytes:
-        fit_trace(bodies, total, options.max_trace_bytes)
-        encoded = [orjson.dumps(body) for body in bodies]
-    return bodies, encoded
+        fit_trace([trace, *bodies], total, options.max_trace_bytes)
+        encoded_trace = orjson.dumps(trace)
+        pieces = [orjson.dumps(body) for body in bodies]
+    return Finished(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)))
 
 
 _FIRST_TOGETHER: Final = 4
 _MOST_TOGETHER: Final = 32
 _LARGE: Final = 262_144
-"""Bodies that are encoded by one call: few at first, one after what was larger than so many bytes together. So no more
-than a few large values are in memory twice at a time, before they are cut."""
-
-_MARK: Final = "\x7f"
-_MARK_BYTE: Final = b"\x7f"
-_END: Final = b'\x7f"]]]]'
-"""Stands between bodies that are encoded together: a byte that JSON never has and that texts hardly ever have."""
+"""Bodies that are encoded by one call: few at first, and one after a large one. So no more than a few large values are
+in memory twice at a time, before they are cut."""
 
 
-def _encodings(bodies: list[dict[str, Any]]) -> list[bytes]:
-    """Return each body as JSON; nothing for those that must be mended whatever their size.
-
-    All are encoded and searched at once, and taken apart again: a quarter less than one by one, which is done if
-    anything is wrong with any of them (benchmarks/mapping).
-    """
-    marked: list[Any] = [_MARK] * (2 * len(bodies) + 1)
-    marked[1::2] = bodies
-    data = _encoded([[[marked]]])  # as deep as each body is on its own
-    if data and not _has_data_url(data):
-        encodings: list[bytes] = []
-        mark = data.find(_MARK_BYTE)
-        for _ in bodies:
-            begun, mark = mark, data.find(_MARK_BYTE, mark + 1)
-            encodings.append(data[begun + 3 : mark - 2])  # without the quotes of the marks and the commas
-        if mark == len(data) - len(_END):  # else a text has a mark of its own
-            return encodings
-    return [_sound(_encoded_body(body)) for body in bodies]
+def _kept(body: dict[str, Any], most: int, options: MappingOptions) -> tuple[dict[str, Any], bytes]:
+    """Return the body and its encoding, as it is if it is of at most so many bytes and nothing is wrong with it."""
+    data = _sound(_encoded_body(body))
+    return (body, data) if 0 < len(data) <= most else _mended(body, options)
 
 
 def _sound(data: bytes) -> bytes:

@@ -71,7 +71,7 @@ class PartEncoder:
 
     def _parcels(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
         mapped = map_views(views, part.logs, whole=part.stage is Stage.WHOLE, options=self._options)
-        spans = tuple(mapped.encoded_spans)
+        spans = mapped.encoded_spans
         memory, trace_id = part.memory, trace_uuid(part.trace_id)
         is_error = mapped.trace.get("status") == "ERROR"
         name = str(mapped.trace.get("name", ""))

@@ -13,6 +13,7 @@ import httpx
 import orjson
 import pytest
 
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.transport import Answer, Outcome, Request, api_key_headers
 from simulated_world import Process, Server, World, trace_parcel
@@ -48,7 +49,7 @@ def test_one_refused_span_in_fifty_costs_two_requests_at_the_most(bad: dict[str,
     parcel = trace_parcel(1, spans=50)
     spans = [{**orjson.loads(span), "name": "n", "kind": "TOOL"} for span in parcel.spans]
     spans[30] |= bad
-    process.put(replace(parcel, spans=tuple(orjson.dumps(span) for span in spans)))
+    process.put(replace(parcel, spans=EncodedSpans.of(orjson.dumps(span) for span in spans)))
     world.run(10)
 
     assert len(server.posts()) <= 3

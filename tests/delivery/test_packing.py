@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel.delivery.outbox import PACK_ABOVE, MemoryOutbox
 from pandaprobe_otel.delivery.packing import pack, unpack
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.encoded_spans import EncodedSpans
 
 TEXT = b"Agents call models and tools, and their traces wait for their turn. "
 
@@ -16,13 +17,16 @@ TEXT = b"Agents call models and tools, and their traces wait for their turn. "
 def parcel(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> Parcel:
     """A parcel of two spans."""
     span = b'{"span_id":"%d","output":"%b"}' % (number, TEXT * (kilobytes * 1024 // len(TEXT) // 2))
-    return Parcel(step=step, trace_id=f"t{number}", fields=b'{"name":"n"}', spans=(span, span), name="n")
+    return Parcel(
+        step=step, trace_id=f"t{number}", fields=b'{"name":"n"}', spans=EncodedSpans.of((span, span)), name="n"
+    )
 
 
 @given(fields=st.binary(max_size=2000), spans=st.lists(st.binary(max_size=300), max_size=5))
 def test_what_is_packed_comes_back(fields: bytes, spans: list[bytes]) -> None:
     """Whatever it is."""
-    assert unpack(pack(fields, tuple(spans))) == (fields, tuple(spans))
+    encoded = EncodedSpans.of(spans)
+    assert unpack(pack(fields, encoded)) == (fields, encoded)
 
 
 @pytest.mark.parametrize("step", list(Step))

@@ -12,6 +12,7 @@ from pandaprobe_otel.delivery import Parcel, Step
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.fitting import fit
 from pandaprobe_otel.delivery.repair import MARK, repair
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.transport import Answer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
@@ -21,7 +22,7 @@ def parcel(*spans: Mapping[str, object], step: Step = Step.CREATE, **fields: obj
     """A parcel with these spans and trace fields."""
     trace = {"trace_id": create(1).trace_id, "name": "t", "started_at": "2026-01-01T00:00:00+00:00", **fields}
     encoded = tuple(json.dumps({"span_id": "s", "name": "n", "started_at": "x", **span}).encode() for span in spans)
-    return replace(create(1), step=step, fields=json.dumps(trace).encode(), spans=encoded)
+    return replace(create(1), step=step, fields=json.dumps(trace).encode(), spans=EncodedSpans.of(encoded))
 
 
 def test_an_optional_field_goes_and_is_named_in_the_metadata() -> None:
@@ -42,8 +43,8 @@ def test_a_name_is_cut_or_given() -> None:
 
     assert long is not None
     assert empty is not None
-    assert json.loads(long.parcel.spans[0])["name"] == "x" * 512
-    assert json.loads(empty.parcel.spans[0])["name"] == "unnamed"
+    assert json.loads(*long.parcel.spans)["name"] == "x" * 512
+    assert json.loads(*empty.parcel.spans)["name"] == "unnamed"
 
 
 def test_a_span_that_cannot_be_mended_goes_alone() -> None:
@@ -129,7 +130,7 @@ def test_one_huge_value_is_cut_with_a_mark() -> None:
     (piece,) = fit(parcel({"output": "y" * 500_000, "input": "short"}), 100_000)
 
     assert len(piece.body()) <= 100_000
-    span = json.loads(piece.spans[0])
+    span = json.loads(*piece.spans)
     assert span["input"] == "short"
     assert "[cut 4" in span["output"]
 

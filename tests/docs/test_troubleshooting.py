@@ -24,6 +24,7 @@ from pandaprobe_otel.config import Config
 from pandaprobe_otel.delivery.causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.errors import OutcomeUnknown
 from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.transport import Answer, NoAnswer, judge
@@ -71,7 +72,7 @@ def _queue_full(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyP
 def _refused(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
     errors = [{"field": "name", "message": "Field required"}]
     verdict = judge(Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": errors}).encode()))
-    parcel = Parcel(step=Step.CREATE, trace_id="1", spans=(b"{}", b"{}"), name="answer")
+    parcel = Parcel(step=Step.CREATE, trace_id="1", spans=EncodedSpans.of((b"{}", b"{}")), name="answer")
     Causes(Notices(lambda: 0.0)).refused("refused", parcel, verdict)
     return log.text
 

@@ -194,7 +194,7 @@ def test_spans_are_encoded_alike_together_and_alone(words: list[str], is_long: b
         for number, text in enumerate(texts)
     ]
     trace = map_views(views)
-    assert trace.encoded_spans == [orjson.dumps(span) for span in trace.spans]
+    assert [*trace.encoded_spans] == [orjson.dumps(span) for span in trace.spans]
     assert trace.encoded_trace == orjson.dumps(trace.trace)
-    assert trace.encoded_spans == [span for one in views for span in map_views([one]).encoded_spans]
+    assert [*trace.encoded_spans] == [span for one in views for span in map_views([one]).encoded_spans]
     assert [span["input"] for span in trace.spans] == [text.replace("\x00", "") for text in texts]

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping import MappingOptions, map_views
 from pandaprobe_otel.mapping.shrink import shrink
 from views import mapped, only_span, view
@@ -127,7 +128,7 @@ def test_encoded_batches_are_bodies_of_their_own() -> None:
     trace = map_views([view(f"s{n}", span_id=n + 1, at=n) for n in range(5)])
     batch = orjson.loads(trace.encoded_batch(trace.encoded_spans[2:4]))
     assert batch == {**trace.trace, "spans": trace.spans[2:4]}
-    assert orjson.loads(trace.encoded_batch([])) == {**trace.trace, "spans": []}
+    assert orjson.loads(trace.encoded_batch(NO_SPANS)) == {**trace.trace, "spans": []}
 
 
 @pytest.mark.parametrize(

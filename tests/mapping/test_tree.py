@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.ids import span_uuid
 from pandaprobe_otel.mapping import SpanView, map_views
 from views import mapped, view
@@ -209,4 +210,4 @@ def test_the_first_token_lies_within_the_span(after: float, there: bool) -> None
 def test_without_spans_there_is_no_trace() -> None:
     """An empty batch is no error."""
     trace = map_views([])
-    assert (trace.trace, trace.spans, trace.encoded_spans) == ({}, [], [])
+    assert (trace.trace, trace.spans, trace.encoded_spans) == ({}, [], NO_SPANS)

@@ -11,6 +11,7 @@ from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, Outcome
 
 Server = Callable[[Attempt, float], Outcome]
@@ -83,7 +84,7 @@ def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0
         step=Step.CREATE,
         trace_id=trace_id,
         fields=f'{{"trace_id":"{trace_id}","name":"t"}}'.encode(),
-        spans=(body,) * spans,
+        spans=EncodedSpans.of((body,) * spans),
         name="t",
         is_error=is_error,
     )

@@ -24,6 +24,7 @@ from pandaprobe_otel.delivery.budget import LeasedBucket, Tokens
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
@@ -415,7 +416,7 @@ def trace_parcel(
         step=step,
         trace_id=trace_id,
         fields=orjson.dumps(fields),
-        spans=encoded,
+        spans=EncodedSpans.of(encoded),
         name=name,
         is_error=is_error,
         is_remote=is_remote,

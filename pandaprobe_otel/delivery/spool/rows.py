@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
 
 OWN: Final = 0
 """Number of this process's own file; those of dead processes have higher ones."""
@@ -98,14 +99,14 @@ class TraceState:
             raise ValueError(str(error)) from None
 
 
-def joined(spans: tuple[bytes, ...]) -> bytes:
+def joined(spans: EncodedSpans) -> bytes:
     """The spans of a parcel as one value."""
     return _BETWEEN_SPANS.join(spans)
 
 
-def split(spans: bytes) -> tuple[bytes, ...]:
+def split(spans: bytes) -> EncodedSpans:
     """The inverse of `joined`."""
-    return tuple(spans.split(_BETWEEN_SPANS)) if spans else ()
+    return EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
 
 
 def checksum(parcel: Parcel, spans: bytes) -> int:

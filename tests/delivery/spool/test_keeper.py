@@ -17,6 +17,7 @@ from pandaprobe_otel.delivery.spool.commands import ClearJournal, Done, Park, Re
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.keeper import MAX_AGE_S
 from pandaprobe_otel.delivery.spool.rows import Count, JournalRow, TraceState
+from pandaprobe_otel.encoded_spans import NO_SPANS
 from simulated_delivery import create
 from spools import DESTINATION, Run
 
@@ -31,8 +32,8 @@ def test_what_waits_is_found_by_the_next_run_exactly_as_it_was(tmp_path: Path) -
     parcels = [
         create(1, spans=3, size=20_000, is_error=True),
         replace(create(2), step=Step.APPEND, is_remote=True, name="ü\udce4"),
-        replace(create(3), step=Step.FINISH, spans=()),
-        replace(create(4), step=Step.SCORE, spans=(), name=""),
+        replace(create(3), step=Step.FINISH, spans=NO_SPANS),
+        replace(create(4), step=Step.SCORE, spans=NO_SPANS, name=""),
     ]
     first = Run(tmp_path)
     first.insert(*parcels)
@@ -145,7 +146,7 @@ def test_errors_come_back_to_memory_first_and_lines_as_a_whole(tmp_path: Path) -
     """Then the newest; the create of a trace before what follows it."""
     run = Run(tmp_path, space=1)
     run.insert(create(1), create(2), create(3, is_error=True), in_memory=False)
-    run.insert(replace(create(1), step=Step.FINISH, spans=()), in_memory=False)
+    run.insert(replace(create(1), step=Step.FINISH, spans=NO_SPANS), in_memory=False)
     order: list[str] = []
     while run.keeper.parked.parcels:
         run.memory.space = 1 << 20

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from simulated_delivery import create
 from spools import Service
@@ -137,7 +138,9 @@ def test_what_follows_a_create_never_overtakes_it(tmp_path: Path) -> None:
     service = Service(tmp_path, store, max_bytes=50_000)
     service.put(*(create(number, size=10_000) for number in range(20)))
     for number in range(20):
-        service.put(replace(create(number), step=Step.APPEND), replace(create(number), step=Step.FINISH, spans=()))
+        service.put(
+            replace(create(number), step=Step.APPEND), replace(create(number), step=Step.FINISH, spans=NO_SPANS)
+        )
     service.flush(0.2)
     store.up = True
     assert service.flush(30)

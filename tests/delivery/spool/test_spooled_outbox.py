@@ -19,6 +19,7 @@ from pandaprobe_otel.delivery.spool.memory_side import Loaded
 from pandaprobe_otel.delivery.spool.outbox import SpooledOutbox
 from pandaprobe_otel.delivery.spool.rows import OWN, Place
 from pandaprobe_otel.delivery.spool.writer import MAX_BACKLOG, SpoolWriter
+from pandaprobe_otel.encoded_spans import NO_SPANS
 from simulated_delivery import create
 from spools import Run
 
@@ -59,7 +60,7 @@ def test_what_there_is_no_room_for_goes_to_disk_alone() -> None:
     """Nothing is evicted, and what belongs to the same trace follows it there."""
     desk = Desk(max_bytes=25_000)
     assert [desk.put(create(number, size=10_000)) for number in range(4)] == [[], [], [], []]
-    desk.put(replace(create(3), step=Step.FINISH, spans=()))
+    desk.put(replace(create(3), step=Step.FINISH, spans=NO_SPANS))
     jobs = [command.job is not None for command in desk.asked if isinstance(command, Insert)]
 
     assert jobs == [True, True, False, False, False]

@@ -1,0 +1,66 @@
+"""Spans of a request in one piece: taken apart, they are what they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
+from pandaprobe_otel.ids import span_uuid
+
+TRACE = 0x0123456789ABCDEF0123456789ABCDEF
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e300, 1e300) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def span(number: int, **fields: Any) -> dict[str, Any]:
+    """The body of a span of the trace."""
+    return {"span_id": span_uuid(TRACE, number), **fields}
+
+
+@given(st.lists(JSON, max_size=6))
+def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
+    """Whatever they hold."""
+    pieces = [orjson.dumps(span(number, input=content)) for number, content in enumerate(contents)]
+    encoded = EncodedSpans.of(pieces)
+    assert [*encoded] == pieces
+    assert len(encoded) == len(pieces)
+    assert orjson.loads(b"[%b]" % encoded.joined) == [orjson.loads(piece) for piece in pieces]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [span(7), span(8)],
+        orjson.dumps([span(7), span(8)]).decode(),
+        {"a": [{"b": 1}, span(9, input=[span(1), span(2)])]},
+        "},{",
+    ],
+)
+def test_content_that_looks_like_spans_of_the_trace_is_content(content: Any) -> None:
+    """What a tool that reads traces gives, for one; the borders between spans are not found by their look alone."""
+    pieces = [orjson.dumps(span(number, output=content)) for number in range(3)]
+    assert [*EncodedSpans.of(pieces)] == pieces
+
+
+def test_spans_of_several_traces_come_back_one_by_one() -> None:
+    """A line of a dead letter may hold any."""
+    pieces = [orjson.dumps({"span_id": span_uuid(number << 40, 1)}) for number in range(4)] + [b"{}"]
+    assert [*EncodedSpans.of(pieces)] == pieces
+
+
+def test_a_part_is_a_request_of_its_own() -> None:
+    """As where one request may not carry them all."""
+    pieces = [orjson.dumps(span(number)) for number in range(5)]
+    encoded = EncodedSpans.of(pieces)
+    assert encoded[1:3] == EncodedSpans.of(pieces[1:3])
+    assert encoded[5:] == NO_SPANS
+    assert [*NO_SPANS] == []
