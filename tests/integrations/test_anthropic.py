@@ -385,6 +385,19 @@ def test_own_spans_into_another_pipeline_stay(server: ProviderServer, recorder: 
     elsewhere.provider.shutdown()
 
 
+@pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")
+def test_client_without_a_pipeline_asks_as_it_would_without_us(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Where its own spans go nowhere, our span does not make it write a trace context into the request."""
+    server.replies(json_reply(message()))
+    with _client(server, open_telemetry={"tracer_provider": trace.NoOpTracerProvider()}) as client:
+        client.messages.create(**REQUEST)
+        instrument("anthropic", tracer_provider=recorder.provider)
+        client.messages.create(**REQUEST)
+    assert recorder.names == [f"chat {MODEL}"]
+    without, with_us = (sorted(name.lower() for name in received.headers) for received in server.received)
+    assert with_us == without
+
+
 def test_uninstrument_puts_the_originals_back() -> None:
     """The very same functions, and the property, stand there again."""
     hooked = [

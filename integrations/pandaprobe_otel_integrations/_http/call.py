@@ -85,7 +85,10 @@ class HttpCall:
         self.owner = None
         if self._body is None:
             try:
-                self._tell_answer()
+                if self._refused_with is None and self._answer is not None:
+                    self._model_call.answered(self._answer)
+                else:
+                    self._tell_answer()
             finally:
                 self._model_call.span.end(self._answered_ns)
 

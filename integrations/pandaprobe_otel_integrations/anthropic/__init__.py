@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from opentelemetry.context import get_current
-from opentelemetry.trace import get_tracer_provider
+from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider, get_tracer_provider
 
 from pandaprobe_otel_integrations._http.call import call_in
 from pandaprobe_otel_integrations._llm_span import is_claimed
@@ -67,7 +67,7 @@ class AnthropicInstrumentor(StainlessIntegration):
         def tracer(client: Any) -> Any:
             context = get_current()
             ours = call_in(context, client) is not None or is_claimed(context)
-            if ours and self._shares_provider(client):
+            if ours and (self._shares_provider(client) or _records_nothing(client)):
                 return None
             return own.__get__(client)
 
@@ -78,6 +78,16 @@ class AnthropicInstrumentor(StainlessIntegration):
         return getattr(client, "_tracer", None) is not None and self._shares_provider(client)
 
     def _shares_provider(self, client: Any) -> bool:
-        theirs = client._open_telemetry.get("tracer_provider")  # pyright: ignore[reportPrivateUsage]
-        ours = self._tracer_provider
-        return (theirs or get_tracer_provider()) is (ours or get_tracer_provider())
+        return _provider_of(client) is (self._tracer_provider or get_tracer_provider())
+
+
+def _provider_of(client: Any) -> TracerProvider:
+    theirs: TracerProvider | None = client._open_telemetry.get("tracer_provider")  # pyright: ignore[reportPrivateUsage]
+    return theirs or get_tracer_provider()
+
+
+def _records_nothing(client: Any) -> bool:
+    """Whether nobody has set a provider up for the client: its span would only write headers into the request."""
+    provider = _provider_of(client)
+    unset = isinstance(provider, ProxyTracerProvider) and provider is get_tracer_provider()
+    return unset or isinstance(provider, NoOpTracerProvider)

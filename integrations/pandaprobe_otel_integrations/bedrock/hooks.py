@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
@@ -69,10 +69,6 @@ class BedrockHooks:
         if is_taken(context) or not self._gate(client):
             return None
         given = obj(kwargs["api_params"] if "api_params" in kwargs else args[1])
-        call = self._call(client, operation, given, context)
-        return call, call.context(context)
-
-    def _call(self, client: Any, operation: str, given: Body, context: Context) -> HttpCall:
         model_id = string(given.get("modelId")) or ""
         model = _model(model_id) if "/" in model_id else model_id
         more = {"model": model, "stream": operation in _STREAMS or None}
@@ -84,7 +80,8 @@ class BedrockHooks:
             endpoint = invocation(model_id, sent)
             body = {**sent, **more, "guardrail": given.get("guardrailIdentifier")}
         place = place_at(client.meta.endpoint_url, "aws.bedrock")
-        return HttpCall(client, ModelCall(self._recorder, endpoint, body, place, context))
+        call = HttpCall(client, ModelCall(self._recorder, endpoint, body, place, context))
+        return call, call.context(context)
 
 
 def _show(call: HttpCall, response: Any) -> None:

@@ -64,8 +64,8 @@ class GenerateContent:
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Every candidate, why it ended, and the usage."""
         candidates = objects(body.get("candidates"))
-        reasons = [_reason(candidate) for candidate in candidates]
-        known = [reason for reason in reasons if reason is not None]
+        reasons = [*map(_reason, candidates)]
+        known = [*filter(None, reasons)]
         if not known and string(obj(body.get("promptFeedback")).get("blockReason")) is not None:
             known = ["content_filter"]
         attributes = read(body, _ANSWERED)

@@ -63,7 +63,8 @@ class ToolLoopHooks:
         return tool.run(lambda: wrapped(*args, **kwargs))
 
     def _is_wanted(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        if not _has_functions(_config(owner, args, kwargs)):
+        config = _config(owner, args, kwargs)
+        if not config or not _has_functions(config):
             return False
         context = get_current()
         if loop_in(context) is not None or is_taken(context):
@@ -91,7 +92,8 @@ def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _has_functions(config: Any) -> bool:
     """Whether the client would call functions by itself."""
-    if not config or not (tools := items(_member(config, "tools"))):
+    tools = items(_member(config, "tools"))
+    if not tools:
         return False
     automatic = _member(config, "automatic_function_calling")
     if _member(automatic, "disable"):
