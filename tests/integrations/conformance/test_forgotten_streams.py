@@ -33,9 +33,6 @@ PATIENCE_S = 20.0
 OURS = ("pandaprobe_otel", "opentelemetry.sdk.trace")
 COPY = ReadableSpan  # what an exporter got of an ended span; whoever exports may keep it
 FORGOTTEN = [case for case in CASES if case.name in ("dropped", "never iterated")]
-EACH_WAY = {"openai", "cohere", "Bedrock Converse", "litellm"}
-"""One on each HTTP library (httpx2, httpx, urllib3 and aiohttp), and the one that keeps threads: forgotten in each way;
-the others are dropped by synchronous clients."""
 CONNECTIONS = Path("/proc/net/tcp")
 
 
@@ -43,8 +40,6 @@ def _runs(mode: str) -> Iterator[Any]:
     for adapter in adapters():
         marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
         for case in FORGOTTEN:
-            if adapter.title not in EACH_WAY and (mode, case.name) != ("sync", "dropped"):
-                continue
             if not {f"{FORM}/{case.name}", f"{mode} {FORM}/{case.name}"} & set(adapter.without):
                 yield pytest.param(adapter, case, id=f"{adapter.title}-{case.name}", marks=marks)
 

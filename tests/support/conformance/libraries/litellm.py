@@ -97,7 +97,7 @@ ADAPTERS: Final = (
         refusal=openai_wire.REFUSAL,
         expected=openai_wire.expected("openai"),
         beside=("openai",),
-        varies=r"created=\d+|time taken=[\d.]+|(?:chatcmpl-|call_)[0-9a-f-]{36}",
+        varies=r"created=\d+|time taken=[\d.]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
         warns=["ignore::UserWarning", "ignore::DeprecationWarning"],
     ),
 )
