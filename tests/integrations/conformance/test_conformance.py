@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +14,7 @@ import pytest
 from conformance import cases, page
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
-from conformance.recording import recorded
+from conformance.recording import await_span, recorded
 from conformance.results import RESULTS, Row
 from conformance.verdict import check, steady
 from library_members import skip_without
@@ -26,7 +24,6 @@ from span_recorder import SpanRecorder
 from streamed_forms import Sighting
 
 TIMEOUT_S = 20.0
-PATIENCE_S = 5.0
 NO_PROVIDERS = {path.stem for path in (Path(__file__).parents[2] / "frameworks" / "environments").glob("*.toml")}
 """Integrations of frameworks, which call a provider's library themselves, and have environments of their own."""
 
@@ -88,14 +85,6 @@ def _never_connected(run: Run, seen: Sighting) -> bool:
     return run.case.times_out and seen.raised is not None and "connect" in seen.raised[0].__name__.lower()
 
 
-def _await_span(recorder: SpanRecorder) -> None:
-    """A library's own threads may hold a forgotten stream for a moment longer than the app."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not recorder.spans and time.monotonic() < deadline:
-        gc.collect()
-        time.sleep(0.005)
-
-
 def _check(run: Run, seen: Sighting, server: ProviderServer, recorder: SpanRecorder) -> None:
     if run.case.times_out and seen.raised is None:
         pytest.skip("the oldest versions have a timeout for each call that no setting of the client changes")
@@ -104,7 +93,7 @@ def _check(run: Run, seen: Sighting, server: ProviderServer, recorder: SpanRecor
         # Some clients ask when the app reads: what was never read was never asked, and is no call.
         assert recorder.spans == []
     else:
-        _await_span(recorder)
+        await_span(recorder)
         check(recorder.one(), run.adapter, run.case, seen)
     RESULTS.passed(run.row, run.case.name, recorder.spans)
 

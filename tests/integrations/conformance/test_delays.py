@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, Wire, adapters
 from conformance.cases import SILENCE_S
-from conformance.recording import recorded
+from conformance.recording import await_span, recorded
 from conformance.wire_events import event_in
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
@@ -118,6 +118,8 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
                 break
         time.sleep(AFTERWARDS_S)
         opened.leave()
+        del opened, item  # old versions of litellm cannot be closed
+        await_span(recorder)
         _check(recorder.one(), adapter, sent, read)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from pandaprobe_otel.registry import instrument, uninstrument
 from span_recorder import SpanRecorder
 
 from .adapter import Adapter
+
+PATIENCE_S: Final = 5.0
 
 
 @contextmanager
@@ -22,3 +27,11 @@ def recorded(adapter: Adapter, recorder: SpanRecorder) -> Iterator[None]:
     finally:
         for name in names:
             uninstrument(name)
+
+
+def await_span(recorder: SpanRecorder) -> None:
+    """A library's own threads may hold a forgotten stream for a moment longer than the app."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not recorder.spans and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.005)
