@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import time_ns
 from typing import Any, Final
 
 from .body import ObservedBody
@@ -21,6 +21,6 @@ class ObservedItems(ObservedBody):
 
     def keep(self, chunk: Any) -> None:
         """One object was pulled. Costs two appends."""
-        self._times_ns.append(time.time_ns())
+        self._times_ns.append(time_ns())
         if len(self._chunks) < MAX_ITEMS:
             self._chunks.append(chunk)

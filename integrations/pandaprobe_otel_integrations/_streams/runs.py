@@ -40,7 +40,7 @@ _ESCAPE: Final = (
 )
 _TEXT: Final = re.compile(rb'[^"\\]*(?:%b[^"\\]*)*' % _ESCAPE)
 # What services put at the end of events so that their sizes do not betray the texts, and mere space (Anthropic).
-_PADDING: Final = re.compile(rb'(?:,"(?:p|obfuscation)":"[0-9A-Za-z]*")?\s*\}\s*\Z')
+_END: Final = re.compile(rb'(?:,"(?:p|obfuscation)":"[0-9A-Za-z]*")?\s*\}\s*\Z')
 
 
 def joined(events: Events, growing: Growing | None) -> Events:
@@ -94,12 +94,12 @@ def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[by
 class _Run:
     """What stands around the text."""
 
-    __slots__ = ("_bare_tail", "_head", "_tail", "_tails")
+    __slots__ = ("_head", "_stem", "_tail", "_tails")
 
     def __init__(self, head: bytes, tail: bytes) -> None:
         self._head = head
         self._tail = tail
-        self._bare_tail = _PADDING.sub(b"}", tail)
+        self._stem = _END.sub(b"", tail)
         self._tails = {tail}
 
     def pieces(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
@@ -132,7 +132,7 @@ class _Run:
         return _texts_at_first(found)
 
     def _is_alike(self, tail: bytes) -> bool:
-        alike = _PADDING.sub(b"}", tail) == self._bare_tail
+        alike = tail.startswith(self._stem) and _END.match(tail, len(self._stem)) is not None
         if alike and len(self._tails) < MAX_TAILS:
             self._tails.add(tail)
         return alike

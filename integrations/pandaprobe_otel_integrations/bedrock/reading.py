@@ -8,8 +8,8 @@ one that a finalizer calls: by then the object cannot be referred to any more.
 from __future__ import annotations
 
 import inspect
-import time
 import weakref
+from time import time_ns
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._guard import guarded
@@ -32,7 +32,7 @@ class ObservedEvents(ObservedBody):
         if head is None or payload.find(b"\n") >= 0 or payload.find(b"\r") >= 0:
             super().keep(guarded(_event, chunk) or b"")
             return
-        self._times_ns.append(time.time_ns())
+        self._times_ns.append(time_ns())
         if self._size <= MAX_BODY_BYTES:
             self._chunks.append(b"%b%b\n\n" % (head, payload))
             self._size += len(payload)
