@@ -8,10 +8,10 @@ what the span costs.
 
     python benchmarks/integrations/vendors.py install   # once, the vendors in an environment, in which the rest runs
     python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [calls|chunks] [library ...]
-    python benchmarks/integrations/bench_providers.py forgotten [library ...]
+    python benchmarks/integrations/bench_providers.py forgotten [streams] [sync|async] [library ...]
 
 A library is given 80 seconds of rounds (BENCH_SECONDS), also where not all of them fit in. `forgotten` tells
-instead what 10,000 streams that are read a little and dropped leave in memory.
+instead what so many streams (10,000) that are read a little and dropped leave in memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Final
 
 import vendors
 from clients import CLIENTS
-from forgotten import left_behind
+from forgotten import COUNT, left_behind
 from forms import Form
 from paired import OURS, Added, Figures, measured, of_vendor, ours_of
 
@@ -43,12 +43,16 @@ def main() -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     arguments = sys.argv[1:]
     print("| library | forgotten | KiB more | KiB at the peak |" if "forgotten" in arguments else HEAD)
-    rounds = next((int(argument) for argument in arguments if argument.isdigit()), ROUNDS)
+    number = next((int(argument) for argument in arguments if argument.isdigit()), None)
     modes = [mode for mode in ("sync", "async") if mode in arguments] or ["sync", "async"]
     kinds = [kind for kind in ("calls", "chunks") if kind in arguments] or ["calls", "chunks"]
     for library in [argument for argument in arguments if argument in CLIENTS] or list(CLIENTS):
         make = partial(made, library, modes, kinds)
-        for told in forgotten(library, make()) if "forgotten" in arguments else compared(library, make, rounds):
+        if "forgotten" in arguments:
+            lines = forgotten(library, make(), number or COUNT)
+        else:
+            lines = compared(library, make, number or ROUNDS)
+        for told in lines:
             print(told, flush=True)
 
 
@@ -99,11 +103,11 @@ def _verdict(form: Form, ours: float, others: Mapping[str, float]) -> str:
     return f"{ours - form.bound_us:.1f} over {form.bound_us:.0f}"
 
 
-def forgotten(library: str, forms: Sequence[Form]) -> Iterator[str]:
+def forgotten(library: str, forms: Sequence[Form], count: int) -> Iterator[str]:
     """The lines of one library: what forgotten streams leave, in each form of a stream."""
     for form in forms:
         if form.forget is not None:
-            grown, peak = left_behind(ours_of(library), form.forget)
+            grown, peak = left_behind(ours_of(library), form.forget, count)
             yield f"| {library} | {form.name} | {grown:.0f} | {peak:.0f} |"
 
 
