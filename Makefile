@@ -52,7 +52,7 @@ wheel-tests: build  ## the tests with the wheel and no sources: both Pythons, ol
 oldest-clients:  ## the tests of each client library with the oldest version that pyproject.toml claims
 	scripts/oldest_client.sh
 
-every-byte:  ## streams of every client library cut at each byte, and odd answers: about half an hour of CPU time
+every-byte:  ## streams of every client library cut at each byte, and odd answers: about twenty minutes of CPU time
 	EVERY_BYTE=1 $(PYTHON) -m pytest -n auto --dist worksteal \
 		tests/integrations/conformance/test_cut_anywhere.py \
 		tests/integrations/conformance/test_cut_recordings.py \
