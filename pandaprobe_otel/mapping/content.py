@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.messages import Conversation, unwrapped
-from pandaprobe_otel.mapping.values import decoded, decoded_twice, is_absent
+from pandaprobe_otel.mapping.values import decoded, is_absent
 
 DEFAULT_ROLE: Final = {"input": "user", "output": "assistant"}
 
@@ -186,7 +186,9 @@ _MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
 
 def any_content(raw: Any, kind: str, side: str) -> tuple[Any, Sequence[str]]:
     """Return (content, reasoning) of a value for an LLM, AGENT, CHAIN or OTHER span."""
-    value = decoded_twice(raw)
+    value = decoded(raw)
+    if type_of(value) is str:
+        value = decoded(value)
     built = type_of(raw) is not str or '"lc"' in raw
     if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
         return value, ()  # what steps of an app's own say, by far most of what comes here

@@ -50,6 +50,8 @@ class Shape:
     """By the names of model parameters."""
     usage: Rows
     """By the names of counters."""
+    two_sides: Callable[[Mapping[str, Any]], tuple[int, int]] | None
+    """Gets the tokens of input and output, where these two are all that counts, and whole numbers."""
     aggregated: Rows
     """Counters that the emitter calls a sum."""
     merged: Rows
@@ -110,6 +112,7 @@ NO_SHAPE: Final = Shape(
     metadata=(),
     parameters=(),
     usage=(),
+    two_sides=None,
     aggregated=(),
     merged=(),
     events=(),

@@ -28,7 +28,7 @@ from pandaprobe_otel.mapping.table import (
     KindRule,
     Row,
 )
-from pandaprobe_otel.mapping.values import usable
+from pandaprobe_otel.mapping.values import count, usable
 
 _LATE: Final = 1 << 20
 _SCALARS: Final = frozenset({str, int, bool, float})
@@ -137,6 +137,7 @@ def _shape(
         metadata=metadata,
         parameters=parameters,
         usage=rows("usage"),
+        two_sides=_two_sides(rows("usage"), attributes) if names.isdisjoint(NUMBERS) else None,
         aggregated=rows("aggregated"),
         merged=merged,
         events=tuple(event_rows),
@@ -182,6 +183,13 @@ def _steady(
         kind_attribute=key if tells_kind else None,
         kinds=rule.values if rule is not None and tells_kind else {},
     )
+
+
+def _two_sides(usage: Rows, attributes: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[int, int]] | None:
+    sources = {name: source for name, source, convert in usage if convert is count and isinstance(source, str)}
+    keys = [sources[side] for side in ("prompt", "completion") if side in sources]
+    whole = len(usage) == len(keys) == 2 and all(type_of(attributes[key]) is int for key in keys)
+    return itemgetter(*keys) if whole else None
 
 
 def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

@@ -69,8 +69,8 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str]]:
     reasoning: Sequence[str] = ()
     for candidate in contents.get(side, ()):
         form, source, convert = candidate
-        if type(source) is str and convert is not None:  # as `content_value` does, without a call for most that comes
-            raw = convert(view.attributes[source])
+        if type(source) is str:  # as `content_value` does, without a call for most that comes
+            raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
             raw = content_value(candidate, view)
         if type_of(raw) is not list and is_absent(raw):

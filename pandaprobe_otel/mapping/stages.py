@@ -27,8 +27,8 @@ from pandaprobe_otel.mapping.span_fields import (
     name_of,
 )
 from pandaprobe_otel.mapping.status import outcome
-from pandaprobe_otel.mapping.times import rfc3339
-from pandaprobe_otel.mapping.usage import token_usage
+from pandaprobe_otel.mapping.times import rfc3339, start_and_end
+from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
 from pandaprobe_otel.mapping.view import SpanView
 
 
@@ -80,11 +80,23 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
         name = view.name
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
             name = name_of(span)
-        body = span.body = {"span_id": span_id, "name": name.strip() or "span", "kind": span.kind, "status": status}
-        if parent_id := view.parent_id:
-            body["parent_span_id"] = known.get(parent_id) or prefix + span_suffix(parent_id)
-        if error is not None:
-            body["error"] = error
+        name, parent_id = name.strip() or "span", view.parent_id
+        if parent_id and error is None:
+            body = span.body = {  # most spans' at once, for a dict that grows is copied
+                "span_id": span_id,
+                "name": name,
+                "kind": span.kind,
+                "status": status,
+                "parent_span_id": known.get(parent_id) or prefix + span_suffix(parent_id),
+                "metadata": metadata,
+            }
+        else:
+            body = span.body = {"span_id": span_id, "name": name, "kind": span.kind, "status": status}
+            if parent_id:
+                body["parent_span_id"] = known.get(parent_id) or prefix + span_suffix(parent_id)
+            if error is not None:
+                body["error"] = error
+            body["metadata"] = metadata
         if shape.metadata:
             fill(metadata, shape.metadata, view.attributes)
         if shape.tells_metadata:
@@ -93,7 +105,6 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             metadata["scope"] = view.scope_name
         if error is not None or view.links or view.dropped_attributes:
             add_rare_metadata(span)
-        body["metadata"] = metadata
         parameters = span.parameters
         if shape.tells_parameters:
             parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
@@ -109,9 +120,10 @@ def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
         if "model" in span.found:
             add_model(span)
         start, end = view.start_ns, view.end_ns
-        body["started_at"] = rfc3339(start)
-        if end is not None:
-            body["ended_at"] = rfc3339(end if end > start else start)
+        if end is None:
+            body["started_at"] = rfc3339(start)
+        else:
+            body["started_at"], body["ended_at"] = start_and_end(start, end if end > start else start)
         if span.shape.times_first_token:
             add_first_token(span)
 
@@ -121,7 +133,9 @@ def _set_numbers(spans: Sequence[MappedSpan]) -> None:
         shape, found = span.shape, span.found
         if not shape.counts:
             continue
-        if shape.usage or "usage.bag" in found:
+        if shape.two_sides is not None:
+            span.usage = usage_of_sides(*shape.two_sides(span.view.attributes))
+        elif shape.usage or "usage.bag" in found:
             span.usage = _counts(span, shape.usage, "usage.bag")
         if shape.aggregated or "aggregated.bag" in found:
             span.aggregated = _counts(span, shape.aggregated, "aggregated.bag")

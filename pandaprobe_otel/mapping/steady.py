@@ -21,7 +21,8 @@ ATTRIBUTES: Final = frozenset(
         "openinference.span.kind", "llm.model_name", "llm.system", "llm.provider", "tool.name", "agent.name",
         "traceloop.span.kind", "llm.request.type", "gen_ai.request.temperature", "gen_ai.request.top_p",
         "gen_ai.request.top_k", "gen_ai.request.max_tokens", "gen_ai.request.frequency_penalty",
-        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "llm.temperature", "llm.top_p", "llm.top_k",
+        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "gen_ai.request.seed",
+        "llm.temperature", "llm.top_p", "llm.top_k",
         "llm.frequency_penalty", "llm.presence_penalty",
     }
 )  # fmt: skip

@@ -28,6 +28,18 @@ def rfc3339(ns: int) -> str:
     return text + _THREE_DIGITS[rest // 1_000_000] + _THREE_LAST[rest // 1000 % 1000]
 
 
+def start_and_end(start: int, end: int) -> tuple[str, str]:
+    """Return both times as `rfc3339` does; most spans begin and end within one second."""
+    begun, text = _last
+    first, last = start - begun, end - begun
+    if not 0 <= first <= last < _SECOND:
+        return rfc3339(start), rfc3339(end)
+    return (
+        text + _THREE_DIGITS[first // 1_000_000] + _THREE_LAST[first // 1000 % 1000],
+        text + _THREE_DIGITS[last // 1_000_000] + _THREE_LAST[last // 1000 % 1000],
+    )
+
+
 def _other_second(ns: int) -> tuple[str, int]:
     """Return the text of the time's second, and its nanoseconds in it."""
     global _last  # replaced as a whole: whatever thread reads it gets a pair that belongs together

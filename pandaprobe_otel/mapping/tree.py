@@ -25,7 +25,8 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 
     With only a part of a trace in hand (`whole` false), sums never count: what they stand for may be elsewhere.
     """
-    counted = [span for span in spans if span.usage is not None or span.aggregated is not None]
+    numbered = [span for span in spans if span.shape.counts]
+    counted = [span for span in numbered if span.usage is not None or span.aggregated is not None]
     repeated = _repeated(counted, spans)
     if counted:
         below = _numbers_below(spans, counted)
@@ -36,7 +37,7 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
                 span.metadata["aggregated_token_usage"] = span.aggregated
                 if span.usage is None and counts:
                     span.body["token_usage"] = span.aggregated
-    charged = [span for span in spans if span.cost is not None]
+    charged = [span for span in numbered if span.cost is not None]
     if charged:
         below = _numbers_below(spans, charged)
         for span in charged:

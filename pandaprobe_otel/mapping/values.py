@@ -104,12 +104,6 @@ def decoded(value: Any) -> Any:
         return value
 
 
-def decoded_twice(value: Any) -> Any:
-    """Parse JSON text, and once more if that gave JSON text again."""
-    value = decoded(value)
-    return value if type_of(value) is dict else decoded(value)
-
-
 def scalar(value: Any) -> Any:
     """Parse JSON text including numbers, booleans and null, for dialects that encode every value."""
     if type_of(value) is not str:

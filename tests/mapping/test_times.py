@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.times import rfc3339, start_and_end
 
 SECOND = 1_000_000_000
 END = 253_402_300_800 * SECOND
@@ -35,3 +35,11 @@ def test_times_are_those_of_the_standard_library(times: list[int]) -> None:
         whole, rest = divmod(ns, SECOND)
         expected = datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
         assert datetime.fromisoformat(rfc3339(ns)) == expected
+
+
+@given(st.integers(-SECOND, END + SECOND), st.integers(0, 2 * SECOND), st.integers(-2 * SECOND, 2 * SECOND))
+def test_start_and_end_are_written_as_each_is_by_itself(start: int, lasts: int, before: int) -> None:
+    """Within one second or not, and whatever was written before."""
+    expected = rfc3339(start), rfc3339(start + lasts)
+    rfc3339(start + before)
+    assert start_and_end(start, start + lasts) == expected

@@ -1,0 +1,35 @@
+"""Token counts: the short way for the two that nearly all model calls have says what the long way says."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandaprobe_otel.mapping import map_views
+from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
+from pandaprobe_otel.mapping.values import MAX_COUNT, count
+from views import view
+
+COUNTS = st.integers(-3, 3) | st.integers(MAX_COUNT - 3, MAX_COUNT + 3) | st.integers()
+
+
+@given(COUNTS, COUNTS)
+def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> None:
+    """Also what no server can hold, and what is no count."""
+    counters = {"prompt": count(prompt), "completion": count(completion)}
+    told = {name: value for name, value in counters.items() if value is not None}
+    assert usage_of_sides(prompt, completion) == token_usage(told, None, "")
+
+
+@given(COUNTS, COUNTS)
+def test_both_orders_and_types_of_the_attributes_say_the_same(prompt: int, completion: int) -> None:
+    """Numbers and their texts, input first and output first."""
+    sides = {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt"}
+    told = [
+        map_views([view("chat gpt", {**call, **attributes})]).spans[0].get("token_usage")
+        for attributes in (sides, dict(reversed(sides.items())), {name: str(value) for name, value in sides.items()})
+    ]
+    assert told[0] == told[1]
+    if min(prompt, completion) >= 0 and max(prompt, completion) < 10**18:  # longer texts are no counts
+        assert told[0] == told[2]
