@@ -12,11 +12,16 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 def to_json(value: Any) -> str:
     """Compact JSON text of any value; what JSON cannot say is written as its `str`."""
+    return to_json_bytes(value).decode()
+
+
+def to_json_bytes(value: Any) -> bytes:
+    """The same, encoded as UTF-8."""
     try:
-        return orjson.dumps(value, default=_plain, option=_OPTIONS).decode()
+        return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except TypeError:
         # A lone surrogate, an int over 64 bits or nesting over orjson's limit; the standard library is lenient.
-        return json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True)
+        return json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True).encode()
 
 
 def from_json(data: bytes | str) -> Any:

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall
-from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._json import from_json, to_json_bytes
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._place import place_at
@@ -85,7 +85,7 @@ class RequestHooks:
 
 
 def _event(segment: Any) -> bytes:
-    return b"data: %s\n\n" % to_json(segment).encode()  # without line breaks
+    return b"data: %b\n\n" % to_json_bytes(segment)  # without line breaks
 
 
 def _json(text: str) -> Body | None:
