@@ -78,11 +78,8 @@ class AsyncReading:
 
 def _keeper(body: ObservedBody, written: Written) -> Callable[[Any], None]:
     def keep(item: Any) -> None:
-        try:
-            piece = written(item)
-        except Exception:  # noqa: BLE001 - the guard logs it when it comes again; no guard around what nearly always works
-            guarded(written, item)
-        else:
+        piece = guarded(written, item)
+        if piece is not None:
             body.keep(piece)
 
     return keep
