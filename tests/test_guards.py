@@ -13,13 +13,14 @@ import pandaprobe_otel_integrations
 # As they are imported: the tests also run where the wheel is installed, and the sources are not.
 SOURCES = tuple(Path(package.__path__[0]) for package in (pandaprobe_otel, pandaprobe_otel_integrations))
 BROAD = {"Exception", "BaseException"}
-TELLS = {"failed", "counted", "say", "dropped", "debug", "info", "warning", "error", "exception"}
+TELLS = {"failed", "counted", "guarded", "say", "dropped", "debug", "info", "warning", "error", "exception"}
 """Calls that count or log."""
 
 GUARDS = {
     "_guard.py": {"guarded"},
     "_integration.py": {"Integration._hook_loaded"},
     "_streams/decoding.py": {"_tolerant.decode_or_nothing"},
+    "_streams/reading.py": {"_keeper.keep"},
     "decorators/activity.py": {"Activity.end", "start"},
     "decorators/arguments.py": {"_parameters"},
     "decorators/call.py": {"Call._show", "Call.produced", "CallRecipe.open"},

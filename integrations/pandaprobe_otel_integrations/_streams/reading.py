@@ -78,8 +78,11 @@ class AsyncReading:
 
 def _keeper(body: ObservedBody, written: Written) -> Callable[[Any], None]:
     def keep(item: Any) -> None:
-        piece = guarded(written, item)
-        if piece is not None:
+        try:  # without a call of the guard, of which there would be one for each chunk
+            piece = written(item)
+        except Exception:  # noqa: BLE001 - what cannot be written is not kept; the app goes on
+            guarded(written, item)  # tells of it
+        else:
             body.keep(piece)
 
     return keep
