@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.mapping.assemble import MappedTrace as MappedTrace
     from pandaprobe_otel.mapping.assemble import map_trace as map_trace
     from pandaprobe_otel.mapping.assemble import map_views as map_views
     from pandaprobe_otel.mapping.kinds import is_dropped as is_dropped
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.kinds import is_served_tool as is_served_tool
     from pandaprobe_otel.mapping.kinds import is_tool_without_mcp as is_tool_without_mcp
     from pandaprobe_otel.mapping.kinds import kind_of as kind_of
+    from pandaprobe_otel.mapping.mapped_trace import MappedTrace as MappedTrace
     from pandaprobe_otel.mapping.options import MappingOptions as MappingOptions
     from pandaprobe_otel.mapping.view import EventView as EventView
     from pandaprobe_otel.mapping.view import LinkView as LinkView
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.view import read_span as read_span
 
 _HOMES: Final = {
-    "assemble": ("MappedTrace", "map_trace", "map_views"),
+    "assemble": ("map_trace", "map_views"),
+    "mapped_trace": ("MappedTrace",),
     "kinds": (
         "is_dropped",
         "is_genai",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
+from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.guard import failed
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.details import with_details
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import finished
 from pandaprobe_otel.mapping.prices import add_computed_costs
@@ -30,30 +30,6 @@ if TYPE_CHECKING:
 
 _DEFAULTS: Final = MappingOptions()
 _NEVER: Final = 1 << 63
-
-
-@dataclass(frozen=True, slots=True)
-class MappedTrace:
-    """A trace in PandaProbe's form: its own fields, and its spans sorted by start."""
-
-    trace: dict[str, Any]
-    spans: list[dict[str, Any]]
-    encoded_trace: bytes
-    """The trace's own fields as JSON text."""
-    encoded_spans: EncodedSpans
-    """The same spans as JSON text, for who sends them in batches."""
-
-    def body(self) -> dict[str, Any]:
-        """Return the body of POST /traces, all spans in it; 1e999 is infinite here, and null when encoded."""
-        return {**self.trace, "spans": self.spans}
-
-    def encoded(self) -> bytes:
-        """Return the body of POST /traces as JSON."""
-        return self.encoded_batch(self.encoded_spans)
-
-    def encoded_batch(self, spans: EncodedSpans) -> bytes:
-        """Return the body of POST /traces with only these of the encoded spans."""
-        return b"".join((self.encoded_trace[:-1], b',"spans":[', spans.joined, b"]}"))
 
 
 def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) -> dict[str, Any]:
@@ -117,8 +93,7 @@ def _finished(
     trace = {"trace_id": trace_uuid(root.view.trace_id), **fields, "started_at": started_at}
     if ended_at is not None:
         trace["ended_at"] = ended_at
-    done = finished(trace, [span.body for span in spans], options)
-    return MappedTrace(done.trace, done.spans, done.encoded_trace, done.encoded_spans)
+    return finished(trace, [span.body for span in spans], options)
 
 
 def _sorted(views: Sequence[SpanView]) -> list[SpanView]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -11,6 +10,7 @@ from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.budget import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
@@ -18,17 +18,7 @@ from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A trace and its spans as they are sent, and their encodings."""
-
-    trace: dict[str, Any]
-    spans: list[dict[str, Any]]
-    encoded_trace: bytes
-    encoded_spans: EncodedSpans
-
-
-def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> Finished:
+def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> MappedTrace:
     """Return the trace and its spans: safe to send, masked, within the budgets."""
     most = 0 if options.masks else options.max_field_bytes
     trace, encoded_trace = _kept(trace, most, options)
@@ -57,7 +47,7 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
         fit_trace([trace, *bodies], total, options.max_trace_bytes)
         encoded_trace = orjson.dumps(trace)
         pieces = [orjson.dumps(body) for body in bodies]
-    return Finished(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)))
+    return MappedTrace(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)))
 
 
 _FIRST_TOGETHER: Final = 4

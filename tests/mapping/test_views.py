@@ -143,10 +143,29 @@ class Name(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
 
 @pytest.mark.parametrize("attributes", [{Name.OPERATION: "chat"}, {"a": {Name.OPERATION: "chat"}}])
 def test_attributes_named_by_members_of_an_enum_are_found_by_their_text(attributes: dict[Any, Any]) -> None:
-    """Their hash is not the text's: no look-up finds them."""
+    """However they are named, the mapping asks by text."""
     seen = plain_attributes(attributes)
     assert seen.get("a", seen)["gen_ai.operation.name"] == "chat"
     assert {type(key) for key in (*seen, *seen.get("a", ()))} == {str}
+
+
+def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_is_known() -> None:
+    """Spans of a known shape are not made plain again; what is sent of their names is the shape's own."""
+
+    class Named(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
+        OPERATION = "gen_ai.operation.name"
+        OWN = "my.app.own"
+
+    maker = SpanMaker()
+    plain_names = {name.value: "chat" for name in Named}
+    spans = [maker.end(maker.start("step")) for _ in range(4)]
+    for span, attributes in zip(spans, (dict.fromkeys(Named, "chat"), plain_names) * 2, strict=True):
+        span._attributes._dict.clear()  # type: ignore[union-attr]
+        span._attributes._dict.update(attributes)  # type: ignore[union-attr]
+    bodies = [map_trace([span])["spans"][0] for span in spans]
+
+    assert [body["kind"] for body in bodies] == ["LLM"] * 4
+    assert [body["metadata"]["attributes"] for body in bodies] == [{"my.app.own": "chat"}] * 4
 
 
 def test_what_is_no_span_is_mapped_as_far_as_it_goes() -> None:

@@ -1,0 +1,32 @@
+"""A trace once it is mapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pandaprobe_otel.encoded_spans import EncodedSpans
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTrace:
+    """A trace in PandaProbe's form: its own fields, and its spans sorted by start."""
+
+    trace: dict[str, Any]
+    spans: list[dict[str, Any]]
+    encoded_trace: bytes
+    """The trace's own fields as JSON text."""
+    encoded_spans: EncodedSpans
+    """The same spans as JSON text, for who sends them in batches."""
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of POST /traces, all spans in it; 1e999 is infinite here, and null when encoded."""
+        return {**self.trace, "spans": self.spans}
+
+    def encoded(self) -> bytes:
+        """Return the body of POST /traces as JSON."""
+        return self.encoded_batch(self.encoded_spans)
+
+    def encoded_batch(self, spans: EncodedSpans) -> bytes:
+        """Return the body of POST /traces with only these of the encoded spans."""
+        return b"".join((self.encoded_trace[:-1], b',"spans":[', spans.joined, b"]}"))
