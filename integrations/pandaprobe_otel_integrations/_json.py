@@ -12,7 +12,10 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 def to_json(value: Any) -> str:
     """Compact JSON text of any value; what JSON cannot say is written as its `str`."""
-    return to_json_bytes(value).decode()
+    try:
+        return orjson.dumps(value, default=_plain, option=_OPTIONS).decode()
+    except TypeError:
+        return _leniently_written(value)
 
 
 def to_json_bytes(value: Any) -> bytes:
@@ -20,8 +23,7 @@ def to_json_bytes(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except TypeError:
-        # A lone surrogate, an int over 64 bits or nesting over orjson's limit; the standard library is lenient.
-        return json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True).encode()
+        return _leniently_written(value).encode()
 
 
 def from_json(data: bytes | str) -> Any:
@@ -32,9 +34,28 @@ def from_json(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        if isinstance(data, bytes):
-            data = data.decode("utf-8", errors="replace")
-        return json.loads(data)
+        return _leniently_read(data)
+
+
+def object_from_json(data: bytes | str) -> dict[str, Any] | None:
+    """The object that a JSON document is; None for a document of another kind, and for what is none."""
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            found = _leniently_read(data)
+        except (ValueError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None  # pyright: ignore[reportUnknownVariableType]
+
+
+def _leniently_read(data: bytes | str) -> Any:
+    return json.loads(data.decode("utf-8", errors="replace") if isinstance(data, bytes) else data)
+
+
+def _leniently_written(value: Any) -> str:
+    # A lone surrogate, an int over 64 bits or nesting over orjson's limit, all of which the standard library writes.
+    return json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True)
 
 
 def _plain(value: Any) -> Any:

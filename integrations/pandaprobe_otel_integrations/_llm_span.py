@@ -20,7 +20,7 @@ from pandaprobe_otel_integrations._native_spans import is_natively_recorded
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
 """Context key of the LLM span in progress. Its value is the Span or a ModelClaim; None means that there is none."""
 
-_SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """The key of the current span, which the API does not tell."""
 _SUPPRESS_LLM_KEY: Final = "suppress_language_model_instrumentation"
 """Set by OpenLLMetry around a framework's model call; its spans are that framework's."""
@@ -64,11 +64,6 @@ def with_llm_span(span: Span, context: Context | None = None, *, current: bool =
     """A context in which `span` is the LLM span in progress, and (with `current`) the parent of new spans."""
     marked = set_value(LLM_SPAN_KEY, span, context)
     return set_span_in_context(span, marked) if current else marked
-
-
-def inside_call(span: Span, context: Context, key: str, call: object) -> Context:
-    """`with_llm_span`, and `call` under `key`: one copy of the context instead of one for each entry."""
-    return Context({**context, _SPAN_KEY: span, LLM_SPAN_KEY: span, key: call})
 
 
 def is_claimed(context: Context | None = None) -> bool:

@@ -73,9 +73,10 @@ class ModelCall:
             self.span.set_attributes(found)
 
     def answered(self, body: Body) -> None:
-        """The answer, complete or as far as it came, in the form that the API gives without streaming."""
-        if not self.span.is_recording():
-            return
+        """The answer, complete or as far as it came, in the form that the API gives without streaming.
+
+        It is in vain, and no less work, when the span is not recording.
+        """
         answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
         attributes = answer.attributes
         if None in attributes.values():

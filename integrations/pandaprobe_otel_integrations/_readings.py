@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ._endpoint import Attributes
-from ._shape import Object, integer
+from ._shape import Object, integer, number, string
 
 Readings = Mapping[str, tuple[str, Callable[[Any], Any]]]
 """Member to attribute, and the function that reads its value; None from it means that there is no attribute."""
+
+_EXACT: Final[Mapping[Callable[[Any], Any], type[Any]]] = {string: str, integer: int, number: float}
+"""Readers by the type whose values, unless empty or zero, they give back as they are: nearly all of what comes."""
 
 
 def read(members: Object, readings: Readings) -> Attributes:
@@ -18,7 +21,9 @@ def read(members: Object, readings: Readings) -> Attributes:
     for member, value in members.items():
         if value is not None and (reading := readings.get(member)) is not None:
             attribute, reader = reading
-            if (told := reader(value)) is not None:
+            if value and type(value) is _EXACT.get(reader):  # without a call for each member of each call
+                found[attribute] = value
+            elif (told := reader(value)) is not None:
                 found[attribute] = told
     return found
 

@@ -37,7 +37,8 @@ class Turn:
         owner = self._owner()
         if self._body is not None or owner is None or is_taken(context) or not self._is_open():
             return False
-        self._body = HttpCall(None, ModelCall(self._recorder, endpoint, body, self._place, context)).read_through(owner)
+        call = HttpCall(None, ModelCall(self._recorder, endpoint, body, self._place, context))
+        self._body = call.read_through(owner, ObservedBody)
         return True
 
     def keep(self, message: bytes) -> None:

@@ -89,9 +89,9 @@ def _client(server: ProviderServer, config: Config = CONFIG) -> Iterator[Any]:
 
 
 @asynccontextmanager
-async def _async_client(server: ProviderServer) -> AsyncIterator[Any]:
+async def _async_client(server: ProviderServer, config: AioConfig = AIO_CONFIG) -> AsyncIterator[Any]:
     keys: Any = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
-    made: Any = AIO_SESSION.create_client("bedrock-runtime", endpoint_url=server.url, config=AIO_CONFIG, **keys)
+    made: Any = AIO_SESSION.create_client("bedrock-runtime", endpoint_url=server.url, config=config, **keys)
     async with made as client:
         yield client
 
@@ -272,13 +272,14 @@ def test_body_that_is_not_read_to_its_end(ending: str, server: ProviderServer, r
     assert "gen_ai.output.messages" not in recorder.attributes()
 
 
-@pytest.mark.parametrize("reading", ["read", "in pieces", "as a file", "dropped"])
-async def test_asynchronous_body(reading: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same through aiobotocore, whose body is read asynchronously."""
+@pytest.mark.parametrize("reading", ["read", "in pieces", "as a file", "closed", "dropped"])
+@pytest.mark.parametrize("backend", ["aiohttp", "httpx2"])
+async def test_asynchronous_body(backend: str, reading: str, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The same through aiobotocore, whose body is read asynchronously, whichever HTTP library it is made with."""
     content = json.dumps(CLAUDE.answer).encode()
     server.replies(Reply(chunks=(content,), headers=COUNTED))
     instrument("bedrock", tracer_provider=recorder.provider)
-    async with _async_client(server) as client:
+    async with _async_client(server, AIO_CONFIG if backend == "aiohttp" else _config_of_httpx()) as client:
         body = (await client.invoke_model(modelId=CLAUDE.model, body=CLAUDE.body))["body"]
         if reading == "read":
             assert await body.read() == content
@@ -287,10 +288,20 @@ async def test_asynchronous_body(reading: str, server: ProviderServer, recorder:
         elif reading == "as a file":
             async with body as opened:
                 assert await opened.read() == content
+        elif reading == "closed":
+            async with body:
+                pass
+            recorder.one()
         del body
         gc.collect()
+    assert recorder.one().status.status_code is StatusCode.UNSET
     assert recorder.attributes()["gen_ai.usage.input_tokens"] == 120
-    assert _text(recorder.attributes()) == ("" if reading == "dropped" else ANSWER)
+    assert _text(recorder.attributes()) == ("" if reading in ("closed", "dropped") else ANSWER)
+
+
+def _config_of_httpx() -> AioConfig:
+    session = pytest.importorskip("aiobotocore.httpxsession", reason="older ones have aiohttp alone")
+    return AioConfig(retries={"max_attempts": 0}, read_timeout=5, http_session_cls=session.HttpxSession)
 
 
 def _check_family(span: ReadableSpan, family: Family) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
+from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar
 
 from opentelemetry.context import Context, attach
@@ -80,7 +81,7 @@ async def around_async(
     call = opened[0] if opened is not None else None
     try:
         result = wrapped(*args, **kwargs)
-        if isawaitable(result):
+        if result.__class__ is CoroutineType or isawaitable(result):
             result = await result
     except BaseException as error:
         if call is not None:

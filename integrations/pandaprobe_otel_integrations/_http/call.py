@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context, get_value, set_value
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._llm_span import inside_call
+from pandaprobe_otel_integrations._llm_span import LLM_SPAN_KEY, SPAN_KEY
 from pandaprobe_otel_integrations._model_call import ModelCall
 from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
 from pandaprobe_otel_integrations._streams.tee import observed
@@ -22,11 +21,13 @@ ERROR_STATUS: Final = 400
 """This and every higher status says that the request was refused."""
 _EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")
 
+B = TypeVar("B", bound=ObservedBody)
+
 
 class HttpCall:
     """Opened before the request, shown the response, ended by whichever end comes first."""
 
-    __slots__ = ("_answer", "_answered_ns", "_body", "_model_call", "_refused_with", "owner")
+    __slots__ = ("_answer", "_answered_ns", "_body", "_model_call", "_refused_with", "_written", "owner")
 
     def __init__(self, owner: object, model_call: ModelCall) -> None:
         self.owner = owner
@@ -35,10 +36,13 @@ class HttpCall:
         self._answer: Body | None = None
         self._answered_ns: int | None = None
         self._refused_with: int | None = None
+        self._written = _EVENTS
 
     def context(self, context: Context) -> Context:
         """The context that the request runs in; whoever sees the response finds this call there."""
-        return inside_call(self._model_call.span, context, _CALL_KEY, self)
+        span = self._model_call.span
+        # `with_llm_span` and `marked` in one copy of the context, instead of one for each entry.
+        return Context({**context, SPAN_KEY: span, LLM_SPAN_KEY: span, _CALL_KEY: self})
 
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
         """The HTTP response is there, its body read or still on the way.
@@ -62,20 +66,20 @@ class HttpCall:
     def answered(self, body: Body | None) -> None:
         """The client has read the answer itself; this is its JSON."""
         self._answered_ns = time.time_ns()
-        self._answer = body
+        if self._model_call.span.is_recording():
+            self._answer = body
 
     def add(self, attributes: Attributes) -> None:
         """Further attributes, as those that headers say."""
         self._model_call.add(attributes)
 
-    def read_through(
-        self, owner: object, written: BodyFormat = _EVENTS, kind: type[ObservedBody] = ObservedBody
-    ) -> ObservedBody:
+    def read_through(self, owner: object, kind: type[B], written: BodyFormat = _EVENTS) -> B:
         """The body that is filled while the app reads it through `owner`, which is no HTTP response.
 
         Where the client has taken the bytes apart, the pieces are kept, each written as a server-sent event.
         """
-        body = kind(_Ending(self._model_call, written, None).end, last=self._model_call.endpoint.last_event)
+        self._written = written
+        body = kind(self._body_ended, last=self._model_call.endpoint.last_event)
         body.watch(owner)
         self._body = body
         return body
@@ -111,12 +115,37 @@ class HttpCall:
     def _read_along(self, response: Any) -> None:
         if self._body is not None:
             self._body.abandon()
-        ending = _Ending(self._model_call, BodyFormat.of(response), self._refused_with)
-        body = ObservedBody(ending.end, last=self._model_call.endpoint.last_event)
+        self._written = BodyFormat.of(response)
+        body = ObservedBody(self._body_ended, last=self._model_call.endpoint.last_event)
         stream = observed(response.stream, body)
         body.watch(response)
         response.stream = stream
         self._body = body
+
+    def _body_ended(self, record: BodyRecord) -> None:
+        """Tell the span what the body said, and end it when its last chunk came.
+
+        The body holds this call, so nothing here may hold the response, which is free to be forgotten.
+        """
+        span = self._model_call.span
+        try:
+            if record.error is not None:
+                self._model_call.raised(record.error)
+            if span.is_recording():
+                self._tell_body(record)
+        finally:
+            span.end(record.times_ns[-1] if record.times_ns else None)
+
+    def _tell_body(self, record: BodyRecord) -> None:
+        body, first_output_ns = said_along(record, self._written, self._model_call.endpoint)
+        if self._refused_with is not None:
+            self._model_call.refused(self._refused_with, body)
+            return
+        if first_output_ns is not None:
+            elapsed_s = max(0, first_output_ns - self._model_call.started_ns) / 1e9
+            self._model_call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
+        if body is not None:
+            self._model_call.answered(body)
 
 
 def marked(call: HttpCall, context: Context) -> Context:
@@ -138,34 +167,3 @@ def any_call_in(context: Context) -> bool:
 def without_call(context: Context) -> Context | None:
     """`context` without the call in it; None when there is none."""
     return None if get_value(_CALL_KEY, context) is None else set_value(_CALL_KEY, None, context)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """What is left to do when a body has ended. It must not hold the response, which is free to be forgotten."""
-
-    model_call: ModelCall
-    written: BodyFormat
-    refused_with: int | None
-
-    def end(self, record: BodyRecord) -> None:
-        """Tell the span what the body said, and end it when its last chunk came."""
-        try:
-            self._tell(record)
-        finally:
-            self.model_call.end(record.times_ns[-1] if record.times_ns else None)
-
-    def _tell(self, record: BodyRecord) -> None:
-        if record.error is not None:
-            self.model_call.raised(record.error)
-        if not self.model_call.span.is_recording():
-            return
-        said = said_along(record, self.written, self.model_call.endpoint)
-        if self.refused_with is not None:
-            self.model_call.refused(self.refused_with, said.body)
-            return
-        if said.first_output_ns is not None:
-            elapsed_s = max(0, said.first_output_ns - self.model_call.started_ns) / 1e9
-            self.model_call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
-        if said.body is not None:
-            self.model_call.answered(said.body)

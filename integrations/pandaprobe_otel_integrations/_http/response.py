@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
-from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._streams import decoding, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord
 from pandaprobe_otel_integrations._streams.runs import joined
@@ -31,13 +31,6 @@ class BodyFormat:
         )
 
 
-class Said(NamedTuple):
-    """What a body says (None: neither JSON nor events) and when its first output came (epoch ns)."""
-
-    body: Body | None
-    first_output_ns: int | None = None
-
-
 def is_in_memory(response: Any) -> bool:
     """Whether the body has been read; then `response.content` is its decoded bytes."""
     return bool(response.is_closed and response.is_stream_consumed)
@@ -47,23 +40,26 @@ def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     """What a response that was read says."""
     content: bytes = response.content
     if content.startswith(b"{"):
-        return _json(content)
+        return object_from_json(content)
     return _read(content, BodyFormat.of(response).content_type, endpoint)[0]
 
 
-def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
-    """What a body says as far as the app read it."""
+def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> tuple[Body | None, int | None]:
+    """What a body says as far as the app read it (None: neither JSON nor events), and when the first output came.
+
+    The time is in epoch ns; None for a body in one piece.
+    """
     chunks: Sequence[bytes] = record.chunks
     if written.content_encoding:
         chunks = list(decoding.decoded(chunks, written.content_encoding))
     content = b"".join(chunks)
     if content.startswith(b"{") and written.content_type == _JSON_TYPE:
-        return Said(body=_json(content))
+        return object_from_json(content), None
     body, output_at = _read(content, written.content_type, endpoint)
     if output_at is None:
-        return Said(body=body)
+        return body, None
     sizes = (len(chunk) for chunk in chunks)
-    return Said(body=body, first_output_ns=sse.arrival(output_at, sizes, record.times_ns))
+    return body, sse.arrival(output_at, sizes, record.times_ns)
 
 
 def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body | None, int | None]:
@@ -73,17 +69,9 @@ def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body |
         return _merged(ndjson.parse(content), endpoint)
     if (binary := getattr(endpoint, "binary", None)) is not None and "json" not in content_type:
         return binary(content, content_type), 1
-    return _json(content), None
+    return object_from_json(content), None
 
 
 def _merged(events: sse.Events, endpoint: Endpoint) -> tuple[Body | None, int | None]:
     first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
     return endpoint.merged(joined(events, getattr(endpoint, "growing", None))), first
-
-
-def _json(content: bytes) -> Body | None:
-    try:
-        body = from_json(content)
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType]

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import time_ns
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pandaprobe_otel_integrations._guard import guarded
 
@@ -25,8 +25,7 @@ _COLLECTED_ENDS: Final = frozenset({"closed", "dropped", "failed"})
 _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyRecord:
+class BodyRecord(NamedTuple):
     """A body that has ended: its raw chunks as they came from the socket and each one's arrival (epoch ns).
 
     For a stream of objects, those are the chunks.
@@ -122,7 +121,7 @@ class ObservedBody:
         on_end, self._on_end = self._on_end, None
         open_bodies.remove(self)
         self._owner = None
-        record = BodyRecord(chunks=self._chunks, times_ns=self._times_ns, end=how, error=error)
+        record = BodyRecord(self._chunks, self._times_ns, how, error)
         self._chunks, self._times_ns = [], []
         if on_end is None:
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._shape import Object, items, obj, string
+from pandaprobe_otel_integrations._shape import Object, obj, string
 
 
 def system_parts(system: Any) -> list[Part]:
@@ -21,9 +21,12 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
     for message in messages:
         role = string(message.get("role")) or "user"
         content = message.get("content")
+        if not isinstance(content, (list, tuple)):
+            found.append({"role": role, "parts": block_parts(content)})
+            continue
         results: list[Any] = []
         others: list[Any] = []
-        for block in items(content):
+        for block in content:  # pyright: ignore[reportUnknownVariableType]
             (results if obj(block).get("type") == "tool_result" else others).append(block)
         if results:
             found.append({"role": "tool", "parts": block_parts(results)})
@@ -60,7 +63,9 @@ def block_parts(content: Any) -> list[Part]:
     if isinstance(content, str):
         return [parts.text(content)] if content else []
     found: list[Part] = []
-    for block in items(content):
+    if not isinstance(content, (list, tuple)):
+        return found
+    for block in content:  # pyright: ignore[reportUnknownVariableType]
         part = _part(block)
         if part is not None:
             found.append(part)
@@ -70,11 +75,11 @@ def block_parts(content: Any) -> list[Part]:
 def _part(block: Any) -> Part | None:
     if isinstance(block, str):
         return parts.text(block)
-    found = obj(block)
+    found: Object = block if block.__class__ is dict else obj(block)
+    if found.get("type") == "text":
+        return parts.text(str(found.get("text") or ""))
     kind = string(found.get("type")) or ""
     block_id = string(found.get("id"))
-    if kind == "text":
-        return parts.text(str(found.get("text") or ""))
     if kind == "thinking":
         thought = string(found.get("thinking"))
         return parts.reasoning(thought) if thought else None

@@ -41,7 +41,7 @@ class Messages:
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
         attributes = read(body, _PARAMETERS)
-        if _wants_json(body):
+        if ("output_format" in body or "output_config" in body) and _wants_json(body):
             attributes[names.OUTPUT_TYPE] = "json"
         return attributes
 
@@ -111,8 +111,6 @@ _COUNTS: Final[Readings] = {
 
 
 def _wants_json(body: Body) -> bool:
-    if "output_format" not in body and "output_config" not in body:
-        return False
     wanted = obj(body.get("output_format")) or obj(obj(body.get("output_config")).get("format"))
     return wanted.get("type") == "json_schema"
 

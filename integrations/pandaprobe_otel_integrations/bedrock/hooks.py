@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._http.response import BodyFormat
-from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._place import place_at
@@ -20,7 +20,7 @@ from pandaprobe_otel_integrations._shape import integer, obj, string
 
 from .converse import Converse, usage_attributes
 from .invoke import invocation
-from .reading import ObservedEvents, observe_bytes, observe_events
+from .reading import ObservedEvents, ObservedReads, observe_bytes, observe_events
 
 Wrapped = Callable[..., Any]
 _SERVICE: Final = "bedrock-runtime"
@@ -85,9 +85,9 @@ class BedrockHooks:
 
 
 def _show(call: HttpCall, response: Any) -> None:
-    about = obj(response.get("ResponseMetadata"))
-    if attempts := integer(about.get("RetryAttempts")):
-        call.add({"http.request.resend_count": attempts})
+    about: Body = response.get("ResponseMetadata") or {}
+    if attempts := about.get("RetryAttempts"):
+        call.add({"http.request.resend_count": integer(attempts)})
     if "stream" in response:
         _observe(response["stream"], call)
     elif "body" not in response:
@@ -96,13 +96,13 @@ def _show(call: HttpCall, response: Any) -> None:
         _observe(response["body"], call)
     else:
         # What the app never reads is counted too.
-        if counts := _counted(obj(about.get("HTTPHeaders"))):
+        if counts := _counted(about.get("HTTPHeaders") or {}):
             call.add(usage_attributes(counts))
-        observe_bytes(response["body"], call.read_through(response["body"], _JSON))
+        observe_bytes(response["body"], call.read_through(response["body"], ObservedReads, _JSON))
 
 
 def _observe(stream: Any, call: HttpCall) -> None:
-    observe_events(stream, call.read_through(stream, kind=ObservedEvents))
+    observe_events(stream, call.read_through(stream, ObservedEvents))
 
 
 def _counted(headers: Body) -> Body:
@@ -118,11 +118,7 @@ def _sent(body: Any) -> Body:
     """The JSON of a request; a file that is sent is left unread."""
     if not isinstance(body, (str, bytes, bytearray)):
         return {}
-    try:
-        found = from_json(bytes(body) if isinstance(body, bytearray) else body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    return object_from_json(bytes(body) if isinstance(body, bytearray) else body) or {}
 
 
 def _model(model_id: str) -> str | None:

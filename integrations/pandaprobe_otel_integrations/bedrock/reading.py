@@ -7,8 +7,9 @@ one that a finalizer calls: by then the object cannot be referred to any more.
 
 from __future__ import annotations
 
-import inspect
 import weakref
+from functools import lru_cache
+from inspect import iscoroutinefunction
 from time import time_ns
 from typing import Any, Final
 
@@ -38,6 +39,22 @@ class ObservedEvents(ObservedBody):
             self._size += len(payload)
 
 
+class ObservedReads(ObservedBody):
+    """Receives what calls of a file's `read` have returned."""
+
+    __slots__ = ()
+
+    def keep_read(self, chunk: bytes, amount: int | None) -> None:
+        """So much came where `amount` was asked for; None and what is below zero stand for all."""
+        if type(chunk) is bytes and chunk:  # others come from a reader that is not the HTTP library's
+            self._times_ns.append(time_ns())
+            if self._size <= MAX_BODY_BYTES:
+                self._chunks.append(chunk)
+                self._size += len(chunk)
+        if amount is None or amount < 0 or (not chunk and amount > 0):
+            self.end("read")
+
+
 def observe_events(stream: Any, body: ObservedBody) -> None:
     """The events of an EventStream, each with its name."""
     events = stream._event_generator  # pyright: ignore[reportPrivateUsage]
@@ -46,19 +63,27 @@ def observe_events(stream: Any, body: ObservedBody) -> None:
     _observe_close(stream, body)
 
 
-def observe_bytes(streaming_body: Any, body: ObservedBody) -> None:
+def observe_bytes(streaming_body: Any, body: ObservedReads) -> None:
     """The bytes of a StreamingBody."""
     raw: Any = getattr(streaming_body, "_raw_stream", None)
     if raw is None:
         raw = streaming_body.__wrapped__  # before aiobotocore 3 the body is a proxy of the response
     else:
         _observe_close(streaming_body, body)
+    if hasattr(raw, "aiter_raw"):  # a response of httpx, whose `content` raises until all is there
+        raw.aiter_raw = _Pieces(raw, body).aiter_raw
+        _observe_close(streaming_body, body, "aclose")
+        return
     content: Any = getattr(raw, "content", None)
-    read: Any = getattr(content, "read", None)
-    if read is not None and inspect.iscoroutinefunction(read):
+    if _reads_asynchronously(content.__class__):
         raw.content = _Content(content, body)
     else:
         raw.read = _Source(raw, body).read
+
+
+@lru_cache(maxsize=16)
+def _reads_asynchronously(kind: type[Any]) -> bool:
+    return iscoroutinefunction(getattr(kind, "read", None))
 
 
 def _event(event: Any) -> bytes:
@@ -67,21 +92,21 @@ def _event(event: Any) -> bytes:
     return sse.written(event.payload, name)
 
 
-def _observe_close(owner: Any, body: ObservedBody) -> None:
+def _observe_close(owner: Any, body: ObservedBody, name: str = "close") -> None:
     this = weakref.ref(owner)
     kind: Any = owner.__class__
 
     def close(*args: Any, **kwargs: Any) -> Any:
         body.end("closed")
-        return kind.close(this(), *args, **kwargs)
+        return getattr(kind, name)(this(), *args, **kwargs)
 
-    owner.close = close
+    setattr(owner, name, close)
 
 
 class _Source:
     """Reads as the class of `raw` does, and tells."""
 
-    def __init__(self, raw: Any, body: ObservedBody) -> None:
+    def __init__(self, raw: Any, body: ObservedReads) -> None:
         self._raw = weakref.ref(raw)
         self._kind: Any = raw.__class__
         self._body = body
@@ -93,14 +118,27 @@ class _Source:
         except BaseException as error:
             self._body.end("failed", error)
             raise
-        guarded(_keep, self._body, chunk, args[0] if args else kwargs.get("amt"))
+        self._body.keep_read(chunk, args[0] if args else kwargs.get("amt"))
         return chunk
+
+
+class _Pieces:
+    """Iterates as httpx's response `raw` does, and tells."""
+
+    def __init__(self, raw: Any, body: ObservedReads) -> None:
+        self._raw = weakref.ref(raw)
+        self._kind: Any = raw.__class__
+        self._body = body
+
+    def aiter_raw(self, *args: Any, **kwargs: Any) -> AsyncReading:
+        """In place of the method of that name."""
+        return AsyncReading(self._kind.aiter_raw(self._raw(), *args, **kwargs), self._body)
 
 
 class _Content:
     """Stands in for the reader of an aiohttp response, whose class has no room for more."""
 
-    def __init__(self, content: Any, body: ObservedBody) -> None:
+    def __init__(self, content: Any, body: ObservedReads) -> None:
         self._observed_content = content
         self._observed_body = body
 
@@ -111,17 +149,10 @@ class _Content:
         except BaseException as error:
             self._observed_body.end("failed", error)
             raise
-        guarded(_keep, self._observed_body, chunk, n)
+        self._observed_body.keep_read(chunk, n)
         return chunk
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_observed_"):
             raise AttributeError(name)
         return getattr(self._observed_content, name)
-
-
-def _keep(body: ObservedBody, chunk: bytes, amount: int | None) -> None:
-    if chunk:
-        body.keep(bytes(chunk))
-    if amount is None or amount < 0 or (not chunk and amount > 0):
-        body.end("read")

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall
-from pandaprobe_otel_integrations._json import from_json, to_json_bytes
+from pandaprobe_otel_integrations._json import object_from_json, to_json_bytes
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._place import place_at
@@ -79,19 +79,10 @@ class RequestHooks:
     def _show(self, call: HttpCall, response: Any) -> None:
         read: Any = response.response_stream
         if isinstance(read, list):
-            call.answered(_json(read[0] if read else ""))  # pyright: ignore[reportUnknownArgumentType]
+            call.answered(object_from_json(read[0] if read else ""))  # pyright: ignore[reportUnknownArgumentType]
         else:
-            self._streams[response] = call.read_through(response)
+            self._streams[response] = call.read_through(response, ObservedBody)
 
 
 def _event(segment: Any) -> bytes:
     return b"data: %b\n\n" % to_json_bytes(segment)  # without line breaks
-
-
-def _json(text: str) -> Body | None:
-    """The document; None for another kind of text, of which the client tells the app."""
-    try:
-        body = from_json(text)
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType]
