@@ -40,7 +40,7 @@ def serve() -> None:
     """Answer requests until the one that is empty."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
     while (line := sys.stdin.readline()).strip():
-        request: dict[str, Any] = json.loads(line)
+        request = _read(line)
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             child = os.fork()
@@ -50,6 +50,14 @@ def serve() -> None:
             Path(request["reply"]).write_text(f"{code}\n", encoding="ascii")
             os._exit(0)
     return None
+
+
+def _read(line: str) -> dict[str, Any]:
+    try:
+        request: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"this is no request, but stood among them: {line!r}") from error
+    return request
 
 
 def become(request: dict[str, Any]) -> None:
