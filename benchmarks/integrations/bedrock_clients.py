@@ -55,9 +55,20 @@ class _AsyncRaw:
     """A response of aiohttp, as far as aiobotocore needs one."""
 
     def __init__(self, traffic: Traffic, streams: bool) -> None:
+        self.content = _AsyncContent(traffic)
+
+    async def read(self) -> bytes:
+        return await self.content.read()
+
+    def close(self) -> None:
+        pass
+
+
+class _AsyncContent:
+    """What reads its body: an object of its own, so that both go as soon as they are let go, as aiohttp's do."""
+
+    def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
-        self._streams = streams
-        self.content = self
 
     async def read(self, n: int = -1) -> bytes:
         return self._traffic.answer
@@ -65,9 +76,6 @@ class _AsyncRaw:
     async def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
         for piece in self._traffic.pieces:
             yield piece, True
-
-    def close(self) -> None:
-        pass
 
 
 def _provider(response: Any, raw: Any) -> Callable[..., Any]:
