@@ -37,14 +37,14 @@ def from_json(data: bytes | str) -> Any:
         return _leniently_read(data)
 
 
-def object_from_json(data: bytes | str) -> dict[str, Any] | None:
-    """The object that a JSON document is; None for a document of another kind, and for what is none."""
+def object_from_json(data: Any) -> dict[str, Any] | None:
+    """The object that a JSON document is; None for a document of another kind, and for what is none, as a file."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
             found = _leniently_read(data)
-        except (ValueError, RecursionError):
+        except (TypeError, ValueError, RecursionError):
             return None
     return found if isinstance(found, dict) else None  # pyright: ignore[reportUnknownVariableType]
 

@@ -56,8 +56,8 @@ class Messages:
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The message, why it ended, and its usage."""
-        stop_reason = string(body.get("stop_reason"))
-        reason = FINISH_REASONS.get(stop_reason, stop_reason) if stop_reason is not None else None
+        stop_reason = body.get("stop_reason")
+        reason = FINISH_REASONS.get(stop_reason, stop_reason or None) if isinstance(stop_reason, str) else None
         attributes = read(body, _ANSWERED)
         if reason is not None:
             attributes[names.FINISH_REASONS] = [reason]
@@ -117,7 +117,7 @@ def _wants_json(body: Body) -> bool:
 
 def usage_attributes(usage: Any) -> Attributes:
     """Anthropic counts cached tokens beside the input, the conventions inside it."""
-    found = read(obj(usage), _COUNTS)
+    found = read(usage if usage.__class__ is dict else obj(usage), _COUNTS)
     if names.INPUT_TOKENS in found:
         found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
     return found

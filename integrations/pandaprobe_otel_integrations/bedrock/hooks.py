@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from opentelemetry.context import get_current
 
+from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import Opened, around, around_async
@@ -68,18 +69,23 @@ class BedrockHooks:
         context = get_current()
         if is_taken(context) or not self._gate(client):
             return None
-        given = obj(kwargs["api_params"] if "api_params" in kwargs else args[1])
-        model_id = string(given.get("modelId")) or ""
+        given: Body = kwargs["api_params"] if "api_params" in kwargs else args[1]
+        model_id: Any = given.get("modelId")
+        if not isinstance(model_id, str):
+            model_id = ""
         model = _model(model_id) if "/" in model_id else model_id
         more = {"model": model, "stream": operation in _STREAMS or None}
         endpoint: Endpoint = _CONVERSE
         if operation in _CONVERSATIONS:
             body: Body = {**given, **more}
         else:
-            sent = obj(given.get("modelInput")) if operation == _LATER else _sent(given.get("body"))
+            # A file that is sent is left unread.
+            sent = obj(given.get("modelInput")) if operation == _LATER else object_from_json(given.get("body")) or {}
             endpoint = invocation(model_id, sent)
-            body = {**sent, **more, "guardrail": given.get("guardrailIdentifier")}
+            body = {**sent, **more}
         place = place_at(client.meta.endpoint_url, "aws.bedrock")
+        if "guardrailIdentifier" in given:
+            place = {**place, names.GUARDRAIL_ID: string(given["guardrailIdentifier"])}
         call = HttpCall(client, ModelCall(self._recorder, endpoint, body, place, context))
         return call, call.context(context)
 
@@ -112,13 +118,6 @@ def _counted(headers: Body) -> Body:
         if isinstance(text, str) and text.isdigit():
             found[name] = int(text)
     return found
-
-
-def _sent(body: Any) -> Body:
-    """The JSON of a request; a file that is sent is left unread."""
-    if not isinstance(body, (str, bytes, bytearray)):
-        return {}
-    return object_from_json(bytes(body) if isinstance(body, bytearray) else body) or {}
 
 
 def _model(model_id: str) -> str | None:

@@ -48,16 +48,8 @@ class Invocation:
     def __init__(self, model: Endpoint) -> None:
         self.model = model
         self.operation = model.operation
+        self.request_attributes = model.request_attributes
         self.request_content = model.request_content
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Those of the model, and the guardrail."""
-        attributes = self.model.request_attributes(body)
-        attributes.pop(names.GUARDRAIL_ID, None)  # here it is none of the body's business
-        guardrail = body.get("guardrail")
-        if guardrail is not None and string(guardrail):
-            attributes[names.GUARDRAIL_ID] = guardrail
-        return attributes
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """That of the model; where it does not count, Bedrock does."""
