@@ -1,0 +1,58 @@
+"""JSON that comes from anywhere: what is one object, what is not, and what only a lenient reader or writer takes."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel_integrations._json import from_json, object_from_json, to_json, to_json_bytes
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        (b'{"a": 1}', {"a": 1}),
+        ('{"a": 1}', {"a": 1}),
+        (bytearray(b'{"a": 1}'), {"a": 1}),
+        (b"{}", {}),
+        ('{"a": "\\ud800"}', {"a": "\ud800"}),
+        (b'{"a": "\xff"}', {"a": "\ufffd"}),
+    ],
+)
+def test_an_object(document: Any, found: dict[str, Any]) -> None:
+    """Whatever holds its text, and also where the standard library alone would read it."""
+    assert object_from_json(document) == found
+
+
+def test_an_object_with_a_number_that_json_has_not() -> None:
+    """NaN is what the standard library writes for it."""
+    found = object_from_json(b'{"a": NaN}')
+    assert found is not None
+    assert math.isnan(found["a"])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"[1]", b"null", b"no JSON", b'{"a": ', '{"a":' * 100_000, None, 1, io.BytesIO(b'{"a": 1}'), object()],
+    ids=lambda document: type(document).__name__,
+)
+def test_what_is_no_object(document: Any) -> None:
+    """Another document, a part of one, none at all, and a file, which is left unread."""
+    assert object_from_json(document) is None
+
+
+def test_a_file_is_left_unread() -> None:
+    """The client is about to send it."""
+    file = io.BytesIO(b'{"a": 1}')
+    assert object_from_json(file) is None
+    assert file.tell() == 0
+
+
+@pytest.mark.parametrize("value", ["\ud800", 1 << 80, {"a": ["\ud800", -(1 << 90)]}])
+def test_what_orjson_refuses_is_written_and_read_again(value: Any) -> None:
+    """A surrogate without its other half, and integers of more than 64 bits; text and bytes say the same."""
+    assert from_json(to_json(value)) == value
+    assert to_json_bytes(value).decode() == to_json(value)
