@@ -68,6 +68,8 @@ def observe_bytes(streaming_body: Any, body: ObservedReads) -> None:
     raw: Any = getattr(streaming_body, "_raw_stream", None)
     if raw is None:
         raw = streaming_body.__wrapped__  # before aiobotocore 3 the body is a proxy of the response
+        _observe_close(raw, body)
+        _observe_close(raw, body, "release")  # which leaving a `with` does
     else:
         _observe_close(streaming_body, body)
     if hasattr(raw, "aiter_raw"):  # a response of httpx, whose `content` raises until all is there
