@@ -46,10 +46,10 @@ class ObservedReads(ObservedBody):
 
     def keep_read(self, chunk: bytes, amount: int | None) -> None:
         """So much came where `amount` was asked for; None and what is below zero stand for all."""
-        if type(chunk) is bytes and chunk:  # others come from a reader that is not the HTTP library's
+        if chunk:
             self._times_ns.append(time_ns())
             if self._size <= MAX_BODY_BYTES:
-                self._chunks.append(chunk)
+                self._chunks.append(bytes(chunk))
                 self._size += len(chunk)
         if amount is None or amount < 0 or (not chunk and amount > 0):
             self.end("read")
@@ -69,11 +69,12 @@ def observe_bytes(streaming_body: Any, body: ObservedReads) -> None:
     if raw is None:
         raw = streaming_body.__wrapped__  # before aiobotocore 3 the body is a proxy of the response
         _observe_close(raw, body)
-        _observe_close(raw, body, "release")  # which leaving a `with` does
+        if hasattr(raw, "release"):
+            _observe_close(raw, body, "release")  # which leaving a `with` does
     else:
         _observe_close(streaming_body, body)
     if hasattr(raw, "aiter_raw"):  # a response of httpx, whose `content` raises until all is there
-        raw.aiter_raw = _Pieces(raw, body).aiter_raw
+        _observe_pieces(raw, body)
         _observe_close(streaming_body, body, "aclose")
         return
     content: Any = getattr(raw, "content", None)
@@ -105,6 +106,16 @@ def _observe_close(owner: Any, body: ObservedBody, name: str = "close") -> None:
     setattr(owner, name, close)
 
 
+def _observe_pieces(raw: Any, body: ObservedBody) -> None:
+    this = weakref.ref(raw)
+    kind: Any = raw.__class__
+
+    def aiter_raw(*args: Any, **kwargs: Any) -> AsyncReading:
+        return AsyncReading(kind.aiter_raw(this(), *args, **kwargs), body)
+
+    raw.aiter_raw = aiter_raw
+
+
 class _Source:
     """Reads as the class of `raw` does, and tells."""
 
@@ -120,21 +131,8 @@ class _Source:
         except BaseException as error:
             self._body.end("failed", error)
             raise
-        self._body.keep_read(chunk, args[0] if args else kwargs.get("amt"))
+        guarded(self._body.keep_read, chunk, args[0] if args else kwargs.get("amt"))
         return chunk
-
-
-class _Pieces:
-    """Iterates as httpx's response `raw` does, and tells."""
-
-    def __init__(self, raw: Any, body: ObservedReads) -> None:
-        self._raw = weakref.ref(raw)
-        self._kind: Any = raw.__class__
-        self._body = body
-
-    def aiter_raw(self, *args: Any, **kwargs: Any) -> AsyncReading:
-        """In place of the method of that name."""
-        return AsyncReading(self._kind.aiter_raw(self._raw(), *args, **kwargs), self._body)
 
 
 class _Content:
@@ -151,7 +149,7 @@ class _Content:
         except BaseException as error:
             self._observed_body.end("failed", error)
             raise
-        self._observed_body.keep_read(chunk, n)
+        guarded(self._observed_body.keep_read, chunk, n)
         return chunk
 
     def __getattr__(self, name: str) -> Any:
