@@ -2,15 +2,21 @@
 # virtual environment.
 
 PYTHON ?= python
+PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install check lint format type test frameworks live bench build wheel-tests oldest-clients every-byte licences docs demo ci
+.PHONY: help install constraints check lint format type test outer frameworks live bench build wheel-tests oldest-clients licences docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-install:  ## install for development, editable, with every extra
-	$(PYTHON) -m pip install -e ".[dev]"
+install:  ## install for development, editable: both rings of the tests, the linters, the documentation
+	$(PYTHON) -m pip install -c constraints.txt -e ".[dev,docs,lint,outer]"
+
+constraints:  ## name the newest versions that agree, for every Python, in constraints.txt
+	$(PYTHON) -m uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-annotate \
+		--custom-compile-command "make constraints" --extra dev --extra docs --extra lint --extra outer \
+		pyproject.toml --output-file constraints.txt
 
 check: lint type test  ## everything that must pass before a commit is shared
 
@@ -27,8 +33,11 @@ type:  ## both type checkers, strict
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pyright --pythonpath "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 
-test:  ## the test suite
+test:  ## the inner ring of the tests: every promise, in minutes
 	$(PYTHON) -m pytest
+
+outer:  ## both rings: every cut of every stream, real minutes, crash loops, browsers; about half an hour
+	$(PYTHON) -m pytest -m ""
 
 frameworks:  ## the tests with agent frameworks, each in an environment of its own
 	$(PYTHON) tests/frameworks/run.py --all
@@ -43,20 +52,14 @@ build:  ## source distribution and wheel, in dist/, checked: metadata, contents,
 	rm -rf dist
 	$(PYTHON) scripts/check_distributions.py dist --types
 
-wheel-tests: build  ## the tests with the wheel and no sources: both Pythons, oldest and newest dependencies
-	@for python in 3.11 3.13; do for versions in floor latest; do \
+wheel-tests: build  ## the tests with the wheel and no sources: several Pythons, oldest and newest dependencies
+	@for python in $(PYTHONS); do for versions in floor latest; do \
 		echo "== Python $$python, $$versions"; \
-		$(PYTHON) scripts/test_wheel.py dist/*.whl --python $$python --dependencies $$versions -- --reruns 2 || exit 1; \
+		$(PYTHON) scripts/test_wheel.py dist/*.whl --python $$python --dependencies $$versions || exit 1; \
 	done; done
 
 oldest-clients:  ## the tests of each client library with the oldest version that pyproject.toml claims
 	scripts/oldest_client.sh
-
-every-byte:  ## streams of every client library cut at each byte, and odd answers: about twenty minutes of CPU time
-	EVERY_BYTE=1 $(PYTHON) -m pytest -n auto --dist worksteal \
-		tests/integrations/conformance/test_cut_anywhere.py \
-		tests/integrations/conformance/test_cut_recordings.py \
-		tests/integrations/conformance/test_odd_bodies.py
 
 licences:  ## docs/dependencies.md, and that every licence of a dependency is compatible
 	$(PYTHON) scripts/dependencies.py docs/dependencies.md

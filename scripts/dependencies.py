@@ -4,7 +4,7 @@
     python scripts/dependencies.py --check                 exit with 1 for a licence that is not known to be
                                                            compatible, also of what the dependencies need themselves
 
-The licences are those of the installed versions: install the extra `dev` first.
+The licences are those of the installed versions: run `make install` first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-NOT_FOR_USERS: Final = frozenset({"dev", "docs"})
+NOT_FOR_USERS: Final = frozenset({"dev", "docs", "lint", "outer"})
 CORE: Final = "always"
 # Licences by which anyone may use, change and pass on. The Mozilla licence asks for changes of its own files only.
 COMPATIBLE: Final = re.compile(

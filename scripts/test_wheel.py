@@ -2,10 +2,11 @@
 
     python scripts/test_wheel.py dist/*.whl                          newest dependencies, this Python
     python scripts/test_wheel.py dist/*.whl --python 3.13            another Python
+    python scripts/test_wheel.py dist/*.whl --dependencies named     those of constraints.txt
     python scripts/test_wheel.py dist/*.whl --dependencies floor     the oldest that pyproject.toml claims
     python scripts/test_wheel.py dist/*.whl -- -k transport          with options for pytest
 
-Needs uv (in the extra `dev`). At the floor it is the library that is tested, and not its integrations: the floors of
+Needs uv (in the extra `outer`). At the floor it is the library that is tested, and not its integrations: the floors of
 client libraries are for scripts/oldest_client.sh. Warnings of old versions are no failures there.
 """
 
@@ -45,8 +46,9 @@ def floors(requirements: Sequence[str]) -> list[str]:
 
 def packages(wheel: Path, dependencies: str) -> tuple[list[str], list[str]]:
     """What is installed, and the constraints upon it."""
-    if dependencies == "latest":
-        return [f"{wheel}[dev]"], []
+    if dependencies != "floor":
+        named = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        return [f"{wheel}[dev]"], named if dependencies == "named" else []
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras: dict[str, list[str]] = project["optional-dependencies"]
     tools = [each for each in extras["dev"] if not each.startswith(OF_OTHER_CLIENTS)]
@@ -91,7 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--python", default=sys.executable, help="version or path; default: this one")
-    parser.add_argument("--dependencies", choices=("latest", "floor"), default="latest")
+    parser.add_argument("--dependencies", choices=("latest", "named", "floor"), default="latest")
     chosen = parser.parse_args(given)
     # A shell starts what it runs in the background with Ctrl-C ignored, and every child would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,5 +11,5 @@ def test_the_two_commands_stand_in_it() -> None:
     """Whoever comes for the first time finds how to see it work and how to test it."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
 
-    assert 'pip install -e ".[demo]" && pandaprobe-otel demo\n' in text
-    assert 'pip install -e ".[dev]" && pytest\n' in text
+    assert 'python3 -m venv .venv && . .venv/bin/activate && pip install -e ".[demo]" && pandaprobe-otel demo\n' in text
+    assert 'pip install -c constraints.txt -e ".[dev]" && pytest\n' in text

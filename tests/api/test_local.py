@@ -95,9 +95,9 @@ async def test_sessions(client: Any) -> None:
     assert deleted.deleted == 3
 
 
+@pytest.mark.outer
 async def test_a_session_as_a_table(client: Any) -> None:
     """One row for each trace, by its id."""
-    pytest.importorskip("pandas", reason="pandas is an extra")
     trace = await make_trace(client, session_id="s-1", ended_at=NOW + timedelta(seconds=2))
     table = (await settled(client.sessions.get("s-1"))).to_pandas()
 

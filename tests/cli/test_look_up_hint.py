@@ -6,7 +6,6 @@ import json
 import shlex
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -18,7 +17,7 @@ from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.errors import OutcomeUnknown, SentRequest
 from scripted_api import RESET, ScriptedApi
 
-TRACE, RUN, MONITOR = str(uuid4()), str(uuid4()), str(uuid4())
+TRACE, RUN, MONITOR = (f"4aa3da2c-481a-42e2-8569-0e41d8d4fe7{number}" for number in range(3))
 NEVER_REPEATED = [
     endpoint for endpoint in all_endpoints() if endpoint.repeat is Repeat.NEVER and endpoint.scope is Scope.PROJECT
 ]

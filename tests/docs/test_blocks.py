@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -18,10 +19,18 @@ SEND_NOTHING: Final = frozenset({"existing-opentelemetry", "integrations", "loca
 """Pages whose programs make no trace of an agent, or send it to a server that the page starts."""
 PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
 """No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
-PAGES: Final = [page for page in pages() if any(block.language in RUN for block in blocks(page))]
+OUTER: Final = frozenset({"docs/evaluation.md", "docs/integrations/litellm.md", "docs/local.md", "docs/quickstart.md"})
+"""Pages that take long to follow."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def _pages() -> Iterator[Any]:
+    for page in pages():
+        if any(block.language in RUN for block in blocks(page)):
+            name = page.relative_to(ROOT).as_posix()
+            yield pytest.param(page, id=name, marks=[pytest.mark.outer] if name in OUTER else [])
+
+
+@pytest.mark.parametrize("page", [*_pages()])
 def test_the_page_can_be_followed(
     page: Path, tmp_path: Path, forks: Forks, server: LocalServer, model: dict[str, str]
 ) -> None:

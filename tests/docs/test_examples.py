@@ -43,7 +43,13 @@ def command(name: str) -> str:
     return run if name.endswith(".ipynb") else f"python {EXAMPLES / name}"
 
 
-@pytest.mark.parametrize("name", RUN_HERE)
+OUTER: Final = frozenset({"celery_worker.py", "fleet.py"})
+"""Those that start other programs."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.outer] if name in OUTER else []) for name in RUN_HERE]
+)
 def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: LocalServer) -> None:
     """It ends well, and PandaProbe has its traces."""
     with Reader(forks, tmp_path / "reader", environment(server, tmp_path, name)) as reader:

@@ -249,6 +249,7 @@ def test_second_time_lucky(probe):
 """
 
 
+@pytest.mark.outer
 def test_reruns_are_judged_once(judged: RunSuite) -> None:
     """Of a test that rerunfailures repeats, the last attempt counts alone."""
     outcome = judged(RERUN, "--reruns=3", plugins=("rerunfailures",))

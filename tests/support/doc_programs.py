@@ -23,10 +23,10 @@ from doc_blocks import Block, Program
 
 _HERE: Final = Path(__file__).parent
 _BESIDE: Final = Path(sys.executable).parent
-_IN_A_FORK: Final = ("pandaprobe-otel", "pytest", "python")
+_IN_A_FORK: Final = ("pandaprobe-otel", "pytest", "python", "python3")
 _SCRIPT: Final = """#!/bin/sh
 if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin" && : >"$3/bin/activate"; exit; fi
-case "$1" in -*) [ "${{0##*/}}" = python ] && exec {python} "$@";; esac
+case "${{0##*/}}$1" in python-* | python3-*) exec {python} "$@" ;; esac
 mkfifo "{folder}/$$"
 echo '{{"pid": '$$', "reply": "{folder}/'$$'"}}' >{requests}
 read -r code <"{folder}/$$"

@@ -1,15 +1,12 @@
 """Streams of every library that stop at any byte: the app sees what it saw without us, and one span has what came.
 
-By default a few bytes of each stream are tried, over a real connection. This tries all of them, and leaves out the
-sockets of clients over httpx:
-
-    make every-byte
+The inner ring tries a few bytes of each stream, over a real connection; the outer one tries all of them, and leaves
+out the sockets of clients over httpx.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -24,18 +21,15 @@ from conformance.short_bodies import shortened, wires
 from conformance.verdict import check_text, check_tools, steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
+from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting, sighted, sighted_async
 
 # litellm makes an event loop for a synchronous stream that fails, and the next test with a loop finds it forgotten.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
-    pytest.mark.timeout(3600 if os.environ.get("EVERY_BYTE") else 120),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 FORM = "stream"
 TIMEOUT_S = 20.0
 SAMPLES = 3
-EVERY_BYTE = bool(os.environ.get("EVERY_BYTE"))
 
 
 @pytest.fixture(autouse=True)
@@ -51,13 +45,14 @@ def _runs() -> Iterable[Any]:
     for adapter in map(shortened, adapters()):
         marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
         for name, wire in wires(adapter, FORM):
-            yield pytest.param(adapter, wire, id=f"{adapter.title}-{name}", marks=marks)
+            yield pytest.param(adapter, wire, False, id=f"{adapter.title}-{name}", marks=marks)
+            yield pytest.param(adapter, wire, True, id=f"{adapter.title}-{name}-every byte", marks=[*marks, *IN_FULL])
 
 
-def _offsets(wire: Wire) -> Sequence[int]:
+def _offsets(wire: Wire, *, every: bool) -> Sequence[int]:
     """All, or some that fall into different parts of different events."""
     size = len(b"".join(wire.chunks))
-    return range(size + 1) if EVERY_BYTE else range(1, size + 1, size // SAMPLES)
+    return range(size + 1) if every else range(1, size + 1, size // SAMPLES)
 
 
 def _cut(wire: Wire, offset: int, *, breaks: bool) -> Reply:
@@ -82,14 +77,20 @@ def _check(spans: list[ReadableSpan], adapter: Adapter, wire: Wire, offset: int,
     check_tools(span, adapter, seen, broken)
 
 
-def _quick(server: ProviderServer) -> Any:
-    return hurried(server) if EVERY_BYTE else nullcontext()
+def _quick(server: ProviderServer, *, every: bool) -> Any:
+    return hurried(server) if every else nullcontext()
 
 
 @pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
-@pytest.mark.parametrize(("adapter", "wire"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "wire", "every"), [*_runs()])
 def test_synchronous(
-    adapter: Adapter, wire: Wire, breaks: bool, clients: Any, server: ProviderServer, recorder: SpanRecorder
+    adapter: Adapter,
+    wire: Wire,
+    every: bool,
+    breaks: bool,
+    clients: Any,
+    server: ProviderServer,
+    recorder: SpanRecorder,
 ) -> None:
     """Whether the body just ends there, or the connection breaks."""
     client = clients(adapter, TIMEOUT_S)
@@ -99,10 +100,10 @@ def test_synchronous(
         server.replies(_cut(wire, offset, breaks=breaks))
         return steady(sighted(adapter.forms[FORM], client), adapter)
 
-    with _quick(server):
-        without = [look(offset) for offset in _offsets(wire)]
+    with _quick(server, every=every):
+        without = [look(offset) for offset in _offsets(wire, every=every)]
         with recorded(adapter, recorder):
-            for offset, expected in zip(_offsets(wire), without, strict=True):
+            for offset, expected in zip(_offsets(wire, every=every), without, strict=True):
                 seen = look(offset)
                 assert seen == expected
                 _check(recorder.spans, adapter, wire, offset, seen)
@@ -111,9 +112,15 @@ def test_synchronous(
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
-@pytest.mark.parametrize(("adapter", "wire"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "wire", "every"), [*_runs()])
 async def test_asynchronous(
-    adapter: Adapter, wire: Wire, breaks: bool, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
+    adapter: Adapter,
+    wire: Wire,
+    every: bool,
+    breaks: bool,
+    async_clients: Any,
+    server: ProviderServer,
+    recorder: SpanRecorder,
 ) -> None:
     """The same for the asynchronous client."""
     client = await async_clients(adapter, TIMEOUT_S)
@@ -123,10 +130,10 @@ async def test_asynchronous(
         server.replies(_cut(wire, offset, breaks=breaks))
         return steady(await sighted_async(adapter.async_forms[FORM], client), adapter)
 
-    with _quick(server):
-        without = [await look(offset) for offset in _offsets(wire)]
+    with _quick(server, every=every):
+        without = [await look(offset) for offset in _offsets(wire, every=every)]
         with recorded(adapter, recorder):
-            for offset, expected in zip(_offsets(wire), without, strict=True):
+            for offset, expected in zip(_offsets(wire, every=every), without, strict=True):
                 seen = await look(offset)
                 assert seen == expected
                 _check(recorder.spans, adapter, wire, offset, seen)

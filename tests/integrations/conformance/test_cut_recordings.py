@@ -1,15 +1,12 @@
 """Recorded streams of real providers that stop after any event: the app sees what it saw without us, one span has it.
 
-By default a few events of each stream are tried, by the provider's own client. This tries all of them, and a few by
-each other client that can read the stream:
-
-    make every-byte
+The inner ring tries a few events of each stream, by the provider's own client; the outer one tries all of them, and a
+few by each other client that can read the stream.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,15 +22,12 @@ from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from recorded_streams import RecordedStream, recorded_streams
 from recorded_traffic import SHARED
+from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting, sighted, sighted_async
 
-EVERY = bool(os.environ.get("EVERY_BYTE"))
 # litellm makes an event loop for a synchronous stream that fails, and the next test with a loop finds it forgotten.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
-    pytest.mark.timeout(3600 if EVERY else 120),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 FORM = "stream"
 TIMEOUT_S = 20.0
 SAMPLES = 2
@@ -47,16 +41,17 @@ Said = dict[tuple[int, str], str]
 
 def _runs() -> Iterator[Any]:
     for adapter in adapters():
-        streams = [one for one in STREAMS if adapter.title in (one.readers if EVERY else one.readers[:1])]
-        if streams:
-            marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-            yield pytest.param(adapter, streams, id=adapter.title, marks=marks)
+        marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
+        if own := [one for one in STREAMS if adapter.title in one.readers[:1]]:
+            yield pytest.param(adapter, own, False, id=adapter.title, marks=marks)
+        if readable := [one for one in STREAMS if adapter.title in one.readers]:
+            yield pytest.param(adapter, readable, True, id=f"{adapter.title}-every event", marks=[*marks, *IN_FULL])
 
 
-def _cuts(stream: RecordedStream, adapter: Adapter) -> Iterator[Reply]:
+def _cuts(stream: RecordedStream, adapter: Adapter, *, every: bool) -> Iterator[Reply]:
     """The whole stream first."""
     size = len(stream.events)
-    every = EVERY and adapter.title == stream.readers[0]
+    every = every and adapter.title == stream.readers[0]
     for number, place in enumerate(range(size, -1, -1 if every else -(size // SAMPLES + 1))):
         for breaks in WAYS if every else (WAYS[number % 2],):
             yield Reply(chunks=stream.events[:place], content_type=stream.content_type, breaks_off=breaks)
@@ -98,9 +93,14 @@ def test_recordings_are_there() -> None:
     assert len(STREAMS) > 25
 
 
-@pytest.mark.parametrize(("adapter", "streams"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "streams", "every"), [*_runs()])
 def test_synchronous(
-    adapter: Adapter, streams: Sequence[RecordedStream], clients: Any, server: ProviderServer, recorder: SpanRecorder
+    adapter: Adapter,
+    streams: Sequence[RecordedStream],
+    every: bool,
+    clients: Any,
+    server: ProviderServer,
+    recorder: SpanRecorder,
 ) -> None:
     """Whether the body just ends there, or the connection breaks."""
     client = clients(adapter, TIMEOUT_S)
@@ -113,19 +113,20 @@ def test_synchronous(
     with hurried(server):
         for stream in streams:
             judge = _Judge()
-            without = [look(cut) for cut in _cuts(stream, adapter)]
+            without = [look(cut) for cut in _cuts(stream, adapter, every=every)]
             with recorded(adapter, recorder):
-                for cut, expected in zip(_cuts(stream, adapter), without, strict=True):
+                for cut, expected in zip(_cuts(stream, adapter, every=every), without, strict=True):
                     seen = look(cut)
                     judge.check(recorder.spans, seen, expected)
                     recorder.clear()
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("adapter", "streams"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "streams", "every"), [*_runs()])
 async def test_asynchronous(
     adapter: Adapter,
     streams: Sequence[RecordedStream],
+    every: bool,
     async_clients: Any,
     server: ProviderServer,
     recorder: SpanRecorder,
@@ -141,9 +142,9 @@ async def test_asynchronous(
     with hurried(server):
         for stream in streams:
             judge = _Judge()
-            without = [await look(cut) for cut in _cuts(stream, adapter)]
+            without = [await look(cut) for cut in _cuts(stream, adapter, every=every)]
             with recorded(adapter, recorder):
-                for cut, expected in zip(_cuts(stream, adapter), without, strict=True):
+                for cut, expected in zip(_cuts(stream, adapter, every=every), without, strict=True):
                     seen = await look(cut)
                     judge.check(recorder.spans, seen, expected)
                     recorder.clear()

@@ -1,8 +1,6 @@
 """Answers that no reference describes, through every library: what the app sees stays the same, and a call is one span.
 
-By default a few of the oddities are tried, different ones at each place. This tries all of them:
-
-    make every-byte
+The inner ring tries a few of the oddities, different ones at each place; the outer one tries all of them.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 from collections.abc import Iterator
 from itertools import islice, starmap
 from typing import Any
@@ -26,10 +23,10 @@ from conformance.short_bodies import shortened
 from conformance.verdict import steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
+from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting, sighted, sighted_async
 
-EVERY = bool(os.environ.get("EVERY_BYTE"))
 TIMEOUT_S = 20.0
 FORM = "stream"
 CALL = "plain"
@@ -39,10 +36,7 @@ TURNS = 20
 THEIRS = sorted({adapter.integration for adapter in adapters()} | {"httpx", "httpx2", "root"})
 """Loggers of the clients; cohere's writes to the root."""
 # litellm makes an event loop for a synchronous stream that fails, and the next test with a loop finds it forgotten.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
-    pytest.mark.timeout(3600 if EVERY else 120),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +54,8 @@ def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def _runs() -> Iterator[Any]:
     for adapter in map(shortened, adapters()):
         marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-        yield pytest.param(adapter, id=adapter.title, marks=marks)
+        yield pytest.param(adapter, False, id=adapter.title, marks=marks)
+        yield pytest.param(adapter, True, id=f"{adapter.title}-every oddity", marks=[*marks, *IN_FULL])
 
 
 def _all(adapter: Adapter) -> Iterator[tuple[bool, Oddity]]:
@@ -71,8 +66,8 @@ def _all(adapter: Adapter) -> Iterator[tuple[bool, Oddity]]:
         yield from ((False, oddity) for oddity in odd_bodies.whole_with_other_values(wire.whole))
 
 
-def _tried(adapter: Adapter, first: int) -> list[tuple[bool, Oddity]]:
-    return list(_all(adapter) if EVERY else islice(_all(adapter), first, None, ONE_OUT_OF))
+def _tried(adapter: Adapter, first: int, *, every: bool) -> list[tuple[bool, Oddity]]:
+    return list(_all(adapter) if every else islice(_all(adapter), first, None, ONE_OUT_OF))
 
 
 def _reply(adapter: Adapter, streamed: bool, oddity: Oddity) -> Reply:
@@ -83,8 +78,10 @@ def _is_wrong(seen: Sighting, expected: Sighting, recorder: SpanRecorder) -> boo
     return seen != expected or [span.end_time is not None for span in recorder.spans] != [True]
 
 
-@pytest.mark.parametrize("adapter", [*_runs()])
-def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
+@pytest.mark.parametrize(("adapter", "every"), [*_runs()])
+def test_synchronous(
+    adapter: Adapter, every: bool, clients: Any, server: ProviderServer, recorder: SpanRecorder
+) -> None:
     """Streams, and answers in one piece."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
@@ -96,7 +93,7 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
         return steady(sighted(adapter.forms[FORM], client), adapter)
 
     differ: list[str] = []
-    tried = _tried(adapter, 0)
+    tried = _tried(adapter, 0, every=every)
     with hurried(server):
         without = list(starmap(look, tried))
         with recorded(adapter, recorder):
@@ -108,9 +105,9 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("adapter", [*_runs()])
+@pytest.mark.parametrize(("adapter", "every"), [*_runs()])
 async def test_asynchronous(
-    adapter: Adapter, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
+    adapter: Adapter, every: bool, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
     """The same for the asynchronous client, with other oddities."""
     client = await async_clients(adapter, TIMEOUT_S)
@@ -123,7 +120,7 @@ async def test_asynchronous(
         return steady(await sighted_async(adapter.async_forms[FORM], client), adapter)
 
     differ: list[str] = []
-    tried = _tried(adapter, ONE_OUT_OF // 2)
+    tried = _tried(adapter, ONE_OUT_OF // 2, every=every)
     with hurried(server):
         without = [await look(streamed, oddity) for streamed, oddity in tried]
         with recorded(adapter, recorder):

@@ -1,0 +1,47 @@
+"""The two rings of the tests.
+
+`pytest` alone runs the inner ring: every promise of the README, in minutes, with what the extra `dev` installs.
+`pytest -m ""` runs the outer ring as well, which needs the extras `docs`, `lint` and `outer`. A test joins it by
+`@pytest.mark.outer`, a whole file by its name below: the inner ring does not even import it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+HERE: Final = Path(__file__).parent
+OUTER_FILES: Final = frozenset(
+    HERE / name
+    for name in (
+        "delivery/fleet/test_eight_processes.py",  # minutes at the limit, gunicorn
+        "evals/test_report_in_browser.py",
+        "evals/test_statistics_against_scipy.py",
+        "integrations/conformance/test_forgotten_streams.py",  # looks at every object of the process
+        "integrations/test_surface.py",  # calls every method of every client
+        "local/pages/test_browser.py",
+        "local/test_any_request.py",  # schemathesis
+        "mapping/test_live.py",  # each instrumentor in a process of its own
+        "process/test_servers.py",  # gunicorn, Celery
+        "typing/test_client_types.py",  # mypy, pyright
+        "typing/test_decorator_types.py",
+    )
+)
+
+
+def _is_inner(config: pytest.Config) -> bool:
+    return bool(config.getoption("markexpr") == "not outer")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of the outer ring, whose imports the extra `dev` does not install."""
+    return True if collection_path in OUTER_FILES and _is_inner(config) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of files of the outer ring."""
+    for item in items:
+        if item.path in OUTER_FILES:
+            item.add_marker(pytest.mark.outer)
