@@ -51,7 +51,7 @@ def test_it_joins_a_provider_and_never_replaces_it() -> None:
         with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
             pass
         assert len(memory.get_finished_spans()) == 1
-        assert handle.flush(5)
+        assert handle.flush(60)
         """
         result = run_python(code, environment(server.url), set_up=False)
 
@@ -71,7 +71,7 @@ def test_a_given_provider_is_used() -> None:
         assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         with mine.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
             pass
-        assert pandaprobe_otel.flush(5)
+        assert pandaprobe_otel.flush(60)
         assert pandaprobe_otel.status().spans_delivered == 1
         """
         result = run_python(code, environment(server.url), set_up=False)
@@ -122,7 +122,7 @@ def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
             assert handle is pandaprobe_otel.get_client() and handle.enabled
         with pandaprobe_otel.agent("hello"):
             pass
-        assert handle.flush(5)
+        assert handle.flush(60)
         for _ in range(3):
             assert pandaprobe_otel.init(project_name="other", capture="all") is handle
         handle.shutdown()
@@ -161,7 +161,7 @@ def test_printed_status_is_short() -> None:
         pass
     with trace.get_tracer("shop").start_as_current_span("GET /orders"):
         pass
-    pandaprobe_otel.flush(5)
+    pandaprobe_otel.flush(60)
     print(pandaprobe_otel.status())
     """
     with StrictPandaProbe() as server:
@@ -253,7 +253,7 @@ def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
         @pandaprobe_otel.agent
         def answer(question): return question.upper()
         answer("why?")
-        assert handle.flush(5)
+        assert handle.flush(60)
         """
         result = run_python(code, environment(server.url), set_up=False)
 
@@ -315,7 +315,7 @@ def test_the_handle_has_the_methods_of_the_official_client() -> None:
     with client.trace("t", session_id="s") as t, t.span("call", kind="LLM") as s:
         s.set_output("Hi")
     client.score(t.trace_id, "good", "0.5", data_type="NUMERIC", reason="half right")
-    assert client.flush(10)
+    assert client.flush(60)
     """
     with LocalServer() as server:
         result = run_python(code, environment(server.url, PANDAPROBE_API_KEY=server.api_key), set_up=False)

@@ -58,7 +58,7 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
     goes_on = threading.Event()
 
     def waits(connection: socket.socket) -> None:
-        assert goes_on.wait(20)
+        assert goes_on.wait(60)
         connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")
 
     def answer(method: str, path: str) -> Reply:
@@ -165,7 +165,7 @@ def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
             ticks.append(None)
             gevent.sleep(0.001)
     ticking = gevent.spawn(tick)
-    assert handle.flush(20)
+    assert handle.flush(60)
     assert len(ticks) > 1
     ticking.kill()
     status = handle.status()
@@ -201,7 +201,7 @@ def test_a_worker_that_gevent_patches_after_its_fork_goes_on(spooled: bool, tmp_
         with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
             gevent.sleep(0.01)
     gevent.joinall([gevent.spawn(work) for _ in range(5)])
-    assert handle.flush(20)
+    assert handle.flush(60)
     gevent.sleep(0.01)
     status = handle.status()
     assert (status.spans_ended, status.spans_delivered + status.spans_pending) == (5, 5), status

@@ -6,7 +6,6 @@ import json
 import shlex
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -18,7 +17,7 @@ from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.errors import OutcomeUnknown, SentRequest
 from scripted_api import RESET, ScriptedApi
 
-TRACE, RUN, MONITOR = str(uuid4()), str(uuid4()), str(uuid4())
+TRACE, MONITOR = "3f1c7a52-9d7e-4f0b-8a35-6b1f0c2d4e01", "3f1c7a52-9d7e-4f0b-8a35-6b1f0c2d4e02"
 NEVER_REPEATED = [
     endpoint for endpoint in all_endpoints() if endpoint.repeat is Repeat.NEVER and endpoint.scope is Scope.PROJECT
 ]

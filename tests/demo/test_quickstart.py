@@ -134,7 +134,7 @@ def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
             pages = [httpx.get(url, trust_env=False) for url in urls]
         finally:
             process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
 
     assert [page.status_code for page in pages] == [200, 200]
     assert "look_up_order" in pages[0].text

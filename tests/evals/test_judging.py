@@ -22,7 +22,7 @@ NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 def client(server: LocalServer) -> Iterator[Client]:
     """A client of a project of its own, which does not repeat what failed."""
     key = f"sk_pp_{uuid.uuid4().hex}"
-    with Client(key, f"p-{uuid.uuid4()}", server.url, retries=0, timeout_s=5.0) as made:
+    with Client(key, f"p-{uuid.uuid4()}", server.url, retries=0, timeout_s=60.0) as made:
         yield made
 
 

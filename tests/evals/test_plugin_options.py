@@ -162,7 +162,7 @@ def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalSe
     """`--pandaprobe-timeout` ends the wait; what is known about it is told."""
 
     release = threading.Event()
-    server.judge.set("task_completion", lambda trace: 0.9 if release.wait(20) else 0.0)
+    server.judge.set("task_completion", lambda trace: 0.9 if release.wait(60) else 0.0)
     outcome = judged(UNNAMED, "--pandaprobe-metrics=task_completion", "--pandaprobe-timeout=0.2")
     release.set()
     assert outcome.verdicts == {"test_x::pandaprobe[task_completion]": "error"}

@@ -143,21 +143,21 @@ def test_two_at_once():
     seen = []
 
     def first(value):
-        assert first_may_end.wait(30)
+        assert first_may_end.wait(60)
         seen.append(("first", names(), switches()))
 
     def second(value):
         second_runs.set()
-        one.join(30)
+        one.join(60)
         seen.append(("second", names(), switches()))
 
     one = threading.Thread(target=evaluate, args=([1], first))
     two = threading.Thread(target=evaluate, args=([1], second))
     one.start()
     two.start()
-    assert second_runs.wait(30)
+    assert second_runs.wait(60)
     first_may_end.set()
-    two.join(30)
+    two.join(60)
     assert [(who, "openai" in libraries, found == CONTENT_SWITCHES) for who, libraries, found in seen] == [
         ("first", True, True), ("second", True, True)
     ]

@@ -30,7 +30,7 @@ def start(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
 def end(process: subprocess.Popen[str]) -> int:
     """Ask it to end; return its exit code."""
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     return process.returncode
 
 
@@ -46,7 +46,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
             assert post(url, body_of(sent)).status_code == 200
             expected |= set(map(_ids, sent))
         os.kill(first.pid, signal.SIGKILL)
-        first.communicate(timeout=10)
+        first.communicate(timeout=60)
         second, _ = start(env)
         deadline = time.monotonic() + 60
         while not expected <= _stored(server) and time.monotonic() < deadline:

@@ -160,7 +160,7 @@ def over_http(client: httpx.Client, url: str, body: bytes) -> bool:
 def over_grpc(export: Any, body: bytes) -> bool:
     """The same."""
     try:
-        export(body, timeout=30)
+        export(body, timeout=60)
     except grpc.RpcError as error:
         refusal: Any = error
         assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -46,7 +46,7 @@ class RedisServer:
         """Kill it, as a machine that goes down would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def client(self) -> Any:

@@ -36,7 +36,7 @@ def test_four_processes_share_one_hundred() -> None:
             time.sleep(0.05)
         for worker in workers:
             worker.kill()
-            worker.wait(10)
+            worker.wait(60)
         assert {post.status for post in server.posts()} == {202}
         assert 95 <= len(server.accepted_at) <= 100
 
