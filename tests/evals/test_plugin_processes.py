@@ -109,9 +109,10 @@ def test_inner(probe):
 
 def test_outer(tmp_path):
     (tmp_path / "test_inner.py").write_text(INNER)
-    before = dict(os.environ)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    ours = ["-ppandaprobe_otel.pytest_plugin", "-pno:cacheprovider"]
     for _ in range(2):
-        assert pytest.main(["-pno:cacheprovider", "-cNUL", f"--rootdir={tmp_path}", str(tmp_path)]) == 0
+        assert pytest.main([*ours, "-cNUL", f"--rootdir={tmp_path}", str(tmp_path)]) == 0
         assert (current(), instrumented()) == (None, ())
         assert {name for name in os.environ if name in CONTENT_SWITCHES} == set()
     assert pandaprobe_otel.init(api_key="sk_pp_1", endpoint="http://127.0.0.1:9", instrument=False).enabled
