@@ -262,25 +262,6 @@ def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
         assert (post.body["name"], post.body["spans"][0]["kind"]) == ("answer", "AGENT")
 
 
-def test_sigterm_ends_like_sys_exit_when_asked() -> None:
-    """With `handle_sigterm`, what was traced is delivered, and the exit code is the usual 143."""
-    with StrictPandaProbe() as server:
-        code = f"""
-        import os, signal, time
-        import pandaprobe_otel
-        pandaprobe_otel.init()
-        from opentelemetry import trace
-        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-        """
-        result = run_python(code, environment(server.url, PANDAPROBE_HANDLE_SIGTERM="true"), set_up=False)
-
-        assert (result.returncode, result.stderr) == (143, "")
-        assert len(server.posts()) == 1
-
-
 def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> None:
     """For platforms that freeze the process: sync and async, results and exceptions unchanged, time respected."""
     with StrictPandaProbe() as server:
@@ -288,11 +269,11 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
         import asyncio, pandaprobe_otel
         handle = pandaprobe_otel.init()
         class Context:
-            def get_remaining_time_in_millis(self): return 3000
+            def get_remaining_time_in_millis(self): return 61000
         @pandaprobe_otel.flush_on_return
         @pandaprobe_otel.agent
         def handler(event, context): return event["n"] + 1
-        @pandaprobe_otel.flush_on_return(timeout=5)
+        @pandaprobe_otel.flush_on_return(timeout=60)
         @pandaprobe_otel.agent
         async def later(event): raise LookupError(event)
         assert handler({"n": 1}, Context()) == 2
