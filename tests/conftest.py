@@ -1,4 +1,4 @@
-"""The two rings of the tests.
+"""How every test process begins, a worker of pytest-xdist included, and the two rings of the tests.
 
 `pytest` alone runs the inner ring: every promise of the README, in minutes, with what the extra `dev` installs.
 `pytest -m ""` runs the outer ring as well, which needs the extras `docs`, `lint` and `outer`. A test joins it by
@@ -7,10 +7,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+# A shell without job control ignores SIGINT in its background jobs, and a program keeps ignored what its parent does.
+# What the tests start is to end by Ctrl-C wherever they run; a handler, unlike "ignored", is not handed down.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE: Final = Path(__file__).parent
 OUTER_FILES: Final = frozenset(
@@ -45,3 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in OUTER_FILES:
             item.add_marker(pytest.mark.outer)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have hypothesis try the same examples in each run; `--hypothesis-profile=default` has it look for new ones."""
+    if config.pluginmanager.hasplugin("hypothesispytest") and not config.getoption("--hypothesis-profile"):
+        from hypothesis import settings
+
+        settings.register_profile("the same", derandomize=True, database=None, deadline=None)
+        settings.load_profile("the same")

@@ -51,7 +51,7 @@ def test_it_joins_a_provider_and_never_replaces_it() -> None:
         with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
             pass
         assert len(memory.get_finished_spans()) == 1
-        assert handle.flush(5)
+        assert handle.flush(60)
         """
         result = run_python(code, environment(server.url), set_up=False)
 
@@ -71,7 +71,7 @@ def test_a_given_provider_is_used() -> None:
         assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         with mine.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
             pass
-        assert pandaprobe_otel.flush(5)
+        assert pandaprobe_otel.flush(60)
         assert pandaprobe_otel.status().spans_delivered == 1
         """
         result = run_python(code, environment(server.url), set_up=False)
@@ -122,7 +122,7 @@ def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
             assert handle is pandaprobe_otel.get_client() and handle.enabled
         with pandaprobe_otel.agent("hello"):
             pass
-        assert handle.flush(5)
+        assert handle.flush(60)
         for _ in range(3):
             assert pandaprobe_otel.init(project_name="other", capture="all") is handle
         handle.shutdown()
@@ -161,7 +161,7 @@ def test_printed_status_is_short() -> None:
         pass
     with trace.get_tracer("shop").start_as_current_span("GET /orders"):
         pass
-    pandaprobe_otel.flush(5)
+    pandaprobe_otel.flush(60)
     print(pandaprobe_otel.status())
     """
     with StrictPandaProbe() as server:
@@ -253,32 +253,13 @@ def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
         @pandaprobe_otel.agent
         def answer(question): return question.upper()
         answer("why?")
-        assert handle.flush(5)
+        assert handle.flush(60)
         """
         result = run_python(code, environment(server.url), set_up=False)
 
         assert (result.returncode, result.stderr) == (0, "")
         (post,) = server.posts()
         assert (post.body["name"], post.body["spans"][0]["kind"]) == ("answer", "AGENT")
-
-
-def test_sigterm_ends_like_sys_exit_when_asked() -> None:
-    """With `handle_sigterm`, what was traced is delivered, and the exit code is the usual 143."""
-    with StrictPandaProbe() as server:
-        code = f"""
-        import os, signal, time
-        import pandaprobe_otel
-        pandaprobe_otel.init()
-        from opentelemetry import trace
-        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-        """
-        result = run_python(code, environment(server.url, PANDAPROBE_HANDLE_SIGTERM="true"), set_up=False)
-
-        assert (result.returncode, result.stderr) == (143, "")
-        assert len(server.posts()) == 1
 
 
 def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> None:
@@ -288,11 +269,11 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
         import asyncio, pandaprobe_otel
         handle = pandaprobe_otel.init()
         class Context:
-            def get_remaining_time_in_millis(self): return 3000
+            def get_remaining_time_in_millis(self): return 61000
         @pandaprobe_otel.flush_on_return
         @pandaprobe_otel.agent
         def handler(event, context): return event["n"] + 1
-        @pandaprobe_otel.flush_on_return(timeout=5)
+        @pandaprobe_otel.flush_on_return(timeout=60)
         @pandaprobe_otel.agent
         async def later(event): raise LookupError(event)
         assert handler({"n": 1}, Context()) == 2
@@ -315,7 +296,7 @@ def test_the_handle_has_the_methods_of_the_official_client() -> None:
     with client.trace("t", session_id="s") as t, t.span("call", kind="LLM") as s:
         s.set_output("Hi")
     client.score(t.trace_id, "good", "0.5", data_type="NUMERIC", reason="half right")
-    assert client.flush(10)
+    assert client.flush(60)
     """
     with LocalServer() as server:
         result = run_python(code, environment(server.url, PANDAPROBE_API_KEY=server.api_key), set_up=False)

@@ -23,7 +23,7 @@ def test_metrics_show_the_numbers_of_status() -> None:
     metrics.set_meter_provider(MeterProvider([reader]))
     one("a")
     with tracer.start_as_current_span("GET", attributes={"http.request.method": "GET"}): pass
-    assert handle.flush(5)
+    assert handle.flush(60)
     for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
         for point in metric.data.data_points:
             kind = point.attributes.get("error.type") or point.attributes.get("pandaprobe.answer") or ""
@@ -78,7 +78,7 @@ def test_every_metric_of_the_dashboard_exists() -> None:
     metrics.set_meter_provider(MeterProvider([reader]))
     with tracer.start_as_current_span("GET", attributes={"http.request.method": "GET"}): pass
     one("a")
-    handle.flush(5)
+    handle.flush(60)
     for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
         labels = {key for point in metric.data.data_points for key in point.attributes}
         print(metric.name, metric.unit, getattr(metric.data, "is_monotonic", False), *labels)

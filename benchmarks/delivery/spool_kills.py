@@ -31,7 +31,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:
         server.answer = Faults(seed=options.seed)
         loop = KillLoop(Path(folder) / "spool", workers=options.workers, seed=options.seed)
-        report = loop.run(server, kills=options.kills)
+        report = loop.run(server, kills=options.kills, every_s=(0.2, 1.0))
         traces = len(server.traces)
     print(f"kills {report.kills}, spans acknowledged {report.acknowledged}, missing {report.missing}")
     print(f"traces {traces}, spans {report.stored}, 429s {report.refused}, billed twice {report.extra_posts}")

@@ -35,9 +35,12 @@ from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import SET_UP, environment, run_python
 from traced_app import traced_app
+from waiting import wait_until
 
 THREADS, SPANS_EACH = 50, 200
 BOUND = 4 << 20
+LONG_S = 14.0
+"""A timeout before which a key whose limit is used up is not tried again."""
 FROZEN_S = float(os.environ.get("PANDAPROBE_FROZEN_S", "0"))
 """600 freezes the process of a handler for ten minutes between two calls."""
 
@@ -67,21 +70,15 @@ def test_fifty_threads_without_a_server_stay_within_the_bound_to_the_span() -> N
             thread.start()
         for thread in threads:
             thread.join()
-        end = time.monotonic() + 30
-        while app.status().spans_ended < THREADS * SPANS_EACH and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(lambda: app.status().spans_ended == THREADS * SPANS_EACH)
         grown = memory_mb() - before
         status = app.status()
 
-        assert status.spans_ended == THREADS * SPANS_EACH
         assert status.spans_dropped.keys() == {"queue_full"}
         assert status.spans_pending > 0
         assert app.is_balanced
         assert grown <= (BOUND >> 20) + 50
-    end = time.monotonic() + 30
-    while app.status().spans_pending and time.monotonic() < end:  # the worker had no time to finish
-        time.sleep(0.05)
-    assert app.status().spans_pending == 0
+    wait_until(lambda: app.status().spans_pending == 0)  # the worker had no time to finish
     assert app.is_balanced
 
 
@@ -118,7 +115,7 @@ def test_our_own_requests_files_and_log_lines_make_no_spans(
         for _ in range(2):
             with provider.get_tracer("test").start_as_current_span("mine", attributes=CHAT):
                 pass
-            assert provider.force_flush(20_000)
+            assert provider.force_flush(60_000)
         pipeline.shutdown(20)
         ours = [span.name for span in seen.get_finished_spans()]
         seen.clear()
@@ -137,9 +134,9 @@ def test_our_own_requests_files_and_log_lines_make_no_spans(
 
 def test_a_key_that_is_limited_ends_the_process_at_once_with_one_count(caplog: pytest.LogCaptureFixture) -> None:
     """Somebody else has used the window up: nothing can go before the deadline, so nothing is waited for."""
-    with StrictPandaProbe(limit=1) as server, traced_app(server.url, shutdown_timeout_s=5.0) as app:
+    with StrictPandaProbe(limit=1) as server, traced_app(server.url, shutdown_timeout_s=LONG_S) as app:
         app.trace("first")
-        assert app.flush(10)
+        assert app.flush()
         for _ in range(7):
             app.trace("late")
         begun = time.monotonic()
@@ -148,7 +145,7 @@ def test_a_key_that_is_limited_ends_the_process_at_once_with_one_count(caplog: p
         assert app.pipeline.shutdown()
         app.trace("after")
 
-        assert took < 2.0
+        assert took < LONG_S / 2
         status = app.status()
         assert status.spans_dropped == {"shutdown": 7, "after_shutdown": 1}
         assert (status.spans_delivered, status.spans_pending) == (1, 0)
@@ -158,16 +155,15 @@ def test_a_key_that_is_limited_ends_the_process_at_once_with_one_count(caplog: p
 
 
 HANDLER = f"""{SET_UP}
-import sys, time
-@pandaprobe_otel.flush_on_return(timeout=2.0)
+import sys
+@pandaprobe_otel.flush_on_return(timeout=50.0)
 @pandaprobe_otel.agent
 def handler(event):
     return event
 for line in sys.stdin:
-    begun = time.monotonic()
     handler(line)
     status = handle.status()
-    print(status.spans_delivered, status.answers.get("delivered", 0), time.monotonic() - begun, flush=True)
+    print(status.spans_delivered, status.answers.get("delivered", 0), flush=True)
 """
 
 
@@ -181,23 +177,21 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
             assert process.stdin is not None
             assert process.stdout is not None
 
-            def call() -> tuple[int, int, float]:
+            def call() -> tuple[int, int]:
                 assert process.stdin is not None
                 assert process.stdout is not None
                 process.stdin.write("event\n")
                 process.stdin.flush()
-                delivered, answers, took = process.stdout.readline().split()
-                return int(delivered), int(answers), float(took)
+                delivered, answers = process.stdout.readline().split()
+                return int(delivered), int(answers)
 
-            assert call()[:2] == (1, 1)
+            assert call() == (1, 1)
             process.send_signal(signal.SIGSTOP)
             time.sleep(FROZEN_S)
             server.start(server.stop())
             process.send_signal(signal.SIGCONT)
-            delivered, answers, took = call()
-            assert (delivered, answers) == (2, 2)  # no look at a trace in doubt, no second post
-            assert took < 2.0 + 0.5
-            server.answer = lambda method, path: Reply(status=503)
+            assert call() == (2, 2)  # no look at a trace in doubt, no second post
+            server.answer = lambda method, path: Reply(status=401)  # for a minute: no flush waits for that
             assert call()[0] == 2
             process.send_signal(signal.SIGSTOP)
             process.kill()
@@ -217,10 +211,8 @@ def test_a_wall_clock_that_jumps_is_not_noticed(tmp_path: Path) -> None:
         time.time_ns = lambda: int(time.time() * 1e9)
         for shift in (0.0, -3600.0, 86400.0):
             one(f"at {shift}")
-            begun = time.monotonic()
-            assert handle.flush(10)
-            while handle.status().spans_pending: time.sleep(0.01)
-            assert time.monotonic() - begun < 5
+            assert handle.flush(60)
+            while handle.status().spans_pending: time.sleep(0.01)  # a wait that the clock had lengthened would hang
         assert handle.status().spans_delivered == 6
         """
         result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
@@ -243,7 +235,7 @@ def test_notices_are_logged_once_a_minute_however_often_a_cause_comes_and_goes(
         server.answer = every_second
         for _ in range(2):
             app.trace("a")
-            assert app.flush(20)
+            assert app.flush()
 
         assert len(server.traces) == 2
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -92,7 +92,7 @@ for name, value in values.items():
 odd_attributes = {{**CHAT, "session.id": "s" * 300, "x\\ud800": "y\\ud800"}}
 with tracer.start_as_current_span("a\\0" + "n" * 600, attributes=odd_attributes):
     pass
-assert handle.flush(10)
+assert handle.flush(60)
 status = handle.status()
 assert (status.spans_delivered, dict(status.spans_dropped)) == (len(values) + 1, {{}}), status
 print(len(values))
@@ -167,7 +167,7 @@ def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> Non
         with app.tracer.start_as_current_span("many", attributes={"gen_ai.operation.name": "invoke_agent"}):
             for _ in range(40):
                 app.trace("chat", **{"gen_ai.input.messages": "y" * 100_000})
-        assert app.flush(20)
+        assert app.flush()
         assert (app.status().spans_pending, app.status().spans_dropped) == (0, {})
 
         assert sorted(len(trace.spans) for trace in server.traces.values()) == [1, 41]
@@ -182,13 +182,13 @@ def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> Non
 MEMORY = """
 import time
 one("warm")
-assert handle.flush(10)
+assert handle.flush(60)
 with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
     for number in range(500):
         text = chr(97 + number % 26) * 1_000_000 + str(number)
         with tracer.start_as_current_span("chat", attributes={**CHAT, "gen_ai.input.messages": text}):
-            time.sleep(0.004)
-handle.flush(20)
+            while handle.status().spans_ended < number: time.sleep(0.001)  # 100 MB a second with a core of its own
+handle.flush(60)
 status = handle.status()
 lost = sum(status.spans_dropped.values())
 assert status.spans_ended == 504 == status.spans_delivered + lost + status.spans_pending, status
@@ -198,23 +198,20 @@ print(int(peak_kb) // 1024, lost)
 """
 
 
+@pytest.mark.outer
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_five_hundred_values_of_a_megabyte_do_not_fill_the_memory() -> None:
-    """100 MB a second: the process stays below three times the bound of 64 MiB; what arrives is cut with a mark.
+    """As fast as the worker takes them, the process stays below three times the bound of 64 MiB; 2.7 to 2.9 measured.
 
-    Measured on two cores: 2.7 to 2.9 times. All of it arrives where the worker has a core of its own; where it has
-    not, what there is no room for is counted.
+    All of it arrives where the worker has a core of its own; where it has not, what there is no room for is counted.
     """
-    peaks_mb: list[int] = []
-    while len(peaks_mb) < 3 and not (peaks_mb and min(peaks_mb) <= 3 * 64):  # again where others use the cores
-        with StrictPandaProbe() as server:
-            result = run_python(MEMORY, environment(server.url), timeout_s=90)
-            assert result.returncode == 0, result.stderr
-            large = [span for trace in server.traces.values() for span in trace.spans.values() if span.get("input")]
-        peak_mb, lost = (int(number) for number in result.stdout.split())
-        peaks_mb.append(peak_mb)
-        assert len(server.span_ids()) >= 503 - lost
-        assert large
-        assert all("cut" in json.dumps(span["input"], ensure_ascii=False) for span in large)
+    with StrictPandaProbe() as server:
+        result = run_python(MEMORY, environment(server.url), timeout_s=110)
+        assert result.returncode == 0, result.stderr
+        large = [span for trace in server.traces.values() for span in trace.spans.values() if span.get("input")]
+    peak_mb, lost = (int(number) for number in result.stdout.split())
 
-    assert min(peaks_mb) <= 3 * 64
+    assert len(server.span_ids()) >= 503 - lost
+    assert large
+    assert all("cut" in json.dumps(span["input"], ensure_ascii=False) for span in large)
+    assert peak_mb <= 3 * 64

@@ -11,7 +11,8 @@ import pytest
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
-MOST_OF_ONE_CALL_MS = 5.0
+SUMS_OF_ONE_CALL = 4.0
+"""Five milliseconds, where a sum of 100,000 numbers takes 1.2."""
 
 
 def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> None:
@@ -39,11 +40,11 @@ def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> No
                         if number % 2: task.cancel()
                     await asyncio.gather(*tasks[-50:], return_exceptions=True)
             assert sum(task.cancelled() for task in tasks) == 500
-            flush = asyncio.create_task(pandaprobe_otel.aflush(20))
+            flush = asyncio.create_task(pandaprobe_otel.aflush(60))
             await asyncio.sleep(0)
             flush.cancel()
         asyncio.run(main())
-        assert asyncio.run(pandaprobe_otel.aflush(20))
+        assert asyncio.run(pandaprobe_otel.aflush(60))
         status = handle.status()
         assert (status.spans_ended, status.spans_delivered, status.traces_delivered) == (1020, 1020, 20), status
         """
@@ -58,7 +59,7 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
     goes_on = threading.Event()
 
     def waits(connection: socket.socket) -> None:
-        assert goes_on.wait(20)
+        assert goes_on.wait(60)
         connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")
 
     def answer(method: str, path: str) -> Reply:
@@ -74,7 +75,7 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
         from urllib.parse import urlsplit
         async def main():
             one("a")
-            flush = asyncio.create_task(pandaprobe_otel.aflush(20))
+            flush = asyncio.create_task(pandaprobe_otel.aflush(60))
             for _ in range(100):
                 await asyncio.sleep(0.001)
             assert not flush.done()
@@ -92,7 +93,7 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
 
 
 def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
-    """A thousand tasks, a server that is away: by the CPU of the loop's thread, which other processes do not move.
+    """A thousand tasks, a server that is away: by the CPU of the loop's thread, and what the machine takes for a sum.
 
     On the wall clock, beside the batch processor: benchmarks/delivery/bench_loop.py.
     """
@@ -125,13 +126,17 @@ def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
         await asyncio.gather(*(work(number) for number in range(1000)))
     asyncio.run(main())
     assert len(calls) == 4000
-    print(max(calls) / 1e6)
+    def a_sum():
+        begun = time.thread_time_ns()
+        sum(range(100_000))  # a millisecond or so
+        return time.thread_time_ns() - begun
+    print(max(calls) / min(a_sum() for _ in range(20)))
     ours.shutdown()
     """
     result = run_python(code, environment(nobody, PANDAPROBE_SHUTDOWN_TIMEOUT="0"), set_up=False)
 
     assert result.returncode == 0, result.stderr
-    assert float(result.stdout) <= MOST_OF_ONE_CALL_MS
+    assert float(result.stdout) <= SUMS_OF_ONE_CALL
 
 
 def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
@@ -165,7 +170,7 @@ def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
             ticks.append(None)
             gevent.sleep(0.001)
     ticking = gevent.spawn(tick)
-    assert handle.flush(20)
+    assert handle.flush(60)
     assert len(ticks) > 1
     ticking.kill()
     status = handle.status()
@@ -191,7 +196,7 @@ def test_a_worker_that_gevent_patches_after_its_fork_goes_on(spooled: bool, tmp_
     if os.fork():
         _, status = os.wait()
         raise SystemExit(os.waitstatus_to_exitcode(status))
-    signal.alarm(25)  # a greenlet that waits for a lock of the parent's threads would do so for ever
+    signal.alarm(50)  # a greenlet that waits for a lock of the parent's threads would do so for ever
     warnings.simplefilter("ignore")  # of gevent's own
     from gevent import monkey
     monkey.patch_all()
@@ -201,14 +206,14 @@ def test_a_worker_that_gevent_patches_after_its_fork_goes_on(spooled: bool, tmp_
         with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
             gevent.sleep(0.01)
     gevent.joinall([gevent.spawn(work) for _ in range(5)])
-    assert handle.flush(20)
+    assert handle.flush(60)
     gevent.sleep(0.01)
     status = handle.status()
     assert (status.spans_ended, status.spans_delivered + status.spans_pending) == (5, 5), status
     """
     variables = {"PANDAPROBE_SPOOL_DIR": str(tmp_path / "spool")} if spooled else {}
     with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url, **variables), set_up=False, timeout_s=30)
+        result = run_python(code, environment(server.url, **variables), set_up=False)
         posts = server.posts()
 
     assert result.returncode == 0, result.stderr

@@ -283,7 +283,7 @@ def test_equal_span_ids_of_two_traces_do_not_meet() -> None:
                 for name in ("a", "b"):
                     with tracer.start_as_current_span(name, attributes=CHAT):
                         pass
-        assert provider.force_flush(10_000)
+        assert provider.force_flush(60_000)
         provider.shutdown()
 
         assert [len(trace.spans) for trace in server.traces.values()] == [3, 3]

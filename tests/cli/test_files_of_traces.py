@@ -29,7 +29,7 @@ for number in range(3):
     agent(f"question {number}")
 with pandaprobe_otel.agent("long"):
     for number in range(600): add(number, 1)
-assert handle.flush(20)
+assert handle.flush(60)
 assert handle.status().spans_dropped == {}
 """
 

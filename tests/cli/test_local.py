@@ -63,7 +63,7 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path, number: signal.Signal
     with local(environment=clean_environment(tmp_path)) as (url, process):
         assert post(url) == 202
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
 
     assert (process.returncode, errors) == (0, "")
 

@@ -17,7 +17,7 @@ from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.errors import OutcomeUnknown, SentRequest
 from scripted_api import RESET, ScriptedApi
 
-TRACE, RUN, MONITOR = (f"4aa3da2c-481a-42e2-8569-0e41d8d4fe7{number}" for number in range(3))
+TRACE, MONITOR = "3f1c7a52-9d7e-4f0b-8a35-6b1f0c2d4e01", "3f1c7a52-9d7e-4f0b-8a35-6b1f0c2d4e02"
 NEVER_REPEATED = [
     endpoint for endpoint in all_endpoints() if endpoint.repeat is Repeat.NEVER and endpoint.scope is Scope.PROJECT
 ]

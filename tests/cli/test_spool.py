@@ -37,7 +37,7 @@ def refused(tmp_path: Path) -> Path:
     errors = {"detail": "Validation error", "errors": [{"field": "session_id", "message": "too odd"}]}
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body=errors)
-        code = "one('first')\none('second')\nassert handle.flush(10)"
+        code = "one('first')\none('second')\nassert handle.flush(60)"
         assert run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))).returncode == 0
     return folder
 
@@ -83,7 +83,7 @@ def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body={"errors": [{"field": "x", "message": "no"}]})
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))
-        assert run_python("one('first')\none('second')\nassert handle.flush(10)", env).returncode == 0
+        assert run_python("one('first')\none('second')\nassert handle.flush(60)", env).returncode == 0
         server.answer = lambda method, path: None
         chosen = listing(folder, tmp_path)["refused"][1]
         code, output, _ = spool("retry", str(chosen["number"]), "--spool", str(folder), home=tmp_path)

@@ -274,7 +274,7 @@ def test_metadata_of_the_wrong_sort_does_not_raise(recorder: SpanRecorder, caplo
     caplog.clear()
 
 
-def test_handles_while_nobody_traces() -> None:
+def test_handles_while_nobody_traces(nobody: None) -> None:
     """Without a provider every handle works, has nil ids, and encodes nothing."""
     nil = "00000000-0000-0000-0000-000000000000"
 

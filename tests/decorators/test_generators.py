@@ -13,6 +13,7 @@ from opentelemetry.trace import StatusCode, get_current_span
 
 import pandaprobe_otel as pp
 from span_recorder import SpanRecorder
+from turns import turns
 
 
 @pp.tool
@@ -333,7 +334,7 @@ async def test_early_break_of_an_async_generator(recorder: SpanRecorder) -> None
         if word == "b":
             break
     gc.collect()
-    await asyncio.sleep(0.01)
+    await turns(10)
     assert recorder.one("awords").status.status_code is StatusCode.UNSET
     assert recorder.output("awords") == "ab"
 

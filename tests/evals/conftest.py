@@ -78,7 +78,7 @@ def project(server: LocalServer) -> dict[str, str]:
 def project_client(project: dict[str, str]) -> Iterator[Client]:
     """A client of that project."""
     key, name, url = (project[f"PANDAPROBE_{what}"] for what in ("API_KEY", "PROJECT_NAME", "ENDPOINT"))
-    with Client(key, name, url, retries=0, timeout_s=5.0) as client:
+    with Client(key, name, url, retries=0, timeout_s=60.0) as client:
         yield client
 
 

@@ -22,7 +22,7 @@ NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 def client(server: LocalServer) -> Iterator[Client]:
     """A client of a project of its own, which does not repeat what failed."""
     key = f"sk_pp_{uuid.uuid4().hex}"
-    with Client(key, f"p-{uuid.uuid4()}", server.url, retries=0, timeout_s=5.0) as made:
+    with Client(key, f"p-{uuid.uuid4()}", server.url, retries=0, timeout_s=60.0) as made:
         yield made
 
 
@@ -54,6 +54,7 @@ def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
     """The server would count it as evaluated; the others are judged all the same."""
     here = question(client, "task_completion")
     gone = Question(target=str(uuid.uuid4()), metrics=("task_completion",))
+    client.traces.wait_visible(here.target)
     found = Bench(client, visible_within_s=0.5).judge([here, gone])
     assert found[here.target, "task_completion"].finding is Finding.SCORED
     missing = found[gone.target, "task_completion"]
@@ -88,7 +89,7 @@ def test_a_run_that_crashes_is_an_error(client: Client, server: LocalServer) -> 
 
     server.judge.set("task_completion", crash)
     asked = question(client, "task_completion")
-    judgement = Bench(client, timeout_s=1.0).judge([asked])[asked.target, "task_completion"]
+    judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.ERROR
     assert judgement.reason.startswith("RunFailed: ")
 

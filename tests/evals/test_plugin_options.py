@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from pandaprobe_otel.evals import Report
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.pytest_plugin import OPTIONS
 from suites import RunSuite
+from waiting import wait_until
 
 UNNAMED = """
 @pytest.mark.pandaprobe
@@ -162,7 +163,7 @@ def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalSe
     """`--pandaprobe-timeout` ends the wait; what is known about it is told."""
 
     release = threading.Event()
-    server.judge.set("task_completion", lambda trace: 0.9 if release.wait(20) else 0.0)
+    server.judge.set("task_completion", lambda trace: 0.9 if release.wait(60) else 0.0)
     outcome = judged(UNNAMED, "--pandaprobe-metrics=task_completion", "--pandaprobe-timeout=0.2")
     release.set()
     assert outcome.verdicts == {"test_x::pandaprobe[task_completion]": "error"}
@@ -189,14 +190,17 @@ def test_many(probe, n):
 """
 
 
-def test_progress_on_a_terminal(judged: RunSuite, server: LocalServer) -> None:
+def test_progress_on_a_terminal(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
     """How many traces are judged is shown in place, and gone when the run is over."""
+    screen, one_at_a_time, judgements = tmp_path / ".out", threading.Lock(), itertools.count()
 
-    def slow(trace: object) -> float:
-        time.sleep(0.08)
+    def judge(trace: object) -> float:
+        with one_at_a_time:
+            if (number := next(judgements)) in (1, 2):
+                wait_until(lambda: f"{number} of 8 judged".encode() in screen.read_bytes())
         return 0.9
 
-    server.judge.set("task_completion", slow)
+    server.judge.set("task_completion", judge)
     outcome = judged(EIGHT, terminal=True)
     assert len(outcome.verdicts) == 8
     steps = re.findall(r"\r *pandaprobe: (\d) of 8 judged \(task_completion\)", outcome.out)

@@ -109,9 +109,10 @@ def test_inner(probe):
 
 def test_outer(tmp_path):
     (tmp_path / "test_inner.py").write_text(INNER)
-    before = dict(os.environ)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    ours = ["-ppandaprobe_otel.pytest_plugin", "-pno:cacheprovider"]
     for _ in range(2):
-        assert pytest.main(["-pno:cacheprovider", "-cNUL", f"--rootdir={tmp_path}", str(tmp_path)]) == 0
+        assert pytest.main([*ours, "-cNUL", f"--rootdir={tmp_path}", str(tmp_path)]) == 0
         assert (current(), instrumented()) == (None, ())
         assert {name for name in os.environ if name in CONTENT_SWITCHES} == set()
     assert pandaprobe_otel.init(api_key="sk_pp_1", endpoint="http://127.0.0.1:9", instrument=False).enabled
@@ -143,21 +144,21 @@ def test_two_at_once():
     seen = []
 
     def first(value):
-        assert first_may_end.wait(30)
+        assert first_may_end.wait(60)
         seen.append(("first", names(), switches()))
 
     def second(value):
         second_runs.set()
-        one.join(30)
+        one.join(60)
         seen.append(("second", names(), switches()))
 
     one = threading.Thread(target=evaluate, args=([1], first))
     two = threading.Thread(target=evaluate, args=([1], second))
     one.start()
     two.start()
-    assert second_runs.wait(30)
+    assert second_runs.wait(60)
     first_may_end.set()
-    two.join(30)
+    two.join(60)
     assert [(who, "openai" in libraries, found == CONTENT_SWITCHES) for who, libraries, found in seen] == [
         ("first", True, True), ("second", True, True)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.status_report import Status
 from pandaprobe_otel.transport import VerdictKind
 from suites import RunSuite
+from waiting import PATIENCE_S
 
 ONE = """
 @pytest.mark.pandaprobe(metrics={"task_completion": 0.7, "step_efficiency": 0.5})
@@ -173,14 +174,17 @@ def test_tests_that_are_stopped_are_not_judged(judged: RunSuite, project_client:
 def test_the_judge_can_be_interrupted(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
     """Ctrl-C while the judge works ends the run of pytest, without any verdict."""
 
+    run_ended = threading.Event()
+
     def interrupt(trace: object) -> float:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGINT)
-        time.sleep(0.2)
+        assert run_ended.wait(PATIENCE_S)
         return 0.9
 
     server.judge.set("task_completion", interrupt)
     code = "\nimport os, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\n"
     outcome = judged(code + ONE)
+    run_ended.set()
     assert (outcome.code, outcome.verdicts) == (2, {}), outcome.out
     assert "2 verdicts of the judge skipped: the test run was stopped" in outcome.out
 

@@ -31,7 +31,7 @@ provider = TracerProvider(resource=Resource({"service.name": os.environ["SERVICE
 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=os.environ["OTLP_URL"])))
 trace.set_tracer_provider(provider)
 def flush(seconds):
-    provider.force_flush(20_000)  # what is left to its own five seconds could come after the test has looked
+    provider.force_flush(60_000)  # what is left to its own five seconds could come after the test has looked
 """
 BY_INIT = """
 import pandaprobe_otel
@@ -48,7 +48,7 @@ with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": 
     inject(headers)
     with urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=headers)) as answer:
         assert answer.read() == b"ranked"
-flush(20)
+flush(60)
 print(format(root.get_span_context().trace_id, "032x"))
 """
 BACK = """
@@ -115,7 +115,7 @@ def test_exporters_of_node_reach_it(gateway: Gateway, shared_server: LocalServer
     url = URLS[protocol].format(http=gateway.url, grpc=gateway.grpc_port)
     trace_id = int(run_node("send.cjs", protocol, url), 16)
     assert gateway.pipeline is not None
-    assert gateway.pipeline.flush(20)
+    assert gateway.pipeline.flush(60)
     trace = stored(shared_server, trace_id, 2)
     root, chat = sorted(trace["spans"], key=lambda span: span["parent_span_id"] is not None)
     assert (root["kind"], chat["kind"]) == ("AGENT", "LLM")
@@ -139,7 +139,7 @@ def test_a_trace_over_three_services_is_one(gateway: Gateway, shared_server: Loc
         assert done.returncode == 0, done.stderr
         trace_id = int(done.stdout, 16)
         assert gateway.pipeline is not None
-        assert gateway.pipeline.flush(20)
+        assert gateway.pipeline.flush(60)
         trace = stored(shared_server, trace_id, 3)
     by_name = {span["name"]: span for span in trace["spans"]}
     assert by_name.keys() == {"agent", "search", "rank"}

@@ -50,7 +50,7 @@ def arrived(server: LocalServer, spans: Any) -> dict[str, Any]:
 def flush(gateway: Gateway) -> None:
     """Do not wait for stragglers."""
     assert gateway.pipeline is not None
-    assert gateway.pipeline.flush(20)
+    assert gateway.pipeline.flush(60)
 
 
 @pytest.mark.parametrize("exporter", [over_http, over_grpc])

@@ -24,6 +24,7 @@ from pandaprobe_otel.transport.messages import Answer, Request
 LIMIT, STEP_S, STEPS = 20, 6.0, 80
 A_STEP = round(10 * LIMIT * STEP_S / 60)
 """Traces that come in each step: ten times what may go."""
+QUICK_END = {"shutdown_timeout_s": 0.2}
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
@@ -97,7 +98,7 @@ class ClockedGateway(Gateway):
         }
 
     def _open_pipeline(self) -> ExportPipeline:
-        config = Config.resolve({"api_key": "sk_pp_x", "project_name": "p", "max_queue_bytes": 1 << 20})
+        config = Config.resolve({"api_key": "sk_pp_x", "project_name": "p", "max_queue_bytes": 1 << 20, **QUICK_END})
         return ExportPipeline(config, counts_starts=False, is_gateway=True, **self._seams)
 
 
@@ -142,7 +143,7 @@ def senders(clock: Clock, server: Server) -> Iterator[Any]:
             assert gateway.pipeline is not None
             gateway.pipeline.flush(0.0)  # what is complete is handed over to who sends
             empty.clear()
-            empty.wait(10.0 if step > 2 else 0.2)
+            empty.wait(60.0 if step > 2 else 0.2)
             return taken
 
         yield gateway, send
@@ -160,7 +161,7 @@ def over_http(client: httpx.Client, url: str, body: bytes) -> bool:
 def over_grpc(export: Any, body: bytes) -> bool:
     """The same."""
     try:
-        export(body, timeout=30)
+        export(body, timeout=60)
     except grpc.RpcError as error:
         refusal: Any = error
         assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

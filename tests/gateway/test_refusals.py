@@ -186,7 +186,7 @@ def test_a_full_gateway_says_when_to_come_back(gateway: Gateway, monkeypatch: py
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(EXPORT)(BODY, timeout=20)
+            channel.unary_unary(EXPORT)(BODY, timeout=60)
         error: Any = caught.value
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         details = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
@@ -202,7 +202,7 @@ def test_grpc_names_what_it_cannot_read(gateway: Gateway) -> None:
         export = channel.unary_unary(EXPORT)
         for body, code in ((b"\xff" * 50, "INVALID_ARGUMENT"), (bytes(2_000_000), "RESOURCE_EXHAUSTED")):
             with pytest.raises(grpc.RpcError) as caught:
-                export(body, timeout=20)
+                export(body, timeout=60)
             error: Any = caught.value
             assert error.code().name == code
 

@@ -64,6 +64,7 @@ def headers(server: LocalServer) -> dict[str, str]:
     return {"X-API-Key": server.api_key, "X-Project-Name": "shop", "Authorization": "Bearer anything"}
 
 
+@pytest.mark.outer
 def test_no_request_is_answered_with_a_server_error(server: LocalServer, known: dict[str, str]) -> None:
     """Each operation takes what its schema allows, and what it does not, without failing."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")

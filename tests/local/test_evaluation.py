@@ -55,7 +55,7 @@ def _finished(http: httpx.Client, run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _until(read: Callable[[], T], done: Callable[[T], bool]) -> T:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not done(value := read()):
         assert time.monotonic() < deadline, value
         time.sleep(0.01)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx
 import pytest
 
@@ -56,18 +54,15 @@ def test_closed_windows_are_swept() -> None:
 
 
 def test_retry_after_tells_when_the_window_opens() -> None:
-    """With `retry_after` a rate limit says how long to wait, and waiting that long is enough."""
-    with LocalServer(limit=2, window_s=0.6) as server:
+    """In whole seconds; that waiting so long is enough is shown above."""
+    with LocalServer(limit=2) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
             statuses = [http.post("/traces", json=TRACE).status_code for _ in range(3)]
             refused = http.post("/traces", json=TRACE)
-            time.sleep(0.65)
-            after = http.post("/traces", json=TRACE).status_code
     assert statuses == [202, 202, 429]
     assert refused.json() == {"error": "Rate limit exceeded: 2 per 1 minute"}
-    assert refused.headers["retry-after"] == "1"
-    assert after == 202
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
 def test_limits_can_be_turned_off() -> None:

@@ -30,7 +30,7 @@ def test_parent_and_child_each_deliver_their_own_once() -> None:
         pid = os.fork()
         if pid == 0:
             one("child")
-            ok = handle.flush(10)
+            ok = handle.flush(60)
             counts = handle.status()
             os._exit(0 if ok and counts.spans_ended == 2 == counts.spans_delivered else 9)
         one("parent")
@@ -117,14 +117,14 @@ def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None
         def load():
             with forks.loading():
                 is_loading.set()
-                ends.wait(20)
+                ends.wait(60)
         threading.Thread(target=load).start()
-        is_loading.wait(20)
+        is_loading.wait(60)
         pid = os.fork()
         if pid == 0:
             one("child")
             one("child")
-            handle.flush(20)
+            handle.flush(60)
             counts = handle.status()
             os._exit(0 if (counts.spans_ended, sum(counts.spans_dropped.values())) == (4, 4) else 9)
         ends.set()

@@ -17,7 +17,7 @@ from pandaprobe_otel.demo.scripted_endpoint import Exchange
 from pandaprobe_otel.local import LocalServer
 
 Span = Mapping[str, Any]
-_WITHIN_S = 10.0
+_WITHIN_S = 60.0
 _USAGE = re.compile(r" \| \d+/\d+(?: [cwr]\d+)*(?=$| !)", re.MULTILINE)
 _FINAL = {"OK", "ERROR"}
 

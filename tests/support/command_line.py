@@ -11,6 +11,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+from waiting import PATIENCE_S
+
 COMMAND = str(Path(sys.executable).with_name("pandaprobe-otel"))
 
 
@@ -21,7 +23,7 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def run_command_line(
-    *arguments: str, environment: Mapping[str, str], timeout_s: float = 60.0
+    *arguments: str, environment: Mapping[str, str], timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
     """Run `pandaprobe-otel` to its end and return what it wrote."""
     return subprocess.run(

@@ -22,7 +22,7 @@ from typing import Any, Final
 import httpx
 
 ABSENT: Final = "<absent>"
-_WAIT_S: Final = 20.0
+_WAIT_S: Final = 60.0
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _PLACEHOLDERS: Final = {
     "<uuid>": _UUID,

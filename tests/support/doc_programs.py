@@ -194,7 +194,7 @@ def _free_port() -> int:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     if process.poll() is None:
         process.kill()
         process.communicate()

@@ -46,7 +46,8 @@ def _begin_scaled(window_s: float, limit: int) -> Callable[[float], bool]:
 
     def tokens() -> Tokens:
         if config.redis_url is not None:
-            return RedisTokens(RedisLeases(config.redis_url, "scaled", **times), Notices(time.monotonic), **times)
+            leases = RedisLeases(config.redis_url, "scaled", answer_within_s=10.0, **times)  # of a busy machine
+            return RedisTokens(leases, Notices(time.monotonic), **times)
         return FileTokens(Path(config.spool or "") / "leases", **times)
 
     def bucket() -> LeasedBucket:

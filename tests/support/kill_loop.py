@@ -18,6 +18,7 @@ from pathlib import Path
 
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment
+from waiting import PATIENCE_S, wait_until
 
 WINDOW_S = 2
 LIMIT = 100
@@ -98,21 +99,19 @@ class KillLoop:
         server: StrictPandaProbe,
         *,
         kills: int,
-        every_s: tuple[float, float] = (0.2, 1.0),
-        acknowledged_between: int = 0,
+        every_s: tuple[float, float] = (0.0, 0.0),
+        acknowledged_between: tuple[int, int] = (0, 0),
     ) -> KillReport:
         """Kill so many workers, one at a time, then let a last process send what is left.
 
-        `acknowledged_between`: so many spans must have been acknowledged since the last kill before the next one,
-        however slow the machine is.
+        The next kill comes at random: after so many seconds, and so many spans that have been acknowledged meanwhile.
         """
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(self._folder))
         workers = [self._start(env) for _ in range(self._workers)]
         for _ in range(kills):
-            enough = len(self._acknowledged) + acknowledged_between
+            enough = len(self._acknowledged) + self._rng.randint(*acknowledged_between)
             time.sleep(self._rng.uniform(*every_s))
-            while len(self._acknowledged) < enough:
-                time.sleep(0.01)
+            wait_until(lambda enough=enough: len(self._acknowledged) >= enough, what="what is traced is acknowledged")
             victim = self._rng.randrange(len(workers))
             workers[victim].send_signal(signal.SIGKILL)
             workers[victim].wait()
@@ -121,7 +120,7 @@ class KillLoop:
             worker.send_signal(signal.SIGKILL)
             worker.wait()
         for reader in self._readers:
-            reader.join(5)
+            reader.join(60)
         server.answer = lambda method, path: None
         drain = self._drain(env)
         return self._report(server, kills + len(workers), drain)
@@ -148,7 +147,7 @@ class KillLoop:
                     self._acknowledged.update(line.split())
             self._errors.append(worker.stderr.read())
 
-    def _drain(self, env: dict[str, str], seconds: float = 60.0) -> str:
+    def _drain(self, env: dict[str, str], seconds: float = PATIENCE_S) -> str:
         done = subprocess.run(
             [sys.executable, "-c", DRAIN, str(seconds)],
             env=env,

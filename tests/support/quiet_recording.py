@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import ProxyTracerProvider
 
+from pandaprobe_otel.tracers import use_tracer_provider
 from span_recorder import SpanRecorder, recording
 
 
@@ -18,6 +20,14 @@ def recorder() -> Iterator[SpanRecorder]:
     with recording() as recorder:
         yield recorder
     detach(token)
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """An app that has set no tracing up, whatever other tests of this process did."""
+    use_tracer_provider(ProxyTracerProvider())
+    yield
+    use_tracer_provider(None)
 
 
 @pytest.fixture(autouse=True)

@@ -27,4 +27,4 @@ def answering(*answers: bytes, hang_up: bool = True, read: int | None = None) ->
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(5)
+        thread.join(60)

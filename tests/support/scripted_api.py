@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -23,6 +23,8 @@ class Told:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    after: Callable[[], object] = lambda: None
+    """Called before the answer goes out: what it waits for comes before."""
     reset: bool = False
     """Read the request, then reset the connection instead of answering."""
 
@@ -117,6 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         )
         time.sleep(told.delay_s)
+        told.after()
         if told.reset:
             # SO_LINGER with zero seconds makes close() a reset instead of an orderly end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

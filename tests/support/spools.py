@@ -31,6 +31,7 @@ from pandaprobe_otel.tracing.span_filter import SpanFilter
 from pandaprobe_otel.transport import HttpTransport, api_key_headers
 from pandaprobe_otel.transport.messages import Outcome, Request
 from strict_pandaprobe import StrictPandaProbe
+from waiting import PATIENCE_S, wait_until
 
 DESTINATION = Destination(endpoint="http://127.0.0.1:1", project="shop", api_key="sk_pp_1")
 
@@ -205,11 +206,15 @@ class Service:
             self.ledger.ended(len(parcel.spans))
             self.delivery.put(parcel)
 
-    def flush(self, seconds: float = 10.0) -> bool:
+    def flush(self, seconds: float = PATIENCE_S) -> bool:
         """Wait until everything is delivered or on disk."""
         return self.delivery.wait_idle(time.monotonic() + seconds)
 
-    def close(self, seconds: float = 5.0) -> int:
+    def save(self) -> None:
+        """Wait until everything is on disk, where nothing can be delivered."""
+        wait_until(lambda: self.flush(0.0), what="everything is on disk")
+
+    def close(self, seconds: float = PATIENCE_S) -> int:
         """End in good order."""
         return self.delivery.close(time.monotonic() + seconds)
 
@@ -250,7 +255,7 @@ def inherit(server: StrictPandaProbe, folder: Path) -> int:
     key, project = "sk_pp_1", "shop"
     transport = HttpTransport(server.url, api_key_headers(key, project))
     heir = Service(folder, transport.send, destination=Destination(endpoint=server.url, project=project, api_key=key))
-    arrived = heir.flush(20)
+    arrived = heir.flush()
     heir.close()
     transport.close()
     assert arrived

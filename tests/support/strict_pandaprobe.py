@@ -35,7 +35,10 @@ class Reply:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     reset: str | None = None
-    """"unread": reset the connection at once; "accepted": carry the request out, then reset; "silent": never answer."""
+    """"unread": reset the connection at once; "accepted": carry the request out, then reset.
+
+    "silent": never answer, for as long as the client waits.
+    """
     wire: Callable[[socket.socket], None] | None = None
     """Writes the answer to the socket itself (garbage, or byte by byte); the connection is closed afterwards."""
     carried_out: bool = False
@@ -107,6 +110,8 @@ class StrictPandaProbe:
         self.traces: dict[str, StoredTrace] = {}
         self.scores: list[dict[str, Any]] = []
         self.accepted_at: list[float] = []
+        self.connections_closed = 0
+        """By the server, or after the client had closed them."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -131,7 +136,7 @@ class StrictPandaProbe:
         port = int(self._server.server_address[1])
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
         return port
 
     def __exit__(
@@ -250,6 +255,10 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are part of the tests."""
 
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.owner.connections_closed += 1
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -272,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
             reply.wire(self.connection)
             return
         if reply.reset == "silent":
-            time.sleep(30)
+            self.connection.recv(1)  # it gives up, and closes
         if reply.reset:
             self._reset()
             return

@@ -9,6 +9,8 @@ import textwrap
 import time
 from collections.abc import Mapping
 
+from waiting import PATIENCE_S
+
 SET_UP = """
 import pandaprobe_otel
 from opentelemetry import trace
@@ -31,7 +33,7 @@ def environment(endpoint: str | None = None, **more: str) -> dict[str, str]:
 
 
 def run_python(
-    code: str, env: Mapping[str, str], *, timeout_s: float = 30.0, set_up: bool = True
+    code: str, env: Mapping[str, str], *, timeout_s: float = PATIENCE_S, set_up: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter with warnings as errors; its output is captured."""
     program = (SET_UP if set_up else "") + textwrap.dedent(code)

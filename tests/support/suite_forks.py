@@ -71,19 +71,17 @@ def serve() -> int | None:
         if child == 0:
             return become(request)
         if request["terminal"]:
-            Path(request["out"]).write_bytes(_read(terminal))
+            _copy(terminal, Path(request["out"]))
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
         sys.stdout.flush()
     return None
 
 
-def _read(terminal: int) -> bytes:
-    parts: list[bytes] = []
-    with suppress(OSError):  # how Linux tells that nobody has the terminal open any more
+def _copy(terminal: int, screen: Path) -> None:
+    with screen.open("wb", buffering=0) as file, suppress(OSError):  # how Linux tells that nobody has it open any more
         while part := os.read(terminal, 65536):
-            parts.append(part)
+            file.write(part)
     os.close(terminal)
-    return b"".join(parts)
 
 
 if __name__ == "__main__":

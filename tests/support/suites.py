@@ -77,7 +77,7 @@ class Suites:
 
     def close(self) -> None:
         """End the process that the suites come from."""
-        self._forks.communicate(timeout=30)
+        self._forks.communicate(timeout=60)
 
     def run(
         self,

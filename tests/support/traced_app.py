@@ -20,6 +20,7 @@ from pandaprobe_otel.tracing.timing import Timing
 from pandaprobe_otel.transport import Outcome, Request, Transport, api_key_headers
 from pandaprobe_otel.transport.direct import delivery_transport
 from spans import CHAT
+from waiting import PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class TracedApp:
         with self.tracer.start_as_current_span(name, attributes={**CHAT, **attributes}):
             pass
 
-    def flush(self, timeout_s: float = 30.0) -> bool:
+    def flush(self, timeout_s: float = PATIENCE_S) -> bool:
         """Deliver what is complete."""
         return self.pipeline.flush(timeout_s)
 

@@ -16,6 +16,7 @@ from pandaprobe_otel import trace_context
 from pandaprobe_otel.guard import failures
 from pandaprobe_otel.ids import trace_uuid
 from span_recorder import SpanRecorder
+from turns import turns
 
 
 @pytest.fixture(autouse=True)
@@ -116,10 +117,11 @@ def test_set_session_marks_the_open_span_and_the_later_ones(recorder: SpanRecord
 
 def test_set_session_in_a_task_stays_in_it(recorder: SpanRecorder) -> None:
     """Tasks do not see each other's sessions."""
+    both_have_one = asyncio.Barrier(2)
 
     async def serve(n: int) -> None:
         pp.set_session(f"s{n}")
-        await asyncio.sleep(0.001)
+        await both_have_one.wait()
         with pp.span(f"span-{n}"):
             pass
 
@@ -140,9 +142,9 @@ async def test_async_blocks_shared_by_tasks(recorder: SpanRecorder) -> None:
 
     async def serve(n: int) -> None:
         async with pp.session(f"s{n}"), shared:
-            await asyncio.sleep(0.002 * (3 - n))
+            await turns(2 * (3 - n))
             async with shared:
-                await asyncio.sleep(0.001 * n)
+                await turns(n)
             with pp.span(f"in-{n}"):
                 pass
         with pp.span(f"out-{n}"):

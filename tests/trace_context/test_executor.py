@@ -31,7 +31,7 @@ def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> No
     barrier = threading.Barrier(3)
 
     def wait(n: int) -> int:
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=60)
         return work(n)
 
     with pp.context_executor(ThreadPoolExecutor(3)) as executor, pp.span("mapper"):

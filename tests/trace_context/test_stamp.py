@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from opentelemetry import baggage
 from opentelemetry.context import Context, get_current
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import INVALID_SPAN
 
 import pandaprobe_otel as pp
@@ -110,12 +111,16 @@ def test_stamp_takes_any_span() -> None:
 
 def test_stamping_nothing_is_cheap() -> None:
     """It runs for every span of the app: a small part of what a span costs anyway."""
-    context = Context()
-    rounds = 2000
-    best = float("inf")
-    for _ in range(20):
-        started = time.thread_time_ns()
-        for _ in range(rounds):
-            stamp(INVALID_SPAN, context)
-        best = min(best, (time.thread_time_ns() - started) / rounds)
-    assert best < 3000  # nanoseconds; 0.2 us measured (benchmarks/decorators), a span costs 7 us and more
+    context, tracer = Context(), TracerProvider(shutdown_on_exit=False).get_tracer("test")
+
+    def takes(work: Callable[[], object]) -> int:
+        best_ns = sys.maxsize
+        for _ in range(20):
+            started = time.thread_time_ns()
+            for _ in range(500):
+                work()
+            best_ns = min(best_ns, time.thread_time_ns() - started)
+        return best_ns
+
+    stamping = takes(lambda: stamp(INVALID_SPAN, context))
+    assert stamping < takes(lambda: tracer.start_span("span").end()) / 4  # 0.2 us of 7 (benchmarks/decorators)

@@ -19,7 +19,7 @@ def post(kind: Kind, url: str) -> Outcome:
     """One POST /traces."""
     transport = kind(url, {})
     try:
-        return transport.send(Request(method="POST", path="/traces", body=b"{}", timeout_s=5.0))
+        return transport.send(Request(method="POST", path="/traces", body=b"{}", timeout_s=60.0))
     finally:
         transport.close()
 

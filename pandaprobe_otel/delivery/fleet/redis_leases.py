@@ -35,8 +35,8 @@ class Reply:
 class RedisLeases:
     """Talks to Redis for one process. Not thread-safe.
 
-    Every method raises FleetUnreachableError instead of waiting for longer than about 0.2 s (the look-up of the
-    host's name aside).
+    Every method raises FleetUnreachableError instead of waiting for longer than about `answer_within_s` seconds (the
+    look-up of the host's name aside).
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class RedisLeases:
         window_s: float = WINDOW_S,
         margin_s: float = MARGIN_S,
         request_timeout_s: float = 30.0,
+        answer_within_s: float = ANSWER_WITHIN_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
@@ -54,6 +55,7 @@ class RedisLeases:
         self._hold_s = window_s + margin_s
         self._grace_s = request_timeout_s + UNANSWERED_EXTRA_S
         self._life_s = self._hold_s + self._grace_s
+        self._answer_within_s = answer_within_s
         self._monotonic = monotonic
         self._member = uuid.uuid4().hex
         self._epoch = ""
@@ -129,12 +131,12 @@ class RedisLeases:
     def _script(self, text: str) -> Any:
         if text not in self._scripts:
             if self._client is None:
-                self._client = _connect(self._url)
+                self._client = _connect(self._url, self._answer_within_s)
             self._scripts[text] = self._client.register_script(text)
         return self._scripts[text]
 
 
-def _connect(url: str) -> Any:
+def _connect(url: str, answer_within_s: float) -> Any:
     with loading():
         from redis import Redis
         from redis.backoff import NoBackoff
@@ -149,8 +151,8 @@ def _connect(url: str) -> Any:
 
     return Untraced.from_url(  # pyright: ignore[reportUnknownMemberType] - its options have no types
         url,
-        socket_timeout=ANSWER_WITHIN_S,
-        socket_connect_timeout=ANSWER_WITHIN_S,
+        socket_timeout=answer_within_s,
+        socket_connect_timeout=answer_within_s,
         retry=Retry(NoBackoff(), 0),
         client_name="pandaprobe-otel",
     )

@@ -12,6 +12,7 @@ from redis_server import require_redis
 LIMIT, WINDOW_S = 16, 2
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize(
     ("way", "budget"),
     [(Way.PRELOADED, Budget.RESTARTED), (Way.PRELOADED, Budget.FILE), (Way.SPAWNED, Budget.REDIS)],

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, UNANSWERED_EXTRA_S
 from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases
 from redis_model import ModelLeases, ModelRedis
 from redis_server import RedisServer, require_redis
+from waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,52 @@ def begin_anew(running: RedisServer, epoch: str) -> None:
             client.hset(f"pandaprobe:{{{key}}}:fleet", "epoch", epoch)
 
 
-def leases(redis: RedisServer, *, window_s: float = 60.0, key: str = "k") -> RedisLeases:
-    """One process's way to it."""
-    return RedisLeases(redis.url, key, window_s=window_s, margin_s=0.0)
+class Clock:
+    """Redis's, and that of the processes: it stands until a test moves it."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Timed(RedisLeases):
+    """The same scripts by such a clock, and an answer may take as long as it likes."""
+
+    def __init__(self, redis: RedisServer, key: str, *, clock: Clock, **times: float) -> None:
+        super().__init__(redis.url, key, monotonic=clock, answer_within_s=PATIENCE_S, **times)
+        self._clock = clock
+
+    def _script(self, text: str) -> Any:
+        return super()._script(text.replace("redis.call('TIME')", f"{{{self._clock.now:.6f}, 0}}"))
+
+
+class Fleet:
+    """Ways to it by one clock, closed at the end."""
+
+    def __init__(self, redis: RedisServer) -> None:
+        self.clock = Clock()
+        self._redis = redis
+        self._places: list[Timed] = []
+
+    def process(self, *, key: str = "k", **times: float) -> Timed:
+        """One process's."""
+        place = Timed(self._redis, key, clock=self.clock, **{"margin_s": 0.0, **times})
+        self._places.append(place)
+        return place
+
+    def close(self) -> None:
+        """Close the connections."""
+        for place in self._places:
+            place.close()
+
+
+@pytest.fixture
+def fleet(redis: RedisServer) -> Iterator[Fleet]:
+    """One for a test."""
+    made = Fleet(redis)
+    yield made
+    made.close()
 
 
 def take(place: RedisLeases, most: int = 3) -> int:
@@ -50,136 +95,114 @@ def take(place: RedisLeases, most: int = 3) -> int:
     return token
 
 
-def test_processes_take_from_the_same_tokens(redis: RedisServer) -> None:
+def test_processes_take_from_the_same_tokens(fleet: Fleet) -> None:
     """Three tokens between two processes; the fourth wish is told how long to wait."""
-    one, other = leases(redis), leases(redis)
+    one, other = fleet.process(), fleet.process()
     assert len({take(one), take(other), take(one)}) == 3
     reply = other.take(3, 0)
     assert reply.token is None
-    assert 59.0 < reply.wait_s <= 60.0  # the first of them may be answered at once, and comes back a window later
-    assert leases(redis, key="another").take(3, 0).token is not None
-    for place in (one, other):
-        place.close()
+    assert reply.wait_s == 60.0  # the first of them may be answered at once, and comes back a window later
+    assert fleet.process(key="another").take(3, 0).token is not None
 
 
-def test_a_token_comes_back_after_its_time(redis: RedisServer) -> None:
+def test_a_token_comes_back_after_its_time(fleet: Fleet) -> None:
     """Counted from the moment at which it is put back."""
-    place = leases(redis, window_s=0.2)
+    place = fleet.process()
     token = take(place, 1)
-    time.sleep(0.1)
+    fleet.clock.now += 0.1
     place.put_back(token, 0.2)
+    fleet.clock.now += 0.15
     reply = place.take(1, 0)
-    assert reply.token is None
-    assert 0.05 < reply.wait_s <= 0.2
-    time.sleep(reply.wait_s + 0.01)
+    assert (reply.token, reply.wait_s) == (None, pytest.approx(0.05))
+    fleet.clock.now += 0.051
     assert take(place, 1) != token
-    place.close()
 
 
-def test_the_death_of_a_holder_costs_its_time_alone(redis: RedisServer) -> None:
+def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
     """A token that is never put back comes back by itself, after the longest request and a window."""
-    place = RedisLeases(redis.url, "k", window_s=0.1, margin_s=0.0, request_timeout_s=-4.9)  # 0.1 s each
+    place = fleet.process(window_s=60.0, request_timeout_s=30.0)
     take(place, 1)
-    time.sleep(0.12)
+    fleet.clock.now += 30.0 + UNANSWERED_EXTRA_S + 59.9
     assert place.take(1, 0).token is None
-    time.sleep(0.12)
+    fleet.clock.now += 0.2
     take(place, 1)
-    place.close()
 
 
-def test_who_wants_fewer_out_waits_for_more(redis: RedisServer) -> None:
+def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
     """With two out and at most one wanted, both have to come back."""
-    place = leases(redis)
+    place = fleet.process()
     for token, wait_s in ((take(place), 10.0), (take(place), 20.0)):
         place.put_back(token, wait_s)
-    assert 9.0 < place.take(2, 0).wait_s <= 10.0
-    assert 19.0 < place.take(1, 0).wait_s <= 20.0
-    place.close()
+    assert place.take(2, 0).wait_s == 10.0
+    assert place.take(1, 0).wait_s == 20.0
 
 
-def test_what_was_lent_elsewhere_is_counted(redis: RedisServer) -> None:
+def test_what_was_lent_elsewhere_is_counted(fleet: Fleet) -> None:
     """A process that comes back makes known what it lent without Redis."""
-    place = leases(redis)
+    place = fleet.process()
     place.look(0, [5.0, 7.0])
     take(place)
-    assert 4.0 < place.take(3, 0).wait_s <= 5.0
-    place.close()
+    assert place.take(3, 0).wait_s == 5.0
 
 
-def test_nothing_is_lent_after_leases_were_forgotten(redis: RedisServer) -> None:
+def test_nothing_is_lent_after_leases_were_forgotten(fleet: Fleet, redis: RedisServer) -> None:
     """A Redis that came back empty lends nothing for a window, once somebody who holds a lease has asked."""
-    holder, newcomer = leases(redis), leases(redis)
+    holder, newcomer = fleet.process(), fleet.process()
     take(holder)
     begin_anew(redis, "two")
-    first = holder.take(3, 0).wait_s
-    assert 59.0 < first <= 60.0  # and as long again as a request may take, if there is one without an answer by then
-    assert 59.0 < newcomer.take(3, 0).wait_s <= first
-    assert 59.0 < holder.take(3, 0).wait_s <= first  # it does not begin anew with each one who asks
-    for place in (holder, newcomer):
-        place.close()
+    # And as long again as a request may take, if there is one without an answer by then.
+    assert holder.take(3, 0).wait_s == 60.0
+    fleet.clock.now += 1.0
+    assert newcomer.take(3, 0).wait_s == 59.0
+    assert holder.take(3, 0).wait_s == 59.0  # it does not begin anew with each one who asks
 
 
-def test_who_holds_nothing_knows_of_nothing_forgotten(redis: RedisServer) -> None:
+def test_who_holds_nothing_knows_of_nothing_forgotten(fleet: Fleet, redis: RedisServer) -> None:
     """A process whose leases are over does not stop the others."""
-    now = 0.0
-    idle = RedisLeases(redis.url, "k", monotonic=lambda: now)
+    idle = fleet.process()
     take(idle)
     begin_anew(redis, "two")
-    now = 96.0
+    fleet.clock.now += 96.0
     take(idle)
-    idle.close()
 
 
-def test_a_redis_that_knows_nothing_lends_nothing_yet(redis: RedisServer) -> None:
+def test_a_redis_that_knows_nothing_lends_nothing_yet(fleet: Fleet, redis: RedisServer) -> None:
     """Who holds a lease of the time before says so within six seconds."""
     with redis.client() as client:
         client.flushall()
-    newcomer = leases(redis)
-    assert 5.0 < newcomer.take(3, 0).wait_s <= 6.0
-    newcomer.close()
+    assert fleet.process().take(3, 0).wait_s == 6.0
 
 
-def test_nothing_stays_in_redis_for_ever(redis: RedisServer) -> None:
+def test_nothing_stays_in_redis_for_ever(fleet: Fleet, redis: RedisServer) -> None:
     """Every key has a time to live, and all lie in one slot of a cluster."""
     from redis.crc import key_slot
 
-    place = leases(redis)
-    take(place)
+    take(fleet.process())
     with redis.client() as client:
         keys = client.keys("pandaprobe:{k}:*")
         assert len(keys) == 4
         assert all(0 < client.ttl(key) <= 30 * 86_400 for key in keys)
         assert len({key_slot(key.encode()) for key in keys}) == 1
-    place.close()
 
 
 def test_never_more_than_there_are(redis: RedisServer) -> None:
-    """Eight threads, each with a connection of its own, for a second: no moment has more than five out."""
+    """Eight threads, each with a connection of its own, by Redis's own clock: no moment has more than five out."""
     out: list[tuple[float, float]] = []
-    end = time.monotonic() + 1.0
 
     def work() -> None:
-        place = leases(redis, window_s=0.05)
-        while time.monotonic() < end:
-            try:
-                reply = place.take(5, 0)
-                begun = time.monotonic()
-                if reply.token is None:
-                    time.sleep(min(max(reply.wait_s, 0.001), 0.01))
-                    continue
-                ended = time.monotonic()
-                place.put_back(reply.token, 0.05)
-            except FleetUnreachableError:  # on a machine with much to do, no answer comes within 0.2 s
-                continue
-            out.append((begun, ended + 0.05))
+        place = RedisLeases(redis.url, "k", window_s=0.05, margin_s=0.0, answer_within_s=PATIENCE_S)
+        for _ in range(10):
+            while (reply := place.take(5, 0)).token is None:
+                time.sleep(min(reply.wait_s, 0.01))
+            begun = time.monotonic()
+            out.append((begun, begun + 0.05))
+            place.put_back(reply.token, 0.05)
         place.close()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(out) > 20
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(work) for _ in range(8)]:
+            done.result()
+    assert len(out) == 80
     for begun, _ in out:
         assert sum(start <= begun < end for start, end in out) <= 5
 
@@ -195,26 +218,23 @@ def test_a_redis_that_is_not_there(url: str) -> None:
     place.close()
 
 
-def test_a_redis_that_hangs_or_is_something_else(redis: RedisServer) -> None:
+def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServer) -> None:
     """Neither silence nor a full memory nor keys of another type get further than one error."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = RedisLeases(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "k")
-        begun = time.monotonic()
         with pytest.raises(FleetUnreachableError):
             place.take(1, 0)
-        assert time.monotonic() - begun < 2.0
         place.close()
-    place = leases(redis)
+    place = fleet.process()
     with redis.client() as client:
         client.set("pandaprobe:{k}:leases", "a text")
     with pytest.raises(FleetUnreachableError, match="WRONGTYPE"):
         place.take(1, 0)
-    place.close()
 
 
-def test_no_span_is_made_of_the_calls(redis: RedisServer) -> None:
+def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
     """An app whose Redis calls are traced sees none of ours."""
     pytest.importorskip("opentelemetry.instrumentation.redis")
     from opentelemetry.instrumentation.redis import RedisInstrumentor
@@ -224,9 +244,8 @@ def test_no_span_is_made_of_the_calls(redis: RedisServer) -> None:
     recorder = SpanRecorder()
     RedisInstrumentor().instrument(tracer_provider=recorder.provider)
     try:
-        place = leases(redis)
+        place = fleet.process()
         place.put_back(take(place), 1.0)
-        place.close()
         assert recorder.names == []
         with redis.client() as client:
             client.ping()
@@ -235,9 +254,9 @@ def test_no_span_is_made_of_the_calls(redis: RedisServer) -> None:
         RedisInstrumentor().uninstrument()
 
 
-def test_the_highest_cut_of_the_fleet_counts(redis: RedisServer) -> None:
+def test_the_highest_cut_of_the_fleet_counts(fleet: Fleet) -> None:
     """Lower ones do not take its place, none is not made known, and another key is another fleet."""
-    one, other, stranger = leases(redis), leases(redis), leases(redis, key="another")
+    one, other, stranger = fleet.process(), fleet.process(), fleet.process(key="another")
     assert one.agree(0.0) == 0.0
     assert one.agree(0.9375) == 0.9375
     assert other.agree(0.25) == 0.9375
@@ -245,40 +264,29 @@ def test_the_highest_cut_of_the_fleet_counts(redis: RedisServer) -> None:
     assert other.agree(0.96875) == 0.96875
     assert one.agree(0.0) == 0.96875
     assert stranger.agree(0.0) == 0.0
-    with redis.client() as client:
-        (name,) = list(client.keys("pandaprobe:{k}:fleet"))
-        client.hset(name, "cut_until", 1)
+    fleet.clock.now += CUT_COUNTS_S + 1.0
     assert one.agree(0.125) == 0.125
-    for place in (one, other, stranger):
-        place.close()
-
-
-class Timed(RedisLeases):
-    """The same scripts, by a clock that the test sets."""
-
-    clock_s = 0.0
-
-    def _script(self, text: str) -> Any:
-        return super()._script(text.replace("redis.call('TIME')", f"{{{self.clock_s:.6f}, 0}}"))
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_model_does_what_the_scripts_do(redis: RedisServer, seed: int) -> None:
+def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, seed: int) -> None:
     """The same calls of five processes at the same times, hours long: the same tokens, waits and parts."""
     with redis.client() as client:
         client.flushall()
     rng = random.Random(seed)
     model = ModelRedis()
-    now = 1000.0
-    ours = [Timed(redis.url, "k", monotonic=lambda: now) for _ in range(5)]
+    clock = fleet.clock
+    ours = [fleet.process(margin_s=MARGIN_S) for _ in range(5)]
     theirs = [ModelLeases(model, number) for number in range(5)]
     parts, out = [0] * 5, [dict[int, int]() for _ in range(5)]
     active = 5
     for _ in range(400):
-        now += rng.choice([0.001, 0.5, 2.0, 7.0, 20.0]) if rng.random() < 0.97 else rng.choice([40.0, 100.0, 300.0])
+        clock.now += (
+            rng.choice([0.001, 0.5, 2.0, 7.0, 20.0]) if rng.random() < 0.97 else rng.choice([40.0, 100.0, 300.0])
+        )
         active = rng.randint(1, 5) if rng.random() < 0.05 else active
         number = rng.randrange(active)
-        model.now = Timed.clock_s = now
+        model.now = clock.now
         real, simulated = ours[number], theirs[number]
         what = rng.random()
         if what < 0.6:
@@ -308,5 +316,3 @@ def test_the_model_does_what_the_scripts_do(redis: RedisServer, seed: int) -> No
         assert one.wait_s == pytest.approx(other.wait_s, abs=0.01)
         parts[number] = one.part
     assert any(parts)
-    for place in ours:
-        place.close()

@@ -15,33 +15,42 @@ from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python, timed_exit
 
 LEAVE_ALL_KINDS = """
-import os, time
+import os, threading
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
+is_written, write = threading.Event(), SpoolFile.write_journal
+def write_journal(file, rows, states):
+    write(file, rows, states)
+    if any(not row.is_open for row in rows):
+        is_written.set()
+SpoolFile.write_journal = write_journal
 one("warm up")
 while not handle.flush(0.05):
     pass
 root = tracer.start_span("open", attributes={"gen_ai.operation.name": "invoke_agent", "session.id": "s"})
 with tracer.start_as_current_span("ended child", context=trace.set_span_in_context(root), attributes=CHAT):
     pass
-time.sleep(0.05)
+assert is_written.wait(60)  # of its own accord, without a flush
+handle.flush(0.0)  # and its transaction is over
 os.kill(os.getpid(), 9)
 """
 
 
-def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=[pytest.mark.outer, pytest.mark.timeout(3600)])])
+def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> None:
     """Workers killed at random, 5 % of requests refused, 3 % carried out but not answered: all arrives, once."""
     with StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:
         server.answer = Faults()
         loop = KillLoop(tmp_path / "spool", workers=2, pause_s=0.05)
-        report = loop.run(server, kills=5, every_s=(0.2, 0.6), acknowledged_between=10)
+        report = loop.run(server, kills=kills, acknowledged_between=(6, 24))
 
-    assert report.acknowledged >= 50
+    assert report.acknowledged >= 30
     assert (report.missing, report.refused, report.errors) == (0, 0, "")
     assert report.extra_posts <= report.kills
     assert (report.drain, report.files_left) == ("True 0 {}", [])
 
 
 def test_the_run_that_crashed_can_be_seen_afterwards(tmp_path: Path) -> None:
-    """Killed 50 ms after a child ended, with the server away: the whole trace and the open one arrive."""
+    """Killed once the child that ended is on disk, with the server away: the whole trace and the open one arrive."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         server.answer = lambda method, path: Reply(status=503)
@@ -94,36 +103,38 @@ def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, proces
     """Three times the limit offered by all together: it is used, never exceeded, and everything arrives."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
-        children = [scaled(env, 60 // processes, 15) for _ in range(processes)]
-        codes = [child.wait(30) for child in children]
+        children = [scaled(env, 60 // processes, 60) for _ in range(processes)]
+        codes = [child.wait(60) for child in children]
         statuses = [post.status for post in server.posts()]
         took = server.accepted_at[-1] - server.accepted_at[0]
 
     assert codes == [0] * processes
     assert statuses == [202] * (60 // processes * processes)
-    assert 2.0 <= took <= 4.5
+    assert 2.0 <= took <= 30.0  # 60 if each had waited for the one before
 
 
 def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) -> None:
     """Each run takes what the last one has left of the budget; the limit is used nevertheless."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
-        for _ in range(4):
-            assert scaled(env, 30, 0.1).wait(30) == 0
+        runs = 0
+        while runs < 4 or len(server.posts()) < 20:
+            assert scaled(env, 30, 0.1).wait(60) == 0
+            runs += 1
         statuses = [post.status for post in server.posts()]
 
     assert set(statuses) == {202}
-    assert len(statuses) >= 20
 
 
 def test_the_end_of_the_process_leaves_the_rest_and_says_so(tmp_path: Path) -> None:
     """The server is away: no waiting for it, nothing dropped, one line that names the directory."""
     with StrictPandaProbe() as server:
         url = server.url
-    result, took = timed_exit("one('a')\none('b')", environment(url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+    env = environment(url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="50")
+    result, took = timed_exit("one('a')\none('b')", env)
 
     assert result.returncode == 0
-    assert took < 4
+    assert took < 25
     assert f"4 spans wait in the spool {tmp_path}" in result.stderr
     assert "not delivered" not in result.stderr
     assert len(list(tmp_path.glob("*.sqlite"))) == 1
@@ -150,7 +161,7 @@ def test_without_the_setting_no_database_is_loaded() -> None:
         code = """
         import sys
         one("a")
-        assert handle.flush(10)
+        assert handle.flush(60)
         print([name for name in sys.modules if name == "sqlite3" or ".spool" in name])
         """
         result = run_python(code, environment(server.url))
@@ -167,7 +178,7 @@ def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) ->
         import json, os
         from pathlib import Path
         one("refused")
-        print(handle.flush(10), dict(handle.status().spans_dropped))
+        print(handle.flush(60), dict(handle.status().spans_dropped))
         from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
         (letter,) = DeadLetters(Path(os.environ["PANDAPROBE_SPOOL_DIR"])).all()
         print(json.dumps([letter.words, letter.parcel.name, letter.project]))

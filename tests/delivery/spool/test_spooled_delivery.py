@@ -6,7 +6,7 @@ import json
 import logging
 import sqlite3
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from simulated_delivery import create
 from spools import Service
+from waiting import wait_until
 
 
 class Store:
@@ -76,7 +77,7 @@ def test_what_cannot_be_sent_stays_for_the_next_process(tmp_path: Path) -> None:
     store.up = False
     service = Service(tmp_path, store)
     service.put(*(create(number, spans=2) for number in range(10)))
-    assert service.flush(0.4)
+    service.save()
     assert service.close(0.4) == 0
     assert service.delivery.left_behind == 20
     assert is_balanced(service, pending=20)
@@ -101,7 +102,8 @@ def test_a_create_that_arrived_before_the_crash_is_not_posted_again(tmp_path: Pa
 
     service = Service(tmp_path, answers_get_lost)
     service.put(create(1))
-    assert service.flush(0.3)
+    wait_until(lambda: store.posted)
+    service.save()
     service.close(0.1)
     heir = Service(tmp_path, store)
     assert heir.flush()
@@ -121,9 +123,9 @@ def test_the_memory_stays_bounded_while_the_spool_grows(tmp_path: Path) -> None:
     for number in range(200):
         service.put(create(number, size=10_000))
         highest = max(highest, service.delivery.bytes_in_memory)
-    assert service.flush(20)  # to disk, which takes as long as it takes
+    service.save()
     store.up = True
-    assert service.flush(30)
+    assert service.flush()
     service.close()
 
     assert highest <= 100_000
@@ -141,9 +143,9 @@ def test_what_follows_a_create_never_overtakes_it(tmp_path: Path) -> None:
         service.put(
             replace(create(number), step=Step.APPEND), replace(create(number), step=Step.FINISH, spans=NO_SPANS)
         )
-    service.flush(0.2)
+    service.save()
     store.up = True
-    assert service.flush(30)
+    assert service.flush()
     service.close()
 
     assert set(store.traces.values()) == {2}
@@ -161,14 +163,14 @@ def test_over_the_bound_of_the_spool_the_oldest_go_and_are_counted(
     with caplog.at_level(logging.WARNING):
         for number in range(100):
             service.put(create(number, size=10_000, is_error=number % 20 == 0))
-        service.flush(0.5)
-    counts = service.ledger.read()
-    assert 45 <= counts.dropped["spool_full"] <= 60
-    assert sum("spool is full" in record.message for record in caplog.records) == 1
+        wait_until(lambda: service.ledger.read().dropped.get("spool_full", 0) >= 45)
+    wait_until(lambda: any("spool is full" in record.message for record in caplog.records))
     store.up = True
-    assert service.flush(30)
+    assert service.flush()
     service.close()
 
+    assert sum("spool is full" in record.message for record in caplog.records) == 1
+    assert service.ledger.read().dropped["spool_full"] <= 60
     assert {create(number).trace_id for number in range(0, 100, 20)} <= set(store.posted)
     assert is_balanced(service)
 
@@ -202,7 +204,8 @@ def test_the_pieces_of_a_body_that_was_too_large_survive_a_crash(tmp_path: Path)
 
     service = Service(tmp_path, proxy)
     service.put(create(1, spans=40, size=10_000))
-    assert service.flush(1.5)
+    wait_until(lambda: service.ledger.read().delivered)
+    service.save()
     service.close(0.2)
     delivered = service.ledger.read().delivered
     assert 0 < delivered < 40
@@ -272,11 +275,9 @@ def test_when_the_directory_becomes_usable_what_is_in_memory_is_written(tmp_path
     service.put(create(1), create(2))
     assert not service.flush(0.2)
     blocker.unlink()
-    deadline = time.monotonic() + 8
-    while not service.flush(0.2) and time.monotonic() < deadline:
-        pass
+    service.save()
 
-    assert service.close(0.2) == 0
+    assert service.close(0.4) == 0
     assert len(databases(blocker)) == 1
     store.up = True
     heir = Service(blocker, store)
@@ -291,18 +292,14 @@ def test_parcels_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_pat
     store.up = False
     sibling = Service(tmp_path, store)
     sibling.put(create(1))
-    assert sibling.flush(0.2)
+    sibling.save()
     mine = Service(tmp_path, store)
     mine.put(create(2))
-    assert mine.flush(0.2)
+    mine.save()
+    sibling.close(1.0)
     store.up = True
-    sibling.close(0.0)
-    deadline = time.monotonic() + 5
-    while len(store.posted) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: len(store.posted) == 2)
     mine.close()
-
-    assert len(store.posted) == 2
 
 
 def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
@@ -317,7 +314,7 @@ def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert service.flush(30)
+    assert service.flush()
     service.close()
 
     assert len(store.traces) == len(store.posted) == 400
@@ -332,10 +329,10 @@ def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path:
     services = [Service(tmp_path, store) for _ in range(12)]
     for number, service in enumerate(services):
         service.put(create(number))
-        assert service.flush(0.0)
+        service.save()
     assert len(databases(tmp_path)) == 12
-    for service in services:
-        service.close(0.0)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda service: service.close(1.0), services))
     store.up = True
     heir = Service(tmp_path, store)
     assert heir.flush()

@@ -27,8 +27,6 @@ from streamed_forms import Sighting
 FORM = "stream"
 TIMEOUT_S = 20.0
 PAUSE_S = 0.002
-AFTERWARDS_S = 0.02
-"""How long the app goes on before it leaves a stream; a span that ends with it ends later than what the app read."""
 FIRST = "gen_ai.response.time_to_first_chunk"
 
 
@@ -64,6 +62,11 @@ class Read:
 
     items: list[str] = field(default_factory=list[str])
     at_ns: list[int] = field(default_factory=list[int])
+
+    def do_something_else(self) -> None:
+        """Go on before the stream is left: a span that ended only then would end later than what was read."""
+        while time.time_ns() <= self.at_ns[-1]:
+            pass
 
     def note(self, item: Any) -> None:
         """The app has this item now."""
@@ -103,7 +106,7 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
         for item in opened.items:
             read.note(item)
         read.at_ns.append(time.time_ns())
-        time.sleep(AFTERWARDS_S)
+        read.do_something_else()
         opened.leave()
         _check(recorder.one(), adapter, sent, read)
         assert recorder.one().end_time >= _last_event(adapter.answer, sent)  # type: ignore[operator]
@@ -116,7 +119,7 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
             read.note(item)
             if len(read.items) >= opened.reads:
                 break
-        time.sleep(AFTERWARDS_S)
+        read.do_something_else()
         opened.leave()
         del opened, item  # old versions of litellm cannot be closed
         await_span(recorder)
@@ -138,7 +141,7 @@ async def test_asynchronous(
         async for item in opened.items:
             read.note(item)
         read.at_ns.append(time.time_ns())
-        await asyncio.sleep(AFTERWARDS_S)
+        read.do_something_else()
         await opened.leave()
         _check(recorder.one(), adapter, sent, read)
         assert recorder.one().end_time >= _last_event(adapter.answer, sent)  # type: ignore[operator]
@@ -162,7 +165,7 @@ async def _cancelled(adapter: Adapter, client: Any, read: Read) -> None:
 
     task = asyncio.create_task(reads())
     await enough.wait()
-    await asyncio.sleep(AFTERWARDS_S)
+    read.do_something_else()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

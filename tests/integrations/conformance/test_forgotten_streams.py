@@ -30,7 +30,7 @@ from span_recorder import SpanRecorder
 
 FORM = "stream"
 STREAMS = 3
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 OURS = ("pandaprobe_otel", "opentelemetry.sdk.trace")
 COPY = ReadableSpan  # what an exporter got of an ended span; whoever exports may keep it
 FORGOTTEN = [case for case in CASES if case.name in ("dropped", "never iterated")]

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from pandaprobe_otel.local import LocalServer
+from waiting import wait_until
 
 STARTED = "2026-01-02T03:04:05+00:00"
 ONE, TWO = (str(UUID(int=number)) for number in (1, 2))
@@ -294,9 +295,7 @@ def test_evaluations_show_trends_and_runs(server: LocalServer, http: httpx.Clien
     run = http.post("/evaluations/trace-runs/batch", json=body).json()
     monitor = {"name": "watch", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
     http.post("/evaluations/monitors", json=monitor)
-    deadline = time.monotonic() + 30
-    while not http.get("/evaluations/trace-scores").json()["total"] and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: http.get("/evaluations/trace-scores").json()["total"])
     page = _page(http, "/ui/evaluations")
     assert page.all("svg", **{"aria-label": "Average confidence"})
     assert "nightly" in page.text
@@ -438,7 +437,7 @@ def test_pages_with_a_token_ask_for_it() -> None:
 
 
 def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
-    """A trace of 2,000 spans, some of them in circles, is rendered soon, each span once."""
+    """A trace of 2,000 spans, some of them in circles, is rendered, each span once, in a time that grows with them."""
     spans = [
         {
             "span_id": str(UUID(int=100 + number)),
@@ -450,12 +449,22 @@ def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
         for number in range(2000)
     ]
     spans[5]["parent_span_id"] = str(UUID(int=100 + 17))
-    http.post("/traces", json=_trace(spans=spans[:500]))
-    for first in (500, 1000, 1500):
-        assert http.post(f"/traces/{ONE}/spans", json=spans[first : first + 500]).status_code == 201
-    begun = time.process_time()  # of this process, which the server is part of; other load does not count
+
+    def takes() -> float:
+        times: list[float] = []
+        for _ in range(2):
+            begun = time.process_time()  # of this process, which the server is part of; other load does not count
+            http.get(f"/ui/traces/{ONE}")
+            times.append(time.process_time() - begun)
+        return min(times)
+
+    http.post("/traces", json=_trace(spans=spans[:200]))
+    of_a_tenth = takes()
+    for first in (200, 500, 1000, 1500):
+        more = spans[first : min(first + 500, first // 500 * 500 + 500)]
+        assert http.post(f"/traces/{ONE}/spans", json=more).status_code == 201
     page = _page(http, f"/ui/traces/{ONE}")
-    assert time.process_time() - begun < 2.0
+    assert takes() < 30 * of_a_tenth  # a hundred if each were compared with each
     assert len(page.all("a", role="treeitem")) == 2001
     assert len({node["href"] for node in page.all("a", role="treeitem")}) == 2001
 

@@ -13,7 +13,7 @@ from span_recorder import SpanRecorder
 
 from .adapter import Adapter
 
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 60.0
 
 
 @contextmanager
