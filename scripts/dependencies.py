@@ -32,6 +32,9 @@ Written by `scripts/dependencies.py` from `pyproject.toml`. The first column is 
 start at the oldest that the tests have been run with; there is an upper bound only where the next major version is
 known to be another interface.
 
+The library without any extra brings {packages} packages of {megabytes} MB, bytecode aside: those below for `always`,
+and what they need themselves.
+
 | with | package | versions | licence | for |
 | --- | --- | --- | --- | --- |
 """
@@ -104,9 +107,21 @@ def needed_by(names: Iterable[str]) -> set[str]:
     return found
 
 
+def core() -> set[str]:
+    """The packages that come with the library without any extra."""
+    return needed_by(["pandaprobe-otel"]) - {"pandaprobe-otel"}
+
+
+def megabytes(names: Iterable[str]) -> float:
+    """The size of their installed files, without bytecode."""
+    files = (path.locate() for name in names for path in metadata.files(name) or [] if path.suffix != ".pyc")
+    return sum(path.stat().st_size for each in files if (path := Path(str(each))).exists()) / 1e6
+
+
 def page(dependencies: Iterable[Dependency]) -> str:
     """The page, whole."""
-    return HEADER + "".join(
+    header = HEADER.format(packages=len(core()), megabytes=round(megabytes(core())))
+    return header + "".join(
         f"| {each.extra} | `{each.name}` | `{each.versions}` | {said} | {each.reason} |\n"
         for each in dependencies
         if (said := licence(each.name))  # a framework is not: it has an environment of its own

@@ -59,6 +59,11 @@ def test_every_dependency_is_justified_and_on_the_page() -> None:
     assert [each for each in installed if f"| {each.extra} | `{each.name}` | `{each.versions}` |" not in page] == []
 
 
+def test_the_core_stays_small() -> None:
+    """Without any extra it brings 19 packages; each further one is a decision to be made here."""
+    assert len(dependencies.core()) <= 19
+
+
 def test_licences_are_told_apart() -> None:
     """Each of a permissive licence passes, one that binds the app does not."""
     assert all(map(dependencies.COMPATIBLE.search, ("MIT License", "Apache-2.0", "BSD-3-Clause", "PSF-2.0", "ISC")))
