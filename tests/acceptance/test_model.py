@@ -28,7 +28,7 @@ from simulated_spool import SpooledProcess
 from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_parcel
 from spans import SpanMaker
 
-CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "150"))
+CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "75"))
 LIMIT = 100
 LONGER_THAN_ANY_GATE_S = 24 * 3600.0
 LONGEST_POLL_S = 20.0

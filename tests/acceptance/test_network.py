@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,10 @@ def test_a_reset_within_the_body_costs_no_second_trace(receive_buffer: int | Non
         assert app.is_balanced
 
 
+def _has_closed(server: StrictPandaProbe, connections: int) -> bool:
+    return server.connections_closed == connections
+
+
 def test_a_connection_that_the_server_closed_between_requests_costs_nothing() -> None:
     """Closed without a word after each answer: a new one is opened, and no outcome is in doubt."""
     accepted = says(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}")
@@ -164,7 +169,7 @@ def test_a_connection_that_the_server_closed_between_requests_costs_nothing() ->
         for number in range(8):
             app.trace(f"trace {number}")
             assert app.flush()
-            wait_until(lambda closed=number + 1: server.connections_closed == closed)
+            wait_until(partial(_has_closed, server, number + 1))
 
         assert len(server.traces) == len(server.log) == 8
         assert app.status().answers == {"delivered": 8}

@@ -111,7 +111,7 @@ class KillLoop:
         for _ in range(kills):
             enough = len(self._acknowledged) + self._rng.randint(*acknowledged_between)
             time.sleep(self._rng.uniform(*every_s))
-            wait_until(lambda enough=enough: len(self._acknowledged) >= enough, what="what is traced is acknowledged")
+            self._wait_for(enough)
             victim = self._rng.randrange(len(workers))
             workers[victim].send_signal(signal.SIGKILL)
             workers[victim].wait()
@@ -124,6 +124,9 @@ class KillLoop:
         server.answer = lambda method, path: None
         drain = self._drain(env)
         return self._report(server, kills + len(workers), drain)
+
+    def _wait_for(self, acknowledged: int) -> None:
+        wait_until(lambda: len(self._acknowledged) >= acknowledged, what="what is traced is acknowledged")
 
     def _start(self, env: dict[str, str]) -> subprocess.Popen[str]:
         worker = subprocess.Popen(
