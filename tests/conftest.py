@@ -22,6 +22,7 @@ HERE: Final = Path(__file__).parent
 OUTER_FILES: Final = frozenset(
     HERE / name
     for name in (
+        "api/test_tables.py",  # pandas
         "delivery/fleet/test_eight_processes.py",  # minutes at the limit, gunicorn
         "evals/test_report_in_browser.py",
         "evals/test_statistics_against_scipy.py",

@@ -95,17 +95,6 @@ async def test_sessions(client: Any) -> None:
     assert deleted.deleted == 3
 
 
-@pytest.mark.outer
-async def test_a_session_as_a_table(client: Any) -> None:
-    """One row for each trace, by its id."""
-    trace = await make_trace(client, session_id="s-1", ended_at=NOW + timedelta(seconds=2))
-    table = (await settled(client.sessions.get("s-1"))).to_pandas()
-
-    assert list(table.index) == [trace]
-    assert table.loc[trace, "latency_ms"] == 2000.0
-    assert table.loc[trace, "span_count"] == 1
-
-
 async def test_scores(client: Any) -> None:
     """Given, listed, changed, summed up and deleted."""
     trace = await make_trace(client)

@@ -235,9 +235,9 @@ def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServe
         place.take(1, 0)
 
 
+@pytest.mark.outer
 def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
     """An app whose Redis calls are traced sees none of ours."""
-    pytest.importorskip("opentelemetry.instrumentation.redis")
     from opentelemetry.instrumentation.redis import RedisInstrumentor
 
     from span_recorder import SpanRecorder
