@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from command_line import clean_environment
-from doc_blocks import ROOT, RUN, SHOWN, Block, Program, blocks, not_run, pages, steps
+from doc_blocks import ROOT, RUN, SHOWN, Block, Program, Step, blocks, not_run, pages, steps
 from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
@@ -18,7 +18,17 @@ SEND_NOTHING: Final = frozenset({"existing-opentelemetry", "integrations", "loca
 """Pages whose programs make no trace of an agent, or send it to a server that the page starts."""
 PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
 """No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
+RUN_ELSEWHERE: Final = frozenset(
+    f"docs/integrations/{path.stem}.md" for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml")
+)
+"""The programs of frameworks, which are not installed here: scripts/test_extras.py runs each in its own environment."""
 PAGES: Final = [page for page in pages() if any(block.language in RUN for block in blocks(page))]
+
+
+def steps_here(page: Path) -> list[Step]:
+    """What is followed of a page by these tests."""
+    elsewhere = page.relative_to(ROOT).as_posix() in RUN_ELSEWHERE
+    return [step for step in steps(page) if not (elsewhere and isinstance(step, Program))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -30,14 +40,14 @@ def test_the_page_can_be_followed(
     settings = {**server.environment(project), "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
     environment = {**clean_environment(tmp_path), **model, **settings, "PYTEST_ADDOPTS": PYTEST_OPTIONS}
     with Reader(forks, tmp_path / "reader", environment) as reader:
-        for step in steps(page):
+        for step in steps_here(page):
             ran = reader.follow(step)
             if ran is not None:
                 assert ran.code == 0, f"{ran.step}\n{ran.out}\n{ran.err}"
             if isinstance(step, Program) and ran is not None:
                 said = [line for line in ran.err.splitlines() if not line.startswith("pandaprobe: ")]  # progress
                 assert said == [], f"{ran.step}\n{ran.err}"
-    if page.stem not in SEND_NOTHING and any(isinstance(step, Program) for step in steps(page)):
+    if page.stem not in SEND_NOTHING and any(isinstance(step, Program) for step in steps_here(page)):
         with Client(server.api_key, project, server.url) as client:
             assert client.traces.list(limit=1).items
 
