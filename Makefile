@@ -4,7 +4,7 @@
 PYTHON ?= python
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install check lint format type test frameworks live bench build wheel-tests oldest-clients every-byte licences docs demo ci
+.PHONY: help install check lint format type test frameworks live bench build wheel-tests extras examples oldest-clients every-byte licences docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -48,6 +48,12 @@ wheel-tests: build  ## the tests with the wheel and no sources: both Pythons, ol
 		echo "== Python $$python, $$versions"; \
 		$(PYTHON) scripts/test_wheel.py dist/*.whl --python $$python --dependencies $$versions -- --reruns 2 || exit 1; \
 	done; done
+
+extras:  ## each extra alone in an environment of its own, with the program on its page
+	$(PYTHON) scripts/test_extras.py
+
+examples:  ## each example as its reader runs it: alone, with what it says to install, without a key
+	$(PYTHON) scripts/test_examples.py
 
 oldest-clients:  ## the tests of each client library with the oldest version that pyproject.toml claims
 	scripts/oldest_client.sh
