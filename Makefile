@@ -5,7 +5,7 @@ PYTHON ?= python
 PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install constraints check lint format type test outer frameworks live bench build wheel-tests oldest-clients licences docs demo ci
+.PHONY: help install constraints check lint format type test outer frameworks live bench build wheel-tests extras examples oldest-clients licences docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -57,6 +57,12 @@ wheel-tests: build  ## the tests with the wheel and no sources: several Pythons,
 		echo "== Python $$python, $$versions"; \
 		$(PYTHON) scripts/test_wheel.py dist/*.whl --python $$python --dependencies $$versions || exit 1; \
 	done; done
+
+extras:  ## each extra alone in an environment of its own, with the program on its page
+	$(PYTHON) scripts/test_extras.py
+
+examples:  ## each example as its reader runs it: alone, with what it says to install, without a key
+	$(PYTHON) scripts/test_examples.py
 
 oldest-clients:  ## the tests of each client library with the oldest version that pyproject.toml claims
 	scripts/oldest_client.sh

@@ -1,6 +1,6 @@
 """An agent of AG2 with a tool, traced by one line: two turns of one conversation.
 
-pip install "pandaprobe-otel[local,cli]" "ag2[openai]"
+pip install "pandaprobe-otel[ag2,local]"
 python ag2_agent.py                   # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python ag2_agent.py
 """

@@ -1,6 +1,6 @@
 """An agent of Microsoft's Agent Framework, traced by one line: two turns of one session, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" agent-framework-openai
+pip install "pandaprobe-otel[agent_framework,local]"
 python agent_framework_agent.py               # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python agent_framework_agent.py
 """

@@ -1,6 +1,6 @@
 """An agent of Agno with a tool, traced by one line: two turns of one session, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" agno openai
+pip install "pandaprobe-otel[agno,local]"
 python agno_agent.py                          # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python agno_agent.py
 """

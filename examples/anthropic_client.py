@@ -1,6 +1,6 @@
 """Calls of the `anthropic` client, traced by one line: a tool that the model asks for, and an answer as a stream.
 
-pip install "pandaprobe-otel[anthropic,local,cli]"
+pip install "pandaprobe-otel[anthropic,local]"
 python anthropic_client.py                # a scripted model and a local PandaProbe: no key, no cost
 ANTHROPIC_API_KEY=... PANDAPROBE_API_KEY=... python anthropic_client.py
 """

@@ -1,6 +1,6 @@
 """An agent of AutoGen with a tool, traced by one line: two turns of one session.
 
-pip install "pandaprobe-otel[local,cli]" autogen-agentchat "autogen-ext[openai]"
+pip install "pandaprobe-otel[autogen,local]"
 python autogen_agent.py               # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python autogen_agent.py
 """

@@ -1,6 +1,6 @@
 """A Celery worker: `init()` once where the app is made, and the session travels with the task.
 
-pip install "pandaprobe-otel[openai,local,cli]" celery
+pip install "pandaprobe-otel[openai,local]" celery
 python celery_worker.py                   # a worker in this process, a scripted model, a local PandaProbe: no key
 CELERY_BROKER=redis://... OPENAI_API_KEY=... PANDAPROBE_API_KEY=... celery -A celery_worker worker
 """

@@ -1,6 +1,6 @@
 """An agent of the Claude Agent SDK with a tool of the app, traced by one line: two turns of one session.
 
-pip install "pandaprobe-otel[local,cli]" claude-agent-sdk
+pip install "pandaprobe-otel[claude_agent_sdk,local]"
 python claude_agent_sdk_agent.py              # a scripted model and a local PandaProbe: no key, no cost
 ANTHROPIC_API_KEY=... PANDAPROBE_API_KEY=... python claude_agent_sdk_agent.py
 """

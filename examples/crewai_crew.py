@@ -1,6 +1,6 @@
 """A crew of CrewAI whose agent has a tool, traced by one line: two turns of one session.
 
-pip install "pandaprobe-otel[local,cli]" crewai
+pip install "pandaprobe-otel[crewai,local]"
 python crewai_crew.py                 # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python crewai_crew.py
 """

@@ -1,6 +1,6 @@
 """A deep agent that hands work to a sub-agent, traced by one line: the sub-agent's run is below its `task`.
 
-pip install "pandaprobe-otel[local,cli]" deepagents langchain-openai
+pip install "pandaprobe-otel[langchain,local]" deepagents
 python deepagents_agent.py                # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python deepagents_agent.py
 """

@@ -1,6 +1,6 @@
 """An agent of DSPy with a tool, traced by one line: two turns of one session.
 
-pip install "pandaprobe-otel[local,cli]" dspy
+pip install "pandaprobe-otel[dspy,local]"
 python dspy_program.py                # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python dspy_program.py
 """

@@ -1,6 +1,6 @@
 """A FastAPI app whose conversations are sessions: a middleware sets session and user for everything below.
 
-pip install "pandaprobe-otel[openai,local,cli]"
+pip install "pandaprobe-otel[openai,local]"
 python fastapi_sessions.py                # two customers at once, a scripted model, a local PandaProbe: no key
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... uvicorn fastapi_sessions:app
 """

@@ -1,6 +1,6 @@
 """A fleet: services that know nothing of PandaProbe send OTLP to one gateway, which makes one trace of theirs.
 
-pip install "pandaprobe-otel[gateway,local,cli]" opentelemetry-exporter-otlp-proto-http
+pip install "pandaprobe-otel[gateway,local]" opentelemetry-exporter-otlp-proto-http
 python fleet.py                           # gateway, two services and a local PandaProbe: no key, no cost
 PANDAPROBE_API_KEY=... python fleet.py
 

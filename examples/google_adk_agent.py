@@ -1,6 +1,6 @@
 """An agent of Google's Agent Development Kit, traced by one line: two turns of one session, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" google-adk
+pip install "pandaprobe-otel[google_adk,local]"
 python google_adk_agent.py                    # a scripted model and a local PandaProbe: no key, no cost
 GOOGLE_API_KEY=... PANDAPROBE_API_KEY=... python google_adk_agent.py
 """

@@ -1,6 +1,6 @@
 """An agent of Haystack with a tool, traced by one line: two turns of one session.
 
-pip install "pandaprobe-otel[local,cli]" haystack-ai
+pip install "pandaprobe-otel[haystack,local]"
 python haystack_agent.py              # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python haystack_agent.py
 """

@@ -1,6 +1,6 @@
 """An AWS Lambda handler: traces are delivered before it returns, since the process may be frozen right after.
 
-pip install "pandaprobe-otel[openai,local,cli]"
+pip install "pandaprobe-otel[openai,local]"
 python lambda_handler.py                  # two invocations, a scripted model, a local PandaProbe: no key, no cost
 
 In AWS: handler `lambda_handler.handler`, with OPENAI_API_KEY and PANDAPROBE_API_KEY among the variables.

@@ -1,6 +1,6 @@
 """An agent of LangChain with a tool, traced by one line: two turns of a conversation, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" langchain langchain-openai
+pip install "pandaprobe-otel[langchain,local]"
 python langchain_agent.py                 # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python langchain_agent.py
 """

@@ -2,7 +2,7 @@
 
 The run until the interrupt and the run that resumes it are two traces of one session; the interrupt is no error.
 
-    pip install "pandaprobe-otel[local,cli]" langgraph langchain-openai
+    pip install "pandaprobe-otel[langchain,local]"
     python langgraph_agent.py                 # a scripted model and a local PandaProbe: no key, no cost
     OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python langgraph_agent.py
 """

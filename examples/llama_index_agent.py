@@ -1,6 +1,6 @@
 """LlamaIndex, traced by one line: an agent with a tool, and a streamed answer from documents.
 
-pip install "pandaprobe-otel[local,cli]" llama-index-core llama-index-llms-openai
+pip install "pandaprobe-otel[llama_index,local]"
 python llama_index_agent.py                   # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python llama_index_agent.py
 """

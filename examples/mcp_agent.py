@@ -1,6 +1,6 @@
 """An agent whose tools are served by another process over the Model Context Protocol: one trace of both.
 
-pip install "pandaprobe-otel[local,cli,openai]" mcp
+pip install "pandaprobe-otel[mcp,openai,local]"
 python mcp_agent.py                           # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python mcp_agent.py
 """

@@ -1,6 +1,6 @@
 """An agent of the OpenAI Agents SDK with a tool, traced by one line: two turns, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" openai-agents
+pip install "pandaprobe-otel[openai_agents,local]"
 python openai_agents_agent.py                 # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python openai_agents_agent.py
 """

@@ -1,6 +1,6 @@
 """Calls of the `openai` client, traced by one line: chat completions, the Responses API as a stream, and a failure.
 
-pip install "pandaprobe-otel[openai,local,cli]"
+pip install "pandaprobe-otel[openai,local]"
 python openai_client.py                   # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python openai_client.py
 """

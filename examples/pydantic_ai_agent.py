@@ -1,6 +1,6 @@
 """An agent of Pydantic AI with a tool, traced by one line: two turns, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" "pydantic-ai-slim[openai]"
+pip install "pandaprobe-otel[pydantic_ai,local]"
 python pydantic_ai_agent.py                   # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python pydantic_ai_agent.py
 """

@@ -1,11 +1,10 @@
 """A shop's assistant: it calls tools, survives a failing one, and is traced by a single line.
 
-    pip install "pandaprobe-otel[openai]"
-    export PANDAPROBE_API_KEY=...          # or, with `pandaprobe-otel local` running: PANDAPROBE_ENDPOINT=http://...
-    export OPENAI_API_KEY=...
-    python quickstart.py
+pip install "pandaprobe-otel[openai,local]"
+python quickstart.py                      # a scripted model and a local PandaProbe: no key, no cost
+OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python quickstart.py
 
-`pandaprobe-otel demo` runs this very file with no key at all: a scripted model, a local PandaProbe.
+`pandaprobe-otel demo` runs this very file, and checks that its traces are what it did.
 """
 
 import inspect
@@ -19,14 +18,13 @@ from openai import OpenAI
 
 import pandaprobe_otel
 from pandaprobe_otel import agent, tool
-
-pandaprobe_otel.init()  # the one line: from here on, agents, tools and model calls are traced
+from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.shop_script import shop_script
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
 ORDERS = {"A-17": {"item": "espresso machine", "parcel": "P-4711"}}
 PARCELS = {"P-4711": {"status": "on its way", "arrives": "on Tuesday before noon"}}
 
-client = OpenAI()
 conversation: list[Any] = [{"role": "system", "content": "You answer customers of a shop in one sentence."}]
 
 
@@ -73,7 +71,7 @@ def answer(question: str) -> str:
     conversation.append({"role": "user", "content": question})
     tools = [schema(function) for function in TOOLS.values()]
     while True:
-        completion = client.chat.completions.create(model=MODEL, messages=conversation, tools=tools)
+        completion = OpenAI().chat.completions.create(model=MODEL, messages=conversation, tools=tools)
         message = completion.choices[0].message
         conversation.append(message.to_dict())
         if not message.tool_calls:
@@ -89,7 +87,7 @@ def write_note(wish: str) -> str:
     """Write a text from what is known by now, shown while the model writes it."""
     conversation.append({"role": "user", "content": wish})
     text = ""
-    for chunk in client.chat.completions.create(
+    for chunk in OpenAI().chat.completions.create(
         model=MODEL, messages=conversation, stream=True, stream_options={"include_usage": True}
     ):
         piece = (chunk.choices[0].delta.content or "") if chunk.choices else ""
@@ -101,6 +99,8 @@ def write_note(wish: str) -> str:
 
 
 def main() -> None:
+    pandaprobe_otel.init()  # the one line: from here on, agents, tools and model calls are traced
+
     session = f"quickstart-{time.time_ns():x}"
     with pandaprobe_otel.session(session):  # two turns, two traces, one session
         question = "Where is my order 17?"
@@ -108,8 +108,9 @@ def main() -> None:
         wish = "Write a note that asks my neighbour to take it in."
         print(f"Customer:  {wish}\nAssistant: ", end="")
         write_note(wish)
-    print(f"Session:   {session}")  # what is not sent yet is sent when the process ends
+    print(f"Session:   {session}")
 
 
 if __name__ == "__main__":
-    main()
+    with offline(shop_script):
+        main()

@@ -1,6 +1,6 @@
 """An agent of Semantic Kernel with a plugin, traced by one line: two turns of one thread, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" semantic-kernel
+pip install "pandaprobe-otel[semantic_kernel,local]"
 python semantic_kernel_agent.py               # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python semantic_kernel_agent.py
 """

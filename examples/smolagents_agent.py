@@ -1,6 +1,6 @@
 """An agent of smolagents with a tool, traced by one line: two turns of one session, the second streamed.
 
-pip install "pandaprobe-otel[local,cli]" "smolagents[openai]"
+pip install "pandaprobe-otel[smolagents,local]"
 python smolagents_agent.py                    # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python smolagents_agent.py
 """

@@ -1,6 +1,6 @@
 """An agent of Strands Agents with a tool, traced by one line: two turns of one conversation, the second one streamed.
 
-pip install "pandaprobe-otel[local,cli]" "strands-agents[openai]"
+pip install "pandaprobe-otel[strands,local]"
 python strands_agent.py                       # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python strands_agent.py
 """

@@ -1,11 +1,12 @@
 """How tests of an agent read: assertions about what it did, budgets, repetitions, and a judge for the rest.
 
-    pip install "pandaprobe-otel[local]" pytest
-    pytest test_support_agent.py                        # offline and free: nothing leaves the machine
+    pip install pandaprobe-otel pytest
+    pytest -rx test_support_agent.py                    # offline and free: nothing leaves the machine
+    pytest --runxfail test_support_agent.py             # shows the two failures that are expected
     pytest test_support_agent.py --pandaprobe=eval      # in CI: PandaProbe's judges decide as well (needs a key)
 
-Two of the eight tests fail on purpose. What went wrong can be read in the output: it shows what was expected, and
-the trace of what the agent did instead.
+Two of the eight tests find faults of the agent, and are marked: they are expected to fail. With `--runxfail` they do,
+and what went wrong can be read in the output: what was expected, and the trace of what the agent did instead.
 """
 
 import re
@@ -101,8 +102,9 @@ def test_a_conversation_of_two_turns(probe: Probe) -> None:
     assert [trace.output for trace in probe.traces][-1] == "39.00 paid back for A-17"
 
 
+@pytest.mark.xfail(strict=True, reason="the order B-2 has no price yet; --runxfail shows the traces")
 def test_customers_at_the_same_time_do_not_mix(probe: Probe) -> None:
-    """Traces of other threads belong to the test too. This one fails: the order B-2 has no price yet."""
+    """Traces of other threads belong to the test too."""
 
     def ask(question: str) -> str:
         with session(question):
@@ -112,7 +114,7 @@ def test_customers_at_the_same_time_do_not_mix(probe: Probe) -> None:
         list(pool.map(ask, ["Where is order A-17?", "What about B-2, can I have a refund?"]))
 
 
+@pytest.mark.xfail(strict=True, reason="the agent pays without looking; --runxfail shows the trace")
 def test_looks_before_it_pays_when_it_is_urgent(probe: Probe) -> None:
-    """This one fails: the trace shows that nothing was looked up."""
     support("I want a refund for A-17, urgent!")
     probe.spans.tool("look_up_order").before("issue_refund")

@@ -3,17 +3,21 @@
 python scripts/run_notebook.py NOTEBOOK            write what they print into it
 python scripts/run_notebook.py NOTEBOOK --check    exit with 1 if it has other outputs than those
 
-Cells are plain Python, so no kernel is needed.
+Cells are plain Python, so no kernel is needed. What is true of one run alone, where its traces are, is printed but not
+kept.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_OF_THIS_RUN: Final = re.compile(r"\nTraces: .*\nLook at them: .*\n")
 
 
 def run(notebook: dict[str, Any]) -> None:
@@ -24,7 +28,8 @@ def run(notebook: dict[str, Any]) -> None:
         printed = io.StringIO()
         with redirect_stdout(printed):
             exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
-        lines = printed.getvalue().splitlines(keepends=True)
+        print(printed.getvalue(), end="")
+        lines = _OF_THIS_RUN.sub("", printed.getvalue()).splitlines(keepends=True)
         cell["execution_count"] = number
         cell["outputs"] = [{"name": "stdout", "output_type": "stream", "text": lines}] if lines else []
 

@@ -52,7 +52,8 @@ def packages(wheel: Path, dependencies: str) -> tuple[list[str], list[str]]:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras: dict[str, list[str]] = project["optional-dependencies"]
     tools = [each for each in extras["dev"] if not each.startswith(OF_OTHER_CLIENTS)]
-    own = [*project["dependencies"], *(each for extra in LIBRARY_EXTRAS for each in extras[extra])]
+    optional = (each for extra in LIBRARY_EXTRAS for each in extras[extra])
+    own = [*project["dependencies"], *(each for each in optional if not each.startswith(f"{project['name']}["))]
     return [f"{wheel}[{','.join((*LIBRARY_EXTRAS, *CLIENT_EXTRAS))}]", *tools], floors(own)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
+from pathlib import Path
+from tempfile import mkdtemp
 
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 
@@ -18,7 +21,8 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
 
     Without `model_key` in the environment, clients of OpenAI, Anthropic and Google talk to a model that says what
     `script` says. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
-    `local`), whose judge gives fixed answers, and are printed (extra `cli`). Everything is sent when the block ends.
+    `local`), whose judge gives fixed answers, and are printed. Everything is sent when the block ends; then the last
+    lines say what that PandaProbe has seen, and which command shows it.
     """
     import pandaprobe_otel
 
@@ -34,13 +38,33 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
                 GOOGLE_GEMINI_BASE_URL=model.url,
             )
         if not os.environ.get("PANDAPROBE_API_KEY") and not os.environ.get("PANDAPROBE_ENDPOINT"):
-            from pandaprobe_otel.local import LocalServer
-
-            server = running.enter_context(LocalServer(scripted_judge=True))
-            os.environ.update(PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY=server.api_key)
-            if find_spec("rich") is not None:
-                os.environ.setdefault("PANDAPROBE_CONSOLE", "true")
+            running.enter_context(_pandaprobe())
         try:
             yield
         finally:
             pandaprobe_otel.shutdown(FLUSH_WITHIN_S)
+
+
+@contextmanager
+def _pandaprobe() -> Generator[None]:
+    """A PandaProbe for what the block sends. Its traces stay on disk, and are told of where the block ends well."""
+    from pandaprobe_otel.local import LocalServer
+
+    file = Path(mkdtemp(prefix="pandaprobe-")) / "traces.sqlite"
+    with LocalServer(file, scripted_judge=True) as server:
+        os.environ.update(PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY=server.api_key)
+        os.environ.setdefault("PANDAPROBE_CONSOLE", "true")
+        yield
+        seen = _seen()
+    sys.stdout.write(f"\nTraces: {seen}\nLook at them: pandaprobe-otel local --db {file}\n")
+
+
+def _seen() -> str:
+    """How many traces there are, by session, the oldest first."""
+    from pandaprobe_otel import Client
+
+    with Client() as client:
+        traces = sorted(client.traces.iter(), key=lambda trace: trace.started_at)
+    counts = Counter(trace.session_id for trace in traces)
+    said = [f"{count} in session {name}" if name else f"{count} without a session" for name, count in counts.items()]
+    return ", ".join(said) or "none"

@@ -15,8 +15,9 @@ EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 _COLUMNS: Final = ("file", "what it shows", "needs", "keys, to run it for real")
 _INTRODUCTION: Final = """\
 Each is one file. Without keys it runs offline in seconds: a scripted model answers, and traces go to a PandaProbe that
-the example starts itself. With the keys in the environment the same file asks the real model and sends to your
-PandaProbe. The tests run all of them."""
+the example starts itself; the last lines say what that has seen, and which command shows it. With the keys in the
+environment the same file asks the real model and sends to your PandaProbe. `make examples` runs all of them so: each
+copied out of the repository, in an environment with what its first lines install and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def _read(path: Path) -> Example:
     shows = " ".join(said.partition("\n\n")[0].removeprefix("# ").split()).rstrip(":")
     if not shows:
         raise ValueError(f"{path} does not say what it shows")
-    needs = re.search(r"pip install (.+)", said)
+    needs = re.search(r"pip install ([^`\n]+)", said)
     keys = tuple(dict.fromkeys(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*_KEY(?:_ID)?\b", said)))
     return Example(
         path=path.relative_to(EXAMPLES).as_posix(),

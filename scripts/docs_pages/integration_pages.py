@@ -95,6 +95,7 @@ def _in_code(name: str) -> str:
     parts: list[str] = []
     snippet = SNIPPETS / f"{name}.py"
     if snippet.exists():
+        parts.append("With `PANDAPROBE_API_KEY`, and the keys that the program itself needs, in the environment:")
         parts.append(code("python", snippet.read_text(encoding="utf-8")))
     if (wrap := _wrapper(name)) is not None:
         parts.append(f"To record one client alone, leave `{name}` out of `instrument` and call `{wrap}(client)`.")

@@ -36,10 +36,11 @@ def pandaprobe() -> Iterator[LocalServer]:
 
 
 def quickstart(model: ScriptedEndpoint, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the example with these settings."""
+    """Run the example with these settings alone: it would start a PandaProbe where there is none."""
     environment = clean_environment(home, OPENAI_BASE_URL=model.base_url, OPENAI_API_KEY="any", **variables)
+    program = f"import runpy; runpy.run_path({str(quickstart_path())!r})['main']()"
     return subprocess.run(
-        [sys.executable, str(quickstart_path())], env=environment, capture_output=True, encoding="utf-8", check=False
+        [sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8", check=False
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from command_line import clean_environment
-from doc_blocks import ROOT, RUN, SHOWN, Block, Program, blocks, not_run, pages, steps
+from doc_blocks import ROOT, RUN, SHOWN, Block, Program, Step, blocks, not_run, pages, steps
 from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
@@ -21,6 +21,10 @@ PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wigno
 """No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
 OUTER: Final = frozenset({"docs/evaluation.md", "docs/integrations/litellm.md", "docs/local.md", "docs/quickstart.md"})
 """Pages that take long to follow."""
+RUN_ELSEWHERE: Final = frozenset(
+    f"docs/integrations/{path.stem}.md" for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml")
+)
+"""The programs of frameworks, which are not installed here: scripts/test_extras.py runs each in its own environment."""
 
 
 def _pages() -> Iterator[Any]:
@@ -28,6 +32,12 @@ def _pages() -> Iterator[Any]:
         if any(block.language in RUN for block in blocks(page)):
             name = page.relative_to(ROOT).as_posix()
             yield pytest.param(page, id=name, marks=[pytest.mark.outer] if name in OUTER else [])
+
+
+def steps_here(page: Path) -> list[Step]:
+    """What is followed of a page by these tests."""
+    elsewhere = page.relative_to(ROOT).as_posix() in RUN_ELSEWHERE
+    return [step for step in steps(page) if not (elsewhere and isinstance(step, Program))]
 
 
 @pytest.mark.parametrize("page", [*_pages()])
@@ -39,14 +49,14 @@ def test_the_page_can_be_followed(
     settings = {**server.environment(project), "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
     environment = {**clean_environment(tmp_path), **model, **settings, "PYTEST_ADDOPTS": PYTEST_OPTIONS}
     with Reader(forks, tmp_path / "reader", environment) as reader:
-        for step in steps(page):
+        for step in steps_here(page):
             ran = reader.follow(step)
             if ran is not None:
                 assert ran.code == 0, f"{ran.step}\n{ran.out}\n{ran.err}"
             if isinstance(step, Program) and ran is not None:
                 said = [line for line in ran.err.splitlines() if not line.startswith("pandaprobe: ")]  # progress
                 assert said == [], f"{ran.step}\n{ran.err}"
-    if page.stem not in SEND_NOTHING and any(isinstance(step, Program) for step in steps(page)):
+    if page.stem not in SEND_NOTHING and any(isinstance(step, Program) for step in steps_here(page)):
         with Client(server.api_key, project, server.url) as client:
             assert client.traces.list(limit=1).items
 

@@ -14,7 +14,7 @@ import click
 import pytest
 
 import pandaprobe_otel
-from doc_blocks import DOCS, ROOT
+from doc_blocks import DOCS, ROOT, blocks
 from pandaprobe_otel import errors, evals, local, registry
 from pandaprobe_otel.mapping.switches import SWITCHES
 from pandaprobe_otel.settings import SETTINGS
@@ -96,6 +96,15 @@ def test_every_integration_has_a_page() -> None:
     """And the overview leads to it."""
     overview = (DOCS / "integrations.md").read_text(encoding="utf-8")
     assert [name for name in registry.INTEGRATIONS if f"(integrations/{name}.md)" not in overview] == []
+
+
+@pytest.mark.parametrize("name", registry.INTEGRATIONS)
+def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
+    """Short, and with the one line; `make extras` runs each where nothing but the extra is installed."""
+    page = DOCS / "integrations" / f"{name}.md"
+    (program,) = (block.text for block in blocks(page) if block.language == "python")
+    assert "pandaprobe_otel.init()\n" in program
+    assert len(program.splitlines()) <= 27
 
 
 def test_every_foreign_switch_is_told() -> None:

@@ -10,9 +10,11 @@ from typing import Final
 import pytest
 import yaml
 
+import test_examples
 from command_line import clean_environment
 from doc_blocks import ROOT, Block
 from doc_programs import Forks, Reader
+from docs_pages.examples_page import Example
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.models import Trace
 from pandaprobe_otel.local import LocalServer
@@ -84,6 +86,13 @@ def test_every_example_is_in_the_table() -> None:
     files = [path for path in EXAMPLES.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     named = [path.relative_to(EXAMPLES).as_posix() for path in files if path.name != "README.md"]
     assert [name for name in named if f"]({name})" not in table] == []
+
+
+@pytest.mark.parametrize("example", test_examples.programs(), ids=lambda example: str(example.path))
+def test_every_program_says_what_to_install_and_how_it_is_run(example: Example) -> None:
+    """`make examples` does just that."""
+    assert re.match(r'"?pandaprobe-otel\b', example.needs)
+    assert test_examples.command_of(example).split()[-1] == example.path
 
 
 def _in_words(trace: Trace) -> str:

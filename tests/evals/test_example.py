@@ -11,10 +11,19 @@ from suites import RunSuite
 EXAMPLE = Path(__file__).parents[2] / "examples" / "test_support_agent.py"
 
 
-def test_two_of_its_eight_tests_fail_and_say_why(run_suite: RunSuite, tmp_path: Path) -> None:
+def test_two_of_its_eight_tests_are_expected_to_fail(run_suite: RunSuite, tmp_path: Path) -> None:
+    """All is well; the last lines name the two, and the option by which they are seen."""
+    shutil.copy(EXAMPLE, tmp_path)
+    outcome = run_suite("", "-rx", EXAMPLE.name)
+    assert outcome.code == 0, outcome.out
+    expected = [line for line in outcome.out.splitlines() if line.startswith("XFAIL ")]
+    assert [("--runxfail shows the trace" in line) for line in expected] == [True, True], outcome.out
+
+
+def test_the_two_say_why_they_fail(run_suite: RunSuite, tmp_path: Path) -> None:
     """The output has the expectation and the tree from which the fault can be seen."""
     shutil.copy(EXAMPLE, tmp_path)
-    outcome = run_suite("", EXAMPLE.name)
+    outcome = run_suite("", "--runxfail", EXAMPLE.name)
     tests = {name.partition("[")[0] for name in outcome.cases if "::pandaprobe" not in name}
     failed = {name for name, value in outcome.cases.items() if value == "failure"}
     assert len(tests) == 8, outcome.out

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from pandaprobe_otel.demo.completions import Reply
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from provider_server import ProviderServer, Received, json_reply
 from provider_server import Reply as HttpReply
 
@@ -50,10 +50,17 @@ _BY_ENDING: Final[dict[str, Any]] = {
 }
 
 
+def _say(_: Any) -> Reply:
+    return Reply(text=ANSWER)
+
+
 @contextmanager
-def models() -> Generator[dict[str, str]]:
-    """The environment in which every client of a provider finds the model."""
-    with ScriptedEndpoint(_say) as scripted, ProviderServer() as others:
+def models(script: Script = _say) -> Generator[dict[str, str]]:
+    """The environment in which every client of a provider finds the model.
+
+    It says what `script` says, where it is asked by the protocol of OpenAI, Anthropic or Google at their variables.
+    """
+    with ScriptedEndpoint(script) as scripted, ProviderServer() as others:
         others.script = _answer
         keys = ("OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "TOGETHER", "MISTRAL", "CO")
         yield {
@@ -74,10 +81,6 @@ def models() -> Generator[dict[str, str]]:
             "AWS_EC2_METADATA_DISABLED": "true",
             "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # otherwise its import asks the network
         }
-
-
-def _say(_: Any) -> Reply:
-    return Reply(text=ANSWER)
 
 
 def _answer(request: Received) -> HttpReply:

@@ -1,0 +1,124 @@
+"""An environment of its own for a program, as its reader makes it: the built wheel, and nothing that nobody names.
+
+Needs uv (in the extra `dev`). Nothing but uv's cache is shared between two environments.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+_UV: Final = (sys.executable, "-m", "uv")
+_OF_THE_CALLER: Final = re.compile(
+    r"(PANDAPROBE|OTEL|OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS|LANGSMITH|LANGCHAIN|PYTEST)_"
+    r"|(PYTHONPATH|PYTHONHOME|VIRTUAL_ENV|HOME|USERPROFILE|CI)$"
+)
+"""What would decide in place of the program's reader, who has set nothing."""
+_NO_WARNING: Final = re.compile(r"^pandaprobe: |\bINFO\b")
+"""How far something is, and what a program shows that has turned such lines on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a command went: its exit code, what it wrote, and what is wrong with it."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def faults(self) -> list[str]:
+        """Its failure, or our own warnings, in words; empty where all is well."""
+        if self.code:
+            return [f"exit code {self.code}\n{self.out[-3000:]}\n{self.err[-3000:]}"]
+        ours = [line for line in self.err.splitlines() if "pandaprobe" in line and not _NO_WARNING.search(line)]
+        return [f"it warns: {line}" for line in ours]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A Python with what was asked for, and an empty folder to work in."""
+
+    programs: Path
+    folder: Path
+
+    def run(self, command: str, variables: Mapping[str, str], *, timeout_s: float = 180.0) -> Ran:
+        """Run a shell command in the folder; its `python` is this one, and its variables are these alone."""
+        kept = {name: value for name, value in os.environ.items() if not _OF_THE_CALLER.match(name)}
+        path = os.pathsep.join([str(self.programs), kept.get("PATH", os.defpath)])
+        home = {"HOME": str(self.folder), "USERPROFILE": str(self.folder), "TMPDIR": str(self.folder)}
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            # Files, not pipes: whatever a program leaves running would keep a pipe open.
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command],
+                cwd=self.folder,
+                env={**kept, **home, "PATH": path, "NO_PROXY": "127.0.0.1,localhost", **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                timeout=timeout_s,
+                check=False,
+            )
+            out.seek(0)
+            err.seek(0)
+            return Ran(code=done.returncode, out=out.read(), err=err.read())
+
+
+@contextmanager
+def built_wheel() -> Generator[Path]:
+    """The wheel of this checkout. Raises CalledProcessError."""
+    with tempfile.TemporaryDirectory(prefix="extras-wheel.") as directory:
+        subprocess.run([*_UV, "build", "--quiet", "--wheel", "--out-dir", directory, str(ROOT)], check=True)
+        (wheel,) = Path(directory).glob("*.whl")
+        yield wheel
+
+
+@contextmanager
+def fresh_environment(wheel: Path, requirements: Iterable[str]) -> Generator[Environment]:
+    """An environment that is gone when the block ends, as `pip install` makes it of `requirements`.
+
+    `pandaprobe-otel` among them is `wheel`. Raises CalledProcessError where they cannot be installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="fresh.", ignore_cleanup_errors=True) as work:
+        home, folder = Path(work) / "environment", Path(work) / "reader"
+        folder.mkdir()
+        python = home / "bin" / "python"
+        _uv("venv", "--quiet", "--python", sys.executable, str(home))
+        _uv("pip", "install", "--quiet", "--python", str(python), *(_of_wheel(each, wheel) for each in requirements))
+        yield Environment(programs=home / "bin", folder=folder)
+
+
+def verdict(name: str, faults: Sequence[str], seconds: float) -> bool:
+    """Print the line of `name`, and its faults below; return whether there are none."""
+    print(f"{'FAILED' if faults else 'ok':6} {name} ({seconds:.0f} s)", flush=True)
+    for fault in faults:
+        print("       " + fault.replace("\n", "\n       "), flush=True)
+    return not faults
+
+
+def summary(verdicts: Sequence[bool]) -> int:
+    """Print the counts; return the exit code."""
+    print(f"{sum(verdicts)} ok, {len(verdicts) - sum(verdicts)} failed")
+    return 0 if all(verdicts) else 1
+
+
+def _of_wheel(requirement: str, wheel: Path) -> str:
+    found = re.fullmatch(r"pandaprobe-otel(\[[\w,]+\])?", requirement)
+    return requirement if found is None else f"pandaprobe-otel{found[1] or ''} @ {wheel.as_uri()}"
+
+
+def _uv(*arguments: str) -> None:
+    told = dict(os.environ)
+    for ours, theirs in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
+        if ours in told:
+            told.setdefault(theirs, told[ours])  # uv does not read pip's settings
+    subprocess.run([*_UV, *arguments], check=True, env=told)

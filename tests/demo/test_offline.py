@@ -1,0 +1,70 @@
+"""What examples end with where they have started a PandaProbe themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command_line import clean_environment
+from pandaprobe_otel.local import LocalServer
+
+PROGRAM = """
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.offline import offline
+
+with offline(lambda messages: Reply(text="")):
+    pandaprobe_otel.init()
+    BODY
+"""
+
+
+def run(body: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the body offline, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("BODY", body)],
+        env=clean_environment(home, TMPDIR=str(home), **variables),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("pass", "none"),
+        (
+            """
+    for name in ("one", None, "one", "two"):
+        with pandaprobe_otel.session(name) if name else pandaprobe_otel.context(), pandaprobe_otel.agent("shop"):
+            pass
+""",
+            "2 in session one, 1 without a session, 1 in session two",
+        ),
+    ],
+)
+def test_the_last_lines_tell_of_every_trace(body: str, told: str, tmp_path: Path) -> None:
+    """By session, the oldest first, and the command that shows them."""
+    done = run(body, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.rglob("traces.sqlite")
+    assert done.stdout == f"\nTraces: {told}\nLook at them: pandaprobe-otel local --db {file}\n"
+
+
+def test_nothing_is_told_of_a_pandaprobe_that_was_given(tmp_path: Path) -> None:
+    """Whoever has one knows where to look."""
+    with LocalServer() as server:
+        done = run('pandaprobe_otel.agent("shop")(print)()', tmp_path, **server.environment())
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+    assert list(tmp_path.rglob("*.sqlite")) == []
+
+
+def test_a_block_that_fails_ends_with_its_error(tmp_path: Path) -> None:
+    """What was seen of it would stand in the way."""
+    done = run("raise LookupError('no parcel')", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("LookupError: no parcel\n")
