@@ -4,7 +4,7 @@
 PYTHON ?= python
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install check lint format type test frameworks live bench build wheel-tests oldest-clients every-byte licences docs demo ci
+.PHONY: help install check lint format type test frameworks oldest-frameworks live bench build wheel-tests oldest-clients every-byte licences docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +32,9 @@ test:  ## the test suite
 
 frameworks:  ## the tests with agent frameworks, each in an environment of its own
 	$(PYTHON) tests/frameworks/run.py --all
+
+oldest-frameworks:  ## the same with the oldest version of each that pyproject.toml claims, and what was current then
+	$(PYTHON) tests/frameworks/run.py --all --oldest
 
 bench:  ## the measurements that the numbers in the source come from
 	@for file in benchmarks/*/bench_*.py; do echo "== $$file"; $(PYTHON) "$$file"; done
