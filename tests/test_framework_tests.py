@@ -64,6 +64,15 @@ def test_the_oldest_environment_is_what_is_claimed(runner: ModuleType) -> None:
         assert date.fromisoformat(oldest.day) <= date.today()
 
 
+def test_the_page_of_versions_names_each_floor(runner: ModuleType) -> None:
+    """The table has one row for each framework, with the version and the day that the environment says."""
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (\S+) (\S+) \| (\d{4}-\d\d-\d\d) \|", page, re.MULTILINE)
+    known = [each for each in runner.environments().values() if not each.name.startswith("beside_")]
+    floors = [(*re.sub(r"\[.*\]", "", each.requirements[0]).split(">="), each.oldest) for each in known]
+    assert sorted(told) == sorted(floors)
+
+
 def test_the_floor_is_found_by_bisection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Few days are tried until the oldest is found that passes; where none does, the newest has been tried."""
     days = find_floor.first_days(date(2026, 11, 27))

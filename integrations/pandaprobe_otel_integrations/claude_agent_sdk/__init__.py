@@ -34,7 +34,7 @@ class ClaudeAgentSDKInstrumentor(Integration):
     """
 
     library = "claude_agent_sdk"
-    requirements = ("claude-agent-sdk >= 0.2.151",)
+    requirements = ("claude-agent-sdk >= 0.2.189",)
     hooked_modules = ("claude_agent_sdk._internal.query",)
     rivals = (
         Rival(
