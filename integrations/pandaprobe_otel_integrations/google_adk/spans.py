@@ -49,10 +49,11 @@ class SpanHooks:
         self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named
     ) -> AbstractAsyncContextManager[Any, bool | None]:
         """Around `use_inference_span(...)`, the block that a model's call is made and answered in."""
+        block: AbstractAsyncContextManager[Any, bool | None] = wrapped(*args, **kwargs)
         if not self._is_on():
-            return wrapped(*args, **kwargs)
+            return block
         guarded(_make_a_step_of, get_current_span())
-        return ModelCallBlock(wrapped(*args, **kwargs), self._tell_agents)
+        return ModelCallBlock(block, self._tell_agents)
 
     def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
         """Around `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
