@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import version
 
 import pytest
@@ -68,7 +69,8 @@ def test_excluded_and_off() -> None:
 
 @pytest.fixture
 def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A floor that the installed openai is below. The version that is installed; off again afterwards."""
+    """A floor that the installed openai, which is loaded, is below. Its version; off again afterwards."""
+    import_module("openai")
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("openai >= 99",))
