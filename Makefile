@@ -5,7 +5,7 @@ PYTHON ?= python
 PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install constraints check lint format type test outer frameworks live bench build wheel-tests extras examples oldest-clients licences docs demo ci
+.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench build wheel-tests extras examples oldest-clients licences docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -41,6 +41,9 @@ outer:  ## both rings: every cut of every stream, real minutes, crash loops, bro
 
 frameworks:  ## the tests with agent frameworks, each in an environment of its own
 	$(PYTHON) tests/frameworks/run.py --all
+
+oldest-frameworks:  ## the same with the oldest version of each that pyproject.toml claims, and what was current then
+	$(PYTHON) tests/frameworks/run.py --all --oldest
 
 bench:  ## the measurements that the numbers in the source come from
 	@for file in benchmarks/*/bench_*.py; do echo "== $$file"; $(PYTHON) "$$file"; done

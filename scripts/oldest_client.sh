@@ -4,6 +4,7 @@
 #
 #     scripts/oldest_client.sh                    # every client library
 #     scripts/oldest_client.sh cohere openai      # these
+#     scripts/oldest_client.sh litellm==1.90.0    # another version, to find an older one that passes
 #     WRITE_PAGES=1 scripts/oldest_client.sh      # and write the counts into docs/providers.md
 #
 # PYTHON names the interpreter (default: python3). Warnings that an old version gives are not failures here.
@@ -15,15 +16,16 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/pandaprobe-otel-oldest.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 ((${#@})) || set -- anthropic bedrock cohere google_genai groq litellm mistralai ollama openai together
 
-oldest_of() { # NAME: its requirement with the oldest version; boto3 and aiobotocore follow botocore
+oldest_of() { # NAME[==VERSION]: its requirement with the oldest version; boto3 and aiobotocore follow botocore
     "$python" - "$1" <<'PYTHON'
 import sys
 import tomllib
 
 with open("pyproject.toml", "rb") as file:
     extras = tomllib.load(file)["project"]["optional-dependencies"]
-name = sys.argv[1]
-print(extras[name][0].replace(">=", "=="))
+name, _, version = sys.argv[1].partition("==")
+oldest = extras[name][0].replace(">=", "==")
+print(f"{oldest.partition('==')[0]}=={version}" if version else oldest)
 if name == "bedrock":
     print(*(one.replace(">=", "==") for one in extras["dev"] if one.startswith(("boto3", "aiobotocore"))), sep="\n")
 if name in ("anthropic", "groq", "openai"):
@@ -42,8 +44,9 @@ install() { # ENVIRONMENT ARGUMENTS...: with uv where it is there, which is many
 }
 
 results=()
-for name in "$@"; do
-    mapfile -t oldest < <(oldest_of "$name")
+for asked in "$@"; do
+    mapfile -t oldest < <(oldest_of "$asked")
+    name=${asked%%==*}
     environment="$work/$name"
     "$python" -m venv "$environment"
     install "$environment" -e ".[dev]"

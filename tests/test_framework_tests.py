@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import re
 import sys
+import tomllib
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import find_floor
 from agent_traces import AgentTrace
 from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.scripted_endpoint import Exchange, ScriptedEndpoint
 
-FRAMEWORKS = Path(__file__).parent / "frameworks"
+ROOT = Path(__file__).parent.parent
+FRAMEWORKS = ROOT / "tests" / "frameworks"
 
 
 @pytest.fixture
@@ -42,8 +47,45 @@ def test_every_test_has_an_environment(runner: ModuleType) -> None:
 
 def test_an_environment_without_tests_fails(runner: ModuleType) -> None:
     """A name that matches no file is a failure, not a success of nothing."""
-    empty = runner.Environment(name="nothing", when="ci", requirements=())
+    empty = runner.Environment(name="nothing", when="ci", requirements=(), oldest="2026-11-27")
     assert runner.tested(empty, Path(sys.executable), []) is False
+
+
+def test_the_oldest_environment_is_what_is_claimed(runner: ModuleType) -> None:
+    """The framework comes first, with the floor of its extra; at its oldest it is pinned to that, on a day gone by."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for each in runner.environments().values():
+        floor = extras[each.name.removeprefix("beside_")][0]
+        assert re.sub(r"\[.*\]", "", each.requirements[0]) == floor, each.name
+        oldest = each.at_its_oldest()
+        assert oldest.requirements[0] == each.requirements[0].replace(">=", "==")
+        assert not [other for other in oldest.requirements[1:] if re.search("[<>=]", other)]
+        assert oldest.fingerprint != each.fingerprint
+        assert date.fromisoformat(oldest.day) <= date.today()
+
+
+def test_the_page_of_versions_names_each_floor(runner: ModuleType) -> None:
+    """The table has one row for each framework, with the version and the day that the environment says."""
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (\S+) (\S+) \| (\d{4}-\d\d-\d\d) \|", page, re.MULTILINE)
+    known = [each for each in runner.environments().values() if not each.name.startswith("beside_")]
+    floors = [(*re.sub(r"\[.*\]", "", each.requirements[0]).split(">="), each.oldest) for each in known]
+    assert sorted(told) == sorted(floors)
+
+
+def test_the_floor_is_found_by_bisection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Few days are tried until the oldest is found that passes; where none does, the newest has been tried."""
+    days = find_floor.first_days(date(2026, 11, 27))
+    assert (days[0], days[-1], len(days)) == ("2025-11-01", "2026-11-01", 13)
+
+    def tried(name: str, day: str, directory: Path) -> find_floor.Try:
+        return find_floor.Try(name=name, day=day, passed=day >= "2026-03-01", summary="", versions="")
+
+    monkeypatch.setattr(find_floor, "tried", tried)
+    results = list(find_floor.bisected("mcp", days, tmp_path))
+    assert len(results) <= 4
+    assert min(each.day for each in results if each.passed) == "2026-03-01"
+    assert list(find_floor.bisected("mcp", days[:2], tmp_path))[-1].passed is False
 
 
 def sound() -> tuple[dict[str, Any], list[Exchange]]:

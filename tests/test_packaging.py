@@ -39,7 +39,7 @@ def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None
     """The same library with the same floor; what follows is for the program on its page (scripts/test_extras.py)."""
     module, _, class_name = INTEGRATIONS[name].partition(":")
     instrumentor = getattr(import_module(module), class_name)()
-    required = {re.sub(r"\s", "", one) for one in instrumentor.instrumentation_dependencies()}
+    required = {re.sub(r"\s", "", one) for one in instrumentor.requirements}
     assert required == {re.sub(r"\s", "", one) for one in EXTRAS[name][: len(required)]}
 
 

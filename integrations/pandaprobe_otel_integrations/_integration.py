@@ -16,6 +16,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
 from ._content import captures_content
+from ._floors import OlderThanTested, is_there, lacks, names_of, older_than_tested
 from ._identity_set import IdentitySet
 from ._model_call import Recorder
 from ._patching import Undoable, when_imported
@@ -55,7 +56,7 @@ class Integration(BaseInstrumentor):
     library: ClassVar[str]
     """Name in the registry, which is also the name of the instrumentation scope's last part."""
     requirements: ClassVar[tuple[str, ...]]
-    """Distributions with their oldest tested version, as in pyproject.toml."""
+    """Distributions with their oldest tested version, as in pyproject.toml; an older one is instrumented too."""
     hooked_modules: ClassVar[tuple[str, ...]]
     """Modules of the library that `_hook` is called with, each when it is loaded."""
     rivals: ClassVar[tuple[Rival, ...]] = ()
@@ -65,6 +66,9 @@ class Integration(BaseInstrumentor):
     _lock = threading.RLock()
     _patches: list[Undoable]
     _problems: dict[str, str]
+    _older: OlderThanTested | None = None
+    _absent: tuple[str, ...] = ()
+    _is_age_told = False
     _recorder: Recorder
     _tracer_provider: Any = None
     _beside_others = False
@@ -73,8 +77,8 @@ class Integration(BaseInstrumentor):
     _clients: IdentitySet
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The library with its oldest version that the tests run with; there is no newest one."""
-        return self.requirements
+        """The library in any version: one that is older than `requirements` is instrumented as far as it goes."""
+        return names_of(self.requirements)
 
     @property
     def outcome(self) -> Outcome:
@@ -85,11 +89,11 @@ class Integration(BaseInstrumentor):
         if rival is not None:
             return Outcome(state="skipped", reason=f"{rival.vendor} records these calls ({rival.module})")
         if self._problems:
-            return Outcome(state="failed", reason="; ".join(self._problems.values()))
-        state: State = "adopted" if self.makes_own_spans else "hooked"
+            return Outcome(state="failed", reason=self._why_not("; ".join(self._problems.values())))
+        reasons = [self._age()] if self._older is not None else []
         if not any(name in sys.modules for name in self.hooked_modules):
-            return Outcome(state=state, reason=f"waits for the import of {self.hooked_modules[0]}")
-        return Outcome(state=state)
+            reasons.append(f"waits for the import of {self.hooked_modules[0]}")
+        return Outcome(state="adopted" if self.makes_own_spans else "hooked", reason="; ".join(reasons))
 
     def instrument(self, **kwargs: Any) -> Any:
         """Turn this on. A second time is no error; it can only widen what is recorded."""
@@ -112,7 +116,7 @@ class Integration(BaseInstrumentor):
 
     def _instrument(self, **kwargs: Any) -> None:
         # `opentelemetry-instrument` skips this check of the base class, which then is ours to make.
-        conflict = get_dependency_conflicts(self.requirements)
+        conflict = get_dependency_conflicts(self.instrumentation_dependencies())
         if conflict is not None:
             raise DependencyConflictError(conflict)
         with self._lock:
@@ -122,6 +126,7 @@ class Integration(BaseInstrumentor):
             self._every_client = not kwargs.get("only_watched_clients", False)
             self._patches, self._problems, self._open = [], {}, True
             self._clients = IdentitySet()
+            self._look_at_age()
             for name in self.hooked_modules:
                 self._hook_when_loaded(name)
 
@@ -164,5 +169,36 @@ class Integration(BaseInstrumentor):
             try:
                 self._patches.extend(self._hook(module))
             except Exception as error:  # noqa: BLE001 - a library built differently must not fail the app's import
-                self._problems[module.__name__] = f"{module.__name__}: {error}"
-                _logger.warning("%s is not instrumented: %s", self.library, error)
+                self._report(module.__name__, f"{module.__name__}: {error}")
+            else:
+                self._tell_age()
+
+    def _look_at_age(self) -> None:
+        """Find out what an older version has; what it has not is never imported, and so would never be missed."""
+        self._older, self._absent, self._is_age_told = older_than_tested(self.requirements), (), False
+        if self._older is None:
+            return
+        if not any(is_there(name) for name in self.hooked_modules):
+            self._report(self.library, f"there is no {', '.join(self.hooked_modules)}")
+        else:
+            self._absent = tuple(name for name in self.hooked_modules if lacks(name))
+
+    def _age(self) -> str:
+        return f"{self._older} and has no {', '.join(self._absent)}" if self._absent else str(self._older)
+
+    def _tell_age(self) -> None:
+        if self._older is not None and not self._problems and not self._is_age_told:
+            self._is_age_told = True
+            _logger.info("%s; %s is instrumented all the same", self._age(), self.library)
+
+    def _report(self, where: str, problem: str) -> None:
+        """Keep a problem and log it. Of an older version the first says it all: what to do is the same for each."""
+        is_first = not self._problems
+        self._problems[where] = problem
+        if is_first or self._older is None:
+            _logger.warning("%s is not instrumented: %s", self.library, self._why_not(problem))
+
+    def _why_not(self, problem: str) -> str:
+        if self._older is None:
+            return problem
+        return f"{self._older} and built differently ({problem}): upgrade to {self._older.requirement}"

@@ -220,14 +220,23 @@ def without_constructors(value: Any, depth: int = 32) -> Any:
 _RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 
+def arguments_in(messages: Any) -> Any:
+    """Return what a tool is asked where it is told as a message that calls it (older Strands); else the value."""
+    return _of_the_only_part(messages, "tool_call", "arguments")
+
+
 def response_in(messages: Any) -> Any:
     """Return what a tool has given where it is told as a message (Strands, of a tool that failed); else the value."""
+    return _of_the_only_part(messages, "tool_call_response", "response")
+
+
+def _of_the_only_part(messages: Any, kind: str, key: str) -> Any:
     message: Any = messages[0] if type_of(messages) is list and len(messages) == 1 else None
     parts: Any = message.get("parts") if type_of(message) is dict else None
     part: Any = parts[0] if type_of(parts) is list and len(parts) == 1 else None
-    if type_of(part) is not dict or part.get("type") != "tool_call_response" or "response" not in part:
+    if type_of(part) is not dict or part.get("type") != kind or key not in part:
         return messages
-    return part["response"]
+    return part[key]
 
 
 def tool_result(value: Any) -> Any:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.content import DEFAULT_ROLE, any_content, response_in, tool_result, unwrap_envelope
+from pandaprobe_otel.mapping.content import (
+    DEFAULT_ROLE,
+    any_content,
+    arguments_in,
+    response_in,
+    tool_result,
+    unwrap_envelope,
+)
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
@@ -36,7 +43,7 @@ def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
 def _tool(span: MappedSpan) -> tuple[Any, Any]:
     given = _value(span, "tool.input", empty=True)
     if given is None:
-        given = _value(span, "input")
+        given = arguments_in(_value(span, "input"))
     result = _value(span, "tool.output", empty=True)
     if result is None:
         result = response_in(_value(span, "output"))

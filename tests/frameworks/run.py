@@ -3,9 +3,11 @@
     python tests/frameworks/run.py                          # what CI runs
     python tests/frameworks/run.py --all                    # everything, as at night
     python tests/frameworks/run.py langchain -- -k stream   # one environment, with options for pytest
+    python tests/frameworks/run.py --all --oldest           # each with the oldest version that pyproject.toml claims
+    python tests/frameworks/run.py mcp --day 2026-03-01     # with what was current on a day: scripts/find_floor.py
 
 Environments are made with uv when it is there (it is in the extra `dev`), else with venv and pip. They stay in
-`--directory` and are used again until what they are made of changes.
+`--directory` and are used again until what they are made of changes. With `--oldest` or `--day` uv has to be there.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +23,8 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -36,6 +40,8 @@ COMMON: Final = (
     "pytest-timeout>=2.3",
 )
 NOTHING_COLLECTED: Final = 5
+TODAY_ALL_THE_SAME: Final = ("orjson", "pytest", "pytest-asyncio", "pytest-timeout")
+"""What is never as old as the day of an environment: the library needs a newer one, or the tests do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +49,32 @@ class Environment:
     """One file of environments/. Frameworks whose requirements agree share one.
 
     `requirements` are as for pip, without an upper bound, since the current version is what users install. `when` is
-    "ci" (part of .ci/run) or "nightly" (run by `--all`).
+    "ci" (part of .ci/run) or "nightly" (run by `--all`). `oldest` is a day on which the oldest version that is claimed
+    was current. With a `day`, every package is the newest of that day.
     """
 
     name: str
     when: str
     requirements: tuple[str, ...]
+    oldest: str
+    day: str | None = None
+
+    def as_of(self, day: str) -> Environment:
+        """The same packages as an app had them on that day."""
+        names = tuple(re.split(r"[<>=]", each)[0].strip() for each in self.requirements)
+        return replace(self, requirements=names, day=day)
+
+    def at_its_oldest(self) -> Environment:
+        """The framework, which is the first requirement, at its floor; around it what was current then."""
+        framework = self.requirements[0].replace(">=", "==")
+        past = self.as_of(self.oldest)
+        return replace(past, requirements=(framework, *past.requirements[1:]))
 
     @property
     def fingerprint(self) -> str:
         """Changes when the environment has to be made anew."""
         project = (ROOT / "pyproject.toml").read_bytes()
-        return hashlib.sha256(repr((sys.version, self.requirements, COMMON, project)).encode()).hexdigest()
+        return hashlib.sha256(repr((sys.version, self.requirements, self.day, COMMON, project)).encode()).hexdigest()
 
     @property
     def tests(self) -> list[str]:
@@ -66,7 +86,9 @@ def environments() -> dict[str, Environment]:
     """All of them, by name."""
     tables = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(HERE.glob("environments/*.toml"))}
     return {
-        name: Environment(name=name, when=table["when"], requirements=tuple(table["requirements"]))
+        name: Environment(
+            name=name, when=table["when"], requirements=tuple(table["requirements"]), oldest=table["oldest"]
+        )
         for name, table in tables.items()
     }
 
@@ -81,18 +103,28 @@ def uv_command() -> list[str] | None:
 
 def made(environment: Environment, directory: Path) -> Path:
     """The environment's Python, after installing what is missing. Raises CalledProcessError."""
-    home = directory / environment.name
+    home = directory / "-".join(filter(None, (environment.name, environment.day)))
     python, stamp = home / "bin" / "python", home / "made-of"
     if stamp.is_file() and stamp.read_text() == environment.fingerprint:
         return python
     shutil.rmtree(home, ignore_errors=True)
-    packages = [*COMMON, *environment.requirements]
+    packages = [*COMMON, *environment.requirements, *_until(environment.day)]
     uv = uv_command()
     if uv is None or not _made_by_uv(uv, home, python, packages):
+        if environment.day is not None:
+            raise LookupError(f"{environment.name} as of {environment.day} cannot be made, or not without uv")
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     stamp.write_text(environment.fingerprint)
     return python
+
+
+def _until(day: str | None) -> list[str]:
+    """Options of `uv pip install`, by which everything is the newest of that day."""
+    if day is None:
+        return []
+    today = f"{date.today() + timedelta(days=1)}"
+    return ["--exclude-newer", day, *(f"--exclude-newer-package={name}={today}" for name in TODAY_ALL_THE_SAME)]
 
 
 def _made_by_uv(uv: Sequence[str], home: Path, python: Path, packages: Sequence[str]) -> bool:
@@ -101,7 +133,7 @@ def _made_by_uv(uv: Sequence[str], home: Path, python: Path, packages: Sequence[
         [*uv, "pip", "install", "--quiet", "--python", str(python), *packages],
     ):
         if subprocess.run(command, check=False, env=_uv_settings(os.environ)).returncode:
-            print("uv could not make it; trying pip", flush=True)
+            print("uv could not make it", flush=True)
             return False
     return True
 
@@ -133,7 +165,7 @@ def run(chosen: Sequence[Environment], directory: Path, options: Sequence[str]) 
             begun = time.monotonic()
             try:
                 passed = tested(environment, build.result(), options)
-            except subprocess.CalledProcessError as error:
+            except (LookupError, subprocess.CalledProcessError) as error:
                 print(error, flush=True)
                 passed = False
             print(
@@ -151,13 +183,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(known)}; default: those of CI")
     parser.add_argument("--all", action="store_true", help="every environment")
+    age = parser.add_mutually_exclusive_group()
+    age.add_argument("--oldest", action="store_true", help="with the oldest version that is claimed")
+    age.add_argument("--day", help="with the versions that were current on a day, as 2026-03-01")
     parser.add_argument("--directory", type=Path, default=ROOT / ".frameworks", help="where the environments are kept")
     arguments, options = _split(sys.argv[1:])
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.names if name not in known]:
         parser.error(f"there is no environment {', '.join(unknown)}; there are: {', '.join(known)}")
     names = given.names or [name for name, each in known.items() if given.all or each.when == "ci"]
-    failed = run([known[name] for name in names], given.directory.resolve(), options)
+    chosen = [known[name] for name in names]
+    if given.oldest:
+        chosen = [each.at_its_oldest() for each in chosen]
+    elif given.day:
+        chosen = [each.as_of(given.day) for each in chosen]
+    failed = run(chosen, given.directory.resolve(), options)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

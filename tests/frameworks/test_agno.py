@@ -34,6 +34,7 @@ from framework_cases import (
     parcel_talk,
     recorded_apart,
 )
+from old_versions import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
@@ -306,6 +307,7 @@ def test_a_member_of_a_team_that_fails(traces: SentTraces, model: StartModel) ->
     assert trace.root["status"] == "OK"
 
 
+@needs("agno", "3.1.4", "context of the caller in the threads of a team's tasks")
 def test_members_in_parallel_threads(traces: SentTraces, model: StartModel) -> None:
     """Those that a team in task mode runs at once are below the tool call that runs them, each with its own tools."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from opentelemetry.context import get_current
@@ -11,6 +12,7 @@ from opentelemetry.trace import use_span
 
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._native_spans import Adoption, adopt
+from pandaprobe_otel_integrations.google_adk.spans import SCOPE, SpanHooks
 from span_recorder import SpanRecorder
 
 
@@ -87,3 +89,13 @@ def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> Non
         assert is_taken(get_current())
     with tracer.start_as_current_span("agent", attributes={"input.value": "m"}):
         assert not is_taken(get_current())
+
+
+def test_the_span_around_a_model_call_of_older_adk_is_no_call(recorder: SpanRecorder) -> None:
+    """ADK before 2.13 has a span `call_llm` around that of the call; a span of the app's is left as it is."""
+    hooks = SpanHooks(is_on=lambda: True, values=lambda: None)
+    for scope in (SCOPE, "an.app"):
+        with recorder.provider.get_tracer(scope).start_as_current_span("call_llm"):
+            hooks.model_call(lambda: nullcontext(), None, (), {})
+    kinds = [dict(span.attributes or {}) for span in recorder.spans]
+    assert kinds == [{"pandaprobe.span.kind": "CHAIN"}, {}]

@@ -489,12 +489,24 @@ def test_context_is_the_same_after_a_failure(server: ProviderServer, recorder: S
     assert get_current() is before
 
 
-def test_launcher_is_told_of_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`opentelemetry-instrument` checks no versions for us; it expects this error and goes on with the others."""
-    monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("openai >= 99",))
-    with pytest.raises(DependencyConflictError, match="openai >= 99"):
+def test_launcher_is_told_of_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`opentelemetry-instrument` checks nothing for us; it expects this error, and goes on without a word."""
+    monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("no-such-distribution >= 1",))
+    with pytest.raises(DependencyConflictError, match="no-such-distribution") as raised:
         OpenAIInstrumentor().instrument(skip_dep_check=True)
+    assert raised.value.conflict.found is None
     assert not OpenAIInstrumentor().is_instrumented_by_opentelemetry
+
+
+@pytest.mark.parametrize("skip_dep_check", [True, False])
+def test_class_and_launcher_take_an_older_library(
+    skip_dep_check: bool, client: openai.OpenAI, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher skips the check of the base class, an app that uses the class does not: both record."""
+    monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("openai >= 99",))
+    OpenAIInstrumentor().instrument(skip_dep_check=skip_dep_check, tracer_provider=recorder.provider)
+    _ask(client)
+    assert len(recorder.spans) == 1
 
 
 def test_unsampled_call_is_not_read(server: ProviderServer) -> None:

@@ -6,6 +6,9 @@ import logging
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import version
 
 import pytest
 
@@ -64,18 +67,93 @@ def test_excluded_and_off() -> None:
     assert registry.instrumented() == ()
 
 
-def test_library_that_is_too_old_is_left_alone(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Below the floor nothing is hooked, and the reason names both versions."""
+@pytest.fixture
+def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A floor that the installed openai, which is loaded, is below. Its version; off again afterwards."""
+    import_module("openai")
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("openai >= 99",))
-    result = registry.instrument("openai")
-    assert result.state == "failed"
-    assert "openai >= 99" in result.reason
-    assert registry.instrumented() == ()
+    yield version("openai")
+    registry.uninstrument("openai")
+
+
+def test_library_that_is_older_than_tested_is_instrumented_all_the_same(
+    old_openai: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its hook points are there: calls are recorded, one line at INFO says so, and the reason names both versions."""
+    with caplog.at_level(logging.INFO):
+        result = registry.instrument("openai")
+        registry.instrument("openai")
+    (record,) = caplog.records
+    assert (result.state, record.levelname) == ("hooked", "INFO")
+    assert result.reason == f"openai {old_openai} is older than the oldest version tested (99)"
+    assert registry.instrumented() == (result,)
+    assert record.getMessage() == f"{result.reason}; openai is instrumented all the same"
+
+
+def test_library_that_is_older_and_lacks_a_method_is_reported(
+    old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One warning for all that is missing, with the version and what to do."""
+    from openai import _base_client
+
+    monkeypatch.delattr(_base_client.SyncAPIClient, "request")
+    with caplog.at_level(logging.INFO):
+        result = registry.instrument("openai")
+    (record,) = (record for record in caplog.records if record.levelno > logging.INFO)
+    assert (result.state, record.levelname) == ("failed", "WARNING")
+    for said in (result.reason, record.getMessage()):
+        assert f"openai {old_openai} is older than the oldest version tested (99)" in said
+        assert "SyncAPIClient has no request" in said
+        assert said.endswith("upgrade to openai >= 99")
     caplog.clear()
+
+
+def test_library_that_is_older_and_lacks_every_module_is_reported(
+    old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules that a version does not have are never imported, so nothing would ever be said of them."""
+    from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+
+    monkeypatch.setattr(OpenAIInstrumentor, "hooked_modules", ("openai.not_yet", "openai.not.yet"))
+    with caplog.at_level(logging.INFO):
+        result = registry.instrument("openai")
+    (record,) = caplog.records
+    assert (result.state, record.levelname) == ("failed", "WARNING")
+    assert record.getMessage() == f"openai is not instrumented: {result.reason}"
+    assert result.reason == (
+        f"openai {old_openai} is older than the oldest version tested (99) and built differently "
+        "(there is no openai.not_yet, openai.not.yet): upgrade to openai >= 99"
+    )
+    caplog.clear()
+
+
+def test_modules_that_an_older_library_lacks_are_named(
+    old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is recorded, and the reason says what is not; modules of a library that is absent are no news."""
+    from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+
+    modules = ("openai._base_client", "openai.not_yet", "no_such_library.module")
+    monkeypatch.setattr(OpenAIInstrumentor, "hooked_modules", modules)
+    with caplog.at_level(logging.INFO):
+        result = registry.instrument("openai")
+    assert result.state == "hooked"
+    assert result.reason.endswith("is older than the oldest version tested (99) and has no openai.not_yet")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("found", ["2.0rc1", "2.1.dev3", "2.0", "10.0+local"])
+def test_pre_releases_are_not_older(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pre-release of the oldest tested version, or of a newer one, is nothing to speak of."""
+    from opentelemetry.instrumentation import dependencies
+
+    from pandaprobe_otel_integrations._floors import older_than_tested
+
+    monkeypatch.setattr(dependencies, "version", lambda _: found)
+    assert older_than_tested(("library >= 2.0",)) is None
+    assert older_than_tested(("library >= 11.0",)) is not None
 
 
 def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(

@@ -103,6 +103,17 @@ def test_choices_are_not_pieces() -> None:
     assert [message["content"] for message in found] == ["one", "two"]
 
 
+def test_what_a_tool_is_asked_as_a_message_is_its_input() -> None:
+    """Strands 1.41 has no attribute for the arguments of a tool, only a message that calls it."""
+    asked = {"type": "tool_call", "name": "get", "id": "c", "arguments": {"city": "Oslo"}}
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "get",
+        "gen_ai.input.messages": json.dumps([{"role": "tool", "parts": [asked]}]),
+    }
+    assert only_span(mapped(view("execute_tool get", attributes)))["input"] == {"city": "Oslo"}
+
+
 def test_what_a_failed_tool_has_said_is_its_output() -> None:
     """Strands 1.62 has no attribute for the result of a tool that failed, only a message."""
     said = {"type": "tool_call_response", "id": "c", "response": [{"text": "Error: no station"}]}

@@ -71,7 +71,7 @@ def _sides(before: str, after: str) -> list[str]:
 def _side(value: Any, *, whole: bool) -> str:
     if value is None:
         return "-"
-    if isinstance(value, dict) and "messages" in value:
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
         return "".join(map(_role, value["messages"]))
     if whole or isinstance(value, str):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

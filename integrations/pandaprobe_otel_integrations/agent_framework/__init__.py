@@ -31,7 +31,7 @@ class AgentFrameworkInstrumentor(Integration):
 
     library = "agent_framework"
     makes_own_spans = True
-    requirements = ("agent-framework-core >= 1.23",)
+    requirements = ("agent-framework-core >= 1.16",)
     hooked_modules = ("agent_framework.observability",)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

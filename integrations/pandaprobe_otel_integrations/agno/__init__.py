@@ -55,11 +55,12 @@ class AgnoInstrumentor(Integration):
     A model call is the span of the client that it goes through (openai, anthropic, google_genai, ...); there is none
     where that client has no integration. A run that Agno calls failed is an error, also where Agno raises nothing; a
     run that waits for a person is none. Agno's session and user are those of the trace, unless the app has said
-    others. See `Integration` for the options of `instrument()`.
+    others. Before Agno 3.1.4, members that a team in task mode runs at once in threads are traces of their own, since
+    Agno leaves the context behind. See `Integration` for the options of `instrument()`.
     """
 
     library = "agno"
-    requirements = ("agno >= 3.1",)
+    requirements = ("agno >= 2.6.9",)
     hooked_modules = ("agno.agent._run", "agno.team._run", _TOOLS, _WORKFLOWS, *_OWNERS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.agno", class_name="AgnoInstrumentor"),

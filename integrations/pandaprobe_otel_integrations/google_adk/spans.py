@@ -12,7 +12,7 @@ from typing import Any, Final
 from opentelemetry.context import get_current
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel.attributes import USER_ID
+from pandaprobe_otel.attributes import KIND, USER_ID
 from pandaprobe_otel.trace_context import TraceValues, attributes_in, with_values
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
@@ -49,8 +49,11 @@ class SpanHooks:
         self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named
     ) -> AbstractAsyncContextManager[Any, bool | None]:
         """Around `use_inference_span(...)`, the block that a model's call is made and answered in."""
-        block = wrapped(*args, **kwargs)
-        return ModelCallBlock(block, self._tell_agents) if self._is_on() else block
+        block: AbstractAsyncContextManager[Any, bool | None] = wrapped(*args, **kwargs)
+        if not self._is_on():
+            return block
+        guarded(_make_a_step_of, get_current_span())
+        return ModelCallBlock(block, self._tell_agents)
 
     def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
         """Around `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
@@ -108,6 +111,12 @@ class ModelCallBlock:
         finally:
             if self._span is not None and getattr(self._span, "attributes", None):
                 guarded(self._tell, self._span)
+
+
+def _make_a_step_of(around: Any) -> None:
+    """ADK before 2.13 has a span `call_llm` around that of each model call, which would be a second call."""
+    if scope_of(around) == SCOPE and around.name == "call_llm":
+        around.set_attribute(KIND, "CHAIN")
 
 
 def _note_first_chunk(invocation_context: Any, span: Any, llm_response: Any) -> None:

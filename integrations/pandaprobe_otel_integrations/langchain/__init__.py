@@ -55,7 +55,7 @@ class LangChainInstrumentor(Integration):
     """
 
     library = "langchain"
-    requirements = ("langchain-core >= 1.4",)
+    requirements = ("langchain-core >= 1.2.16",)
     hooked_modules = (
         "langchain_core.runnables.config",
         "langchain_core.tracers.context",

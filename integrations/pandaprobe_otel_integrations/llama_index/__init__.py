@@ -40,7 +40,7 @@ class LlamaIndexInstrumentor(Integration):
     """
 
     library = "llama_index"
-    requirements = ("llama-index-core >= 0.14",)
+    requirements = ("llama-index-core >= 0.14.22",)
     hooked_modules = ("llama_index_instrumentation",)
     rivals = (
         Rival(

@@ -48,7 +48,7 @@ class OpenAIAgentsInstrumentor(Integration):
     """
 
     library = "openai_agents"
-    requirements = ("openai-agents >= 0.24",)
+    requirements = ("openai-agents >= 0.17.4",)
     hooked_modules = ("agents.tracing",)
     rivals = (
         Rival(

@@ -31,7 +31,7 @@ class PydanticAIInstrumentor(Integration):
 
     library = "pydantic_ai"
     makes_own_spans = True
-    requirements = ("pydantic-ai-slim >= 2.68",)
+    requirements = ("pydantic-ai-slim >= 1.103",)
     hooked_modules = ("pydantic_ai",)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

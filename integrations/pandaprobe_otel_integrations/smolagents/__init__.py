@@ -31,7 +31,7 @@ class SmolagentsInstrumentor(Integration):
     """
 
     library = "smolagents"
-    requirements = ("smolagents >= 1.26",)
+    requirements = ("smolagents >= 1.25",)
     hooked_modules = (
         "smolagents.agents",
         "smolagents.tools",

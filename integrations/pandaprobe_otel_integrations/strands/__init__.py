@@ -32,7 +32,7 @@ class StrandsInstrumentor(Integration):
 
     library = "strands"
     makes_own_spans = True
-    requirements = ("strands-agents >= 1.62",)
+    requirements = ("strands-agents >= 1.41",)
     hooked_modules = (_SPANS, _AGENTS)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

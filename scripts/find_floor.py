@@ -1,0 +1,125 @@
+"""Find the oldest version of an agent framework that its tests pass with, by bisection over days.
+
+    python scripts/find_floor.py mcp agno                        # the first days of the last twelve months
+    python scripts/find_floor.py mcp --days 2026-02-01 2026-08-01
+    python scripts/find_floor.py mcp --every                     # no bisection: all of the days
+
+On each day the framework and all that it stands on are what was current then. The last line of pytest and the versions
+are printed as a table; the output of each run is kept in `--directory`. The floor then is the version of the oldest day
+that passes: it goes into `pyproject.toml`, into `requirements` of the instrumentor and, with the day, into
+`tests/frameworks/environments/`. It takes `uv` and a minute or two a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+RUN: Final = ROOT / "tests" / "frameworks" / "run.py"
+MONTHS: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One run of a framework's tests, with everything as it was on a day."""
+
+    name: str
+    day: str
+    passed: bool
+    summary: str
+    versions: str
+
+    def __str__(self) -> str:
+        """One line of the table."""
+        return f"{self.name:18} {self.day}  {'passed' if self.passed else 'FAILED'}  {self.versions}  ({self.summary})"
+
+
+def first_days(today: date, months: int = MONTHS) -> list[str]:
+    """The first day of each of the last months, oldest first."""
+    counted = [today.year * 12 + today.month - 1 - back for back in range(months, -1, -1)]
+    return [f"{each // 12}-{each % 12 + 1:02}-01" for each in counted]
+
+
+def tried(name: str, day: str, directory: Path) -> Try:
+    """Make the environment and run its tests. What pytest said is kept beside it."""
+    where = ["--day", day, "--directory", str(directory)]
+    command = [sys.executable, str(RUN), name, *where, "--", "-q", "--maxfail=10"]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    home = directory / f"{name}-{day}"
+    home.with_suffix(".txt").write_text(done.stdout, encoding="utf-8")
+    summaries = re.findall(r"^[= ]*(\d+ (?:passed|failed|error).*? in [\d.]+s)", done.stdout, re.MULTILINE)
+    return Try(
+        name=name,
+        day=day,
+        passed=done.returncode == 0,
+        summary=summaries[-1] if summaries else "nothing ran",
+        versions=versions(home / "bin" / "python", distributions(name)),
+    )
+
+
+def distributions(name: str) -> list[str]:
+    """What the environment asks for; the framework comes first."""
+    table = tomllib.loads((RUN.parent / "environments" / f"{name}.toml").read_text(encoding="utf-8"))
+    return [re.split(r"[\[<>=]", requirement)[0].strip() for requirement in table["requirements"]]
+
+
+def versions(python: Path, names: Sequence[str]) -> str:
+    """What is installed there of these, for people."""
+    if not python.is_file():
+        return "-"
+    program = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    done = subprocess.run([python, "-c", program, *names], check=False, capture_output=True, text=True)
+    return ", ".join(f"{name} {found}" for name, found in zip(names, done.stdout.split(), strict=False)) or "-"
+
+
+def bisected(name: str, days: Sequence[str], directory: Path) -> Iterator[Try]:
+    """Tries from which the oldest day that passes follows, if all days after one that passes do."""
+    low, high = 0, len(days)
+    while low < high:
+        middle = (low + high) // 2
+        result = tried(name, days[middle], directory)
+        yield result
+        low, high = (low, middle) if result.passed else (middle + 1, high)
+
+
+def main() -> int:
+    """Parse the command line and run. 1 where no day passes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="ENVIRONMENT")
+    parser.add_argument("--days", nargs="+", metavar="DAY", default=first_days(date.today()), help="oldest first")
+    parser.add_argument("--every", action="store_true", help="try all of the days")
+    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()) / "pandaprobe-otel-floors")
+    given = parser.parse_args()
+    given.directory.mkdir(parents=True, exist_ok=True)
+    without: list[str] = []
+    for name in given.names:
+        tries = (
+            (tried(name, day, given.directory) for day in given.days)
+            if given.every
+            else bisected(name, given.days, given.directory)
+        )
+        passed: list[Try] = []
+        for each in tries:
+            print(each, flush=True)
+            passed += [each] if each.passed else []
+        if passed:
+            print(f"{name}: the oldest is that of {min(one.day for one in passed)}", flush=True)
+        else:
+            without.append(name)
+    if without:
+        print(f"no day passes: {', '.join(without)}", file=sys.stderr)
+    return 1 if without else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""What the oldest versions of a framework do not have yet."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+from packaging.version import Version
+
+
+def has(distribution: str, since: str) -> bool:
+    """Whether the installed version is at least this one."""
+    return Version(version(distribution)) >= Version(since)
+
+
+def needs(distribution: str, since: str, feature: str) -> pytest.MarkDecorator:
+    """Skip the test of a feature that versions of the framework, or of another vendor's library, before it lack."""
+    return pytest.mark.skipif(
+        not has(distribution, since), reason=f"{distribution} {version(distribution)} has no {feature} ({since} has)"
+    )
