@@ -5,7 +5,7 @@
 
 For each: an environment with `pandaprobe-otel[NAME]` and nothing else, of the wheel of this checkout. Environment
 variables lead to a scripted model and to a local PandaProbe, which run here. The program must end well, without a
-warning of ours, and PandaProbe must have its spans. Needs the extra `dev`, redis-server, and minutes.
+warning of ours, and PandaProbe must have its spans. Needs what `make install` installs, redis-server, and minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+import dependencies
 from fresh_environments import ROOT, Environment, built_wheel, fresh_environment, summary, verdict
 from other_extras import OTHER_EXTRAS
 from page_models import page_script
@@ -31,7 +32,7 @@ from doc_models import models
 from redis_server import RedisServer
 
 SNIPPETS: Final = ROOT / "scripts" / "docs_pages" / "snippets"
-WITHOUT_A_PAGE: Final = frozenset({"all", "dev", "docs"})
+WITHOUT_A_PAGE: Final = frozenset({"all", *dependencies.NOT_FOR_USERS})
 FRAMEWORKS: Final = frozenset(path.stem for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml"))
 """Their programs call a tool."""
 ASKS_NO_MODEL: Final = frozenset({"mcp"})

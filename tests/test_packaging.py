@@ -56,7 +56,7 @@ def test_every_integration_has_tests(name: str) -> None:
 
 def test_it_is_known_what_to_run_of_every_extra() -> None:
     """`make extras` leaves out those alone that are other extras together, or for the work on the library."""
-    assert {*test_extras.extras(), "all", "dev", "docs"} == set(EXTRAS)
+    assert {*test_extras.extras(), *test_extras.WITHOUT_A_PAGE} == set(EXTRAS)
 
 
 def test_no_extra_is_named_instruments() -> None:
