@@ -116,7 +116,7 @@ def can_be_read_back(bodies: Sequence[Mapping[str, Any]]) -> None:
     """Send them to a local PandaProbe, and look: each is accepted with 202, and GET shows what was sent."""
     with LocalServer(limit=None) as server:
         headers = api_key_headers(server.api_key, "shop")
-        with httpx.Client(base_url=server.url, headers=headers) as client:
+        with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
             for body in bodies:
                 assert client.post("/traces", json=body).status_code == 202
                 shown = client.get(f"/traces/{body['trace_id']}")

@@ -205,7 +205,9 @@ def test_send_tells_whether_a_trace_really_arrives(tmp_path: Path) -> None:
     with LocalServer() as server:
         environment = clean_environment(tmp_path, **server.environment("shop"))
         done = run_command_line("doctor", "--send", "--format", "json", environment=environment)
-        listed = httpx.get(f"{server.url}/traces", headers={"X-API-Key": "k", "X-Project-Name": "shop"}).json()
+        listed = httpx.get(
+            f"{server.url}/traces", headers={"X-API-Key": "k", "X-Project-Name": "shop"}, timeout=60
+        ).json()
 
     trip = json.loads(done.stdout)["round_trip"]
     assert done.returncode == 0

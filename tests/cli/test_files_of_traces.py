@@ -53,7 +53,7 @@ def server() -> Generator[LocalServer]:
 
 def _get(server: LocalServer, path: str) -> httpx.Response:
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "replayed"}
-    return httpx.get(server.url + path, headers=headers, trust_env=False)
+    return httpx.get(server.url + path, headers=headers, trust_env=False, timeout=60)
 
 
 def test_the_file_has_a_trace_a_line(file: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_trace_and_a_session_as_one_page(server: LocalServer, tmp_path: Path) 
     """`export --html` reads from the server, with scores; a session is a page of its traces."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "exported"}
     ids = [f"0f4f6f4e-0000-4000-8000-00000000000{number}" for number in range(2)]
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
         for trace_id in ids:
             body = {"trace_id": trace_id, "name": "agent", "started_at": "2026-01-02T03:04:05Z", "session_id": "s 1"}
             http.post("/traces", json=body).raise_for_status()

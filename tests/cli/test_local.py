@@ -46,14 +46,14 @@ def post(url: str, key: str = "any") -> int:
 def post_many(url: str, count: int, key: str = "any") -> list[int]:
     """Send a trace again and again; the statuses of the answers."""
     headers = {"X-API-Key": key, "X-Project-Name": "p"}
-    with httpx.Client(base_url=url, headers=headers, trust_env=False, verify=False) as client:
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, verify=False, timeout=60) as client:
         return [client.post("/traces", json=TRACE).status_code for _ in range(count)]
 
 
 def count(url: str) -> int:
     """How many traces there are."""
     headers = {"X-API-Key": "any", "X-Project-Name": "p"}
-    total: int = httpx.get(f"{url}/traces", headers=headers, trust_env=False).json()["total"]
+    total: int = httpx.get(f"{url}/traces", headers=headers, trust_env=False, timeout=60).json()["total"]
     return total
 
 
@@ -134,7 +134,7 @@ def test_the_limit_and_the_judge_can_be_chosen(
     with local(*arguments, environment=clean_environment(tmp_path)) as (url, _):
         assert post_many(url, len(statuses)) == statuses
         headers = {"X-API-Key": "any", "X-Project-Name": "p"}
-        providers = httpx.get(f"{url}/evaluations/providers", headers=headers, trust_env=False).json()
+        providers = httpx.get(f"{url}/evaluations/providers", headers=headers, trust_env=False, timeout=60).json()
 
     assert any(provider["available"] for provider in providers) is judged
 

@@ -125,6 +125,6 @@ def test_a_program_without_any_set_up_is_traced(tmp_path: Path) -> None:
 
 def _traces(server: LocalServer) -> list[dict[str, Any]]:
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
         listed: list[dict[str, Any]] = client.get("/traces").json()["items"]
         return [client.get(f"/traces/{trace['trace_id']}").json() for trace in listed]

@@ -86,7 +86,7 @@ def test_values_that_cannot_be_read_are_replaced_by_the_default(
 
 def _stored(pandaprobe: LocalServer) -> int:
     headers = {"X-API-Key": pandaprobe.api_key, "X-Project-Name": "default"}
-    total: int = httpx.get(f"{pandaprobe.url}/traces", headers=headers, trust_env=False).json()["total"]
+    total: int = httpx.get(f"{pandaprobe.url}/traces", headers=headers, trust_env=False, timeout=60).json()["total"]
     return total
 
 

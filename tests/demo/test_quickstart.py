@@ -118,7 +118,7 @@ def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
             if len(urls) == 2:
                 break
         try:
-            pages = [httpx.get(url, trust_env=False) for url in urls]
+            pages = [httpx.get(url, trust_env=False, timeout=60) for url in urls]
         finally:
             process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)

@@ -104,7 +104,7 @@ def test_the_same_conversation_gets_the_same_answer() -> None:
     for _ in range(2):
         with ScriptedEndpoint(weather_script) as endpoint:
             request = {"model": "m", "messages": [{"role": "user", "content": "weather?"}]}
-            bodies.append(httpx.post(f"{endpoint.base_url}/chat/completions", json=request).content)
+            bodies.append(httpx.post(f"{endpoint.base_url}/chat/completions", json=request, timeout=60).content)
 
     assert bodies[0] == bodies[1]
 
@@ -146,7 +146,7 @@ def test_a_reset_connection_is_no_news(endpoint: ScriptedEndpoint, capfd: pytest
     with socket.create_connection((host, port)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 10\r\n")
-    again = httpx.get(f"{endpoint.base_url}/models")
+    again = httpx.get(f"{endpoint.base_url}/models", timeout=60)
 
     assert again.status_code == 404
     assert capfd.readouterr().err == ""
@@ -158,5 +158,5 @@ def test_a_client_that_leaves_in_the_middle_does_no_harm(endpoint: ScriptedEndpo
     with httpx.stream("POST", f"{endpoint.base_url}/chat/completions", json=request) as stream:
         assert stream.status_code == 200
 
-    again = httpx.post(f"{endpoint.base_url}/chat/completions", json={**request, "stream": False})
+    again = httpx.post(f"{endpoint.base_url}/chat/completions", json={**request, "stream": False}, timeout=60)
     assert again.status_code == 200

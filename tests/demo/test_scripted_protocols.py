@@ -182,7 +182,7 @@ def test_a_body_that_is_no_request_is_refused(endpoint: ScriptedEndpoint, path: 
     """A request without messages gets 400 and is told what the protocol expects."""
     import httpx
 
-    answer = httpx.post(endpoint.base_url + path, json={"model": "m"})
+    answer = httpx.post(endpoint.base_url + path, json={"model": "m"}, timeout=60)
 
     assert answer.status_code == 400
     assert "The body must be a JSON object with" in answer.json()["error"]["message"]

@@ -89,7 +89,7 @@ def test_a_run_that_crashes_is_an_error(client: Client, server: LocalServer) -> 
 
     server.judge.set("task_completion", crash)
     asked = question(client, "task_completion")
-    judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
+    judgement = Bench(client, timeout_s=3.0).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.ERROR
     assert judgement.reason.startswith("RunFailed: ")
 

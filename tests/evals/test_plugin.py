@@ -326,7 +326,7 @@ SERVERS = """
 def test_own_server(pandaprobe_server, pandaprobe_session_server):
     import httpx
     assert pandaprobe_server.url != pandaprobe_session_server.url
-    assert httpx.get(pandaprobe_server.url + "/health", trust_env=False).status_code == 200
+    assert httpx.get(pandaprobe_server.url + "/health", trust_env=False, timeout=60).status_code == 200
 """
 
 

@@ -105,7 +105,9 @@ def test_a_rate_limit_is_waited_for(run_suite: RunSuite) -> None:
 
     def use_up(trace: object) -> float:
         body = {"trace_ids": [str(uuid.uuid4())], "metrics": ["coherence"]}
-        with httpx.Client(headers={"X-API-Key": "sk_pp_1", "X-Project-Name": "p"}, trust_env=False) as other:
+        with httpx.Client(
+            headers={"X-API-Key": "sk_pp_1", "X-Project-Name": "p"}, trust_env=False, timeout=60
+        ) as other:
             while 429 not in answers and len(answers) < 200:
                 answers.append(other.post(f"{server.url}/evaluations/trace-runs/batch", json=body).status_code)
         return 0.9

@@ -67,5 +67,5 @@ def test_health_over_the_command_line(tmp_path: Path) -> None:
     """It serves until it is asked to end, and ends with 0."""
     with StrictPandaProbe() as server:
         process, url = start(environment(server.url))
-        assert httpx.get(f"{url}/health").json()["status"] == "ok"
+        assert httpx.get(f"{url}/health", timeout=60).json()["status"] == "ok"
         assert end(process) == 0

@@ -99,13 +99,13 @@ def back_service(code: str, env: dict[str, str]) -> Iterator[str]:
 def stored(server: LocalServer, trace_id: int, spans: int) -> dict[str, Any]:
     """The trace as PandaProbe has it, once so many spans of it are there; the client waits for it."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
-    with httpx.Client(base_url=server.url, headers=headers) as client:
+    with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
         for _ in range(600):
             answer = client.get(f"/traces/{trace_uuid(trace_id)}")
             if answer.status_code == 200 and len(answer.json()["spans"]) >= spans:
                 trace: dict[str, Any] = answer.json()
                 return trace
-            httpx.get(f"{server.url}/health")
+            httpx.get(f"{server.url}/health", timeout=60)
     raise AssertionError(answer.text)
 
 

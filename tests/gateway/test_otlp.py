@@ -41,7 +41,7 @@ def arrived(server: LocalServer, spans: Any) -> dict[str, Any]:
     """The trace of these spans, as PandaProbe has it."""
     trace_id = trace_uuid(spans[0].context.trace_id)
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
-    answer = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers)
+    answer = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
     trace: dict[str, Any] = answer.json()
     return trace
@@ -156,10 +156,12 @@ def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, s
 
 def test_other_signals_are_told_where_to_go(gateway: Gateway) -> None:
     """PandaProbe keeps no metrics; a sender that is set up for all three signals learns it."""
-    answer = httpx.post(f"{gateway.url}/v1/metrics", content=b"", headers={"Content-Type": "application/json"})
+    answer = httpx.post(
+        f"{gateway.url}/v1/metrics", content=b"", headers={"Content-Type": "application/json"}, timeout=60
+    )
     assert answer.status_code == 404
     assert "/v1/traces" in answer.json()["message"]
-    health = httpx.get(f"{gateway.url}/health").json()
+    health = httpx.get(f"{gateway.url}/health", timeout=60).json()
     assert health["status"] == "ok"
     assert health["spans_accepted"] >= 0
     assert uuid.UUID(trace_uuid(1))

@@ -131,7 +131,7 @@ def senders(clock: Clock, server: Server) -> Iterator[Any]:
     empty = threading.Event()
     with (
         ClockedGateway(clock, server, empty) as gateway,
-        httpx.Client() as http,
+        httpx.Client(timeout=60) as http,
         grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,
     ):
         export = channel.unary_unary(EXPORT)

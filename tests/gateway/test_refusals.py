@@ -121,7 +121,7 @@ def test_damaged_bodies_never_get_a_500(gateway: Gateway) -> None:
     """A few hundred bodies with bytes changed, cut out or doubled, in both encodings, with a seed."""
     rng = random.Random(7)
     before = resident_kb()
-    with httpx.Client(base_url=gateway.url) as client:
+    with httpx.Client(base_url=gateway.url, timeout=60) as client:
         for _ in range(150):
             kind, plain = rng.choice([("application/x-protobuf", BODY), ("application/json", AS_JSON)])
             body = damaged(plain, rng)

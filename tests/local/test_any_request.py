@@ -40,7 +40,7 @@ def server() -> Generator[LocalServer]:
 @pytest.fixture(scope="module")
 def known(server: LocalServer) -> dict[str, str]:
     """The values of path parameters that exist."""
-    with httpx.Client(base_url=server.url, headers=headers(server), trust_env=False) as http:
+    with httpx.Client(base_url=server.url, headers=headers(server), trust_env=False, timeout=60) as http:
         body = shop.shop_trace(1, 1, 0, shop.SOME_TIME, "chat-1")
         http.post("/traces", json=body).raise_for_status()
         score = {"trace_id": body["trace_id"], "name": "good", "value": "0.5"}

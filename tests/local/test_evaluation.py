@@ -38,7 +38,7 @@ def server() -> Generator[LocalServer]:
 def http(server: LocalServer) -> Generator[httpx.Client]:
     """A client of project `p`."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -101,7 +101,7 @@ def test_setting_a_score_makes_the_judge_active() -> None:
     """Without any judge configured, the first `set` makes the scripted one the server's judge."""
     with LocalServer(limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
             _post_trace(http)
             before = _run(http, "confidence")["confidence"]["status"]
             server.judge.set("confidence", 0.7)
@@ -149,7 +149,7 @@ def test_a_run_that_was_interrupted_begins_again(tmp_path: Path) -> None:
     db = tmp_path / "p.db"
     with LocalServer(db, scripted_judge=True, limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
             _post_trace(http)
             run = http.post(
                 "/evaluations/trace-runs/batch", json={"trace_ids": [ONE], "metrics": ["confidence"]}
@@ -159,7 +159,7 @@ def test_a_run_that_was_interrupted_begins_again(tmp_path: Path) -> None:
             connection.execute("UPDATE eval_runs SET status = 'RUNNING', evaluated_count = 0")
     with LocalServer(db, scripted_judge=True, limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
             again = _finished(http, run)
             scores = http.get(f"/evaluations/trace-runs/{run['id']}/scores").json()
     assert (again["status"], again["evaluated_count"], len(scores)) == ("COMPLETED", 1, 1)

@@ -57,7 +57,7 @@ def test_retry_after_tells_when_the_window_opens() -> None:
     """In whole seconds; that waiting so long is enough is shown above."""
     with LocalServer(limit=2) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
             statuses = [http.post("/traces", json=TRACE).status_code for _ in range(3)]
             refused = http.post("/traces", json=TRACE)
     assert statuses == [202, 202, 429]
@@ -69,6 +69,6 @@ def test_limits_can_be_turned_off() -> None:
     """Without a limit nothing is refused, on any route."""
     with LocalServer(limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
             statuses = {http.get("/traces").status_code for _ in range(210)}
     assert statuses == {200}

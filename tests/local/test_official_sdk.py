@@ -44,7 +44,7 @@ def test_its_documented_examples_work(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "my-project"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
             traces: list[dict[str, Any]] = http.get("/traces").json()["items"]
             said = json.loads(done.stdout)
             trace = http.get(f"/traces/{said['trace_id']}").json()

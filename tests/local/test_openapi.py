@@ -13,7 +13,7 @@ def test_every_published_operation_is_there() -> None:
     """Each of the 58 operations that PandaProbe documents is served under the same path and method."""
     published = (Path(__file__).parent / "data" / "operations.txt").read_text(encoding="utf-8").splitlines()
     with LocalServer() as server:
-        paths = httpx.get(server.url + "/openapi.json", trust_env=False).json()["paths"]
+        paths = httpx.get(server.url + "/openapi.json", trust_env=False, timeout=60).json()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert len(published) == 58
     assert set(published) - served == set()
@@ -22,5 +22,5 @@ def test_every_published_operation_is_there() -> None:
 def test_pages_are_no_part_of_the_api() -> None:
     """Nothing under /ui stands in the description."""
     with LocalServer() as server:
-        paths = httpx.get(server.url + "/openapi.json", trust_env=False).json()["paths"]
+        paths = httpx.get(server.url + "/openapi.json", trust_env=False, timeout=60).json()["paths"]
     assert not [path for path in paths if path.startswith("/ui")]

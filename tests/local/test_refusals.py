@@ -31,7 +31,7 @@ def http(server: LocalServer, request: pytest.FixtureRequest) -> Generator[httpx
         "X-Project-Name": f"p{abs(hash(request.node.name))}",
         "Content-Type": "application/json",
     }
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
         client.post("/traces/batch/delete", json={"trace_ids": [ONE, TWO]})
 
@@ -203,6 +203,6 @@ def test_failures_as_they_were_measured() -> None:
     """Without `retry_after` the server behaves as 0.5.0 does, its own failures included."""
     with LocalServer(limit=None, retry_after=False) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p", "Content-Type": "application/json"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
             answers = _answers_to_what_fails_there(client)
     assert [(answer.status_code, answer.text) for answer in answers] == [(500, "Internal Server Error")] * 3

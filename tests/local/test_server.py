@@ -49,7 +49,7 @@ def test_start_and_stop_may_be_repeated() -> None:
     with pytest.raises(RuntimeError, match="not running"):
         _ = server.url
     with pytest.raises(httpx.ConnectError):
-        httpx.get(url + "/health", trust_env=False)
+        httpx.get(url + "/health", trust_env=False, timeout=60)
 
 
 def test_an_address_other_machines_reach_needs_auth() -> None:
@@ -66,7 +66,7 @@ def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path
         with pytest.raises(OSError, match="in use"):
             LocalServer(db, port=port).start()
     with LocalServer(db) as server:
-        assert httpx.get(server.url + "/health", trust_env=False).status_code == 200
+        assert httpx.get(server.url + "/health", trust_env=False, timeout=60).status_code == 200
 
 
 def test_a_file_belongs_to_one_server_at_a_time(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         headers = {"X-API-Key": "sk_pp_local", "X-Project-Name": "p"}
-        with httpx.Client(base_url=url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
             accepted = [http.post("/traces", json=TRACE).json()["trace_id"] for _ in range(20)]
     finally:
         process.send_signal(signal.SIGKILL)
@@ -114,7 +114,7 @@ def test_serve_prints_how_to_use_it_and_ends_on_sigterm(tmp_path: Path) -> None:
     url = printed.split()[4]
     assert f"export PANDAPROBE_ENDPOINT={url}" in printed
     assert "export PANDAPROBE_API_KEY=sk_pp_local" in printed
-    assert httpx.get(url + "/health", trust_env=False).status_code == 200
+    assert httpx.get(url + "/health", trust_env=False, timeout=60).status_code == 200
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
 
@@ -132,7 +132,7 @@ def test_a_foreign_host_header_is_refused() -> None:
     with LocalServer() as server:
         port = server.url.rsplit(":", 1)[1]
         statuses = {
-            host: httpx.get(server.url + "/health", headers={"Host": host}, trust_env=False).status_code
+            host: httpx.get(server.url + "/health", headers={"Host": host}, trust_env=False, timeout=60).status_code
             for host in ("evil.example", f"evil.example:{port}", f"localhost:{port}", f"127.0.0.1:{port}", "[::1]")
         }
     assert list(statuses.values()) == [400, 400, 200, 200, 200]
@@ -141,7 +141,7 @@ def test_a_foreign_host_header_is_refused() -> None:
 def test_unknown_keys_are_good_until_one_is_made() -> None:
     """Without auth any key is good until the first is made; then unknown ones are refused, `sk_pp_local` is not."""
     with LocalServer() as server:
-        statuses = [httpx.Client(base_url=server.url, trust_env=False)]
+        statuses = [httpx.Client(base_url=server.url, trust_env=False, timeout=60)]
         with statuses[0] as http:
 
             def status(key: str) -> int:
@@ -156,7 +156,10 @@ def test_unknown_keys_are_good_until_one_is_made() -> None:
 
 def test_with_auth_only_known_keys_and_the_token_are_good() -> None:
     """With auth the local key is refused, and management routes want the server's token."""
-    with LocalServer(auth=True, api_keys=["sk_pp_mine"]) as server, httpx.Client(base_url=server.url) as http:
+    with (
+        LocalServer(auth=True, api_keys=["sk_pp_mine"]) as server,
+        httpx.Client(base_url=server.url, timeout=60) as http,
+    ):
         keys = [
             http.get("/traces", headers={"X-API-Key": key, "X-Project-Name": "p"}).status_code
             for key in ("sk_pp_mine", "sk_pp_local")
@@ -234,7 +237,7 @@ def test_servers_leave_no_open_files() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with LocalServer() as server:
-            httpx.get(server.url + "/health", trust_env=False)
+            httpx.get(server.url + "/health", trust_env=False, timeout=60)
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
@@ -266,7 +269,8 @@ provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(exporter))
 trace.set_tracer_provider(provider)
 with LocalServer() as server:
-    httpx.get(server.url + "/traces", headers={"X-API-Key": server.api_key, "X-Project-Name": "p"}, trust_env=False)
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
+    httpx.get(server.url + "/traces", headers=headers, trust_env=False, timeout=60)
 print([span.name for span in exporter.get_finished_spans()])
 """
 

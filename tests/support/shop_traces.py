@@ -227,7 +227,7 @@ def fill(server: LocalServer, *, days: int = 14, now: dt.datetime | None = None)
     """Send two weeks of conversations, and scores for each, to a server; the newest is two minutes old."""
     end = now or dt.datetime.now(dt.UTC)
     headers = {"X-API-Key": server.api_key, "X-Project-Name": PROJECT}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
         number = 0
         for day in range(days, -1, -1):
             for conversation in range(len(CONVERSATIONS)):

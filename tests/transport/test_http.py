@@ -89,7 +89,7 @@ def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureF
 
     with StrictPandaProbe() as server, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level
         post(server.url)
-        httpx.get(f"{server.url}/traces/x")
+        httpx.get(f"{server.url}/traces/x", timeout=60)
 
     assert [record.name for record in caplog.records if record.name == "httpx"] == ["httpx"]
 

@@ -87,7 +87,7 @@ class Watched:
 def http_of(server: LocalServer) -> httpx.Client:
     """A client of the project that the pages show."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": shop.PROJECT}
-    return httpx.Client(base_url=server.url, headers=headers, trust_env=False)
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
 
 
 def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:

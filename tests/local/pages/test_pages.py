@@ -60,7 +60,7 @@ def server() -> Generator[LocalServer]:
 def http(server: LocalServer) -> Generator[httpx.Client]:
     """A client of project `shop`."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -417,7 +417,7 @@ def _assert_harmless(answer: httpx.Response, path: str) -> None:
 def test_pages_with_a_token_ask_for_it() -> None:
     """With auth the pages need the server's token; the cookie does not hold it and scripts cannot read it."""
     with LocalServer(auth=True, token="open sesame") as server:
-        with httpx.Client(base_url=server.url, trust_env=False) as http:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
             closed = [
                 http.get(path) for path in ("/ui", f"/ui/traces/{ONE}", "/ui/sessions", "/ui/monitors", "/ui/diff")
             ]
@@ -425,7 +425,9 @@ def test_pages_with_a_token_ask_for_it() -> None:
             right = http.post("/ui/sign-in", data={"token": "open sesame"})
             inside = http.get("/ui")
         cookie = right.headers["set-cookie"].lower()
-        with httpx.Client(base_url=server.url, cookies={"pandaprobe_local": "guess"}, trust_env=False) as http:
+        with httpx.Client(
+            base_url=server.url, cookies={"pandaprobe_local": "guess"}, trust_env=False, timeout=60
+        ) as http:
             guessed = http.get("/ui")
     assert [answer.headers.get("location") for answer in closed] == ["/ui/sign-in"] * 5
     assert (wrong.status_code, right.status_code, inside.status_code) == (401, 303, 200)
