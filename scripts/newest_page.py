@@ -1,0 +1,71 @@
+"""Write into docs/versions.md with which newest versions the tests of frameworks were run, and how it went.
+
+    python tests/frameworks/run.py --all | tee said; python scripts/newest_page.py .frameworks <said
+
+What the tests said is read from standard input; the versions from the environments in the folder. Those of the client
+libraries are what constraints.txt names, with which the default tests run.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = REPOSITORY / "docs" / "versions.md"
+ENVIRONMENTS: Final = REPOSITORY / "tests" / "frameworks" / "environments"
+HEADING: Final = "Newest versions that were run"
+CLIENTS: Final = "anthropic boto3 aiobotocore cohere google-genai groq litellm mistralai ollama openai together".split()
+INTRODUCTION: Final = """\
+`make frameworks` runs the tests of each framework with its newest version, and `scripts/newest_page.py` writes this table
+of what it said. The default tests run with these clients: {clients}.
+
+| newest | Python | tests passed | failed | left out |
+| --- | --- | --- | --- | --- |"""
+_BEGIN: Final = re.compile(r"^-- (\w+)$", re.MULTILINE)
+_COUNT: Final = re.compile(r"(\d+) (passed|failed|error|skipped)")
+_LAST: Final = re.compile(r"^=*\s?\d+ (?:passed|failed|skipped|error).* in [\d.]+s", re.MULTILINE)
+
+
+def rows(said: str, directory: Path) -> Iterator[str]:
+    """One line for each environment whose tests were run to their end."""
+    parts = _BEGIN.split(said)
+    for name, text in zip(parts[1::2], parts[2::2], strict=True):
+        last = _LAST.findall(text)
+        if last and (home := directory / name).is_dir():
+            counts = {kind: int(count) for count, kind in _COUNT.findall(last[-1])}
+            failed = counts.get("failed", 0) + counts.get("error", 0)
+            (site,) = home.glob("lib/python*/site-packages")
+            cells = (_newest(name, site), site.parent.name.removeprefix("python"), counts.get("passed", 0), failed)
+            yield f"| {' | '.join(map(str, cells))} | {counts.get('skipped', 0)} |"
+
+
+def _newest(environment: str, site: Path) -> str:
+    """The frameworks of an environment, which are what its file asks for, but for other vendors' instrumentations."""
+    asked = tomllib.loads((ENVIRONMENTS / f"{environment}.toml").read_text(encoding="utf-8"))["requirements"]
+    names = [re.split(r"[\[>=<]", each)[0] for each in asked if "instrumentation" not in each]
+    found = {each.name.lower(): each.version for each in metadata.distributions(path=[str(site)])}
+    return ", ".join(f"{name} {found[name.lower()]}" for name in names)
+
+
+def _clients() -> str:
+    named = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (REPOSITORY / "constraints.txt").read_text("utf-8"), re.MULTILINE))
+    return ", ".join(f"{name} {named[name]}" for name in CLIENTS)
+
+
+def main(directory: str) -> None:
+    """Write the section."""
+    sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
+    from pages import with_section
+
+    text = "\n".join([INTRODUCTION.format(clients=_clients()), *sorted(rows(sys.stdin.read(), Path(directory)))])
+    PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), HEADING, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
