@@ -20,10 +20,22 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = REPOSITORY / "docs" / "versions.md"
 ENVIRONMENTS: Final = REPOSITORY / "tests" / "frameworks" / "environments"
 HEADING: Final = "Newest versions that were run"
-CLIENTS: Final = "anthropic boto3 aiobotocore cohere google-genai groq litellm mistralai ollama openai together".split()
+CLIENTS: Final = (
+    "anthropic",
+    "boto3",
+    "aiobotocore",
+    "cohere",
+    "google-genai",
+    "groq",
+    "litellm",
+    "mistralai",
+    "ollama",
+    "openai",
+    "together",
+)
 INTRODUCTION: Final = """\
-`make frameworks` runs the tests of each framework with its newest version, and `scripts/newest_page.py` writes this table
-of what it said. The default tests run with these clients: {clients}.
+`make frameworks` runs the tests of each framework with its newest version, and `scripts/newest_page.py` writes this
+table of what it said. The default tests run with these clients: {clients}.
 
 | newest | Python | tests passed | failed | left out |
 | --- | --- | --- | --- | --- |"""
