@@ -19,9 +19,9 @@ _SHAPES: Final = ("plain", "stream", "helper", "raw", "with_streaming_response")
 _HEAD: Final = """\
 # Libraries of model providers
 
-This page is written by the tests that it tells of: `WRITE_PAGES=1 pytest tests/integrations/conformance` writes it
-anew, and without the variable they fail when it is out of date. What is traced is written by another test, and what
-passes with the oldest versions by a command; both say so.
+This page is written by the tests that it tells of: `WRITE_PAGES=1 pytest -m ""
+tests/integrations/conformance/test_conformance.py` writes it anew, and without the variable they fail when it is out of
+date. What is traced is written by another test, and what passes with the oldest versions by a command; both say so.
 
 Each case runs twice against a loopback server, without and with the instrumentation. A case passes when
 
