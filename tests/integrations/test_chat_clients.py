@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from openai_traffic import (
 from pandaprobe_otel.registry import instrument, uninstrument, wrap_groq, wrap_together
 from provider_server import ProviderServer, events_reply, json_reply
 from recorded_traffic import exchanges, name, recordings, replayed
-from span_recorder import SpanRecorder
+from span_recorder import SpanRecorder, answer_text
 
 CHAT: Any = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
 PAUSE_S = 0.002
@@ -92,18 +91,13 @@ def _client(library: Library, server: ProviderServer) -> Any:
     return library.client(base_url=server.url, api_key="none", max_retries=0)
 
 
-def _said(attributes: dict[str, Any]) -> str:
-    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
-    return "".join(part["content"] for message in messages for part in message["parts"])
-
-
 def _check_answer(attributes: dict[str, Any]) -> None:
     assert attributes["gen_ai.response.model"] == ANSWERED_BY
     assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
     assert attributes["gen_ai.usage.input_tokens"] == 120
     assert attributes["gen_ai.usage.output_tokens"] == 34
     assert attributes["gen_ai.usage.cache_read.input_tokens"] == 64
-    assert _said(attributes) == ANSWER
+    assert answer_text(attributes) == ANSWER
 
 
 @each
@@ -204,7 +198,7 @@ def test_text_beside_a_delta_of_together(server: ProviderServer, recorder: SpanR
     instrument("together", tracer_provider=recorder.provider)
     with _client(TOGETHER, server) as client:
         list(client.chat.completions.create(**CHAT, stream=True))
-    assert _said(recorder.attributes()) == "So"
+    assert answer_text(recorder.attributes()) == "So"
 
 
 @pytest.mark.skipif(not RECORDED, reason="no collection of recordings beside the checkout")
@@ -220,6 +214,7 @@ def test_recording(library: Library, recording: Path, recorder: SpanRecorder) ->
     recorded_chats.check(recorder.one(), exchange)
 
 
+@pytest.mark.outer
 @pytest.mark.skipif(not RECORDED, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize(("library", "recording"), RECORDED)
 async def test_recording_asynchronously(library: Library, recording: Path, recorder: SpanRecorder) -> None:
