@@ -1,7 +1,7 @@
 """Every library, way of asking and way of ending: the app sees what it saw without us, and one span tells it all.
 
-The inner ring ends each library's plain call and its stream in every way; of the other ways of asking, which lead to
-the same code, it sees that they are read to the end, and left. The outer ring has all, and compares docs/providers.md.
+The inner ring ends each library's plain call and its stream in every way; of what leads to the same code, other ways of
+asking and clients that are built like openai's, it has a few. The outer ring has all, and compares docs/providers.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ TIMEOUT_S = 20.0
 NO_PROVIDERS = {path.stem for path in (Path(__file__).parents[2] / "frameworks" / "environments").glob("*.toml")}
 """Integrations of frameworks, which call a provider's library themselves, and have environments of their own."""
 MAIN_SHAPES = ("plain", "stream")
-MAIN_CASES = ("read to the end", "break and close")
+OF_OTHER_SHAPES = ("read to the end", "break and close")
+LIKE_OPENAI = ("groq", "together")
+"""Clients that are built like openai's: the same lines of ours observe them."""
+OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "dropped", "cancelled", "4xx", "cut off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ def runs(*, asynchronous: bool) -> Iterator[Any]:
                 run = Run(adapter=adapter, asynchronous=asynchronous, name=name, streamed=streamed, case=case)
                 if _exists(run):
                     marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-                    if name not in MAIN_SHAPES and case.name not in MAIN_CASES:
+                    if not _is_inner(run):
                         marks.append(pytest.mark.outer)
                     yield pytest.param(run, id=str(run), marks=marks)
 
@@ -75,6 +78,12 @@ def _exists(run: Run) -> bool:
         return False
     place = f"{run.name}/{run.case.name}"
     return not {place, f"{run.row.mode} {place}"} & set(run.adapter.without)
+
+
+def _is_inner(run: Run) -> bool:
+    if run.name not in MAIN_SHAPES:
+        return run.case.name in OF_OTHER_SHAPES
+    return run.adapter.title not in LIKE_OPENAI or run.case.name in OF_OTHER_CLIENTS
 
 
 def _prepare(run: Run, client: Any, server: ProviderServer) -> None:

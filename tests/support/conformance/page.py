@@ -40,9 +40,9 @@ Number of cases, synchronous and asynchronous. A dash: the client does not offer
 _CUT: Final = """\
 ## Streams that stop at any byte
 
-Each night, `make every-byte` cuts two streams of each library after each of their bytes, with and without calls of
-tools: the body ends there, or the connection breaks, and the synchronous or the asynchronous client reads it. What the
-app sees is the same as without the instrumentation, the exception and its text included, and one span has what came.
+Each night, `make outer` cuts two streams of each library after each of their bytes, with and without calls of tools:
+the body ends there, or the connection breaks, and the synchronous or the asynchronous client reads it. What the app
+sees is the same as without the instrumentation, the exception and its text included, and one span has what came.
 The streams have of each kind of event the first two, with characters of several bytes. For each change, a few of the
 places are tried.
 """
