@@ -52,7 +52,7 @@ for asked in "$@"; do
     install "$environment" -e ".[dev]"
     install "$environment" "${oldest[@]}"
     echo "== ${oldest[*]}"
-    said=$(env -u WRITE_PAGES "$environment/bin/python" -m pytest -q -rs -W ignore -p no:cacheprovider tests/integrations -k "$name or ${name//_/-}" 2>&1) \
+    said=$(env -u WRITE_PAGES "$environment/bin/python" -m pytest -q -rs -W ignore -p no:cacheprovider -m "not exhaustive" tests/integrations -k "$name or ${name//_/-}" 2>&1) \
         && verdict=passed || verdict=FAILED
     [[ $verdict == passed ]] || echo "$said"
     last=$(grep -E '^[0-9]+ (passed|failed)|^=+ .*(passed|failed|error)' <<<"$said" | tail -n 1) || last="no result"

@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from command_line import clean_environment, run_command_line, run_here
-from fixed_answer import fixed_answer
 from pandaprobe_otel.cli.doctor import masked
 from pandaprobe_otel.cli.inventory import installed_version
 from pandaprobe_otel.config import SETTINGS
 from pandaprobe_otel.local import LocalServer
+from scripted_api import ScriptedApi, Told
 
 KEY = "sk_pp_0123456789abcdef0123456789abcdef"
-SCOPE = b'{"detail":"Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."}'
+SCOPE = {"detail": "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."}
 
 
 def doctor(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, Any]]:
@@ -78,13 +78,14 @@ def test_a_secret_is_masked(secret: str, shown: str) -> None:
 
 def test_a_good_key_is_told_without_naming_a_project(tmp_path: Path) -> None:
     """The question carries the key and no project, so that the server creates none; 422 is the good answer."""
-    with fixed_answer(422, SCOPE, Content_Type="application/json") as server:
+    with ScriptedApi() as server:
+        server.tell("GET /traces", Told(status=422, body=SCOPE))
         code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
 
-    ((method, path, headers),) = server.requests
-    assert (method, path) == ("GET", "/traces")
-    assert headers["x-api-key"] == KEY
-    assert "x-project-name" not in headers
+    (asked,) = server.asked
+    assert (asked.method, asked.path) == ("GET", "/traces")
+    assert asked.headers["x-api-key"] == KEY
+    assert "x-project-name" not in asked.headers
     assert (code, report["key"]["state"]) == (0, "good")
 
 
@@ -112,18 +113,19 @@ def _projects(server: LocalServer) -> list[str]:
 @pytest.mark.parametrize(
     ("status", "body", "exit_code", "state", "words"),
     [
-        (401, b'{"detail":"Invalid or revoked API key."}', 2, "refused", "Invalid or revoked"),
-        (401, b'{"detail":"API key has expired. Please generate a new one."}', 2, "refused", "expired"),
-        (429, b'{"error":"Rate limit exceeded: 200 per 1 minute"}', 5, "unclear", "in a minute"),
-        (404, b'{"detail":"Not Found"}', 5, "unclear", "base URL"),
-        (500, b"Internal Server Error", 5, "unreachable", "500"),
+        (401, '{"detail":"Invalid or revoked API key."}', 2, "refused", "Invalid or revoked"),
+        (401, '{"detail":"API key has expired. Please generate a new one."}', 2, "refused", "expired"),
+        (429, '{"error":"Rate limit exceeded: 200 per 1 minute"}', 5, "unclear", "in a minute"),
+        (404, '{"detail":"Not Found"}', 5, "unclear", "base URL"),
+        (500, "Internal Server Error", 5, "unreachable", "500"),
     ],
 )
 def test_other_answers_have_their_exit_code(
-    tmp_path: Path, status: int, body: bytes, exit_code: int, state: str, words: str
+    tmp_path: Path, status: int, body: str, exit_code: int, state: str, words: str
 ) -> None:
     """A refused key ends with 2, any other answer with 5, and the server's words are shown."""
-    with fixed_answer(status, body) as server:
+    with ScriptedApi() as server:
+        server.tell("GET /traces", Told(status=status, body=body))
         code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
 
     assert (code, report["key"]["state"]) == (exit_code, state)
@@ -132,7 +134,7 @@ def test_other_answers_have_their_exit_code(
 
 def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Nothing listens: exit code 5 and a reason, no traceback."""
-    with fixed_answer(200, b"") as server:
+    with ScriptedApi() as server:
         closed = server.url
     code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=closed)
 

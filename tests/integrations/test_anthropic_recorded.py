@@ -40,6 +40,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
         _check(span, exchange)
 
 
+@pytest.mark.outer
 @pytest.mark.skipif(not RECORDINGS, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:

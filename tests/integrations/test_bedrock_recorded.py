@@ -70,6 +70,7 @@ def test_recording(recording: Path, client: Any, recorder: SpanRecorder) -> None
         _check(span, exchange)
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
     """The same through aiobotocore."""

@@ -50,6 +50,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
         _check(span, exchange)
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
     """The same through the asynchronous client."""

@@ -58,13 +58,17 @@ def _state(modules: list[ModuleType]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_everything_is_as_it_was(library: str) -> None:
-    """On changes something; off, twice over, puts the very same objects back, and adds nothing."""
+    """On changes something, once; off puts the very same objects back, and adds nothing; the same all over again."""
     modules = _hooked_modules(library)
     assert modules
     before = _state(modules)
     for _ in range(2):
         instrument(library)
-        assert _state(modules) != before
+        hooked = _state(modules)
+        assert hooked != before
+        instrument(library)
+        assert _state(modules) == hooked
+        uninstrument(library)
         uninstrument(library)
         assert _state(modules) == before
 

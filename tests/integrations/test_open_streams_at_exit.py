@@ -68,7 +68,7 @@ def test_open_stream_at_the_end_of_the_process(end: str, server: ProviderServer)
     server.replies(events_reply(chat_chunks(), pause_s=0.01))
     script = PREAMBLE + textwrap.dedent(ENDS[end])
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script, f"{server.url}/v1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert (done.stdout.splitlines(), done.stderr, done.returncode) == (["True chatcmpl-1"], "", 0)
 
 

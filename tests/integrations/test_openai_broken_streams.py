@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from openai_library import HTTP
 from openai_traffic import CHAT_USAGE, MODEL, chunk, delta
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import sse
-from span_recorder import SpanRecorder
+from span_recorder import SpanRecorder, answer_text
 
 WORDS = ("So", " élan", "!")
 CHAT_BODY = b"".join(
@@ -76,11 +75,6 @@ def _chat(client: openai.OpenAI) -> tuple[str, str]:
     return "".join(read), "ended"
 
 
-def _recorded_text(attributes: dict[str, Any]) -> str:
-    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
-    return "".join(part["content"] for message in messages for part in message["parts"])
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_stream_comes_in_any_pieces(
     size: int, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
@@ -92,7 +86,7 @@ def test_stream_comes_in_any_pieces(
     assert _chat(client) == ("So élan!", "ended")
     instrumentor.uninstrument()
     attributes = recorder.attributes()
-    assert _recorded_text(attributes) == "So élan!"
+    assert answer_text(attributes) == "So élan!"
     assert attributes["gen_ai.usage.output_tokens"] == CHAT_USAGE["completion_tokens"]
 
 
@@ -104,7 +98,7 @@ def test_other_line_ends(line_end: bytes, provider: _Provider, client: openai.Op
     provider.pieces = [b": PROCESSING\n\n".replace(b"\n", line_end), CHAT_BODY.replace(b"\n", line_end)]
     _chat(client)
     instrumentor.uninstrument()
-    assert _recorded_text(recorder.attributes()) == "So élan!"
+    assert answer_text(recorder.attributes()) == "So élan!"
 
 
 def test_content_that_quotes_the_last_event(provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder) -> None:
@@ -121,7 +115,7 @@ def test_content_that_quotes_the_last_event(provider: _Provider, client: openai.
     instrumentor.instrument(tracer_provider=recorder.provider)
     assert _chat(client) == ("So data: [DONE] is the mark.", "ended")
     instrumentor.uninstrument()
-    assert _recorded_text(recorder.attributes()) == "So data: [DONE] is the mark."
+    assert answer_text(recorder.attributes()) == "So data: [DONE] is the mark."
 
 
 def test_stream_is_complete_with_its_last_event(

@@ -48,6 +48,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
         recorded_chats.check(span, exchange)
 
 
+@pytest.mark.outer
 @pytest.mark.usefixtures("instrumented")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:

@@ -1,8 +1,7 @@
-"""Streamed answers of the openai client: the app sees what it saw without us, and each call is one span."""
+"""Every detail of a streamed answer of the openai client; other ways of asking and ending are in conformance/."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from library_members import skip_without
 from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, chat_chunks, response_events
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer, Reply, events_reply
-from span_recorder import SpanRecorder
+from span_recorder import SpanRecorder, answer_text
 from streamed_forms import (
     AsyncForm,
     AsyncOpened,
@@ -39,44 +38,10 @@ def _chat_create(client: openai.OpenAI, seen: Sighting) -> Opened:
     return Opened(stream, stream.close)
 
 
-def _chat_with(client: openai.OpenAI, seen: Sighting) -> Opened:
-    stream = seen.saw(client.chat.completions.create(**CHAT, stream=True))
-    entered = seen.saw(stream.__enter__())
-    return Opened(entered, lambda: stream.__exit__(None, None, None))
-
-
-def _chat_helper(client: openai.OpenAI, seen: Sighting) -> Opened:
-    manager = seen.saw(client.chat.completions.stream(**CHAT))
-    stream = seen.saw(manager.__enter__())
-    return Opened(stream, lambda: manager.__exit__(None, None, None))
-
-
-def _chat_raw(client: openai.OpenAI, seen: Sighting) -> Opened:
-    raw = seen.saw(client.chat.completions.with_raw_response.create(**CHAT, stream=True))
-    stream = seen.saw(raw.parse())
-    return Opened(stream, stream.close)
-
-
-def _chat_streaming_parse(client: openai.OpenAI, seen: Sighting) -> Opened:
-    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
-    answer = seen.saw(manager.__enter__())
-    return Opened(seen.saw(answer.parse()), lambda: manager.__exit__(None, None, None))
-
-
-def _chat_streaming_lines(client: openai.OpenAI, seen: Sighting) -> Opened:
-    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
-    answer = seen.saw(manager.__enter__())
-    return Opened(seen.saw(answer.iter_lines()), lambda: manager.__exit__(None, None, None))
-
-
 def _chat_streaming_bytes(client: openai.OpenAI, seen: Sighting) -> Opened:
     manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
     answer = seen.saw(manager.__enter__())
     return Opened(seen.saw(answer.iter_bytes()), lambda: manager.__exit__(None, None, None))
-
-
-def _with_options(client: openai.OpenAI, seen: Sighting) -> Opened:
-    return _chat_create(client.with_options(timeout=7), seen)
 
 
 def _response_create(client: openai.OpenAI, seen: Sighting) -> Opened:
@@ -84,37 +49,10 @@ def _response_create(client: openai.OpenAI, seen: Sighting) -> Opened:
     return Opened(stream, stream.close)
 
 
-def _response_helper(client: openai.OpenAI, seen: Sighting) -> Opened:
-    manager = seen.saw(client.responses.stream(**RESPONSE))
-    stream = seen.saw(manager.__enter__())
-    return Opened(stream, lambda: manager.__exit__(None, None, None))
-
-
-def _response_raw(client: openai.OpenAI, seen: Sighting) -> Opened:
-    raw = seen.saw(client.responses.with_raw_response.create(**RESPONSE, stream=True))
-    stream = seen.saw(raw.parse())
-    return Opened(stream, stream.close)
-
-
-def _response_streaming_lines(client: openai.OpenAI, seen: Sighting) -> Opened:
-    manager = seen.saw(client.responses.with_streaming_response.create(**RESPONSE, stream=True))
-    answer = seen.saw(manager.__enter__())
-    return Opened(seen.saw(answer.iter_lines()), lambda: manager.__exit__(None, None, None))
-
-
 FORMS: dict[str, Form] = {
     "chat create": _chat_create,
-    "chat with": _chat_with,
-    "chat helper": _chat_helper,
-    "chat raw": _chat_raw,
-    "chat streaming parse": _chat_streaming_parse,
-    "chat streaming lines": _chat_streaming_lines,
     "chat streaming bytes": _chat_streaming_bytes,
-    "chat with_options": _with_options,
     "response create": _response_create,
-    "response helper": _response_helper,
-    "response raw": _response_raw,
-    "response streaming lines": _response_streaming_lines,
 }
 
 
@@ -123,64 +61,13 @@ async def _chat_create_async(client: openai.AsyncOpenAI, seen: Sighting) -> Asyn
     return AsyncOpened(stream, stream.close)
 
 
-async def _chat_with_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw(await client.chat.completions.create(**CHAT, stream=True))
-    entered = seen.saw(await stream.__aenter__())
-    return AsyncOpened(entered, lambda: stream.__aexit__(None, None, None))
-
-
-async def _chat_helper_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
-    manager = seen.saw(client.chat.completions.stream(**CHAT))
-    stream = seen.saw(await manager.__aenter__())
-    return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None))
-
-
-async def _chat_raw_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
-    raw = seen.saw(await client.chat.completions.with_raw_response.create(**CHAT, stream=True))
-    stream = seen.saw(raw.parse())
-    return AsyncOpened(stream, stream.close)
-
-
-async def _chat_streaming_parse_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
-    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
-    answer = seen.saw(await manager.__aenter__())
-    return AsyncOpened(seen.saw(await answer.parse()), lambda: manager.__aexit__(None, None, None))
-
-
-async def _chat_streaming_lines_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
-    manager = seen.saw(client.chat.completions.with_streaming_response.create(**CHAT, stream=True))
-    answer = seen.saw(await manager.__aenter__())
-    return AsyncOpened(seen.saw(answer.iter_lines()), lambda: manager.__aexit__(None, None, None))
-
-
 async def _response_create_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
     stream = seen.saw(await client.responses.create(**RESPONSE, stream=True))
     return AsyncOpened(stream, stream.close)
 
 
-async def _response_helper_async(client: openai.AsyncOpenAI, seen: Sighting) -> AsyncOpened:
-    manager = seen.saw(client.responses.stream(**RESPONSE))
-    stream = seen.saw(await manager.__aenter__())
-    return AsyncOpened(stream, lambda: manager.__aexit__(None, None, None))
-
-
-ASYNC_FORMS: dict[str, AsyncForm] = {
-    "chat create": _chat_create_async,
-    "chat with": _chat_with_async,
-    "chat helper": _chat_helper_async,
-    "chat raw": _chat_raw_async,
-    "chat streaming parse": _chat_streaming_parse_async,
-    "chat streaming lines": _chat_streaming_lines_async,
-    "response create": _response_create_async,
-    "response helper": _response_helper_async,
-}
-
-
-NEEDED = {
-    "chat helper": "chat.completions.stream",
-    "chat streaming": "chat.completions.with_streaming_response",
-    "response": "responses",
-}
+ASYNC_FORMS: dict[str, AsyncForm] = {"chat create": _chat_create_async, "response create": _response_create_async}
+NEEDED = {"chat streaming": "chat.completions.with_streaming_response", "response": "responses"}
 
 
 def _skip_without(client: Any, form: str) -> None:
@@ -213,16 +100,11 @@ def _check(span: ReadableSpan) -> None:
     assert attributes["gen_ai.usage.output_tokens"] == 34
     assert attributes["gen_ai.usage.cache_read.input_tokens"] == 64
     assert attributes["gen_ai.usage.reasoning.output_tokens"] == 12
-    assert _text(attributes) == ANSWER
+    assert answer_text(attributes) == ANSWER
     assert span.end_time is not None
     assert span.start_time is not None
     lasted_s = (span.end_time - span.start_time) / 1e9
     assert PAUSE_S < attributes["gen_ai.response.time_to_first_chunk"] < lasted_s
-
-
-def _text(attributes: dict[str, Any]) -> str:
-    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
-    return "".join(part["content"] for message in messages for part in message["parts"])
 
 
 @pytest.mark.parametrize("form", FORMS)

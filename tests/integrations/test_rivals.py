@@ -24,11 +24,13 @@ FIRST = {adapter.integration: adapter for adapter in reversed(adapters())}
 
 
 def _rivals() -> Iterator[Any]:
+    """The first and the last one that a library knows: those between are looked up by the same lines."""
     for name, adapter in sorted(FIRST.items()):
         path, _, kind = INTEGRATIONS[name].partition(":")
-        for rival in getattr(importlib.import_module(path), kind).rivals:
+        if rivals := getattr(importlib.import_module(path), kind).rivals:
             marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-            yield pytest.param(adapter, rival, id=f"{name} {rival.vendor}", marks=marks)
+            for first, rival in (("ours", rivals[0]), ("theirs", rivals[-1])):
+                yield pytest.param(adapter, rival, first, id=f"{name} {rival.vendor} {first}", marks=marks)
 
 
 class _Active:
@@ -55,8 +57,7 @@ def _active(rival: Any) -> Iterator[None]:
             sys.modules[rival.module] = before
 
 
-@pytest.mark.parametrize("first", ["ours", "theirs"])
-@pytest.mark.parametrize(("adapter", "rival"), [*_rivals()])
+@pytest.mark.parametrize(("adapter", "rival", "first"), [*_rivals()])
 def test_one_of_both(adapter: Adapter, rival: Any, first: str, server: ProviderServer, recorder: SpanRecorder) -> None:
     """While the other one is on ours is silent and says so; when it has gone, calls are recorded again."""
     server.replies(READ.reply(adapter, False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +79,12 @@ class SpanRecorder:
         """Name of each finished span -> name of its parent. Names must differ."""
         assert len(set(self.names)) == len(self.names)
         return {span.name: self.parent_of(span) for span in self.spans}
+
+
+def answer_text(attributes: Mapping[str, Any]) -> str:
+    """What the model said, thoughts included, by the attributes of a span; "" where it recorded nothing."""
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    return "".join(part["content"] for message in messages for part in message["parts"])
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""Every library, way of asking and way of ending: the app sees what it saw without us, and one span tells it all."""
+"""Every library, way of asking and way of ending: the app sees what it saw without us, and one span tells it all.
+
+The inner ring ends each library's plain call and its stream in every way; of what leads to the same code, other ways of
+asking and clients that are built like openai's, it has a few. The outer ring has all, and compares docs/providers.md.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,11 @@ from streamed_forms import Sighting
 TIMEOUT_S = 20.0
 NO_PROVIDERS = {path.stem for path in (Path(__file__).parents[2] / "frameworks" / "environments").glob("*.toml")}
 """Integrations of frameworks, which call a provider's library themselves, and have environments of their own."""
+MAIN_SHAPES = ("plain", "stream")
+OF_OTHER_SHAPES = ("read to the end", "break and close")
+LIKE_OPENAI = ("groq", "together")
+"""Clients that are built like openai's: the same lines of ours observe them."""
+OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "dropped", "cancelled", "4xx", "cut off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,8 @@ def runs(*, asynchronous: bool) -> Iterator[Any]:
                 run = Run(adapter=adapter, asynchronous=asynchronous, name=name, streamed=streamed, case=case)
                 if _exists(run):
                     marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
+                    if not _is_inner(run):
+                        marks.append(pytest.mark.outer)
                     yield pytest.param(run, id=str(run), marks=marks)
 
 
@@ -67,6 +78,12 @@ def _exists(run: Run) -> bool:
         return False
     place = f"{run.name}/{run.case.name}"
     return not {place, f"{run.row.mode} {place}"} & set(run.adapter.without)
+
+
+def _is_inner(run: Run) -> bool:
+    if run.name not in MAIN_SHAPES:
+        return run.case.name in OF_OTHER_SHAPES
+    return run.adapter.title not in LIKE_OPENAI or run.case.name in OF_OTHER_CLIENTS
 
 
 def _prepare(run: Run, client: Any, server: ProviderServer) -> None:
@@ -149,6 +166,7 @@ def test_every_integration_is_held_to_it() -> None:
     assert set(INTEGRATIONS) - NO_PROVIDERS == {adapter.integration for adapter in adapters()}
 
 
+@pytest.mark.outer
 def test_page_is_up_to_date() -> None:
     """docs/providers.md says what has passed here."""
     expected = {
@@ -159,4 +177,4 @@ def test_page_is_up_to_date() -> None:
         pytest.skip(f"not all cases were run and passed: {len(expected - passed)} were not")
     if os.environ.get("WRITE_PAGES"):
         page.PATH.write_text(page.page(RESULTS), encoding="utf-8")
-    assert page.PATH.read_text(encoding="utf-8") == page.page(RESULTS), "run the tests with WRITE_PAGES=1"
+    assert page.PATH.read_text(encoding="utf-8") == page.page(RESULTS), "run this file with WRITE_PAGES=1"

@@ -1,7 +1,7 @@
 """Streams of every library that stop at any byte: the app sees what it saw without us, and one span has what came.
 
-The inner ring tries a few bytes of each stream, over a real connection; the outer one tries all of them, and leaves
-out the sockets of clients over httpx.
+The inner ring tries a few bytes of each stream, over a real connection: where an answer breaks off, and where calls of
+tools just end. The outer one tries all of them in both ways, and leaves out the sockets of clients over httpx.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def _runs() -> Iterable[Any]:
     for adapter in map(shortened, adapters()):
         marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-        for name, wire in wires(adapter, FORM):
-            yield pytest.param(adapter, wire, False, id=f"{adapter.title}-{name}", marks=marks)
-            yield pytest.param(adapter, wire, True, id=f"{adapter.title}-{name}-every byte", marks=[*marks, *IN_FULL])
+        for place, (name, wire) in enumerate(wires(adapter, FORM)):
+            yield pytest.param(adapter, wire, False, place == 0, id=f"{adapter.title}-{name}", marks=marks)
+            for breaks, how in ((False, "ends"), (True, "breaks")):
+                test_id = f"{adapter.title}-{name}-every byte-{how}"
+                yield pytest.param(adapter, wire, True, breaks, id=test_id, marks=[*marks, *IN_FULL])
 
 
 def _offsets(wire: Wire, *, every: bool) -> Sequence[int]:
@@ -81,8 +83,7 @@ def _quick(server: ProviderServer, *, every: bool) -> Any:
     return hurried(server) if every else nullcontext()
 
 
-@pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
-@pytest.mark.parametrize(("adapter", "wire", "every"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs()])
 def test_synchronous(
     adapter: Adapter,
     wire: Wire,
@@ -111,8 +112,7 @@ def test_synchronous(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
-@pytest.mark.parametrize(("adapter", "wire", "every"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs()])
 async def test_asynchronous(
     adapter: Adapter,
     wire: Wire,

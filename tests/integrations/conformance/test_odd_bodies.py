@@ -30,7 +30,7 @@ from streamed_forms import Sighting, sighted, sighted_async
 TIMEOUT_S = 20.0
 FORM = "stream"
 CALL = "plain"
-ONE_OUT_OF = 101
+ONE_OUT_OF = 199
 """So many oddities are passed over, unless all are tried: a prime number, so that each kind has its turn."""
 TURNS = 20
 THEIRS = sorted({adapter.integration for adapter in adapters()} | {"httpx", "httpx2", "root"})

@@ -1,4 +1,8 @@
-"""The suite's own cassettes, replayed through every library: nothing leaves the process, and each call is one span."""
+"""The suite's own cassettes, replayed through every library: nothing leaves the process, and each call is one span.
+
+Their answers are those of test_conformance.py, in one piece and below the client's HTTP library: the inner ring replays
+one of each library.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from library_members import skip_without
 from span_recorder import SpanRecorder
 
 TIMEOUT_S = 20.0
+IN_BOTH_RINGS = "stream"
 # aiohttp's connector and litellm's event loop are left to the garbage collector, with this library or without.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore:Unclosed:ResourceWarning")
 
@@ -22,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "igno
 def _runs() -> Iterator[Any]:
     for recording in recordings():
         marks = [pytest.mark.filterwarnings(text) for text in recording.adapter.warns]
+        if recording.name != IN_BOTH_RINGS:
+            marks.append(pytest.mark.outer)
         yield pytest.param(recording, id=f"{recording.adapter.title} {recording.name}", marks=marks)
 
 

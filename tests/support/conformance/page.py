@@ -19,9 +19,9 @@ _SHAPES: Final = ("plain", "stream", "helper", "raw", "with_streaming_response")
 _HEAD: Final = """\
 # Libraries of model providers
 
-This page is written by the tests that it tells of: `WRITE_PAGES=1 pytest tests/integrations/conformance` writes it
-anew, and without the variable they fail when it is out of date. What is traced is written by another test, and what
-passes with the oldest versions by a command; both say so.
+This page is written by the tests that it tells of: `WRITE_PAGES=1 pytest -m ""
+tests/integrations/conformance/test_conformance.py` writes it anew, and without the variable they fail when it is out of
+date. What is traced is written by another test, and what passes with the oldest versions by a command; both say so.
 
 Each case runs twice against a loopback server, without and with the instrumentation. A case passes when
 
@@ -40,9 +40,9 @@ Number of cases, synchronous and asynchronous. A dash: the client does not offer
 _CUT: Final = """\
 ## Streams that stop at any byte
 
-Each night, `make outer` cuts two streams of each library after each of their bytes, with and without calls of
-tools: the body ends there, or the connection breaks, and the synchronous or the asynchronous client reads it. What the
-app sees is the same as without the instrumentation, the exception and its text included, and one span has what came.
+Each night, `make outer` cuts two streams of each library after each of their bytes, with and without calls of tools:
+the body ends there, or the connection breaks, and the synchronous or the asynchronous client reads it. What the app
+sees is the same as without the instrumentation, the exception and its text included, and one span has what came.
 The streams have of each kind of event the first two, with characters of several bytes. For each change, a few of the
 places are tried.
 """
