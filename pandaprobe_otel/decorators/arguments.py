@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -96,9 +97,18 @@ class ArgumentReader:
         return labels.isdisjoint(self._hidden) and (self._only is None or not labels.isdisjoint(self._only))
 
 
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature without need of what the annotations name: it may be defined later, or never."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
-        return list(inspect.signature(function).parameters.values())
+        return list(_signature(function).parameters.values())
     except (TypeError, ValueError):
         return []  # a builtin without a signature: positional arguments appear as `args`
     except Exception as error:  # noqa: BLE001 - a `__signature__` of the user's ran; counted and logged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,17 @@ def test_name_of_the_keyword_parameter_stands_for_all_in_it() -> None:
 def test_positional_only_parameters() -> None:
     """They are shown by name as well."""
     assert read(positional_only, 1, 3) == {"a": 1, "b": 3}
+
+
+def test_annotations_may_name_what_is_defined_later_or_never(caplog: pytest.LogCaptureFixture) -> None:
+    """As a method may name its own class since Python 3.14, and any function what only type checkers import."""
+    lazily = "" if sys.version_info >= (3, 14) else "from __future__ import annotations\n"
+    source = lazily + "def function(query: Nowhere, limit: int = 5) -> Nobody: ..."
+    names: dict[str, Any] = {}
+    exec(compile(source, "<function>", "exec", dont_inherit=True), names)
+
+    assert read(names["function"], "tea", 3) == {"query": "tea", "limit": 3}
+    assert caplog.records == []
 
 
 def test_function_without_a_signature() -> None:

@@ -176,7 +176,8 @@ def test_functions_keep_their_identity() -> None:
                 assert decorated.__qualname__ == function.__qualname__
                 assert decorated.__doc__ == function.__doc__
                 assert decorated.__module__ == function.__module__
-                assert decorated.__annotations__ == function.__annotations__
+                assert inspect.get_annotations(decorated) == inspect.get_annotations(function)
+                assert getattr(decorated, "__annotate__", None) is getattr(function, "__annotate__", None)  # 3.14
                 assert inspect.signature(decorated) == inspect.signature(function)
                 assert inspect.unwrap(decorated) is function
 

@@ -138,17 +138,43 @@ def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None
         assert names(server) == ["parent"]
 
 
-def test_children_of_a_process_pool_deliver_at_its_end(tmp_path: Path) -> None:
-    """concurrent.futures ends them in good order."""
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_children_of_a_process_pool_deliver_at_its_end(method: str, tmp_path: Path) -> None:
+    """concurrent.futures ends them in good order, by the default of Python 3.13 and by that of 3.14."""
     with StrictPandaProbe() as server:
-        program = """
-import sys, warnings
+        program = f"""
+import multiprocessing, sys, warnings
 from concurrent.futures import ProcessPoolExecutor
 warnings.simplefilter("ignore", DeprecationWarning)
 import child_work
 if __name__ == "__main__":
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("{method}")) as pool:
         [future.result() for future in [pool.submit(child_work.work) for _ in range(4)]]
+"""
+        result = _run_with_module(tmp_path, program, environment(server.url))
+
+        assert result == (0, "")
+        assert names(server) == ["in child"] * 4
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_pool_whose_initializer_is_init_traces_however_its_processes_start(method: str, tmp_path: Path) -> None:
+    """A fresh process has nothing of an `init()` that only the main program calls; a forked one may call it again."""
+    (tmp_path / "agents.py").write_text(
+        "import pandaprobe_otel\n@pandaprobe_otel.agent(name='in child')\ndef work(): ...\n", encoding="utf-8"
+    )
+    with StrictPandaProbe() as server:
+        program = f"""
+import multiprocessing, warnings
+from concurrent.futures import ProcessPoolExecutor
+import pandaprobe_otel
+from agents import work
+warnings.simplefilter("ignore", DeprecationWarning)
+if __name__ == "__main__":
+    pandaprobe_otel.init()
+    context = multiprocessing.get_context("{method}")
+    with ProcessPoolExecutor(2, mp_context=context, initializer=pandaprobe_otel.init) as pool:
+        [future.result() for future in [pool.submit(work) for _ in range(4)]]
 """
         result = _run_with_module(tmp_path, program, environment(server.url))
 
