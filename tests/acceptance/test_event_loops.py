@@ -139,9 +139,9 @@ def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
     assert float(result.stdout) <= SUMS_OF_ONE_CALL
 
 
+@pytest.mark.outer
 def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
     """Everything patched, threads too: half of the greenlets are killed within their span, and a flush yields."""
-    pytest.importorskip("gevent")
     code = """
     import warnings
     warnings.simplefilter("default")  # of gevent's own
@@ -183,10 +183,10 @@ def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
         assert sorted(len(trace.spans) for trace in server.traces.values()) == [2] * 50
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("spooled", [False, True])
 def test_a_worker_that_gevent_patches_after_its_fork_goes_on(spooled: bool, tmp_path: Path) -> None:
     """As gunicorn does with --preload: the locks of the parent's threads would stop all greenlets for good."""
-    pytest.importorskip("gevent")
     code = """
     import os, signal, warnings
     import pandaprobe_otel

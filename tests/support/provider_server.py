@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -149,6 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         return
 
+    def _stay_silent(self, seconds: float) -> None:
+        """Wait, but no longer than the client does: one that goes away makes its connection readable."""
+        select.select([self.connection], [], [], seconds)
+
     def _answer(self) -> None:
         owner = cast("_Server", self.server).owner
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -156,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         received = Received(method=self.command, path=self.path, headers=headers, body=body)
         owner.received.append(received)
         reply = owner.script(received)
-        time.sleep(reply.waits_s)
+        self._stay_silent(reply.waits_s)
         head = [f"HTTP/1.1 {reply.status} Whatever", f"Content-Type: {reply.content_type}"]
         head += [f"{name}: {value}" for name, value in reply.headers.items()]
         self.wfile.write("\r\n".join([*head, "Transfer-Encoding: chunked", "", ""]).encode())
@@ -165,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not chunk:
                 continue  # written down, it would be the end of the body
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-        time.sleep(reply.hangs_s)
+        self._stay_silent(reply.hangs_s)
         if reply.breaks_off:
             self.close_connection = True
         else:

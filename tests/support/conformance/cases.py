@@ -13,8 +13,8 @@ from streamed_forms import AsyncForm, Form, Sighting
 
 from .adapter import Adapter, OneAsyncCall, OneCall, Wire
 
-SILENCE_S: Final = 1.0
-"""How long a provider is silent that is never waited for: longer than a machine under load takes to notice."""
+SILENCE_S: Final = 60.0
+"""How long a provider is silent at most that is never waited for; it ends when the client goes away."""
 SHORT_TIMEOUT_S: Final = 0.05
 
 Outcome = Literal["complete", "tools", "partial", "nothing", "refused", "failed", "cut"]
