@@ -281,7 +281,7 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
         try: asyncio.run(later("e"))
         except LookupError as error: assert error.args == ("e",)
         assert handle.status().traces_delivered == 2
-        assert asyncio.run(pandaprobe_otel.aflush(5))
+        assert asyncio.run(pandaprobe_otel.aflush(60))
         """
         result = run_python(code, environment(server.url), set_up=False)
 
