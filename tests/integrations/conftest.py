@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -18,6 +19,15 @@ def short_collections() -> None:
     """Take what is there out of the garbage collector's sight: tests of forgotten streams collect very often."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def found_at_once() -> Iterator[None]:
+    """Find what clients have left open at the end of each file, and not in the midst of another one's tests."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
