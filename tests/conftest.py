@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,12 @@ OUTER_FILES: Final = frozenset(
         "typing/test_decorator_types.py",
     )
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start two workers for each core: the tests wait for children and servers as much as they compute."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def _is_inner(config: pytest.Config) -> bool:
