@@ -21,6 +21,18 @@ def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> 
     assert usage_of_sides(prompt, completion) == token_usage(told, None, "")
 
 
+@given(st.integers(0, MAX_COUNT), st.integers(0, MAX_COUNT), st.booleans())
+def test_no_sum_is_more_than_the_server_can_add(prompt: int, completion: int, has_details: bool) -> None:
+    """It adds both as int4: the answer gives way to the question, by either way of reading them."""
+    counts = {"prompt": prompt, "completion": completion} | ({"reasoning": 1} if has_details else {})
+    usage = token_usage(counts, None, "")
+
+    assert usage is not None
+    assert usage["prompt_tokens"] == prompt
+    assert usage["completion_tokens"] == min(completion, MAX_COUNT - prompt)
+    assert usage["total_tokens"] == prompt + usage["completion_tokens"] <= MAX_COUNT
+
+
 @given(COUNTS, COUNTS)
 def test_both_orders_and_types_of_the_attributes_say_the_same(prompt: int, completion: int) -> None:
     """Numbers and their texts, input first and output first."""

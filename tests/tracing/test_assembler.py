@@ -66,6 +66,18 @@ def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
     assert names(part.ended) == ["root", "late"]
 
 
+def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
+    """There was no room for it when it ended: the rest of the trace goes out half a second later, not after ten."""
+    scene = Scene()
+    root = scene.start("root")
+    lost = scene.start("lost", root)
+    scene.end(root, at=1)
+    scene.assembler.lost(lost.context.trace_id, lost.context.span_id, 2)
+
+    (part,) = scene.due(2.5)
+    assert (part.stage, names(part.ended)) == (Stage.WHOLE, ["root"])
+
+
 def test_children_that_stay_open_are_waited_for_ten_seconds_and_follow_later() -> None:
     """A stream that is read after the root ended does not hold the trace back for ever."""
     scene = Scene()
