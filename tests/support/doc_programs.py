@@ -35,7 +35,7 @@ exit "$code"
 _PIP: Final = """#!/bin/sh
 exec {python} -S -E {checker} "$@"
 """
-_LONGEST_S: Final = 60.0
+_LONGEST_S: Final = 240.0
 _PORTS: Final = ("8787", "4318", "4317")
 """Those that the documentation names; each page that starts a server gets others."""
 
