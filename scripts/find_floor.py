@@ -68,13 +68,13 @@ def tried(name: str, day: str, directory: Path) -> Try:
 
 
 def distributions(name: str) -> list[str]:
-    """What the environment asks for; the framework comes first."""
+    """The requirements of the environment, the framework first."""
     table = tomllib.loads((RUN.parent / "environments" / f"{name}.toml").read_text(encoding="utf-8"))
     return [re.split(r"[\[<>=]", requirement)[0].strip() for requirement in table["requirements"]]
 
 
 def versions(python: Path, names: Sequence[str]) -> str:
-    """What is installed there of these, for people."""
+    """The installed versions of these, for people."""
     if not python.is_file():
         return "-"
     program = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"

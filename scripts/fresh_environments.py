@@ -29,7 +29,7 @@ _NO_WARNING: Final = re.compile(r"^pandaprobe: |\bINFO\b")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """How a command went: its exit code, what it wrote, and what is wrong with it."""
+    """The outcome of a command: exit code, output and faults."""
 
     code: int
     out: str

@@ -51,5 +51,5 @@ _OF_THEIR_OWN: Final[Mapping[str, Script]] = {
 
 
 def page_script(name: str) -> Script:
-    """What the model says to the program on the page of the integration `name`."""
+    """Return the script of the model for the program on the page of the integration `name`."""
     return _OF_THEIR_OWN.get(name, parcel_script())

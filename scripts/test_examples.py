@@ -46,7 +46,7 @@ def command_of(example: Example) -> str:
 
 
 def faults_of(ran: Ran) -> list[str]:
-    """What is wrong with a run; empty where all is well."""
+    """List the faults of a run."""
     said = ran.out.strip()
     seen = _SEEN.search(said)
     if ran.faults or _TESTED.search(said):
@@ -66,7 +66,7 @@ def run(example: Example, environment: Environment) -> Ran:
 
 
 def faults(example: Example, wheel: Path) -> list[str]:
-    """What is wrong with the example; empty where all is well."""
+    """List the faults of the example."""
     try:
         with fresh_environment(wheel, shlex.split(example.needs)) as environment:
             return faults_of(run(example, environment))

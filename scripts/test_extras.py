@@ -82,7 +82,7 @@ def faults_of_other(name: str, environment: Environment, server: LocalServer, re
 
 
 def faults(name: str, wheel: Path, server: LocalServer, redis: str) -> list[str]:
-    """What is wrong with the extra; empty where all is well."""
+    """List the faults of the extra."""
     try:
         with fresh_environment(wheel, [f"pandaprobe-otel[{name}]"]) as environment:
             if name in INTEGRATIONS:

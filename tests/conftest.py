@@ -1,4 +1,4 @@
-"""How every test process begins, a worker of pytest-xdist included, and the two rings of the tests.
+"""The start of every test process, a worker of pytest-xdist included, and the two rings of the tests.
 
 `pytest` alone runs the inner ring: every promise of the README, in minutes, with what the extra `dev` installs.
 `pytest -m ""` runs the outer ring as well, which needs the extras `docs`, `lint` and `outer`. A test joins it by

@@ -31,7 +31,7 @@ def _named() -> dict[str, list[str]]:
 
 
 def _requirements(extras: tuple[str, ...]) -> Iterator[Requirement]:
-    """What the library and these extras ask for, those that they stand for included."""
+    """Yield the requirements of the library and of these extras, nested extras resolved."""
     texts = [*PROJECT["dependencies"], *(each for extra in extras for each in PROJECT["optional-dependencies"][extra])]
     for requirement in map(Requirement, texts):
         if canonicalize_name(requirement.name) == PROJECT["name"]:

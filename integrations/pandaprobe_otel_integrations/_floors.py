@@ -39,7 +39,7 @@ def older_than_tested(requirements: Collection[str]) -> OlderThanTested | None:
 
 
 def is_there(module: str) -> bool:
-    """Whether it could be imported. Nothing is, its parents included."""
+    """Return whether the module could be imported, without importing it or its parents."""
     if module in sys.modules:
         return True
     top, *below = module.split(".")
@@ -55,7 +55,7 @@ def is_there(module: str) -> bool:
 
 
 def lacks(module: str) -> bool:
-    """Whether its package is there and it is not."""
+    """Return whether the package of the module is installed, and the module itself missing."""
     return _is_package_there(module.partition(".")[0]) and not is_there(module)
 
 

@@ -60,7 +60,7 @@ def _pandaprobe() -> Generator[None]:
 
 
 def _seen() -> str:
-    """How many traces there are, by session, the oldest first."""
+    """Count the traces of each session, the oldest session first, for people."""
     from pandaprobe_otel import Client
 
     with Client() as client:

@@ -1,4 +1,4 @@
-"""What examples end with where they have started a PandaProbe themselves."""
+"""The last lines of examples that have started a PandaProbe themselves."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_nothing_is_told_of_a_pandaprobe_that_was_given(tmp_path: Path) -> None:
 
 
 def test_a_block_that_fails_ends_with_its_error(tmp_path: Path) -> None:
-    """What was seen of it would stand in the way."""
+    """The summary would stand in the way."""
     done = run("raise LookupError('no parcel')", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("LookupError: no parcel\n")

@@ -35,7 +35,7 @@ def _pages() -> Iterator[Any]:
 
 
 def steps_here(page: Path) -> list[Step]:
-    """What is followed of a page by these tests."""
+    """Return the steps of a page that these tests follow."""
     elsewhere = page.relative_to(ROOT).as_posix() in RUN_ELSEWHERE
     return [step for step in steps(page) if not (elsewhere and isinstance(step, Program))]
 

@@ -41,7 +41,7 @@ COMMON: Final = (
 )
 NOTHING_COLLECTED: Final = 5
 TODAY_ALL_THE_SAME: Final = ("orjson", "pytest", "pytest-asyncio", "pytest-timeout")
-"""What is never as old as the day of an environment: the library needs a newer one, or the tests do."""
+"""Packages that are never as old as the day of an environment: the library or the tests need a newer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

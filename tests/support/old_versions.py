@@ -1,4 +1,4 @@
-"""What the oldest versions of a framework do not have yet."""
+"""Features that the oldest versions of a framework do not have yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from packaging.version import Version
 
 
 def has(distribution: str, since: str) -> bool:
-    """Whether the installed version is at least this one."""
+    """Return whether the installed version is at least this one."""
     return Version(version(distribution)) >= Version(since)
 
 

@@ -82,7 +82,7 @@ class SpanRecorder:
 
 
 def answer_text(attributes: Mapping[str, Any]) -> str:
-    """What the model said, thoughts included, by the attributes of a span; "" where it recorded nothing."""
+    """Return the model's words in a span, thoughts included; "" where it recorded none."""
     messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
     return "".join(part["content"] for message in messages for part in message["parts"])
 

@@ -14,7 +14,7 @@ from streamed_forms import AsyncForm, Form, Sighting
 from .adapter import Adapter, OneAsyncCall, OneCall, Wire
 
 SILENCE_S: Final = 60.0
-"""How long a provider is silent at most that is never waited for; it ends when the client goes away."""
+"""Seconds of a silence that nobody waits for; it ends earlier, when the client goes away."""
 SHORT_TIMEOUT_S: Final = 0.05
 
 Outcome = Literal["complete", "tools", "partial", "nothing", "refused", "failed", "cut"]
