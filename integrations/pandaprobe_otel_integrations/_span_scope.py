@@ -35,7 +35,7 @@ class SpanScope(ContextScope):
 
     def _tell_raised(self, error: BaseException) -> None:
         if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
-            self.span.set_attribute(ours.CANCELLED, True)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         else:
             record_raised(self.span, error, with_content=self.recorder.with_content)
 

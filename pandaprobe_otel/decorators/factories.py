@@ -121,8 +121,9 @@ class SpanFactory(Generic[H]):
     order) keep their type, signature and sort; of a class, the public methods that it defines are decorated.
     The span of a generator lasts from its first step to its last, and its output is what it yielded.
 
-    An exception passes unchanged and makes the span an ERROR. Cancellation sets `pandaprobe.cancelled` only,
-    and a generator that is closed early simply ends. A fault of tracing itself is logged once and counted.
+    An exception passes unchanged and makes the span an ERROR. What is cancelled, or a generator that is closed
+    early, is neither an error nor a success: its `outcome` is "cancelled" or "partial". A fault of tracing itself
+    is logged once and counted.
     """
 
     def __init__(self, kind: str, handle_class: type[H], doc: str, *, is_trace: bool = False) -> None:

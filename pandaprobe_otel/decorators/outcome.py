@@ -25,13 +25,16 @@ _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
 def record_exception(span: Span, error: BaseException) -> None:
     """Record what an exception says about the work of the span.
 
-    An error: status ERROR, an `exception` event and `error.type`. The end of an iteration and a stream closed
-    early say nothing. A cancellation came from outside and is no error either: only `pandaprobe.cancelled`.
+    An error: status ERROR, an `exception` event and `error.type`. The end of an iteration says nothing. A
+    cancellation came from outside and is no error, and neither is a stream closed early: only `pandaprobe.outcome`.
     """
-    if isinstance(error, (GeneratorExit, StopIteration, StopAsyncIteration)):
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        return
+    if isinstance(error, GeneratorExit):
+        span.set_attribute(names.OUTCOME, names.PARTIAL)
         return
     if _is_cancellation(error):
-        span.set_attribute(names.CANCELLED, True)
+        span.set_attribute(names.OUTCOME, names.CANCELLED)
         return
     kind = _qualified_name(type(error))
     message = _message(error)

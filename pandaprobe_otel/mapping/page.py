@@ -84,7 +84,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("error.text", "`error`, after an exception event's message and the status description"),
             ("error_type", "`error`, for want of any text; makes the status ERROR"),
             ("error.flag", "Makes the status ERROR"),
-            ("cancelled", "Leaves the status UNSET"),
+            ("outcome", "Leaves the status UNSET; `metadata.outcome`"),
             ("first_token_ns", "`completion_start_time`"),
             ("first_token_after", "`completion_start_time`, as time since the start"),
             ("first_token_event", "`completion_start_time`, from an event"),

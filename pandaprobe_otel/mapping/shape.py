@@ -63,7 +63,7 @@ class Shape:
     contents: Mapping[str, tuple[Candidate, ...]]
     kind_rules: tuple[tuple[str, KindRule], ...]
     may_fail: bool
-    """Whether a field may say that the span failed or was cancelled."""
+    """Whether a field may say that the span failed, or ended in another way than success."""
     tells_name: bool
     """Whether a field may give the span another name."""
     times_first_token: bool

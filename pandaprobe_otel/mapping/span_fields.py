@@ -77,8 +77,10 @@ def add_own_metadata(span: MappedSpan) -> None:
 
 
 def add_rare_metadata(span: MappedSpan) -> None:
-    """Add to the metadata what few spans have: an error, links, attributes that were dropped."""
+    """Add to the metadata what few spans have: an error, another outcome, links, attributes that were dropped."""
     metadata, view = span.metadata, span.view
+    if "outcome" in span.found:
+        metadata["outcome"] = span.found["outcome"]
     if "error" in span.body:
         _add_error(span)
     if view.links:

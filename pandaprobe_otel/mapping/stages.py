@@ -103,7 +103,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             add_own_metadata(span)
         if view.scope_name:
             metadata["scope"] = view.scope_name
-        if error is not None or view.links or view.dropped_attributes:
+        if error is not None or view.links or view.dropped_attributes or status == "UNSET":
             add_rare_metadata(span)
         parameters = span.parameters
         if shape.tells_parameters:

@@ -1,4 +1,7 @@
-"""Outcome of a span: OK, ERROR or UNSET, and the text of the error."""
+"""Outcome of a span: OK, ERROR or UNSET, and the text of the error.
+
+UNSET stands for what neither succeeded nor failed: it was cancelled, timed out, was interrupted, or was left early.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ MAX_ERROR: Final = 16_384
 def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return (status, error text). An `exception` event alone is a handled exception, not a failure."""
     failed = view.status_code == "ERROR" or not found.keys().isdisjoint(FAILURES)
-    if not failed and "cancelled" in found:
+    if not failed and "outcome" in found:
         return "UNSET", None
     if not failed:
         return ("OK" if view.end_ns is not None else "UNSET"), None

@@ -97,7 +97,7 @@ CONTENT_FIELDS: Final = frozenset(
 FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
 """Fields that say that a span failed, whatever its status says."""
 
-OUTCOMES: Final = FAILURES | {"cancelled"}
+OUTCOMES: Final = FAILURES | {"outcome"}
 """Fields that say how a span ended."""
 
 NAMES: Final = frozenset({"tool_name", "display_name", "function_id"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from pandaprobe_otel.attributes import CANCELLED, TIMED_OUT
 from pandaprobe_otel.mapping.content import found_conversation
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
@@ -21,6 +22,8 @@ MAX_ID: Final = 255
 _PROVIDER_TOOLS: Final = frozenset(
     {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}
 )
+_STOPPED: Final = (CANCELLED, TIMED_OUT)
+"""Outcomes of a root that a trace, which has no status for them, must not call COMPLETED."""
 _QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
 _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
@@ -44,6 +47,8 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
     metadata = _metadata(told, resource)
+    if "outcome" in root.found:
+        metadata["outcome"] = root.found["outcome"]
     if len(fields["name"]) > MAX_NAME:
         metadata["full_name"] = fields["name"]
         fields["name"] = short_text(fields["name"], MAX_NAME)
@@ -109,7 +114,7 @@ def _status(told: Sequence[MappedSpan], root: MappedSpan) -> str:
     explicit = _first(told, "trace.status")
     if explicit is not None:
         return str(explicit)
-    if root.body["status"] == "ERROR":
+    if root.body["status"] == "ERROR" or root.found.get("outcome") in _STOPPED:
         return "ERROR"
     return "COMPLETED" if root.view.end_ns is not None else "RUNNING"
 

@@ -149,8 +149,8 @@ def test_agent_below_a_span_of_a_web_request_gives_the_trace_its_content(
     assert trace["output"] == (said if isinstance(answered, str) else answered)
 
 
-async def test_cancelled_agent_is_no_failed_trace(recorder: SpanRecorder) -> None:
-    """Cancellation came from outside."""
+async def test_a_cancelled_agent_neither_failed_nor_succeeded(recorder: SpanRecorder) -> None:
+    """Cancellation came from outside: the span has no error, and a trace that was not completed does not say so."""
 
     @pp.agent
     async def wait() -> None:
@@ -162,6 +162,24 @@ async def test_cancelled_agent_is_no_failed_trace(recorder: SpanRecorder) -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     trace = map_trace(recorder.spans)
-    assert trace["status"] == "COMPLETED"
+    assert trace["status"] == "ERROR"
+    assert trace["metadata"]["outcome"] == trace["spans"][0]["metadata"]["outcome"] == "cancelled"
     assert trace["spans"][0]["status"] == "UNSET"
     assert "error" not in trace["spans"][0]
+
+
+def test_a_stream_that_was_left_early_is_marked(recorder: SpanRecorder) -> None:
+    """What came until then is its output, and both the span and its trace say that it is a part."""
+
+    @pp.agent
+    def count() -> Iterator[int]:
+        yield from range(5)
+
+    stream = count()
+    assert next(stream) == 0
+    stream.close()  # type: ignore[attr-defined]
+    trace = map_trace(recorder.spans)
+    (span,) = trace["spans"]
+    assert span["output"] == [0]
+    assert span["status"] == "UNSET"
+    assert span["metadata"]["outcome"] == trace["metadata"]["outcome"] == "partial"

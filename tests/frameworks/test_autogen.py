@@ -282,7 +282,7 @@ def test_cancellation_is_no_error(recorded: SpanRecorder) -> None:
     assert sorted(recorded.names) == ["execute_tool wait", "invoke_agent echo"]  # AutoGen has the tool in another task
     for span in recorded.spans:
         assert span.status.status_code is not StatusCode.ERROR
-        assert (span.attributes or {})["pandaprobe.cancelled"] is True
+        assert (span.attributes or {})["pandaprobe.outcome"] == "cancelled"
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:

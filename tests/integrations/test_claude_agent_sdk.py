@@ -126,7 +126,7 @@ def test_nothing_is_invented_without_a_result(talk: Conversation, spans: SpanRec
 
     assert spans.attributes(f"chat {MODEL}")["gen_ai.usage.input_tokens"] == 10
     assert outputs(spans) == [None]
-    assert spans.attributes("ClaudeAgentSDK")["pandaprobe.cancelled"] is True
+    assert spans.attributes("ClaudeAgentSDK")["pandaprobe.outcome"] == "cancelled"
 
 
 def test_a_program_that_dies_is_an_error(talk: Conversation, spans: SpanRecorder) -> None:
@@ -138,7 +138,7 @@ def test_a_program_that_dies_is_an_error(talk: Conversation, spans: SpanRecorder
 
     run = spans.one("ClaudeAgentSDK")
     assert (run.status.status_code.name, run.status.description) == ("ERROR", "exit code 137")
-    assert spans.attributes("execute_tool Bash")["pandaprobe.cancelled"] is True
+    assert spans.attributes("execute_tool Bash")["pandaprobe.outcome"] == "cancelled"
 
 
 def test_prompts_that_wait_are_the_next_run(talk: Conversation, spans: SpanRecorder) -> None:

@@ -99,7 +99,7 @@ class RunScope(AgnoScope):
             told = self._failure or said or _FAILED
             fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
         elif status == "CANCELLED":
-            self.span.set_attribute(ours.CANCELLED, True)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         if self.recorder.with_content and said:
             message = {"role": "assistant", "parts": [parts.text(said)], "finish_reason": "stop"}
             self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))

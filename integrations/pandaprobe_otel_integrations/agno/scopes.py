@@ -21,7 +21,7 @@ class AgnoScope(SpanScope):
     def _tell_raised(self, error: BaseException) -> None:
         bases = {base.__name__ for base in type(error).__mro__}
         if _CANCELLED in bases:
-            self.span.set_attribute(ours.CANCELLED, True)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         elif _STEERING not in bases:
             super()._tell_raised(error)
 

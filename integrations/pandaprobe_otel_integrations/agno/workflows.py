@@ -49,6 +49,6 @@ class WorkflowScope(AgnoScope):
             told = string(content) or _FAILED
             fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
         elif status == "CANCELLED":
-            self.span.set_attribute(ours.CANCELLED, True)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         if self.recorder.with_content and content is not None:
             self.span.set_attributes(encoded({ours.OUTPUT: plain(content)}))

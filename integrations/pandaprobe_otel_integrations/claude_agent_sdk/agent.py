@@ -213,9 +213,9 @@ class Agent:
         if self.about:
             self.span.set_attribute(ours.SPAN_METADATA, to_json(self.about))
         for tool in self.tools.values():
-            tool.span.set_attribute(ours.CANCELLED, True)
+            tool.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
             tool.span.end(end_ns)
         self.tools.clear()
         if cancelled:
-            self.span.set_attribute(ours.CANCELLED, True)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         self.span.end(end_ns)

@@ -137,7 +137,7 @@ class Conversation:
         main.pause(string(result.get("result")) or _structured(result))
         stopped = str(result.get("terminal_reason") or "")
         if stopped.startswith("aborted"):
-            main.span.set_attribute(ours.CANCELLED, True)
+            main.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         elif result.get("is_error"):
             reason = "; ".join(strings(result.get("errors")) or []) or string(result.get("result"))
             kind = string(result.get("api_error_type")) or str(result.get("subtype") or "error")

@@ -215,7 +215,7 @@ class EventListener:
             run.claim.close()
         if run.span is not None:
             if cancelled:
-                run.span.set_attribute(ours.CANCELLED, True)
+                run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
             run.span.end()
 
     def _write(self, span: Span, content: Content) -> None:

@@ -120,7 +120,7 @@ class RunSpans:
 
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
-        self._set(run.span, {ours.CANCELLED: True})
+        self._set(run.span, {ours.OUTCOME: ours.CANCELLED})
         if run.span is not None:
             guarded(run.span.end)
 

@@ -303,7 +303,7 @@ class RunHandler:
         if run.span is None:
             return
         if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
-            run.span.set_attribute(ours.CANCELLED, True)
+            run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         elif type(error).__name__ not in _CONTROL_FLOW:
             recorder = self._recorder()
             kind = type(error).__name__
@@ -312,7 +312,7 @@ class RunHandler:
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
         if run.span is not None:
-            run.span.set_attribute(ours.CANCELLED, True)
+            run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
             guarded(run.span.end)
 
     def _end_abandoned(self) -> None:
@@ -320,7 +320,7 @@ class RunHandler:
         for run, stream in list(self._streams.values()):
             if stream() is None:
                 if run.span is not None:
-                    run.span.set_attribute(ours.CANCELLED, True)
+                    run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
                 self.end(run, None)
 
 

@@ -108,7 +108,7 @@ def _tell(recorder: Recorder, span: Span, result: Any) -> None:
 
 def _tell_raised(recorder: Recorder, span: Span, error: BaseException) -> None:
     if not isinstance(error, Exception):
-        span.set_attribute(ours.CANCELLED, True)
+        span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         return
     kind = type(error).__qualname__
     span.set_attribute(ours.ERROR_TYPE, kind)

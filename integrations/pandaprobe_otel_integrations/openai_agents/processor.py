@@ -218,7 +218,7 @@ class RunProcessor:
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
         if run.span is not None:
-            run.span.set_attribute(ours.CANCELLED, True)
+            run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
             guarded(run.span.end)
 
     def _end(self, run: Run) -> None:

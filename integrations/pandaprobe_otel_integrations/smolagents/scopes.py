@@ -39,7 +39,7 @@ class _Scope(SpanScope):
 
     def _tell_raised(self, error: BaseException) -> None:
         if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
-            self.span.set_attribute(ours.CANCELLED, True)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         else:
             kind = type(error).__name__
             fail(self.span, kind, str(error) if self.recorder.with_content else kind)
@@ -72,7 +72,7 @@ class AgentScope(_Scope):
     def _tell_raised(self, error: BaseException) -> None:
         interrupted = type(error).__name__ == "AgentError" and getattr(self._agent, "interrupt_switch", False)
         if interrupted or str(error) == _DROPPED:
-            self.span.set_attribute(ours.CANCELLED, True)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         else:
             super()._tell_raised(error)
 

@@ -35,6 +35,10 @@ def _status(value: Any) -> str | None:
     return value if value in ("PENDING", "RUNNING", "COMPLETED", "ERROR") else None
 
 
+def _outcome(value: Any) -> str | None:
+    return value if value in (names.CANCELLED, names.TIMED_OUT, names.INTERRUPTED, names.PARTIAL) else None
+
+
 def _nanoseconds(value: Any) -> int | None:
     return value if type_of(value) is int and value > 0 else None
 
@@ -52,6 +56,7 @@ DIALECT: Final = Dialect(
         names.COMPLETION_START_TIME,
         names.SPAN_METADATA,
         names.ERROR,
+        names.OUTCOME,
     ),
     kinds=(KindRule(names.KIND, {kind.lower(): kind for kind in sorted(KINDS)}, states=True),),
     rows=(
@@ -62,7 +67,7 @@ DIALECT: Final = Dialect(
         Row("usage.bag", (names.TOKEN_USAGE,), _bag),
         Row("cost", (names.COST,), amounts),
         Row("first_token_ns", (names.COMPLETION_START_TIME,), _nanoseconds, "nanoseconds since the epoch"),
-        Row("cancelled", (names.CANCELLED,), lambda value: True if value is True else None),
+        Row("outcome", (names.OUTCOME,), _outcome, "how it ended where it neither succeeded nor failed"),
         Row("error.own", (names.ERROR,), text),
         Row("metadata", (names.SPAN_METADATA,), mapping),
         Row("session_id", (names.SESSION_ID,), text),
