@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from pandaprobe_otel.mapping.rest import left_out
 from pandaprobe_otel.mapping.table import EventRow
+from pandaprobe_otel.mapping.values import is_absent
 
 Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """The attributes of a family, each with the segments of its name below the family's prefix."""
@@ -20,13 +22,15 @@ Rows: TypeAlias = tuple[AnsweredRow, ...]
 """In order of precedence; the first usable value of a name counts."""
 
 
-def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any]) -> None:
-    """Set each name that is not set yet to the first usable value of its rows."""
+def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusable: list[str]) -> None:
+    """Set each name that is not set yet to the first usable value of its rows; list attributes that were not usable."""
     for name, source, convert in rows:
         if name not in found:
             value = convert(attributes[source] if type(source) is str else tree(attributes, source))
             if value is not None:
                 found[name] = value
+            elif type(source) is str and left_out(source) is None and not is_absent(attributes[source]):
+                unusable.append(source)
 
 
 def tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
