@@ -97,6 +97,10 @@ class Said:
         self._all: str | None = None
         self._add(body, 0)
 
+    def holds_switch(self, key: str, value: bool) -> bool:
+        """Whether the body has this truth under this key: a truth alone says nothing."""
+        return (key, value) in self._leaves
+
     def holds(self, leaf: Any) -> bool:
         """Whether the leaf, or a text that contains it, is in the body."""
         if type_of(leaf) is not str:
@@ -124,8 +128,11 @@ class Said:
             if inner is not value and level < _MAX_LEVELS:
                 self._add(inner, level + 1)
         elif kind is dict:
-            for item in value.values() if level < _MAX_LEVELS else ():
-                self._add(item, level + 1)
+            for key, item in value.items() if level < _MAX_LEVELS else ():
+                if type_of(item) is bool:
+                    self._leaves.add((key, item))
+                else:
+                    self._add(item, level + 1)
         elif kind is list:
             for item in value if level < _MAX_LEVELS else ():
                 self._add(item, level + 1)
@@ -177,7 +184,7 @@ def _fresh_items(said: Said, value: Any, level: int) -> Any:
         if key in _STRUCTURE and type_of(item) in (str, int):
             continue
         fresh = _fresh(said, item, level + 1)
-        if fresh is not _NOTHING:
+        if fresh is not _NOTHING and not (type_of(item) is bool and said.holds_switch(key, item)):
             kept[key] = fresh
     if not kept or all(type_of(item) is bool for item in kept.values()):
         # Switches that stand with nothing else are most often defaults that an emitter spells out.

@@ -271,14 +271,15 @@ def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content
     content = whole_content(inner, side, is_call=kind == "LLM" and not own)
     if content is not None:
         if built and type_of(content.value) is dict and len(content.value) > 1:
-            return Content(without_constructors(content.value), content.reasoning, exact=False)
+            plain = without_constructors(content.value)
+            return Content(plain, content.reasoning, exact and content.exact and plain == content.value)
         return content if exact else content._replace(exact=False)
     if kind == "LLM" and type_of(inner) is str:
         return Content({"messages": [{"role": DEFAULT_ROLE[side], "content": inner}]}, exact=exact)
     if not built:
         return Content(inner, exact=exact)
     plain = without_constructors(inner)
-    return Content(plain, exact=exact and '"lc"' not in raw if type_of(raw) is str else exact and plain == inner)
+    return Content(plain, exact=exact and plain == inner)
 
 
 def without_constructors(value: Any, depth: int = 32) -> Any:

@@ -203,6 +203,14 @@ def _blob(draft: Draft, part: Any) -> None:
     data = _first(part, "content", "data")
     if data is not None:
         draft.content.append(media(image, mime, data))
+    elif "sha256" in part:  # its emitter has taken the data out: what it says of them stands in their place
+        held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
+        if image:
+            draft.content.append({"type": "image_url", "image_url": {"url": held}})
+        else:
+            draft.content.append({"type": "file", "file": {"file_data": held}})
+    else:
+        draft.exact = False
 
 
 def _uri(draft: Draft, part: Any) -> None:

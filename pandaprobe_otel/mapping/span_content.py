@@ -59,7 +59,7 @@ def _tool(span: MappedSpan) -> tuple[Any, Any]:
         value = response_in(told)
         answered = answered and value is told
     result = tool_result(value) if type_of(value) is dict else value
-    span.read_all = asked + (answered and result is value) == len(span.shape.sources)
+    span.read_all = asked + (answered and result == value) == len(span.shape.sources)
     return given, result
 
 
@@ -84,8 +84,8 @@ def _embedding(span: MappedSpan) -> tuple[Any, Any]:
     if value is None:
         value, asked = _value(span, "input")
     given = embedding_input(value, own=INPUT in span.view.attributes)
-    span.read_all = (asked and given is value) == len(span.shape.sources)
     own = span.view.attributes.get(OUTPUT)  # set by hand, so it is more than the provider's answer
+    span.read_all = (asked and given is value) + (own is not None) == len(span.shape.sources)
     return given, None if own is None else without_vectors(scalar(own))
 
 
