@@ -15,7 +15,7 @@ SETTINGS: Final = "copies settings of the process"
 SECRET: Final = "[left out: by its name it is a secret]"
 """Stands in the place of a text whose attribute's name says that it is a secret."""
 
-_MACHINES: Final = (
+MACHINE_NAMES: Final = (
     *(
         f"{name}."
         for name in (
@@ -42,7 +42,11 @@ _REPEATED: Final = (
     "ai.response.avgOutputTokensPerSecond", "ai.stream.msToFirstChunk", "haystack.component.input_types",
     "haystack.component.input_spec", "haystack.component.output_spec", "exception.escaped", "event.name",
 )  # fmt: skip
-_SETTINGS: Final = ("langsmith.metadata.LANGSMITH_", "langsmith.metadata.LANGCHAIN_", "langsmith.metadata.revision_id")
+SETTING_NAMES: Final = (
+    "langsmith.metadata.LANGSMITH_",
+    "langsmith.metadata.LANGCHAIN_",
+    "langsmith.metadata.revision_id",
+)
 _SECRET: Final = re.compile(
     r"passw|secret|token|api.?key|authori[sz]ation|cookie|credential|private.?key", re.IGNORECASE
 )
@@ -61,11 +65,11 @@ _VOCABULARIES: Final = (
 
 def left_out(name: str) -> str | None:
     """Return why an attribute of this name is left out where no row reads it; None for what is kept."""
-    if name.startswith(_MACHINES):
+    if name.startswith(MACHINE_NAMES):
         return MACHINES
     if name.startswith(_REPEATED):
         return REPEATED
-    return SETTINGS if name.startswith(_SETTINGS) else None
+    return SETTINGS if name.startswith(SETTING_NAMES) else None
 
 
 def shown(name: str, value: Any) -> Any:
