@@ -28,7 +28,7 @@ _MIN_CONTAINED: Final = 12
 """Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
 
 _NUMBERS: Final = frozenset({int, float})
-_STRUCTURE: Final = frozenset({"type", "role", "object", "index", "lc", "kind", "event.name", "mime_type"})
+_STRUCTURE: Final = frozenset({"type", "role", "object", "index", "lc", "kind", "event.name", "mime_type", "modality"})
 """Keys that say what form a value has; alone they say nothing."""
 
 
