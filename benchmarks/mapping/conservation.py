@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import EventView, LogView, SpanView, map_views
-from pandaprobe_otel.mapping.rest import left_out
+from pandaprobe_otel.mapping.rest import MACHINES, is_connection, left_out
 
 FORM: Final = frozenset({"type", "role", "object", "kind", "event.name"})
 PLACEHOLDERS: Final = frozenset({"<elided>", "<not specified>", "None", "{}", "[]"})
@@ -59,6 +59,8 @@ def reason_for(place: str, value: str | float) -> str | None:
     key = (path or attribute).rpartition(" ")[2]
     if key in FORM or key.rpartition(".")[2] in FORM:
         return "names the form of a value, which the trace has in a form of its own"
+    if any(is_connection(step) for step in path.split(" ")):
+        return MACHINES
     if value in PLACEHOLDERS:
         return "is a placeholder of an emitter that has nothing to say"
     if place.startswith(":"):

@@ -15,7 +15,7 @@ from pandaprobe_otel.mapping.details import NAME as DETAILS
 from pandaprobe_otel.mapping.dialects import DIALECTS
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.rest import left_out, shown
+from pandaprobe_otel.mapping.rest import SECRET, hides, is_connection, left_out, shown
 from pandaprobe_otel.mapping.span_fields import add_rest
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded
@@ -181,7 +181,10 @@ def _fresh(said: Said, value: Any, level: int) -> Any:
 def _fresh_items(said: Said, value: Any, level: int) -> Any:
     kept: dict[str, Any] = {}
     for key, item in value.items():
-        if key in _STRUCTURE and type_of(item) in (str, int):
+        if (key in _STRUCTURE and type_of(item) in (str, int)) or is_connection(key):
+            continue
+        if hides(key, item):
+            kept[key] = SECRET
             continue
         fresh = _fresh(said, item, level + 1)
         if fresh is not _NOTHING and not (type_of(item) is bool and said.holds_switch(key, item)):

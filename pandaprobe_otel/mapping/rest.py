@@ -47,6 +47,16 @@ SETTING_NAMES: Final = (
     "langsmith.metadata.LANGCHAIN_",
     "langsmith.metadata.revision_id",
 )
+CONNECTION_KEYS: Final = frozenset(
+    {
+        "base_url", "api_base", "api_version", "azure_endpoint", "headers", "extra_headers", "default_headers",
+        "default_query", "http_client", "http_options", "proxies", "proxy",
+    }
+)  # fmt: skip
+_SECRET_KEY: Final = re.compile(
+    r"passw|secret|api.?key|authori[sz]ation|cookie|credential|private.?key|(access|auth|refresh|bearer|id).?token",
+    re.IGNORECASE,
+)
 _SECRET: Final = re.compile(
     r"passw|secret|token|api.?key|authori[sz]ation|cookie|credential|private.?key", re.IGNORECASE
 )
@@ -70,6 +80,16 @@ def left_out(name: str) -> str | None:
     if name.startswith(_REPEATED):
         return REPEATED
     return SETTINGS if name.startswith(SETTING_NAMES) else None
+
+
+def is_connection(key: str) -> bool:
+    """Whether a key of what is left of a request says how the service is reached."""
+    return key in CONNECTION_KEYS
+
+
+def hides(key: str, value: Any) -> bool:
+    """Whether a text inside of a value is a secret by its key."""
+    return type(value) is str and _SECRET_KEY.search(key) is not None
 
 
 def shown(name: str, value: Any) -> Any:

@@ -33,6 +33,8 @@ class Candidate(NamedTuple):
     form: Form
     source: Source
     convert: Callable[..., Any] | None
+    whole: bool
+    """Whether the value that is read is all that the source says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,7 @@ def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ..
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:
     """Return what a candidate holds; the value may say nothing."""
-    _, source, convert = candidate
+    _, source, convert, _ = candidate
     if type(source) is str:
         value = view.attributes[source]
     elif type(source) is EventRow:

@@ -22,6 +22,7 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.families import flat
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
+from pandaprobe_otel.mapping.pieces import joined
 from pandaprobe_otel.mapping.rest import left_out
 from pandaprobe_otel.mapping.rows import AnsweredRow, Members, Rows, Source
 from pandaprobe_otel.mapping.shape import Candidate, Shape
@@ -60,6 +61,9 @@ _FAITHFUL: Final[frozenset[Any]] = frozenset(
     }
 )  # fmt: skip
 """Converters that take all of a value or none of it."""
+
+_WHOLE: Final[frozenset[Any]] = frozenset({None, decoded, joined, scalar, structure, text, usable})
+"""Converters of content that leave nothing of it behind."""
 
 _LATE: Final = 1 << 20
 _SCALARS: Final = frozenset({str, int, bool, float})
@@ -131,13 +135,15 @@ def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
     for ranked in answered:
         field = ranked.row.field
         if field in CONTENT_FIELDS:
-            contents[field].append(Candidate(ranked.row.form, ranked.source, ranked.row.convert))
+            convert = ranked.row.convert
+            whole = isinstance(ranked.source, str) and convert in _WHOLE
+            contents[field].append(Candidate(ranked.row.form, ranked.source, convert, whole))
         elif isinstance(ranked.row, EventRow):
             event_rows.append((field, ranked.row))
         else:
             group, name = _group_of(field)
-            convert = _with_rank(ranked) if field in RANKED_FIELDS else ranked.convert
-            grouped[group].append((name, ranked.source, convert))
+            ranks = field in RANKED_FIELDS
+            grouped[group].append((name, ranked.source, _with_rank(ranked) if ranks else ranked.convert))
     return _shape(attributes, answered, grouped, contents, event_rows)
 
 

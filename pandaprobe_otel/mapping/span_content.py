@@ -18,11 +18,10 @@ from pandaprobe_otel.mapping.content import (
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
-from pandaprobe_otel.mapping.pieces import joined
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text
 from pandaprobe_otel.mapping.shape import Candidate, content_value
-from pandaprobe_otel.mapping.values import decoded, is_absent, scalar, structure, text
+from pandaprobe_otel.mapping.values import decoded, is_absent, scalar
 from pandaprobe_otel.mapping.vectors import without_vectors
 
 
@@ -101,7 +100,7 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], bool]:
     contents, kind, view = span.shape.contents, span.kind, span.view
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
-        form, source, convert = candidate
+        form, source, convert, whole = candidate
         if type(source) is str:  # as `content_value` does, without a call for most that comes
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
@@ -113,7 +112,7 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], bool]:
             if system is None and type_of(raw) is list and take_texts(iter(raw), messages) is END and messages:
                 if side == "output" and "finish_reasons" not in span.metadata:
                     _add_finish_reasons(span, [one["finish_reason"] for one in raw if one.get("finish_reason")])
-                return {"messages": messages}, (), True
+                return {"messages": messages}, (), whole
             talk = Conversation()
             talk.add_all(raw, DEFAULT_ROLE[side])
             if system is not None:
@@ -125,8 +124,7 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], bool]:
         else:
             content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT))
         if content.value is not None or content.reasoning:
-            exact = content.exact and type(source) is str and convert in (None, decoded, scalar, joined)
-            return content.value, content.reasoning, exact
+            return content.value, content.reasoning, content.exact and whole
     if system is not None and kind == "LLM":
         talk = Conversation()
         _add_system(talk, system, span)
@@ -154,7 +152,7 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, b
     """
     view = span.view
     for candidate in span.shape.contents.get(field, ()):
-        _, source, convert = candidate
+        _, source, convert, exact = candidate
         if type(source) is str and convert is None:  # noqa: SIM108 - as `content_value` does, without a call
             value = view.attributes[source]
         else:
@@ -163,7 +161,6 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, b
             value = decoded(value)
             if type_of(value) is str:
                 value = decoded(value)
-        exact = type(source) is str and convert in (None, structure, text, decoded)
         if type_of(value) is dict:
             inner = unwrap_envelope(value)
             if inner and type_of(inner) is dict:

@@ -108,7 +108,10 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
         if shape.tells_metadata:
             add_own_metadata(span)
         if view.scope_name:
-            put(span, "scope", view.scope_name)
+            if "scope" in metadata:
+                put(span, "scope", view.scope_name)
+            else:
+                metadata["scope"] = view.scope_name
         if error is not None or view.links or view.dropped_attributes or status == "UNSET":
             add_rare_metadata(span)
         parameters = span.parameters

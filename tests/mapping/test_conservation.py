@@ -8,13 +8,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
 
 import captures
-from pandaprobe_otel.mapping import EventView, LogView, SpanView, map_views, read_log, read_span, rest
+from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views, read_log, read_span, rest
 from pandaprobe_otel.mapping.dialects import DIALECTS
 from pandaprobe_otel.mapping.rest import MACHINES, left_out
 from views import mapped, only_span, view
@@ -122,6 +122,36 @@ def test_a_secret_is_marked_by_its_name() -> None:
     assert metadata["attributes"] == {"shop.api_key": "[left out: by its name it is a secret]"}
 
 
+def test_what_is_left_of_a_request_has_no_secrets() -> None:
+    """Requests hold keys and addresses; what else is left of them is kept."""
+    request = {
+        "model": "m",
+        "api_key": "sk-1",
+        "base_url": "http://u:p@host",
+        "extra_headers": {"A": "b"},
+        "user": "u-1",
+    }
+    attributes = {"openinference.span.kind": "LLM", "llm.invocation_parameters": json.dumps(request)}
+    metadata = only_span(mapped(view("chat", {**attributes, "llm.model_name": "m"})))["metadata"]
+    left = {"api_key": "[left out: by its name it is a secret]", "user": "u-1"}
+    assert metadata["attributes"] == {"llm.invocation_parameters": left}
+
+
+@pytest.mark.parametrize("capture", ["metadata", "off"])
+def test_what_may_not_be_captured_is_not_kept_by_another_name(capture: Literal["metadata", "off"]) -> None:
+    """Content that no row reads is content."""
+    mark = "not a number"
+    told = {"planted": mark}
+    attributes = {name: json.dumps(told) for _, name in SOURCES if not name.endswith(".*")}
+    secret = view("work", {**attributes, "gen_ai.future": mark}, events=[EventView("note", 5, told)])
+    options = MappingOptions(capture=capture)
+    (span,) = mapped(secret, options=options)["spans"]
+    allowed = {"name", "model", "metadata", "error"}  # of an error, its type
+    assert mark not in said({key: value for key, value in span.items() if key not in allowed})
+    assert "attributes" not in span["metadata"]
+    assert "events" not in span["metadata"]
+
+
 def test_what_names_machines_is_left_out_by_its_reason() -> None:
     """Connections and processes are no content; the page of the documentation lists them."""
     assert left_out("server.port") == left_out("process.pid") == MACHINES
@@ -146,9 +176,9 @@ def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
 def test_the_page_names_what_is_left_out() -> None:
     """Each beginning of a name that is left out for a reason of its own stands on the page, and no other one."""
     page = (Path(__file__).parents[2] / "docs" / "recorded.md").read_text(encoding="utf-8")
-    rows = [line for line in page.splitlines() if line.startswith(("| machines", "| settings"))]
+    rows = [line for line in page.splitlines() if line.startswith(("| machines", "| settings", "| how a"))]
     told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
-    assert told == {*rest.MACHINE_NAMES, *rest.SETTING_NAMES}
+    assert told == {*rest.MACHINE_NAMES, *rest.SETTING_NAMES, *rest.CONNECTION_KEYS}
 
 
 # -- recordings of real emitters --------------------------------------------------------------------------------------
@@ -172,10 +202,13 @@ class Planter:
     def planted(self, value: Any, key: str = "") -> Any:
         """Return the value, JSON in texts included, with marks for its texts."""
         if isinstance(value, dict):
-            return {name: self.planted(item, name) for name, item in value.items()}
+            return {
+                name: item if name in rest.CONNECTION_KEYS or rest.hides(name, item) else self.planted(item, name)
+                for name, item in value.items()
+            }
         if isinstance(value, list):
             return [self.planted(item, key) for item in value]
-        if not isinstance(value, str) or key in FORM_KEYS or value.startswith("data:"):
+        if not isinstance(value, str) or key in FORM_KEYS | rest.CONNECTION_KEYS or value.startswith("data:"):
             return value
         try:
             inner = json.loads(value) if value.lstrip()[:1] in ("{", "[") else None
