@@ -24,6 +24,7 @@ from pandaprobe_otel.mapping.view import EventView
 
 _NOTHING: Final = object()
 _MAX_LEVELS: Final = 64
+_JSON_STARTS: Final = ("[", "{", " ", "\n")
 _MIN_CONTAINED: Final = 12
 """Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
 
@@ -124,9 +125,10 @@ class Said:
         kind = type_of(value)
         if kind is str:
             self._leaves.add(value.strip())
-            inner = decoded(value)
-            if inner is not value and level < _MAX_LEVELS:
-                self._add(inner, level + 1)
+            if value[:1] in _JSON_STARTS and level < _MAX_LEVELS:
+                inner = decoded(value)
+                if inner is not value:
+                    self._add(inner, level + 1)
         elif kind is dict:
             for key, item in value.items() if level < _MAX_LEVELS else ():
                 if type_of(item) is bool:
@@ -144,10 +146,9 @@ def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return of these named values what the body does not say, with the structure around it."""
     rest: dict[str, Any] = {}
     for name, value in items:
-        if left_out(name) is None:
-            fresh = _fresh(said, value, 0)
-            if fresh is not _NOTHING:
-                rest[name] = shown(name, fresh)
+        fresh = _fresh(said, value, 0)
+        if fresh is not _NOTHING:
+            rest[name] = shown(name, fresh)
     return rest
 
 
@@ -160,9 +161,10 @@ def _fresh(said: Said, value: Any, level: int) -> Any:
     if kind is str:
         if value.strip() in ABSENT_TEXTS:
             return _NOTHING
-        inner = decoded(value)
-        if inner is not value and type_of(inner) is not str:
-            return _fresh(said, inner, level + 1)
+        if value[:1] in _JSON_STARTS:
+            inner = decoded(value)
+            if inner is not value and type_of(inner) is not str:
+                return _fresh(said, inner, level + 1)
         return _NOTHING if said.holds(value) else value
     if kind is dict:
         return _fresh_items(said, value, level)
@@ -183,12 +185,13 @@ def _fresh_items(said: Said, value: Any, level: int) -> Any:
     for key, item in value.items():
         if (key in _STRUCTURE and type_of(item) in (str, int)) or is_connection(key):
             continue
-        if hides(key, item):
-            kept[key] = SECRET
+        if type_of(item) is bool:
+            if not said.holds_switch(key, item):
+                kept[key] = item
             continue
         fresh = _fresh(said, item, level + 1)
-        if fresh is not _NOTHING and not (type_of(item) is bool and said.holds_switch(key, item)):
-            kept[key] = fresh
+        if fresh is not _NOTHING:
+            kept[key] = SECRET if hides(key, item) else fresh
     if not kept or all(type_of(item) is bool for item in kept.values()):
         # Switches that stand with nothing else are most often defaults that an emitter spells out.
         return kept if any(kept.values()) else _NOTHING

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.parts import Draft, result_text
+from pandaprobe_otel.mapping.parts import Draft, is_told_whole, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
@@ -173,7 +173,7 @@ class Conversation:
             message["tool_call_id"] = identity
         if item.get("name"):
             message["name"] = item["name"]
-        if type_of(raw) is not str or not item.keys() <= _RESULT_READ_WHOLE:
+        if not (is_told_whole(raw) and item.keys() <= _RESULT_READ_WHOLE):
             self.exact = False
             message |= _beside(item)
         self.messages.append(message)

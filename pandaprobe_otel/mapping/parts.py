@@ -76,7 +76,7 @@ class Draft:
         """Add the result of a tool call; None says nothing and is left out."""
         if value is None:
             return
-        if type_of(value) is not str:
+        if not is_told_whole(value):
             self.exact = False
         result = {"role": "tool", "tool_call_id": identity, "content": result_text(value)}
         if identity is None:
@@ -118,6 +118,14 @@ def result_text(value: Any) -> str:
     else:
         texts = None
     return "\n".join(texts) if texts is not None else to_json(value)
+
+
+def is_told_whole(value: Any) -> bool:
+    """Whether the text of a tool's result is all that the result says: text, and what is written as JSON."""
+    kind = type_of(value)
+    if kind is dict:
+        return "value" not in value and "text" not in value and "content" not in value
+    return kind is not list or not (value and type_of(value[0]) is dict)
 
 
 def to_json(value: Any) -> str:
@@ -298,7 +306,7 @@ def _nested_message(draft: Draft, part: Any) -> None:
 
 
 def _keep(draft: Draft, part: Any) -> None:
-    if len(part) > 1:
+    if len(part) > 1 or (part and "type" not in part):
         draft.content.append(part)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.mapping.rest import left_out
 from pandaprobe_otel.mapping.table import EventRow
@@ -29,8 +29,16 @@ def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusa
             value = convert(attributes[source] if type(source) is str else tree(attributes, source))
             if value is not None:
                 found[name] = value
-            elif type(source) is str and left_out(source) is None and not is_absent(attributes[source]):
+            elif type(source) is str and _says_more(source, attributes[source]):
                 unusable.append(source)
+
+
+def _says_more(source: str, value: Any) -> bool:
+    """Whether an attribute that its row could not use says anything: one choice is the rule."""
+    return left_out(source) is None and not is_absent(value) and not (source == _CHOICES and value == 1)
+
+
+_CHOICES: Final = "gen_ai.request.choice.count"
 
 
 def tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:

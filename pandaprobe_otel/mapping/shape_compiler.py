@@ -219,7 +219,8 @@ def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
                 taken.add(source)
     for source in others:
         if source not in taken:
-            yield from [source] if isinstance(source, str) else [key for key, _ in cast("Members", source)]
+            keys = [source] if isinstance(source, str) else [key for key, _ in cast("Members", source)]
+            yield from (key for key in keys if left_out(key) is None)
 
 
 def _split(rows: Rows) -> tuple[Rows, Rows]:

@@ -8,7 +8,6 @@ from typing import Any, Final
 from pandaprobe_otel.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
-    Content,
     any_content,
     arguments_in,
     response_in,
@@ -92,10 +91,10 @@ _READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embeddi
 """Kinds whose spans hold no conversation."""
 
 
-def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], bool]:
-    """Return (content, reasoning, exact) of one side of a span that may hold a conversation.
+def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
+    """Return (content, reasoning, read) of one side of a span that may hold a conversation.
 
-    `exact` says that one source was read, and whole.
+    `read` is the number of sources of which nothing was left behind.
     """
     contents, kind, view = span.shape.contents, span.kind, span.view
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
@@ -115,21 +114,21 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], bool]:
                 return {"messages": messages}, (), whole
             talk = Conversation()
             talk.add_all(raw, DEFAULT_ROLE[side])
-            if system is not None:
-                _add_system(talk, system, span)
+            more = system is not None and _add_system(talk, system, span)
             if side == "output":
                 _add_finish_reasons(span, talk.finish_reasons)
             noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
-            content = Content(talk.content(), talk.reasoning, talk.exact and noted and system is None)
-        else:
-            content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT))
+            if talk.messages or talk.reasoning:
+                return talk.content(), talk.reasoning, talk.exact and noted and whole + more
+            continue
+        content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT))
         if content.value is not None or content.reasoning:
             return content.value, content.reasoning, content.exact and whole
     if system is not None and kind == "LLM":
         talk = Conversation()
-        _add_system(talk, system, span)
-        return talk.content(), (), False
-    return None, (), False
+        more = _add_system(talk, system, span)
+        return talk.content(), (), talk.exact and more
+    return None, (), 0
 
 
 def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
@@ -137,12 +136,14 @@ def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
         span.metadata["finish_reasons"] = reasons
 
 
-def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> None:
+def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:
+    """Put the first instructions in front; return whether they are all that there are."""
     for candidate in candidates:
         instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
-            return
+            return candidate.whole and len(candidates) == 1
+    return False
 
 
 def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, bool]:
