@@ -159,7 +159,7 @@ class Conversation:
         if item.keys() <= _READ_WHOLE:
             return
         reason = item.get("finish_reason")
-        if type_of(reason) is str and reason:
+        if type_of(reason) is str and reason and reason != "unknown":
             self.finish_reasons.append(reason)
         if not item.keys() <= _READ_OR_NOTED:
             self.exact = False

@@ -132,6 +132,7 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
 
 
 def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
+    reasons = [reason for reason in reasons if reason != "unknown"]
     if reasons and "finish_reasons" not in span.metadata:
         span.metadata["finish_reasons"] = reasons
 
