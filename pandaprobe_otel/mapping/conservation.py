@@ -16,7 +16,8 @@ from pandaprobe_otel.mapping.dialects import DIALECTS
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.rest import SECRET, hides, is_connection, left_out, shown
-from pandaprobe_otel.mapping.span_fields import add_rest
+from pandaprobe_otel.mapping.span_fields import add_rest, put
+from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded
 from pandaprobe_otel.mapping.vectors import is_vector, vector_marker
@@ -31,7 +32,6 @@ _MIN_CONTAINED: Final = 12
 _NUMBERS: Final = frozenset({int, float})
 _STRUCTURE: Final = frozenset({"type", "role", "object", "index", "lc", "kind", "event.name", "mime_type", "modality"})
 """Keys that say what form a value has; alone they say nothing."""
-
 
 _READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
 _PIECES: Final = (".chunk", ".delta")
@@ -55,11 +55,19 @@ def add_unsaid(span: MappedSpan) -> None:
         add_rest(span, unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)]))
         if not span.read_all and span.view.events:
             add_rest(span, unsaid(said, _told_by(span.view.events)))
-    events = [event for event in span.view.events if _is_own(event)]
-    if events:
-        span.metadata["events"] = [_event(event) for event in events[:MAX_EVENTS]]
-        if len(events) > MAX_EVENTS:
-            span.metadata["events"].append({"name": f"[{len(events) - MAX_EVENTS} more of {len(events)} events]"})
+    _add_events(span)
+
+
+def _add_events(span: MappedSpan) -> None:
+    """Add the events that no row reads: what the app or a library notes on the way, an exception that was handled."""
+    error = last_exception(span.view) if "error" in span.body else None
+    events = [event for event in span.view.events if event is not error and _is_own(event)]
+    if not events:
+        return
+    told = [_event(event) for event in events[:MAX_EVENTS]]
+    if len(events) > MAX_EVENTS:
+        told.append({"name": f"[{len(events) - MAX_EVENTS} more of {len(events)} events]"})
+    put(span, "events", told)
 
 
 def _told_by(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
@@ -73,9 +81,7 @@ def _told_by(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
 
 
 def _is_own(event: EventView) -> bool:
-    """Whether the event is one that no row reads: what the app or a library notes on the way."""
-    name = event.name
-    return bool(name) and name not in _READ_EVENTS and "exception" not in name and not name.endswith(_PIECES)
+    return bool(event.name) and event.name not in _READ_EVENTS and not event.name.endswith(_PIECES)
 
 
 def _event(event: EventView) -> dict[str, Any]:

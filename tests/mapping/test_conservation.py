@@ -181,6 +181,16 @@ def test_the_page_names_what_is_left_out() -> None:
     assert told == {*rest.MACHINE_NAMES, *rest.SETTING_NAMES, *rest.CONNECTION_KEYS}
 
 
+def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_its_error() -> None:
+    """Both are told, each once."""
+    first, last = (EventView("exception", 5, {"exception.message": text}) for text in ("tried", "gave up"))
+    handled = only_span(mapped(view("work", {"gen_ai.operation.name": "chat"}, events=[first])))
+    assert handled["metadata"]["events"] == [{"name": "exception", "attributes": {"exception.message": "tried"}}]
+    failed = only_span(mapped(view("work", {"error.type": "E"}, events=[first, last])))
+    assert failed["error"] == "gave up"
+    assert failed["metadata"]["events"] == handled["metadata"]["events"]
+
+
 # -- recordings of real emitters --------------------------------------------------------------------------------------
 
 FORM_KEYS = frozenset({"type", "role", "object", "kind", "lc", "id", "event.name", "name", "mime_type", "modality"})
