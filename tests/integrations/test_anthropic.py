@@ -248,7 +248,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
     attributes = recorder.attributes()
     assert (attributes["gen_ai.request.temperature"], attributes["gen_ai.request.top_k"]) == (1.0, 5.0)
     assert attributes["gen_ai.request.stop_sequences"] == ("END",)
-    assert "somebody" not in str(attributes)
+    assert recorder.json("pandaprobe.model_parameters") == {"metadata": {"user_id": "somebody"}}
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:

@@ -141,7 +141,8 @@ async def test_function_calls(recorder: SpanRecorder) -> None:
     assert asked["parts"] == [{"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"place": "Paris"}}]
     assert json.loads(str((asks.attributes or {})["gen_ai.tool.definitions"]))[0]["name"] == "get_weather"
     (answered,) = json.loads(str((says.attributes or {})["gen_ai.input.messages"]))
-    assert answered["parts"] == [{"type": "tool_call_response", "id": "c1", "response": {"result": "21"}}]
+    told = {"type": "tool_call_response", "id": "c1", "response": {"result": "21"}, "name": "get_weather"}
+    assert answered["parts"] == [told]
     assert _text(dict(says.attributes or {})) == ANSWER
 
 
