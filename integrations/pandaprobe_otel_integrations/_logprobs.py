@@ -30,7 +30,7 @@ def without_bytes(value: Any) -> Any:
 class Logprobs:
     """Those of one choice of a stream, of which each chunk has some."""
 
-    __slots__ = ("_tokens", "_others")
+    __slots__ = ("_others", "_tokens")
 
     def __init__(self) -> None:
         self._tokens: dict[str, list[Any]] = {}

@@ -15,7 +15,6 @@ from ._rest import beside, parameters, rest, told, with_rest
 from ._shape import Object, integer, items, obj, objects, string
 from ._whole import Whole
 
-
 _ANSWERED: Final = frozenset({"id", "model", "object", "results"})
 _RESULT: Final = frozenset({"index", "relevance_score", "document"})
 

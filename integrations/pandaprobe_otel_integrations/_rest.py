@@ -25,7 +25,7 @@ Counts = Mapping[str, Set[str] | None]
 WITHHELD: Final = "[a credential, not recorded]"
 
 _CREDENTIALS: Final = re.compile(
-    r"(?:^|[_-])(?:authorization|api[_-]?key|(?:access|auth|authorization|bearer|session|id)_?token|secret|password|"
+    r"(?:^|[_-])(?:authorization|api[_-]?key|access_key|(?:access|ad|auth|authorization|bearer|session|id)_?token|secret|password|"
     r"credentials?|(?:extra_)?headers|secret_access_key)(?:$|[_-])|^(?:apiKey|accessToken|authorizationToken)$",
     re.IGNORECASE,
 )

@@ -19,7 +19,6 @@ from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .uploads import FILES, file_parts
 from .usage import COUNTED, usage_attributes
 
-
 _SPOKEN: Final = frozenset({"model", "input", "instructions"})
 _HEARD: Final = names_of(SAMPLING, LIMITS, ("prompt", "file", FILES))
 _SOUND: Final = frozenset({"sound", "mime_type", "usage", "error"})

@@ -12,7 +12,15 @@ from pandaprobe_otel_integrations._shape import Object, items, obj, objects, str
 
 _BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
 """What an assistant's message may have; most have none of it."""
-_MESSAGE: Final = _BESIDE_TEXT | {"role", "content", "name", "tool_call_id", "reasoning_content", "reasoning"}
+_MESSAGE: Final = _BESIDE_TEXT | {
+    "role",
+    "content",
+    "name",
+    "tool_call_id",
+    "reasoning_content",
+    "reasoning",
+    "thinking_blocks",
+}
 _CHOICE: Final = frozenset({"index", "message", "delta", "text", "finish_reason", "logprobs"})
 _TOOL: Final = frozenset({"type", "name", "description", "parameters"})
 _CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
@@ -90,6 +98,8 @@ def _assistant_parts(message: Object) -> list[Part]:
         thought = string(message.get("reasoning_content")) or string(message.get("reasoning"))
         if thought:
             found.append(parts.reasoning(thought))
+    if not found and "thinking_blocks" in message:  # litellm's, where they do not repeat what is above
+        found += content_parts(message["thinking_blocks"])
     found += content_parts(message.get("content"))
     if not _BESIDE_TEXT.isdisjoint(message):
         found += _beside_text(message)

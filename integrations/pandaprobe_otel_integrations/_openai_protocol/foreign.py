@@ -12,7 +12,6 @@ from .chat import ChatCompletions
 from .completions import Completions
 from .responses import Responses
 
-
 _OPENAIS: Final = frozenset({"service_tier", "system_fingerprint"})
 """Members that are attributes of OpenAI's alone; of others, they stand with what has no attribute."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -18,7 +18,6 @@ from .errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .uploads import FILES, file_parts
 from .usage import COUNTED, usage_attributes
-
 
 _READ: Final = names_of(SAMPLING, LIMITS, ("prompt", FILES))
 _ANSWERED: Final = frozenset({"created", "data", "usage", "error", "b64_json", "type"})

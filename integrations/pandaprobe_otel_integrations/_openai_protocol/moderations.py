@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -13,7 +15,6 @@ from pandaprobe_otel_integrations._whole import Whole
 
 from .chat_messages import content_parts
 from .errors import failure_in
-
 
 _READ: Final = frozenset({"model", "input"})
 _ANSWERED: Final = frozenset({"id", "model", "results", "error"})

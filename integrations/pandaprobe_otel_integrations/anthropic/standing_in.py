@@ -10,7 +10,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, Tracer, get_current_span
 
 
 class _StandingIn(Tracer):
-    """Makes no spans. The client writes the one that is current into the headers of its request, as it would its own."""
+    """No span is made: the client writes the one that is current into its request's headers, as it would its own."""
 
     def start_span(self, *args: Any, **kwargs: Any) -> Span:
         """What the current span is to others: nothing can be added to it, and it does not end."""

@@ -81,8 +81,8 @@ def _task(task: Object) -> list[Part]:
 def _said(members: Object) -> list[Part]:
     texts = [text for name in ("prompt", "text") if (text := string(members.get(name))) is not None]
     found = [parts.text(text) for text in texts]
-    for one in objects(members.get("text_prompts")):
-        found.append(with_rest(parts.text(str(one.get("text") or "")), one, {"text"}))
+    weighed = objects(members.get("text_prompts"))
+    found += [with_rest(parts.text(str(one.get("text") or "")), one, {"text"}) for one in weighed]
     given: list[tuple[str, Any]] = [
         (name, one)
         for name in members

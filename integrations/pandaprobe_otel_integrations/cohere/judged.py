@@ -17,7 +17,6 @@ from pandaprobe_otel_integrations._whole import Whole
 from .chat import READ, sampling_attributes
 from .usage import COUNTED, finish_reason, usage_attributes
 
-
 _SUMMARIZED: Final = READ | {"text", "additional_command"}
 _CLASSIFIED: Final = frozenset({"model", "inputs"})
 _PARSED: Final = frozenset({"model", "document"})

@@ -18,7 +18,6 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 from .chat import READ, sampling_attributes
 from .usage import COUNTED, finish_reason, usage_attributes
 
-
 _READ: Final = READ | {"prompt", "num_generations"}
 _ANSWER: Final = frozenset({"id", "prompt", "generations", "meta"})
 _GENERATION: Final = frozenset({"id", "index", "text", "finish_reason"})

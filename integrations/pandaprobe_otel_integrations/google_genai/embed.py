@@ -17,7 +17,6 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 from .contents import content_parts, in_python
 from .generate import failure_in, parameters_in
 
-
 _BODY: Final = frozenset(
     {"model", "content", "requests", "instances", "parameters", "embedContentConfig", "outputDimensionality"}
 )

@@ -92,9 +92,7 @@ class GenerateContent:
         def chunks() -> Iterator[Object]:
             for event in events.items:
                 chunk = obj(event.data)
-                for key, value in chunk.items():
-                    if value and key != "candidates":
-                        merged[key] = value
+                merged.update((key, value) for key, value in chunk.items() if value and key != "candidates")
                 yield chunk
 
         candidates = merged_candidates(chunks())

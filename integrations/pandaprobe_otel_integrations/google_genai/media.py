@@ -15,7 +15,6 @@ from pandaprobe_otel_integrations._whole import Whole
 
 from .generate import failure_in, parameters_in
 
-
 _BODY: Final = frozenset({"model", "instances", "parameters"})
 _PARAMETERS: Final = frozenset({"sampleCount", "seed"})
 _INSTANCE: Final = frozenset({"prompt", "image", "referenceImages"})
