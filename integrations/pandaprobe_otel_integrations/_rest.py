@@ -55,7 +55,9 @@ def rest(members: Object, known: Set[str]) -> dict[str, Any]:
 def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
     """A part or a message with those members of what it was made of that are not `known`, under their own names."""
     for name, value in rest(members, known).items():
-        part.setdefault(name, value)
+        before = part.setdefault(name, value)
+        if before is not value and isinstance(before, dict) and isinstance(value, dict):
+            part[name] = {**value, **before}  # a choice has members of this name as well as its message
     return part
 
 

@@ -82,11 +82,10 @@ class Responses:
         }
         content: Content = {}
         if with_content:
-            more = with_logprobs(beside(body, self.answered, COUNTED), _texts(body))
+            # The request has only the id of a prompt that the service keeps; the answer says what stands in it.
+            known = self.answered - {"instructions"} if body.get("prompt") else self.answered
+            more = with_logprobs(beside(body, known, COUNTED), _texts(body))
             content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
-            if "prompt" in body:
-                # The request has only the id of a prompt that the service keeps; this is what it says.
-                content = {**content, names.SYSTEM_INSTRUCTIONS: _instructions(body.get("instructions"))}
         return Answer(attributes=attributes, content=content, failure=_failure(body))
 
     def merged(self, events: Events) -> Body:

@@ -81,9 +81,8 @@ def _chunk_of(chunk: Any) -> Body:
         found["usage"] = obj(usage)
     if tier := _member(chunk, "service_tier"):
         found["service_tier"] = tier
-    for name in _BESIDE:
-        if value := _member(chunk, name):
-            found[name] = value
+    if more := getattr(chunk, "__pydantic_extra__", None):
+        found.update((name, value) for name, value in more.items() if value and name not in found)
     found["choices"] = [_choice(choice) for choice in _member(chunk, "choices") or ()]
     return found
 
@@ -115,7 +114,6 @@ def _choice(choice: Any) -> dict[str, Any]:
 
 
 _UNKNOWN: Final = object()
-_BESIDE: Final = ("citations", "search_results", "provider_specific_fields")
 
 
 def _pictures_of(result: Any) -> Body:
