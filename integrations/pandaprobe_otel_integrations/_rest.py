@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Set
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.attributes import MODEL_PARAMETERS, SPAN_METADATA
 
@@ -81,14 +81,17 @@ def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") 
 def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
     """What a usage says beside the `known` counts; a zero says nothing."""
     found: dict[str, Any] = {}
-    for name, value in (usage if type(usage) is dict else obj(usage)).items():
+    for name, value in obj(usage).items():
         if not value:
             continue
         inner = known.get(name, _NONE_KNOWN)
         if inner is None:
             continue
-        kept = _nonzero(value, inner) if inner is _NONE_KNOWN or obj(value).keys() - inner else None
-        if kept:
+        if inner:
+            details = obj(value)
+            if not any(map(details.get, details.keys() - inner)):
+                continue  # as nearly always
+        if kept := _nonzero(value, inner):
             found[str(name)] = kept
     return found
 
@@ -111,7 +114,7 @@ _CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
 
 def told(value: Any, name: str = "") -> Any:
     """A value as it may be told: without credentials, with marks for bytes."""
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind in _PLAIN or value is None:
         return value
     if name and _CREDENTIALS.search(name) is not None:
@@ -153,7 +156,8 @@ def grown(before: Any, piece: Any) -> Any:
     if isinstance(before, list) and isinstance(piece, list):
         return _longer(before, piece)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(before, dict) and isinstance(piece, dict):
-        return {**before, **{key: grown(before.get(key), value) for key, value in piece.items()}}  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        earlier = obj(before)  # pyright: ignore[reportUnknownArgumentType]
+        return {**earlier, **{key: grown(earlier.get(key), value) for key, value in obj(piece).items()}}  # pyright: ignore[reportUnknownArgumentType]
     return piece
 
 
@@ -161,19 +165,20 @@ def _longer(before: list[Any], piece: list[Any]) -> list[Any]:
     if piece[: len(before)] == before:
         return piece
     longer = list(before)
-    places = {_place(one): at for at, one in enumerate(longer) if _place(one) is not None}
+    places = {place: at for at, one in enumerate(longer) if (place := _place(one)) is not None}
     for one in piece:
-        at = places.get(_place(one)) if _place(one) is not None else None
-        if at is None:
+        place = _place(one)
+        if place is None or place not in places:
             longer.append(one)
         else:
-            longer[at] = _continued(longer[at], one)
+            longer[places[place]] = _continued(longer[places[place]], one)
     return longer
 
 
-def _place(item: Any) -> tuple[Any, int] | None:
-    index = integer(item.get("index")) if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType]
-    return (item.get("type"), index) if index is not None else None  # pyright: ignore[reportUnknownMemberType]
+def _place(item: Any) -> tuple[str, int] | None:
+    members = obj(item)
+    index = integer(members.get("index"))
+    return (str(members.get("type")), index) if index is not None else None
 
 
 _TEXTS: Final = frozenset({"text", "summary", "data", "content", "thinking"})

@@ -87,7 +87,7 @@ def test_models_and_marks_of_client_libraries() -> None:
 
 def test_what_is_empty_says_nothing() -> None:
     """But false and zero do."""
-    given = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}
+    given: dict[str, Any] = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}
     assert rest(given, {"known"}) == {"e": False, "f": 0}
 
 

@@ -21,6 +21,7 @@ _MESSAGE: Final = _BESIDE_TEXT | {
     "reasoning",
     "thinking_blocks",
 }
+_ANSWER: Final = _MESSAGE | {"annotations"}
 _CHOICE: Final = frozenset({"index", "message", "delta", "text", "finish_reason", "logprobs"})
 _TOOL: Final = frozenset({"type", "name", "description", "parameters"})
 _CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
@@ -42,7 +43,8 @@ def input_message(message: Object) -> Part:
     found: Part = {"role": "tool" if role == "function" else role, "parts": _input_parts(role, message)}
     if role != "function" and (name := string(message.get("name"))):
         found["name"] = name
-    return with_rest(found, message, _MESSAGE) if message.keys() - _MESSAGE else found
+    # Most have a role and a content.
+    return with_rest(found, message, _MESSAGE) if len(message) > 2 and message.keys() - _MESSAGE else found
 
 
 def output_messages(choices: Iterable[Object]) -> list[Part]:
@@ -65,7 +67,7 @@ def _output_message(choice: Object) -> Part:
         "parts": _assistant_parts(message),
         "finish_reason": _FINISH_REASONS.get(reason, reason) if reason else UNFINISHED,
     }
-    if message.keys() - _MESSAGE:
+    if message.keys() - _ANSWER or message.get("annotations"):
         found = with_rest(found, message, _MESSAGE)
     return with_rest(found, choice, _CHOICE) if choice.keys() - _CHOICE else found
 

@@ -145,8 +145,10 @@ class _Choice:
                 self._audio["id"] = audio_id
         else:
             before = self._others.get(name)
-            grows = isinstance(value, str) and isinstance(before, str) and name not in _CONSTANT
-            self._others[name] = before + value if grows else grown(before, value)
+            if isinstance(value, str) and isinstance(before, str) and name not in _CONSTANT:
+                self._others[name] = before + value
+            else:
+                self._others[name] = grown(before, value)
 
     def whole(self) -> dict[str, Any]:
         logprobs = self._logprobs.whole()

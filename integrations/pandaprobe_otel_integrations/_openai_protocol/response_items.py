@@ -18,6 +18,7 @@ _PICTURE: Final = frozenset({"type", "id", "status", "result", "output_format"})
 _REASONING: Final = frozenset({"type", "id", "status", "content", "summary", "encrypted_content"})
 _NAMED: Final = frozenset({"id", "type", "name"})
 _TEXT: Final = frozenset({"type", "text", "logprobs"})
+_SAID: Final = _TEXT | {"annotations"}
 _REFUSAL: Final = frozenset({"type", "refusal"})
 _IMAGE: Final = frozenset({"type", "image_url", "file_id"})
 _FILE: Final = frozenset({"type", "file_url", "file_data", "file_id"})
@@ -139,7 +140,8 @@ def _content_part(piece: Any) -> Part | None:
     found = obj(piece)
     kind = string(found.get("type")) or ""
     if kind in _TEXTS:
-        return with_rest(parts.text(str(found.get("text") or "")), found, _TEXT)
+        said = parts.text(str(found.get("text") or ""))
+        return with_rest(said, found, _TEXT) if found.keys() - _SAID or found.get("annotations") else said
     if kind == "refusal":
         return with_rest(parts.text(str(found.get("refusal") or "")), found, _REFUSAL)
     if kind == "input_image":

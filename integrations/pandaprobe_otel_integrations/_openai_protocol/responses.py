@@ -32,7 +32,9 @@ LAST_EVENT: Final = LastEvent(
 )
 _seen: Final = FirstSights()
 _SAID: Final = ("input", "instructions", "tools")
-_TOLD: Final = names_of(ENVELOPE, ("created_at", "output", "usage", "status", "service_tier", "conversation"))
+_TOLD: Final = names_of(
+    ENVELOPE, ("created_at", "output", "usage", "status", "service_tier", "conversation", "incomplete_details")
+)
 _ECHOES: Final = frozenset(
     {
         *SAMPLING, *LIMITS, *_SAID, "background", "include", "max_tool_calls", "metadata", "parallel_tool_calls",

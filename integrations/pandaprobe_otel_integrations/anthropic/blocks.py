@@ -34,7 +34,7 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
         rest = block_parts(others if results else content)
         if rest or not results:
             found.append({"role": role, "parts": rest})
-        if message.keys() - _MESSAGE:
+        if len(message) > 2 and message.keys() - _MESSAGE:
             found[-1] = with_rest(found[-1], message, _MESSAGE)
     return found
 
@@ -136,7 +136,7 @@ def _medium(block: Object) -> Part:
     source = obj(block.get("source"))
     found = _source(str(block["type"]), source)
     if found is None:
-        return told(dict(block))
+        return {**told(dict(block))}
     return with_rest(with_rest(found, source, _SOURCE), block, _MEDIUM)
 
 

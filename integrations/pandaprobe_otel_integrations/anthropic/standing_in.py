@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ class _StandingIn(Tracer):
         return NonRecordingSpan(get_current_span().get_span_context())
 
     @contextmanager
-    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Iterator[Span]:  # type: ignore[override]
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Generator[Span]:  # type: ignore[override]
         """The same; it is the current one already."""
         yield self.start_span()
 

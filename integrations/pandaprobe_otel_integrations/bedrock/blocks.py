@@ -87,8 +87,8 @@ def _part(block: Object) -> Part | None:
         return parts.reasoning(thought) if thought else None
     if guarded := obj(block.get("guardContent")):
         text = obj(guarded.get("text"))
-        found = _part({"text": text.get("text"), "image": guarded.get("image")})
-        return with_rest(found, text, {"text"}) if found is not None else None
+        said = _part({"text": text.get("text"), "image": guarded.get("image")})
+        return with_rest(said, text, {"text"}) if said is not None else None
     if cited := obj(block.get("citationsContent")):
         said = [string(one.get("text")) for one in objects(cited.get("content"))]
         return with_rest(parts.text("".join(text for text in said if text)), cited, {"content"})

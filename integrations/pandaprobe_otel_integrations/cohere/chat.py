@@ -149,6 +149,6 @@ def _tool_answer(response: Any) -> Any:
 def _found(piece: Object) -> Any:
     document = obj(piece.get("document"))
     data = parts.decoded_arguments(document.get("data", piece))
-    if isinstance(data, dict) and document.get("data") is not None:
-        data = with_rest({**data}, document, {"data"})  # its id, which citations name
+    if (members := obj(data)) and document.get("data") is not None:
+        return with_rest({**members}, document, {"data"})  # its id, which citations name
     return data

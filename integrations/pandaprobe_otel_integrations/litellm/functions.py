@@ -68,7 +68,7 @@ def _answer_of(result: Any) -> Body:
 
 def _with_cost(answer: Body, result: Any) -> Body:
     """The answer with what litellm says that it has cost, in US dollars, which is no member of it."""
-    cost: Any = (getattr(result, "_hidden_params", None) or {}).get("response_cost")
+    cost = obj(getattr(result, "_hidden_params", None)).get("response_cost")
     if not isinstance(cost, float) or cost <= 0:
         return answer
     return {**answer, "usage": {"cost": cost, **obj(answer.get("usage"))}}

@@ -41,7 +41,7 @@ class CreatedBatch(Whole):
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The batch's id and status."""
-        content = beside(body, _ANSWER, COUNTED) if with_content else {}
+        content: Content = beside(body, _ANSWER, COUNTED) if with_content else {}
         return Answer(attributes=_state(body), content=content, failure=failure_in(body.get("error")))
 
 

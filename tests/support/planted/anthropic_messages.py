@@ -170,7 +170,7 @@ def _message_stream(server: ProviderServer, plant: Plants) -> object:
 
 
 def _begun(block: Json) -> Json:
-    empty = {"text": {"text": "", "citations": None}, "thinking": {"thinking": "", "signature": ""}}
+    empty: dict[str, Json] = {"text": {"text": "", "citations": None}, "thinking": {"thinking": "", "signature": ""}}
     return empty.get(block["type"], {"input": {}} if "input" in block else {})
 
 
