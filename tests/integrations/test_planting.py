@@ -71,7 +71,7 @@ def test_all_is_in_the_trace(told: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["openai chat", "anthropic message", "google_genai content stream", "bedrock conversation"]
+    "name", ["openai chat", "anthropic message", "google_genai interaction", "bedrock conversation"]
 )
 def test_without_content_only_what_attributes_name_is_told(
     name: str, server: ProviderServer, recorder: SpanRecorder

@@ -76,7 +76,7 @@ class GenerateContent:
         attributes.update(usage_attributes(obj(body.get("usageMetadata"))))
         content: Content = {}
         if with_content:
-            more = beside(body, _ANSWER, _COUNTED, "usageMetadata")
+            more = beside(body, _ANSWER, COUNTED, "usageMetadata")
             more = with_logprobs(more, candidates, "logprobsResult")
             content = {names.OUTPUT_MESSAGES: output_messages(candidates, reasons), **more}
         return Answer(
@@ -199,7 +199,8 @@ _DETAILS: Final[Mapping[str, Mapping[str, str]]] = {
     "candidatesTokensDetails": _OUTPUTS,
 }
 """Lists of counts by modality."""
-_COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, *_DETAILS, "responseTokenCount", "totalTokenCount"))
+COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, *_DETAILS, "responseTokenCount", "totalTokenCount"))
+"""What attributes tell of a usage."""
 
 
 def failure_in(error: Any) -> Failure | None:
