@@ -291,6 +291,34 @@ def test_legacy_completion(server: ProviderServer, recorder: SpanRecorder, instr
     assert recorder.json("gen_ai.output.messages")[0]["parts"][0]["content"] == " there"
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome", "code"),
+    [
+        ("completed", None, StatusCode.UNSET),
+        ("incomplete", "partial", StatusCode.UNSET),
+        ("cancelled", "cancelled", StatusCode.UNSET),
+        ("failed", None, StatusCode.ERROR),
+    ],
+)
+def test_status_of_a_response(
+    status: str,
+    outcome: str | None,
+    code: StatusCode,
+    server: ProviderServer,
+    recorder: SpanRecorder,
+    instrumentor: OpenAIInstrumentor,
+) -> None:
+    """What the service says of a response is what its span says: one that was cancelled is none that succeeded."""
+    error = {"code": "server_error", "message": "Oh"} if status == "failed" else None
+    server.replies(json_reply(response(status=status, error=error)))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        skip_without(client, "responses")
+        client.responses.create(model=MODEL, input=QUESTION)
+    assert recorder.attributes().get("pandaprobe.outcome") == outcome
+    assert recorder.one().status.status_code is code
+
+
 def _fetched(received: Received) -> Reply:
     stored = response(id="resp_9", background="background" in received.path)
     return json_reply(stored)

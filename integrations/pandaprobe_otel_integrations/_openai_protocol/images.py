@@ -44,7 +44,10 @@ class Images:
             message = {"role": "assistant", "parts": images, "finish_reason": "stop"}
             content = {names.OUTPUT_MESSAGES: [message] if images else []}
         return Answer(
-            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+            attributes=usage_attributes(body.get("usage")),
+            content=content,
+            failure=failure_in(body.get("error")),
+            is_whole=str(body.get("type")).endswith(".completed"),
         )
 
     def merged(self, events: Events) -> Body:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -27,6 +28,7 @@ LAST_EVENT: Final = LastEvent(
     mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
 _seen: Final = FirstSights()
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
@@ -64,6 +66,7 @@ class Responses:
             names.FINISH_REASONS: [reason] if reason is not None else None,
             names.RESPONSE_SERVICE_TIER: string(body.get("service_tier")),
             names.CONVERSATION_ID: _conversation(body.get("conversation")),
+            ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             **usage_attributes(body.get("usage")),
         }
         content: Content = {names.OUTPUT_MESSAGES: output_messages(body, reason)} if with_content else {}

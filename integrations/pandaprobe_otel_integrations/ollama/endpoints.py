@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 _TEXTS: Final = ("content", "thinking", "response")
-_COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error"})
+_COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error", "done"})
 
 
 def _json(wanted: Any) -> str | None:
@@ -82,7 +82,9 @@ class Chat:
         if with_content and (said := _message_parts(message)) + ([reason] if reason else []):
             output = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
             content = {names.OUTPUT_MESSAGES: [output]}
-        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")))
+        # Old versions do not say why it ended.
+        is_whole = body.get("done") is True
+        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")), is_whole=is_whole)
 
     def merged(self, events: Events) -> Body:
         """The chunks as one answer; the last one has the counts."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
@@ -17,6 +18,7 @@ from pandaprobe_otel_integrations._shape import integer, obj, string
 from pandaprobe_otel_integrations._whole import Whole
 
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
 _seen: Final = FirstSights()
 
 
@@ -60,6 +62,7 @@ class FetchedBatch(CreatedBatch):
                 **usage_attributes(body.get("usage")),
                 names.BATCH_COMPLETED: integer(counts.get("completed")),
                 names.BATCH_FAILED: integer(counts.get("failed")),
+                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             }
         )
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -35,6 +36,7 @@ _REASONS: Final = {
     "incomplete": "length",
 }
 """The states in which a run does not go on by itself, and what they mean as finish reasons."""
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT, "incomplete": ours.PARTIAL}
 _seen: Final = FirstSights()
 
 
@@ -83,6 +85,7 @@ class Runs:
                 **usage,
                 names.RESPONSE_MODEL: string(body.get("model")),
                 names.FINISH_REASONS: [reason] if reason is not None else None,
+                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             },
             content={names.OUTPUT_MESSAGES: [message] if said else []} if with_content else {},
             failure=failure_in(body.get("last_error") or body.get("error")),
