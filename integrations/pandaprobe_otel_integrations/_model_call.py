@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Tracer
 
 from pandaprobe_otel.attributes import CANCELLED, OUTCOME, PARTIAL
 
+from ._begun import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._failures import message_in
@@ -93,6 +94,8 @@ class ModelCall:
         self.is_settled = self.is_settled or tells or _FINISH_REASONS in attributes or OUTCOME in attributes
         if not self._model and _RESPONSE_MODEL in attributes:
             self.span.update_name(f"{self.endpoint.operation} {attributes[_RESPONSE_MODEL]}")
+        if answer.goes_on is not None:
+            BEGUN.add(answer.goes_on, self.span)
         if answer.failure is not None:
             self._note_failure(answer.failure)
 

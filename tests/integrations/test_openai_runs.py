@@ -138,6 +138,7 @@ def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) 
     begun, fetched = (dict(span.attributes or {}) for span in recorder.spans)
     assert "gen_ai.usage.input_tokens" not in begun
     assert fetched["gen_ai.usage.input_tokens"] == 120
+    assert recorder.spans[1].parent == recorder.spans[0].context
 
 
 @pytest.mark.parametrize("ending", ["left", "failed"])

@@ -63,16 +63,16 @@ def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> S
         chunks = list(decoding.decoded(chunks, written.content_encoding))
     content = b"".join(chunks)
     if content.startswith(b"{") and written.content_type == _JSON_TYPE:
-        body = object_from_json(content)
-        return Said(body, None, body is not None or record.is_read)
+        whole = object_from_json(content)
+        return Said(whole, None, whole is not None or record.is_read)
     body, output_at = _read(content, written.content_type, endpoint)
     if output_at is not None:
         sizes = (len(chunk) for chunk in chunks)
         output_at = sse.arrival(output_at, sizes, record.times_ns)
-    return Said(body, output_at, _is_whole(record, content, written.content_type, body))
+    return Said(body, output_at, _is_whole(record, content, written.content_type))
 
 
-def _is_whole(record: BodyRecord, content: bytes, content_type: str, body: Body | None) -> bool:
+def _is_whole(record: BodyRecord, content: bytes, content_type: str) -> bool:
     if record.end == "terminal":
         return True
     if _has_events(content, content_type):

@@ -27,8 +27,10 @@ LAST_EVENT: Final = LastEvent(
     hint=b'"response"',
     mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
-_seen: Final = FirstSights()
+_told: Final = FirstSights()
+"""Responses whose end is in a span already."""
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
+_GOING_ON: Final = ("queued", "in_progress")
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
@@ -70,7 +72,11 @@ class Responses:
             **usage_attributes(body.get("usage")),
         }
         content: Content = {names.OUTPUT_MESSAGES: output_messages(body, reason)} if with_content else {}
-        return Answer(attributes=attributes, content=content, failure=_failure(body))
+        response_id = string(body.get("id"))
+        if _is_over(body):
+            _told.is_first(response_id)
+        goes_on = response_id if body.get("status") in _GOING_ON else None
+        return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
 
     def merged(self, events: Events) -> Body:
         """The response that the last event carries, or what the events before it add up to."""
@@ -93,39 +99,42 @@ class CompactedResponse(Responses):
 
 
 class FetchedResponse(Responses):
-    """A response fetched by its id. What it cost belongs to the call that made it.
+    """A response is asked for. Told once, when it is over, unless the call that made it has told that already.
 
-    The conventions' `fetch_response` reports no tokens, with good reason: a response may be fetched often. The
-    exception is a response that was made in the background: no other call ever saw its usage. It is reported
-    by the first fetch in this process that sees it complete.
+    What it cost belongs to the call that made it, as the conventions' `fetch_response` has it. The exception is a
+    response that was made in the background: no other call ever saw its usage.
     """
 
     operation = "fetch_response"
 
     def __init__(self, response_id: str) -> None:
-        self._response_id = response_id
+        self.response_id = response_id
+
+    def is_news(self, body: Body) -> bool:
+        """Whether it is over, and this process sees that for the first time."""
+        return _is_over(body) and string(body.get("id")) not in _told
 
     def request_attributes(self, body: Body) -> Attributes:
         """The id is all that a fetch has."""
         return {
-            names.RESPONSE_ID: self._response_id,
+            names.RESPONSE_ID: self.response_id,
             names.STREAM: True if body.get("stream") is True else None,
             names.API_TYPE: "responses",
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As for a new response, with the status and without what is not this call's."""
+        is_first = _is_over(body) and _told.is_first(string(body.get("id")))
         answer = super().answer(body, with_content=with_content)
         answer.attributes[names.RESPONSE_STATUS] = string(body.get("status"))
-        if not (body.get("background") is True and _first_sight(body)):
+        if not (is_first and body.get("background") is True):
             for name in USAGE_NAMES:
                 answer.attributes.pop(name, None)
-        # That the response failed is not a failure of the fetch.
-        return Answer(attributes=answer.attributes, content=answer.content)
+        return answer
 
 
-def _first_sight(body: Body) -> bool:
-    return bool(obj(body.get("usage"))) and _seen.is_first(string(body.get("id")))
+def _is_over(body: Body) -> bool:
+    return string(body.get("status")) in FINAL_STATUSES
 
 
 def _failure(body: Body) -> Failure | None:

@@ -40,7 +40,7 @@ class CreatedBatch(Whole):
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The batch's id and status."""
-        return Answer(attributes=_state(body), failure=failure_in(body.get("error")))
+        return Answer(attributes=_state(body), failure=failure_in(body.get("error")), goes_on=string(body.get("id")))
 
 
 class FetchedBatch(CreatedBatch):

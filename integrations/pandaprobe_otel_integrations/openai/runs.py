@@ -36,6 +36,7 @@ _REASONS: Final = {
     "incomplete": "length",
 }
 """The states in which a run does not go on by itself, and what they mean as finish reasons."""
+_ENDED: Final = _REASONS.keys() - {"requires_action"}
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT, "incomplete": ours.PARTIAL}
 _seen: Final = FirstSights()
 
@@ -89,6 +90,7 @@ class Runs:
             },
             content={names.OUTPUT_MESSAGES: [message] if said else []} if with_content else {},
             failure=failure_in(body.get("last_error") or body.get("error")),
+            goes_on=string(body.get("id")) if string(body.get("status")) not in _ENDED else None,
         )
 
     def merged(self, events: Events) -> Body:
@@ -111,13 +113,9 @@ class FetchedRun(Runs):
 
     def is_news(self, body: Body) -> bool:
         """Whether it is over, and this process sees that for the first time, in a stream or here."""
-        is_over = bool(obj(body.get("usage"))) and string(body.get("status")) in _REASONS
+        status = string(body.get("status"))
+        is_over = status in _ENDED or (status in _REASONS and bool(obj(body.get("usage"))))
         return is_over and _seen.is_first(string(body.get("id")))
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As for a new run; that it failed is not a failure of the fetch."""
-        answer = super().answer(body, with_content=with_content)
-        return Answer(attributes=answer.attributes, content=answer.content)
 
 
 def _state(run: Object) -> Attributes:
