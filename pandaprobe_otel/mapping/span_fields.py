@@ -81,7 +81,7 @@ def add_rare_metadata(span: MappedSpan) -> None:
     metadata, view = span.metadata, span.view
     if "outcome" in span.found:
         metadata["outcome"] = span.found["outcome"]
-    if "error" in span.body:
+    if "error" in span.body or "outcome" in span.found:
         _add_error(span)
     if view.links:
         metadata["links"] = [

@@ -12,6 +12,7 @@ from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
+from pandaprobe_otel.mapping.status import trace_outcome
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.values import is_absent, word
@@ -47,8 +48,8 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
     metadata = _metadata(told, resource)
-    if "outcome" in root.found:
-        metadata["outcome"] = root.found["outcome"]
+    if (ended := trace_outcome(spans, root)) is not None:
+        metadata["outcome"] = ended
     if len(fields["name"]) > MAX_NAME:
         metadata["full_name"] = fields["name"]
         fields["name"] = short_text(fields["name"], MAX_NAME)
