@@ -324,7 +324,10 @@ def weather_of(city: str) -> str | None:
 def test_a_tool_that_gives_nothing_back(traces: SentTraces, model: StartModel) -> None:
     """Nothing waits: the model is asked again."""
     endpoint = model(weather_model)
-    run(forecaster(chat_completions(endpoint), tools=[function_tool(weather_of, name_override="weather")]), "Weather in Atlantis?")
+    run(
+        forecaster(chat_completions(endpoint), tools=[function_tool(weather_of, name_override="weather")]),
+        "Weather in Atlantis?",
+    )
     trace = traces.one()
     assert "outcome" not in trace.body["metadata"]
     assert "outcome" not in trace.root["metadata"]

@@ -106,7 +106,7 @@ class RunSpans:
             return
         guarded(self._record, run.span, error)
         if run.parent is not None and outcome_of(error) == ours.INTERRUPTED:
-            run.parent.waits = True
+            run.parent.stopped = ours.INTERRUPTED
         self._end(run, lambda child: child.is_torn_down)
 
     def _record(self, span: Span | None, error: BaseException) -> None:

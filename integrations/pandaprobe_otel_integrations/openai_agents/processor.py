@@ -131,7 +131,7 @@ class RunProcessor:
             run.agent = parent.agent if parent is not None else None
             return
         if kind == "agent" or kind in _MODEL_CALLS:
-            _set_waiting(parent, False)
+            _set_stopped(parent, None)
         name, attributes = _beginning(kind, data)
         agent = name if kind == "agent" else parent.agent if parent is not None else None
         attributes = {names.AGENT_NAME: agent, **attributes}
@@ -196,7 +196,9 @@ class RunProcessor:
             detail = (answered or string(obj(error.get("data")).get("error"))) if with_content else None
             fail(span, message, detail or message)
         elif kind == "function" and data.input is not None and data.output is None:
-            run.waits = True  # for an approval, unless the model is asked after it: it has answered with nothing
+            run.stopped = (
+                ours.INTERRUPTED
+            )  # for an approval, unless the model is asked after it: it has answered with nothing
         else:
             self._record_raised(run)
 
@@ -234,18 +236,18 @@ class RunProcessor:
             guarded(run.span.end)
 
 
-def _set_waiting(run: Run | None, waits: bool) -> None:
+def _set_stopped(run: Run | None, outcome: str | None) -> None:
     """Whether this run waits for an approval, and what shows nothing of its own between it and its span."""
     while run is not None:
-        run.waits = waits
+        run.stopped = outcome
         run = run.parent if run.span is None else None
 
 
 def _tell_waiting(run: Run) -> None:
     """A run that waits in the end says so, and what it is a part of waits with it."""
-    if run.waits and run.span is not None:
-        run.span.set_attribute(ours.OUTCOME, ours.INTERRUPTED)
-        _set_waiting(run.parent, True)
+    if run.stopped is not None and run.span is not None:
+        run.span.set_attribute(ours.OUTCOME, run.stopped)
+        _set_stopped(run.parent, run.stopped)
 
 
 def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
