@@ -5,9 +5,13 @@ Known by name, so that neither asyncio and trio nor any framework is imported.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
-from pandaprobe_otel.attributes import CANCELLED, INTERRUPTED, PARTIAL
+from pandaprobe_otel.attributes import CANCELLED, INTERRUPTED, PARTIAL, TIMED_OUT
+
+UNFINISHED: Final = frozenset({CANCELLED, TIMED_OUT, PARTIAL})
+"""Outcomes after which nothing follows: what there is, is only a part. Interrupted work has stopped where it should."""
 
 _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
 """Of asyncio and trio; both derive from BaseException."""
@@ -43,6 +47,13 @@ def outcome_of(error: BaseException) -> str | None:
         if _PAUSES.get(name) == package:
             return INTERRUPTED
     return None
+
+
+def outcome_in(body: Mapping[str, Any]) -> str | None:
+    """The outcome that a span or a trace of PandaProbe has in its metadata; None when it has succeeded or failed."""
+    metadata: Any = body.get("metadata")
+    told: Any = cast("Mapping[str, Any]", metadata).get("outcome") if isinstance(metadata, Mapping) else None
+    return told if isinstance(told, str) and (told in UNFINISHED or told == INTERRUPTED) else None
 
 
 def outcome_named(kind: str) -> str | None:
