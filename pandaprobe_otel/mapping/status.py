@@ -60,7 +60,7 @@ def _told_by_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
         return None
     exception = last_exception(view)
     kind = found.get("error_type") if exception is None else exception.attributes.get("exception.type")
-    return outcome_named(kind) if type_of(kind) is str else None
+    return outcome_named(str(kind)) if type_of(kind) is str else None
 
 
 def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
