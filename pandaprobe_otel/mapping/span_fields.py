@@ -115,7 +115,7 @@ def add_rare_metadata(span: MappedSpan) -> None:
     view = span.view
     if "outcome" in span.found:
         put(span, "outcome", span.found["outcome"])
-    if "error" in span.body:
+    if "error" in span.body or "outcome" in span.found:
         _add_error(span)
     if view.links:
         links = [

@@ -78,10 +78,12 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             trace_id = view.trace_id
             prefix = span_prefix(trace_id)
             known.clear()
-        if view.status_code != "ERROR" and not shape.may_fail:
+        if view.status_code != "ERROR" and not shape.may_fail and not view.events:
             status, error = "UNSET" if view.end_ns is None else "OK", None
         else:
-            status, error = outcome(view, found)
+            status, error, told = outcome(view, found)
+            if told is not None:
+                found = span.found = {**found, "outcome": told}
         span_id = known[view.span_id] = prefix + span_suffix(view.span_id)
         name = view.name
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:

@@ -13,6 +13,7 @@ from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
 from pandaprobe_otel.mapping.span_fields import put
+from pandaprobe_otel.mapping.status import trace_outcome
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.values import is_absent, word
@@ -50,8 +51,8 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
     metadata = _metadata(told, resource)
-    if "outcome" in root.found:
-        metadata["outcome"] = root.found["outcome"]
+    if (ended := trace_outcome(spans, root)) is not None:
+        metadata["outcome"] = ended
     for key, span in (("input_from", asked_in), ("output_from", answered_in)):
         if span is not None and options.capture == "all":
             metadata[key] = {"span_id": span.body["span_id"], "name": span.body["name"]}

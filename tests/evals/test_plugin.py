@@ -105,6 +105,40 @@ def test_session(probe):
 """
 
 
+CUT_SHORT = """
+import asyncio
+import pandaprobe_otel
+
+@pandaprobe_otel.agent
+async def waits(question):
+    await asyncio.sleep(60)
+
+async def cancelled():
+    task = asyncio.ensure_future(waits("x"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+@pytest.mark.pandaprobe(metrics=["task_completion"], threshold=0.1)
+def test_cancelled(probe):
+    asyncio.run(cancelled())
+
+@pytest.mark.pandaprobe(metrics=["task_completion"], threshold=0.1, allow_vacuous=True)
+def test_cancelled_allowed(probe):
+    asyncio.run(cancelled())
+"""
+
+
+def test_a_trace_that_was_cancelled_is_not_green(judged: RunSuite) -> None:
+    """However well the judge thinks of what there is."""
+    outcome = judged(CUT_SHORT)
+    assert {name: value for name, value in outcome.cases.items() if "::" in name} == {
+        "test_cancelled::pandaprobe[task_completion]": "failure",
+        "test_cancelled_allowed::pandaprobe[task_completion]": "passed",
+    }, outcome.out
+    assert "the trace is cancelled: only a part was judged" in outcome.out
+
+
 def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
     """Nothing to judge is inconclusive, a metric that fails and a test without traces are errors: no pass."""
     server.judge.fail("plan_quality", "the provider is on strike")

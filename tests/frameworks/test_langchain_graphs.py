@@ -137,7 +137,10 @@ def test_an_interrupt_is_no_error(way: str, traces: SentTraces, model: StartMode
           CHAIN human | {question,answers} > {__interrupt__}
     """)
     assert asked.only(name="human")["output"] == {"__interrupt__": [{"approve": "You said: Hi"}]}
-    assert {span["status"] for span in asked.spans} == {"OK"}
+    waiting = {"careful", "human"}
+    assert {span["name"] for span in asked.spans if span["metadata"].get("outcome") == "interrupted"} == waiting
+    assert {span["name"] for span in asked.spans if span["status"] == "UNSET"} == waiting
+    assert (asked.body["metadata"]["outcome"], "outcome" in resumed.body["metadata"]) == ("interrupted", False)
     assert (resumed.body["session_id"], resumed.root["input"]) == ("thread-1", {"resume": "yes"})
     assert resumed.only(name="human")["output"] == {"answers": ["yes"]}
 
@@ -275,3 +278,4 @@ def test_a_run_that_is_left(way: str, traces: SentTraces, model: StartModel) -> 
     trace = traces.one()
     assert trace.root["name"] == "left"
     assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == []
+    assert trace.body["metadata"]["outcome"] == ("partial" if way == "abandoned" else "cancelled")

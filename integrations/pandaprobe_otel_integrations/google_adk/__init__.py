@@ -51,6 +51,7 @@ class GoogleADKInstrumentor(Integration):
         yield patch(module, "trace_agent_invocation", hooks.agent_begins)
         yield patch(module, "use_inference_span", hooks.model_call)
         yield patch(module, "trace_inference_result", hooks.model_answers)
+        yield patch(module, "trace_tool_call", hooks.tool_called)
 
     def _is_on(self) -> bool:
         return self._open and (self._beside_others or active_rival(self.rivals) is None)
