@@ -10,7 +10,8 @@ from opentelemetry.sdk.trace import SpanProcessor
 from pandaprobe_otel.config import Config, ExportSettings
 from pandaprobe_otel.pipeline import Pipeline, open_pipeline
 from pandaprobe_otel.trace_context import stamp
-from pandaprobe_otel.tracing.remote_parents import mark
+from pandaprobe_otel.tracers import are_contexts_shared
+from pandaprobe_otel.tracing.remote_parents import leave_out_strangers, mark
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -48,6 +49,8 @@ class PandaProbeSpanProcessor(SpanProcessor):
         """
         try:
             if self._marks and span.parent is not None:
+                if are_contexts_shared():
+                    leave_out_strangers(span, parent_context)
                 mark(span, leaves_out=self._leaves_out)
             stamp(span, parent_context)
         except Exception:  # the guard of span starts: the app's span must start whatever its context holds

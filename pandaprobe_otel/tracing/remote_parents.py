@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import SpanContext, SpanKind, TraceState
+from opentelemetry.trace import SpanContext, SpanKind, TraceState, get_current_span
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
     from pandaprobe_otel.mapping import SpanView
@@ -44,6 +45,17 @@ def mark(span: Span, *, leaves_out: bool) -> None:
             _set_state(span, context, state.add(STANDS_FOR, f"{parent.span_id:016x}"))
     elif is_named and not _is_plumbing(span):
         _set_state(span, context, state.delete(STANDS_FOR))
+
+
+def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
+    """Put a span that has just started below its parent's parent, when another provider has made the parent.
+
+    So it is where another vendor's instrumentation sends its spans elsewhere: ours of the same call are inside of its.
+    """
+    parent: Any = get_current_span(parent_context)
+    above = getattr(parent, "_span_processor", None)
+    if above is not None and above is not getattr(span, "_span_processor", above) and hasattr(parent, "_parent"):
+        span._parent = parent._parent
 
 
 def joined(span: ReadableSpan, view: SpanView) -> SpanView:
