@@ -235,6 +235,7 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
 def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
     from opentelemetry import trace
 
+    from pandaprobe_otel.id_generator import draw_from_system
     from pandaprobe_otel.tracers import use_tracer_provider
     from pandaprobe_otel.tracing import PandaProbeSpanProcessor
 
@@ -251,6 +252,7 @@ def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider 
         trace.set_tracer_provider(target)
     elif provider is not None:
         use_tracer_provider(provider)  # the decorators' spans go there too, although it is not the global one
+    draw_from_system(target)
     target.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
     return target  # type: ignore[no-any-return]
 

@@ -35,6 +35,11 @@ _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"
 class Pipeline(Protocol):
     """What processors, exporters and the handle of `init` need."""
 
+    @property
+    def selection(self) -> Any:
+        """Which spans go out: the setting `spans`. None: none at all."""
+        ...
+
     def started(self, span: ReadableSpan) -> None:
         """A span has started."""
         ...
@@ -104,6 +109,8 @@ def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportP
 class IdlePipeline:
     """Ignores every span: the settings say so, or cannot work."""
 
+    selection: Any = None
+
     def __init__(self, config: Config) -> None:
         self._config = config
 
@@ -160,6 +167,8 @@ class ExportPipeline:
         from pandaprobe_otel.tracing.worker import Worker
 
         self._config = config
+        self.selection: Any = config.spans
+        self._counts_starts = counts_starts
         # Now, before `init` sets the variables of other vendors that nobody has set.
         self._options = MappingOptions.from_config(config, os.environ)
         self._monotonic = monotonic
@@ -221,7 +230,7 @@ class ExportPipeline:
         # A specimen, so that what the mapping loads on its way is loaded now, while forks are held back.
         map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
         return PartEncoder(
-            span_filter=SpanFilter(self._config.spans),
+            span_filter=SpanFilter(self._config.spans, is_marked=self._counts_starts),
             options=self._options,
             ledger=ledger,
             sample_rate=self._config.sample_rate,

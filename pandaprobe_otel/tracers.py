@@ -11,9 +11,10 @@ SCOPE_NAME: Final = "pandaprobe_otel"
 
 
 class _State:
-    __slots__ = ("cached", "chosen")
+    __slots__ = ("are_contexts_shared", "cached", "chosen")
 
     def __init__(self) -> None:
+        self.are_contexts_shared = False
         self.chosen: TracerProvider | None = None
         self.cached: tuple[TracerProvider, Tracer] | None = None
 
@@ -29,6 +30,16 @@ def use_tracer_provider(provider: TracerProvider | None) -> None:
 def chosen_tracer_provider() -> TracerProvider | None:
     """The provider that was chosen for this library; None for the global one."""
     return _state.chosen
+
+
+def share_contexts() -> None:
+    """Say that spans of another provider are among ours, so that some of ours have parents that never reach us."""
+    _state.are_contexts_shared = True
+
+
+def are_contexts_shared() -> bool:
+    """Whether `share_contexts` was called."""
+    return _state.are_contexts_shared
 
 
 def current_tracer() -> Tracer | None:
