@@ -94,7 +94,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _model_fields(value: Any) -> Any:
-    kind: type[Any] = type(value)
+    kind: Any = value.__class__
     return getattr(kind, "model_fields", None)
 
 
