@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pandaprobe_otel.mapping import (
     SpanView,
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 Selection = Literal["agent", "all"] | Callable[..., bool]
 
+_MACHINERY: Final[Mapping[str, tuple[str, ...]]] = {
+    "agent_framework": ("edge_group.process", "message.send"),
+    "gcp.vertex.agent": ("execute_tool (merged)",),
+}
+"""Scopes of frameworks, with how the names of spans begin that tell how messages travel, or the same once more."""
+_NOTHING: Final[tuple[str, ...]] = ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
@@ -34,8 +41,9 @@ class SpanFilter:
     """The rule behind the setting `spans`.
 
     "agent": a trace without any GenAI span is not sent; inside a kept one, HTTP, database and messaging spans are
-    left out, except the local root; so is what an MCP server in this process says of a call that the agent has a
-    span of already. "all": everything goes. A function is asked for each span.
+    left out, except the local root; so are those that a framework has of its own machinery, and what an MCP server in
+    this process says of a call that the agent has a span of already. "all": everything goes. A function is asked for
+    each span.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -54,7 +62,7 @@ class SpanFilter:
         """Choose among the ended spans. `parents` remembers the parent of each span that was left out."""
         here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
         for view in open_views:
-            if self._selection == "agent" and is_plumbing(view) and not _is_root(view, here):
+            if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
         kept: list[SpanView] = []
         for span, view in ended:
@@ -78,7 +86,12 @@ class SpanFilter:
         if _is_root(view, here):
             # A server that lists its tools for an agent elsewhere has no root of its own to keep.
             return view.parent_id is None or not is_mcp_housekeeping(view)
-        return not is_plumbing(view) and not _is_told_twice(view, here)
+        return not _is_noise(view) and not _is_told_twice(view, here)
+
+
+def _is_noise(view: SpanView) -> bool:
+    """Whether the span tells of no work of an agent: what carries it, or what a framework says of its own machinery."""
+    return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, _NOTHING))
 
 
 def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:
