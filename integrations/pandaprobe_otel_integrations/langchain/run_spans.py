@@ -106,6 +106,7 @@ class RunSpans:
         run = self._runs.take(run_id)
         if run is None:
             return
+        guarded(run.leave_body)
         guarded(self._record, run.span, error)
         self._end(run, lambda child: child.is_torn_down)
 
@@ -120,6 +121,7 @@ class RunSpans:
 
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
+        guarded(run.leave_body)
         self._set(run.span, {ours.OUTCOME: ours.CANCELLED})
         if run.span is not None:
             guarded(run.span.end)
