@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pandaprobe_otel.mapping import (
     SpanView,
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 Selection = Literal["agent", "all"] | Callable[..., bool]
 
+_MACHINERY: Final[Mapping[str, tuple[str, ...]]] = {
+    "agent_framework": ("edge_group.process", "message.send"),
+    "gcp.vertex.agent": ("execute_tool (merged)",),
+}
+"""Scopes of frameworks, with how the names of spans begin that tell how messages travel, or the same once more."""
+_NOTHING: Final[tuple[str, ...]] = ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
@@ -37,9 +44,9 @@ class SpanFilter:
     """The rule behind the setting `spans`.
 
     "agent": a trace without any GenAI span is not sent; inside a kept one, HTTP, database and messaging spans are
-    left out, except the local root; so is what an MCP server in this process says of a call that the agent has a
-    span of already. Those that spans of other services stand below, or may without knowing better, are kept.
-    "all": everything goes. A function is asked for each span.
+    left out, except the local root; so are those that a framework has of its own machinery, and what an MCP server in
+    this process says of a call that the agent has a span of already. Those that spans of other services stand below,
+    or may without knowing better, are kept. "all": everything goes. A function is asked for each span.
     """
 
     def __init__(self, selection: Selection, *, is_marked: bool = False) -> None:
@@ -62,7 +69,7 @@ class SpanFilter:
         here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
         needed = memory.sent_below | {named for span, _ in ended if (named := named_by(span)) is not None}
         for view in open_views:
-            if self._selection == "agent" and is_plumbing(view) and not _is_root(view, here):
+            if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
         kept: list[SpanView] = []
         for span, view in ended:
@@ -89,9 +96,10 @@ class SpanFilter:
         if _is_root(view, here):
             # A server that lists its tools for an agent elsewhere has no root of its own to keep.
             return view.parent_id is None or not is_mcp_housekeeping(view)
-        if not is_plumbing(view) and not _is_told_twice(view, here):
+        if not _is_noise(view) and not _is_told_twice(view, here):
             return True
-        return view.span_id in needed or (self._is_marked and _may_be_a_parent_elsewhere(span, view, here))
+        may_be = self._is_marked and is_plumbing(view) and _may_be_a_parent_elsewhere(span, view, here)
+        return may_be or view.span_id in needed
 
 
 def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
@@ -111,6 +119,11 @@ def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping
         seen.add(above.span_id)
         above = here.get(above.parent_id or 0)
     return True
+
+
+def _is_noise(view: SpanView) -> bool:
+    """Whether the span tells of no work of an agent: what carries it, or what a framework says of its own machinery."""
+    return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, _NOTHING))
 
 
 def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:

@@ -104,6 +104,7 @@ class RunSpans:
         run = self._runs.take(run_id)
         if run is None:
             return
+        guarded(run.leave_body)
         guarded(self._record, run.span, error)
         if run.parent is not None and outcome_of(error) == ours.INTERRUPTED:
             run.parent.stopped = ours.INTERRUPTED
@@ -118,6 +119,7 @@ class RunSpans:
 
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)
+        guarded(run.leave_body)
         self._set(run.span, {ours.OUTCOME: ours.CANCELLED})
         if run.span is not None:
             guarded(run.span.end)
