@@ -37,7 +37,9 @@ def score(
     given = NO_TRACE if trace_id is None else trace_id
     body = score_body(given, name, value, data_type=data_type, reason=reason, metadata=metadata)
     from pandaprobe_otel.bootstrap import current
+    from pandaprobe_otel.first_use import begin
 
+    begin()
     handle = current()
     if handle is not None and trace_id is not None:
         handle.send_score(body)

@@ -20,6 +20,7 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel import attributes as names
+from pandaprobe_otel import first_use
 from pandaprobe_otel.guard import failed
 from pandaprobe_otel.ids import trace_uuid
 
@@ -147,6 +148,8 @@ class ContextBlock:
         self._key = f"pandaprobe-block-{id(self)}"
 
     def __enter__(self) -> None:
+        if not first_use.is_over():
+            first_use.begin()
         outer = get_current()
         attach(set_value(self._key, outer, self.applied_to(outer)))
 
