@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pandaprobe_otel import first_use, joined
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.guard import mistake, mistakes
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
 from pandaprobe_otel.process_life import end_on_sigterm
 from pandaprobe_otel.status_report import Status
@@ -86,11 +87,9 @@ class PandaProbe:
 
         Raises InvalidRequest when the score cannot be one.
         """
-        from pandaprobe_otel.scores import NO_TRACE, score_body
+        from pandaprobe_otel.scores import score_with
 
-        body = score_body(NO_TRACE if trace_id is None else trace_id, name, value, **options)
-        if trace_id is not None:
-            self.send_score(body)
+        score_with(self, trace_id, name, value, **options)
 
     def send_score(self, body: Mapping[str, Any]) -> None:
         """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""
@@ -101,7 +100,8 @@ class PandaProbe:
         from pandaprobe_otel.registry import instrumented
 
         hooked = {result.name: f"{result.state}: {result.reason}".rstrip(": ") for result in instrumented()}
-        return dataclasses.replace(self._pipeline.status(), instrumented=hooked)
+        status = self._pipeline.status()
+        return dataclasses.replace(status, instrumented=hooked, problems=(*status.problems, *mistakes()))
 
     def __repr__(self) -> str:
         if not self.enabled:
@@ -211,7 +211,7 @@ def _current_counts(
     if _is_unasked:
         return provider is None and _is_same(first.config, config)
     if ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
-        _say_once(f"init() was called before, and its first call counts: {', '.join(ignored)} of this one ignored.")
+        mistake(f"init() was called before, and its first call counts: {', '.join(ignored)} of this one ignored.")
     return True
 
 
@@ -221,7 +221,7 @@ def _is_same(before: Config, config: Config) -> bool:
 
 def _retire(handle: PandaProbe) -> None:
     """Deliver what an earlier pipeline holds, beside the app; the end of the process waits for its thread."""
-    if not handle.is_shut_down and not isinstance(handle._pipeline, IdlePipeline):
+    if handle.enabled and not handle.is_shut_down:
         threading.Thread(target=handle.shutdown, name="pandaprobe-retire", daemon=False).start()
 
 
@@ -229,15 +229,6 @@ def _differs(before: Any, config: Config, name: str) -> bool:
     now = getattr(config, name, None)
     # A function is another one each time that the line which makes it is run.
     return name != "mask" and before != now and not (callable(before) and callable(now))
-
-
-_said: set[str] = set()
-
-
-def _say_once(message: str) -> None:
-    if message not in _said:
-        _said.add(message)
-        _logger.warning("pandaprobe-otel: %s", message)
 
 
 def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:

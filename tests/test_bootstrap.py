@@ -192,7 +192,7 @@ def test_instrumented_libraries_are_recorded_after_a_restart(end: str, provider:
         result = run_python(code, environment(server.url), set_up=False)
 
         assert (result.returncode, result.stderr) == (0, "")
-        assert [len(post.body["spans"]) for post in server.posts()] == [1, 1, 2]
+        assert sorted(len(post.body["spans"]) for post in server.posts()) == [1, 1, 2]
 
 
 def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on() -> None:

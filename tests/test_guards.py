@@ -22,7 +22,7 @@ GUARDS = {
     "_streams/decoding.py": {"_tolerant.decode_or_nothing"},
     "_streams/reading.py": {"_keeper.keep"},
     "decorators/activity.py": {"Activity.end", "start"},
-    "decorators/arguments.py": {"_parameters"},
+    "decorators/arguments.py": {"parameters_of"},
     "decorators/call.py": {"Call._show", "Call.produced", "CallRecipe.open"},
     "decorators/content.py": {"stream_text"},
     "decorators/handles.py": {"SpanHandle._do"},

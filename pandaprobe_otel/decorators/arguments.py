@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
+from pandaprobe_otel.decorators.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, tell_of_uncaptured
 from pandaprobe_otel.guard import failed
 
 NOTHING: Final = object()
@@ -25,13 +26,15 @@ class ArgumentReader:
     unless `keep_object`: an agent's input then is the question itself, which is what evaluations read.
     A parameter called `messages` keeps its name in any case, as `{"messages": [...]}` is PandaProbe's own form.
 
-    It does not validate: a call with wrong arguments raises in the function itself.
+    A name in `ignore` that no argument has may be a misspelt one, so what it may have meant is hidden as well: see
+    `unknown_names`. It does not validate: a call with wrong arguments raises in the function itself.
     """
 
     __slots__ = (
         "_filters",
         "_hidden",
         "_keep_object",
+        "_markers",
         "_named",
         "_only",
         "_positional",
@@ -45,8 +48,8 @@ class ArgumentReader:
         self,
         function: Callable[..., Any],
         *,
-        only: Iterable[str] | None = None,
-        ignore: Iterable[str] = (),
+        only: Collection[str] | None = None,
+        ignore: Collection[str] = (),
         keep_object: bool = False,
         has_receiver: bool = True,
     ) -> None:
@@ -54,7 +57,10 @@ class ArgumentReader:
         self._only = None if only is None else frozenset(only)
         self._hidden = frozenset(ignore)
         self._filters = bool(self._hidden) or self._only is not None
-        parameters = _parameters(function)
+        parameters = parameters_of(function)
+        self._markers = hidden_by_mistake(function, parameters, ignore) if self._hidden else {}
+        if only is not None:
+            tell_of_uncaptured(function, parameters, only)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._skip = 1 if has_receiver and names and names[0] in _RECEIVERS else 0
         self._positional = tuple(names[self._skip :])
@@ -73,7 +79,9 @@ class ArgumentReader:
         if kwargs:
             given.update(kwargs)
         if self._filters:
-            given = {name: value for name, value in given.items() if self._shows(name)}
+            if ALL_ARGUMENTS in self._markers:
+                return self._markers[ALL_ARGUMENTS]
+            given = {name: self._markers.get(name, value) for name, value in given.items() if self._shows(name)}
         if len(given) == 1 and not self._keep_object:
             name, value = next(iter(given.items()))
             return given if name == "messages" else value
@@ -84,7 +92,7 @@ class ArgumentReader:
         """Return the parameters in their order with the defaults; a call replaces what it gives."""
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         return {
-            p.name: None if p.default is p.empty else p.default
+            p.name: self._markers.get(p.name, None if p.default is p.empty else p.default)
             for p in parameters
             if p.kind not in variable
             and (p.default is p.empty or isinstance(p.default, _SHOWN_DEFAULTS))
@@ -106,7 +114,8 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a function; none when it has no signature."""
     try:
         return list(_signature(function).parameters.values())
     except (TypeError, ValueError):
