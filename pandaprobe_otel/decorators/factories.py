@@ -15,7 +15,7 @@ from pandaprobe_otel.decorators.call import CallRecipe
 from pandaprobe_otel.decorators.handles import SpanHandle
 from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
 from pandaprobe_otel.decorators.wrapping import wrap
-from pandaprobe_otel.guard import unused
+from pandaprobe_otel.guard import mistake, unused
 from pandaprobe_otel.trace_context import trace_values
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
@@ -81,6 +81,9 @@ class SpanBlock(Generic[H]):
     def __call__(self, function: F) -> F:
         """Decorate a function, method or class."""
         self._is_used = True
+        if self._options.input is not NOT_GIVEN:
+            name = getattr(function, "__qualname__", type(function).__qualname__)
+            mistake(f"input= of the decorator of {name} is ignored: its input is what it is called with.")
         return decorate(function, self._options)
 
     def __enter__(self) -> H:

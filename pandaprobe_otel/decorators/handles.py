@@ -135,7 +135,7 @@ class SpanHandle:
     def set_model(self, model: str) -> None:
         """Set the name of the model that was asked."""
         self._model = model
-        self._set("set_model", {names.MODEL: model, names.REQUEST_MODEL: model})
+        self._do("set_model", lambda activity: _write(activity, {names.MODEL: model, names.REQUEST_MODEL: model}))
 
     def set_model_parameters(self, params: Mapping[str, Any]) -> None:
         """Set the parameters of the model call, such as temperature."""
@@ -174,8 +174,12 @@ class SpanHandle:
         if isinstance(error, BaseException):
             self._do("set_error", lambda activity: record_exception(activity.span, error))
             return
-        self._set("set_error", {names.ERROR: error})
-        self._do("set_error", lambda activity: activity.span.set_status(StatusCode.ERROR, error))
+
+        def write(activity: Activity) -> None:
+            _write(activity, {names.ERROR: error})
+            activity.span.set_status(StatusCode.ERROR, str(error))
+
+        self._do("set_error", write)
 
     def set_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Add to the metadata of the span; where it is the root of its trace, also to the trace's."""
@@ -252,6 +256,11 @@ class TraceHandle(SpanHandle):
                 activity.span.set_status(StatusCode.ERROR)
 
         self._do("set_status", write)
+
+
+def _write(activity: Activity, texts: Mapping[str, object]) -> None:
+    """Write texts; what is none, such as an enum's member, as the text that it has."""
+    activity.span.set_attributes({name: str(value) for name, value in texts.items()})
 
 
 def _nanoseconds(moment: datetime) -> int:

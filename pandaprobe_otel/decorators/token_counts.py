@@ -36,8 +36,13 @@ _OF_PROVIDERS: Final = (
     "cacheWriteInputTokens",
     "reasoningTokens",
 )
-_DETAILS: Final = frozenset(
-    f"{side}_{tokens}_details" for side in ("input", "output", "prompt", "completion") for tokens in ("token", "tokens")
+_DETAILS: Final = (
+    "input_token_details",
+    "output_token_details",
+    "prompt_tokens_details",
+    "input_tokens_details",
+    "completion_tokens_details",
+    "output_tokens_details",
 )
 _UNDERSTOOD: Final = frozenset((*KNOWN, *_OF_PROVIDERS))
 _MAX_COUNT: Final = 2**31 - 1
