@@ -42,12 +42,13 @@ def unused(what: str) -> None:
     """Tell that a block was made and never entered. Called where the last reference to it goes away."""
     if sys.is_finalizing():
         return
-    try:
-        frame = sys._getframe(2)
-        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    except ValueError:  # the interpreter let go of it by itself
-        place = "a module that is gone"
-    mistake(f"{what} at {place} does nothing: it is a block for `with`, or a decorator.")
+    from inspect import currentframe  # on use: costs more to load than this module
+
+    frame = currentframe()
+    for _ in ("this function", "__del__"):
+        frame = frame.f_back if frame is not None else None
+    place = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+    mistake(f"{what}{place} does nothing: it is a block for `with`, or a decorator.")
 
 
 def mistakes() -> tuple[str, ...]:

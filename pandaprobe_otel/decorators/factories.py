@@ -222,7 +222,7 @@ def decorate(target: F, options: SpanOptions) -> F:
 
 def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
     owner = options.name or target.__name__
-    members = {
+    members: dict[str, Any] = {
         name: member
         for name, member in vars(target).items()
         if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod)))
@@ -239,7 +239,7 @@ def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
             if isinstance(options.capture, bool)
             else _without(options.capture, known - named[name]),
         )
-        setattr(target, name, decorate(cast("Any", member), mine))
+        setattr(target, name, decorate(member, mine))
     return target
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandaprobe_otel.trace_context import trace_values
 from pandaprobe_otel_integrations._adapter import use
@@ -26,6 +26,8 @@ class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUn
     may be what `init()` returned, and nothing else.
     """
 
+    root_names: ClassVar[Mapping[str, str]] = {"LangGraph": "LangChain", "RunnableSequence": "LangChain"}
+
     def __init__(
         self,
         *,
@@ -44,6 +46,10 @@ class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUn
 class LangGraphCallbackHandler(LangChainCallbackHandler):
     """The same, for graphs."""
 
+    root_names: ClassVar[Mapping[str, str]] = {}
+
 
 class DeepAgentsCallbackHandler(LangChainCallbackHandler):
     """The same, for deep agents and their sub-agents."""
+
+    root_names: ClassVar[Mapping[str, str]] = {"LangGraph": "DeepAgents"}
