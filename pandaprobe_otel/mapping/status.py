@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.table import FAILURES
+from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.mapping.view import EventView, SpanView
 
 MAX_ERROR: Final = 16_384
@@ -22,7 +23,11 @@ def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
         return "UNSET", None
     if not failed:
         return ("OK" if view.end_ns is not None else "UNSET"), None
-    return "ERROR", error_text(view, found)[:MAX_ERROR]
+    return "ERROR", _within(error_text(view, found))
+
+
+def _within(text: str) -> str:
+    return text if len(text) <= MAX_ERROR else cut_text(text, MAX_ERROR)
 
 
 def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
