@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
+_was_opened = False
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
 
@@ -80,6 +81,8 @@ def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = Fal
     `is_gateway`: spans of any number of services come here, so a root may still come when its children are there.
     Problems are logged here, one line each, naming the setting's source and the remedy.
     """
+    global _was_opened
+    _was_opened = True
     for problem in config.problems:
         _logger.warning("pandaprobe-otel: %s", problem.message)
     if not config.usable:
@@ -91,6 +94,11 @@ def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = Fal
     for message in pipeline.content_problems:
         _logger.warning("pandaprobe-otel: %s", message)
     return pipeline
+
+
+def was_opened() -> bool:
+    """Whether anybody has opened a pipeline in this process: `init()`, a processor or an exporter."""
+    return _was_opened
 
 
 def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPipeline:

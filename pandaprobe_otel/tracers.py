@@ -6,15 +6,18 @@ from typing import Final
 
 from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider, get_tracer_provider
 
+from pandaprobe_otel import first_use
+
 SCOPE_NAME: Final = "pandaprobe_otel"
 """Instrumentation scope of every span that this library makes by hand."""
 
 
 class _State:
-    __slots__ = ("are_contexts_shared", "cached", "chosen")
+    __slots__ = ("are_contexts_shared", "cached", "chosen", "is_first_use_over")
 
     def __init__(self) -> None:
         self.are_contexts_shared = False
+        self.is_first_use_over = False
         self.chosen: TracerProvider | None = None
         self.cached: tuple[TracerProvider, Tracer] | None = None
 
@@ -50,6 +53,10 @@ def current_tracer() -> Tracer | None:
     cached = _state.cached
     if cached is not None and cached[0] is provider:
         return cached[1]
+    if not _state.is_first_use_over:
+        first_use.begin()
+        _state.is_first_use_over = first_use.is_over()
+        provider = _state.chosen or get_tracer_provider()
     if isinstance(provider, ProxyTracerProvider):
         return None
     tracer = provider.get_tracer(SCOPE_NAME)

@@ -107,6 +107,13 @@ class Integration(BaseInstrumentor):
         """Turn this off and put everything back as it was; no error when it is off."""
         return super().uninstrument(**kwargs) if self._is_instrumented_by_opentelemetry else None
 
+    def narrow(self) -> None:
+        """Record the calls of the watched clients only; without any, turn this off."""
+        if self._is_instrumented_by_opentelemetry and self._clients:
+            self._every_client = False
+        else:
+            self.uninstrument()
+
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client also when the library as a whole is not instrumented."""
         self._clients.add(client)
@@ -127,7 +134,7 @@ class Integration(BaseInstrumentor):
             self._beside_others = bool(kwargs.get("beside_others", False))
             self._every_client = not kwargs.get("only_watched_clients", False)
             self._patches, self._problems, self._open = [], {}, True
-            self._clients = IdentitySet()
+            self._clients = vars(self).get("_clients") or IdentitySet()  # who was wrapped once stays so
             self._look_at_age()
             for name in self.hooked_modules:
                 self._hook_when_loaded(name)

@@ -35,12 +35,16 @@ class PandaProbeSpanProcessor(SpanProcessor):
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
         if pipeline is None:
             pipeline = open_pipeline(Config.resolve(settings), counts_starts=True)
+        self._stamp_failed = False
+        self.lead_to(pipeline)
+
+    def lead_to(self, pipeline: Pipeline) -> None:
+        """Hand spans over to this pipeline from now on."""
         self.pipeline = pipeline
         self._started = pipeline.started
         self._ended = pipeline.ended
         self._marks = pipeline.selection is not None
         self._leaves_out = pipeline.selection != "all"
-        self._stamp_failed = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp session, user, tags and metadata of the context on the span, and count it as open.
