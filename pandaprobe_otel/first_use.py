@@ -10,12 +10,9 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pandaprobe_otel.guard import failed
-
-if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -73,17 +70,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def _begin(quietly: bool) -> bool:
-    from pandaprobe_otel import bootstrap, pipeline
-
-    if bootstrap.current() is not None or pipeline.was_opened() or _is_test_run():
+    # Whoever has not loaded these has neither called init() nor opened a pipeline.
+    bootstrap: Any = sys.modules.get("pandaprobe_otel.bootstrap")
+    pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline")
+    if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
         return True
-    from pandaprobe_otel.config import Config
-
-    config = Config.resolve()
-    if not config.enabled:
+    if _is_off():
         return True
-    if _asks(config):
-        bootstrap.begin_from_environment()
+    if _asks():
+        from pandaprobe_otel.bootstrap import begin_from_environment
+
+        begin_from_environment()
         return True
     if quietly:
         return False
@@ -92,10 +89,26 @@ def _begin(quietly: bool) -> bool:
     return True
 
 
-def _asks(config: Config) -> bool:
+def _is_off() -> bool:
+    from pandaprobe_otel.otel_variables import otel_disabled
+    from pandaprobe_otel.setting_values import BadValueError, read_bool
+
+    given = os.environ.get("PANDAPROBE_ENABLED", "").strip()
+    try:
+        return not read_bool(given) if given else otel_disabled(os.environ) is not None
+    except BadValueError:  # as if it were not set, which is said with the rest of the settings
+        return False
+
+
+def _asks() -> bool:
     """Whether the environment names a place for traces. A key in the file of the command line is not meant for apps."""
-    named = {name for name, source in config.sources.items() if source.startswith("PANDAPROBE_")}
-    return not named.isdisjoint(("api_key", "local")) or ("endpoint" in named and config.is_local)
+    if any(os.environ.get(name, "").strip() for name in ("PANDAPROBE_API_KEY", "PANDAPROBE_LOCAL")):
+        return True
+    if not os.environ.get("PANDAPROBE_ENDPOINT", "").strip():
+        return False
+    from pandaprobe_otel.config import Config
+
+    return Config.resolve().is_local
 
 
 def _nobody_traces() -> bool:

@@ -246,3 +246,22 @@ def test_a_suite_that_sends_nothing_starts_nothing(tmp_path: Path) -> None:
             assert result.returncode == 0, result.stdout
             assert "pandaprobe-otel" not in result.stdout + result.stderr
         assert server.posts() == []
+
+
+def test_an_adapter_starts_it_and_takes_its_client() -> None:
+    """`client=` is what `init()` returned; anything else is told of, and the runs go where `init()` sends them."""
+    code = """
+    import pandaprobe_otel as pp
+    from pandaprobe_otel_integrations._adapter import Adapter
+    Adapter(session_id="s")
+    client = pp.get_client()
+    assert client.enabled
+    Adapter(client=client, session_id="s")
+    assert pp.init() is client
+    Adapter(client=pp.Client())
+    """
+    result = run_python(code, environment("http://127.0.0.1:9"), set_up=False)
+
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert "client= of an adapter is what init() returned last; this one (Client) is ignored" in line
