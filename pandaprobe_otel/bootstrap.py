@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
 from pandaprobe_otel.process_life import end_on_sigterm
@@ -176,8 +176,28 @@ def init(
             _logger.setLevel(logging.DEBUG)
         if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
             _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
-        _current = _set_up(config, tracer_provider)
+        _current = _join_a_piece(config, arguments, tracer_provider) or _set_up(config, tracer_provider)
         return _current
+
+
+def _join_a_piece(config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None) -> PandaProbe | None:
+    """Take the span processor of ours that the app's provider has already: a second one would send all of it again."""
+    from opentelemetry import trace
+
+    from pandaprobe_otel.tracers import use_tracer_provider
+    from pandaprobe_otel.tracing.pieces import pieces_in
+
+    target: Any = provider or trace.get_tracer_provider()
+    for piece in pieces_in(getattr(target, "_active_span_processor", None)):
+        if config.usable and piece.sees_starts and piece.pipeline.destination == config.destination:
+            there = piece.pipeline.config
+            of_pieces = arguments.keys() & ExportSettings.__annotations__.keys()
+            if ignored := sorted(name for name in of_pieces if _differs(getattr(there, name), config, name)):
+                _say_once(f"The provider has a PandaProbeSpanProcessor, which counts: {', '.join(ignored)} ignored.")
+            if provider is not None:
+                use_tracer_provider(provider)
+            return _prepared(piece.pipeline, config, target)
+    return None
 
 
 def _first_call_counts(first: PandaProbe, config: Config, arguments: Mapping[str, Any]) -> bool:
@@ -217,25 +237,31 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
     pipeline = open_pipeline(config, counts_starts=True)
     if config.strict and (problems := pipeline.status().problems):  # masks and vendors' switches, read just now
         raise ConfigError(" ".join(problems))
-    handle = PandaProbe(pipeline, config)
     if isinstance(pipeline, IdlePipeline):
-        return handle
+        return PandaProbe(pipeline, config)
+    return _prepared(pipeline, config, _add_processor(pipeline, config, provider))
+
+
+def _prepared(pipeline: Pipeline, config: Config, joined: TracerProvider | None) -> PandaProbe:
+    """What is done beside the span processor."""
+    from pandaprobe_otel.id_generator import draw_from_system
+
     if config.captures_content:
         for name, value in CONTENT_SWITCHES.items():
             os.environ.setdefault(name, value)
-    joined = _add_processor(pipeline, config, provider)
+    if joined is not None:
+        draw_from_system(joined)
     _add_log_processor(pipeline)
     _instrument(config, joined)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
-    return handle
+    return PandaProbe(pipeline, pipeline.config)
 
 
 def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
     from opentelemetry import trace
 
-    from pandaprobe_otel.id_generator import draw_from_system
     from pandaprobe_otel.tracers import use_tracer_provider
     from pandaprobe_otel.tracing import PandaProbeSpanProcessor
 
@@ -252,7 +278,6 @@ def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider 
         trace.set_tracer_provider(target)
     elif provider is not None:
         use_tracer_provider(provider)  # the decorators' spans go there too, although it is not the global one
-    draw_from_system(target)
     target.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
     return target  # type: ignore[no-any-return]
 
