@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel import first_use, joined
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.guard import mistake, mistakes
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.decorators import TraceHandle
+    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -190,7 +191,7 @@ def _init(
             _logger.setLevel(logging.DEBUG)
         if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
             _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
-        _current, _is_unasked = _set_up(config, tracer_provider), is_unasked
+        _current, _is_unasked = _set_up(config, arguments, tracer_provider), is_unasked
         return _current
 
 
@@ -231,23 +232,32 @@ def _differs(before: Any, config: Config, name: str) -> bool:
     return name != "mask" and before != now and not (callable(before) and callable(now))
 
 
-def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
+def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None) -> PandaProbe:
     from pandaprobe_otel.pipeline import open_pipeline
 
-    pipeline = open_pipeline(config, counts_starts=True)
-    if config.strict and (problems := pipeline.status().problems):  # masks and vendors' switches, read just now
+    piece = joined.processor_of_the_app(config, provider)
+    pipeline = open_pipeline(config, counts_starts=True) if piece is None else piece.pipeline
+    if piece is not None:
+        _tell_ignored(piece, config, arguments)
+    elif config.strict and (problems := pipeline.status().problems):  # masks and vendors' switches, read just now
         raise ConfigError(" ".join(problems))
-    handle = PandaProbe(pipeline, config)
     if isinstance(pipeline, IdlePipeline):
-        return handle
+        return PandaProbe(pipeline, config)
     if config.captures_content:
         for name, value in CONTENT_SWITCHES.items():
             os.environ.setdefault(name, value)
-    joined.lead(pipeline, config, provider)
+    joined.lead(pipeline, config, provider, has_processor=piece is not None)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
-    return handle
+    return PandaProbe(pipeline, config if piece is None else pipeline.config)
+
+
+def _tell_ignored(piece: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:
+    there = piece.pipeline.config
+    of_pieces = arguments.keys() & ExportSettings.__annotations__.keys()
+    if ignored := sorted(name for name in of_pieces if _differs(getattr(there, name), config, name)):
+        mistake(f"The provider has a PandaProbeSpanProcessor, which counts: {', '.join(ignored)} ignored.")
 
 
 def current() -> PandaProbe | None:

@@ -6,6 +6,7 @@ Order of sources: argument > `PANDAPROBE_*` variable > OpenTelemetry's own varia
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,21 @@ class ExportSettings(TypedDict, total=False):
     max_queue_bytes: int | None
     max_spool_bytes: int | None
     shutdown_timeout_s: float | None
+
+
+def settings_of_a_piece(given: Mapping[str, Any]) -> Config:
+    """Resolve the settings of a span processor or exporter; one that is none of theirs is a problem, not an error.
+
+    OpenTelemetry's configuration file hands over what its author wrote, and an exception would stop all telemetry.
+    """
+    known = {name: value for name, value in given.items() if name in ExportSettings.__annotations__}
+    config = Config.resolve(known)
+    problems = [
+        Problem(setting=name, message=f"{name} is no setting of a span processor or exporter; it is ignored.")
+        for name in given
+        if name not in known
+    ]
+    return dataclasses.replace(config, problems=(*config.problems, *problems)) if problems else config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

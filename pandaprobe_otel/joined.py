@@ -38,12 +38,47 @@ class _Joined:
 _last: Final = _Joined()
 
 
-def lead(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> None:
-    """Lead spans, log records and the calls of libraries to this pipeline, and to no earlier one of `init()`."""
+def processor_of_the_app(config: Config, provider: TracerProvider | None) -> PandaProbeSpanProcessor | None:
+    """Return the processor that the app itself has added, if it leads to where these settings do.
+
+    A second one would send all of it again.
+    """
+    from opentelemetry import trace
+
+    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
+    from pandaprobe_otel.tracing.pieces import pieces_in
+
+    target: Any = provider or trace.get_tracer_provider()
+    own = _last.spans[1] if _last.spans is not None else None
+    for piece in pieces_in(getattr(target, "_active_span_processor", None)) if config.usable else ():
+        is_of_the_app = isinstance(piece, PandaProbeSpanProcessor) and piece is not own
+        if is_of_the_app and piece.pipeline.destination == config.destination:
+            return piece
+    return None
+
+
+def lead(pipeline: Pipeline, config: Config, provider: TracerProvider | None, *, has_processor: bool = False) -> None:
+    """Lead spans, log records and the calls of libraries to this pipeline, and to no earlier one of `init()`.
+
+    `has_processor`: the provider leads spans there already.
+    """
     before = _last.spans[0] if _last.spans is not None else None
-    target = _lead_spans(pipeline, config, provider)
+    target = _join(provider) if has_processor else _lead_spans(pipeline, config, provider)
     _lead_logs(pipeline)
     _instrument(config, target, is_other=before is not None and target is not before)
+
+
+def _join(provider: TracerProvider | None) -> TracerProvider:
+    from opentelemetry import trace
+
+    from pandaprobe_otel.id_generator import draw_from_system
+    from pandaprobe_otel.tracers import use_tracer_provider
+
+    if provider is not None:
+        use_tracer_provider(provider)
+    target: Any = provider or trace.get_tracer_provider()
+    draw_from_system(target)
+    return target  # type: ignore[no-any-return]
 
 
 def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:

@@ -6,14 +6,15 @@ An exception in either class would stop the app's other telemetry, so neither ra
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from pandaprobe_otel.id_generator import draw_from_system
 from pandaprobe_otel.tracing.exporter import PandaProbeSpanExporter
+from pandaprobe_otel.tracing.pieces import pieces_in
 
 __all__ = ["PandaProbeInstrumentor", "PandaProbeSpanExporter"]
 
@@ -23,8 +24,9 @@ _logger = logging.getLogger("pandaprobe_otel")
 class PandaProbeInstrumentor(BaseInstrumentor):
     """Adds the span processor to the provider that the launcher made, as `init()` would.
 
-    Steps aside when the exporter is in the pipeline already (`OTEL_TRACES_EXPORTER=pandaprobe`, and a configurator
-    that obeyed it), so that nothing is sent twice. Switched off by `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe`.
+    Steps aside when the exporter is in the pipeline already (`OTEL_TRACES_EXPORTER=pandaprobe` or OpenTelemetry's
+    configuration file, and a configurator that obeyed it), so that nothing is sent twice. Switched off by
+    `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe`.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -32,10 +34,12 @@ class PandaProbeInstrumentor(BaseInstrumentor):
         return []
 
     def _instrument(self, **kwargs: Any) -> None:
-        if _exporter_is_in_place():
-            _logger.debug("OTEL_TRACES_EXPORTER names pandaprobe: its exporter is in the pipeline already")
-            return
         try:
+            provider = kwargs.get("tracer_provider") or trace.get_tracer_provider()
+            if _is_in_place(provider):
+                _logger.debug("The tracer provider has an exporter or processor of ours already: it counts")
+                draw_from_system(provider)
+                return
             from pandaprobe_otel.bootstrap import init
 
             # The launcher instruments the libraries by their own entry points.
@@ -50,7 +54,9 @@ class PandaProbeInstrumentor(BaseInstrumentor):
         shutdown()
 
 
-def _exporter_is_in_place() -> bool:
-    """Without `opentelemetry-distro` nobody obeys the variable: there is no provider then, and so no exporter."""
-    exporters = {name.strip() for name in os.environ.get("OTEL_TRACES_EXPORTER", "").split(",")}
-    return "pandaprobe" in exporters and hasattr(trace.get_tracer_provider(), "add_span_processor")
+def _is_in_place(provider: Any) -> bool:
+    """Whether the provider has a piece of ours, by OTEL_TRACES_EXPORTER, a configuration file or the app's own code.
+
+    Without a configurator nobody obeys either: there is no provider then, and so no piece.
+    """
+    return any(True for _ in pieces_in(getattr(provider, "_active_span_processor", None)))

@@ -37,8 +37,18 @@ class Pipeline(Protocol):
     """What processors, exporters and the handle of `init` need."""
 
     @property
+    def config(self) -> Config:
+        """The settings."""
+        ...
+
+    @property
     def selection(self) -> Any:
         """Which spans go out: the setting `spans`. None: none at all."""
+        ...
+
+    @property
+    def destination(self) -> str | None:
+        """Where traces go. None: nowhere."""
         ...
 
     def started(self, span: ReadableSpan) -> None:
@@ -118,9 +128,10 @@ class IdlePipeline:
     """Ignores every span: the settings say so, or cannot work."""
 
     selection: Any = None
+    destination: str | None = None
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.config = self._config = config
 
     def started(self, span: ReadableSpan) -> None:
         """Ignore."""
@@ -174,8 +185,9 @@ class ExportPipeline:
         from pandaprobe_otel.tracing.timing import Timing
         from pandaprobe_otel.tracing.worker import Worker
 
-        self._config = config
+        self.config = self._config = config
         self.selection: Any = config.spans
+        self.destination: str | None = config.destination
         self._counts_starts = counts_starts
         # Now, before `init` sets the variables of other vendors that nobody has set.
         self._options = MappingOptions.from_config(config, os.environ)

@@ -69,7 +69,8 @@ def _is_same(function: Any, wrapper: Any) -> bool:
 
 def subclasses(owner: Any) -> Iterator[type[Any]]:
     """All that inherit from a class; nothing of what is none."""
-    for below in type.__subclasses__(owner) if isinstance(owner, type) else ():
+    direct: list[type[Any]] = type.__subclasses__(owner) if isinstance(owner, type) else []
+    for below in direct:
         yield below
         yield from subclasses(below)
 

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry.trace import ProxyTracer, Tracer, get_tracer_provider
 
@@ -105,7 +105,10 @@ def _receiver(tracer: Any) -> Any:
 def _parts(processor: Any) -> Iterator[Any]:
     """Yield a processor, those in it, and what they export by."""
     yield processor
-    for inner in getattr(processor, "_span_processors", ()):
+    inside: Any = getattr(processor, "_span_processors", ())
+    if type(inside) is not tuple:  # a stand-in has every attribute
+        inside = ()
+    for inner in cast("tuple[Any, ...]", inside):
         yield from _parts(inner)
     batch = getattr(processor, "_batch_processor", processor)
     exporter = getattr(processor, "span_exporter", None) or getattr(batch, "_exporter", None)
@@ -167,5 +170,6 @@ class LeaveTaking:
 
     def undo(self) -> None:
         """Wait no longer."""
-        if vars(self.instance).get("uninstrument") is self._way:
+        own = cast("dict[str, Any]", self.instance.__dict__)
+        if own.get("uninstrument") is self._way:
             del self.instance.uninstrument

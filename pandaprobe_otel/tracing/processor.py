@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from pandaprobe_otel.config import Config, ExportSettings
+from pandaprobe_otel.config import ExportSettings, settings_of_a_piece
 from pandaprobe_otel.pipeline import Pipeline, open_pipeline
 from pandaprobe_otel.trace_context import stamp
 from pandaprobe_otel.tracers import are_contexts_shared
+from pandaprobe_otel.tracing.pieces import Piece, choose
 from pandaprobe_otel.tracing.remote_parents import leave_out_strangers, mark
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("pandaprobe_otel")
 
 
-class PandaProbeSpanProcessor(SpanProcessor):
+class PandaProbeSpanProcessor(Piece, SpanProcessor):
     """Add it to a `TracerProvider`: each trace is assembled, mapped and delivered to PandaProbe.
 
     Starting and ending a span costs the calling thread an append; everything else happens in background threads,
@@ -32,10 +33,13 @@ class PandaProbeSpanProcessor(SpanProcessor):
     `sample_rate`, `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
     """
 
+    sees_starts = True
+
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
         if pipeline is None:
-            pipeline = open_pipeline(Config.resolve(settings), counts_starts=True)
+            pipeline = open_pipeline(settings_of_a_piece(settings), counts_starts=True)
         self._stamp_failed = False
+        self._seen: Any = None
         self.lead_to(pipeline)
 
     def lead_to(self, pipeline: Pipeline) -> None:
@@ -52,6 +56,13 @@ class PandaProbeSpanProcessor(SpanProcessor):
         A span that is left out later, and may have children in other services, is told to them (`remote_parents`).
         """
         try:
+            # The tuple is another one when a processor is added.
+            processors: Any = getattr(span, "_span_processor", None)
+            if self._seen is not (seen := getattr(processors, "_span_processors", None)):
+                self._seen = seen
+                choose(processors)
+            if self.stands_aside:
+                return
             if self._marks and span.parent is not None:
                 if are_contexts_shared():
                     leave_out_strangers(span, parent_context)
@@ -65,7 +76,8 @@ class PandaProbeSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Hand the span over."""
-        self._ended(span)
+        if not self.stands_aside:
+            self._ended(span)
 
     def shutdown(self) -> None:
         """Deliver what can be delivered within the shutdown timeout, then stop."""
