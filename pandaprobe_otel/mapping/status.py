@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pandaprobe_otel.attributes import INTERRUPTED
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.table import FAILURES
+from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.mapping.view import EventView, SpanView
 from pandaprobe_otel.outcomes import outcome_named
 
@@ -35,7 +36,11 @@ def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, 
         return "UNSET", None, told
     if not failed or told is not None:
         return ("OK" if view.end_ns is not None else "UNSET"), None, None
-    return "ERROR", error_text(view, found)[:MAX_ERROR], None
+    return "ERROR", _within(error_text(view, found)), None
+
+
+def _within(text: str) -> str:
+    return text if len(text) <= MAX_ERROR else cut_text(text, MAX_ERROR)
 
 
 def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:

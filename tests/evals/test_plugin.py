@@ -388,3 +388,27 @@ def test_a_marker_that_cannot_be_meant_stops_the_collection(run_suite: RunSuite)
     code = "@pytest.mark.pandaprobe(metrics=['task_completion'], threshold=7)\ndef test_x(probe):\n    pass\n"
     outcome = run_suite(code)
     assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (2, True)
+
+
+def test_tests_that_are_seeded_alike_have_traces_of_their_own(run_suite: RunSuite) -> None:
+    """As pytest-randomly does it before each test: three tests, three trace ids, and none sees another's spans."""
+    code = """
+import random
+
+seen = set()
+
+@pytest.fixture(autouse=True)
+def seeded():
+    random.seed(0)
+
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+@pytest.mark.parametrize("question", ["one", "two", "three"])
+def test_answer(probe, question):
+    assistant(question)
+    assert len(probe.traces) == 1
+    assert probe.traces[0].trace_id not in seen
+    seen.add(probe.traces[0].trace_id)
+"""
+    outcome = run_suite(code)
+    assert set(outcome.cases.values()) == {"passed"}, outcome.out
+    assert len(outcome.cases) == 3

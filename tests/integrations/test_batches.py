@@ -66,7 +66,7 @@ def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
     assert created["pandaprobe.batch.input_file_id"] == "file-1"
     assert (fetched["gen_ai.usage.input_tokens"], fetched["gen_ai.usage.output_tokens"]) == (120, 34)
     assert (fetched["pandaprobe.batch.completed"], fetched["pandaprobe.batch.failed"]) == (2, 1)
-    assert not any("model" in name for name in (*created, *fetched))
+    assert not any(name.endswith(".model") for name in (*created, *fetched))
     assert recorder.spans[1].parent == recorder.spans[0].context
     span = recorder.spans[1]
     assert span.start_time is not None

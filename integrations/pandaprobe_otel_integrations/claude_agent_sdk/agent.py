@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import time_ns
 from typing import Any, Final
@@ -41,7 +41,14 @@ class Agent:
     """One AGENT span. Model calls wait in the ledger for what the result says of them."""
 
     def __init__(
-        self, recorder: Recorder, ledger: Ledger, name: str, base: Context, *, parent_tool: str | None = None
+        self,
+        recorder: Recorder,
+        ledger: Ledger,
+        name: str,
+        base: Context,
+        *,
+        parent_tool: str | None = None,
+        instructions: Sequence[Part] = (),
     ) -> None:
         self.name = name
         self.parent_tool = parent_tool
@@ -55,7 +62,15 @@ class Agent:
         self._asked: list[Part] = []
         self._answer: Part | None = None
         self._call: ModelCall | None = None
-        attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+        self._instructions: Mapping[str, str] = {}
+        if recorder.with_content and instructions:
+            self._instructions = encoded({names.SYSTEM_INSTRUCTIONS: list(instructions)})
+        attributes = {
+            ours.KIND: "AGENT",
+            ours.OPERATION_NAME: "invoke_agent",
+            names.AGENT_NAME: name,
+            **self._instructions,
+        }
         self.span: Span = recorder.tracer.start_span(name, base, attributes=attributes)
         self.context: Context = set_span_in_context(self.span, base)
         self._ready_ns = time_ns()
@@ -129,6 +144,7 @@ class Agent:
             before=self._history.snapshot(),
             agent=self.name,
             of_sub_agent=self.parent_tool is not None,
+            instructions=self._instructions,
         )
         return self._call
 

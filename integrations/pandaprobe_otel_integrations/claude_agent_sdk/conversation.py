@@ -22,6 +22,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
 
 from .agent import Agent, Tool
+from .instructions import Instructions
 from .ledger import Ledger
 
 RUN_NAME: Final = "ClaudeAgentSDK"
@@ -38,8 +39,14 @@ class Conversation:
     `values` gives session, user, tags and metadata of the traces that begin.
     """
 
-    def __init__(self, recorder: Recorder, values: Callable[[], TraceValues | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        values: Callable[[], TraceValues | None] = lambda: None,
+        instructions: Instructions | None = None,
+    ) -> None:
         self._recorder = recorder
+        self._instructions = instructions or Instructions()
         self._values = values
         self._connected = get_current()
         self._ledger = Ledger()
@@ -109,7 +116,8 @@ class Conversation:
         values = self._values()
         if values is not None:
             base = with_values(values, base)
-        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base)
+        told = self._instructions.of(RUN_NAME, is_main=True)
+        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=told)
         self._answered_ns = None
         return self._main
 
@@ -171,7 +179,8 @@ class Conversation:
         if tool is None:
             return None
         name = name or string(tool.arguments.get("subagent_type")) or "general-purpose"
-        begun = Agent(self._recorder, self._ledger, name, tool.context, parent_tool=tool_id)
+        told = self._instructions.of(name, is_main=False)
+        begun = Agent(self._recorder, self._ledger, name, tool.context, parent_tool=tool_id, instructions=told)
         begun.ask(string(tool.arguments.get("prompt")) or "")
         self._sub_agents[tool_id] = begun
         return begun

@@ -21,13 +21,16 @@ from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present
 
+from .conversations import current_conversation
 from .model_calls import model_attributes
+from .requests import ModelRequest, request_that_begins
 
 _MODEL_CALLS: Final = frozenset({"generation", "response"})
 _STEPS: Final = frozenset({"task", "turn"})
 """The SDK's own loop: nothing to show, and its usage is that of the model calls below."""
 _BODIES: Final = frozenset({"function", "guardrail", "custom"})
 """Spans around code of the app, which begin and end in one task: that code's spans belong below them."""
+_ASKED: Final = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES)
 
 
 class RunProcessor:
@@ -50,6 +53,7 @@ class RunProcessor:
         self._claims_only = claims_only
         self._values = values
         self._runs = OpenRuns() if runs is None else runs
+        self._requests: dict[str, ModelRequest] = {}
         self._closed = False
 
     def close(self) -> None:
@@ -80,12 +84,13 @@ class RunProcessor:
     def on_span_end(self, span: Any) -> None:
         """It ends; what it was about is known only now."""
         run = self._runs.take(span.span_id)
+        request = self._requests.pop(span.span_id, None)
         if run is None:
             return
         guarded(run.release_model_call)
         guarded(run.leave_body)
         if run.span is not None:
-            guarded(self._tell, run, run.span, span)
+            guarded(self._tell, run, run.span, span, request)
             guarded(_tell_waiting, run)
             guarded(run.span.end)
 
@@ -109,7 +114,7 @@ class RunProcessor:
         attributes = {
             ours.KIND: "AGENT",
             ours.OPERATION_NAME: "invoke_agent",
-            names.CONVERSATION_ID: string(getattr(trace, "group_id", None)),
+            names.CONVERSATION_ID: string(getattr(trace, "group_id", None)) or current_conversation(),
         }
         span = recorder.tracer.start_span(trace.name, base, attributes=present(attributes))
         self._keep(trace.trace_id, None, base, span, trace.name, is_agent=True)
@@ -145,6 +150,10 @@ class RunProcessor:
         run.agent = agent
         if kind in _MODEL_CALLS:
             run.claim_model_call()
+            request = request_that_begins()
+            if request is not None:
+                request.recorded_by(started)
+                self._requests[span.span_id] = request
         elif kind in _BODIES:
             run.enter_body()
 
@@ -175,12 +184,12 @@ class RunProcessor:
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
-    def _tell(self, run: Run, span: Span, told: Any) -> None:
+    def _tell(self, run: Run, span: Span, told: Any, request: ModelRequest | None) -> None:
         recorder = self._recorder()
         with_content = recorder is not None and recorder.with_content
         data, kind = told.span_data, str(told.span_data.type)
         if kind in _MODEL_CALLS:
-            attributes = present(model_attributes(kind, data, with_content=with_content))
+            attributes = present(model_attributes(kind, data, request, with_content=with_content))
             model = attributes.get(names.REQUEST_MODEL)
             if model:
                 span.update_name(f"chat {model}")
@@ -209,7 +218,8 @@ class RunProcessor:
             if above.span is not None:
                 if names.INPUT_MESSAGES in attributes and not above.answers:
                     above.answers = True
-                    above.span.set_attribute(names.INPUT_MESSAGES, attributes[names.INPUT_MESSAGES])
+                    asked = {name: attributes[name] for name in _ASKED if name in attributes}
+                    above.span.set_attributes(asked)
                 if names.OUTPUT_MESSAGES in attributes:
                     above.span.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
             above = above.parent
@@ -224,6 +234,7 @@ class RunProcessor:
         fail(run.span, kind, str(raised) if recorder is not None and recorder.with_content else kind)
 
     def _abandon(self, run: Run) -> None:
+        self._requests.pop(run.run_id, None)
         guarded(run.release_model_call)
         if run.span is not None:
             run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse, Response
 
-from pandaprobe_otel.local.pages.conversation import as_messages, preview
+from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview
 from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, long_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
@@ -90,6 +90,7 @@ def _environment() -> Environment:
         "preview": preview,
         "json": json_markup,
         "long_text": long_text,
+        "beside_messages": beside_messages,
         "messages": as_messages,
     }
     environment.filters.update(filters)
