@@ -243,7 +243,8 @@ def test_an_interrupt(traces: SentTraces, model: StartModel, tmp_path: Path) -> 
     asyncio.run(interrupted())
     trace = traces.one()
     assert all("ended_at" in span for span in trace.spans)
-    assert trace.body["status"] != "ERROR"
+    assert "ERROR" not in {span["status"] for span in trace.spans}
+    assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("ERROR", "cancelled")
     assert {trace.root["status"], trace.only("TOOL")["status"]} <= {"OK", "UNSET"}
 
 

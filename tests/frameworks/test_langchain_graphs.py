@@ -134,12 +134,12 @@ def test_an_interrupt_is_no_error(way: str, traces: SentTraces, model: StartMode
     asked, resumed = traces.new(2)
     asked.is_sound(endpoint.exchanges)
     asked.is_like("""
-        trace careful | COMPLETED | session thread-1 | Hi > You said: Hi
+        trace careful | COMPLETED | session thread-1 | {"question":"Hi","answers":[]} > {"question":"Hi","answers":["You said: Hi"]}
         AGENT careful | {question,answers} > {question,answers}
           CHAIN model | {question,answers} > {answers}
             LLM chat gpt-5-mini @gpt-5-mini | u > a
           CHAIN human | {question,answers} > {__interrupt__}
-    """)
+    """)  # noqa: E501
     assert asked.only(name="human")["output"] == {"__interrupt__": [{"approve": "You said: Hi"}]}
     waiting = {"careful", "human"}
     assert {span["name"] for span in asked.spans if span["metadata"].get("outcome") == "interrupted"} == waiting
@@ -198,7 +198,7 @@ def test_subgraphs(traces: SentTraces, model: StartModel) -> None:
     trace.is_sound(endpoint.exchanges)
     state = "{question,answers}"
     trace.is_like(f"""
-        trace outer | COMPLETED | Hi > You said: Hi
+        trace outer | COMPLETED | {"question":"Hi","answers":[]} > {"question":"Hi","answers":["You said: Hi","You said: Hi"]}
         AGENT outer | {state} > {state}
           CHAIN as node | {state} > {state}
             AGENT inner | {state} > {state}
@@ -208,7 +208,7 @@ def test_subgraphs(traces: SentTraces, model: StartModel) -> None:
             AGENT inner | {state} > {state}
               CHAIN ask | {state} > {{answers}}
                 LLM chat gpt-5-mini @gpt-5-mini | u > a
-    """)
+    """)  # noqa: E501
 
 
 def test_an_exception_in_parallel_nodes_ends_every_span(traces: SentTraces, model: StartModel) -> None:
