@@ -51,8 +51,9 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
     target: Any = provider or trace.get_tracer_provider()
     own = _last.spans[1] if _last.spans is not None else None
     for piece in pieces_in(getattr(target, "_active_span_processor", None)) if config.usable else ():
-        is_of_the_app = isinstance(piece, PandaProbeSpanProcessor) and piece is not own
-        if is_of_the_app and piece.pipeline.destination == config.destination:
+        if not isinstance(piece, PandaProbeSpanProcessor) or piece is own:
+            continue
+        if piece.pipeline.destination == config.destination and not piece.pipeline.is_closed:
             return piece
     return None
 

@@ -114,7 +114,7 @@ _CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
 
 def told(value: Any, name: str = "") -> Any:
     """A value as it may be told: without credentials, with marks for bytes."""
-    kind = cast("type[Any]", type(value))
+    kind: type[Any] = type(value)
     if kind in _PLAIN or value is None:
         return value
     if name and _CREDENTIALS.search(name) is not None:

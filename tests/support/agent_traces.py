@@ -129,7 +129,7 @@ class SentTraces:
 
 
 def _is_final(span: Span) -> bool:
-    waits = span["metadata"].get("outcome") == "interrupted"
+    waits = span.get("metadata", {}).get("outcome") == "interrupted"
     return (span["status"] == "UNSET") if waits else span["status"] in _FINAL
 
 
