@@ -8,7 +8,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.responses import Responses
+from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._shape import obj, objects
 
@@ -26,7 +26,8 @@ def _response(data: Any, with_content: bool) -> dict[str, Any]:
     answer = _RESPONSES.answer(response, with_content=with_content)
     found = {**_RESPONSES.request_attributes(response), **answer.attributes}
     if with_content:
-        found |= encoded(_RESPONSES.request_content({**response, "input": data.input}))
+        asked = {name: value for name, value in response.items() if name in ECHOES}
+        found |= encoded(_RESPONSES.request_content({**asked, "input": data.input}))
         found |= encoded(answer.content)
     return found if response else {**found, **usage_attributes(obj(data.usage))}
 
