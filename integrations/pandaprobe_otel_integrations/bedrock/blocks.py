@@ -90,8 +90,8 @@ def _part(block: Object) -> Part | None:
         said = _part({"text": text.get("text"), "image": guarded.get("image")})
         return with_rest(said, text, {"text"}) if said is not None else None
     if cited := obj(block.get("citationsContent")):
-        said = [string(one.get("text")) for one in objects(cited.get("content"))]
-        return with_rest(parts.text("".join(text for text in said if text)), cited, {"content"})
+        texts = [string(one.get("text")) for one in objects(cited.get("content"))]
+        return with_rest(parts.text("".join(text for text in texts if text)), cited, {"content"})
     for kind in _MEDIA:
         if medium := obj(block.get(kind)):
             return _media(kind, medium)
