@@ -13,6 +13,7 @@ from pandaprobe_otel.attributes import MODEL_PARAMETERS, SPAN_METADATA
 
 from . import _parts as parts
 from ._content import Content
+from ._guard import guarded
 from ._parts import Part
 from ._shape import Object, integer, obj
 
@@ -53,10 +54,10 @@ def rest(members: Object, known: Set[str]) -> dict[str, Any]:
 
 
 def _safely_told(value: Any, name: str) -> Any:
-    try:
-        return told(value, name)
-    except Exception:  # noqa: BLE001 - what is known must not be lost with it
+    found = guarded(told, value, name)  # what is known must not be lost with it
+    if found is None and type(value).__name__ not in _SENTINELS:
         return f"[{type(value).__name__} that cannot be read]"
+    return found
 
 
 def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
