@@ -5,12 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from agent_framework import Agent, BaseChatClient, ChatResponse, Message, WorkflowBuilder, observability
+from agent_framework import (
+    Agent,
+    BaseChatClient,
+    ChatResponse,
+    Executor,
+    Message,
+    WorkflowBuilder,
+    WorkflowContext,
+    handler,
+    observability,
+)
 from agent_framework.openai import OpenAIChatClient, OpenAIChatCompletionClient
 from openai import AsyncOpenAI
+from pydantic import BaseModel
 
 import pandaprobe_otel
 from agent_traces import SentTraces
@@ -25,8 +37,10 @@ from framework_cases import (
     recorded_apart,
     run_beside_another_vendor,
 )
+from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 # The example's client is made by Agent Framework, which leaves its connections to the garbage collector.
@@ -38,11 +52,12 @@ def forecaster(
     name: str = "forecaster",
     kind: Any = OpenAIChatCompletionClient,
     tools: Any = (weather,),
+    instructions: str = "You know weather.",
 ) -> Any:
     """An agent that knows the weather, whose client leaves no connection to a loop that is closed."""
     headers = {"Connection": "close"}
     client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers)
-    return Agent(kind(model="gpt-5-mini", async_client=client), "You know weather.", name=name, tools=[*tools])
+    return Agent(kind(model="gpt-5-mini", async_client=client), instructions, name=name, tools=[*tools])
 
 
 def run(agent: Any, asked: str) -> None:
@@ -168,17 +183,159 @@ def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: S
     assert trace.body["output"]["messages"][0]["content"] == "The station says: The station says: snowy"
 
 
-def test_a_workflow(traces: SentTraces, model: StartModel) -> None:
-    """Its agents are in one trace, each with its own calls."""
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_workflow(stream: bool, traces: SentTraces, model: StartModel) -> None:
+    """It names the trace and has what was asked and answered; each executor is a step with what it got and gave."""
     endpoint = model(weather_model)
     one, two = forecaster(endpoint, "one"), forecaster(endpoint, "two", tools=())
-    workflow = WorkflowBuilder(start_executor=one).add_edge(one, two).build()
-    asyncio.run(workflow.run("Weather in Oslo?"))
+    workflow = WorkflowBuilder(name="duo", start_executor=one).add_edge(one, two).build()
 
+    async def ask() -> None:
+        if stream:
+            async for _ in workflow.run("Weather in Oslo?", stream=True):
+                pass
+        else:
+            await workflow.run("Weather in Oslo?")
+
+    asyncio.run(ask())
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     assert [len(trace.children(trace.only("AGENT", f"invoke_agent {name}"))) for name in ("one", "two")] == [3, 1]
-    assert trace.root["name"] == "workflow.run"
+    assert (trace.body["name"], trace.root["name"], trace.root["kind"]) == ("duo", "workflow.run", "CHAIN")
+    steps = trace.children(trace.root)
+    assert [(step["kind"], step["name"]) for step in steps] == [
+        ("CHAIN", "executor.process one"),
+        ("CHAIN", "executor.process two"),
+    ]
+    assert (trace.root["input"], steps[0]["input"]) == ("Weather in Oslo?", "Weather in Oslo?")
+    answers = ["The station says: snowy", "You said: The station says: snowy"]
+    assert [step["output"]["messages"][-1]["content"] for step in steps] == answers
+    assert steps[1]["input"] == steps[0]["output"]
+    said = [each["content"] for each in trace.root["output"]["messages"] if each["role"] == "assistant"]
+    assert said == [None, *answers]
+    assert trace.body["output"]["messages"][0]["content"] == answers[1]
+
+
+class Order(BaseModel):
+    """What an app hands from executor to executor."""
+
+    city: str
+    unit: str
+
+
+@dataclass
+class Forecast:
+    """Likewise."""
+
+    order: Order
+    text: str
+
+
+class Asking(Executor):
+    """The first of two executors."""
+
+    @handler
+    async def ask(self, order: Order, ctx: WorkflowContext[Forecast]) -> None:
+        """Look it up."""
+        await ctx.send_message(Forecast(order=order, text=WEATHER[order.city]))
+
+
+class Telling(Executor):
+    """The second."""
+
+    @handler
+    async def tell(self, forecast: Forecast, ctx: WorkflowContext[Any, str]) -> None:
+        """Say it twice."""
+        await ctx.yield_output(forecast.text)
+        await ctx.yield_output(forecast.order.unit)
+
+
+def two_executors(name: str | None = None) -> Any:
+    """A workflow without an agent."""
+    asking, telling = Asking(id="asking"), Telling(id="telling")
+    return WorkflowBuilder(name=name, start_executor=asking).add_edge(asking, telling).build()
+
+
+def test_a_workflow_of_the_apps_own_values(traces: SentTraces) -> None:
+    """Data classes and models are told by their fields, and several results in their order."""
+    order = Order(city="Oslo", unit="C")
+    asyncio.run(two_executors("forecast").run(order))
+
+    trace = traces.one()
+    told = {"city": "Oslo", "unit": "C"}
+    assert [(span["name"], span["input"], span["output"]) for span in trace.spans] == [
+        ("workflow.run", told, ["snowy", "C"]),
+        ("executor.process asking", told, {"order": told, "text": "snowy"}),
+        ("executor.process telling", {"order": told, "text": "snowy"}, ["snowy", "C"]),
+    ]
+
+
+def test_a_workflow_that_fails(traces: SentTraces) -> None:
+    """The executor that has raised and the run say so, with what they were given."""
+    with pytest.raises(KeyError):
+        asyncio.run(two_executors("forecast").run(Order(city="Atlantis", unit="C")))
+
+    trace = traces.one()
+    assert [span["status"] for span in trace.spans] == ["ERROR", "ERROR"]
+    assert [span["input"]["city"] for span in trace.spans] == ["Atlantis", "Atlantis"]
+
+
+def test_workflows_one_after_the_other_in_one_task(traces: SentTraces) -> None:
+    """Each has its own results, also one that runs inside an executor of another; the app's own span is the root."""
+
+    class Outer(Executor):
+        @handler
+        async def run_inner(self, order: Order, ctx: WorkflowContext[Any, str]) -> None:
+            result = await two_executors("inner").run(order)
+            await ctx.yield_output(f"inner said {result.get_outputs()[0]}")
+
+    outer = WorkflowBuilder(name="outer", start_executor=Outer(id="o")).build()
+
+    @pandaprobe_otel.agent(name="app")
+    async def app() -> None:
+        await two_executors("first").run(Order(city="Łódź", unit="F"))
+        await outer.run(Order(city="Oslo", unit="C"))
+
+    asyncio.run(app())
+    trace = traces.one()
+    assert trace.body["name"] == "app"
+    runs = trace.all(name="workflow.run")
+    assert [span["output"] for span in runs] == [["sunny", "F"], "inner said snowy", ["snowy", "C"]]
+
+
+def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """What an agent in a workflow is given, what its tool gets and gives, and what executors hand on, is recorded."""
+    planted = Planted()
+
+    def look_up(city: str) -> str:
+        """Look a city up."""
+        return planted["a tool's result"]
+
+    def script(messages: Any) -> Reply:
+        if messages[-1]["role"] == "tool":
+            return Reply(text=planted["the answer"])
+        return Reply(tool_calls=(ToolCall(name="look_up", arguments={"city": planted["a tool's argument"]}),))
+
+    endpoint = model(script)
+
+    class Advising(Executor):
+        @handler
+        async def advise(self, order: Order, ctx: WorkflowContext[Forecast]) -> None:
+            agent = forecaster(endpoint, tools=[look_up], instructions=planted["the instructions"])
+            answer = await agent.run(planted["the question"])
+            await ctx.send_message(Forecast(order=order, text=f"{answer.text} {planted['beside the answer']}"))
+
+    class Grading(Executor):
+        @handler
+        async def grade(self, forecast: Forecast, ctx: WorkflowContext[Any, dict[str, str]]) -> None:
+            await ctx.yield_output({"grade": planted["the result"]})
+
+    first, last = Advising(id="advising"), Grading(id="grading")
+    workflow = WorkflowBuilder(name=planted["the name"], start_executor=first).add_edge(first, last).build()
+    with recorded_apart("agent_framework") as recorder:
+        asyncio.run(workflow.run(Order(city=planted["a field of the input"], unit=planted["another field"])))
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:

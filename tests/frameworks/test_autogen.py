@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
 from autogen_agentchat.conditions import MaxMessageTermination
+from autogen_agentchat.messages import TextMessage
 from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat
 from autogen_agentchat.tools import AgentTool
 from autogen_core import FunctionCall
@@ -32,8 +33,10 @@ from framework_cases import (
     parcel_talk,
     recorded_apart,
 )
+from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
@@ -96,7 +99,7 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, m
     session = trace.body["session_id"]
     trace.is_like(f"""
         trace invoke_agent forecaster | COMPLETED | session {session} | Weather in Oslo? > The station says: snowy
-        AGENT invoke_agent forecaster
+        AGENT invoke_agent forecaster | u > a
           LLM chat {MODEL} @{MODEL} | su > c
           TOOL weather | {{"city":"Oslo"}} > "snowy"
           LLM chat {MODEL} @{MODEL} | suct > a
@@ -177,6 +180,9 @@ def test_a_team_is_one_trace(traces: SentTraces, model: StartModel) -> None:
     members = [span for span in trace.all("AGENT") if span is not trace.root]
     assert {span["name"] for span in members} == {"invoke_agent forecaster", "invoke_agent commentator"}
     assert {span["parent_span_id"] for span in members} == {trace.root["span_id"]}
+    said = [[each["content"] for each in span["input"]["messages"] + span["output"]["messages"]] for span in members]
+    texts = [each.to_text() for each in result.messages if type(each).__name__ == "TextMessage"]
+    assert said[:2] == [texts[:2], texts[:3]]
 
 
 def test_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
@@ -327,6 +333,52 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
     assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
 
 
+def plant(planted: Planted, way: str, model: StartModel) -> SpanRecorder:
+    """A run of an agent, alone or in a team."""
+
+    def look_up(city: str) -> str:
+        """Look a city up."""
+        return planted["a tool's result"]
+
+    def script(messages: Any) -> Reply:
+        if messages[-1]["role"] == "tool":
+            return Reply(text=planted["the answer"])
+        return Reply(tool_calls=(ToolCall(name="look_up", arguments={"city": planted["a tool's argument"]}),))
+
+    async def ask() -> None:
+        agent = forecaster(model(script), tools=[look_up], description=planted["the description"])
+        running = RoundRobinGroupChat([agent], max_turns=1) if way == "team" else agent
+        notes = {"tenant": planted["beside the question"]}
+        task = TextMessage(content=planted["the question"], source=planted["who asks"], metadata=notes)
+        if way == "run_stream":
+            async for _ in running.run_stream(task=task):
+                pass
+        else:
+            await running.run(task=task)
+
+    with recorded_apart("autogen") as recorder:
+        asyncio.run(ask())
+    return recorder
+
+
+@pytest.mark.parametrize("way", ["run", "run_stream", "team"])
+def test_what_is_planted_is_recorded(way: str, traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and asked, what its tool gets and gives and what it answers is in the spans."""
+    planted = Planted()
+    recorder = plant(planted, way, model)
+    assert planted.unrecorded(recorder) == []
+    assert set(planted.lost(recorder)) <= {"beside the question"}
+
+
+@pytest.mark.xfail(strict=True, reason="pandaprobe_otel/mapping drops what stands beside a message's content")
+@pytest.mark.parametrize("way", ["run", "run_stream", "team"])
+def test_what_is_planted_comes_out(way: str, traces: SentTraces, model: StartModel) -> None:
+    """The same of the trace."""
+    planted = Planted()
+    recorder = plant(planted, way, model)
+    assert planted.lost(recorder) == []
+
+
 def test_without_content(recorded: SpanRecorder) -> None:
     """What tools were given and answered is content."""
     pandaprobe_otel.uninstrument("autogen")
@@ -334,8 +386,8 @@ def test_without_content(recorded: SpanRecorder) -> None:
     asyncio.run(replayed([calling("at_once")], tools=[at_once]).run(task="Hi"))
 
     assert recorded.names == ["execute_tool at_once", "invoke_agent echo"]
-    told = set(recorded.attributes("execute_tool at_once"))
-    assert not told & {"gen_ai.tool.call.arguments", "gen_ai.tool.call.result"}
+    told = {*recorded.attributes("execute_tool at_once"), *recorded.attributes("invoke_agent echo")}
+    assert not {name for name in told if "messages" in name or "tool.call.arg" in name or "tool.call.res" in name}
 
 
 def test_taking_it_off_and_putting_it_on_again(recorded: SpanRecorder) -> None:

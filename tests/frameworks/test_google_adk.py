@@ -16,6 +16,7 @@ from google.adk.agents.run_config import StreamingMode
 from google.adk.models import BaseLlm, LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.adk.telemetry import tracing
+from google.adk.tools import FunctionTool, LongRunningFunctionTool
 from google.adk.tools.agent_tool import AgentTool
 from google.genai import types
 
@@ -39,6 +40,7 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter, GoogleADKInstrumentor
+from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 # ADK makes Google's client itself, and leaves its connections to the garbage collector.
@@ -103,6 +105,24 @@ def run_sync(agent: Any, asked: str) -> None:
     """Without a loop: ADK takes a thread for it."""
     runner = asyncio.run(runner_of(agent))
     assert len([*runner.run(user_id="ada", session_id="s-1", new_message=content(asked))]) == 3
+
+
+def later(city: str) -> None:
+    """Tell the weather in a city."""
+
+
+@pytest.mark.parametrize("way", ["answers later", "asks a person"])
+def test_a_run_that_waits(way: str, traces: SentTraces, gemini: StartModel) -> None:
+    """The tool that the run stops for is interrupted, and so is the trace."""
+    gemini(weather_model)
+    later.__name__ = "weather"
+    tool = (
+        LongRunningFunctionTool(later) if way == "answers later" else FunctionTool(weather, require_confirmation=True)
+    )
+    run(forecaster(tools=[tool]), "Weather in Oslo?")
+    trace = traces.one()
+    assert trace.only("TOOL")["metadata"]["outcome"] == trace.body["metadata"]["outcome"] == "interrupted"
+    assert trace.body["status"] == "COMPLETED"
 
 
 @pytest.mark.parametrize("way", [run, run_sync, streamed])
@@ -277,6 +297,68 @@ def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, gemini: Sta
     assert above[1:] == [("TOOL", "expert"), ("AGENT", "invoke_agent boss"), ("CHAIN", "invoke_workflow boss")]
     assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "invoke_agent expert"]
     assert trace.body["output"]["messages"][0]["content"].startswith("The station says: The station says: snowy")
+
+
+@pytest.mark.parametrize("config", [RunConfig(), STREAMED])
+def test_tools_called_at_once(config: RunConfig, traces: SentTraces, gemini: StartModel) -> None:
+    """Each is one span; what ADK says of their results together is none."""
+
+    def population(city: str) -> int:
+        """Tell how many live in a city."""
+        return 9
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Done.")
+        calls = [ToolCall(name=name, arguments={"city": "Oslo"}) for name in ("weather", "population")]
+        return Reply(tool_calls=tuple(calls))
+
+    endpoint = gemini(script)
+    asyncio.run(tell(forecaster(tools=[weather, population]), "Both?", config=config))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert sorted((span["name"], str(span["output"])) for span in trace.all("TOOL")) == [
+        ("population", "{'result': 9}"),
+        ("weather", "{'result': 'snowy'}"),
+    ]
+    assert "merged" not in str(trace)
+
+
+def test_what_is_planted_comes_out(traces: SentTraces, gemini: StartModel) -> None:
+    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
+    planted = Planted()
+
+    def look_up(city: str, unit: str) -> dict[str, str]:
+        return {"found": planted["a tool's result"], "source": planted["beside a tool's result"]}
+
+    look_up.__doc__ = planted["a tool's description"]
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if messages[-1]["role"] == "tool":
+            return Reply(text=planted["the answer"])
+        arguments = {"city": planted["a tool's argument"], "unit": planted["another argument"]}
+        return Reply(tool_calls=(ToolCall(name="look_up", arguments=arguments),))
+
+    async def ask() -> None:
+        agent = forecaster(
+            tools=[look_up],
+            instruction=planted["the instructions"] + " {plan}",
+            description=planted["the agent's description"],
+        )
+        runner = InMemoryRunner(agent=agent, app_name="app")
+        state = {"plan": planted["the state"]}
+        await runner.session_service.create_session(app_name="app", user_id="ada", session_id="s-1", state=state)
+        asked = content(planted["the question"])
+        async for _ in runner.run_async(user_id="ada", session_id="s-1", new_message=asked):
+            pass
+        await runner.close()
+
+    gemini(script)
+    with recorded_apart("google_adk") as recorder:
+        asyncio.run(ask())
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
 
 
 def test_agents_in_parallel(traces: SentTraces, gemini: StartModel) -> None:

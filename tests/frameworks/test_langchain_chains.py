@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,13 +17,16 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_core.vectorstores import VectorStore
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from openai import OpenAI
+from opentelemetry.trace import get_current_span
 
 from agent_traces import SentTraces
 from framework_cases import StartModel
 from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from provider_server import ProviderServer, json_reply
 from weather_model import weather_model
 
 
@@ -96,6 +99,92 @@ def test_a_retriever_that_raises(traces: SentTraces, model: StartModel) -> None:
     found = trace.only("RETRIEVER")
     assert {span["status"] for span in (found, *trace.above(found))} == {"ERROR"}
     assert all("ended_at" in span for span in trace.spans)
+
+
+class Breaking(BaseRetriever):
+    """Raises."""
+
+    error: type[BaseException]
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        raise self.error
+
+
+class Shelf(VectorStore):
+    """A vector store without vectors: it asks for that of the question, as all of them do, and has one document."""
+
+    def __init__(self, model: OpenAIEmbeddings) -> None:
+        self._model = model
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        """Look it up."""
+        return [Document(page_content=f"{len(self._model.embed_query(query))} numbers")]
+
+    async def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        """Look it up."""
+        return [Document(page_content=f"{len(await self._model.aembed_query(query))} numbers")]
+
+    @classmethod
+    def from_texts(cls, texts: list[str], embedding: Any, metadatas: Any = None, **kwargs: Any) -> Any:
+        """What a vector store has to have."""
+        return cls(embedding)
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    """A vector store and the service of its vectors."""
+    found = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
+    usage = {"prompt_tokens": 3, "total_tokens": 3}
+    answer = {"object": "list", "model": "text-embedding-3-small", "data": [found], "usage": usage}
+    with ProviderServer() as server:
+        server.script = lambda _: json_reply(answer)
+        yield Shelf(
+            OpenAIEmbeddings(
+                model="text-embedding-3-small",
+                base_url=f"{server.url}/v1",
+                api_key="any",
+                check_embedding_ctx_length=False,
+                model_kwargs={"encoding_format": "float"},
+            )
+        )
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "batch", "stream"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_retriever_calls_is_below_it(alone: bool, way: str, shelf: Shelf, traces: SentTraces) -> None:
+    """The vector of the question, in a chain or alone; afterwards nothing is current that was not before."""
+    retriever: Any = shelf.as_retriever()
+    if not alone:
+        retriever = RunnableLambda(str.strip) | retriever | RunnableLambda(lambda found: found[0].page_content)
+
+    async def ask() -> None:
+        await retriever.ainvoke("tea")
+        assert not get_current_span().is_recording()
+
+    if way == "ainvoke":
+        asyncio.run(ask())
+    elif way == "stream":
+        assert list(retriever.stream("tea"))
+    else:
+        getattr(retriever, way)(["tea"] if way == "batch" else "tea")
+    assert not get_current_span().is_recording()
+
+    trace = traces.one()
+    (above, *_) = trace.above(trace.only("EMBEDDING"))
+    assert (above["kind"], above["output"]) == ("RETRIEVER", [{"page_content": "2 numbers"}])
+
+
+def test_a_retriever_that_raises_leaves_nothing_current(traces: SentTraces) -> None:
+    """What follows it is not below it, whatever kind of exception it was."""
+    for error in (KeyError, KeyboardInterrupt):
+        with pytest.raises(error):
+            Breaking(error=error).invoke("tea")
+        assert not get_current_span().is_recording()
+    Handbook().invoke("tea")
+
+    failed, interrupted, last = traces.new(3)
+    assert [trace.root["name"] for trace in (failed, interrupted, last)] == ["Breaking", "Breaking", "Handbook"]
+    assert [trace.root["status"] == "ERROR" for trace in (failed, last)] == [True, False]
 
 
 def test_a_batch_is_a_trace_for_each_input(traces: SentTraces, model: StartModel) -> None:

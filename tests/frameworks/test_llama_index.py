@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import llama_index_instrumentation
@@ -13,6 +14,17 @@ from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.llms import ChatMessage, CompletionResponse, CompletionResponseGen, CustomLLM, LLMMetadata
 from llama_index.core.llms.callbacks import llm_completion_callback
+from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.workflow import (
+    Context,
+    Event,
+    HumanResponseEvent,
+    InputRequiredEvent,
+    StartEvent,
+    StopEvent,
+    Workflow,
+    step,
+)
 from llama_index.llms.openai import OpenAI
 from openai import OpenAI as Client
 
@@ -24,6 +36,8 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
+from planting import Planted
+from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
 
@@ -97,7 +111,7 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
-    """Both agents' model calls are below the workflow, each with its agent's name."""
+    """Each agent of a team is a span with its own model calls and tools; the team is asked what the app has asked."""
 
     def script(messages: Any) -> Reply:
         message: Message = messages[-1]
@@ -118,9 +132,178 @@ def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
+    trace.is_like(r"""
+        trace AgentWorkflow | COMPLETED | Weather? > It is snowy.
+        AGENT AgentWorkflow | u > a
+          AGENT boss | su > c
+            LLM chat gpt-5-mini @gpt-5-mini | su > c
+            TOOL handoff | {"to_agent":"expert","reason":"weather"} > "Agent expert is now handling the request due to the following reason: weather.\nPlease continue with the current request."
+          AGENT expert | suct > a
+            LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """)  # noqa: E501 - as LlamaIndex says it
     assert [call["metadata"]["agent_name"] for call in trace.all("LLM")] == ["boss", "expert"]
-    assert trace.only("TOOL", "handoff")["input"]["to_agent"] == "expert"
     assert {span["status"] for span in trace.spans} == {"OK"}
+
+
+def test_a_team_whose_model_refuses(traces: SentTraces, model: StartModel) -> None:
+    """The agent whose turn it is has failed, as its team has, and both say how."""
+    agent = forecaster(plain_model(model(weather_model)))
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        run(AgentWorkflow(agents=[agent]), "Weather in Nowhere?")
+
+    trace = traces.one()
+    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+        ("AGENT", "ERROR"),
+        ("AGENT", "ERROR"),
+        ("LLM", "ERROR"),
+    ]
+    assert all("There is no Nowhere" in span["error"] for span in trace.spans)
+
+
+class Draft(Event):
+    """Between two steps."""
+
+    text: str
+    said: list[ChatMessage]
+
+
+class Writing(Workflow):
+    """Two steps, one of them not async; what the first calls its event is its own affair."""
+
+    @step
+    async def draft(self, asked: StartEvent) -> Draft:
+        """Ask a model."""
+        text = str(await asked.llm.acomplete(f"Write about {asked.topic}"))
+        return Draft(text=text, said=[ChatMessage("Shorter!")])
+
+    @step
+    def review(self, ev: Draft) -> StopEvent:
+        """Fail on request."""
+        if ev.text == "bad":
+            raise ValueError("not good enough")
+        return StopEvent(result={"text": ev.text, "length": len(ev.text)})
+
+
+async def write(llm: Any, topic: str) -> Any:
+    """Run the workflow."""
+    return await Writing().run(topic=topic, reader="ada", llm=llm)
+
+
+def test_a_workflow(traces: SentTraces, model: StartModel) -> None:
+    """Each step is a span with its event and what it hands on; the workflow has what it was given and results in."""
+    endpoint = model(lambda messages: Reply(text="Arr."))
+    asyncio.run(write(plain_model(endpoint), "pirates"))
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    names = [(span["kind"], span["name"]) for span in trace.spans]
+    assert names == [("CHAIN", "Writing"), ("CHAIN", "draft"), ("LLM", "chat gpt-5-mini"), ("CHAIN", "review")]
+    given = {"topic": "pirates", "reader": "ada", "llm": "<OpenAI>"}
+    draft, review = trace.only(name="draft"), trace.only(name="review")
+    assert (trace.root["input"], trace.root["output"]) == (given, {"text": "Arr.", "length": 4})
+    assert [span["name"] for span in trace.children(trace.root)] == ["draft", "review"]
+    assert [span["name"] for span in trace.children(draft)] == ["chat gpt-5-mini"]
+    assert (draft["input"], draft["output"]["text"]) == (given, "Arr.")
+    assert "Shorter!" in str(draft["output"]["said"])
+    assert review["input"] == draft["output"]
+    assert (draft["metadata"]["event"], review["metadata"]["event"]) == ("StartEvent", "Draft")
+
+
+def test_a_workflow_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """The step that has raised and the workflow say so; what came before is none the worse."""
+    with pytest.raises(ValueError, match="not good enough"):
+        asyncio.run(write(plain_model(model(lambda messages: Reply(text="bad"))), "pirates"))
+
+    trace = traces.one()
+    states = {span["name"]: span["status"] for span in trace.spans}
+    assert states == {"Writing": "ERROR", "draft": "OK", "chat gpt-5-mini": "OK", "review": "ERROR"}
+
+
+def test_a_result_of_the_apps_own_form(traces: SentTraces) -> None:
+    """A stop event with fields of its own is told by these, documents by their text and what is said of them."""
+
+    class Found(StopEvent):
+        nodes: list[NodeWithScore]
+        source: str
+
+    class Finding(Workflow):
+        @step
+        async def find(self, ev: StartEvent) -> Found:
+            node = TextNode(text="Snow.", id_="n-1", metadata={"page": 7})
+            return Found(nodes=[NodeWithScore(node=node, score=0.5)], source="atlas")
+
+    async def find() -> None:
+        await Finding().run()
+
+    asyncio.run(find())
+    found = {"id": "n-1", "content": "Snow.", "score": 0.5, "metadata": {"page": 7}}
+    assert traces.one().root["output"] == {"nodes": [found], "source": "atlas"}
+
+
+def test_a_workflow_in_a_step_of_another(traces: SentTraces, model: StartModel) -> None:
+    """It is below that step."""
+    llm = plain_model(model(lambda messages: Reply(text="Arr.")))
+
+    class Outer(Workflow):
+        @step
+        async def outer(self, ev: StartEvent) -> StopEvent:
+            return StopEvent(result=await write(llm, "pirates"))
+
+    async def run_both() -> None:
+        await Outer().run()
+
+    asyncio.run(run_both())
+    trace = traces.one()
+    assert [span["name"] for span in trace.above(trace.only("LLM"))] == ["draft", "Writing", "outer", "Outer"]
+
+
+def plant(planted: Planted, model: StartModel) -> SpanRecorder:
+    """A run of an agent in a workflow."""
+
+    def look_up(city: str) -> str:
+        """Look a city up."""
+        return planted["a tool's result"]
+
+    def script(messages: Any) -> Reply:
+        if messages[-1]["role"] == "tool":
+            return Reply(text=planted["the answer"])
+        return Reply(tool_calls=(ToolCall(name="look_up", arguments={"city": planted["a tool's argument"]}),))
+
+    class Planting(Workflow):
+        @step
+        async def first(self, ev: StartEvent) -> Draft:
+            agent = forecaster(llm, tools=[look_up], system_prompt=planted["the instructions"])
+            answer = await agent.run(planted["the question"], max_iterations=7, customer=planted["beside the question"])
+            return Draft(text=str(answer), said=[ChatMessage(planted["a message in an event"])])
+
+        @step
+        async def last(self, ev: Draft) -> StopEvent:
+            return StopEvent(result={"answer": ev.text, "grade": planted["beside the answer"]})
+
+    llm = plain_model(model(script))
+
+    async def run_all() -> None:
+        await Planting().run(question="?", tenant=planted["a field of the start event"])
+
+    with recorded_apart("llama_index") as recorder:
+        asyncio.run(run_all())
+    return recorder
+
+
+def test_what_is_planted_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """What an agent is given, what its tool gets and gives, and what a workflow hands on, are in the spans."""
+    planted = Planted()
+    recorder = plant(planted, model)
+    assert planted.unrecorded(recorder) == []
+    assert set(planted.lost(recorder)) <= {"beside the question"}
+
+
+@pytest.mark.xfail(strict=True, reason="pandaprobe_otel/mapping drops what stands beside messages")
+def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """The same of the trace."""
+    planted = Planted()
+    recorder = plant(planted, model)
+    assert planted.lost(recorder) == []
 
 
 def test_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
@@ -259,6 +442,37 @@ def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
     trace = traces.one()
     assert all("ended_at" in span for span in trace.spans)
     assert "ERROR" not in {span["status"] for span in trace.spans}
+    assert trace.root["metadata"]["outcome"] == trace.only("TOOL")["metadata"]["outcome"] == "cancelled"
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_a_run_that_waits_for_a_person(is_left: bool, traces: SentTraces, model: StartModel) -> None:
+    """The tool is interrupted, and begins again with the answer; so is a run that the app leaves meanwhile."""
+
+    async def weather(ctx: Context, city: str) -> str:
+        """Tell the weather in a city."""
+        said = await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(prefix="Sure?"))
+        return f"{WEATHER[city]}, {said.response}"
+
+    weather.__annotations__ |= {"ctx": Context, "city": str}  # LlamaIndex does not look them up where they are written
+
+    async def ask() -> None:
+        running = forecaster(plain_model(endpoint), tools=[weather]).run("Weather in Oslo?")
+        async for event in running.stream_events():
+            if isinstance(event, InputRequiredEvent) and is_left:
+                await running.cancel_run()
+                break
+            if isinstance(event, InputRequiredEvent):
+                running.ctx.send_event(HumanResponseEvent(response="yes"))
+        with pytest.raises(Exception, match="") if is_left else nullcontext():
+            assert str(await running) == "The station says: snowy, yes"
+
+    endpoint = model(weather_model)
+    asyncio.run(ask())
+    trace = traces.one()
+    outcomes = [span["metadata"].get("outcome") for span in trace.all("TOOL")]
+    assert outcomes == (["interrupted"] if is_left else ["interrupted", None])
+    assert trace.body["metadata"].get("outcome") == ("interrupted" if is_left else None)
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:

@@ -22,6 +22,7 @@ from agents import (
     OpenAIResponsesModel,
     RunConfig,
     Runner,
+    SQLiteSession,
     Usage,
     function_tool,
     generation_span,
@@ -46,6 +47,7 @@ from framework_cases import (
     is_of_the_official_adapter,
     off,
     parcel_talk,
+    recorded_apart,
     run_beside_another_vendor,
 )
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
@@ -53,6 +55,7 @@ from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.openai_agents import OpenAIAgentsAdapter, OpenAIAgentsInstrumentor
 from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor
+from planting import Planted
 from weather_model import WEATHER, weather_model
 
 
@@ -128,15 +131,13 @@ def test_a_run_is_one_tree(
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
-    # Instructions of the Responses API are read from the response, in which the scripted model does not repeat them.
-    s = "" if model_of is responses else "s"
-    trace.is_like(f"""
+    trace.is_like("""
         trace Agent workflow | COMPLETED | Weather in Oslo? > The station says: snowy
-        AGENT Agent workflow | {s}u > a
-          AGENT forecaster | {s}u > a
-            LLM chat gpt-5-mini @gpt-5-mini | {s}u > c
-            TOOL weather | {{"city":"Oslo"}} > "snowy"
-            LLM chat gpt-5-mini @gpt-5-mini | {s}uct > a
+        AGENT Agent workflow | su > a
+          AGENT forecaster | su > a
+            LLM chat gpt-5-mini @gpt-5-mini | su > c
+            TOOL weather | {"city":"Oslo"} > "snowy"
+            LLM chat gpt-5-mini @gpt-5-mini | suct > a
     """)
 
 
@@ -229,6 +230,122 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
     assert "There is no Nowhere" in trace.only("LLM")["error"]
 
 
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+@pytest.mark.parametrize("way", [run, streamed])
+def test_what_a_model_that_refuses_was_asked(
+    way: Callable[[Any, str], None], model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
+) -> None:
+    """A call that fails has its question, model, parameters and tools, and so have the agent and the run."""
+    endpoint = model(weather_model)
+    agent = forecaster(model_of(endpoint))
+    agent.model_settings = ModelSettings(temperature=0.25, max_tokens=99)
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        way(agent, "Weather in Nowhere?")
+
+    trace = traces.one()
+    (call,) = trace.all("LLM")
+    assert [each["content"] for each in call["input"]["messages"]] == ["You know weather.", "Weather in Nowhere?"]
+    assert (call["model"], call["model_parameters"]["temperature"]) == ("gpt-5-mini", 0.25)
+    assert (call["model_parameters"]["max_tokens"], call["metadata"]["tools"][0]["name"]) == (99, "weather")
+    assert [span["input"] for span in trace.all("AGENT")] == [call["input"]] * 2
+    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+
+
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+def test_a_call_that_the_app_tells_nothing_of(
+    model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
+) -> None:
+    """With `trace_include_sensitive_data` off, failed or not, a call has its model and no word of what was said."""
+    agent = forecaster(model_of(model(weather_model)))
+    for asked in ("Weather in Nowhere?", "Weather in Oslo?"):
+        with contextlib.suppress(Exception):
+            Runner.run_sync(agent, asked, run_config=RunConfig(trace_include_sensitive_data=False))
+
+    for trace in traces.new(2):
+        assert {call["model"] for call in trace.all("LLM")} == {"gpt-5-mini"}
+        told = str(trace.body)
+        assert [word for word in ("You know", "Weather in", "station") if word in told] == []
+
+
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+def test_the_first_token(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
+    """A streamed answer says when it began; one that is not streamed does not."""
+    agent = forecaster(model_of(model(weather_model)))
+    streamed(agent, "Weather in Oslo?")
+    run(agent, "Weather in Oslo?")
+
+    as_stream, at_once = traces.new(2)
+    for call in as_stream.all("LLM"):
+        assert call["started_at"] < call["completion_start_time"] <= call["ended_at"]
+    assert [call for call in at_once.all("LLM") if "completion_start_time" in call] == []
+
+
+class Notes(SQLiteSession):
+    """A session of the app's own class."""
+
+
+@pytest.mark.parametrize("way", ["run", "run_sync", "run_streamed"])
+def test_a_session_of_the_sdk_is_the_traces(way: str, traces: SentTraces, model: StartModel) -> None:
+    """Its id is the trace's session where neither the app nor the run's `group_id` names one."""
+    agent = forecaster(responses(model(weather_model)))
+
+    async def turn(session: SQLiteSession, **options: Any) -> None:
+        result = getattr(Runner, way)(agent, "Hello", session=session, **options)
+        if way == "run":
+            await result
+        else:
+            async for _ in result.stream_events():
+                pass
+
+    def talk(session: SQLiteSession, **options: Any) -> None:
+        if way == "run_sync":
+            Runner.run_sync(agent, "Hello", session=session, **options)
+        else:
+            asyncio.run(turn(session, **options))
+
+    talk(SQLiteSession("s-1"))
+    talk(Notes("s-2"))
+    talk(SQLiteSession("s-3"), run_config=RunConfig(group_id="g-3"))
+    with pandaprobe_otel.session("a-4"):
+        talk(SQLiteSession("s-4"))
+    Runner.run_sync(agent, "Hello")
+
+    sessions = [trace.body.get("session_id") for trace in traces.new(5)]
+    assert sessions == ["s-1", "s-2", "g-3", "a-4", None]
+
+
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+def test_what_is_planted_comes_out(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and given, and what its tool gets and gives, is in the trace."""
+    planted = Planted()
+
+    @function_tool
+    def look_up(city: str, unit: str) -> str:
+        """Look a city up."""
+        return planted["a tool's result"]
+
+    look_up.description = planted["a tool's description"]
+
+    def script(messages: Any) -> Reply:
+        if messages[-1]["role"] == "tool":
+            return Reply(text=planted["the answer"])
+        arguments = {"city": planted["a tool's argument"], "unit": planted["another argument"]}
+        return Reply(tool_calls=(ToolCall(name="look_up", arguments=arguments),))
+
+    agent = forecaster(model_of(model(script)), tools=[look_up], instructions=planted["the instructions"])
+    agent.handoffs = [Agent(name="other", handoff_description=planted["a hand-off's description"])]
+    with recorded_apart("openai_agents") as recorder:
+        config = RunConfig(group_id=planted["the group"])
+        asked: Any = [
+            {"role": "user", "content": planted["an earlier question"]},
+            {"role": "assistant", "content": planted["an earlier answer"]},
+            {"role": "user", "content": planted["the question"]},
+        ]
+        Runner.run_sync(agent, asked, run_config=config)
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
+
+
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
     """`group_id` is the session, and the metadata of the run is the trace's."""
     agent = forecaster(responses(model(weather_model)))
@@ -291,6 +408,46 @@ def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, model: Star
     inner = trace.only("AGENT", "expert")
     assert [span["name"] for span in trace.above(inner)] == ["weather", "boss", "Agent workflow"]
     assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "expert"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_run_that_waits_for_approval(together: bool, traces: SentTraces, model: StartModel) -> None:
+    """To wait is no success: tool, agent and run say it. Resumed within one trace, that does not wait any more."""
+    endpoint = model(weather_model)
+    careful = function_tool(weather_of, name_override="weather", needs_approval=True)
+    agent = forecaster(chat_completions(endpoint), tools=[careful])
+
+    async def ask() -> None:
+        paused = await Runner.run(agent, "Weather in Oslo?")
+        state = paused.to_state()
+        for each in paused.interruptions:
+            state.approve(each)
+        assert (await Runner.run(agent, state)).final_output == "The station says: snowy"
+
+    with agents.trace("both") if together else contextlib.nullcontext():
+        asyncio.run(ask())
+    trace = traces.new(1 if together else 2)[0]
+    waiting = [(span["name"], span["status"]) for span in trace.spans if "outcome" in span["metadata"]]
+    assert waiting[-2:] == [("forecaster", "UNSET"), ("weather", "UNSET")]
+    assert len(waiting) == (2 if together else 3)
+    assert trace.body["metadata"].get("outcome") == (None if together else "interrupted")
+
+
+def weather_of(city: str) -> str | None:
+    """Tell the weather in a city."""
+    return WEATHER.get(city)
+
+
+def test_a_tool_that_gives_nothing_back(traces: SentTraces, model: StartModel) -> None:
+    """Nothing waits: the model is asked again."""
+    endpoint = model(weather_model)
+    run(
+        forecaster(chat_completions(endpoint), tools=[function_tool(weather_of, name_override="weather")]),
+        "Weather in Atlantis?",
+    )
+    trace = traces.one()
+    assert "outcome" not in trace.body["metadata"]
+    assert "outcome" not in trace.root["metadata"]
 
 
 def test_a_guardrail(traces: SentTraces, model: StartModel) -> None:

@@ -104,6 +104,8 @@ def test_openai_left_early(server: ProviderServer, recorder: SpanRecorder) -> No
         turns.close()
     assert recorder.names == [f"chat {MODEL}", f"invoke_agent {MODEL}"]
     assert all(span.status.is_unset for span in recorder.spans)
+    outcomes = [_attributes(span).get("pandaprobe.outcome") for span in recorder.spans]
+    assert outcomes == [None, "partial"]
 
 
 def _anthropic_client(server: ProviderServer, kind: Any, options: dict[str, Any]) -> Any:

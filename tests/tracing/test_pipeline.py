@@ -118,6 +118,37 @@ def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
     assert processor.pipeline.status().spans_dropped == {"filtered": 1}
 
 
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [
+        ("agent_framework", "edge_group.process SingleEdgeGroup"),
+        ("agent_framework", "message.send"),
+        ("gcp.vertex.agent", "execute_tool (merged)"),
+    ],
+)
+def test_what_a_framework_says_of_its_machinery_goes(scope: str, name: str) -> None:
+    """It is no step of an agent: what is below it moves up, and a span of that name by somebody else stays."""
+    with StrictPandaProbe() as server:
+        processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
+        provider = TracerProvider()
+        provider.add_span_processor(processor)
+        tracer, frameworks = provider.get_tracer("app"), provider.get_tracer(scope)
+        with (
+            tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}) as agent,
+            frameworks.start_as_current_span(name),
+            tracer.start_as_current_span(name),
+        ):
+            pass
+        assert processor.force_flush(60_000)
+        provider.shutdown()
+        (post,) = server.posts()
+
+    context = agent.get_span_context()
+    (_, below) = post.body["spans"]
+    assert (below["name"], below["parent_span_id"]) == (name, span_uuid(context.trace_id, context.span_id))
+    assert below["metadata"]["scope"] != scope
+
+
 def test_spans_all_sends_everything() -> None:
     """The switch turns the filter off."""
     with StrictPandaProbe() as server, traced(server, spans="all") as (tracer, processor):

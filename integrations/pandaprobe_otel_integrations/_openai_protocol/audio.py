@@ -58,7 +58,10 @@ class Speech:
         if with_content:
             content = {**content, **beside(body, _SOUND, COUNTED)}
         return Answer(
-            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+            attributes=usage_attributes(body.get("usage")),
+            content=content,
+            failure=failure_in(body.get("error")),
+            is_whole=body.get("is_whole") is True,
         )
 
     def merged(self, events: Events) -> Body:
@@ -67,7 +70,8 @@ class Speech:
         sound = b"".join(b64decode(piece) for event in read if (piece := string(event.get("audio"))))
         usage = next((event["usage"] for event in read if "usage" in event), None)
         error = next((event["error"] for event in read if "error" in event), None)
-        return {"sound": sound, "mime_type": None, "usage": usage, "error": error}
+        is_whole = any(event.get("type") == "speech.audio.done" for event in read)
+        return {"sound": sound, "mime_type": None, "usage": usage, "error": error, "is_whole": is_whole}
 
     def is_output(self, event: Event) -> bool:
         """The first sound."""
@@ -108,6 +112,7 @@ class Transcription:
             attributes={names.RESPONSE_MODEL: string(body.get("model")), **usage_attributes(body.get("usage"))},
             content=content,
             failure=failure_in(body.get("error")),
+            is_whole=str(body.get("type")).endswith(".done"),
         )
 
     def merged(self, events: Events) -> Body:

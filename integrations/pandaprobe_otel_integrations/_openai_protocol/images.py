@@ -50,7 +50,10 @@ class Images:
             more = beside(body, _ANSWERED, COUNTED)
             content = {names.OUTPUT_MESSAGES: [message] if images else [], **more}
         return Answer(
-            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+            attributes=usage_attributes(body.get("usage")),
+            content=content,
+            failure=failure_in(body.get("error")),
+            is_whole=str(body.get("type")).endswith(".completed"),
         )
 
     def merged(self, events: Events) -> Body:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from dataclasses import replace
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -30,7 +32,6 @@ LAST_EVENT: Final = LastEvent(
     hint=b'"response"',
     mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
-_seen: Final = FirstSights()
 _SAID: Final = ("input", "instructions", "tools")
 _TOLD: Final = names_of(
     ENVELOPE, ("created_at", "output", "usage", "status", "service_tier", "conversation", "incomplete_details")
@@ -43,6 +44,10 @@ ECHOES: Final = frozenset(
     }
 )  # fmt: skip
 """Members of an answer that repeat the request."""
+_seen: Final = FirstSights()
+"""Responses whose end is in a span already."""
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
+_GOING_ON: Final = ("queued", "in_progress")
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
@@ -80,6 +85,7 @@ class Responses:
             names.FINISH_REASONS: [reason] if reason is not None else None,
             names.RESPONSE_SERVICE_TIER: string(body.get("service_tier")),
             names.CONVERSATION_ID: _conversation(body.get("conversation")),
+            ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             **usage_attributes(body.get("usage")),
         }
         content: Content = {}
@@ -88,7 +94,11 @@ class Responses:
             known = self.answered - {"instructions"} if body.get("prompt") else self.answered
             more = with_logprobs(beside(body, known, COUNTED), _texts(body))
             content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
-        return Answer(attributes=attributes, content=content, failure=_failure(body))
+        response_id = string(body.get("id"))
+        if _is_over(body):
+            _seen.is_first(response_id)
+        goes_on = response_id if body.get("status") in _GOING_ON else None
+        return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
 
     def merged(self, events: Events) -> Body:
         """The response that the last event carries, or what the events before it add up to."""
@@ -111,23 +121,26 @@ class CompactedResponse(Responses):
 
 
 class FetchedResponse(Responses):
-    """A response fetched by its id. What it cost belongs to the call that made it.
+    """A response is asked for. Told once, when it is over, unless the call that made it has told that already.
 
-    The conventions' `fetch_response` reports no tokens, with good reason: a response may be fetched often. The
-    exception is a response that was made in the background: no other call ever saw its usage. It is reported
-    by the first fetch in this process that sees it complete.
+    What it cost belongs to the call that made it, as the conventions' `fetch_response` has it. The exception is a
+    response that was made in the background: no other call ever saw its usage.
     """
 
     operation = "fetch_response"
     answered: Set[str] = _TOLD | {"previous_response_id"} | names_of(_SAID)
 
     def __init__(self, response_id: str) -> None:
-        self._response_id = response_id
+        self.response_id = response_id
+
+    def is_news(self, body: Body) -> bool:
+        """Whether it is over, and this process sees that for the first time."""
+        return _is_over(body) and string(body.get("id")) not in _seen
 
     def request_attributes(self, body: Body) -> Attributes:
         """The id is all that a fetch has."""
         return {
-            names.RESPONSE_ID: self._response_id,
+            names.RESPONSE_ID: self.response_id,
             names.STREAM: True if body.get("stream") is True else None,
             names.API_TYPE: "responses",
         }
@@ -138,14 +151,14 @@ class FetchedResponse(Responses):
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As for a new response, with the status and what the request was, and without what is not this call's."""
+        is_first = _is_over(body) and _seen.is_first(string(body.get("id")))
         answer = super().answer(body, with_content=with_content)
         answer.attributes[names.RESPONSE_STATUS] = string(body.get("status"))
-        if not (body.get("background") is True and _first_sight(body)):
+        if not (is_first and body.get("background") is True):
             for name in USAGE_NAMES:
                 answer.attributes.pop(name, None)
-        # That the response failed is not a failure of the fetch.
         content = {**_said({**body, "input": None}), **answer.content} if with_content else {}
-        return Answer(attributes=answer.attributes, content=content)
+        return replace(answer, content=content)
 
 
 def _said(body: Body) -> Content:
@@ -160,8 +173,8 @@ def _texts(response: Body) -> list[Object]:
     return [piece for item in objects(response.get("output")) for piece in objects(item.get("content"))]
 
 
-def _first_sight(body: Body) -> bool:
-    return bool(obj(body.get("usage"))) and _seen.is_first(string(body.get("id")))
+def _is_over(body: Body) -> bool:
+    return string(body.get("status")) in FINAL_STATUSES
 
 
 def _failure(body: Body) -> Failure | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Final
@@ -14,27 +15,48 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
 from .content import ContentSwitch
+from .workflows import WorkflowHooks
 
 __all__ = ["AgentFrameworkInstrumentor"]
 
 _SCOPE: Final = "agent_framework"
+_EXECUTORS: Final = "agent_framework._workflows._executor"
+_EVENTS: Final = "agent_framework._workflows._runner_context"
 _CONTENT_VARIABLE: Final = "ENABLE_SENSITIVE_DATA"
 """Agent Framework's own switch for messages in spans."""
+
+
+def _says_messages() -> bool:
+    """Whether Agent Framework puts messages into spans; its module is loaded when it runs."""
+    return bool(sys.modules["agent_framework.observability"].OBSERVABILITY_SETTINGS.SENSITIVE_DATA_ENABLED)
 
 
 class AgentFrameworkInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and workflows, in the spans that Agent Framework makes itself.
 
-    Added to them: messages, unless ENABLE_SENSITIVE_DATA says something or the app has turned telemetry off, and the
-    session. The client of the model makes no second span. See `Integration` for the options of `instrument()`.
+    Added to them: messages, also those that go through workflows, unless ENABLE_SENSITIVE_DATA says something or the
+    app has turned telemetry off, and the session. The client of the model makes no second span. See `Integration` for
+    the options of `instrument()`.
     """
 
     library = "agent_framework"
     makes_own_spans = True
     requirements = ("agent-framework-core >= 1.16",)
-    hooked_modules = ("agent_framework.observability",)
+    hooked_modules = ("agent_framework.observability", _EXECUTORS, _EVENTS)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == _EXECUTORS:
+            yield patch(module.Executor, "execute", self._workflows.execute)
+        elif module.__name__ == _EVENTS:
+            yield patch(module.InProcRunnerContext, "add_event", self._workflows.event)
+        else:
+            yield from self._hook_spans(module)
+
+    @property
+    def _workflows(self) -> WorkflowHooks:
+        return WorkflowHooks(is_on=lambda: self._open, with_content=_says_messages)
+
+    def _hook_spans(self, module: ModuleType) -> Iterable[Undoable]:
         yield adopt(_SCOPE, is_on=lambda: self._open)
         if self._recorder.with_content and _CONTENT_VARIABLE not in os.environ:
             yield ContentSwitch.on(module.OBSERVABILITY_SETTINGS)
@@ -51,6 +73,7 @@ class AgentFrameworkInstrumentor(Integration):
                 return wrapped(*args, **kwargs)
 
         yield patch(module.AgentTelemetryLayer, "_trace_agent_invocation", agent_begins)
+        yield patch(module, "workflow_tracer", self._workflows.tracer)
 
     def _get_tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         if not self._open:

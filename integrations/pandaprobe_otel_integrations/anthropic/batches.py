@@ -52,6 +52,7 @@ class CreatedBatch:
             },
             content=beside(body, _BATCH, {}) if with_content else {},
             failure=failure_in(body.get("error")),
+            goes_on=string(body.get("id")),
         )
 
     def merged(self, events: Events) -> Body:
@@ -69,11 +70,11 @@ class BatchResults(CreatedBatch):
     operation = "fetch_batch_results"
 
     def __init__(self, batch_id: str) -> None:
-        self._batch_id = batch_id
+        self.response_id = batch_id
 
     def request_attributes(self, body: Body) -> Attributes:
         """The id is all that it has."""
-        return {names.RESPONSE_ID: self._batch_id}
+        return {names.RESPONSE_ID: self.response_id}
 
     def request_content(self, body: Body) -> Content:
         """There is none."""
@@ -85,7 +86,7 @@ class BatchResults(CreatedBatch):
         answered = [obj(obj(one.get("result")).get("message")) for one in results]
         read = [message for message in answered if message]
         attributes: Attributes = {names.BATCH_COMPLETED: len(read), names.BATCH_FAILED: len(results) - len(read)}
-        if _seen.is_first(self._batch_id):
+        if _seen.is_first(self.response_id):
             attributes.update(_sums([usage_attributes(message.get("usage")) for message in read]))
         content = {names.OUTPUT_MESSAGES: [_said(one) for one in results[:MAX_SHOWN]]} if with_content else {}
         return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))

@@ -8,7 +8,7 @@ from typing import Final
 
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import Undoable, definer, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
 from .agents import AgentRuns
@@ -29,9 +29,9 @@ _TOOLS: Final = "autogen_core.tools._base"
 class AutoGenInstrumentor(Integration):
     """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
 
-    Added to AutoGen's spans: what tools were given and have answered, cancellation, and the conversation: one for
-    each agent or team. The making of an agent that is part of no trace gets no span. What an app does between two
-    events of a stream is not below the agent. A model call is the span of the client that it goes through. See
+    Added to AutoGen's spans: what agents and tools were given and have answered, cancellation, and the conversation:
+    one for each agent or team. The making of an agent that is part of no trace gets no span. What an app does between
+    two events of a stream is not below the agent. A model call is the span of the client that it goes through. See
     `Integration` for the options of `instrument()`.
     """
 
@@ -62,7 +62,10 @@ class AutoGenInstrumentor(Integration):
             yield patch(module.BaseChatAgent, "run", runs.run)
             yield patch(module.BaseChatAgent, "run_stream", runs.run_stream)
         elif module.__name__ == _MEMBERS:
-            yield patch(module, "trace_invoke_agent_span", native.agent)
+            runs = AgentRuns(native)
+            yield patch(module, "trace_invoke_agent_span", runs.span)
+            yield patch(module.ChatAgentContainer, "handle_request", runs.member)
+            yield patch(definer(module.ChatAgentContainer, "publish_message"), "publish_message", runs.publishing)
         elif module.__name__ == _TEAMS:
             yield patch(module.BaseGroupChat, "run_stream", TeamRuns(self._recorder, native.is_ours).run_stream)
         else:

@@ -1,4 +1,4 @@
-"""Runs of agents that the app calls itself: an agent keeps its messages, so all of its runs are one conversation."""
+"""Runs of agents: what they were given and have answered, and the conversation, since an agent keeps its messages."""
 
 from __future__ import annotations
 
@@ -7,17 +7,36 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
 
 from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 from pandaprobe_otel_integrations._guard import guarded
 
-from .native import NativeSpans, SpanBlock
+from .messages import answered, asked
+from .native import NativeSpans, OpenEnded, SpanBlock
 from .steps import steps
 
-_AGENT: Final[ContextVar[Any]] = ContextVar("pandaprobe_autogen_agent", default=None)
-"""The agent whose span is opened next."""
+_MEMBERS_ANSWER: Final = "GroupChatAgentResponse"
+"""The class of what a member of a team publishes in the end, inside of its span."""
+
+
+class AgentRun:
+    """One run, from before its span is opened to after its answer. `agent` is None for a member of a team."""
+
+    def __init__(self, agent: Any, given: Any) -> None:
+        self.agent = agent
+        self.given = given
+        self.span: Span = INVALID_SPAN
+
+    def answered(self, result: Any) -> None:
+        """The run has resulted in this."""
+        self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: answered(result.messages)}))
+
+
+_RUN: Final[ContextVar[AgentRun | None]] = ContextVar("pandaprobe_autogen_run", default=None)
+"""The run whose span is opened next."""
 
 
 class AgentRuns:
@@ -29,30 +48,84 @@ class AgentRuns:
 
     def span(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
         """Around the opening of a run's span."""
-        agent = _AGENT.get()
-        _AGENT.set(None)
-        block = self._native.agent(wrapped, None, args, kwargs)
-        return block if agent is None or not self._native.is_ours() else self._told(agent, block)
+        run = _RUN.get()
+        _RUN.set(None)
+        if run is None or not self._native.is_ours():
+            return self._native.agent(wrapped, None, args, kwargs)
+        # What is awaited is known only when AutoGen has left its block.
+        tracer = self._native.tracer if run.agent is None else OpenEnded(self._native.tracer)
+        return self._told(run, self._native.watched(wrapped(*args, **{**kwargs, "tracer": tracer})))
 
     def run(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
         """Around a run that is awaited."""
-        return self._run(wrapped, agent, args, kwargs) if self._native.is_open() else wrapped(*args, **kwargs)
+        if not self._native.is_open():
+            return wrapped(*args, **kwargs)
+        return self._run(wrapped, AgentRun(agent, kwargs.get("task")), args, kwargs)
 
     def run_stream(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
         """Around a run that tells how it goes."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
-        return steps(events, begin=lambda: _AGENT.set(agent)) if self._native.is_open() else events
+        return self._stream(events, AgentRun(agent, kwargs.get("task"))) if self._native.is_open() else events
 
-    async def _run(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
-        _AGENT.set(agent)  # taken at once: the span is opened first
-        return await wrapped(*args, **kwargs)
+    def member(self, wrapped: Callable[..., Any], container: Any, args: Any, kwargs: Any) -> Any:
+        """Around the turn of a team's member: it is given what has been said since its last one."""
+        if not self._native.is_open():
+            return wrapped(*args, **kwargs)
+        given = [*getattr(container, "_message_buffer", ())]
+        return self._turn(wrapped, AgentRun(None, given), args, kwargs)
+
+    def publishing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around what agents say to all: the answer of a member is among it."""
+        said: Any = args[0] if args else kwargs.get("message")
+        if type(said).__name__ == _MEMBERS_ANSWER and self._native.with_content and self._native.is_ours():
+            told = guarded(answered, [said.response.chat_message])
+            get_current_span().set_attributes(encoded({names.OUTPUT_MESSAGES: told}))
+        return wrapped(*args, **kwargs)
+
+    async def _turn(self, wrapped: Callable[..., Any], run: AgentRun, args: Any, kwargs: Any) -> Any:
+        _RUN.set(run)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            _RUN.set(None)
+
+    async def _run(self, wrapped: Callable[..., Any], run: AgentRun, args: Any, kwargs: Any) -> Any:
+        _RUN.set(run)  # taken at once: the span is opened first
+        try:
+            result = await wrapped(*args, **kwargs)
+            self._answered(run, result)
+            return result
+        finally:
+            guarded(run.span.end)
+
+    async def _stream(self, events: AsyncGenerator[Any, None], run: AgentRun) -> AsyncGenerator[Any, None]:
+        inner = steps(events, begin=lambda: _RUN.set(run))
+        try:
+            async for event in inner:
+                if type(event).__name__ == "TaskResult":
+                    self._answered(run, event)
+                yield event
+        finally:
+            try:
+                await inner.aclose()
+            finally:
+                guarded(run.span.end)
+
+    def _answered(self, run: AgentRun, result: Any) -> None:
+        if self._native.with_content and run.span.is_recording():
+            guarded(run.answered, result)
 
     @contextmanager
-    def _told(self, agent: Any, block: SpanBlock) -> Generator[Span]:
+    def _told(self, run: AgentRun, block: SpanBlock) -> Generator[Span]:
         with block as span:
-            guarded(self._tell, agent, span)
+            run.span = span
+            guarded(self._tell, run, span)
             yield span
 
-    def _tell(self, agent: Any, span: Any) -> None:
-        if span.is_recording() and names.CONVERSATION_ID not in span.attributes:
-            span.set_attribute(names.CONVERSATION_ID, self._conversations.of(agent))
+    def _tell(self, run: AgentRun, span: Any) -> None:
+        if not span.is_recording():
+            return
+        if self._native.with_content:
+            span.set_attributes(encoded({names.INPUT_MESSAGES: asked(run.given)}))
+        if run.agent is not None and names.CONVERSATION_ID not in span.attributes:
+            span.set_attribute(names.CONVERSATION_ID, self._conversations.of(run.agent))

@@ -19,6 +19,18 @@ _NO_SPAN: Final = nullcontext(INVALID_SPAN)
 SpanBlock = AbstractContextManager[Span]
 
 
+class OpenEnded:
+    """A tracer whose spans are ended by somebody else than the block that they are current in."""
+
+    def __init__(self, tracer: Any) -> None:
+        self._tracer = tracer
+
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> SpanBlock:
+        """As OpenTelemetry's."""
+        block: SpanBlock = self._tracer.start_as_current_span(*args, **{**kwargs, "end_on_exit": False})
+        return block
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeSpans:
     """What is different of AutoGen's spans. `provider` is None for OpenTelemetry's global one.

@@ -9,13 +9,12 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._shape import items
 from pandaprobe_otel_integrations._span_writing import present, record_raised
 
+from .messages import answered, asked
 from .steps import steps
 
 _STOP_REASON: Final = "autogen.stop_reason"
@@ -64,8 +63,7 @@ class TeamRuns:
             }
         )
         if self._recorder.with_content:
-            asked = [_message("user", each) for each in (items(task) or [task]) if each is not None]
-            attributes |= encoded({names.INPUT_MESSAGES: asked})
+            attributes |= encoded({names.INPUT_MESSAGES: asked(task)})
         return self._recorder.tracer.start_span(f"invoke_agent {name}", attributes=attributes)
 
     def _tell(self, span: Span, event: Any) -> None:
@@ -74,10 +72,4 @@ class TeamRuns:
         if event.stop_reason:
             span.set_attribute(_STOP_REASON, str(event.stop_reason))
         if self._recorder.with_content and event.messages:
-            answer = {**_message("assistant", event.messages[-1]), "finish_reason": "stop"}
-            span.set_attributes(encoded({names.OUTPUT_MESSAGES: [answer]}))
-
-
-def _message(role: str, said: Any) -> dict[str, Any]:
-    content = said if isinstance(said, str) else str(said.to_text())
-    return {"role": role, "parts": [parts.text(content)]}
+            span.set_attributes(encoded({names.OUTPUT_MESSAGES: answered(event.messages)}))

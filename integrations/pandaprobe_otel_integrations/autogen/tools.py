@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._shape import items, obj
 
-from .native import NativeSpans, SpanBlock
+from .native import NativeSpans, OpenEnded, SpanBlock
 from .steps import steps
 
 
@@ -39,18 +39,6 @@ class ToolCall:
         self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told}))
 
 
-class _OpenEnded:
-    """A tracer whose spans are ended by somebody else than the block that they are current in."""
-
-    def __init__(self, tracer: Any) -> None:
-        self._tracer = tracer
-
-    def start_as_current_span(self, *args: Any, **kwargs: Any) -> SpanBlock:
-        """As OpenTelemetry's."""
-        block: SpanBlock = self._tracer.start_as_current_span(*args, **{**kwargs, "end_on_exit": False})
-        return block
-
-
 _CALL: Final[ContextVar[ToolCall | None]] = ContextVar("pandaprobe_autogen_tool_call", default=None)
 """The call whose span is opened next."""
 
@@ -67,7 +55,7 @@ class ToolCalls:
         if call is None or not self._native.is_ours():
             return self._native.agent(wrapped, None, args, kwargs)
         _CALL.set(None)  # it is not that of a tool which this one calls
-        return self._told(call, wrapped(*args, **{**kwargs, "tracer": _OpenEnded(self._native.tracer)}))
+        return self._told(call, wrapped(*args, **{**kwargs, "tracer": OpenEnded(self._native.tracer)}))
 
     def run(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> Any:
         """Around a call that is awaited."""

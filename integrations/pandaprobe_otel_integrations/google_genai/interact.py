@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -19,6 +20,7 @@ from .contents import inline_blob, modality
 from .generate import failure_in
 
 _REASONS: Final = {"completed": "stop", "requires_action": "tool_call", "incomplete": "length"}
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _MEDIA: Final = frozenset({"image", "audio", "video", "document"})
 
 
@@ -94,6 +96,7 @@ class Interactions:
             names.RESPONSE_MODEL: string(body.get("model")),
             names.RESPONSE_STATUS: status,
             names.FINISH_REASONS: [reason] if reason is not None else None,
+            ours.OUTCOME: _OUTCOMES.get(status or ""),
             names.INPUT_TOKENS: prompt + (tools or 0) if prompt is not None else None,
             names.OUTPUT_TOKENS: None if said is None and thought is None else (said or 0) + (thought or 0),
             names.CACHE_READ_TOKENS: integer(usage.get("total_cached_tokens")),

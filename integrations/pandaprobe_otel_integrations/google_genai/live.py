@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -81,6 +82,7 @@ class LiveTurn(GenerateContent):
             content = {**content, RESPONSE: {"response": {"usage": more}}}
         attributes = {
             names.FINISH_REASONS: [reason] if reason else None,
+            ours.OUTCOME: ours.CANCELLED if body.get("interrupted") else None,
             **usage_attributes(obj(body.get("usageMetadata"))),
         }
         return Answer(attributes=attributes, content=content)

@@ -7,15 +7,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.tracers import chosen_tracer_provider
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
-from .body_context import SETTER, entering_body
+from .body_context import SETTER, entering_body, retrieving, retrieving_async
 from .callbacks import RunCallbacks
 from .langsmith import LangSmithTracing
 
@@ -30,6 +30,7 @@ __all__ = [
     "LangChainInstrumentor",
     "LangGraphCallbackHandler",
 ]
+_RETRIEVERS: Final = "langchain_core.retrievers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class LangChainInstrumentor(Integration):
         "langchain_core.runnables.config",
         "langchain_core.tracers.context",
         "langgraph._internal._runnable",
+        _RETRIEVERS,
     )
     rivals = (
         Rival(
@@ -85,7 +87,10 @@ class LangChainInstrumentor(Integration):
         return self._recorder if self._open else self._make_recorder(chosen_tracer_provider(), None)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
-        if hasattr(module, SETTER):
+        if module.__name__ == _RETRIEVERS:
+            yield patch(module.BaseRetriever, "invoke", retrieving)
+            yield patch(module.BaseRetriever, "ainvoke", retrieving_async)
+        elif hasattr(module, SETTER):
             yield patch(module, SETTER, entering_body)
         else:
             yield self._register(module)
@@ -103,7 +108,7 @@ class LangChainInstrumentor(Integration):
         return _Registration(hooks=hooks, entry=hooks[-1])
 
     def _leaves_it_to_others(self) -> bool:
-        return not self._beside_others and active_rival(self.rivals) is not None
+        return self._active_rival() is not None
 
 
 def __getattr__(name: str) -> Any:

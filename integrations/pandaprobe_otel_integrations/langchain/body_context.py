@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.context import attach, get_current
+from opentelemetry.context import Context, attach, get_current
 
+from pandaprobe_otel.attributes import CANCELLED, OUTCOME
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY
+from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, Run
 
 SETTER = "_set_config_context"
 """The function of `langchain_core.runnables.config` and of `langgraph._internal._runnable`; it takes a config first."""
@@ -23,6 +24,42 @@ def entering_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, .
     result = wrapped(*args, **kwargs)
     guarded(_attach, args[0] if args else kwargs.get("config"))
     return result
+
+
+def retrieving(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps `BaseRetriever.invoke`, whose body runs in the caller's context, which is given back however it ends."""
+    before = get_current()
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        guarded(_leave, before)
+
+
+async def retrieving_async(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Wraps `BaseRetriever.ainvoke`."""
+    before = get_current()
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        guarded(_leave, before)
+
+
+def _leave(before: Context) -> None:
+    """Of a retriever that was cancelled or interrupted LangChain tells nothing, so its run is still open."""
+    inside = get_current()
+    if inside is before:
+        return
+    attach(before)
+    run = inside.get(RUN_KEY)
+    if not isinstance(run, Run) or run is before.get(RUN_KEY) or OPEN_RUNS.take(run.run_id) is None:
+        return
+    for each in (*OPEN_RUNS.take_below(run, lambda below: below.is_torn_down), run):
+        guarded(each.release_model_call)
+        if each.span is not None:
+            each.span.set_attribute(OUTCOME, CANCELLED)
+            each.span.end()
 
 
 def _attach(config: Any) -> None:

@@ -96,6 +96,7 @@ class RunCallbacks(RunSpans):
             if "inputs" in said:
                 guarded(self._add_content, run.span, ours.INPUT, said["inputs"])
             guarded(self._add_content, run.span, ours.OUTPUT, outputs)
+            self._set(run.span, {ours.OUTCOME: run.stopped})  # a graph returns its state when a node waits
             self._end(run)
 
     def on_chain_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
@@ -233,13 +234,17 @@ class RunCallbacks(RunSpans):
         parent = self._runs.get(said.get("parent_run_id"))
         attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
         run = self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes)
-        if run is not None and self._with_content(run.span):
+        if run is None:
+            return
+        if self._with_content(run.span):
             self._set(run.span, {"gen_ai.retrieval.query.text": str(query)})
+        run.enter_body()  # LangChain sets no config for it, and gives it no context of its own
 
     def on_retriever_end(self, documents: Any, *, run_id: Any, **said: Any) -> None:
         """The documents are found."""
         run = self._runs.take(run_id)
         if run is not None:
+            guarded(run.leave_body)
             guarded(self._add_documents, run.span, documents)
             self._end(run)
 

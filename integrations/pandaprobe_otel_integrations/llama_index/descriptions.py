@@ -8,12 +8,16 @@ from typing import Any, Final
 from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._runs import Run
-from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._shape import integer, items, obj, string
 
+from .agent_turns import answered, asked, content
 from .kinds import Kind
+from .values import document, fields_of, is_injected, names_of, result_of
 
-_QUESTIONS: Final = ("str_or_query_bundle", "query", "query_bundle", "message", "user_msg", "query_str", "start_event")
+_QUESTIONS: Final = ("str_or_query_bundle", "query", "query_bundle", "message", "user_msg", "query_str")
 
 
 def beginning(
@@ -26,22 +30,63 @@ def beginning(
         return "chat", {ours.OPERATION_NAME: "chat", names.PROVIDER: _provider(instance), names.AGENT_NAME: agent}
     if kind == "AGENT":
         name = string(getattr(instance, "name", None)) or owner
-        return name, {ours.KIND: kind, ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+        event = arguments.get("start_event")
+        said = guarded(asked, instance, event) if with_content and event is not None else None
+        return name, turn_beginning(name) | encoded(content(said or {}, names.INPUT_MESSAGES, ours.INPUT))
     attributes: dict[str, Any] = {ours.KIND: kind, names.AGENT_NAME: agent}
     if kind == "TOOL":
         name = str(instance.metadata.get_name())
         attributes |= {ours.OPERATION_NAME: "execute_tool", ours.TOOL_NAME: name, names.TOOL_TYPE: "function"}
         attributes[names.TOOL_CALL_ID] = parent.name if parent is not None and parent.span is None else None
-        content = {names.TOOL_CALL_ARGUMENTS: _tool_arguments(arguments)}
+        told = {names.TOOL_CALL_ARGUMENTS: _tool_arguments(arguments)}
     elif kind == "EMBEDDING":
         name = f"embeddings {getattr(instance, 'model_name', owner)}"
         attributes |= {ours.OPERATION_NAME: "embeddings", names.REQUEST_MODEL: getattr(instance, "model_name", None)}
-        content = {ours.INPUT: next(iter(arguments.values()), None)}
+        told = {ours.INPUT: next(iter(arguments.values()), None)}
+    elif "start_event" in arguments:
+        name, told = owner, {ours.INPUT: guarded(fields_of, arguments["start_event"])}
+    elif kind == "RETRIEVER":
+        name, told = owner, {names.RETRIEVAL_QUERY: _asked(arguments)}
+        attributes[names.RETRIEVAL_TOP_K] = integer(getattr(instance, "similarity_top_k", None))
     else:
-        name, content = owner, {ours.INPUT: _asked(arguments)}
-        if kind == "RETRIEVER":
-            content = {names.RETRIEVAL_QUERY: _asked(arguments)}
-    return name, attributes | (dict(encoded(content)) if with_content else {})
+        name, told = owner, {ours.INPUT: _asked(arguments)}
+    return name, attributes | (encoded(told) if with_content else {})
+
+
+def name_of_ending(kind: Kind | None, arguments: Mapping[str, Any]) -> str:
+    """How `ending` knows a run: by its kind, but for workflows and their steps."""
+    if kind is None:
+        return "STEP"
+    return "WORKFLOW" if kind == "CHAIN" and "start_event" in arguments else kind
+
+
+def ending(name: str, result: Any) -> dict[str, Any]:
+    """What a run has resulted in, model calls aside."""
+    if name.startswith("TOOL"):
+        return {names.TOOL_CALL_RESULT: getattr(result, "content", result)}
+    if name == "RETRIEVER":
+        return {names.RETRIEVAL_DOCUMENTS: [document(each) for each in result]}
+    if name == "AGENT":
+        return content(answered(getattr(result, "result", None)), names.OUTPUT_MESSAGES, ours.OUTPUT)
+    if name in ("STEP", "WORKFLOW"):
+        return {ours.OUTPUT: fields_of(result) if name == "STEP" else result_of(result)}
+    if name == "CHAIN":
+        told = getattr(result, "response", None) or result
+        return {ours.OUTPUT: told if isinstance(told, (str, dict, list)) else str(told)}
+    return {}
+
+
+def turn_beginning(name: str) -> dict[str, Any]:
+    """What is known of an agent at once."""
+    return {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+
+
+def step_beginning(method: str, event: Any, parent: Run | None, *, with_content: bool) -> tuple[str, dict[str, Any]]:
+    """The same of a step of a workflow."""
+    said = to_json({"event": names_of(event)})
+    attributes: dict[str, Any] = {ours.KIND: "CHAIN", ours.SPAN_METADATA: said}
+    attributes[names.AGENT_NAME] = parent.agent if parent is not None else None
+    return method, attributes | (encoded({ours.INPUT: guarded(fields_of, event)}) if with_content else {})
 
 
 def _asked(arguments: Mapping[str, Any]) -> Any:
@@ -54,16 +99,11 @@ def _tool_arguments(arguments: Mapping[str, Any]) -> Any:
     if "kwargs" not in arguments and "input" in arguments:
         return {"input": arguments["input"]}
     given = {str(at): value for at, value in enumerate(items(arguments.get("args")))}
-    return {**given, **obj(arguments.get("kwargs"))}
+    given |= obj(arguments.get("kwargs"))
+    return {name: value for name, value in given.items() if not is_injected(value)}
 
 
 def _provider(instance: Any) -> str:
     """The provider, by the package that the model's class comes from: `llama_index.llms.openai.base`."""
     parts = type(instance).__module__.split(".")
     return parts[2] if len(parts) > 3 and parts[:2] == ["llama_index", "llms"] else type(instance).__name__.lower()
-
-
-def document(found: Any) -> dict[str, Any]:
-    """A node that was found, with its text and its score."""
-    node = getattr(found, "node", found)
-    return {"id": node.node_id, "content": node.get_content(), "score": getattr(found, "score", None)}

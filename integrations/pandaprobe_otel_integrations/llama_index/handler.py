@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from inspect import BoundArguments, isasyncgen, isgenerator
 from time import time_ns
 from typing import Any, Final
@@ -14,6 +13,7 @@ from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
 from pandaprobe_otel.decorators.wrapping import ContextScope
+from pandaprobe_otel.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
@@ -24,12 +24,14 @@ from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_scope import read_inside
 from pandaprobe_otel_integrations._span_writing import fail, present
 
-from .descriptions import beginning, document
-from .kinds import kind_of
+from .agent_turns import STEPS, TeamRun
+from .descriptions import beginning, ending, name_of_ending, step_beginning, turn_beginning
+from .kinds import is_team, kind_of
 from .messages import answer_attributes, answer_of, messages_of, request_attributes, tool_definitions
+from .values import event_in
 
-_CONTROL_FLOW: Final = frozenset({"WaitingForEvent", "WorkflowCancelledByUser"})
-"""Exceptions of workflows that are no failures: a step waits for a human, or the app has cancelled the run."""
+_CANCELLED: Final = "WorkflowCancelledByUser"
+"""Raised where a workflow goes on that the app has cancelled."""
 _ONCE: Final = frozenset({"LLM", "TOOL"})
 """Kinds of which one object's call is one span, whichever of its own methods call each other: `achat`, `chat`."""
 _STREAMING_RESPONSES: Final = frozenset({"StreamingResponse", "AsyncStreamingResponse"})
@@ -103,8 +105,14 @@ class RunHandler:
     def handle(self, event: Any, **_: Any) -> None:
         """Something is said about a call."""
         run = self._runs.get(string(getattr(event, "span_id", None)))
-        if run is not None and run.claim is not None:
+        if run is None:
+            return
+        if run.claim is not None:
             guarded(self._tell_model_call, run, event, type(event).__name__)
+        elif type(event).__name__ == "SpanCancelledEvent":
+            for each in (run, run.turn if isinstance(run, TeamRun) else None):
+                if each is not None:
+                    guarded(self._tell_raised, each, None)
 
     async def ahandle(self, event: Any, **_: Any) -> None:
         """The same, from a dispatcher that waits."""
@@ -135,26 +143,54 @@ class RunHandler:
         if is_inner:
             kind = None
         arguments = bound.arguments
-        if kind is None or self._claims_only():
+        event = event_in(arguments) if kind is None and not is_inner else None
+        if self._claims_only() or (kind is None and (event is None or _is_plumbing(method, parent))):
+            parent, base = self._turn(parent, event, base, recorder)
             run = self._keep(Run(run_id=id_, parent=parent, context=base), base, None, parent)
             run.name = name_of_once if is_inner else ""  # what this one calls of itself is inside too
-            self._begin_step(run, method, arguments)
+            if event is not None:
+                self._begin_step(run, method, event)
         else:
-            name, attributes = beginning(kind, instance, arguments, parent, with_content=recorder.with_content)
+            if kind is None:
+                name, attributes = step_beginning(method, event, parent, with_content=recorder.with_content)
+            else:
+                name, attributes = beginning(kind, instance, arguments, parent, with_content=recorder.with_content)
             span = recorder.tracer.start_span(
                 name,
                 base,
                 kind=SpanKind.CLIENT if kind == "LLM" else SpanKind.INTERNAL,
                 attributes=present(attributes),
             )
-            run = Run(run_id=id_, parent=parent, context=base, span=span, is_agent=kind == "AGENT")
-            run.name = name_of_once if kind in _ONCE else kind
+            of_kind = TeamRun if kind == "AGENT" and is_team(instance) else Run
+            run = of_kind(run_id=id_, parent=parent, context=base, span=span, is_agent=kind == "AGENT")
+            run.name = name_of_once if kind in _ONCE else name_of_ending(kind, arguments)
+            run.answers = names.INPUT_MESSAGES in attributes or ours.INPUT in attributes
             self._keep(run, base, span, parent)
             run.agent = attributes.get(names.AGENT_NAME) or run.agent
             if kind not in ("LLM", "EMBEDDING") and method != "run":
                 run.enter_body()
         if kind in ("LLM", "EMBEDDING"):
             run.claim_model_call()
+
+    def _turn(self, parent: Run | None, event: Any, base: Context, recorder: Recorder) -> tuple[Run | None, Context]:
+        """What a step of an agent is below: in a team, the agent whose turn it is, whose span begins with its turn."""
+        if not isinstance(parent, TeamRun):
+            return parent, base
+        agent = string(getattr(event, "current_agent_name", None))
+        if agent is not None and not parent.has_turn_of(agent):
+            self._end_turn(parent)
+            span = recorder.tracer.start_span(agent, parent.context, attributes=turn_beginning(agent))
+            turn = Run(run_id=object(), parent=parent, context=parent.context, span=span, is_agent=True)
+            parent.turn = self._keep(turn, parent.context, span, parent)
+            parent.turn.agent = agent
+        return (parent, base) if parent.turn is None else (parent.turn, parent.turn.context)
+
+    def _end_turn(self, run: Run, error: BaseException | None = None) -> None:
+        if isinstance(run, TeamRun) and run.turn is not None:
+            turn, run.turn = run.turn, None
+            if error is not None:
+                guarded(self._tell_raised, turn, error)
+            self.end(turn, None)
 
     def _is_inside(self, name: str, parent: Run | None) -> bool:
         """Whether this call is made by another of the same object: around it, or in a stream that is being read."""
@@ -166,11 +202,8 @@ class RunHandler:
             for run, stream in list(self._streams.values())
         )
 
-    def _begin_step(self, run: Run, method: str, arguments: Mapping[str, Any]) -> None:
+    def _begin_step(self, run: Run, method: str, event: Any) -> None:
         """A step of a workflow runs in a task of its own: what it calls belongs to the run."""
-        event = arguments.get("ev")
-        if event is None:
-            return
         run.agent = string(getattr(event, "current_agent_name", None)) or run.agent
         run.name = string(getattr(event, "tool_id", None)) or method
         run.enter_body()
@@ -186,6 +219,7 @@ class RunHandler:
         inner = base if span is None else set_span_in_context(span, without_llm_span(base))
         run.context = set_value(RUN_KEY, run, inner)
         run.agent = parent.agent if parent is not None else None
+        _set_stopped(parent, None)
         given_up = self._runs.add(run)
         if given_up is not None:
             self._abandon(given_up)
@@ -268,6 +302,7 @@ class RunHandler:
     def break_off(self, run: Run, error: BaseException | None) -> None:
         """The run ends with this exception."""
         guarded(self._tell_raised, run, error)
+        self._end_turn(run, error)
         self.end(run, None)
 
     def end(self, run: Run, result: Any) -> None:
@@ -275,6 +310,7 @@ class RunHandler:
         self._streams.pop(run.run_id, None)
         if self._runs.take(run.run_id) is None:
             return
+        self._end_turn(run)
         for child in self._runs.take_below(run, lambda below: below.run_id not in self._streams):
             self._abandon(child)
         guarded(run.release_model_call)
@@ -282,29 +318,29 @@ class RunHandler:
         if run.span is not None:
             if result is not None:
                 guarded(self._tell_result, run, run.span, result)
+            elif run.is_agent and run.stopped is not None:
+                # An app that leaves a run, to resume it another time or not, cancels it, which the dispatcher hides.
+                run.span.set_attribute(ours.OUTCOME, run.stopped)
             guarded(run.span.end)
 
     def _tell_result(self, run: Run, span: Span, result: Any) -> None:
         recorder = self._recorder()
         if recorder is None or not recorder.with_content:
             return
-        if run.name.startswith("TOOL"):
-            content = getattr(result, "content", result)
-            span.set_attributes(encoded({names.TOOL_CALL_RESULT: content}))
-            if getattr(result, "is_error", False):
-                fail(span, "tool_error", str(content))
-        elif run.name == "RETRIEVER":
-            span.set_attributes(encoded({names.RETRIEVAL_DOCUMENTS: [document(each) for each in result]}))
-        elif run.name == "CHAIN":
-            told = getattr(result, "response", None) or getattr(result, "result", None) or result
-            span.set_attributes(encoded({ours.OUTPUT: told if isinstance(told, (str, dict, list)) else str(told)}))
+        span.set_attributes(encoded(ending(run.name, result)))
+        if run.name.startswith("TOOL") and getattr(result, "is_error", False):
+            fail(span, "tool_error", str(getattr(result, "content", result)))
 
     def _tell_raised(self, run: Run, error: BaseException | None) -> None:
         if run.span is None:
             return
-        if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
-            run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-        elif type(error).__name__ not in _CONTROL_FLOW:
+        outcome = outcome_of(error) if error is not None else ours.CANCELLED
+        if type(error).__name__ == _CANCELLED:
+            outcome = ours.CANCELLED
+        if outcome is not None:
+            _set_stopped(run.parent, outcome)
+            run.span.set_attribute(ours.OUTCOME, outcome)
+        elif error is not None:
             recorder = self._recorder()
             kind = type(error).__name__
             fail(run.span, kind, str(error) if recorder is not None and recorder.with_content else kind)
@@ -320,8 +356,15 @@ class RunHandler:
         for run, stream in list(self._streams.values()):
             if stream() is None:
                 if run.span is not None:
-                    run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
+                    run.span.set_attribute(ours.OUTCOME, ours.PARTIAL)
                 self.end(run, None)
+
+
+def _set_stopped(run: Run | None, outcome: str | None) -> None:
+    """How what is below this run, and below what it is a part of, has stopped; None when something goes on."""
+    while run is not None and run.stopped != outcome:
+        run.stopped = outcome
+        run = run.parent
 
 
 def _agents_above(run: Run) -> list[Run]:
@@ -333,3 +376,8 @@ def _agents_above(run: Run) -> list[Run]:
             found.append(above)
         above = above.parent
     return found
+
+
+def _is_plumbing(method: str, parent: Run | None) -> bool:
+    """Whether a step is one of LlamaIndex's own agents: what it does is a model call or a tool."""
+    return method in STEPS and parent is not None and parent.is_agent

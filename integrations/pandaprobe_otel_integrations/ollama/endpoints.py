@@ -23,6 +23,7 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 _TEXTS: Final = ("content", "thinking", "response")
 _SAID: Final = frozenset({"message", "logprobs", "created_at", "done", *_TEXTS, "tool_calls"})
 """Members of a chunk that are pieces of the answer, or say nothing."""
+_COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error", "done"})
 
 
 def _json(wanted: Any) -> str | None:
@@ -105,7 +106,9 @@ class Chat:
             content = {names.OUTPUT_MESSAGES: [with_rest(output, obj(body.get("message")), _MESSAGE)]}
         if with_content:
             content = {**content, **with_logprobs(beside(body, _ANSWER, {}), [body])}
-        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")))
+        # Old versions do not say why it ended.
+        is_whole = body.get("done") is True
+        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")), is_whole=is_whole)
 
     def merged(self, events: Events) -> Body:
         """The chunks as one answer; the last one has the counts."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
@@ -20,6 +21,7 @@ from pandaprobe_otel_integrations._whole import Whole
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _READ: Final = frozenset({"endpoint", "input_file_id"})
 _ANSWER: Final = _READ | {"id", "object", "status", "usage", "request_counts", "error"}
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
 _seen: Final = FirstSights()
 
 
@@ -42,7 +44,8 @@ class CreatedBatch(Whole):
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The batch's id and status."""
         content: Content = beside(body, _ANSWER, COUNTED) if with_content else {}
-        return Answer(attributes=_state(body), content=content, failure=failure_in(body.get("error")))
+        failure = failure_in(body.get("error"))
+        return Answer(attributes=_state(body), content=content, failure=failure, goes_on=string(body.get("id")))
 
 
 class FetchedBatch(CreatedBatch):
@@ -64,6 +67,7 @@ class FetchedBatch(CreatedBatch):
                 **usage_attributes(body.get("usage")),
                 names.BATCH_COMPLETED: integer(counts.get("completed")),
                 names.BATCH_FAILED: integer(counts.get("failed")),
+                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             },
             content=beside(body, _ANSWER, COUNTED) if with_content else {},
         )

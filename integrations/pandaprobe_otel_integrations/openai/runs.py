@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -60,6 +61,8 @@ _ANSWER: Final = frozenset(
     }
 )  # fmt: skip
 """Members of a run that are told, that are times, or that are the assistant's own."""
+_ENDED: Final = _REASONS.keys() - {"requires_action"}
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT, "incomplete": ours.PARTIAL}
 _seen: Final = FirstSights()
 
 
@@ -109,11 +112,13 @@ class Runs:
                 **usage,
                 names.RESPONSE_MODEL: string(body.get("model")),
                 names.FINISH_REASONS: [reason] if reason is not None else None,
+                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             },
             content={names.OUTPUT_MESSAGES: [message] if said else [], **beside(body, _ANSWER, COUNTED)}
             if with_content
             else {},
             failure=failure_in(body.get("last_error") or body.get("error")),
+            goes_on=string(body.get("id")) if string(body.get("status")) not in _ENDED else None,
         )
 
     def merged(self, events: Events) -> Body:
@@ -136,13 +141,9 @@ class FetchedRun(Runs):
 
     def is_news(self, body: Body) -> bool:
         """Whether it is over, and this process sees that for the first time, in a stream or here."""
-        is_over = bool(obj(body.get("usage"))) and string(body.get("status")) in _REASONS
+        status = string(body.get("status"))
+        is_over = status in _ENDED or (status in _REASONS and bool(obj(body.get("usage"))))
         return is_over and _seen.is_first(string(body.get("id")))
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As for a new run; that it failed is not a failure of the fetch."""
-        answer = super().answer(body, with_content=with_content)
-        return Answer(attributes=answer.attributes, content=answer.content)
 
 
 def _state(run: Object) -> Attributes:

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
+from .conversations import running
 from .processor import RunProcessor
+from .requests import ModelHooks
 
 __all__ = ["OpenAIAgentsAdapter", "OpenAIAgentsInstrumentor"]
+
+
+_MODELS: Final = {
+    "agents.models.openai_responses": "OpenAIResponsesModel",
+    "agents.models.openai_chatcompletions": "OpenAIChatCompletionsModel",
+    "agents.extensions.models.litellm_model": "LitellmModel",
+    "agents.extensions.models.any_llm_model": "AnyLLMModel",
+}
+"""The SDK's models, by the modules that they are in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +53,14 @@ def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
 class OpenAIAgentsInstrumentor(Integration):
     """Runs of agents with their model calls, tools, hand-offs and guardrails, sync, async and streamed.
 
-    A trace of the SDK is an AGENT span, or one below the app's own span; its `group_id` is the conversation. One
-    model call is one LLM span, for which the instrumentation of the model's client makes none. What the SDK sends to
-    OpenAI stays as it is. See `Integration` for the options of `instrument()`.
+    A trace of the SDK is an AGENT span, or one below the app's own span; its `group_id` is the conversation, else that
+    of the run's `Session`. One model call is one LLM span, for which the instrumentation of the model's client makes
+    none. What the SDK sends to OpenAI stays as it is. See `Integration` for the options of `instrument()`.
     """
 
     library = "openai_agents"
     requirements = ("openai-agents >= 0.17.4",)
-    hooked_modules = ("agents.tracing",)
+    hooked_modules = ("agents.tracing", "agents.run", *_MODELS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -71,9 +82,20 @@ class OpenAIAgentsInstrumentor(Integration):
     """Session, user, tags and metadata of the traces that the SDK begins; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == "agents.run":
+            yield from (patch(module.Runner, name, running) for name in ("run", "run_sync", "run_streamed"))
+        elif module.__name__ in _MODELS:
+            model = getattr(module, _MODELS[module.__name__])
+            hooks = ModelHooks(lambda: self._open)
+            yield patch(model, "get_response", hooks.get_response)
+            yield patch(model, "stream_response", hooks.stream_response)
+        else:
+            yield from self._hook_traces(module)
+
+    def _hook_traces(self, module: ModuleType) -> Iterable[Undoable]:
         processor = RunProcessor(
             lambda: self._recorder if self._open else None,
-            claims_only=lambda: not self._beside_others and active_rival(self.rivals) is not None,
+            claims_only=lambda: self._active_rival() is not None,
             values=lambda: self.values,
         )
         provider = module.get_trace_provider()

@@ -12,22 +12,32 @@ from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Resp
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._shape import obj, objects
 
+from .requests import ModelRequest
+
 _RESPONSES = Responses()
 
 
-def model_attributes(kind: str, data: Any, *, with_content: bool) -> dict[str, Any]:
-    """Everything about a call that is over; `kind` is the span data's `type`."""
-    return _response(data, with_content) if kind == "response" else _generation(data, with_content)
+def model_attributes(kind: str, data: Any, request: ModelRequest | None, *, with_content: bool) -> dict[str, Any]:
+    """Everything about a call that is over; `kind` is the span data's `type`, `request` what was asked, if known."""
+    if kind == "response":
+        return _response(data, request, with_content)
+    found = _generation(data, with_content)
+    if request is not None and with_content and request.with_content:
+        found |= encoded({names.TOOL_DEFINITIONS: request.tools()})
+    return found
 
 
-def _response(data: Any, with_content: bool) -> dict[str, Any]:
-    """The Responses API: the response repeats what was asked, but for the input."""
+def _response(data: Any, request: ModelRequest | None, with_content: bool) -> dict[str, Any]:
+    """The Responses API: the response repeats what was asked, but for the input, and not all services do so. Where
+    there is none, the call has failed, or the app lets the SDK tell nothing of it."""
     response = obj(data.response)
     answer = _RESPONSES.answer(response, with_content=with_content)
-    found = {**_RESPONSES.request_attributes(response), **answer.attributes}
+    asked = request.body() if request is not None else {}
+    asked |= {name: value for name, value in response.items() if value not in (None, [])}
+    found = {**_RESPONSES.request_attributes(asked), **answer.attributes}
     if with_content:
-        asked = {name: value for name, value in response.items() if name in ECHOES}
-        found |= encoded(_RESPONSES.request_content({**asked, "input": data.input}))
+        repeated = {name: value for name, value in asked.items() if name in ECHOES}
+        found |= encoded(_RESPONSES.request_content({**repeated, "input": asked.get("input") or data.input}))
         found |= encoded(answer.content)
     return found if response else {**found, **usage_attributes(obj(data.usage))}
 

@@ -21,13 +21,16 @@ from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present
 
+from .conversations import current_conversation
 from .model_calls import model_attributes
+from .requests import ModelRequest, request_that_begins
 
 _MODEL_CALLS: Final = frozenset({"generation", "response"})
 _STEPS: Final = frozenset({"task", "turn"})
 """The SDK's own loop: nothing to show, and its usage is that of the model calls below."""
 _BODIES: Final = frozenset({"function", "guardrail", "custom"})
 """Spans around code of the app, which begin and end in one task: that code's spans belong below them."""
+_ASKED: Final = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES)
 
 
 class RunProcessor:
@@ -50,6 +53,7 @@ class RunProcessor:
         self._claims_only = claims_only
         self._values = values
         self._runs = OpenRuns() if runs is None else runs
+        self._requests: dict[str, ModelRequest] = {}
         self._closed = False
 
     def close(self) -> None:
@@ -70,6 +74,7 @@ class RunProcessor:
         run = self._runs.take(trace.trace_id)
         if run is not None:
             guarded(self._record_raised, run)
+            guarded(_tell_waiting, run)
             self._end(run)
 
     def on_span_start(self, span: Any) -> None:
@@ -79,12 +84,14 @@ class RunProcessor:
     def on_span_end(self, span: Any) -> None:
         """It ends; what it was about is known only now."""
         run = self._runs.take(span.span_id)
+        request = self._requests.pop(span.span_id, None)
         if run is None:
             return
         guarded(run.release_model_call)
         guarded(run.leave_body)
         if run.span is not None:
-            guarded(self._tell, run, run.span, span)
+            guarded(self._tell, run, run.span, span, request)
+            guarded(_tell_waiting, run)
             guarded(run.span.end)
 
     def shutdown(self, timeout: float | None = None) -> None:
@@ -107,7 +114,7 @@ class RunProcessor:
         attributes = {
             ours.KIND: "AGENT",
             ours.OPERATION_NAME: "invoke_agent",
-            names.CONVERSATION_ID: string(getattr(trace, "group_id", None)),
+            names.CONVERSATION_ID: string(getattr(trace, "group_id", None)) or current_conversation(),
         }
         span = recorder.tracer.start_span(trace.name, base, attributes=present(attributes))
         self._keep(trace.trace_id, None, base, span, trace.name, is_agent=True)
@@ -128,6 +135,8 @@ class RunProcessor:
             run = self._keep(span.span_id, parent, base, None, is_agent=True)
             run.agent = parent.agent if parent is not None else None
             return
+        if kind == "agent" or kind in _MODEL_CALLS:
+            _set_stopped(parent, None)
         name, attributes = _beginning(kind, data)
         agent = name if kind == "agent" else parent.agent if parent is not None else None
         attributes = {names.AGENT_NAME: agent, **attributes}
@@ -141,6 +150,10 @@ class RunProcessor:
         run.agent = agent
         if kind in _MODEL_CALLS:
             run.claim_model_call()
+            request = request_that_begins()
+            if request is not None:
+                request.recorded_by(started)
+                self._requests[span.span_id] = request
         elif kind in _BODIES:
             run.enter_body()
 
@@ -171,12 +184,12 @@ class RunProcessor:
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
-    def _tell(self, run: Run, span: Span, told: Any) -> None:
+    def _tell(self, run: Run, span: Span, told: Any, request: ModelRequest | None) -> None:
         recorder = self._recorder()
         with_content = recorder is not None and recorder.with_content
         data, kind = told.span_data, str(told.span_data.type)
         if kind in _MODEL_CALLS:
-            attributes = present(model_attributes(kind, data, with_content=with_content))
+            attributes = present(model_attributes(kind, data, request, with_content=with_content))
             model = attributes.get(names.REQUEST_MODEL)
             if model:
                 span.update_name(f"chat {model}")
@@ -191,6 +204,10 @@ class RunProcessor:
             answered = string(data.output) if kind == "function" else None
             detail = (answered or string(obj(error.get("data")).get("error"))) if with_content else None
             fail(span, message, detail or message)
+        elif kind == "function" and data.input is not None and data.output is None:
+            run.stopped = (
+                ours.INTERRUPTED
+            )  # for an approval, unless the model is asked after it: it has answered with nothing
         else:
             self._record_raised(run)
 
@@ -201,7 +218,8 @@ class RunProcessor:
             if above.span is not None:
                 if names.INPUT_MESSAGES in attributes and not above.answers:
                     above.answers = True
-                    above.span.set_attribute(names.INPUT_MESSAGES, attributes[names.INPUT_MESSAGES])
+                    asked = {name: attributes[name] for name in _ASKED if name in attributes}
+                    above.span.set_attributes(asked)
                 if names.OUTPUT_MESSAGES in attributes:
                     above.span.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
             above = above.parent
@@ -216,6 +234,7 @@ class RunProcessor:
         fail(run.span, kind, str(raised) if recorder is not None and recorder.with_content else kind)
 
     def _abandon(self, run: Run) -> None:
+        self._requests.pop(run.run_id, None)
         guarded(run.release_model_call)
         if run.span is not None:
             run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
@@ -226,6 +245,20 @@ class RunProcessor:
             self._abandon(child)
         if run.span is not None:
             guarded(run.span.end)
+
+
+def _set_stopped(run: Run | None, outcome: str | None) -> None:
+    """Whether this run waits for an approval, and what shows nothing of its own between it and its span."""
+    while run is not None:
+        run.stopped = outcome
+        run = run.parent if run.span is None else None
+
+
+def _tell_waiting(run: Run) -> None:
+    """A run that waits in the end says so, and what it is a part of waits with it."""
+    if run.stopped is not None and run.span is not None:
+        run.span.set_attribute(ours.OUTCOME, run.stopped)
+        _set_stopped(run.parent, run.stopped)
 
 
 def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,109 @@
+"""What goes through a workflow of Agent Framework as plain values: messages with parts, data classes by fields."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import groupby
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import items
+
+_LEAVES: Final = (str, int, float, bool, bytes)
+_MAX_DEPTH: Final = 12
+"""Deeper values are told by their text."""
+_ANSWERS: Final = frozenset({"AgentResponse", "AgentResponseUpdate"})
+_OF_FRAMEWORK: Final = "agent_framework"
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The value in the forms that JSON has."""
+    if value is None or isinstance(value, _LEAVES):
+        return value
+    if depth > _MAX_DEPTH:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        found: list[Any] = items(tuple(value))  # pyright: ignore[reportUnknownArgumentType]
+        return as_messages(found) or [plain(each, depth + 1) for each in found]
+    told = as_messages([value])
+    if told is not None:
+        return told
+    if is_dataclass(value) and not isinstance(value, type):
+        return _fields(value, depth)
+    return value
+
+
+def handed_on(values: Sequence[Any]) -> Any:
+    """What an executor or a run gives: one value as it is, several that are messages as one conversation.
+
+    An agent's answer is left out where it is also the end of the conversation that the agent hands on.
+    """
+    told = [value for value in values if _kind(value) not in _ANSWERS]
+    if not any(_kind(value) == "AgentExecutorResponse" for value in told):
+        told = [*values]
+    return as_messages(told) or (plain(told[0]) if len(told) == 1 else plain(told))
+
+
+def as_messages(values: Sequence[Any]) -> dict[str, Any] | None:
+    """All of these as messages, where each is one, or the answer of an agent; a streamed answer is one message."""
+    found: list[Part] = []
+    for kind, grouped in groupby(values, _kind):
+        group = list(grouped)
+        if kind == "Message":
+            found += map(_message, group)
+        elif kind in _ANSWERS:
+            answers = group if kind == "AgentResponse" else [_joined(group)]
+            found += [_message(each) for answer in answers for each in items(answer.messages)]
+        else:
+            return None
+    return {"messages": found} if found else None
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """The answers that these pieces are of, as the framework itself puts them together."""
+    return sys.modules[_OF_FRAMEWORK].AgentResponse.from_updates(pieces)
+
+
+def _fields(value: Any, depth: int) -> dict[str, Any]:
+    given = {each.name: getattr(value, each.name, None) for each in fields(value)}
+    if _kind(value) == "AgentExecutorResponse":
+        answer = given.pop("agent_response", None)  # the end of the conversation
+        said = items(given.pop("full_conversation", None)) or items(getattr(answer, "messages", None))
+        return {"messages": [_message(each) for each in said], **given}
+    return {name: plain(item, depth + 1) for name, item in given.items() if item is not None}
+
+
+def _message(message: Any) -> Part:
+    found: Part = {"role": str(message.role), "parts": _parts(message)}
+    name = getattr(message, "author_name", None)
+    return {**found, "name": str(name)} if name else found
+
+
+def _parts(message: Any) -> list[Part]:
+    """What is said; what it has cost says the model call."""
+    return [_part(each) for each in items(message.contents) if str(each.type) != "usage"]
+
+
+def _part(content: Any) -> Part:
+    kind = str(content.type)
+    if kind == "text":
+        return parts.text(str(content.text or ""))
+    if kind == "text_reasoning":
+        return parts.reasoning(str(content.text or ""))
+    if kind == "function_call":
+        return parts.tool_call(id=content.call_id, name=content.name, arguments=content.arguments)
+    if kind == "function_result":
+        return parts.tool_response(id=content.call_id, response=content.result)
+    if kind in ("uri", "data") and content.uri:
+        return parts.media(str(content.uri), str(content.media_type or "").partition("/")[0] or "file")
+    return dict(content.to_dict(exclude_none=True))
+
+
+def _kind(value: Any) -> str:
+    """The name of the class that the framework has given this, which an app may have derived its own from."""
+    return next((each.__name__ for each in type(value).__mro__ if each.__module__.startswith(_OF_FRAMEWORK)), "")

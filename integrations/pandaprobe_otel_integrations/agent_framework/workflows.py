@@ -1,0 +1,119 @@
+"""What Agent Framework leaves out of the spans of its workflows: what a run and its executors are given and give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from opentelemetry.trace import get_current_span
+
+from pandaprobe_otel import attributes as ours
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+
+from .values import handed_on, plain
+
+_RUN: Final = "workflow.run"
+_STEP: Final = "executor.process"
+_NAME: Final = "workflow.name"
+
+
+class WorkflowRun:
+    """One run, with what it has yielded so far."""
+
+    def __init__(self, span: Any, outer: WorkflowRun | None) -> None:
+        self.span = span
+        self.outer = outer
+        self.yielded: list[Any] = []
+
+    def __call__(self) -> WorkflowRun | None:
+        """This run, or the one around it when this one is over."""
+        run: WorkflowRun | None = self
+        while run is not None and not run.span.is_recording():
+            run = run.outer
+        return run
+
+
+_CURRENT: Final[ContextVar[WorkflowRun | None]] = ContextVar("pandaprobe_agent_framework_run", default=None)
+"""The run that the code belongs to: executors work in tasks that a run has made."""
+
+
+def _current() -> WorkflowRun | None:
+    run = _CURRENT.get()
+    return None if run is None else run()
+
+
+class ToldTracer:
+    """Agent Framework's tracer, which tells of the runs that it begins."""
+
+    def __init__(self, tracer: Any) -> None:
+        self._tracer = tracer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tracer, name)
+
+    def start_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """As OpenTelemetry's."""
+        span = self._tracer.start_span(name, *args, **kwargs)
+        if name == _RUN and span.is_recording():
+            guarded(_run_begins, span)
+        return span
+
+
+class WorkflowHooks:
+    """Wrappers in wrapt's form. While `is_on` says no, they only pass on; `with_content` is the framework's switch."""
+
+    def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
+        self._is_on = is_on
+        self._with_content = with_content
+
+    def tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around `workflow_tracer`."""
+        tracer = wrapped(*args, **kwargs)
+        return ToldTracer(tracer) if self._is_on() else tracer
+
+    def execute(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around `Executor.execute`: what the first executor of a run gets is what the run is given."""
+        if self._is_on() and self._with_content():
+            guarded(_run_is_given, args[0] if args else kwargs.get("message"))
+        return wrapped(*args, **kwargs)
+
+    def event(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around the place where all events of a run come by, in the context of the executor that they are of."""
+        if self._is_on():
+            guarded(self._tell, args[0] if args else kwargs.get("event"))
+        return wrapped(*args, **kwargs)
+
+    def _tell(self, event: Any) -> None:
+        kind, run = str(event.type), _current()
+        if kind == "output" and run is not None:
+            run.yielded.append(event.data)
+        if not kind.startswith("executor_"):
+            return
+        span: Any = get_current_span()
+        if not span.is_recording() or not span.name.startswith(_STEP):
+            return
+        span.set_attribute(ours.KIND, "CHAIN")
+        if not self._with_content():
+            return
+        if kind == "executor_invoked":
+            span.set_attributes(encoded({ours.INPUT: plain(event.data)}))
+        elif kind == "executor_completed":
+            span.set_attributes(encoded({ours.OUTPUT: handed_on(event.data or [])}))
+            if run is not None and run.yielded:
+                run.span.set_attributes(encoded({ours.OUTPUT: handed_on(run.yielded)}))
+
+
+def _run_begins(span: Any) -> None:
+    span.set_attribute(ours.KIND, "CHAIN")
+    name = span.attributes.get(_NAME)
+    if name and span.parent is None and ours.TRACE_NAME not in span.attributes:
+        span.set_attribute(ours.TRACE_NAME, name)
+    _CURRENT.set(WorkflowRun(span, _current()))
+
+
+def _run_is_given(message: Any) -> None:
+    span: Any = get_current_span()
+    if span.is_recording() and span.name == _RUN and ours.INPUT not in span.attributes:
+        span.set_attributes(encoded({ours.INPUT: plain(getattr(message, "data", message))}))

@@ -1,0 +1,31 @@
+"""Words planted in what goes into a framework, to be found again in the trace that comes out of it."""
+
+from __future__ import annotations
+
+import json
+
+from pandaprobe_otel.mapping import map_trace
+from span_recorder import SpanRecorder
+
+
+class Planted:
+    """One word of its own for each place: `planted["a tool's result"]`."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, str] = {}
+
+    def __getitem__(self, place: str) -> str:
+        return self._words.setdefault(place, f"planted{len(self._words):03}x")
+
+    def unrecorded(self, recorder: SpanRecorder) -> list[str]:
+        """The places whose words are in none of these spans."""
+        return self._missing_in([dict(span.attributes or {}) for span in recorder.spans])
+
+    def lost(self, recorder: SpanRecorder) -> list[str]:
+        """The places whose words are in no part of the trace that these spans are."""
+        return self._missing_in(map_trace(recorder.spans))
+
+    def _missing_in(self, told: object) -> list[str]:
+        assert self._words
+        text = json.dumps(told, default=str)
+        return [place for place, word in self._words.items() if word not in text]
