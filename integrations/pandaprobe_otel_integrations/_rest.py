@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Set
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pandaprobe_otel.attributes import MODEL_PARAMETERS, SPAN_METADATA
 
 from . import _parts as parts
 from ._content import Content
+from ._guard import guarded
 from ._parts import Part
 from ._shape import Object, integer, obj
 
@@ -48,8 +49,15 @@ def rest(members: Object, known: Set[str]) -> dict[str, Any]:
     return {
         str(name): found
         for name, value in members.items()
-        if name not in known and not is_empty(value) and not is_empty(found := told(value, str(name)))
+        if name not in known and not is_empty(value) and not is_empty(found := _safely_told(value, str(name)))
     }
+
+
+def _safely_told(value: Any, name: str) -> Any:
+    found = guarded(told, value, name)  # what is known must not be lost with it
+    if found is None and type(value).__name__ not in _SENTINELS:
+        return f"[{type(value).__name__} that cannot be read]"
+    return found
 
 
 def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
@@ -114,7 +122,7 @@ _CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
 
 def told(value: Any, name: str = "") -> Any:
     """A value as it may be told: without credentials, with marks for bytes."""
-    kind: type[Any] = type(value)
+    kind = value.__class__
     if kind in _PLAIN or value is None:
         return value
     if name and _CREDENTIALS.search(name) is not None:

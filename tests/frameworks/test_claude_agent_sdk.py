@@ -139,6 +139,22 @@ def test_a_sub_agent(traces: SentTraces, model: StartModel, tmp_path: Path) -> N
     assert "The station says: snowy" in str(expert["output"])
 
 
+def test_system_prompts(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """What the app has told the agent and its sub-agent to be goes before what each of their models is asked."""
+    endpoint = model(claude_model)
+    given = options(endpoint, tmp_path, agents=EXPERT, system_prompt="You are brief.", include_partial_messages=True)
+    asyncio.run(by_query(given, "Ask the expert: Weather in Oslo?"))
+
+    trace = traces.one()
+    expert = trace.only("AGENT", "expert")
+    inner = trace.children(expert)
+    told = {span["span_id"]: span["input"]["messages"][0] for span in trace.all("LLM")}
+    of_expert = {span["span_id"] for span in inner if span["kind"] == "LLM"}
+    assert [told[span_id] for span_id in of_expert] == [{"role": "system", "content": EXPERT["expert"].prompt}] * 2
+    others = [message for span_id, message in told.items() if span_id not in of_expert]
+    assert others == [{"role": "system", "content": "You are brief."}] * 2
+
+
 def test_a_sub_agent_in_the_background(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
     """What the main agent says when it has been told of the end belongs to the same run."""
 

@@ -99,7 +99,7 @@ def test_what_stands_beside_an_answer_is_content_to_capture(told: Any) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="pandaprobe_otel/mapping loses what is beside known members of messages and parts"
+    strict=True, reason="pandaprobe_otel/mapping loses what an answer's tool calls have beside known members"
 )
 @pytest.mark.parametrize("told", LOSING, indirect=True, ids=str)
 def test_nothing_is_lost_in_the_mapping(told: Any) -> None:

@@ -85,6 +85,27 @@ def test_models_and_marks_of_client_libraries() -> None:
     assert rest({"type": int}, NOTHING) == {"type": "int"}
 
 
+def test_what_cannot_be_read_takes_nothing_with_it() -> None:
+    """A value that raises, or is nested without end, is named by its type."""
+
+    class Broken(BaseModel):
+        """A class whose schema cannot be made."""
+
+        @classmethod
+        def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            """Fail."""
+            raise RuntimeError
+
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert rest({"a": Broken, "b": deep, "c": 1}, NOTHING) == {
+        "a": "[ModelMetaclass that cannot be read]",
+        "b": "[list that cannot be read]",
+        "c": 1,
+    }
+
+
 def test_what_is_empty_says_nothing() -> None:
     """But false and zero do."""
     given: dict[str, Any] = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}

@@ -36,7 +36,7 @@ _SAID: Final = ("input", "instructions", "tools")
 _TOLD: Final = names_of(
     ENVELOPE, ("created_at", "output", "usage", "status", "service_tier", "conversation", "incomplete_details")
 )
-_ECHOES: Final = frozenset(
+ECHOES: Final = frozenset(
     {
         *SAMPLING, *LIMITS, *_SAID, "background", "include", "max_tool_calls", "metadata", "parallel_tool_calls",
         "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning",
@@ -58,7 +58,7 @@ class Responses:
     last_event: LastEvent | None = LAST_EVENT
     read: Set[str] = names_of(SAMPLING, LIMITS, _SAID, ("previous_response_id", "conversation"))
     """Members of a request that attributes and messages tell."""
-    answered: Set[str] = _TOLD | _ECHOES
+    answered: Set[str] = _TOLD | ECHOES
     """Members of an answer of which that is so, or which repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:

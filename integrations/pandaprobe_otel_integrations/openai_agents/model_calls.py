@@ -8,7 +8,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.responses import Responses
+from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._shape import obj, objects
 
@@ -36,7 +36,8 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
     asked |= {name: value for name, value in response.items() if value not in (None, [])}
     found = {**_RESPONSES.request_attributes(asked), **answer.attributes}
     if with_content:
-        found |= encoded(_RESPONSES.request_content({**asked, "input": asked.get("input") or data.input}))
+        repeated = {name: value for name, value in asked.items() if name in ECHOES}
+        found |= encoded(_RESPONSES.request_content({**repeated, "input": asked.get("input") or data.input}))
         found |= encoded(answer.content)
     return found if response else {**found, **usage_attributes(obj(data.usage))}
 

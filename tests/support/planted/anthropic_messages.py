@@ -32,14 +32,14 @@ def request(plant: Plants) -> Json:
         "new": plant.text("beside the result"),
     }
     content = [
-        {"type": "text", "text": plant.text("question"), "cache_control": {"type": plant.text("beside text")}},
+        {"type": "text", "text": plant.text("question"), "new_member": {"type": plant.text("beside text")}},
         {"type": "document", "source": document, "title": plant.text("title"), "context": plant.text("context")},
         {"type": "search_result", "source": plant.text("source"), "title": "t", "content": []},
     ]
     return {
         "model": plant.text("asked model"),
         "max_tokens": 512,
-        "system": [{"type": "text", "text": plant.text("system"), "cache_control": {"type": plant.text("of system")}}],
+        "system": [{"type": "text", "text": plant.text("system"), "new_member": {"type": plant.text("of system")}}],
         "messages": [
             {"role": "user", "content": content},
             {
@@ -127,19 +127,7 @@ def message(plant: Plants) -> Json:
     }
 
 
-LOST = (
-    "earlier thought",
-    "beside text",
-    "of system",
-    "title",
-    "context",
-    "beside the result",
-    "citation",
-    "caller",
-)
-
-
-@planted("anthropic", "message", lost=LOST)
+@planted("anthropic", "message", lost=("caller",))
 def _messages(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(message(plant)))
     given = request(plant)
@@ -148,7 +136,7 @@ def _messages(server: ProviderServer, plant: Plants) -> object:
         return made.messages.create(**needed, extra_body=given)
 
 
-@planted("anthropic", "message stream", lost=LOST)
+@planted("anthropic", "message stream", lost=("caller",))
 def _message_stream(server: ProviderServer, plant: Plants) -> object:
     whole = message(plant)
     content, usage = whole["content"], whole.pop("usage")
@@ -187,38 +175,7 @@ def _deltas(block: Json) -> list[Json]:
     return []
 
 
-LOST_OF_BATCH = (
-    "about",
-    "argument",
-    "asked model",
-    "beside text",
-    "beside the result",
-    "beside tool",
-    "budget",
-    "context",
-    "document",
-    "domain",
-    "earlier thought",
-    "format",
-    "mcp",
-    "new parameter",
-    "of system",
-    "picture",
-    "previous",
-    "question",
-    "schema",
-    "source",
-    "system",
-    "tier",
-    "title",
-    "tool",
-    "tool choice",
-    "tool result",
-    "user",
-)
-
-
-@planted("anthropic", "batch", lost=LOST_OF_BATCH)
+@planted("anthropic", "batch")
 def _batch(server: ProviderServer, plant: Plants) -> object:
     server.replies(
         json_reply(
@@ -235,20 +192,7 @@ def _batch(server: ProviderServer, plant: Plants) -> object:
         return made.messages.batches.create(requests=[{"custom_id": plant.text("custom"), "params": request(plant)}])
 
 
-LOST_OF_RESULTS = (
-    "citation",
-    "caller",
-    "container",
-    "id",
-    "model",
-    "new count",
-    "searches",
-    "stop sequence",
-    "written for an hour",
-)
-
-
-@planted("anthropic", "results of a batch", lost=LOST_OF_RESULTS)
+@planted("anthropic", "results of a batch", lost=("caller",))
 def _results(server: ProviderServer, plant: Plants) -> object:
     line = {"custom_id": plant.text("custom"), "result": {"type": "succeeded", "message": message(plant)}}
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": plant.text("error")}}

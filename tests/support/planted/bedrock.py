@@ -23,27 +23,14 @@ def _invoke(server: ProviderServer, model: str, body: Json, answer: Json) -> obj
     return client(server).invoke_model(modelId=model, body=json.dumps(body))["body"].read()
 
 
-@planted(
-    "bedrock",
-    "Claude",
-    lost=(
-        "earlier thought",
-        "beside text",
-        "of system",
-        "title",
-        "context",
-        "beside the result",
-        "citation",
-        "caller",
-    ),
-)
+@planted("bedrock", "Claude", lost=("caller",))
 def _claude(server: ProviderServer, plant: Plants) -> object:
     body = {**claude_request(plant), "anthropic_version": "bedrock-2023-05-31"}
     del body["model"], plant.marks["asked model"]
     return _invoke(server, "anthropic.claude-sonnet-5-v1:0", body, claude_message(plant))
 
 
-@planted("bedrock", "Nova Canvas", lost=("negative", "condition", "made"))
+@planted("bedrock", "Nova Canvas")
 def _canvas(server: ProviderServer, plant: Plants) -> object:
     task = {
         "text": plant.text("prompt"),
@@ -58,7 +45,7 @@ def _canvas(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "amazon.nova-canvas-v1:0", body, {"images": [plant.picture("made")]})
 
 
-@planted("bedrock", "Titan pictures", lost=("image", "mask"))
+@planted("bedrock", "Titan pictures")
 def _titan_pictures(server: ProviderServer, plant: Plants) -> object:
     task = {"text": plant.text("prompt"), "image": plant.picture("image"), "maskImage": plant.picture("mask")}
     body = {
@@ -69,7 +56,7 @@ def _titan_pictures(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "amazon.titan-image-generator-v2:0", body, {"images": [], "error": plant.text("error")})
 
 
-@planted("bedrock", "Stability", lost=("given", "made"))
+@planted("bedrock", "Stability")
 def _stability(server: ProviderServer, plant: Plants) -> object:
     body = {
         "prompt": plant.text("prompt"),
@@ -86,7 +73,7 @@ def _stability(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "stability.sd3-5-large-v1:0", body, answer)
 
 
-@planted("bedrock", "Stable Diffusion XL", lost=("weight", "made", "reason"))
+@planted("bedrock", "Stable Diffusion XL")
 def _sdxl(server: ProviderServer, plant: Plants) -> object:
     body = {
         "text_prompts": [{"text": plant.text("prompt"), "weight": plant.number("weight")}],
@@ -96,7 +83,7 @@ def _sdxl(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "stability.stable-diffusion-xl-v1", body, {"result": "success", "artifacts": [made]})
 
 
-@planted("bedrock", "Cohere's rerank", lost=("document",))
+@planted("bedrock", "Cohere's rerank")
 def _rerank(server: ProviderServer, plant: Plants) -> object:
     body = {"query": plant.text("query"), "documents": [plant.text("document")], "api_version": plant.number("version")}
     return _invoke(
@@ -104,7 +91,7 @@ def _rerank(server: ProviderServer, plant: Plants) -> object:
     )
 
 
-@planted("bedrock", "Command A", lost=("document", "snippet", "source", "cited"))
+@planted("bedrock", "Command A")
 def _command_a(server: ProviderServer, plant: Plants) -> object:
     body = {
         "messages": [{"role": "user", "content": plant.text("question")}],
@@ -119,7 +106,7 @@ def _command_a(server: ProviderServer, plant: Plants) -> object:
     )
 
 
-@planted("bedrock", "Command R", lost=("document", "cited"))
+@planted("bedrock", "Command R")
 def _command_r(server: ProviderServer, plant: Plants) -> object:
     body = {
         "message": plant.text("question"),
@@ -138,7 +125,7 @@ def _command_r(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "cohere.command-r-plus-v1:0", body, answer)
 
 
-@planted("bedrock", "Jamba", lost=("beside",))
+@planted("bedrock", "Jamba")
 def _jamba(server: ProviderServer, plant: Plants) -> object:
     body = {"messages": [{"role": "user", "content": plant.text("question")}], "documents": [plant.text("document")]}
     message = {"role": "assistant", "content": plant.text("answer"), "new": plant.text("beside")}
@@ -151,29 +138,7 @@ def _jamba(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "ai21.jamba-1-5-large-v1:0", body, answer)
 
 
-@planted(
-    "bedrock",
-    "OpenAI's open models",
-    lost=(
-        "earlier thought",
-        "beside the message",
-        "beside text",
-        "detail",
-        "file name",
-        "earlier citation",
-        "of result",
-        "beside the call",
-        "picture",
-        "sound",
-        "file",
-        "made picture",
-        "citation",
-        "executed tool",
-        "native reason",
-        "filter",
-        "image tokens",
-    ),
-)
+@planted("bedrock", "OpenAI's open models")
 def _open_models(server: ProviderServer, plant: Plants) -> object:
     body = {"messages": openai_messages(plant), "reasoning_effort": "low", "n": 2, "new": plant.text("new parameter")}
     return _invoke(server, "openai.gpt-oss-120b-1:0", body, openai_answer(plant))
@@ -211,7 +176,7 @@ def _llama(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "meta.llama3-3-70b-instruct-v1:0", body, answer)
 
 
-@planted("bedrock", "Mistral's prompts", lost=("beside",))
+@planted("bedrock", "Mistral's prompts")
 def _mistral(server: ProviderServer, plant: Plants) -> object:
     body = {
         "prompt": plant.text("prompt"),
@@ -246,7 +211,7 @@ def _pegasus(server: ProviderServer, plant: Plants) -> object:
     )
 
 
-@planted("bedrock", "Titan's embeddings", lost=("picture",))
+@planted("bedrock", "Titan's embeddings")
 def _titan_embeddings(server: ProviderServer, plant: Plants) -> object:
     body = {
         "inputText": plant.text("text"),
@@ -266,7 +231,7 @@ def _nova_embeddings(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "amazon.nova-2-multimodal-embeddings-v1:0", body, answer)
 
 
-@planted("bedrock", "Nova Reel", lost=("first picture",))
+@planted("bedrock", "Nova Reel")
 def _reel(server: ProviderServer, plant: Plants) -> object:
     picture = {"format": "png", "source": {"bytes": plant.picture("first picture")}}
     task = {"text": plant.text("prompt"), "images": [picture]}

@@ -113,10 +113,7 @@ def about(plant: Plants) -> Json:
     }
 
 
-LOST = ("given picture", "document name", "citation", "source")
-
-
-@planted("bedrock", "conversation", lost=LOST)
+@planted("bedrock", "conversation")
 def _converse(server: ProviderServer, plant: Plants) -> object:
     more = {"additionalModelResponseFields": {"stop_sequence": plant.text("fields")}}
     message = {"role": "assistant", "content": said(plant)}
@@ -124,7 +121,7 @@ def _converse(server: ProviderServer, plant: Plants) -> object:
     return client(server).converse(**conversation(plant))
 
 
-@planted("bedrock", "conversation stream", lost=LOST)
+@planted("bedrock", "conversation stream")
 def _converse_stream(server: ProviderServer, plant: Plants) -> object:
     events = [event("messageStart", {"role": "assistant"})]
     for index, block in enumerate(said(plant)):

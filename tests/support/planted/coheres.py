@@ -68,10 +68,7 @@ def citation(plant: Plants) -> Json:
     return {"start": 0, "end": 1, "text": plant.text("cited"), "sources": [source], "type": "TEXT_CONTENT"}
 
 
-LOST = ("earlier plan", "document", "title", "bare", "snippet", "source", "cited")
-
-
-@planted("cohere", "chat", lost=LOST)
+@planted("cohere", "chat")
 def _chat(server: ProviderServer, plant: Plants) -> object:
     message = {
         "role": "assistant",
@@ -88,7 +85,7 @@ def _chat(server: ProviderServer, plant: Plants) -> object:
         return client.chat(**asked(plant))
 
 
-@planted("cohere", "chat stream", lost=LOST)
+@planted("cohere", "chat stream")
 def _chat_stream(server: ProviderServer, plant: Plants) -> object:
     said = {"type": "text", "text": ""}
     events: list[Json] = [
@@ -111,7 +108,7 @@ def _chat_stream(server: ProviderServer, plant: Plants) -> object:
         return list(client.chat_stream(**asked(plant)))
 
 
-@planted("cohere", "first chat", lost=("document", "cited", "found", "query"))
+@planted("cohere", "first chat")
 def _first_chat(server: ProviderServer, plant: Plants) -> object:
     answer = {
         "response_id": plant.text("id"),
@@ -135,7 +132,7 @@ def _first_chat(server: ProviderServer, plant: Plants) -> object:
         )
 
 
-@planted("cohere", "rerank", lost=("document", "title"))
+@planted("cohere", "rerank")
 def _rerank(server: ProviderServer, plant: Plants) -> object:
     answer = {
         "id": plant.text("id"),
@@ -158,7 +155,7 @@ def _rerank(server: ProviderServer, plant: Plants) -> object:
         )
 
 
-@planted("cohere", "embedding", lost=("picture",))
+@planted("cohere", "embedding")
 def _embedding(server: ProviderServer, plant: Plants) -> object:
     meta = {
         "billed_units": {"input_tokens": plant.number("tokens"), "images": plant.number("images")},
@@ -205,7 +202,7 @@ def _classes(server: ProviderServer, plant: Plants) -> object:
         return client.classify(inputs=[plant.text("text")], examples=examples)
 
 
-@planted("cohere", "generation", lost=())
+@planted("cohere", "generation")
 def _generation(server: ProviderServer, plant: Plants) -> object:
     made = {"id": "g", "text": plant.text("answer"), "finish_reason": "COMPLETE"}
     body = {"id": plant.text("id"), "prompt": "x", "generations": [made], "meta": usage(plant)}

@@ -106,22 +106,7 @@ def asked(plant: Plants) -> Json:
     return {"model": plant.text("asked model"), "contents": contents, "config": config}
 
 
-LOST = (
-    "beside text",
-    "given picture",
-    "picture",
-    "finish message",
-    "query",
-    "ground",
-    "supported",
-    "url context",
-    "citation",
-    "average",
-    "image tokens",
-)
-
-
-@planted("google_genai", "content", lost=LOST)
+@planted("google_genai", "content")
 def _content(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(answer(plant)))
     client = _client(server)
@@ -131,7 +116,7 @@ def _content(server: ProviderServer, plant: Plants) -> object:
         client.close()
 
 
-@planted("google_genai", "content stream", lost=LOST)
+@planted("google_genai", "content stream")
 def _content_stream(server: ProviderServer, plant: Plants) -> object:
     """Text in pieces; what stands beside it comes with the last one."""
     whole = answer(plant)
@@ -161,7 +146,7 @@ def _embedding(server: ProviderServer, plant: Plants) -> object:
         client.close()
 
 
-@planted("google_genai", "images", lost=("picture", "safety"))
+@planted("google_genai", "images")
 def _images(server: ProviderServer, plant: Plants) -> object:
     made = {
         "bytesBase64Encoded": plant.picture("picture"),
@@ -178,7 +163,7 @@ def _images(server: ProviderServer, plant: Plants) -> object:
         client.close()
 
 
-@planted("google_genai", "interaction", lost=("citation", "given picture"))
+@planted("google_genai", "interaction")
 def _interaction(server: ProviderServer, plant: Plants) -> object:
     step = {
         "type": "model_output",

@@ -56,9 +56,9 @@ def messages(plant: Plants) -> list[Any]:
         {
             "role": "user",
             "name": plant.text("name"),
-            "cache_control": {"type": plant.text("beside the message")},
+            "new_member": {"type": plant.text("beside the message")},
             "content": [
-                {"type": "text", "text": plant.text("question"), "cache_control": {"type": plant.text("beside text")}},
+                {"type": "text", "text": plant.text("question"), "new_member": {"type": plant.text("beside text")}},
                 {"type": "image_url", "image_url": {"url": plant.data_url("picture"), "detail": plant.text("detail")}},
                 {"type": "input_audio", "input_audio": {"data": plant.picture("sound"), "format": "wav"}},
                 {"type": "file", "file": file},
@@ -152,28 +152,7 @@ def chunks(plant: Plants) -> list[Json]:
     return [{**kept, **piece} for piece in pieces]
 
 
-LOST_OF_CHAT = (
-    "earlier thought",
-    "beside the message",
-    "beside text",
-    "detail",
-    "file name",
-    "earlier citation",
-    "of result",
-    "beside the call",
-    "picture",
-    "sound",
-    "file",
-    "made picture",
-    "citation",
-    "executed tool",
-    "native reason",
-    "filter",
-    "image tokens",
-)
-
-
-@planted("openai", "chat", lost=LOST_OF_CHAT)
+@planted("openai", "chat")
 def _chat(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(answer(plant)))
     with client(server) as made:
@@ -182,7 +161,7 @@ def _chat(server: ProviderServer, plant: Plants) -> object:
         )
 
 
-@planted("openai", "chat stream", lost=LOST_OF_CHAT)
+@planted("openai", "chat stream")
 def _chat_stream(server: ProviderServer, plant: Plants) -> object:
     server.replies(events_reply(chunks(plant)))
     with client(server) as made:
@@ -223,7 +202,7 @@ def _embeddings(server: ProviderServer, plant: Plants) -> object:
         )
 
 
-@planted("openai", "images", lost=("picture",))
+@planted("openai", "images")
 def _images(server: ProviderServer, plant: Plants) -> object:
     picture = {"b64_json": plant.picture("picture"), "revised_prompt": plant.text("revised")}
     server.replies(json_reply({"created": 1, "data": [picture], "quality": plant.text("made quality")}))
@@ -232,7 +211,7 @@ def _images(server: ProviderServer, plant: Plants) -> object:
         return made.images.generate(model="m", prompt=plant.text("prompt"), extra_body=more)
 
 
-@planted("openai", "speech", lost=("sound",))
+@planted("openai", "speech")
 def _speech(server: ProviderServer, plant: Plants) -> object:
     plant.picture("sound")
     server.replies(Reply(chunks=(b"picture of sound",), content_type="audio/mpeg"))
@@ -243,7 +222,7 @@ def _speech(server: ProviderServer, plant: Plants) -> object:
         return made.read()
 
 
-@planted("openai", "transcription", lost=("file",))
+@planted("openai", "transcription")
 def _transcription(server: ProviderServer, plant: Plants) -> object:
     segment = {"id": 0, "text": plant.text("segment"), "start": 0, "end": 1, "speaker": plant.text("speaker")}
     server.replies(json_reply({"text": plant.text("text"), "segments": [segment], "language": plant.text("language")}))
@@ -264,7 +243,7 @@ def _moderation(server: ProviderServer, plant: Plants) -> object:
         return made.moderations.create(input=plant.text("text"), extra_body={"new": plant.text("new")})
 
 
-@planted("openai", "batch", lost=("file",))
+@planted("openai", "batch")
 def _batch(server: ProviderServer, plant: Plants) -> object:
     made_batch = {
         "id": plant.text("id"),

@@ -170,21 +170,7 @@ def response_answer(plant: Plants) -> Json:
     }
 
 
-LOST_OF_RESPONSES = (
-    "detail",
-    "given picture",
-    "file name",
-    "given file",
-    "citation",
-    "phase",
-    "namespace",
-    "summary",
-    "picture",
-    "revised",
-)
-
-
-@planted("openai", "response", lost=LOST_OF_RESPONSES)
+@planted("openai", "response")
 def _responses(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(response_answer(plant)))
     with client(server) as made:
@@ -192,7 +178,7 @@ def _responses(server: ProviderServer, plant: Plants) -> object:
         return made.responses.create(model="m", extra_body={**response_request(plant), **response_parameters(plant)})
 
 
-@planted("openai", "response stream", lost=LOST_OF_RESPONSES)
+@planted("openai", "response stream")
 def _response_stream(server: ProviderServer, plant: Plants) -> object:
     whole = response_answer(plant)
     begun = {"type": "response.created", "response": {**whole, "status": "in_progress", "output": [], "usage": None}}
@@ -202,7 +188,7 @@ def _response_stream(server: ProviderServer, plant: Plants) -> object:
         return list(made.responses.create(model="m", stream=True, extra_body=response_request(plant)))
 
 
-@planted("openai", "response stream that broke off", lost=("citation",))
+@planted("openai", "response stream that broke off")
 def _broken_response_stream(server: ProviderServer, plant: Plants) -> object:
     at = {"output_index": 0, "content_index": 0, "item_id": "m1"}
     annotation = {"type": "url_citation", "url": plant.text("citation"), "title": "t", "start_index": 0, "end_index": 1}

@@ -7,13 +7,13 @@ from typing import Any
 
 from provider_server import ProviderServer, events_reply, json_reply
 
-from .openai_protocol import LOST_OF_CHAT, answer, client, messages, parameters, tools
+from .openai_protocol import answer, client, messages, parameters, tools
 from .plants import Plants, planted
 
 Json = dict[str, Any]
 
 
-@planted("openai", "chat of Groq, streamed", lost=("executed tool",))
+@planted("openai", "chat of Groq, streamed")
 def _groq_through_openai(server: ProviderServer, plant: Plants) -> object:
     """Its counts stand in a member of its own, without being asked for."""
     usage = {"prompt_tokens": 14, "completion_tokens": plant.number("tokens"), "total_time": plant.number("time")}
@@ -45,7 +45,7 @@ def _stainless(module: str, cls: str, server: ProviderServer, path: str = "") ->
     return getattr(library, cls)(base_url=f"{server.url}{path}", api_key="none", max_retries=0)
 
 
-@planted("groq", "chat", lost=LOST_OF_CHAT)
+@planted("groq", "chat")
 def _groq_chat(server: ProviderServer, plant: Plants) -> object:
     server.replies(
         json_reply({**answer(plant), "service_tier": plant.text("tier"), "x_groq": {"id": plant.text("request")}})
@@ -59,7 +59,7 @@ def _groq_chat(server: ProviderServer, plant: Plants) -> object:
         return made.chat.completions.create(model="m", messages=messages(plant), tools=tools(plant), extra_body=more)
 
 
-@planted("together", "chat", lost=LOST_OF_CHAT)
+@planted("together", "chat")
 def _together_chat(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply({**answer(plant), "prompt": [{"text": plant.text("prompt")}]}))
     with _stainless("together", "Together", server, "/v1") as made:
@@ -71,7 +71,7 @@ def _together_chat(server: ProviderServer, plant: Plants) -> object:
         return made.chat.completions.create(model="m", messages=messages(plant), tools=tools(plant), extra_body=more)
 
 
-@planted("together", "rerank", lost=("document", "url"))
+@planted("together", "rerank")
 def _together_rerank(server: ProviderServer, plant: Plants) -> object:
     found = {
         "index": 0,
@@ -91,7 +91,7 @@ def _together_rerank(server: ProviderServer, plant: Plants) -> object:
         )
 
 
-@planted("together", "image", lost=("picture",))
+@planted("together", "image")
 def _together_image(server: ProviderServer, plant: Plants) -> object:
     picture = {"index": 0, "type": "b64_json", "b64_json": plant.picture("picture")}
     server.replies(json_reply({"id": "i", "model": "m", "object": "list", "data": [picture]}))

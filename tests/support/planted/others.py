@@ -128,7 +128,7 @@ def _mistral_conversation(server: ProviderServer, plant: Plants) -> object:
         )
 
 
-@planted("mistralai", "document", lost=("header",))
+@planted("mistralai", "document")
 def _mistral_document(server: ProviderServer, plant: Plants) -> object:
     page = {
         "index": 0,
@@ -199,13 +199,13 @@ def _lines(answers: Sequence[Json]) -> Reply:
     return Reply(chunks=[json.dumps(one).encode() + b"\n" for one in answers], content_type="application/x-ndjson")
 
 
-@planted("ollama", "chat", lost=("given picture",))
+@planted("ollama", "chat")
 def _ollama_chat(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(_ollama_answer(plant)))
     return ollama.Client(host=server.url).chat(**_ollama_request(plant))
 
 
-@planted("ollama", "chat stream", lost=("given picture",))
+@planted("ollama", "chat stream")
 def _ollama_stream(server: ProviderServer, plant: Plants) -> object:
     whole = _ollama_answer(plant)
     message, logprobs = whole.pop("message"), whole.pop("logprobs")
@@ -260,9 +260,7 @@ def _litellm() -> Any:
 def _litellm_request(server: ProviderServer, plant: Plants) -> Json:
     return {
         "model": f"openai/{plant.text('asked model')}",
-        "messages": [
-            {"role": "user", "content": plant.text("question"), "cache_control": {"type": plant.text("beside")}}
-        ],
+        "messages": [{"role": "user", "content": plant.text("question"), "new_member": {"type": plant.text("beside")}}],
         "tools": [_tool(plant)],
         "response_format": {"type": "json_schema", "json_schema": {"name": plant.text("format"), "schema": {}}},
         "metadata": {"deal": plant.text("metadata")},
@@ -277,16 +275,13 @@ def _litellm_request(server: ProviderServer, plant: Plants) -> Json:
     }
 
 
-LOST_OF_LITELLM = ("beside", "citation", "image tokens", "made picture")
-
-
-@planted("litellm", "completion", lost=(*LOST_OF_LITELLM, "executed tool", "native reason", "filter"))
+@planted("litellm", "completion")
 def _litellm_completion(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(answer(plant)))
     return _litellm().completion(**_litellm_request(server, plant))
 
 
-@planted("litellm", "completion stream", lost=LOST_OF_LITELLM)
+@planted("litellm", "completion stream")
 def _litellm_stream(server: ProviderServer, plant: Plants) -> object:
     server.replies(events_reply(chunks(plant)))
     for place in ("refusal", "executed tool", "native reason", "filter"):
