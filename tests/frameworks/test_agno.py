@@ -38,6 +38,7 @@ from old_versions import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from weather_model import WEATHER, weather_model
 from weather_model import weather as look_up
 
@@ -482,14 +483,15 @@ def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartMod
 
 
 def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """It ends as cancelled, which is no error."""
+    """Its spans end, and say that it was cancelled."""
     events: Any = forecaster(model(weather_model)).run("Weather in Oslo?", stream=True)
     next(events)
     events.close()
 
     trace = traces.one()
     assert all("ended_at" in span for span in trace.spans)
-    assert trace.body["status"] != "ERROR"
+    assert (trace.root["status"], trace.root["metadata"]["outcome"]) == ("UNSET", "cancelled")
+    assert trace.body["metadata"]["outcome"] == "cancelled"
 
 
 def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
@@ -551,3 +553,27 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert run_example("agno_agent", server).splitlines()[-1] == "You are welcome."
 
     assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"
+
+
+@ways
+def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
+    planted = Planted()
+
+    def look_up(city: str, unit: str) -> str:
+        """Look a city up."""
+        return planted.look_up(city, unit)
+
+    agent = forecaster(
+        model(planted.script),
+        look_up,
+        instructions=planted["the instructions"],
+        session_state={"plan": planted["the state"]},
+        add_session_state_to_context=True,
+        metadata={"tenant": planted["metadata of the agent"]},
+        dependencies={"unit": planted["a dependency"]},
+        add_dependencies_to_context=True,
+    )
+    ask(agent, planted["the question"])
+
+    assert planted.missing_in(traces.one().body) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import time_ns
 from typing import Any, Final
@@ -41,7 +41,14 @@ class Agent:
     """One AGENT span. Model calls wait in the ledger for what the result says of them."""
 
     def __init__(
-        self, recorder: Recorder, ledger: Ledger, name: str, base: Context, *, parent_tool: str | None = None
+        self,
+        recorder: Recorder,
+        ledger: Ledger,
+        name: str,
+        base: Context,
+        *,
+        instructions: Sequence[Part] = (),
+        parent_tool: str | None = None,
     ) -> None:
         self.name = name
         self.parent_tool = parent_tool
@@ -55,7 +62,8 @@ class Agent:
         self._asked: list[Part] = []
         self._answer: Part | None = None
         self._call: ModelCall | None = None
-        attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+        self._told = encoded({names.SYSTEM_INSTRUCTIONS: [*instructions]}) if recorder.with_content else {}
+        attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name, **self._told}
         self.span: Span = recorder.tracer.start_span(name, base, attributes=attributes)
         self.context: Context = set_span_in_context(self.span, base)
         self._ready_ns = time_ns()
@@ -128,6 +136,7 @@ class Agent:
             started_ns=self._ready_ns,
             before=self._history.snapshot(),
             agent=self.name,
+            told=self._told,
             of_sub_agent=self.parent_tool is not None,
         )
         return self._call

@@ -22,6 +22,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
 
 from .agent import Agent, Tool
+from .instructions import Instructions
 from .ledger import Ledger
 
 RUN_NAME: Final = "ClaudeAgentSDK"
@@ -38,8 +39,14 @@ class Conversation:
     `values` gives session, user, tags and metadata of the traces that begin.
     """
 
-    def __init__(self, recorder: Recorder, values: Callable[[], TraceValues | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        values: Callable[[], TraceValues | None] = lambda: None,
+        instructions: Instructions | None = None,
+    ) -> None:
         self._recorder = recorder
+        self._instructions = instructions or Instructions(None)
         self._values = values
         self._connected = get_current()
         self._ledger = Ledger()
@@ -109,7 +116,7 @@ class Conversation:
         values = self._values()
         if values is not None:
             base = with_values(values, base)
-        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base)
+        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=self._instructions.of_main())
         self._answered_ns = None
         return self._main
 
@@ -171,7 +178,8 @@ class Conversation:
         if tool is None:
             return None
         name = name or string(tool.arguments.get("subagent_type")) or "general-purpose"
-        begun = Agent(self._recorder, self._ledger, name, tool.context, parent_tool=tool_id)
+        told = self._instructions.of_sub_agent(name)
+        begun = Agent(self._recorder, self._ledger, name, tool.context, instructions=told, parent_tool=tool_id)
         begun.ask(string(tool.arguments.get("prompt")) or "")
         self._sub_agents[tool_id] = begun
         return begun

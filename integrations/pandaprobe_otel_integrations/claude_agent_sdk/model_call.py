@@ -41,6 +41,7 @@ class ModelCall:
         started_ns: int,
         before: tuple[str, ...],
         agent: str,
+        told: Mapping[str, str],
         of_sub_agent: bool,
     ) -> None:
         self.message_id = string(message.get("id"))
@@ -59,6 +60,7 @@ class ModelCall:
             names.PROVIDER: "anthropic",
             names.REQUEST_MODEL: self.model,
             names.AGENT_NAME: agent,
+            **told,
         }
         self.span: Span = recorder.tracer.start_span(
             f"chat {self.model}", context, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns
