@@ -31,6 +31,7 @@ from framework_cases import (
 )
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 # Strands makes the client of a model for each call, and leaves its connections to the garbage collector.
@@ -265,3 +266,25 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
         assert ("session_id" in trace.body, len(trace.all("LLM"))) == (False, 2)
     run(forecaster(model(weather_model)), "Hi")
     assert len(traces.one().all("LLM")) == 1
+
+
+@pytest.mark.parametrize("way", [run_sync, run, streamed])
+def test_what_is_planted_comes_out(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
+    planted = Planted()
+
+    @tool
+    def look_up(city: str, unit: str) -> dict[str, Any]:
+        """Look a city up."""
+        content = [{"text": planted["a tool's result"]}, {"json": {"source": planted["beside a tool's result"]}}]
+        return {"status": "success", "content": content}
+
+    agent = forecaster(
+        model(planted.script),
+        tools=[look_up],
+        system_prompt=planted["the instructions"],
+        trace_attributes={"tenant": planted["an attribute of the app"]},
+    )
+    with recorded_apart("strands") as recorder:
+        way(agent, planted["the question"])
+    assert planted.lost(recorder) == []
