@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.enums import TraceStatus as TraceStatus
     from pandaprobe_otel.errors import PandaProbeError as PandaProbeError
     from pandaprobe_otel.evals import evaluate as evaluate
+    from pandaprobe_otel.id_generator import SystemIdGenerator as SystemIdGenerator
     from pandaprobe_otel.registry import instrument as instrument
     from pandaprobe_otel.registry import uninstrument as uninstrument
     from pandaprobe_otel.registry import wrap_anthropic as wrap_anthropic
@@ -68,6 +69,7 @@ _HOMES = {
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
     "errors": ("PandaProbeError",),
     "evals": ("evaluate",),
+    "id_generator": ("SystemIdGenerator",),
     "registry": (
         "instrument",
         "uninstrument",
@@ -139,6 +141,7 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "AsyncClient",
     "PandaProbeSpanExporter",
     "PandaProbeSpanProcessor",
+    "SystemIdGenerator",
     "PandaProbeError",
     "SpanKind",
     "SpanStatusCode",

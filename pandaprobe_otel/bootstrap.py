@@ -6,13 +6,13 @@ import dataclasses
 import logging
 import os
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pandaprobe_otel import first_use, joined
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.guard import mistake, mistakes
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
 from pandaprobe_otel.process_life import end_on_sigterm
 from pandaprobe_otel.status_report import Status
@@ -31,8 +31,6 @@ CONTENT_SWITCHES: Final = {
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
 }
 """What the official instrumentations need to write messages on spans. Set only where the user has set nothing."""
-_SPAN_ATTRIBUTE_LIMIT: Final = 4096
-"""The SDK's default of 128 silently drops messages of a long chat in the dialects that write one attribute each."""
 
 
 class PandaProbe:
@@ -71,7 +69,7 @@ class PandaProbe:
         return await asyncio.to_thread(self.flush, timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver what can be delivered within `timeout` seconds, then stop for good.
+        """Deliver what can be delivered within `timeout` seconds, then stop; `init()` starts anew.
 
         Returns True when nothing was dropped. What was dropped is counted, and named in one log line. The end of
         the process does this by itself. Default timeout: the setting `shutdown_timeout_s`.
@@ -89,11 +87,9 @@ class PandaProbe:
 
         Raises InvalidRequest when the score cannot be one.
         """
-        from pandaprobe_otel.scores import NO_TRACE, score_body
+        from pandaprobe_otel.scores import score_with
 
-        body = score_body(NO_TRACE if trace_id is None else trace_id, name, value, **options)
-        if trace_id is not None:
-            self.send_score(body)
+        score_with(self, trace_id, name, value, **options)
 
     def send_score(self, body: Mapping[str, Any]) -> None:
         """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""
@@ -104,7 +100,8 @@ class PandaProbe:
         from pandaprobe_otel.registry import instrumented
 
         hooked = {result.name: f"{result.state}: {result.reason}".rstrip(": ") for result in instrumented()}
-        return dataclasses.replace(self._pipeline.status(), instrumented=hooked)
+        status = self._pipeline.status()
+        return dataclasses.replace(status, instrumented=hooked, problems=(*status.problems, *mistakes()))
 
     def __repr__(self) -> str:
         if not self.enabled:
@@ -114,6 +111,8 @@ class PandaProbe:
 
 _lock = threading.Lock()
 _current: PandaProbe | None = None
+_is_unasked = False
+"""Whether `_current` comes from a first use, not from a call of `init`."""
 
 
 def init(
@@ -150,8 +149,9 @@ def init(
 
     Joins the app's `TracerProvider` (or the one given, or creates one when there is none), never replaces it;
     instruments the supported libraries that are installed. Does no network I/O and starts no thread. A second
-    call changes nothing and returns the first one's handle, unless that one could not work (no API key). Every
-    argument has an environment variable (see the configuration table).
+    call changes nothing and returns the first one's handle, unless that one could not work (no API key) or was shut
+    down, and takes the place of what a first use of a decorator or wrapper has started. Every argument has an
+    environment variable (see the configuration table).
 
     With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
     `pandaprobe-otel view` shows it, `replay` sends it.
@@ -165,50 +165,70 @@ def init(
             one warning names the setting, its source and the remedy, and the app goes on untraced.
     """
     arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
-    global _current
+    first_use.forestall()
+    return _init(arguments, tracer_provider)
+
+
+def begin_from_environment() -> None:
+    """Do what `init()` does, for an app that has not called it; a call that says something else takes its place."""
+    _init({"strict": False}, None, is_unasked=True)
+
+
+def _init(
+    arguments: Mapping[str, Any], tracer_provider: TracerProvider | None, *, is_unasked: bool = False
+) -> PandaProbe:
+    global _current, _is_unasked
     with _lock:
         config = Config.resolve(arguments)
-        if _current is not None and _first_call_counts(_current, config, arguments):
-            return _current
+        if _current is not None:
+            if _current_counts(_current, config, arguments, tracer_provider):
+                return _current
+            _retire(_current)
         if config.strict and config.problems:
             raise ConfigError(" ".join(problem.message for problem in config.problems))
         if config.debug:
             _logger.setLevel(logging.DEBUG)
         if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
             _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
-        _current = _set_up(config, tracer_provider)
+        _current, _is_unasked = _set_up(config, tracer_provider), is_unasked
         return _current
 
 
-def _first_call_counts(first: PandaProbe, config: Config, arguments: Mapping[str, Any]) -> bool:
+def _current_counts(
+    first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None
+) -> bool:
     """Whether a later call of `init` changes nothing, which is said where it was meant to.
 
     One that could not work, for want of a key, was none: the cell of a notebook is run again when the key is there.
+    Neither does one count that nobody has called, if this one says something else.
     """
     if not first.config.enabled:
         return True
     if not first.enabled:
         return config.problems == first.config.problems
     if first.is_shut_down:
-        _say_once("shutdown() stops for good: init() after it has no effect, and no traces are sent. Use flush().")
-    elif ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
-        _say_once(f"init() was called before, and its first call counts: {', '.join(ignored)} of this one ignored.")
+        return False
+    if _is_unasked:
+        return provider is None and _is_same(first.config, config)
+    if ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
+        mistake(f"init() was called before, and its first call counts: {', '.join(ignored)} of this one ignored.")
     return True
+
+
+def _is_same(before: Config, config: Config) -> bool:
+    return dataclasses.replace(before, strict=config.strict, sources=config.sources) == config
+
+
+def _retire(handle: PandaProbe) -> None:
+    """Deliver what an earlier pipeline holds, beside the app; the end of the process waits for its thread."""
+    if handle.enabled and not handle.is_shut_down:
+        threading.Thread(target=handle.shutdown, name="pandaprobe-retire", daemon=False).start()
 
 
 def _differs(before: Any, config: Config, name: str) -> bool:
     now = getattr(config, name, None)
     # A function is another one each time that the line which makes it is run.
     return name != "mask" and before != now and not (callable(before) and callable(now))
-
-
-_said: set[str] = set()
-
-
-def _say_once(message: str) -> None:
-    if message not in _said:
-        _said.add(message)
-        _logger.warning("pandaprobe-otel: %s", message)
 
 
 def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
@@ -223,91 +243,11 @@ def _set_up(config: Config, provider: TracerProvider | None) -> PandaProbe:
     if config.captures_content:
         for name, value in CONTENT_SWITCHES.items():
             os.environ.setdefault(name, value)
-    joined = _add_processor(pipeline, config, provider)
-    _add_log_processor(pipeline)
-    _instrument(config, joined)
+    joined.lead(pipeline, config, provider)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
     return handle
-
-
-def _add_processor(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
-    from opentelemetry import trace
-
-    from pandaprobe_otel.tracers import use_tracer_provider
-    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
-
-    target: Any = provider or trace.get_tracer_provider()
-    if not hasattr(target, "add_span_processor"):
-        if not isinstance(target, trace.ProxyTracerProvider):
-            _logger.warning(
-                "pandaprobe-otel: the app's tracer provider (%s) takes no span processors; no traces are sent. "
-                "Pass tracer_provider=... with one of the OpenTelemetry SDK.",
-                type(target).__name__,
-            )
-            return None
-        target = _new_provider(config)
-        trace.set_tracer_provider(target)
-    elif provider is not None:
-        use_tracer_provider(provider)  # the decorators' spans go there too, although it is not the global one
-    target.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
-    return target  # type: ignore[no-any-return]
-
-
-def _add_log_processor(pipeline: Pipeline) -> None:
-    """Hear the instrumentations that write messages as log records; one provider is made when there is none."""
-    from opentelemetry import _logs
-
-    from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
-
-    target: Any = _logs.get_logger_provider()
-    if not hasattr(target, "add_log_record_processor"):
-        if type(target).__name__ != "ProxyLoggerProvider":  # the API's stand-in, which it does not export
-            return
-        from opentelemetry.sdk._logs import LoggerProvider
-
-        target = LoggerProvider()
-        _logs.set_logger_provider(target)
-    target.add_log_record_processor(PandaProbeLogProcessor(pipeline))
-    _forward_events(target)
-
-
-def _forward_events(logger_provider: Any) -> None:
-    """Until OpenTelemetry 1.38, events went through a provider of their own, which nobody else connects to the logs."""
-    # From 1.39 on until they were removed, OpenTelemetry warned of these modules; that is not the app's to see.
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        try:
-            events: Any = import_module("opentelemetry._events")
-            sdk: Any = import_module("opentelemetry.sdk._events")
-        except ImportError:
-            return
-        if type(events.get_event_logger_provider()).__name__ == "ProxyEventLoggerProvider":
-            events.set_event_logger_provider(sdk.EventLoggerProvider(logger_provider))
-
-
-def _new_provider(config: Config) -> TracerProvider:
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-
-    described = {
-        "service.name": config.service_name,
-        "deployment.environment.name": config.environment,
-        "service.version": config.release,
-    }
-    limits = None if "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in os.environ else _SPAN_ATTRIBUTE_LIMIT
-    return TracerProvider(
-        resource=Resource.create({name: value for name, value in described.items() if value}),
-        span_limits=SpanLimits(max_span_attributes=limits),
-    )
-
-
-def _instrument(config: Config, provider: TracerProvider | None) -> None:
-    if config.instrument is False:
-        return
-    from pandaprobe_otel.registry import instrument_all
-
-    instrument_all(config.instrument, config.exclude, tracer_provider=provider)
 
 
 def current() -> PandaProbe | None:
@@ -334,7 +274,7 @@ async def aflush(timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - the bound o
 
 
 def shutdown(timeout: float | None = None) -> bool:
-    """Deliver what can be delivered in `timeout` seconds, then stop for good; True when nothing was dropped."""
+    """Deliver what can be delivered in `timeout` seconds, then stop; True when nothing was dropped."""
     return _current.shutdown(timeout) if _current is not None else True
 
 
@@ -347,5 +287,7 @@ def status() -> Status:
 
 
 def get_client() -> PandaProbe | None:
-    """The handle of `init`, or None before it was called (the official SDK's name for it)."""
+    """The handle of `init`; before its call that of what the environment asks for, or None (an official name)."""
+    if _current is None:
+        first_use.begin(quietly=True)
     return _current

@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
+_was_opened = False
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
 
 class Pipeline(Protocol):
     """What processors, exporters and the handle of `init` need."""
+
+    @property
+    def selection(self) -> Any:
+        """Which spans go out: the setting `spans`. None: none at all."""
+        ...
 
     def started(self, span: ReadableSpan) -> None:
         """A span has started."""
@@ -75,6 +81,8 @@ def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = Fal
     `is_gateway`: spans of any number of services come here, so a root may still come when its children are there.
     Problems are logged here, one line each, naming the setting's source and the remedy.
     """
+    global _was_opened
+    _was_opened = True
     for problem in config.problems:
         _logger.warning("pandaprobe-otel: %s", problem.message)
     if not config.usable:
@@ -86,6 +94,11 @@ def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = Fal
     for message in pipeline.content_problems:
         _logger.warning("pandaprobe-otel: %s", message)
     return pipeline
+
+
+def was_opened() -> bool:
+    """Whether anybody has opened a pipeline in this process: `init()`, a processor or an exporter."""
+    return _was_opened
 
 
 def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPipeline:
@@ -103,6 +116,8 @@ def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportP
 
 class IdlePipeline:
     """Ignores every span: the settings say so, or cannot work."""
+
+    selection: Any = None
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -160,6 +175,8 @@ class ExportPipeline:
         from pandaprobe_otel.tracing.worker import Worker
 
         self._config = config
+        self.selection: Any = config.spans
+        self._counts_starts = counts_starts
         # Now, before `init` sets the variables of other vendors that nobody has set.
         self._options = MappingOptions.from_config(config, os.environ)
         self._monotonic = monotonic
@@ -221,7 +238,7 @@ class ExportPipeline:
         # A specimen, so that what the mapping loads on its way is loaded now, while forks are held back.
         map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
         return PartEncoder(
-            span_filter=SpanFilter(self._config.spans),
+            span_filter=SpanFilter(self._config.spans, is_marked=self._counts_starts),
             options=self._options,
             ledger=ledger,
             sample_rate=self._config.sample_rate,

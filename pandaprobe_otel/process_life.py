@@ -103,11 +103,13 @@ def finish_with_multiprocessing(pipeline: ForkedAndEnded) -> None:
 
 def end_on_sigterm() -> None:
     """Make SIGTERM an orderly end, where nobody else handles it: exit handlers run, so traces are delivered."""
+    if signal.getsignal(signal.SIGTERM) is _end:
+        return
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         _logger.warning("pandaprobe-otel: SIGTERM is handled already (or init() runs in a thread); it is left alone.")
         return
+    signal.signal(signal.SIGTERM, _end)
 
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, end)
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)

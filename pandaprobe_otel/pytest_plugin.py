@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MODES: Final = ("off", "record", "eval")
 _MARKER: Final = "pandaprobe"
+_open_modes: list[str] = []
+"""Modes of the runs that are configured now: a test may run pytest in its own process."""
 OPTIONS: Final = (
     ("", "{off,record,eval}", "off (default): traces stay in memory; record: they are sent; eval: and judged"),
     ("metrics", "NAMES", "metrics of marked tests that name none: task_completion,tool_correctness=0.8"),
@@ -55,9 +57,21 @@ def pytest_configure(config: pytest.Config) -> None:
     if mode not in _MODES:
         raise pytest.UsageError(f"--pandaprobe={mode}: the mode is none of {', '.join(_MODES)}")
     door = config.stash[_DOOR] = Door(config, settings)
+    _open_modes.append(mode)
     config.pluginmanager.register(door, "pandaprobe_door")
     if mode != "off":
         door.suite()
+
+
+def pytest_unconfigure() -> None:
+    """Tests are over."""
+    if _open_modes:
+        _open_modes.pop()
+
+
+def is_off() -> bool:
+    """Whether tests run in this process with the mode that sends nothing: no first use starts anything, then."""
+    return bool(_open_modes) and _open_modes[-1] == "off"
 
 
 def settings_of(config: pytest.Config) -> dict[str, str | None]:

@@ -13,6 +13,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeVar
 
+from pandaprobe_otel import first_use
+
 State = Literal["hooked", "skipped", "failed", "adopted"]
 _Client = TypeVar("_Client")
 _logger = logging.getLogger(__name__)
@@ -106,6 +108,14 @@ def uninstrument(name: str) -> None:
     """Stop recording the calls of one library and undo every change to it. Unknown names are no error."""
     try:
         _instrumentor(name).uninstrument()
+    except Exception as error:  # noqa: BLE001 - as in instrument()
+        _logger.warning("%s cannot be uninstrumented: %s", name, error)
+
+
+def narrow(name: str) -> None:
+    """Stop recording the calls of one library, but for those of clients that were wrapped one by one."""
+    try:
+        _instrumentor(name).narrow()
     except Exception as error:  # noqa: BLE001 - as in instrument()
         _logger.warning("%s cannot be uninstrumented: %s", name, error)
 
@@ -238,6 +248,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _wrap(name: str, client: _Client) -> _Client:
+    first_use.begin()
     result = instrument(name, only_watched_clients=True)
     if result.state != "failed":
         try:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from pandaprobe_otel import first_use
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.errors import FieldError, InvalidRequest
+from pandaprobe_otel.guard import mistake
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.bootstrap import PandaProbe
 
 _MAX_TEXT = 255
 NO_TRACE: Final = UUID(int=0)
@@ -28,19 +33,33 @@ def score(
 
     `value` is a number between 0 and 1 (NUMERIC), True or False (BOOLEAN), or a label (CATEGORICAL). A text that
     is a number counts as NUMERIC when `data_type` says so, as in the official SDK. `trace_id` is the id that
-    `current_trace_id()` returns; None, which that is where nobody traces, is no trace, so nothing is sent.
+    `current_trace_id()` returns; None, which that is outside of a trace, is no trace: nothing is sent, which is said
+    once where traces are.
 
     Raises:
         InvalidRequest: the score cannot be one (out of range, empty name, no UUID), before anything is sent.
     """
-    # Of no trace as well: what is wrong with a score shows in a test without a key, too.
-    given = NO_TRACE if trace_id is None else trace_id
-    body = score_body(given, name, value, data_type=data_type, reason=reason, metadata=metadata)
     from pandaprobe_otel.bootstrap import current
 
-    handle = current()
-    if handle is not None and trace_id is not None:
+    first_use.begin()
+    score_with(current(), trace_id, name, value, data_type=data_type, reason=reason, metadata=metadata)
+
+
+def score_with(
+    handle: PandaProbe | None, trace_id: str | UUID | None, name: str, value: float | bool | str, **options: Any
+) -> None:
+    """Check a score, and send it with this handle. One of no trace is told of where traces are sent."""
+    # Of no trace as well: what is wrong with a score shows in a test without a key, too.
+    body = score_body(NO_TRACE if trace_id is None else trace_id, name, value, **options)
+    if handle is None:
+        return
+    if trace_id is not None:
         handle.send_score(body)
+    elif handle.enabled:
+        mistake(
+            f"the score {name!r} is of no trace, so it is not sent: current_trace_id() is None outside of a trace. "
+            "Ask for it inside, and keep it."
+        )
 
 
 def score_body(

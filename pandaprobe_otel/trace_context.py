@@ -20,7 +20,8 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel import attributes as names
-from pandaprobe_otel.guard import failed
+from pandaprobe_otel import first_use
+from pandaprobe_otel.guard import failed, unused
 from pandaprobe_otel.ids import trace_uuid
 
 if TYPE_CHECKING:
@@ -139,14 +140,22 @@ class ContextBlock:
     context that it made, not in the block.
     """
 
-    __slots__ = ("_baggage", "_key", "_values")
+    __slots__ = ("_baggage", "_is_used", "_key", "_values")
 
     def __init__(self, values: TraceValues | None, *, baggage: bool = False) -> None:
+        self._is_used = False
         self._values = values
         self._baggage = baggage
         self._key = f"pandaprobe-block-{id(self)}"
 
+    def __del__(self) -> None:
+        if not self._is_used:
+            unused("session(), user() or context()")
+
     def __enter__(self) -> None:
+        self._is_used = True
+        if not first_use.is_over():
+            first_use.begin()
         outer = get_current()
         attach(set_value(self._key, outer, self.applied_to(outer)))
 
@@ -166,10 +175,12 @@ class ContextBlock:
         """Decorate a function: the values hold while it runs (for a generator: while it is iterated)."""
         from pandaprobe_otel.decorators.wrapping import ContextScope, wrap
 
+        self._is_used = True
         return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
 
     def applied_to(self, context: Context) -> Context:
         """Return this OpenTelemetry context with the values of the block."""
+        self._is_used = True
         values = self._values
         if values is None:
             return context

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from pandaprobe_otel.outcomes import outcome_in
+
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
@@ -27,7 +29,7 @@ def trace_tree(trace: Mapping[str, Any]) -> Tree:
 
     spans: Sequence[Mapping[str, Any]] = sorted(trace["spans"], key=lambda span: str(span["started_at"]))
     known = {span["span_id"] for span in spans}
-    tree = Tree(Text(f"trace {trace['trace_id']}  {trace['status']}", style="dim"))
+    tree = Tree(Text(f"trace {trace['trace_id']}  {trace['status']}", style="dim").append(_mark(trace)))
     branches: dict[Any, list[Mapping[str, Any]]] = {}
     for span in spans:
         parent = span.get("parent_span_id")
@@ -54,9 +56,18 @@ def _label(span: Mapping[str, Any]) -> Text:
         label.append(f"  {usage.get('prompt_tokens', 0)} → {usage.get('completion_tokens', 0)} tokens")
     if span.get("model"):
         label.append(f"  {span['model']}", style="dim")
+    label.append(_mark(span))
     if span.get("status") == "ERROR":
         label.append(f"  ERROR {span.get('error') or ''}", style="red")
     return label
+
+
+def _mark(body: Mapping[str, Any]) -> Text:
+    """How a span or trace ended that neither succeeded nor failed."""
+    from rich.text import Text
+
+    outcome = outcome_in(body)
+    return Text("" if outcome is None else f"  {outcome.replace('_', ' ')}", style="bold yellow")
 
 
 def duration(span: Mapping[str, Any]) -> str:

@@ -6,14 +6,18 @@ from typing import Final
 
 from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider, get_tracer_provider
 
+from pandaprobe_otel import first_use
+
 SCOPE_NAME: Final = "pandaprobe_otel"
 """Instrumentation scope of every span that this library makes by hand."""
 
 
 class _State:
-    __slots__ = ("cached", "chosen")
+    __slots__ = ("are_contexts_shared", "cached", "chosen", "is_first_use_over")
 
     def __init__(self) -> None:
+        self.are_contexts_shared = False
+        self.is_first_use_over = False
         self.chosen: TracerProvider | None = None
         self.cached: tuple[TracerProvider, Tracer] | None = None
 
@@ -31,6 +35,16 @@ def chosen_tracer_provider() -> TracerProvider | None:
     return _state.chosen
 
 
+def share_contexts() -> None:
+    """Say that spans of another provider are among ours, so that some of ours have parents that never reach us."""
+    _state.are_contexts_shared = True
+
+
+def are_contexts_shared() -> bool:
+    """Whether `share_contexts` was called."""
+    return _state.are_contexts_shared
+
+
 def current_tracer() -> Tracer | None:
     """Return the tracer to make spans with, None as long as nobody has set up a tracer provider."""
     provider = _state.chosen
@@ -39,6 +53,10 @@ def current_tracer() -> Tracer | None:
     cached = _state.cached
     if cached is not None and cached[0] is provider:
         return cached[1]
+    if not _state.is_first_use_over:
+        first_use.begin()
+        _state.is_first_use_over = first_use.is_over()
+        provider = _state.chosen or get_tracer_provider()
     if isinstance(provider, ProxyTracerProvider):
         return None
     tracer = provider.get_tracer(SCOPE_NAME)

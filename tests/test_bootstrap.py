@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel import Client, bootstrap
+from pandaprobe_otel import Client, joined
 from pandaprobe_otel.local import LocalServer
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
@@ -125,17 +125,97 @@ def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
         assert handle.flush(60)
         for _ in range(3):
             assert pandaprobe_otel.init(project_name="other", capture="all") is handle
-        handle.shutdown()
-        pandaprobe_otel.init()
         """
         result = run_python(code, environment(), set_up=False)
 
         assert result.returncode == 0, result.stderr
         assert len(server.posts()) == 1
-    no_key, ignored, shut_down = result.stderr.splitlines()
+    no_key, ignored = result.stderr.splitlines()
     assert "no API key" in no_key
     assert ignored.endswith("its first call counts: project_name of this one ignored.")
-    assert "init() after it has no effect" in shut_down
+
+
+def test_after_a_shutdown_init_starts_anew() -> None:
+    """As with the official SDK: another pipeline with other settings, behind the one processor of the provider."""
+    with StrictPandaProbe() as first, StrictPandaProbe() as second:
+        code = f"""
+        import pandaprobe_otel as pp
+        from opentelemetry import trace
+        one = pp.init(handle_sigterm=True)
+        provider = trace.get_tracer_provider()
+        with pp.agent("before"): pass
+        assert pp.shutdown(60) and one.is_shut_down
+        with pp.agent("between"): pass
+        two = pp.init(endpoint={second.url!r}, environment="production", handle_sigterm=True)
+        assert two is not one and two is pp.get_client() and pp.init() is two
+        assert two.enabled and not two.is_shut_down and trace.get_tracer_provider() is provider
+        with pp.agent("after"): pass
+        assert two.flush(60)
+        status = pp.status()
+        assert (status.enabled, status.spans_ended, status.spans_delivered, status.problems) == (True, 1, 1, ())
+        assert one.status().spans_dropped == {{"after_shutdown": 1}}
+        one.shutdown()
+        with pp.agent("at the end"): pass
+        print(len(provider._active_span_processor._span_processors))
+        """
+        result = run_python(code, environment(first.url), set_up=False)
+
+        assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
+        assert [post.body["name"] for post in first.posts()] == ["before"]
+        posts = [(post.body["name"], post.body["environment"]) for post in second.posts()]
+        assert posts == [("after", "production"), ("at the end", "production")]
+
+
+@pytest.mark.parametrize("end", ["pp.shutdown()", "trace.get_tracer_provider().shutdown()"])
+@pytest.mark.parametrize("provider", ["None", "TracerProvider()"], ids=["the same provider", "another provider"])
+def test_instrumented_libraries_are_recorded_after_a_restart(end: str, provider: str) -> None:
+    """Calls of a client that was made before it, once each; whoever has shut down, and wherever spans go now."""
+    code = f"""
+    import httpx2 as httpx, openai
+    import pandaprobe_otel as pp
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    answer = {{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+        {{"index": 0, "finish_reason": "stop", "message": {{"role": "assistant", "content": "Tuesday"}}}}]}}
+    network = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
+    client = openai.OpenAI(api_key="k", http_client=httpx.Client(transport=network))
+    def ask(): client.chat.completions.create(model="m", messages=[{{"role": "user", "content": "When?"}}])
+    pp.init()
+    ask()
+    {end}
+    pp.init(tracer_provider={provider})
+    ask()
+    with pp.agent("around"): ask()
+    assert pp.flush(60) and pp.status().spans_ended == 3
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert sorted(len(post.body["spans"]) for post in server.posts()) == [1, 1, 2]
+
+
+def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on() -> None:
+    """What the first use has instrumented is not kept against `instrument=False`; a client that was wrapped is."""
+    code = """
+    import httpx2 as httpx, openai
+    import pandaprobe_otel as pp
+    answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Tuesday"}}]}
+    network = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
+    mine, other = [openai.OpenAI(api_key="k", http_client=httpx.Client(transport=network)) for _ in range(2)]
+    pp.wrap_openai(mine)
+    pp.init(instrument=False)
+    for name, client in (("mine", mine), ("other", other)):
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": name}])
+    assert set(pp.status().instrumented) == {"openai"}
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        (post,) = server.posts()
+    assert post.body["input"] == {"messages": [{"role": "user", "content": "mine"}]}
 
 
 def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
@@ -239,7 +319,7 @@ def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkey
     monkeypatch.setitem(sys.modules, "opentelemetry._events", api)
     sdk = SimpleNamespace(EventLoggerProvider=lambda logs: ("events", logs))
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk._events", sdk)
-    bootstrap._forward_events("logs")
+    joined._forward_events("logs")
     assert given == [("events", "logs")]
 
 

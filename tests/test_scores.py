@@ -97,3 +97,26 @@ def test_an_app_that_is_not_traced_scores_no_trace_in_peace(variables: dict[str,
     result = run_python(code, environment(**variables), set_up=False)
 
     assert (result.returncode, result.stdout) == (0, "score: value 7.0 is not between 0 and 1\n"), result.stderr
+
+
+def test_a_score_of_no_trace_is_told_of_and_counted() -> None:
+    """Outside of a trace `current_trace_id()` is None; said once for each score's name, and counted in `status()`."""
+    code = """
+    import pandaprobe_otel as pp
+    handle = pp.init(instrument=False)
+    for _ in range(3):
+        pp.score(pp.current_trace_id(), "helpful", True)
+    handle.score(None, "polite", 0.5)
+    print(*pp.status().problems, sep="\\n")
+    assert handle.flush(5)
+    """
+    result = run_python(code, environment("http://127.0.0.1:9"), set_up=False)
+
+    why = "is of no trace, so it is not sent: current_trace_id() is None outside of a trace."
+    why = f"{why} Ask for it inside, and keep it."
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines() == [
+        f"pandaprobe-otel: the score 'helpful' {why}",
+        f"pandaprobe-otel: the score 'polite' {why}",
+    ]
+    assert result.stdout.splitlines() == [f"the score 'helpful' {why} (3 times)", f"the score 'polite' {why}"]

@@ -49,6 +49,19 @@ def test_it_shows_kind_name_time_tokens_and_errors() -> None:
     ]
 
 
+def test_it_shows_what_neither_succeeded_nor_failed() -> None:
+    """Of the trace and of each span."""
+    cut = span("chat", None, 0, kind="LLM", status="UNSET", metadata={"outcome": "timed_out"})
+    out = Console(file=io.StringIO(), width=200)
+    trace = {"trace_id": "t-1", "status": "ERROR", "metadata": {"outcome": "cancelled"}, "spans": [cut]}
+    out.print(trace_tree(trace))
+    printed = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.rstrip() for line in printed] == [
+        "trace t-1  ERROR  cancelled",
+        "└── LLM    chat  500 ms  timed out",
+    ]
+
+
 def test_a_span_without_its_parent_stands_at_the_top() -> None:
     """A parent in another process is not in the trace; its child is shown all the same."""
     assert any("orphan" in line for line in lines(span("orphan", "elsewhere", 0)))

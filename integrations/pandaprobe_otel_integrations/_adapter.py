@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from pandaprobe_otel import first_use
 from pandaprobe_otel.trace_context import trace_values
+
+if TYPE_CHECKING:
+    from pandaprobe_otel import PandaProbe
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+def use(client: PandaProbe | None) -> None:
+    """Take the `client=` of an adapter or handler: traces go where `init()` sends them, so it can be no other."""
+    if client is None:
+        first_use.begin()
+        return
+    from pandaprobe_otel.bootstrap import current
+
+    if client is not current():
+        _logger.warning(
+            "pandaprobe-otel: client= of an adapter is what init() returned last; this one (%s) is ignored, and its "
+            "runs go where init() sends them.",
+            type(client).__name__,
+        )
 
 
 class Adapter:
     """Base of the adapters of the official SDK's names.
 
     Not needed where `init()` or `instrument(...)` records every run. `session_id`, `user_id`, `tags` and `metadata`
-    are those of the traces that the framework begins from `instrument()` on, unless a run says its own.
+    are those of the traces that the framework begins from `instrument()` on, unless a run says its own. `client` may
+    be what `init()` returned, and nothing else.
     """
 
     instrumentor: ClassVar[type[Any]]
@@ -21,11 +44,13 @@ class Adapter:
     def __init__(
         self,
         *,
+        client: PandaProbe | None = None,
         session_id: str | None = None,
         user_id: str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
+        use(client)
         self._values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
 
     def instrument(self) -> None:

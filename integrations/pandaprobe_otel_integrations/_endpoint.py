@@ -31,6 +31,10 @@ class Answer:
     attributes: Attributes = field(default_factory=dict[str, Any])
     content: Content = field(default_factory=dict[str, Any])
     failure: Failure | None = None
+    goes_on: str | None = None
+    """The id by which the app asks for what the service goes on with."""
+    is_whole: bool = False
+    """Whether it says that there is no more of it, where no finish reason does."""
 
 
 class Endpoint(Protocol):

@@ -13,6 +13,9 @@ class FirstSights:
     def __init__(self) -> None:
         self._seen: dict[str, None] = {}
 
+    def __contains__(self, one: object) -> bool:
+        return one in self._seen
+
     def is_first(self, one: str | None) -> bool:
         """Whether this is the first time for this id. What has none is never new."""
         if one is None or one in self._seen:

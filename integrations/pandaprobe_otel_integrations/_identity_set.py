@@ -17,6 +17,9 @@ class IdentitySet:
         key = id(thing)
         self._found[key] = weakref.ref(thing, lambda _: self._found.pop(key, None))
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def __contains__(self, thing: object) -> bool:
         found = self._found.get(id(thing))
         return found is not None and found() is thing

@@ -19,8 +19,8 @@ from ._content import captures_content
 from ._floors import OlderThanTested, is_there, lacks, names_of, older_than_tested
 from ._identity_set import IdentitySet
 from ._model_call import Recorder
-from ._patching import Undoable, when_imported
-from ._rivals import Rival, active_rival
+from ._patching import Patch, Undoable, when_imported
+from ._rivals import LeaveTaking, Rival, Watch
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 """The semantic conventions that the attributes follow; the GenAI part was revised last there."""
@@ -70,6 +70,7 @@ class Integration(BaseInstrumentor):
     _absent: tuple[str, ...] = ()
     _is_age_told = False
     _recorder: Recorder
+    _watch: Watch
     _tracer_provider: Any = None
     _beside_others = False
     _open = False
@@ -85,7 +86,7 @@ class Integration(BaseInstrumentor):
         """How things stand now."""
         if not self._open:
             return Outcome(state="skipped", reason="not instrumented")
-        rival = None if self._beside_others else active_rival(self.rivals)
+        rival = self._active_rival()
         if rival is not None:
             return Outcome(state="skipped", reason=f"{rival.vendor} records these calls ({rival.module})")
         if self._problems:
@@ -106,6 +107,13 @@ class Integration(BaseInstrumentor):
         """Turn this off and put everything back as it was; no error when it is off."""
         return super().uninstrument(**kwargs) if self._is_instrumented_by_opentelemetry else None
 
+    def narrow(self) -> None:
+        """Record the calls of the watched clients only; without any, turn this off."""
+        if self._is_instrumented_by_opentelemetry and self._clients:
+            self._every_client = False
+        else:
+            self.uninstrument()
+
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client also when the library as a whole is not instrumented."""
         self._clients.add(client)
@@ -122,10 +130,11 @@ class Integration(BaseInstrumentor):
         with self._lock:
             self._tracer_provider = kwargs.get("tracer_provider")
             self._recorder = self._make_recorder(self._tracer_provider, kwargs.get("capture_content"))
+            self._watch = Watch(rivals=self.rivals, tracer=self._recorder.tracer)
             self._beside_others = bool(kwargs.get("beside_others", False))
             self._every_client = not kwargs.get("only_watched_clients", False)
             self._patches, self._problems, self._open = [], {}, True
-            self._clients = IdentitySet()
+            self._clients = vars(self).get("_clients") or IdentitySet()  # who was wrapped once stays so
             self._look_at_age()
             for name in self.hooked_modules:
                 self._hook_when_loaded(name)
@@ -141,7 +150,11 @@ class Integration(BaseInstrumentor):
         """Whether a call is to be recorded. Wrappers that outlive `uninstrument` ask this too."""
         if not self._open or not (self._every_client or self._watched(client) in self._clients):
             return False
-        return self._beside_others or active_rival(self.rivals) is None
+        return self._active_rival() is None
+
+    def _active_rival(self) -> Rival | None:
+        """The vendor that records the calls for us; None where nobody does, or ours are to be recorded all the same."""
+        return None if self._beside_others else self._watch.active()
 
     def _watched(self, client: Any) -> Any:
         """What of this client `watch_client` has remembered."""
@@ -167,11 +180,31 @@ class Integration(BaseInstrumentor):
             if not self._open:
                 return
             try:
+                self._wait_for_their_end()
                 self._patches.extend(self._hook(module))
             except Exception as error:  # noqa: BLE001 - a library built differently must not fail the app's import
                 self._report(module.__name__, f"{module.__name__}: {error}")
             else:
                 self._tell_age()
+
+    def _wait_for_their_end(self) -> None:
+        known = [each.instance for each in self._patches if isinstance(each, LeaveTaking)]
+        for rival in self.rivals:
+            if isinstance(rival.instance, BaseInstrumentor) and rival.is_active() and rival.instance not in known:
+                leave = LeaveTaking(instance=rival.instance, step_aside=self._step_aside, step_back=self._step_back)
+                self._patches.append(leave.begin())
+
+    def _step_aside(self) -> None:
+        with self._lock:
+            for each in reversed(self._patches):
+                if isinstance(each, Patch):
+                    each.undo()
+
+    def _step_back(self) -> None:
+        with self._lock:
+            for each in self._patches:
+                if isinstance(each, Patch):
+                    each.renew()
 
     def _look_at_age(self) -> None:
         """Find out what an older version has; what it has not is never imported, and so would never be missed."""

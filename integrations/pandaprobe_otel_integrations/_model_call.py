@@ -10,6 +10,9 @@ from typing import Any, Final
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Tracer
 
+from pandaprobe_otel.attributes import CANCELLED, OUTCOME, PARTIAL
+
+from ._begun import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._failures import message_in
@@ -20,6 +23,7 @@ from ._span_writing import fail, present
 _OPERATION: Final = "gen_ai.operation.name"
 _REQUEST_MODEL: Final = "gen_ai.request.model"
 _RESPONSE_MODEL: Final = "gen_ai.response.model"
+_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Recorder:
 class ModelCall:
     """One span. Whatever is added after it has ended is lost, by OpenTelemetry's rules."""
 
-    __slots__ = ("_model", "_recorder", "endpoint", "span", "started_ns")
+    __slots__ = ("_model", "_recorder", "endpoint", "is_settled", "span", "started_ns")
 
     def __init__(
         self,
@@ -45,6 +49,8 @@ class ModelCall:
         started_ns: int | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.is_settled = False
+        """Whether the span says by now how the call ended: why the model stopped, or what went wrong."""
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
         operation = endpoint.operation
@@ -84,18 +90,29 @@ class ModelCall:
         if self._recorder.with_content:
             attributes.update(encoded(answer.content))
         self.span.set_attributes(attributes)
+        tells = answer.is_whole or answer.failure is not None
+        self.is_settled = self.is_settled or tells or _FINISH_REASONS in attributes or OUTCOME in attributes
         if not self._model and _RESPONSE_MODEL in attributes:
             self.span.update_name(f"{self.endpoint.operation} {attributes[_RESPONSE_MODEL]}")
+        if answer.goes_on is not None:
+            BEGUN.add(answer.goes_on, self.span)
         if answer.failure is not None:
             self._note_failure(answer.failure)
 
     def raised(self, error: BaseException) -> None:
         """The call ended with an exception. Cancellation and its like are control flow, not a failure."""
+        self.is_settled = True
         if not isinstance(error, Exception):
+            self.span.set_attribute(OUTCOME, CANCELLED)
             return
         # The provider's error text may quote the prompt.
         text = str(error) if self._recorder.with_content else type(error).__name__
         fail(self.span, _type_name(error), text)
+
+    def left(self) -> None:
+        """The answer broke off, or nobody read on: it is only a part, unless it says by itself how it ended."""
+        if not self.is_settled:
+            self.span.set_attribute(OUTCOME, PARTIAL)
 
     def refused(self, status: int, body: Body | None) -> None:
         """The service answered with an HTTP error status, and nobody raised that here."""

@@ -82,6 +82,13 @@ def media(url: str, modality: str) -> Part:
     return blob(unquote_to_bytes(payload), modality, mime_type or None)
 
 
+def text_or(found: list[Part]) -> str | list[Part]:
+    """The text of parts that are nothing but text, each on a line of its own; the parts where there is more to them."""
+    if all(part.get("type") == "text" and len(part) == 2 for part in found):
+        return "\n".join(str(part["content"]) for part in found)
+    return found
+
+
 def decoded_arguments(arguments: Any) -> Any:
     """Arguments of a tool call: JSON text of an object as that object, everything else unchanged."""
     if not isinstance(arguments, str):

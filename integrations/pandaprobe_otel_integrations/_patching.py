@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -21,22 +21,57 @@ class Undoable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Patch:
-    """One wrapped attribute."""
+    """One wrapped attribute; without a wrapper, one that was replaced."""
 
     owner: Any
     name: str
     original: Any
     replacement: Any
+    wrapper: Wrapper | None = None
 
     def undo(self) -> None:
         """Put the original object back, unless someone has put another wrapper over ours in the meantime.
 
         Ours stays inside theirs then, and passes through.
         """
-        if self.owner.__dict__.get(self.name) is self.replacement:
+        if _is_same(self.owner.__dict__.get(self.name), self.replacement):
             setattr(self.owner, self.name, self.original)
+
+    def renew(self) -> None:
+        """Put ours over what is there now, unless it is in it; what shadows it in a subclass goes.
+
+        A rival that wraps an inherited function leaves a copy of it in the subclass when it is taken off.
+        """
+        current = self.owner.__dict__.get(self.name)
+        if current is None:
+            return
+        if not _is_inside(self.replacement, current):
+            if self.wrapper is not None:
+                self.original, self.replacement = current, wrapt.FunctionWrapper(current, self.wrapper)
+            setattr(self.owner, self.name, self.replacement)
+        for below in subclasses(self.owner):
+            if below.__dict__.get(self.name) is self.original:
+                delattr(below, self.name)
+
+
+def _is_inside(wrapper: Any, function: Any) -> bool:
+    while function is not None and not _is_same(function, wrapper):
+        function = getattr(function, "__wrapped__", None)
+    return function is not None
+
+
+def _is_same(function: Any, wrapper: Any) -> bool:
+    """Also as `unwrap` of OpenTelemetry puts it back: as what the class gives when it is asked for the wrapper."""
+    return function is wrapper or getattr(function, "_self_parent", None) is wrapper
+
+
+def subclasses(owner: Any) -> Iterator[type[Any]]:
+    """All that inherit from a class; nothing of what is none."""
+    for below in type.__subclasses__(owner) if isinstance(owner, type) else ():
+        yield below
+        yield from subclasses(below)
 
 
 def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
@@ -49,7 +84,7 @@ def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
         raise AttributeError(f"{owner.__name__} has no {name}")
     replacement = wrapt.FunctionWrapper(original, wrapper)
     setattr(owner, name, replacement)
-    return Patch(owner=owner, name=name, original=original, replacement=replacement)
+    return Patch(owner=owner, name=name, original=original, replacement=replacement, wrapper=wrapper)
 
 
 def replace(owner: Any, name: str, replacement: Any) -> Patch:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
+from typing import Any, Final
 
 from . import _names as names
 from . import _parts as parts
 from ._content import Content
 from ._endpoint import Answer, Attributes, Body
+from ._json import to_json
+from ._parts import Part
+from ._rest import beside, parameters, rest, told, with_rest
 from ._shape import Object, integer, items, obj, objects, string
 from ._whole import Whole
+
+_ANSWERED: Final = frozenset({"id", "model", "object", "results"})
+_RESULT: Final = frozenset({"index", "relevance_score", "document"})
 
 
 class Rerank(Whole):
     """Documents in the order of how they fit."""
 
     operation = "retrieval"
+    read: Set[str] = frozenset({"model", "query", "documents", "top_n"})
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and how many documents are wanted."""
@@ -26,26 +34,36 @@ class Rerank(Whole):
 
     def request_content(self, body: Body) -> Content:
         """The query, and the documents to choose from."""
-        said = [parts.text(_document(one)) for one in items(body.get("documents"))]
+        said = [_document(one) for one in items(body.get("documents"))]
         return {
             names.RETRIEVAL_QUERY: string(body.get("query")),
             names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
+            **parameters(body, self.read),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Places and scores of the documents that were chosen."""
         content: Content = {}
         if with_content:
-            content = {names.RETRIEVAL_DOCUMENTS: [_scored(one) for one in objects(body.get("results"))]}
+            found = [_scored(one) for one in objects(body.get("results"))]
+            content = {names.RETRIEVAL_DOCUMENTS: found, **beside(body, _ANSWERED, {})}
         return Answer(attributes={names.RESPONSE_ID: string(body.get("id"))}, content=content)
 
 
-def _document(document: Any) -> str:
-    return document if isinstance(document, str) else string(obj(document).get("text")) or str(document)
+def _document(document: Any) -> Part:
+    if isinstance(document, str):
+        return parts.text(document)
+    members = obj(document)
+    if (text := string(members.get("text"))) is not None:
+        return with_rest(parts.text(text), members, {"text"})
+    return parts.text(to_json(told(document)))
 
 
 def _scored(result: Object) -> dict[str, Any]:
     found: dict[str, Any] = {"id": str(result.get("index")), "score": result.get("relevance_score")}
-    if text := string(obj(result.get("document")).get("text")):
+    document = result.get("document")
+    if text := string(document) or string(obj(document).get("text")):
         found["content"] = text
+    if more := {**rest(obj(document), {"text"}), **rest(result, _RESULT)}:
+        found["metadata"] = more
     return found

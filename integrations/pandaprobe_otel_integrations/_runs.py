@@ -45,6 +45,8 @@ class Run:
     started_ns: int = field(default_factory=time_ns)
     answers: bool = False
     """Whether the model has begun to answer."""
+    stopped: str | None = None
+    """The outcome of what has stopped below it before its end, and has not gone on since."""
     handling: BaseException | None = field(default_factory=lambda: sys.exc_info()[1])
     """The exception that the app was handling when it began, which is none of this run's failures."""
     claim: ModelClaim | None = None

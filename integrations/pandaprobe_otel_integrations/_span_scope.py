@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from inspect import isasyncgen, isgenerator
 from typing import Any, cast
@@ -10,7 +9,6 @@ from typing import Any, cast
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, set_span_in_context
 
-from pandaprobe_otel import attributes as ours
 from pandaprobe_otel.decorators.wrapping import ContextScope, Scope, wrap
 
 from ._guard import guarded
@@ -34,10 +32,7 @@ class SpanScope(ContextScope):
         guarded(self.span.end)
 
     def _tell_raised(self, error: BaseException) -> None:
-        if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
-            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-        else:
-            record_raised(self.span, error, with_content=self.recorder.with_content)
+        record_raised(self.span, error, with_content=self.recorder.with_content)
 
 
 def call_inside(scope: Scope, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

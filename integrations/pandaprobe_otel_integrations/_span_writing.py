@@ -9,6 +9,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from pandaprobe_otel.attributes import ERROR_TYPE
 from pandaprobe_otel.decorators.outcome import record_exception
+from pandaprobe_otel.outcomes import outcome_of
 
 
 def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +25,16 @@ def fail(span: Span, kind: str, text: str) -> None:
 
 def record_raised(span: Span, error: BaseException, *, with_content: bool) -> None:
     """The span's work ended with this exception, whose text may quote content. Cancellation is no failure."""
-    if with_content or not isinstance(error, Exception):
+    if with_content or outcome_of(error) is not None or not isinstance(error, Exception):
         record_exception(span, error)
     else:
         fail(span, type(error).__name__, type(error).__name__)
+
+
+def record_ended(span: Span, error: BaseException, *, with_content: bool) -> None:
+    """As `record_raised`, of a failure only its name and its text, without a stack trace."""
+    if not isinstance(error, Exception) or outcome_of(error) is not None:
+        record_exception(span, error)
+    else:
+        kind = type(error).__qualname__
+        fail(span, kind, str(error) if with_content else kind)

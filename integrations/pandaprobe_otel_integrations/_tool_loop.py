@@ -20,7 +20,7 @@ from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
 from ._model_call import ModelCall, Recorder
 from ._shape import string
-from ._span_writing import fail
+from ._span_writing import record_ended
 
 _LOOP_KEY: Final = "pandaprobe-tool-loop"
 
@@ -83,7 +83,7 @@ class ToolLoop:
 
     def raised(self, error: BaseException) -> None:
         """The loop ended with an exception."""
-        guarded(_fail, self.span, error, self._with_content)
+        guarded(record_ended, self.span, error, with_content=self._with_content)
 
     def end(self) -> None:
         """The loop is over."""
@@ -182,7 +182,7 @@ class ToolRun:
             return result
 
     def _raised(self, error: BaseException) -> None:
-        guarded(_fail, self._span, error, self._with_content)
+        guarded(record_ended, self._span, error, with_content=self._with_content)
 
     def _tell(self, result: Any) -> None:
         if self._with_content and self._span.is_recording():
@@ -220,7 +220,7 @@ def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[An
             finally:
                 restore(token)
             yield item
-    except Exception as error:
+    except BaseException as error:
         loop.raised(error)
         raise
     finally:
@@ -242,7 +242,7 @@ async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) ->
                 if token is not None:
                     restore(token)
             yield item
-    except Exception as error:
+    except BaseException as error:
         if loop is not None:
             loop.raised(error)
         raise
@@ -250,9 +250,3 @@ async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) ->
         await items.aclose()
         if loop is not None:
             loop.end()
-
-
-def _fail(span: Span, error: BaseException, with_content: bool) -> None:
-    if isinstance(error, Exception):
-        kind = type(error).__qualname__
-        fail(span, kind, str(error) if with_content else kind)

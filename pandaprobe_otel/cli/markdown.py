@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pandaprobe_otel.outcomes import outcome_in
 from pandaprobe_otel.trace_tree import duration
 
 
@@ -18,7 +19,9 @@ def markdown(trace: Mapping[str, Any]) -> str:
 def _lines(trace: Mapping[str, Any]) -> Iterator[str]:
     yield f"# {_inline(trace['name'])}"
     yield ""
-    yield f"trace `{trace['trace_id']}`, {trace['status']}, started {trace['started_at']}"
+    outcome = outcome_in(trace)
+    status = trace["status"] if outcome is None else f"{trace['status']}, {outcome}"
+    yield f"trace `{trace['trace_id']}`, {status}, started {trace['started_at']}"
     facts = (("session", "session_id"), ("user", "user_id"), ("environment", "environment"), ("release", "release"))
     for name, field in facts:
         if trace[field]:
@@ -56,6 +59,8 @@ def _span(span: Mapping[str, Any], depth: int) -> Iterator[str]:
         yield ""
         tokens = f"{usage.get('prompt_tokens', 0)} → {usage.get('completion_tokens', 0)} tokens" if usage else ""
         yield ", ".join(filter(None, (_inline(span["model"] or ""), tokens)))
+    if (outcome := outcome_in(span)) is not None:
+        yield from ("", f"**{outcome}**")
     if span["status"] == "ERROR":
         yield from _content("Error", span["error"] or "ERROR")
     yield from _content("Input", span["input"])

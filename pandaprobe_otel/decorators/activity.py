@@ -9,10 +9,11 @@ from opentelemetry.context import Context, attach, detach, get_current, set_valu
 from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from pandaprobe_otel import attributes as names
+from pandaprobe_otel.decorators.content import encode
 from pandaprobe_otel.decorators.outcome import record_exception
 from pandaprobe_otel.decorators.plan import SpanPlan
 from pandaprobe_otel.guard import failed
-from pandaprobe_otel.trace_context import attributes_in, with_values
+from pandaprobe_otel.trace_context import attributes_in, metadata_in, with_values
 from pandaprobe_otel.tracers import current_tracer
 
 _IN_TRACE_KEY: Final = "pandaprobe-in-trace"
@@ -32,6 +33,12 @@ class Activity:
         self.context = context
         self.names_trace = names_trace
         self._token: Token[Context] | None = None
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this span has no parent in this process. The API's spans do not tell; those of the SDK do."""
+        parent = getattr(self.span, "parent", self)
+        return parent is None or bool(getattr(parent, "is_remote", False))
 
     def resume(self) -> None:
         """Make the context of this span current."""
@@ -87,6 +94,8 @@ def start(plan: SpanPlan, home: Context | None = None) -> tuple[Span, Context, b
         attributes = plan.attributes()
         if (values := attributes_in(context)) is not None:
             attributes = {**attributes, **values}
+        if plan.metadata and not _has_local_parent(context):
+            attributes = {**attributes, names.METADATA: encode({**metadata_in(context), **plan.metadata})}
         names_trace = False
         if plan.is_trace and _IN_TRACE_KEY not in context:
             if names_trace := _has_local_parent(context):

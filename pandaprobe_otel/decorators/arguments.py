@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
+from pandaprobe_otel.decorators.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, tell_of_uncaptured
 from pandaprobe_otel.guard import failed
 
 NOTHING: Final = object()
 """Stands for 'this call has no input to show'."""
 
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 _RECEIVERS = frozenset({"self", "cls", "mcs"})
-# Other defaults are sentinels whose repr says nothing (`NOT_GIVEN`, `object()`).
-_SHOWN_DEFAULTS: Final[tuple[type[Any], ...]] = (type(None), bool, int, float, str, list, tuple, dict)
+_PLAIN_DEFAULTS: Final[tuple[type[Any], ...]] = (type(None), bool, int, float, str, bytes, list, tuple, dict)
+_SAYS_NOTHING: Final = re.compile(r"<?\w+>?|.* at 0x[0-9a-fA-F]+>", re.DOTALL)
+"""How sentinels show themselves: `NOT_GIVEN`, `<UNSET>`, `<object object at 0x...>`."""
 
 
 class ArgumentReader:
@@ -22,16 +26,21 @@ class ArgumentReader:
 
     Several arguments become an object by parameter name: those given, then the defaults of those not given;
     `**kwargs` stand among them under their own names. Exactly one given argument becomes its bare value,
-    unless `keep_object`: an agent's input then is the question itself, which is what evaluations read.
+    unless `keep_object`: an agent's input then is the question itself, which is what evaluations read. Defaults are
+    told of beside it.
     A parameter called `messages` keeps its name in any case, as `{"messages": [...]}` is PandaProbe's own form.
 
-    It does not validate: a call with wrong arguments raises in the function itself.
+    A name in `ignore` that no argument has may be a misspelt one, so what it may have meant is hidden as well: see
+    `unknown_names`. It does not validate: a call with wrong arguments raises in the function itself.
     """
 
     __slots__ = (
+        "_defaults",
         "_filters",
         "_hidden",
         "_keep_object",
+        "_markers",
+        "_may_collide",
         "_named",
         "_only",
         "_positional",
@@ -45,8 +54,8 @@ class ArgumentReader:
         self,
         function: Callable[..., Any],
         *,
-        only: Iterable[str] | None = None,
-        ignore: Iterable[str] = (),
+        only: Collection[str] | None = None,
+        ignore: Collection[str] = (),
         keep_object: bool = False,
         has_receiver: bool = True,
     ) -> None:
@@ -54,47 +63,77 @@ class ArgumentReader:
         self._only = None if only is None else frozenset(only)
         self._hidden = frozenset(ignore)
         self._filters = bool(self._hidden) or self._only is not None
-        parameters = _parameters(function)
+        parameters = parameters_of(function)
+        self._markers = hidden_by_mistake(function, parameters, ignore) if self._hidden else {}
+        if only is not None:
+            tell_of_uncaptured(function, parameters, only)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._skip = 1 if has_receiver and names and names[0] in _RECEIVERS else 0
         self._positional = tuple(names[self._skip :])
         self._rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
         self._words = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "kwargs")
+        kinds = {p.kind for p in parameters}
+        # `def f(a, /, *args, **kwargs)` may be called with keywords of these very names.
+        self._may_collide = inspect.Parameter.VAR_KEYWORD in kinds and not kinds.isdisjoint(_POSITIONAL)
         self._named = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
         self._template = self._made_template(parameters[self._skip :])
+        required = {p.name for p in parameters if p.default is p.empty}
+        self._defaults = {name: value for name, value in self._template.items() if name not in required}
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
         """Return the input of this call, `NOTHING` when no argument is to be shown."""
+        return self.read(args, kwargs)[0]
+
+    def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[object, dict[str, Any] | None]:
+        """Return the input of this call, and the defaults that do not stand in it, None for none.
+
+        The input is `NOTHING` when no argument is to be shown.
+        """
         if self._skip:
             args = args[1:]
         given: dict[str, Any] = dict(zip(self._positional, args))  # noqa: B905 - the function itself counts them
         if len(args) > len(self._positional):
             given[self._rest] = args[len(self._positional) :]
         if kwargs:
-            given.update(kwargs)
+            if self._may_collide and not given.keys().isdisjoint(kwargs):
+                given = {**kwargs, **given, self._words: {name: kwargs[name] for name in given if name in kwargs}}
+            else:
+                given.update(kwargs)
         if self._filters:
-            given = {name: value for name, value in given.items() if self._shows(name)}
+            if ALL_ARGUMENTS in self._markers:
+                return self._markers[ALL_ARGUMENTS], None
+            given = {name: self._markers.get(name, value) for name, value in given.items() if self._shows(name)}
         if len(given) == 1 and not self._keep_object:
             name, value = next(iter(given.items()))
-            return given if name == "messages" else value
-        shown = given if len(given) >= len(self._template) else self._template | given
-        return shown if shown or self._keep_object else NOTHING
+            left_out = self._defaults and {key: item for key, item in self._defaults.items() if key != name}
+            return (given if name == "messages" else value), left_out or None
+        shown = given if self._template.keys() <= given.keys() else self._template | given
+        return (shown if shown or self._keep_object else NOTHING), None
 
     def _made_template(self, parameters: list[inspect.Parameter]) -> dict[str, Any]:
         """Return the parameters in their order with the defaults; a call replaces what it gives."""
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         return {
-            p.name: None if p.default is p.empty else p.default
+            p.name: self._markers.get(p.name, None if p.default is p.empty else p.default)
             for p in parameters
-            if p.kind not in variable
-            and (p.default is p.empty or isinstance(p.default, _SHOWN_DEFAULTS))
-            and self._shows(p.name)
+            if p.kind not in variable and (p.default is p.empty or _says_something(p.default)) and self._shows(p.name)
         }
 
     def _shows(self, name: str) -> bool:
         """Whether a parameter is shown; a name that only `**kwargs` took also answers to the name `kwargs`."""
         labels = {name} if name in self._named else {name, self._words}
         return labels.isdisjoint(self._hidden) and (self._only is None or not labels.isdisjoint(self._only))
+
+
+def _says_something(default: object) -> bool:
+    """Whether a default is a value, and not a sentinel for "nothing was given"."""
+    if isinstance(default, _PLAIN_DEFAULTS):
+        return True
+    try:
+        return _SAYS_NOTHING.fullmatch(repr(default)) is None
+    except Exception as error:  # noqa: BLE001 - the `__repr__` of the user's value ran; counted and logged
+        failed("a default", error)
+        return False
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -106,7 +145,8 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a function; none when it has no signature."""
     try:
         return list(_signature(function).parameters.values())
     except (TypeError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any
 
@@ -20,12 +20,25 @@ from pandaprobe_otel.guard import failed
 class Call(Activity):
     """A span around one call of a decorated function. None of its methods raises."""
 
-    __slots__ = ("_content", "_recipe")
+    __slots__ = ("_content", "_metadata", "_recipe")
 
     def __init__(self, recipe: CallRecipe, span: Span, context: Context, names_trace: bool) -> None:
         super().__init__(span, context, names_trace)
         self._recipe = recipe
         self._content: StreamContent | None = None
+        self._metadata: Mapping[str, Any] | None = recipe.plan.metadata
+
+    def show_input(self, args: tuple[Any, ...], kwargs: dict[str, Any], read: ArgumentReader) -> None:
+        """Write the arguments."""
+        try:
+            if self.span.is_recording():
+                given, defaults = read.read(args, kwargs)
+                if given is not NOTHING:
+                    self.write_input(encode(given))
+                if defaults is not None:
+                    self._add_metadata({"defaults": defaults})
+        except Exception as error:  # noqa: BLE001 - the span goes without its input; counted and logged
+            failed("the input of a call", error)
 
     def produced(self, item: Any, /) -> None:
         """Take an item of a generator into the output."""
@@ -55,6 +68,10 @@ class Call(Activity):
             self._show(None)
         self.end(error, at=ended_at)
 
+    def _add_metadata(self, more: Mapping[str, Any]) -> None:
+        self._metadata = {**(self._metadata or {}), **more}
+        self.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
+
     def _show(self, value: Any) -> None:
         try:
             if not self.span.is_recording():
@@ -62,6 +79,8 @@ class Call(Activity):
             if self._content:
                 if (text := stream_text(self._content)) is not None:
                     self.write_output(text)
+                if beside := self._content.beside(value):
+                    self._add_metadata(beside)
             elif is_result(value):
                 self.write_output(encode(value))
         except Exception as error:  # noqa: BLE001 - the span class of another vendor ran; counted and logged
@@ -94,9 +113,5 @@ class CallRecipe:
         call = Call(self, *started)
         read = self._read
         if read is not None:
-            try:
-                if call.span.is_recording() and (given := read(args, kwargs)) is not NOTHING:
-                    call.write_input(encode(given))
-            except Exception as error:  # noqa: BLE001 - the span goes without its input; counted and logged
-                failed("the input of a call", error)
+            call.show_input(args, kwargs, read)
         return call

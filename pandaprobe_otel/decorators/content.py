@@ -128,11 +128,22 @@ class StreamContent:
         text = "".join(self._texts)
         return encode(f"{text}…[cut {self._missing} more characters]" if self._missing else text)
 
+    def beside(self, returned: object) -> dict[str, object]:
+        """Return what the output does not tell of: what a generator returned, and items that `reduce` has not seen."""
+        told: dict[str, object] = {}
+        if returned is not None:
+            told["returned"] = returned
+        if self._reduce is not None and self._missing:
+            told["output_cut"] = f"…[cut: {self._missing} more items]"
+        return told
+
     def _keep(self, item: Any) -> None:
         size = len(item) if isinstance(item, (str, bytes)) else 0
         if len(self._items) < MAX_ITEMS and size <= self._left:
             self._items.append(item)
             self._left -= size
+        else:
+            self._missing += 1
 
     def _join(self, text: str) -> None:
         kept = text if len(text) <= self._left else text[: self._left]

@@ -10,11 +10,12 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.decorators.arguments import ArgumentReader
+from pandaprobe_otel.decorators.arguments import ArgumentReader, parameters_of
 from pandaprobe_otel.decorators.call import CallRecipe
 from pandaprobe_otel.decorators.handles import SpanHandle
 from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
 from pandaprobe_otel.decorators.wrapping import wrap
+from pandaprobe_otel.guard import mistake, unused
 from pandaprobe_otel.trace_context import trace_values
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
@@ -64,19 +65,29 @@ class SpanBlock(Generic[H]):
     It may be entered many times, also by several tasks at once; each time it makes a new span.
     """
 
-    __slots__ = ("_handle_class", "_key", "_open", "_options")
+    __slots__ = ("_handle_class", "_is_used", "_key", "_open", "_options")
 
     def __init__(self, options: SpanOptions, handle_class: type[H]) -> None:
         self._options = options
         self._handle_class = handle_class
         self._key = f"pandaprobe-block-{id(self)}"
         self._open: list[H] = []
+        self._is_used = False
+
+    def __del__(self) -> None:
+        if not self._is_used:
+            unused(f"the span {self._options.name or self._options.kind.lower()!r}")
 
     def __call__(self, function: F) -> F:
         """Decorate a function, method or class."""
+        self._is_used = True
+        if self._options.input is not NOT_GIVEN:
+            name = getattr(function, "__qualname__", type(function).__qualname__)
+            mistake(f"input= of the decorator of {name} is ignored: its input is what it is called with.")
         return decorate(function, self._options)
 
     def __enter__(self) -> H:
+        self._is_used = True
         options = self._options
         plan = options.plan(options.name or options.kind.lower())
         handle = self._handle_class(plan, key=self._key)
@@ -160,9 +171,11 @@ class SpanFactory(Generic[H]):
             kind: AGENT, TOOL, LLM, RETRIEVER, CHAIN, EMBEDDING or OTHER; default: the kind of this decorator.
             model: Name of the model that is called.
             capture: True: arguments and result are recorded; False: neither; names: of the arguments only these.
-            ignore: Names of arguments that are never recorded, also inside `**kwargs`.
+            ignore: Names of arguments that are never recorded, also inside `**kwargs`. A name that no argument has is
+                told of when the function is decorated, and arguments with a similar name are hidden (where there are
+                none, all arguments, unless another name of `ignore` hides one).
             tags: Tags of the trace.
-            metadata: Metadata of the span; of `trace`: of the trace.
+            metadata: Metadata of the span; of `trace`, and of a span that is the root of its trace: also of the trace.
             session_id: Session of the trace, also for everything called inside.
             user_id: User of the trace, likewise.
             reduce: Makes the output of a generator from the list of what it yielded (bounded: 10,000 items);
@@ -209,10 +222,33 @@ def decorate(target: F, options: SpanOptions) -> F:
 
 def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
     owner = options.name or target.__name__
-    for name, member in list(vars(target).items()):
-        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod))):
-            setattr(target, name, decorate(cast("Any", member), replace(options, name=f"{owner}.{name}")))
+    members: dict[str, Any] = {
+        name: member
+        for name, member in vars(target).items()
+        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod)))
+    }
+    named = {name: _names_of_parameters(member) for name, member in members.items()}
+    known = frozenset[str]().union(*named.values())
+    for name, member in members.items():
+        # What an argument of another method is called is no mistake in this one.
+        mine = replace(
+            options,
+            name=f"{owner}.{name}",
+            ignore=_without(options.ignore, known - named[name]),
+            capture=options.capture
+            if isinstance(options.capture, bool)
+            else _without(options.capture, known - named[name]),
+        )
+        setattr(target, name, decorate(member, mine))
     return target
+
+
+def _names_of_parameters(member: Any) -> frozenset[str]:
+    return frozenset(p.name for p in parameters_of(getattr(member, "__func__", member)))
+
+
+def _without(names: Collection[str], others: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in _names(names) if name not in others)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -15,7 +15,8 @@ from pandaprobe_otel.decorators.activity import Activity, start
 from pandaprobe_otel.decorators.content import encode
 from pandaprobe_otel.decorators.outcome import record_exception
 from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
-from pandaprobe_otel.guard import failed
+from pandaprobe_otel.decorators.token_counts import odd_counts
+from pandaprobe_otel.guard import failed, unused
 from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.trace_context import metadata_in
 
@@ -45,6 +46,11 @@ class SpanHandle:
         self._output: Any = None
         self._model = plan.model
         self._metadata: dict[str, Any] = dict(plan.metadata or {})
+        self._trace_metadata: dict[str, Any] = {} if plan.is_trace else dict(self._metadata)
+
+    def __del__(self) -> None:
+        if not self._entered:
+            unused(f"the span {self._plan.name!r}")
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -129,16 +135,23 @@ class SpanHandle:
     def set_model(self, model: str) -> None:
         """Set the name of the model that was asked."""
         self._model = model
-        self._set("set_model", {names.MODEL: model, names.REQUEST_MODEL: model})
+        self._do("set_model", lambda activity: _write(activity, {names.MODEL: model, names.REQUEST_MODEL: model}))
 
     def set_model_parameters(self, params: Mapping[str, Any]) -> None:
         """Set the parameters of the model call, such as temperature."""
         self._set_json("set_model_parameters", names.MODEL_PARAMETERS, params)
 
     def set_token_usage(self, *, prompt_tokens: int = 0, completion_tokens: int = 0, **extra: int) -> None:
-        """Set the tokens that the model call used; further counts go by any name."""
+        """Set the tokens that the model call used.
+
+        Further counts are `total_tokens`, `cache_read_tokens`, `cache_creation_tokens`, `reasoning_tokens`,
+        `audio_tokens`, `accepted_prediction_tokens` and `rejected_prediction_tokens`, also by the names that providers
+        have for them. Others are told of and kept in the span's metadata, as is a count that is none.
+        """
         usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, **extra}
         self._set_json("set_token_usage", names.TOKEN_USAGE, usage)
+        if (odd := odd_counts(usage)) is not None:
+            self._do("set_token_usage", lambda activity: self._add_metadata(activity, {"token_usage": odd}))
         if self._plan.kind in ("LLM", "EMBEDDING"):  # sums of an agent would be counted twice elsewhere
             counts = {names.USAGE_INPUT_TOKENS: prompt_tokens, names.USAGE_OUTPUT_TOKENS: completion_tokens}
             self._set("set_token_usage", counts)
@@ -161,17 +174,31 @@ class SpanHandle:
         if isinstance(error, BaseException):
             self._do("set_error", lambda activity: record_exception(activity.span, error))
             return
-        self._set("set_error", {names.ERROR: error})
-        self._do("set_error", lambda activity: activity.span.set_status(StatusCode.ERROR, error))
-
-    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Add to the metadata of the span."""
 
         def write(activity: Activity) -> None:
-            self._metadata.update(metadata)
-            activity.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
+            _write(activity, {names.ERROR: error})
+            activity.span.set_status(StatusCode.ERROR, str(error))
+
+        self._do("set_error", write)
+
+    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata of the span; where it is the root of its trace, also to the trace's."""
+
+        def write(activity: Activity) -> None:
+            self._add_metadata(activity, metadata)
+            if activity.is_root:
+                self._add_trace_metadata(activity, metadata)
 
         self._do("set_metadata", write)
+
+    def _add_metadata(self, activity: Activity, metadata: Mapping[str, Any]) -> None:
+        self._metadata.update(metadata)
+        activity.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
+
+    def _add_trace_metadata(self, activity: Activity, metadata: Mapping[str, Any]) -> None:
+        self._trace_metadata.update(metadata)
+        whole = {**metadata_in(activity.context), **self._trace_metadata}
+        activity.span.set_attribute(names.METADATA, encode(whole))
 
     def _set(self, what: str, attributes: Mapping[str, str | int]) -> None:
         self._do(what, lambda activity: activity.span.set_attributes(attributes))
@@ -215,12 +242,7 @@ class TraceHandle(SpanHandle):
     def set_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Add to the metadata of the trace."""
 
-        def write(activity: Activity) -> None:
-            self._metadata.update(metadata)
-            whole = {**metadata_in(activity.context), **self._metadata}
-            activity.span.set_attribute(names.METADATA, encode(whole))
-
-        self._do("set_metadata", write)
+        self._do("set_metadata", lambda activity: self._add_trace_metadata(activity, metadata))
 
     def set_status(self, status: TraceStatus | str) -> None:
         """Set the state of the trace: PENDING, RUNNING, COMPLETED or ERROR."""
@@ -234,6 +256,11 @@ class TraceHandle(SpanHandle):
                 activity.span.set_status(StatusCode.ERROR)
 
         self._do("set_status", write)
+
+
+def _write(activity: Activity, texts: Mapping[str, object]) -> None:
+    """Write texts; what is none, such as an enum's member, as the text that it has."""
+    activity.span.set_attributes({name: str(value) for name, value in texts.items()})
 
 
 def _nanoseconds(moment: datetime) -> int:

@@ -11,6 +11,7 @@ from opentelemetry.trace import Span, StatusCode
 
 from pandaprobe_otel import attributes as names
 from pandaprobe_otel.guard import counted
+from pandaprobe_otel.outcomes import outcome_of
 
 MAX_MESSAGE_CHARS: Final = 10_000
 MAX_FRAMES: Final = 50
@@ -18,23 +19,19 @@ MAX_FRAMES: Final = 50
 MAX_GROUPED: Final = 10
 """Exceptions of a group that its message tells of: a group's own text only says how many there are."""
 
-# By name, so that neither asyncio nor trio is imported; both derive from BaseException.
-_CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
-
 
 def record_exception(span: Span, error: BaseException) -> None:
     """Record what an exception says about the work of the span.
 
     An error: status ERROR, an `exception` event and `error.type`. The end of an iteration says nothing. A
-    cancellation came from outside and is no error, and neither is a stream closed early: only `pandaprobe.outcome`.
+    cancellation came from outside and is no error, neither is a stream closed early, nor what a framework raises to
+    wait for a person: only `pandaprobe.outcome`.
     """
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         return
-    if isinstance(error, GeneratorExit):
-        span.set_attribute(names.OUTCOME, names.PARTIAL)
-        return
-    if _is_cancellation(error):
-        span.set_attribute(names.OUTCOME, names.CANCELLED)
+    if (outcome := outcome_of(error)) is not None:
+        if outcome:
+            span.set_attribute(names.OUTCOME, outcome)
         return
     kind = _qualified_name(type(error))
     message = _message(error)
@@ -49,12 +46,6 @@ def record_exception(span: Span, error: BaseException) -> None:
         },
     )
     span.set_status(StatusCode.ERROR, f"{kind}: {message}")
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    if isinstance(error, Exception):
-        return False
-    return any(base.__name__ in _CANCELLATIONS for base in type(error).__mro__)
 
 
 def _qualified_name(kind: type) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel.decorators.factories import SpanFactory
 from pandaprobe_otel.decorators.handles import SpanHandle, TraceHandle
 from pandaprobe_otel.decorators.plan import SpanPlan
+from pandaprobe_otel.guard import mistake
 from pandaprobe_otel.trace_context import trace_values
 
 trace: Final = SpanFactory(
@@ -33,7 +34,7 @@ def start_trace(
     user_id: str | None = None,
     tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
-    **_: Any,
+    **others: Any,
 ) -> TraceHandle:
     """Return a trace to be entered with `with` or `async with`.
 
@@ -46,8 +47,10 @@ def start_trace(
         user_id: User of the trace, likewise.
         tags: Tags of the trace.
         metadata: Metadata of the trace.
-        **_: Taken and ignored, as by the official SDK.
+        **others: Taken and ignored, as by the official SDK, which is told once.
     """
+    if others:
+        mistake(f"start_trace() takes no {', '.join(sorted(others))}: that is ignored, as by the official SDK.")
     values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
     handle = TraceHandle(SpanPlan(name, kind="CHAIN", is_trace=True, values=values))
     if input is not None:

@@ -66,12 +66,12 @@ def _majority(doubt: Doubt, answers: Sequence[Judgement]) -> Judgement:
     values = ", ".join(f"{answer.value:.2f}" for answer in answers if answer.value is not None)
     if 2 * yes <= doubt.answers:
         return doubt.first if len(answers) == 1 else _with_note(doubt.first, f"confirmed: {values}")
-    best = next(answer for answer in reversed(answers) if answer.passes(doubt.threshold))
+    best = next(answer for answer in reversed(answers) if not answer.is_no(doubt.threshold))
     return _with_note(best, f"{yes} of {len(answers)} answers are a yes: {values}")
 
 
 def _yes(doubt: Doubt, answers: Sequence[Judgement]) -> int:
-    return sum(answer.passes(doubt.threshold) for answer in answers)
+    return sum(not answer.is_no(doubt.threshold) for answer in answers)
 
 
 def _with_note(judgement: Judgement, note: str) -> Judgement:

@@ -62,11 +62,11 @@ class Connection:
         from pandaprobe_otel import bootstrap
 
         handle = bootstrap.current()
-        if handle is None:
+        if handle is not None and handle.enabled:
+            handle.shutdown(0.0)
+        if handle is None or handle.is_shut_down:
             silent = bootstrap.init(enabled=False, instrument=False)  # the first call counts, also for one of the app
             self._undone.callback(bootstrap.forget, silent)
-        elif handle.enabled:
-            handle.shutdown(0.0)
 
     def open(self) -> None:
         """After a test's fixtures: set the sending up, unless the app has done it by now."""

@@ -165,6 +165,7 @@ def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question
         model=model,
         content=None if trace is None else trace.content_hash,
         started=None if trace is None else datetime.fromisoformat(str(trace.body["started_at"])),
+        unfinished=None if trace is None else trace.unfinished,
     )
 
 

@@ -42,16 +42,21 @@ class Judgement:
     value: float | None = None
     reason: str = ""
     cached: bool = False
+    unfinished: str | None = None
+    """Outcome of a trace that was cancelled, timed out or left early: what was judged is only a part."""
 
     def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
         """Whether this counts as a yes."""
         if self.finding is Finding.VACUOUS:
             return allow_vacuous
-        return self.finding is Finding.SCORED and self.value is not None and self.value >= threshold
+        return self._is_yes(threshold) and (self.unfinished is None or allow_vacuous)
 
     def is_no(self, threshold: float) -> bool:
         """Whether the judge said so on evidence, which another answer may overrule."""
-        return self.finding is Finding.SCORED and not self.passes(threshold)
+        return self.finding is Finding.SCORED and not self._is_yes(threshold)
+
+    def _is_yes(self, threshold: float) -> bool:
+        return self.finding is Finding.SCORED and self.value is not None and self.value >= threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,8 @@ class Question:
     content: str | None = None
     """Hash of the trace's behaviour, for the cache; None: not to be cached."""
     started: datetime | None = None
+    unfinished: str | None = None
+    """Outcome of the trace, if it was cancelled, timed out or left early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +182,9 @@ class Bench:
 
     def judge(self, questions: Sequence[Question]) -> Judgements:
         """Ask about everything: first the cache, then one run for each set of metrics."""
+        return _marked(self._judge(questions), questions)
+
+    def _judge(self, questions: Sequence[Question]) -> Judgements:
         known = self._from_cache(questions)
         open_questions = [
             replace(q, metrics=tuple(m for m in q.metrics if (q.target, m) not in known)) for q in questions
@@ -196,7 +206,7 @@ class Bench:
         for group in groups_of(questions):
             if self._allowance.covers(group.evaluations):
                 found |= self._judged(group)
-        return found
+        return _marked(found, questions)
 
     # -- one group ----------------------------------------------------------------------------------------------------
 
@@ -275,6 +285,14 @@ class Bench:
             if not left or time.monotonic() >= deadline:
                 return left
             time.sleep(_PAUSE_S)
+
+
+def _marked(found: Judgements, questions: Iterable[Question]) -> Judgements:
+    """What was found, with a mark where only a part was judged."""
+    marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
+    if not marks:
+        return found
+    return {key: replace(one, unfinished=marks.get(key[0])) for key, one in found.items()}
 
 
 def _judgement(score: Score | None, vacuous: str | None) -> Judgement:

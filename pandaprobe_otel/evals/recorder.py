@@ -100,6 +100,7 @@ class SpanRecorder(SpanProcessor):
         """
         from opentelemetry import trace
 
+        from pandaprobe_otel.id_generator import draw_from_system
         from pandaprobe_otel.tracers import current_tracer
 
         provider: Any = trace.get_tracer_provider()
@@ -108,8 +109,11 @@ class SpanRecorder(SpanProcessor):
 
             provider = TracerProvider(span_limits=SpanLimits(max_span_attributes=4096))
             trace.set_tracer_provider(provider)
+        tracer: Any = current_tracer()
+        draw_from_system(provider)  # plugins seed `random` before each test
+        draw_from_system(tracer)
         # A tracer of the SDK holds the processor of its provider, to which others can be added.
-        for target in (provider, getattr(current_tracer(), "span_processor", None)):
+        for target in (provider, getattr(tracer, "span_processor", None)):
             self._join(getattr(target, "_active_span_processor", target))
 
     def _join(self, target: Any) -> None:

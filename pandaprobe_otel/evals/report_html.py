@@ -73,10 +73,10 @@ def _trace(body: Mapping[str, Any]) -> str:
 
 
 def _span(depth: int, span: SpanRecord) -> str:
-    state = "error" if span.error is not None else "passed"
+    state = "error" if span.error is not None else "dim" if span.outcome is not None else "passed"
     error = "" if span.error is None else f"<pre class=error>{escape(span.error)}</pre>"
     tokens = "" if span.tokens is None else f"{span.tokens} tokens"
-    facts = "  ".join(filter(None, (span.model, tokens, duration(span.body))))
+    facts = "  ".join(filter(None, (span.outcome, span.model, tokens, duration(span.body))))
     return (
         f'<details style="margin-left:{1.5 * depth:g}rem"><summary><span class=kind>{escape(span.kind)}</span>'
         f"<span class={state}>{escape(call_text(span))}</span> <span class=dim>{escape(facts)}</span></summary>"

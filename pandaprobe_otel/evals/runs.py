@@ -20,6 +20,8 @@ class TraceNote:
     trace_id: str
     started_at: str
     content: str
+    unfinished: str | None = None
+    """Its outcome, if it was cancelled, timed out or left early."""
     session_id: str | None = None
     body: Mapping[str, Any] | None = None
     """The whole trace, where a report is to show it."""
@@ -192,6 +194,8 @@ def describe(metric: str, judgement: Judgement, threshold: float) -> str:
         return f"{metric} could not be judged{reason}"
     if judgement.finding is Finding.VACUOUS:
         return f"{metric} is inconclusive, there was nothing to judge{reason}"
+    if judgement.unfinished is not None:
+        reason += f"; the trace is {judgement.unfinished.replace('_', ' ')}: only a part was judged"
     sign = ">=" if judgement.value is not None and judgement.value >= threshold else "<"
     cached = " (cached)" if judgement.cached else ""
     return f"{metric} {judgement.value:.2f} {sign} {threshold:.2f}{cached}{reason}"
@@ -200,6 +204,6 @@ def describe(metric: str, judgement: Judgement, threshold: float) -> str:
 def _rank(judgement: Judgement, demand: Demand, threshold: float) -> tuple[int, float]:
     if judgement.is_no(threshold):
         return 0, judgement.value or 0.0
-    if judgement.finding is Finding.VACUOUS and not demand.allow_vacuous:
+    if (judgement.finding is Finding.VACUOUS or judgement.unfinished is not None) and not demand.allow_vacuous:
         return 1, 0.0
     return (2, 0.0) if judgement.finding is Finding.ERROR else (3, judgement.value or 0.0)

@@ -8,6 +8,7 @@ from typing import Any, cast, overload
 
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord
 from pandaprobe_otel.evals.tree_text import call_text, shortened, tree_text, value_text
+from pandaprobe_otel.outcomes import UNFINISHED
 
 
 class SpanSet(Sequence[SpanRecord]):
@@ -59,8 +60,10 @@ class SpanSet(Sequence[SpanRecord]):
 
     @property
     def errors(self) -> SpanSet:
-        """The spans that failed."""
-        return self._narrowed(lambda span: span.error is not None, f"failed {self._label}")
+        """The spans that failed, or were cancelled, timed out or left before their end."""
+        return self._narrowed(
+            lambda span: span.error is not None or span.outcome in UNFINISHED, f"failed or unfinished {self._label}"
+        )
 
     @property
     def names(self) -> list[str]:
@@ -132,11 +135,11 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def succeeded(self) -> SpanSet:
-        """Assert that there is one, and that none failed."""
+        """Assert that there is one, and that none failed, was cancelled, timed out, left early or is interrupted."""
         __tracebackhide__ = True
         self.called()
-        if failed := [span for span in self._spans if span.error is not None]:
-            reasons = "; ".join(f"{call_text(span)}: {shortened(str(span.error))}" for span in failed)
+        if failed := [span for span in self._spans if span.error is not None or span.outcome is not None]:
+            reasons = "; ".join(f"{call_text(span)}: {shortened(str(span.error or span.outcome))}" for span in failed)
             self._fail(f"expected no {self._label} to fail, but {len(failed)} did ({reasons})")
         return self
 

@@ -104,7 +104,9 @@ def _session(
             if not wait.left_s:
                 break
             time.sleep(min(_PAUSE_S, wait.left_s))
-    whole = Question(target=name, metrics=tuple(of_sessions or of_traces), session=True, model=model)
+    unfinished = next((outcome for record in records if (outcome := record.unfinished)), None)
+    metrics = tuple(of_sessions or of_traces)
+    whole = Question(target=name, metrics=metrics, session=True, model=model, unfinished=unfinished)
     found = [Stored(id=name, question=whole, traces=tuple(records))] if of_sessions or not records else []
     return found + [_stored(record, of_traces, model) for record in records if of_traces]
 
@@ -116,6 +118,7 @@ def _stored(record: TraceRecord, metrics: Sequence[str], model: str | None) -> S
         model=model,
         content=record.content_hash,
         started=datetime.fromisoformat(str(record.body["started_at"])),
+        unfinished=record.unfinished,
     )
     return Stored(id=record.trace_id, question=question, traces=(record,))
 

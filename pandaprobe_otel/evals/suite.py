@@ -206,6 +206,7 @@ class Suite:
                 trace_id=trace.trace_id,
                 started_at=str(trace.body["started_at"]),
                 content=trace.content_hash,
+                unfinished=trace.unfinished,
                 session_id=trace.session_id,
                 body=trace.body if self._reports is not None else None,
             )
@@ -336,7 +337,13 @@ class _Services:
         demand = self._state.demand or Demand.of()
         wanted = Demand.of(metrics=metrics) if metrics is not None else demand
         questions = [
-            Question(target=trace.trace_id, metrics=tuple(wanted.metrics), model=demand.model) for trace in probe.traces
+            Question(
+                target=trace.trace_id,
+                metrics=tuple(wanted.metrics),
+                model=demand.model,
+                unfinished=trace.unfinished,
+            )
+            for trace in probe.traces
         ]
         return judge_now(questions, self._suite.connection)
 

@@ -66,13 +66,20 @@ def judge_now(questions: Sequence[Question], connection: Connection) -> Mapping[
 
 def _rank(judgement: Judgement) -> tuple[int, float]:
     order = (Finding.ERROR, Finding.VACUOUS, Finding.SCORED)
-    return order.index(judgement.finding), judgement.value or 0.0
+    finding = judgement.finding
+    if judgement.unfinished is not None and finding is Finding.SCORED:
+        finding = Finding.VACUOUS
+    return order.index(finding), judgement.value or 0.0
 
 
 def _questions(run: TestRun) -> list[Question]:
     metrics, model = tuple(run.demand.metrics), run.demand.model
     if run.demand.session:
-        return [Question(target=target, metrics=metrics, session=True, model=model) for target in run.targets]
+        unfinished = {trace.session_id: trace.unfinished for trace in run.traces if trace.unfinished is not None}
+        return [
+            Question(target=target, metrics=metrics, session=True, model=model, unfinished=unfinished.get(target))
+            for target in run.targets
+        ]
     return [
         Question(
             target=trace.trace_id,
@@ -80,6 +87,7 @@ def _questions(run: TestRun) -> list[Question]:
             model=model,
             content=trace.content,
             started=datetime.fromisoformat(trace.started_at),
+            unfinished=trace.unfinished,
         )
         for trace in run.traces
     ]

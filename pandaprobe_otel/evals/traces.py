@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, cast
 
+from pandaprobe_otel.outcomes import UNFINISHED, outcome_in
+
 _NOT_CONTENT: Final = frozenset(
     {"trace_id", "span_id", "parent_span_id", "started_at", "ended_at", "completion_start_time", "session_id"}
 )
@@ -54,6 +56,11 @@ class SpanRecord:
         if self.body.get("status") != "ERROR":
             return None
         return str(self.body.get("error") or "failed without a message")
+
+    @property
+    def outcome(self) -> str | None:
+        """`cancelled`, `timed_out`, `interrupted` or `partial` for a span that neither succeeded nor failed."""
+        return outcome_in(self.body)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -116,6 +123,16 @@ class TraceRecord:
     def output(self) -> Any:
         """What was answered; of a conversation the last assistant message."""
         return _said(self.body.get("output"))
+
+    @property
+    def outcome(self) -> str | None:
+        """`cancelled`, `timed_out`, `interrupted` or `partial` for a trace that neither succeeded nor failed."""
+        return outcome_in(self.body)
+
+    @property
+    def unfinished(self) -> str | None:
+        """The outcome of a trace that is only a part: it was cancelled, timed out or left early."""
+        return self.outcome if self.outcome in UNFINISHED else None
 
     @cached_property
     def spans(self) -> tuple[SpanRecord, ...]:

@@ -17,7 +17,7 @@ def tree_text(traces: Iterable[TraceRecord]) -> str:
     """Return the traces as indented lines: kind, call, what came back, time, tokens, errors."""
     lines: list[str] = []
     for trace in traces:
-        lines.append(f"trace {trace.trace_id}")
+        lines.append(f"trace {trace.trace_id}" + (f"  {trace.outcome.upper()}" if trace.outcome else ""))
         lines += [f"  {'  ' * depth}{span_line(span)}" for depth, span in walk(trace)]
     return "\n".join(lines) or "no trace was made"
 
@@ -29,6 +29,8 @@ def span_line(span: SpanRecord) -> str:
         parts.append(f"ERROR {shortened(span.error)}")
     elif span.output is not None and span.kind in ("TOOL", "RETRIEVER"):
         parts.append(f"-> {value_text(span.output)}")
+    if span.outcome is not None:
+        parts.append(span.outcome.upper())
     if span.model:
         parts.append(span.model)
     if span.tokens is not None:

@@ -12,6 +12,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
+from pandaprobe_otel.tracing.remote_parents import state_of
+
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _KINDS: Final = {number: SpanKind(number - 1) for number in range(1, 6)}
 _STATUS: Final = {1: StatusCode.OK, 2: StatusCode.ERROR}
@@ -45,7 +47,7 @@ def _span(span: Any, resource: Resource, scope: InstrumentationScope) -> Readabl
     return ReadableSpan(
         name=span.name,
         context=SpanContext(trace_id, span_id, False, _SAMPLED),
-        parent=SpanContext(trace_id, parent_id, span.flags & _REMOTE == _REMOTE, _SAMPLED) if parent_id else None,
+        parent=_parent(trace_id, parent_id, span) if parent_id else None,
         resource=resource,
         instrumentation_scope=scope,
         kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
@@ -56,6 +58,11 @@ def _span(span: Any, resource: Resource, scope: InstrumentationScope) -> Readabl
         start_time=start_ns,
         end_time=max(span.end_time_unix_nano, start_ns),
     )
+
+
+def _parent(trace_id: int, parent_id: int, span: Any) -> SpanContext:
+    # A root has the state of its parent; most SDKs give it to what is below as well, where it says nothing.
+    return SpanContext(trace_id, parent_id, span.flags & _REMOTE == _REMOTE, _SAMPLED, state_of(span.trace_state))
 
 
 def _status(status: Any) -> Status:

@@ -46,7 +46,7 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
     for body in bodies:
         for field in FIELDS:
             if field in body and encoded_size(body[field]) > len(_CUT):
-                body[field] = {} if field in ("metadata", "model_parameters") else _CUT
+                body[field] = {"cut": _CUT} if field in ("metadata", "model_parameters") else _CUT
 
 
 def _fitted(field: str, value: Any, max_bytes: int) -> Any:

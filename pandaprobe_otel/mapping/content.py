@@ -7,10 +7,11 @@ an EMBEDDING texts in and nothing out (vectors are never sent).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.messages import Conversation, unwrapped
+from pandaprobe_otel.mapping.parameters import KNOWN as KNOWN_PARAMETERS
 from pandaprobe_otel.mapping.values import decoded, is_absent
 
 DEFAULT_ROLE: Final = {"input": "user", "output": "assistant"}
@@ -31,7 +32,7 @@ def found_conversation(value: Any, side: str) -> Conversation | None:
     if kind is list:
         raw: Any = value if _are_messages(value) else _updates(value)
     elif kind is dict:
-        raw = _inside(value, side)
+        raw, _ = _inside(value, side)
     else:
         raw = None
     if raw is None:
@@ -39,14 +40,80 @@ def found_conversation(value: Any, side: str) -> Conversation | None:
     result = Conversation()
     result.add_all(raw, DEFAULT_ROLE[side])
     if kind is dict:
-        for key in ("system", "instructions", "system_instruction", "systemInstruction"):
-            if not is_absent(value.get(key)):
-                result.add_system(value[key])
-                break
-        config = value.get("config")
-        if type_of(config) is dict and not is_absent(config.get("system_instruction")):
-            result.add_system(config["system_instruction"])
+        _add_instructions(result, value)
     return result
+
+
+def _add_instructions(talk: Conversation, request: Any) -> None:
+    for key in _SYSTEM_KEYS:
+        if not is_absent(request.get(key)):
+            talk.add_system(request[key])
+            break
+    config = request.get("config")
+    if type_of(config) is dict and not is_absent(config.get("system_instruction")):
+        talk.add_system(config["system_instruction"])
+
+
+_SYSTEM_KEYS: Final = ("system", "instructions", "system_instruction", "systemInstruction")
+
+
+class Content(NamedTuple):
+    """What one side of a span says."""
+
+    value: Any
+    """None when it says nothing."""
+    reasoning: Sequence[str] = ()
+    exact: bool = True
+    """Whether nothing that the source says was left behind."""
+
+
+def whole_content(value: Any, side: str, *, is_call: bool) -> Content | None:
+    """Return a value that holds messages: these alone if there is nothing else in it, else whole with them in place.
+
+    Requests and answers of a model call (`is_call`) are messages and parameters, which have fields of their own.
+    """
+    talk = found_conversation(value, side)
+    if talk is None:
+        return None
+    if type_of(value) is list:
+        if _are_messages(value) or not any(map(_says_more, value)):
+            return Content(talk.content(), talk.reasoning, talk.exact)
+        return Content(list(map(_command_in_place, value)), talk.reasoning, exact=False)
+    _, key = _inside(value, side)
+    if key is None:
+        return Content(talk.content(), talk.reasoning, talk.exact and _is_message(value))
+    beside = {name: item for name, item in value.items() if name != key and name not in _SYSTEM_KEYS}
+    if not beside:
+        return Content(talk.content(), talk.reasoning, talk.exact)
+    if is_call and beside.keys() <= _CALL_VOCABULARY:
+        return Content(talk.content(), talk.reasoning, exact=False)
+    raw = value[key]
+    plain = Conversation()
+    plain.add_all(raw, DEFAULT_ROLE[side])
+    return Content({**value, key: plain.messages}, plain.reasoning, plain.exact)
+
+
+_CALL_VOCABULARY: Final = KNOWN_PARAMETERS | {
+    "model", "modelId", "model_id", "tools", "tool_choice", "functions", "function_call", "stream", "config", "user",
+    "store", "metadata", "parallel_tool_calls", "extra_headers", "extra_body", "timeout", "safety_settings",
+    "generation_config", "generation_kwargs", "kwargs", "params", "headers", "api_base", "base_url",
+    "previous_response_id", "conversation", "include", "text", "id", "usage", "finish_reason",
+}  # fmt: skip
+"""Keys of requests of model calls, beside their messages."""
+
+
+def _says_more(command: Any) -> bool:
+    """Whether a command of LangGraph says more than which messages are added."""
+    update: Any = command.get("update")
+    return any(not is_absent(item) for key, item in command.items() if key not in ("update", "lg_name")) or any(
+        not is_absent(item) for key, item in update.items() if key != "messages"
+    )
+
+
+def _command_in_place(command: Any) -> Any:
+    talk = Conversation()
+    talk.add_all(command["update"]["messages"], "assistant")
+    return {**command, "update": {**command["update"], "messages": talk.messages}}
 
 
 _TALK_MARKS: Final = frozenset(
@@ -58,18 +125,17 @@ _TALK_MARKS: Final = frozenset(
 """Of an object that holds messages, one of its keys is among these: what rules out most others at once."""
 
 
-def _inside(value: Any, side: str) -> Any:
-    """Return the raw messages inside a request, a response, or a state of a framework."""
+def _inside(value: Any, side: str) -> tuple[Any, str | None]:
+    """Return (raw messages, key) of a request or a state of a framework; without a key those of an answer."""
     if _is_message(value):
-        return [value]
-    for key in ("messages", "contents") if side == "input" else ("messages",):
+        return [value], None
+    for key in ("messages", "contents", "input") if side == "input" else ("messages",):
         inner = value.get(key)
-        if type_of(inner) is list and inner and _are_messages(_first_list(inner)):
-            return _first_list(inner)
-    if side == "input":
-        inner = value.get("input")
-        return inner if type_of(inner) is list and inner and _are_messages(inner) else None
-    return _in_response(value)
+        if type_of(inner) is list and inner:
+            inner = _first_list(inner)
+            if _are_messages(inner):
+                return inner, key
+    return (None if side == "input" else _in_response(value)), None
 
 
 def _updates(commands: list[Any]) -> Any:
@@ -184,25 +250,36 @@ _MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
 """An object without any of these keys is no envelope and holds no messages."""
 
 
-def any_content(raw: Any, kind: str, side: str) -> tuple[Any, Sequence[str]]:
-    """Return (content, reasoning) of a value for an LLM, AGENT, CHAIN or OTHER span."""
+def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content:
+    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span.
+
+    `own` is true of what the app itself has set: of a model call, too, it is kept whole.
+    """
     value = decoded(raw)
     if type_of(value) is str:
         value = decoded(value)
     built = type_of(raw) is not str or '"lc"' in raw
     if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
-        return value, ()  # what steps of an app's own say, by far most of what comes here
-    value = unwrap_envelope(value)
-    if is_absent(value):
-        return None, ()
-    if type_of(value) is dict and "lc" in value and not _is_message(value):
-        value = without_constructors(value)  # LangChain's prompt values hold messages
-    talk = found_conversation(value, side)
-    if talk is not None:
-        return talk.content(), talk.reasoning
-    if kind == "LLM" and type_of(value) is str:
-        return {"messages": [{"role": DEFAULT_ROLE[side], "content": value}]}, ()
-    return (without_constructors(value) if built else value), ()
+        return Content(value)  # what steps of an app's own say, by far most of what comes here
+    inner = value if own else unwrap_envelope(value)
+    exact = inner is value
+    if is_absent(inner):
+        return Content(None, exact=exact)
+    if type_of(inner) is dict and "lc" in inner and not _is_message(inner):
+        inner = without_constructors(inner)  # LangChain's prompt values hold messages
+        exact = False
+    content = whole_content(inner, side, is_call=kind == "LLM" and not own)
+    if content is not None:
+        if built and type_of(content.value) is dict and len(content.value) > 1:
+            plain = without_constructors(content.value)
+            return Content(plain, content.reasoning, exact and content.exact and plain == content.value)
+        return content if exact else content._replace(exact=False)
+    if kind == "LLM" and type_of(inner) is str:
+        return Content({"messages": [{"role": DEFAULT_ROLE[side], "content": inner}]}, exact=exact)
+    if not built:
+        return Content(inner, exact=exact)
+    plain = without_constructors(inner)
+    return Content(plain, exact=exact and plain == inner)
 
 
 def without_constructors(value: Any, depth: int = 32) -> Any:

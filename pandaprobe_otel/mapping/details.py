@@ -1,7 +1,8 @@
 """Content that travels beside the span: events named `gen_ai.client.inference.operation.details`.
 
 They carry the same attributes as the span, on a span event or a log record, often over several events of one name
-(input in one, output in another). So they are folded into the span's attributes, which win where both have one.
+(input in one, output in another). So they are folded into the span's attributes, which win where both have one; the
+other is kept under the event's name.
 """
 
 from __future__ import annotations
@@ -19,19 +20,28 @@ NAME: Final = "gen_ai.client.inference.operation.details"
 def with_details(view: SpanView) -> SpanView:
     """Return the view with the attributes of its details events; the view itself when it has none."""
     folded: dict[str, Any] = {}
+    others: dict[str, list[Any]] = {}
     for event in view.events:
         if event.name == NAME:
             for key, value in event.attributes.items():
-                folded[key] = _both(folded[key], value) if key in folded else value
+                if key in folded:
+                    value = _both(key, folded[key], value, others)
+                folded[key] = value
     if not folded:
         return view
     own = {key: value for key, value in view.attributes.items() if not is_absent(value)}
-    return dataclasses.replace(view, attributes={**folded, **own})
+    for key, value in own.items():
+        if key in folded and decoded(folded[key]) != decoded(value):
+            others.setdefault(f"{NAME}:{key}", []).append(folded[key])
+    return dataclasses.replace(view, attributes={**folded, **own, **others})
 
 
-def _both(earlier: Any, later: Any) -> Any:
-    """Return both values where they are lists of messages, else the later one."""
+def _both(key: str, earlier: Any, later: Any, others: dict[str, list[Any]]) -> Any:
+    """Return both values where they are lists of messages, else the later one; the earlier goes to the others."""
     first, second = decoded(earlier), decoded(later)
-    if type_of(first) is list and type_of(second) is list and first != second:
+    if first == second:
+        return later
+    if type_of(first) is list and type_of(second) is list:
         return [*first, *second]
+    others.setdefault(f"{NAME}:{key}", []).append(earlier)
     return later

@@ -32,6 +32,9 @@ _MCP_WORK: Final = frozenset(
 )
 """Requests of the Model Context Protocol that do something; the others connect, list and notify."""
 
+_ANTHROPIC: Final = "com.anthropic.sdk.python"
+_COUNTS_TOKENS: Final = ".count_tokens"
+
 _PLUMBING_SCOPES: Final = frozenset({"fastapi"})
 """Who tells of the inside of a web request (dependencies, endpoint, serialization) without any attribute of HTTP."""
 
@@ -43,7 +46,7 @@ def kind_of(view: SpanView) -> str:
 
 def is_genai(view: SpanView) -> bool:
     """Whether anything shows that the span is about GenAI work: its vocabulary, its scope, or its kind."""
-    if is_mcp_housekeeping(view):
+    if is_mcp_housekeeping(view) or is_poll(view):
         return False
     shape = shape_of(view)
     return shape.genai or view.scope_name.startswith(_SCOPES) or kind_in(shape, view) != "OTHER"
@@ -53,7 +56,17 @@ def is_plumbing(view: SpanView) -> bool:
     """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
     if is_mcp_housekeeping(view):
         return True
-    return (shape_of(view).plumbing or view.scope_name in _PLUMBING_SCOPES) and not is_genai(view)
+    return (shape_of(view).plumbing or view.scope_name in _PLUMBING_SCOPES) and not (is_genai(view) or is_poll(view))
+
+
+def is_poll(view: SpanView) -> bool:
+    """Whether the span of Anthropic's SDK is a question that no model answers: what is there, how many tokens.
+
+    It tells something beside other work, and is no trace by itself, which apps that wait would post by the dozen.
+    """
+    if view.scope_name != _ANTHROPIC or "gen_ai.operation.name" in view.attributes:
+        return False
+    return view.attributes.get("http.request.method") == "GET" or view.name.endswith(_COUNTS_TOKENS)
 
 
 def is_served_tool(view: SpanView) -> bool:

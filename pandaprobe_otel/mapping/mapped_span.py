@@ -13,7 +13,10 @@ from pandaprobe_otel.mapping.view import SpanView
 class MappedSpan:
     """A view, what the tables say about its shape, the fields found in it, and the body that is sent."""
 
-    __slots__ = ("aggregated", "body", "cost", "found", "kind", "metadata", "parameters", "shape", "usage", "view")
+    __slots__ = (
+        "aggregated", "body", "cost", "found", "kind", "metadata", "parameters", "read_all", "shape", "unusable",
+        "usage", "view",
+    )  # fmt: skip
 
     view: SpanView
     shape: Shape
@@ -29,14 +32,19 @@ class MappedSpan:
     aggregated: dict[str, int] | None
     """Counts that the emitter itself calls a sum."""
     cost: dict[str, float] | None
+    unusable: list[str]
+    """Attributes whose values their rows could not use."""
+    read_all: bool
+    """Whether the readers of content took everything that its sources say."""
 
 
 def mapped_span(view: SpanView, shape: Shape, kind: str | None = None) -> MappedSpan:
     """Begin to map a span. Not the class's `__init__`, which takes twice as long to be called (benchmarks/mapping)."""
     span = MappedSpan()
-    told, found, metadata, span.parameters = shape.steady.read(view.attributes)
+    told, found, metadata, span.parameters, unusable = shape.steady.read(view.attributes)
     span.view, span.shape, span.metadata = view, shape, {**metadata}
+    span.unusable, span.read_all = [*unusable], True
     span.kind = kind or told or kind_in(shape, view)
-    span.found = shape.read(view, found) if shape.asks else found
+    span.found = shape.read(view, found, span.unusable) if shape.asks else found
     span.usage = span.aggregated = span.cost = None
     return span

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.parts import Draft, result_text
+from pandaprobe_otel.mapping.parts import Draft, is_told_whole, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
@@ -46,6 +46,8 @@ END: Final = object()
 def take_texts(items: Iterator[Any], into: list[dict[str, Any]]) -> Any:
     """Put the next messages of a list in normal form while each is one text in the shape of the current conventions.
 
+    A message that says anything else is not taken.
+
     Return the first that is not, `END` without one. That shape is by far the most frequent one, and takes 0.2 us here,
     of 2 us in `Conversation.add` (benchmarks/mapping).
     """
@@ -55,7 +57,7 @@ def take_texts(items: Iterator[Any], into: list[dict[str, Any]]) -> Any:
             said, words = item["role"], part["content"]
             if part["type"] != "text" or type_of(words) is not str or not words:
                 return item
-            if said not in _STANDARD_ROLES or "name" in item:
+            if said not in _STANDARD_ROLES or len(part) != 2 or (len(item) != 2 and not _only_finished(item)):
                 return item
         except (KeyError, TypeError, ValueError):
             return item
@@ -63,14 +65,22 @@ def take_texts(items: Iterator[Any], into: list[dict[str, Any]]) -> Any:
     return END
 
 
+def _only_finished(item: Any) -> bool:
+    """Whether the message says, beside role and parts, only that it finished as most do."""
+    return len(item) == 3 and item.get("finish_reason") in ("stop", "")
+
+
 class Conversation:
     """Messages in normal form, and the reasoning that was taken out of them."""
 
-    __slots__ = ("messages", "reasoning")
+    __slots__ = ("exact", "finish_reasons", "messages", "reasoning")
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
+        self.finish_reasons: list[str] = []
+        self.exact = True
+        """Whether nothing that the messages say was left behind."""
 
     def add_all(self, raw: Any, role: str) -> None:
         """Add every message of a list, of a single message, or of text; `role` is for those without one."""
@@ -78,6 +88,7 @@ class Conversation:
             self.add(raw, role)
             return
         if raw and type_of(raw[0]) is list:  # LangChain batches: one list of messages per prompt
+            self.exact = self.exact and len(raw) == 1
             raw = raw[0]
         items = iter(raw)
         while (item := take_texts(items, self.messages)) is not END:
@@ -93,10 +104,13 @@ class Conversation:
                 self.messages.append({"role": role, "content": item})
         elif kind is list and len(item) == 2 and type_of(item[0]) is str and type_of(item[1]) is str:
             self.add({"role": item[0], "content": item[1]}, role)  # LangChain's ("human", "Hi")
+        elif item is not None:
+            self.exact = False
 
     def add_system(self, instructions: Any) -> None:
         """Put system instructions in front, unless a system message is there already."""
         if any(message["role"] in ("system", "developer") for message in self.messages[:1]):
+            self.exact = False
             return
         draft = Draft("system")
         raw = decoded(instructions)
@@ -106,6 +120,7 @@ class Conversation:
                     draft.add(inner)
             else:
                 draft.add(part)
+        self.exact = self.exact and draft.exact
         content = draft.body()
         if content is not None:
             self.messages.insert(0, {"role": "system", "content": content})
@@ -115,8 +130,10 @@ class Conversation:
         return {"messages": self.messages} if self.messages else None
 
     def _add_dict(self, item: Any, default: str) -> None:
-        item = unwrapped(item)
-        self._add_draft(item, _role_of(item, default))
+        inner = unwrapped(item)
+        if inner is not item:
+            self.exact = False
+        self._add_draft(inner, _role_of(inner, default))
 
     def _add_draft(self, item: Any, role: str) -> None:
         draft = Draft(role)
@@ -132,8 +149,20 @@ class Conversation:
             return
         for part in raw if type_of(raw) is list else [raw]:
             draft.add(part)
+        self._note_rest(item)
         _add_fields(draft, item)
+        self.exact = self.exact and draft.exact
         self._finish(draft, item)
+
+    def _note_rest(self, item: Any) -> None:
+        """Note why the message finished, and whether it has anything that is not read."""
+        if item.keys() <= _READ_WHOLE:
+            return
+        reason = item.get("finish_reason")
+        if type_of(reason) is str and reason and reason != "unknown":
+            self.finish_reasons.append(reason)
+        if not item.keys() <= _READ_OR_NOTED:
+            self.exact = False
 
     def _add_tool_message(self, item: Any, raw: Any) -> None:
         if is_absent(raw) and raw != "":
@@ -144,18 +173,25 @@ class Conversation:
             message["tool_call_id"] = identity
         if item.get("name"):
             message["name"] = item["name"]
+        if not (is_told_whole(raw) and item.keys() <= _RESULT_READ_WHOLE):
+            self.exact = False
+            message |= _beside(item)
         self.messages.append(message)
 
     def _finish(self, draft: Draft, item: Any) -> None:
         self.reasoning.extend(draft.reasoning)
         content = draft.body()
         own: dict[str, Any] | None = None
-        if content is not None or draft.calls:
+        if content is None and not draft.calls:
+            self.exact = self.exact and bool(draft.results)
+        else:
             own = {"role": draft.role, "content": content}
             if draft.calls:
                 own["tool_calls"] = draft.calls
             if item.get("name") and type_of(item["name"]) is str and "call_id" not in item:
                 own["name"] = item["name"]
+            if not item.keys() <= _READ_OR_NOTED:
+                own |= _beside(item)
         # Results answer the calls before them: in front of what the user says next, but after the assistant.
         if draft.role == "assistant":
             self.messages.extend([own] if own else [])
@@ -166,6 +202,27 @@ class Conversation:
                 self.messages.append(own)
             elif own:
                 self.messages.append({**own, "role": "tool"})
+
+
+_READ_WHOLE: Final = frozenset({"role", "content", "parts", "name"})
+_READ_OR_NOTED: Final = _READ_WHOLE | {"finish_reason", "tool_calls"}
+_RESULT_READ_WHOLE: Final = frozenset({"role", "content", "tool_call_id", "name"})
+_ENVELOPE: Final = _READ_OR_NOTED | {
+    "id", "type", "status", "index", "object", "created_at", "call_id", "tool_call_id", "toolCallId", "message",
+    "additional_kwargs", "response_metadata", "usage_metadata", "invalid_tool_calls", "function_call", "refusal",
+    "reasoning", "reasoning_content", "reasoning_details", "thinking", "lc_attributes", "usage", "meta", "_meta",
+    "metadata", "options", "providerOptions", "timestamp", "model", "example", "artifact", "event.name",
+    "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name", "summary", "encrypted_content", "arguments",
+    "output", "input", "args", "result", "response", "kind", "data", "text", "thought_signature", "cache_control",
+}  # fmt: skip
+"""Keys of messages that are read, or are records of the call: what of these is not read is found by comparing."""
+
+
+def _beside(item: Any) -> dict[str, Any]:
+    """Return what a message with a role says beside what is read of it: it stays with the message."""
+    if type_of(item.get("role")) is not str:
+        return {}
+    return {key: value for key, value in item.items() if key not in _ENVELOPE and not is_absent(value)}
 
 
 def unwrapped(item: Any) -> Any:

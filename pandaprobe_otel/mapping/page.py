@@ -29,8 +29,8 @@ How to read it:
 - *Last resort* sources are asked only when no other source of the table answers: they hold whole requests,
   responses or arguments rather than messages.
 - Attributes may hold JSON text or the value itself; both are read.
-- An app's own attributes are kept under `metadata.attributes`, while they are small and their names do not look like
-  secrets. Of the vocabularies below, what is not listed is not sent.
+- What no row reads is kept under `metadata.attributes`, yours and that of the vocabularies below;
+  [what is left out](recorded.md) is said there.
 """
 
 _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
@@ -94,8 +94,8 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         "Trace",
         (
             ("trace.name", "Trace `name`; else the root span's name"),
-            ("trace.input", "Trace `input`; else the last thing the user said to the root span"),
-            ("trace.output", "Trace `output`; else the last thing the assistant said"),
+            ("trace.input", "Trace `input`; else the root span's: of nothing but messages, the user's last"),
+            ("trace.output", "Trace `output`; else the root span's: of nothing but messages, the assistant's last"),
             ("trace.status", "Trace `status`; else the root span's"),
             ("session_id", "`session_id`"),
             ("user_id", "`user_id`"),

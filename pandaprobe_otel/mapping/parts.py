@@ -21,7 +21,7 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 class Draft:
     """A message while its parts are read."""
 
-    __slots__ = ("calls", "content", "reasoning", "results", "role")
+    __slots__ = ("calls", "content", "exact", "reasoning", "results", "role")
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -29,6 +29,8 @@ class Draft:
         self.calls: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
+        self.exact = True
+        """Whether nothing that the parts say was left behind."""
 
     def add(self, part: Any) -> None:
         """Sort one part into content, calls, results or reasoning. What is not known is kept as content."""
@@ -38,7 +40,9 @@ class Draft:
         elif kind is dict:
             of_type = part.get("type") or part.get("kind")
             reader = _READERS.get(of_type) if type_of(of_type) is str else None
-            (reader or _reader_by_key(part))(self, part)
+            if reader is not None and not part.keys() <= _READ_WHOLE.get(of_type, _NO_KEYS):
+                self.exact = False
+            (reader or _reader_by_key(self, part))(self, part)
         elif part is not None:
             self.content.append(part)
 
@@ -56,7 +60,10 @@ class Draft:
         identity = _first(call, "id", "call_id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
         name = _first(inner, "name", "toolName", "tool_name")
         if identity is not None and any(known.get("id") == identity for known in self.calls):
+            self.exact = False
             return
+        if not (call.keys() <= _CALL_KEYS and inner.keys() <= _CALL_KEYS):
+            self.exact = False
         arguments = _first(inner, "arguments", "args", "input")
         normal = {
             "id": identity,
@@ -69,6 +76,8 @@ class Draft:
         """Add the result of a tool call; None says nothing and is left out."""
         if value is None:
             return
+        if not is_told_whole(value):
+            self.exact = False
         result = {"role": "tool", "tool_call_id": identity, "content": result_text(value)}
         if identity is None:
             del result["tool_call_id"]
@@ -82,7 +91,7 @@ class Draft:
         if not content:
             return None
         if len(content) == 1 and type_of(content[0]) is dict and content[0].get("type") == "text":
-            return content[0].get("text")
+            return content[0].get("text") if len(content[0]) == 2 else content
         if all(type_of(part) is dict and part.get("type") == "text" and len(part) == 2 for part in content):
             return "\n".join(part["text"] for part in content)
         return content
@@ -109,6 +118,14 @@ def result_text(value: Any) -> str:
     else:
         texts = None
     return "\n".join(texts) if texts is not None else to_json(value)
+
+
+def is_told_whole(value: Any) -> bool:
+    """Whether the text of a tool's result is all that the result says: text, and what is written as JSON."""
+    kind = type_of(value)
+    if kind is dict:
+        return "value" not in value and "text" not in value and "content" not in value
+    return kind is not list or not (value and type_of(value[0]) is dict)
 
 
 def to_json(value: Any) -> str:
@@ -152,7 +169,17 @@ def _first(source: dict[str, Any], *keys: str) -> Any:
 
 
 def _text(draft: Draft, part: Any) -> None:
-    draft.add_text(_first(part, "text", "content", "value"))
+    text = _first(part, "text", "content", "value")
+    if len(part) > 2 and type_of(text) is str:
+        beside = {key: value for key, value in part.items() if key not in _TEXT_ENVELOPE and not is_absent(value)}
+        if beside:  # citations and the like stay with the text that they are about
+            draft.content.append({"type": "text", "text": text, **beside})
+            return
+    draft.add_text(text)
+
+
+_TEXT_ENVELOPE: Final = frozenset({"type", "text", "content", "value", "id", "index", "cache_control", "kind"})
+"""Keys of a part of text that are read, or say nothing about the text."""
 
 
 def _call(draft: Draft, part: Any) -> None:
@@ -184,6 +211,14 @@ def _blob(draft: Draft, part: Any) -> None:
     data = _first(part, "content", "data")
     if data is not None:
         draft.content.append(media(image, mime, data))
+    elif "sha256" in part:  # its emitter has taken the data out: what it says of them stands in their place
+        held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
+        if image:
+            draft.content.append({"type": "image_url", "image_url": {"url": held}})
+        else:
+            draft.content.append({"type": "file", "file": {"file_data": held}})
+    else:
+        draft.exact = False
 
 
 def _uri(draft: Draft, part: Any) -> None:
@@ -252,7 +287,8 @@ def _document(draft: Draft, part: Any) -> None:
 def _input_image(draft: Draft, part: Any) -> None:
     url = part.get("image_url")
     if type_of(url) is str:
-        draft.content.append({"type": "image_url", "image_url": {"url": url}})
+        detail = {"detail": part["detail"]} if part.get("detail") else {}
+        draft.content.append({"type": "image_url", "image_url": {"url": url, **detail}})
     elif part.get("file_id"):
         draft.content.append({"type": "file", "file": {"file_id": part["file_id"]}})
     else:
@@ -270,7 +306,7 @@ def _nested_message(draft: Draft, part: Any) -> None:
 
 
 def _keep(draft: Draft, part: Any) -> None:
-    if len(part) > 1:
+    if len(part) > 1 or (part and "type" not in part):
         draft.content.append(part)
 
 
@@ -378,10 +414,23 @@ _BY_KEY: Final[tuple[tuple[str, Reader], ...]] = (
 )
 
 
-def _reader_by_key(part: Any) -> Reader:
+_NO_KEYS: Final[frozenset[str]] = frozenset()
+_CALL_KEYS: Final = frozenset({"id", "type", "name", "arguments", "function"})
+_READ_WHOLE: Final = {
+    "text": frozenset({"type", "text", "content"}),
+    "tool_call": _CALL_KEYS,
+    "tool_call_response": frozenset({"type", "id", "response"}),
+    "reasoning": frozenset({"type", "content"}),
+    "blob": frozenset({"type", "mime_type", "modality", "content"}),
+    "uri": frozenset({"type", "mime_type", "modality", "uri"}),
+}
+"""Of parts in the shape of the current conventions, the keys of which the readers leave nothing behind."""
+
+
+def _reader_by_key(draft: Draft, part: Any) -> Reader:
     if "type" not in part and "kind" not in part:
         for key, reader in _BY_KEY:
             if not is_absent(part.get(key)):
+                draft.exact = draft.exact and len(part) == 1 and reader is _untyped_text
                 return reader
-        return _keep
     return _keep

@@ -10,7 +10,20 @@ from pandaprobe_otel.mapping.options import Capture
 from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _TELLING: Final = frozenset(
-    {"reasoning_summary", "stack_trace", "tools", "prompt_template", "db.query.text", "attributes", "cost_details"}
+    {
+        "reasoning_summary",
+        "stack_trace",
+        "tools",
+        "prompt_template",
+        "db.query.text",
+        "attributes",
+        "cost_details",
+        "events",
+        "input_reasoning",
+        "status_message",
+        "trace_input",
+        "trace_output",
+    }
 )
 """Metadata that holds texts of the app or of its users."""
 

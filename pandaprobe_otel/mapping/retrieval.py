@@ -7,6 +7,7 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.content import conversation
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.values import decoded, is_absent, number
+from pandaprobe_otel.mapping.vectors import without_vectors
 
 _TEXT_KEYS: Final = ("page_content", "content", "text", "pageContent", "document")
 _VECTOR_KEYS: Final = frozenset({"embedding", "embeddings", "vector", "sparse_embedding", "dense_vector", "values"})
@@ -18,16 +19,20 @@ _QUERY_KEYS: Final = ("query", "query_str", "query_text", "question", "input", "
 _INPUT_KEYS: Final = ("input", "inputs", "texts", "text", "documents", "contents", "values", "value")
 
 
-def documents(value: Any) -> Any:
-    """Return retrieved documents as `[{page_content, metadata, id, score}]`; what is not a list of them stays."""
+def documents(value: Any, *, own: bool) -> Any:
+    """Return retrieved documents as `[{page_content, metadata, id, score}]`; what is not a list of them stays.
+
+    What the app has set by hand (`own`) is kept whole, the documents in it in their place.
+    """
     value = decoded(value)
     if is_absent(value):
         return None
     if type_of(value) is dict:
-        inner = next((value[key] for key in _LIST_KEYS if type_of(value.get(key)) is list), None)
-        if inner is None:
+        key = next((key for key in _LIST_KEYS if type_of(value.get(key)) is list), None)
+        if key is None:
             return value
-        value = inner
+        found = [_document(item) for item in value[key]]
+        return {**value, key: found} if own and len(value) > 1 else found
     if type_of(value) is not list:
         return value
     return [_document(item) for item in value]
@@ -42,9 +47,9 @@ def _document(item: Any) -> Any:
     if text is not None:
         result["page_content"] = text
     metadata = decoded(item.get("metadata", item.get("meta")))
+    beside = {key: found for key, found in item.items() if key not in _DOCUMENT_KEYS and found is not None}
     if metadata is None and text is not None:
-        # Haystack flattens a document's metadata into the document.
-        metadata = {key: found for key, found in item.items() if key not in _DOCUMENT_KEYS and found is not None}
+        metadata, beside = beside, {}  # Haystack flattens a document's metadata into the document
     if not is_absent(metadata):
         result["metadata"] = metadata
     identity = _first(item, "id", "id_", "node_id", "doc_id")
@@ -53,7 +58,9 @@ def _document(item: Any) -> Any:
     score = number(outer.get("score", item.get("score")))
     if score is not None:
         result["score"] = score
-    return result or {key: value for key, value in item.items() if key not in _VECTOR_KEYS}
+    if outer is item:  # around a document, stores put their own records
+        result |= {key: value for key, value in beside.items() if key not in result}
+    return result
 
 
 def _inner(item: Any) -> Any:
@@ -65,13 +72,19 @@ def _inner(item: Any) -> Any:
     return item
 
 
-def query_text(value: Any) -> Any:
-    """Return the query inside the arguments of a retriever; anything else stays as it is."""
-    if type_of(value) is dict:
+def query_text(value: Any, *, own: bool) -> Any:
+    """Return the query inside the arguments of a retriever; of the app's own (`own`), only if it is the only one."""
+    if type_of(value) is dict and not (own and len(value) > 1):
         for key in _QUERY_KEYS:
             if type_of(value.get(key)) is str and value[key]:
                 return value[key]
     return value
+
+
+def embedding_input(value: Any, *, own: bool) -> Any:
+    """Return the embedded texts; what the app has set by hand (`own`), whole if it says more than these."""
+    beside = own and type_of(value) is dict and value.keys() - _INPUT_KEYS
+    return without_vectors(value) if beside else embedding_texts(value)
 
 
 def embedding_texts(value: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from pandaprobe_otel.mapping.rest import left_out
 from pandaprobe_otel.mapping.table import EventRow
+from pandaprobe_otel.mapping.values import is_absent
 
 Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """The attributes of a family, each with the segments of its name below the family's prefix."""
@@ -20,13 +22,23 @@ Rows: TypeAlias = tuple[AnsweredRow, ...]
 """In order of precedence; the first usable value of a name counts."""
 
 
-def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any]) -> None:
-    """Set each name that is not set yet to the first usable value of its rows."""
+def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusable: list[str]) -> None:
+    """Set each name that is not set yet to the first usable value of its rows; list attributes that were not usable."""
     for name, source, convert in rows:
         if name not in found:
             value = convert(attributes[source] if type(source) is str else tree(attributes, source))
             if value is not None:
                 found[name] = value
+            elif type(source) is str and _says_more(source, attributes[source]):
+                unusable.append(source)
+
+
+def _says_more(source: str, value: Any) -> bool:
+    """Whether an attribute that its row could not use says anything: one choice is the rule."""
+    return left_out(source) is None and not is_absent(value) and not (source == _CHOICES and value == 1)
+
+
+_CHOICES: Final = "gen_ai.request.choice.count"
 
 
 def tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:

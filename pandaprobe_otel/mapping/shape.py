@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.rest import left_out
 from pandaprobe_otel.mapping.rows import Rows, Source, fill, tree
 from pandaprobe_otel.mapping.steady import NO_STEADY_ROWS, SteadyRows
 from pandaprobe_otel.mapping.table import EventRow, Form, KindRule
+from pandaprobe_otel.mapping.values import is_absent
 from pandaprobe_otel.mapping.view import KNOWN_SHAPES, Shapes, SpanView
 
 _WITH_EVENTS: Final[Shapes] = {}
@@ -31,6 +33,8 @@ class Candidate(NamedTuple):
     form: Form
     source: Source
     convert: Callable[..., Any] | None
+    whole: bool
+    """Whether the value that is read is all that the source says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,19 +88,25 @@ class Shape:
     """Whether no attribute can show that the span is none of its own (`kinds.is_dropped`)."""
     custom: tuple[str, ...]
     """Names of attributes that belong to no vocabulary: what the app itself has set."""
+    watched: tuple[str, ...]
+    """Names of attributes of which the rows may leave something behind (`conservation.py`)."""
+    sources: tuple[Source, ...]
+    """Where content may come from, each source once."""
 
-    def read(self, view: SpanView, steady: Mapping[str, Any]) -> Mapping[str, Any]:
+    def read(self, view: SpanView, steady: Mapping[str, Any], unusable: list[str]) -> Mapping[str, Any]:
         """Return the value of every field but those of the groups metadata, parameters, usage and content.
 
-        `steady` are the fields that the steady rows gave.
+        `steady` are the fields that the steady rows gave; attributes that no row could use are added to `unusable`.
         """
         found: dict[str, Any] = {**steady}
         attributes = view.attributes
-        fill(found, self.fields, attributes)
+        fill(found, self.fields, attributes, unusable)
         for field, source, convert in self.merged:
             value = convert(attributes[source] if type(source) is str else tree(attributes, source))
             if value:
                 _merge(found, field, value)
+            elif type(source) is str and left_out(source) is None and not is_absent(attributes[source]):
+                unusable.append(source)
         for field, row in self.events:
             value = _event_value(row, view)
             if value is not None:
@@ -130,6 +140,8 @@ NO_SHAPE: Final = Shape(
     plumbing=False,
     is_span=True,
     custom=(),
+    watched=(),
+    sources=(),
 )
 """What is said about a span whose attributes cannot be read."""
 
@@ -164,7 +176,7 @@ def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ..
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:
     """Return what a candidate holds; the value may say nothing."""
-    _, source, convert = candidate
+    _, source, convert, _ = candidate
     if type(source) is str:
         value = view.attributes[source]
     elif type(source) is EventRow:

@@ -6,11 +6,24 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from pandaprobe_otel.mapping.custom import is_custom
+from pandaprobe_otel.mapping.costs import total
 from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.dialects.otel_genai import (
+    finish_reasons,
+    milliseconds,
+    model,
+    provider,
+    seconds,
+    unknown_operation,
+)
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.parameters import choices, simple, whole
+from pandaprobe_otel.mapping.pieces import joined
+from pandaprobe_otel.mapping.rest import left_out
 from pandaprobe_otel.mapping.rows import AnsweredRow, Members, Rows, Source
 from pandaprobe_otel.mapping.shape import Candidate, Shape
 from pandaprobe_otel.mapping.steady import ATTRIBUTES, SteadyRows
@@ -28,7 +41,29 @@ from pandaprobe_otel.mapping.table import (
     KindRule,
     Row,
 )
-from pandaprobe_otel.mapping.values import count, usable
+from pandaprobe_otel.mapping.values import (
+    comma_separated,
+    count,
+    decoded,
+    mapping,
+    scalar,
+    structure,
+    text,
+    texts,
+    unquoted,
+    usable,
+)
+
+_FAITHFUL: Final[frozenset[Any]] = frozenset(
+    {
+        choices, comma_separated, count, decoded, finish_reasons, flat, mapping, milliseconds, model, other_kind,
+        provider, scalar, seconds, simple, structure, text, texts, total, unknown_operation, unquoted, usable, whole,
+    }
+)  # fmt: skip
+"""Converters that take all of a value or none of it."""
+
+_WHOLE: Final[frozenset[Any]] = frozenset({None, decoded, joined, scalar, structure, text, usable})
+"""Converters of content that leave nothing of it behind."""
 
 _LATE: Final = 1 << 20
 _SCALARS: Final = frozenset({str, int, bool, float})
@@ -80,6 +115,7 @@ _KIND_RULES: Final = sorted(
     ((rule.attribute, rule) for dialect in DIALECTS for rule in dialect.kinds if rule.attribute),
     key=lambda pair: not pair[1].states,
 )
+_KIND_KEYS: Final = {key for key, rule in _KIND_RULES if rule.values}
 _NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in dialect.namespaces)
 _PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.", "asgi.")
 _OF_NO_SPANS: Final = frozenset({"logfire.span_type", "ag2.usage.kind"})
@@ -99,13 +135,15 @@ def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
     for ranked in answered:
         field = ranked.row.field
         if field in CONTENT_FIELDS:
-            contents[field].append(Candidate(ranked.row.form, ranked.source, ranked.row.convert))
+            convert = ranked.row.convert
+            whole = isinstance(ranked.source, str) and convert in _WHOLE
+            contents[field].append(Candidate(ranked.row.form, ranked.source, convert, whole))
         elif isinstance(ranked.row, EventRow):
             event_rows.append((field, ranked.row))
         else:
             group, name = _group_of(field)
-            convert = _with_rank(ranked) if field in RANKED_FIELDS else ranked.convert
-            grouped[group].append((name, ranked.source, convert))
+            ranks = field in RANKED_FIELDS
+            grouped[group].append((name, ranked.source, _with_rank(ranked) if ranks else ranked.convert))
     return _shape(attributes, answered, grouped, contents, event_rows)
 
 
@@ -128,7 +166,10 @@ def _shape(
     steady_parameters, parameters = _split(rows("parameters"))
     merged = rows("merged")
     floats = [key for key, value in attributes.items() if type_of(value) is float]
-    custom = tuple(key for key in attributes if key not in known and not key.startswith(_NAMESPACES) and is_custom(key))
+    members = {key for ranked in answered if isinstance(ranked.source, tuple) for key, _ in ranked.source}
+    read = known | members | _KIND_KEYS
+    unread = [key for key in attributes if key not in read and left_out(key) is None]
+    custom = tuple(key for key in unread if not key.startswith(_NAMESPACES))
     return Shape(
         floats=_getter(floats) if floats else None,
         nested=tuple(key for key, value in attributes.items() if type_of(value) not in _SCALARS),
@@ -155,7 +196,31 @@ def _shape(
         plumbing=any(key.startswith(_PLUMBING) for key in attributes),
         is_span=_OF_NO_SPANS.isdisjoint(attributes),
         custom=custom,
+        watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),
+        sources=tuple(dict.fromkeys(one.source for found in contents.values() for one in found)),
     )
+
+
+def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
+    """Yield the attributes of which a row may take a part only, and those that another one of the same field beats."""
+    filled: set[str] = set()
+    taken: set[Source] = set()
+    others: list[Source] = []
+    for ranked in answered:
+        row, source = ranked.row, ranked.source
+        if row.field in CONTENT_FIELDS:
+            taken.add(source)  # whether all of it was read is for its reader to tell
+        elif isinstance(row, Row):
+            loses = row.field in filled and row.field not in MERGED_FIELDS
+            if loses or (row.convert is not None and row.convert not in _FAITHFUL):
+                others.append(source)
+            else:
+                filled.add(row.field)
+                taken.add(source)
+    for source in others:
+        if source not in taken:
+            keys = [source] if isinstance(source, str) else [key for key, _ in cast("Members", source)]
+            yield from (key for key in keys if left_out(key) is None)
 
 
 def _split(rows: Rows) -> tuple[Rows, Rows]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pandaprobe_otel.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
     any_content,
@@ -17,21 +18,25 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.retrieval import documents, embedding_texts, query_text
+from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text
 from pandaprobe_otel.mapping.shape import Candidate, content_value
-from pandaprobe_otel.mapping.values import decoded, is_absent
+from pandaprobe_otel.mapping.values import decoded, is_absent, scalar
+from pandaprobe_otel.mapping.vectors import without_vectors
 
 
 def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
-    """Set `input` and `output` of the body, and the reasoning summary of the metadata."""
+    """Set `input` and `output` of the body, and the reasoning in the metadata."""
     read = _READERS.get(span.kind)
     if read is not None:
         given, result = read(span)
     else:
-        given, _ = _talk(span, "input")
-        result, reasoning = _talk(span, "output")
+        given, thoughts, asked = _talk(span, "input")
+        result, reasoning, answered = _talk(span, "output")
         if reasoning:
             span.metadata["reasoning_summary"] = "\n\n".join(reasoning)
+        if thoughts:
+            span.metadata["input_reasoning"] = "\n\n".join(thoughts)
+        span.read_all = asked + answered == len(span.shape.sources)
         if hides_tools:
             given, result = silence_tools(given), silence_tools(result)
     if given is not None:
@@ -41,41 +46,60 @@ def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
 
 
 def _tool(span: MappedSpan) -> tuple[Any, Any]:
-    given = _value(span, "tool.input", empty=True)
+    given, asked = _value(span, "tool.input", empty=True)
     if given is None:
-        given = arguments_in(_value(span, "input"))
-    result = _value(span, "tool.output", empty=True)
-    if result is None:
-        result = response_in(_value(span, "output"))
-    return given, tool_result(result) if type_of(result) is dict else result
-
-
-def _retriever(span: MappedSpan) -> tuple[Any, Any]:
-    given = _value(span, "query")
-    if given is None:
-        given = query_text(_value(span, "input"))
-    result = documents(_value(span, "documents"))
-    if result is None:
-        result = documents(_value(span, "output"))
+        value, asked = _value(span, "input")
+        given = arguments_in(value)
+        asked = asked and given is value
+    value, answered = _value(span, "tool.output", empty=True)
+    if value is None:
+        told, answered = _value(span, "output")
+        value = response_in(told)
+        answered = answered and value is told
+    result = tool_result(value) if type_of(value) is dict else value
+    span.read_all = asked + (answered and result == value) == len(span.shape.sources)
     return given, result
 
 
-def _embedding(span: MappedSpan) -> tuple[Any, None]:
-    given = embedding_texts(_value(span, "embedding.input"))
-    return embedding_texts(_value(span, "input")) if given is None else given, None
+def _retriever(span: MappedSpan) -> tuple[Any, Any]:
+    attributes = span.view.attributes
+    given, asked = _value(span, "query")
+    if given is None:
+        value, asked = _value(span, "input")
+        given = query_text(value, own=INPUT in attributes)
+        asked = asked and given is value
+    value, answered = _value(span, "documents")
+    if value is None:
+        value, answered = _value(span, "output")
+    result = documents(value, own=OUTPUT in attributes)
+    # What documents look like differs too much between stores to know that nothing of them is left behind.
+    span.read_all = asked + (answered and result is None) == len(span.shape.sources)
+    return given, result
+
+
+def _embedding(span: MappedSpan) -> tuple[Any, Any]:
+    value, asked = _value(span, "embedding.input")
+    if value is None:
+        value, asked = _value(span, "input")
+    given = embedding_input(value, own=INPUT in span.view.attributes)
+    own = span.view.attributes.get(OUTPUT)  # set by hand, so it is more than the provider's answer
+    span.read_all = (asked and given is value) + (own is not None) == len(span.shape.sources)
+    return given, None if own is None else without_vectors(scalar(own))
 
 
 _READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embedding}
 """Kinds whose spans hold no conversation."""
 
 
-def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str]]:
-    """Return (content, reasoning) of one side of a span that may hold a conversation."""
+def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
+    """Return (content, reasoning, read) of one side of a span that may hold a conversation.
+
+    `read` is the number of sources of which nothing was left behind.
+    """
     contents, kind, view = span.shape.contents, span.kind, span.view
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
-    reasoning: Sequence[str] = ()
     for candidate in contents.get(side, ()):
-        form, source, convert = candidate
+        form, source, convert, whole = candidate
         if type(source) is str:  # as `content_value` does, without a call for most that comes
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
@@ -85,36 +109,52 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str]]:
         if form == "messages":
             messages: list[dict[str, Any]] = []
             if system is None and type_of(raw) is list and take_texts(iter(raw), messages) is END and messages:
-                return {"messages": messages}, ()
+                if side == "output" and "finish_reasons" not in span.metadata:
+                    _add_finish_reasons(span, [one["finish_reason"] for one in raw if one.get("finish_reason")])
+                return {"messages": messages}, (), whole
             talk = Conversation()
             talk.add_all(raw, DEFAULT_ROLE[side])
-            if system is not None:
-                _add_system(talk, system, span)
-            content, reasoning = talk.content(), talk.reasoning
-        else:
-            content, reasoning = any_content(raw, kind, side)
-        if content is not None or reasoning:
-            return content, reasoning
+            more = system is not None and _add_system(talk, system, span)
+            if side == "output":
+                _add_finish_reasons(span, talk.finish_reasons)
+            noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
+            if talk.messages or talk.reasoning:
+                return talk.content(), talk.reasoning, talk.exact and noted and whole + more
+            continue
+        content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT))
+        if content.value is not None or content.reasoning:
+            return content.value, content.reasoning, content.exact and whole
     if system is not None and kind == "LLM":
         talk = Conversation()
-        _add_system(talk, system, span)
-        return talk.content(), ()
-    return None, ()
+        more = _add_system(talk, system, span)
+        return talk.content(), (), talk.exact and more
+    return None, (), 0
 
 
-def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> None:
+def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
+    reasons = [reason for reason in reasons if reason != "unknown"]
+    if reasons and "finish_reasons" not in span.metadata:
+        span.metadata["finish_reasons"] = reasons
+
+
+def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:
+    """Put the first instructions in front; return whether they are all that there are."""
     for candidate in candidates:
         instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
-            return
+            return candidate.whole and len(candidates) == 1
+    return False
 
 
-def _value(span: MappedSpan, field: str, *, empty: bool = False) -> Any:
-    """Return the first usable value of the field; with `empty`, an empty object or list is a value too."""
+def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, bool]:
+    """Return the first usable value of the field, and whether it is all that its source says.
+
+    With `empty`, an empty object or list is a value too.
+    """
     view = span.view
     for candidate in span.shape.contents.get(field, ()):
-        _, source, convert = candidate
+        _, source, convert, exact = candidate
         if type(source) is str and convert is None:  # noqa: SIM108 - as `content_value` does, without a call
             value = view.attributes[source]
         else:
@@ -124,9 +164,10 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> Any:
             if type_of(value) is str:
                 value = decoded(value)
         if type_of(value) is dict:
-            value = unwrap_envelope(value)
-            if value and type_of(value) is dict:
-                return value
+            inner = unwrap_envelope(value)
+            if inner and type_of(inner) is dict:
+                return inner, exact and inner is value
+            exact, value = exact and inner is value, inner
         if not is_absent(value) or (empty and value in ({}, [])):
-            return value
-    return None
+            return value, exact
+    return None, False

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.custom import custom_attributes
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.rest import shown
 from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.values import is_absent
 
+_NO_METADATA: Final[Mapping[str, Any]] = {}
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
 MAX_LINKS: Final = 32
@@ -20,7 +23,10 @@ MAX_STACK_TRACE: Final = 4096
 
 def name_of(span: MappedSpan) -> str:
     """Return the name: a tool's own, what an emitter shows instead of a template, or the span's."""
-    name: Any = _told_name(span) if span.shape.tells_name else None
+    name: Any = None
+    if span.shape.tells_name:
+        name = _told_name(span)
+        _keep_others(span, name)
     if name is None:
         name = span.view.name
         if type_of(name) is not str:
@@ -32,6 +38,17 @@ def name_of(span: MappedSpan) -> str:
         return name or "span"
     span.metadata["full_name"] = name
     return short_text(name, MAX_NAME)
+
+
+def _keep_others(span: MappedSpan, name: str | None) -> None:
+    """Keep what else the span is called, unless that repeats the name."""
+    known = f"{name} {span.view.name}"
+    if name is not None and name not in span.view.name and "display_name" not in span.found:
+        put(span, "span_name", span.view.name)
+    for field in ("tool_name", "display_name", "function_id") if name is not None else ("tool_name",):
+        other = span.found.get(field)
+        if other is not None and other not in known:
+            put(span, field, other)
 
 
 def _told_name(span: MappedSpan) -> Any:
@@ -68,32 +85,52 @@ def add_first_token(span: MappedSpan) -> None:
 
 def add_own_metadata(span: MappedSpan) -> None:
     """Add to the metadata what the app itself has said."""
-    metadata, found, custom = span.metadata, span.found, span.shape.custom
-    if "metadata" in found:
-        for key, value in found["metadata"].items():
-            metadata.setdefault(key, value)
-    if custom and (own := custom_attributes(custom, span.view.attributes)):
-        metadata["attributes"] = own
+    metadata = span.metadata
+    for key, value in span.found.get("metadata", _NO_METADATA).items():
+        if metadata.setdefault(key, value) != value:
+            add_rest(span, {f"metadata.{key}": value})
+    custom = span.shape.custom
+    if custom:
+        attributes = span.view.attributes
+        add_rest(span, {key: shown(key, attributes[key]) for key in custom if not is_absent(attributes[key])})
+
+
+def put(span: MappedSpan, key: str, value: Any) -> None:
+    """Set a key of the metadata; what the app itself has put there moves to its attributes."""
+    metadata = span.metadata
+    if key in metadata and metadata[key] != value:
+        add_rest(span, {f"metadata.{key}": metadata[key]})
+    metadata[key] = value
+
+
+def add_rest(span: MappedSpan, rest: Mapping[str, Any]) -> None:
+    """Add values that have no field of their own to the metadata, by their names."""
+    if rest:
+        known: Any = span.metadata.get("attributes")
+        span.metadata["attributes"] = {**known, **rest} if type_of(known) is dict else dict(rest)
 
 
 def add_rare_metadata(span: MappedSpan) -> None:
     """Add to the metadata what few spans have: an error, another outcome, links, attributes that were dropped."""
-    metadata, view = span.metadata, span.view
+    view = span.view
     if "outcome" in span.found:
-        metadata["outcome"] = span.found["outcome"]
-    if "error" in span.body:
+        put(span, "outcome", span.found["outcome"])
+    if "error" in span.body or "outcome" in span.found:
         _add_error(span)
     if view.links:
-        metadata["links"] = [
+        links = [
             {"trace_id": f"{link.trace_id:032x}", "span_id": f"{link.span_id:016x}"} for link in view.links[:MAX_LINKS]
         ]
+        put(span, "links", links)
+        if len(view.links) > MAX_LINKS:
+            put(span, "left_out_links", len(view.links) - MAX_LINKS)
     if view.dropped_attributes:
-        metadata["dropped_attributes"] = view.dropped_attributes
+        put(span, "dropped_attributes", view.dropped_attributes)
 
 
 def _add_error(span: MappedSpan) -> None:
     if "error_type" in span.found:
-        span.metadata["error_type"] = span.found["error_type"]
+        put(span, "error_type", span.found["error_type"])
     exception = last_exception(span.view)
     if exception is None:
         return
@@ -101,4 +138,5 @@ def _add_error(span: MappedSpan) -> None:
         value = exception.attributes.get(key)
         if type_of(value) is str and value:
             # The end of a stack trace is where it happened.
-            span.metadata[name] = value[-MAX_STACK_TRACE:]
+            cut = len(value) - MAX_STACK_TRACE
+            put(span, name, f"[cut {cut} of {len(value)} characters]…{value[cut:]}" if cut > 0 else value)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from pandaprobe_otel.guard import counted, failed
 from pandaprobe_otel.ids import span_prefix, span_suffix
+from pandaprobe_otel.mapping.conservation import add_unsaid
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
@@ -25,6 +26,7 @@ from pandaprobe_otel.mapping.span_fields import (
     add_own_metadata,
     add_rare_metadata,
     name_of,
+    put,
 )
 from pandaprobe_otel.mapping.status import outcome
 from pandaprobe_otel.mapping.times import rfc3339, start_and_end
@@ -55,7 +57,11 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
     _set_numbers(spans)
     _add_contents(spans, options)
     _set_models_and_times(spans)
-    if not options.captures_all:
+    if options.captures_all:
+        for span in spans:
+            if not span.read_all or span.shape.watched or span.unusable or span.view.events:
+                add_unsaid(span)
+    else:
         for span in spans:
             restrict(span.body, options.capture_of(span.kind))
     return spans
@@ -72,10 +78,12 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             trace_id = view.trace_id
             prefix = span_prefix(trace_id)
             known.clear()
-        if view.status_code != "ERROR" and not shape.may_fail:
+        if view.status_code != "ERROR" and not shape.may_fail and not view.events:
             status, error = "UNSET" if view.end_ns is None else "OK", None
         else:
-            status, error = outcome(view, found)
+            status, error, told = outcome(view, found)
+            if told is not None:
+                found = span.found = {**found, "outcome": told}
         span_id = known[view.span_id] = prefix + span_suffix(view.span_id)
         name = view.name
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
@@ -98,17 +106,20 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
                 body["error"] = error
             body["metadata"] = metadata
         if shape.metadata:
-            fill(metadata, shape.metadata, view.attributes)
+            fill(metadata, shape.metadata, view.attributes, span.unusable)
         if shape.tells_metadata:
             add_own_metadata(span)
         if view.scope_name:
-            metadata["scope"] = view.scope_name
+            if "scope" in metadata:
+                put(span, "scope", view.scope_name)
+            else:
+                metadata["scope"] = view.scope_name
         if error is not None or view.links or view.dropped_attributes or status == "UNSET":
             add_rare_metadata(span)
         parameters = span.parameters
         if shape.tells_parameters:
             parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
-            fill(parameters, shape.parameters, view.attributes)
+            fill(parameters, shape.parameters, view.attributes, span.unusable)
         if parameters:
             body["model_parameters"] = parameters
 
@@ -153,7 +164,7 @@ def _add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
 
 def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
     counts: dict[str, int] = {}
-    fill(counts, rows, span.view.attributes)
+    fill(counts, rows, span.view.attributes, span.unusable)
     return token_usage(counts, span.found.get(bag), span.view.scope_name)
 
 

@@ -5,24 +5,67 @@ UNSET stands for what neither succeeded nor failed: it was cancelled, timed out,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+from pandaprobe_otel.attributes import INTERRUPTED
+from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.table import FAILURES
+from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.mapping.view import EventView, SpanView
+from pandaprobe_otel.outcomes import outcome_named
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.mapping.mapped_span import MappedSpan
 
 MAX_ERROR: Final = 16_384
 """Characters of an error text; the server has no limit, but an error repeated in a judge's prompt should have one."""
 
 
-def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return (status, error text). An `exception` event alone is a handled exception, not a failure."""
+def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    """Return (status, error text, outcome that an exception tells).
+
+    An `exception` event alone is a handled exception, not a failure, unless it is one by which a framework waits. A
+    span that failed by an exception which is no failure has not failed.
+    """
     failed = view.status_code == "ERROR" or not found.keys().isdisjoint(FAILURES)
     if not failed and "outcome" in found:
-        return "UNSET", None
-    if not failed:
-        return ("OK" if view.end_ns is not None else "UNSET"), None
-    return "ERROR", error_text(view, found)[:MAX_ERROR]
+        return "UNSET", None, None
+    told = _told_by_exception(view, found) if failed or view.events else None
+    if told and (failed or told == INTERRUPTED):
+        return "UNSET", None, told
+    if not failed or told is not None:
+        return ("OK" if view.end_ns is not None else "UNSET"), None, None
+    return "ERROR", _within(error_text(view, found)), None
+
+
+def _within(text: str) -> str:
+    return text if len(text) <= MAX_ERROR else cut_text(text, MAX_ERROR)
+
+
+def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:
+    """Return the outcome of the trace: the root's own, else that it waits, when what began last below it does.
+
+    `spans` are sorted by start. What was interrupted and has been resumed in the same trace is not waiting.
+    """
+    if "outcome" in root.found or root.body["status"] == "ERROR":
+        return root.found.get("outcome")
+    waiting = {span.view.span_id for span in spans if span.found.get("outcome") == INTERRUPTED}
+    if not waiting:
+        return None
+    last = {span.view.parent_id: span.view.span_id for span in spans}
+    below: int | None = root.view.span_id
+    while below is not None and below not in waiting:
+        below = last.pop(below, None)
+    return INTERRUPTED if below is not None else None
+
+
+def _told_by_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
+    if "error.own" in found:
+        return None
+    exception = last_exception(view)
+    kind = found.get("error_type") if exception is None else exception.attributes.get("exception.type")
+    return outcome_named(str(kind)) if type_of(kind) is str else None
 
 
 def error_text(view: SpanView, found: Mapping[str, Any]) -> str:

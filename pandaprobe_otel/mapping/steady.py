@@ -7,7 +7,7 @@ a model call (benchmarks/mapping). Only numbers and short texts are remembered, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -41,9 +41,11 @@ class Steady(NamedTuple):
     found: Mapping[str, Any]
     metadata: Mapping[str, Any]
     parameters: Mapping[str, Any]
+    unusable: Sequence[str]
+    """Attributes that no row could use."""
 
 
-NOTHING: Final = Steady(None, {}, {}, {})
+NOTHING: Final = Steady(None, {}, {}, {}, ())
 """What a span says that has none of them."""
 
 
@@ -82,12 +84,13 @@ class SteadyRows:
         found: dict[str, Any] = {}
         metadata: dict[str, Any] = {}
         parameters: dict[str, Any] = {}
-        fill(found, self.fields, attributes)
-        fill(metadata, self.metadata, attributes)
-        fill(parameters, self.parameters, attributes)
+        unusable: list[str] = []
+        fill(found, self.fields, attributes, unusable)
+        fill(metadata, self.metadata, attributes, unusable)
+        fill(parameters, self.parameters, attributes, unusable)
         said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
         kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
-        return Steady(kind, found, metadata, parameters)
+        return Steady(kind, found, metadata, parameters, unusable)
 
 
 def _is_short(value: Any) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.attributes import CANCELLED, TIMED_OUT
-from pandaprobe_otel.mapping.content import found_conversation
+from pandaprobe_otel.mapping.content import whole_content
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
+from pandaprobe_otel.mapping.span_fields import put
+from pandaprobe_otel.mapping.status import trace_outcome
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.values import is_absent, word
@@ -36,9 +38,11 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         told.insert(0, root)  # of equal sources, its own counts
     fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
     resource = plain_attributes(root.view.resource)  # the SDK's own answers each question by a call in Python
+    given, asked_in = _input(told, spans, root)
+    result, answered_in = _output(told, spans, root)
     for key, value in (
-        ("input", _input(told, spans, root)),
-        ("output", _output(told, spans, root)),
+        ("input", given),
+        ("output", result),
         ("session_id", _best(told, "session_id") or _from_metadata(told, _SESSION_KEYS)),
         ("user_id", _best(told, "user_id") or _from_metadata(told, _USER_KEYS)),
         ("environment", options.environment or _first(told, "environment") or _environment(resource)),
@@ -47,8 +51,11 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
     metadata = _metadata(told, resource)
-    if "outcome" in root.found:
-        metadata["outcome"] = root.found["outcome"]
+    if (ended := trace_outcome(spans, root)) is not None:
+        metadata["outcome"] = ended
+    for key, span in (("input_from", asked_in), ("output_from", answered_in)):
+        if span is not None and options.capture == "all":
+            metadata[key] = {"span_id": span.body["span_id"], "name": span.body["name"]}
     if len(fields["name"]) > MAX_NAME:
         metadata["full_name"] = fields["name"]
         fields["name"] = short_text(fields["name"], MAX_NAME)
@@ -57,6 +64,8 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         if value is not None and len(value) > MAX_ID:
             fields[key] = short_text(value, MAX_ID)
             metadata[f"full_{key}"] = value
+    if len(told) > 1:
+        _keep_others(told, fields)
     tags = _tags(told, root)
     if tags:
         fields["tags"] = tags
@@ -119,109 +128,99 @@ def _status(told: Sequence[MappedSpan], root: MappedSpan) -> str:
     return "COMPLETED" if root.view.end_ns is not None else "RUNNING"
 
 
+Told: TypeAlias = tuple[Any, MappedSpan | None]
+"""(value, the span that it is inferred from): of the root's own value the span is None."""
+
 # -- input and output -------------------------------------------------------------------------------------------------
 
 
-def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
+def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
+    """Return the root's own input; only for want of it that of the first span below that was asked something."""
     explicit = _first(told, "trace.input")
     if explicit is not None:
-        return _explicit(explicit, told, "input")
+        return _explicit(explicit, told, "input"), None
     own = root.body.get("input")
-    found = _question(own)
-    if found is not None:
-        return found
+    if own is not None and not _lacks(own, "user"):
+        return _said(own, "user", _QUESTION_KEYS), None
     for span in spans:
         if span.kind in TALKING_KINDS and (found := _question_to(span)) is not None:
-            return found
-    return _whole("input", spans, root)
+            return found, span
+    return (own, None) if own is not None else _of_speaker("input", spans, root)
 
 
-def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
+def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
+    """Return the root's own output; only for want of it that of the last span below that answered."""
     explicit = _first(told, "trace.output")
     if explicit is not None:
-        return _explicit(explicit, told, "output")
+        return _explicit(explicit, told, "output"), None
     own = root.body.get("output")
-    found = _answer(own)
-    if found is not None:
-        return found
+    if own is not None and not _lacks(own, "assistant"):
+        return _said(own, "assistant", _ANSWER_KEYS), None
     speakers = sorted(
         (span for span in spans if span.kind in TALKING_KINDS), key=lambda span: span.view.end_ns or 0, reverse=True
     )
     for span in speakers:
         if (found := _answer_of(span)) is not None:
-            return found
+            return found, span
     for span in (root, *speakers):
         if (message := _last_call(span.body.get("output"))) is not None:
-            return {"messages": [message]}
-    return _whole("output", spans, root)
+            return {"messages": [message]}, None if span is root else span
+    return (own, None) if own is not None else _of_speaker("output", spans, root)
 
 
 def _question_to(span: MappedSpan) -> Any:
     """What was asked in a span below the root: an agent's text is a question, other spans' a part of the work."""
     value = span.body.get("input")
     if span.kind == "AGENT":
-        return _question(value)
+        return None if value is None else _said(value, "user", _QUESTION_KEYS)
     message = _last_message(value, "user")
     return None if message is None else {"messages": [message]}
 
 
 def _answer_of(span: MappedSpan) -> Any:
     value = span.body.get("output")
-    if span.kind == "AGENT":
-        return _answer(value)
+    if span.kind == "AGENT" and not _lacks(value, "assistant"):
+        return None if value is None else _said(value, "assistant", _ANSWER_KEYS)
     message = _last_message(value, "assistant")
     return None if message is None else {"messages": [message]}
 
 
-def _whole(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Any:
-    """Return the root's own value, for want of any message: better than nothing for who reads the trace.
+def _lacks(value: Any, role: str) -> bool:
+    """Whether a value is nothing but messages, and none of the role says anything."""
+    return _is_talk(value) and len(value) == 1 and _last_message(value, role) is None
 
-    The root of a web request has none, so there it is that of the span which the trace is named after.
-    """
+
+def _of_speaker(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
+    """Return the value of the span that the trace is named after: the root of a web request has none of its own."""
     speaker = _speaker(spans, root)
-    for span in (root,) if speaker is root else (root, speaker):
-        value = span.body.get(side)
-        if not (is_absent(value) or _is_talk(value) or span.kind in MODEL_KINDS):
-            return value
-    return None
+    value = speaker.body.get(side)
+    return (None, None) if value is None or _is_talk(value) or speaker.kind in MODEL_KINDS else (value, speaker)
 
 
 def _explicit(value: Any, told: Sequence[MappedSpan], side: str) -> Any:
     """Return what was set by hand; our own decorators mean it as it is, others' text stands for a message."""
     if any(f"pandaprobe.trace.{side}" in span.view.attributes for span in told):
         return value
-    role, pick = ("user", _question) if side == "input" else ("assistant", _answer)
+    content = whole_content(value, side, is_call=False)
+    role, keys = ("user", ()) if side == "input" else ("assistant", ())
+    return _said(value if content is None else content.value, role, keys)
+
+
+def _said(value: Any, role: str, keys: Iterable[str]) -> Any:
+    """Return a value as a trace says it: nothing but messages as the last one of the role, text as a message.
+
+    Anything else is the value itself, whole; an object of one text under one of these keys is that text.
+    """
     if type_of(value) is str:
-        return {"messages": [{"role": role, "content": value}]}
-    talk = found_conversation(value, side)
-    content = talk.content() if talk is not None else None
-    return (pick(content) or content) if content is not None else value
-
-
-def _question(value: Any) -> Any:
-    if type_of(value) is str and value:
-        return {"messages": [{"role": "user", "content": value}]}
-    if _is_talk(value):
-        message = _last_message(value, "user")
-        return None if message is None else {"messages": [message]}
-    return _said(value, _QUESTION_KEYS, "user")
-
-
-def _answer(value: Any) -> Any:
-    if type_of(value) is str and value:
-        return {"messages": [{"role": "assistant", "content": value}]}
-    if _is_talk(value):
-        message = _last_message(value, "assistant")
-        return None if message is None else {"messages": [message]}
-    return _said(value, _ANSWER_KEYS, "assistant")
-
-
-def _said(value: Any, keys: Iterable[str], role: str) -> Any:
-    if type_of(value) is dict:
+        return {"messages": [{"role": role, "content": value}]} if value else value
+    if _is_talk(value) and len(value) == 1:
+        message = _last_message(value, role)
+        return value if message is None else {"messages": [message]}
+    if type_of(value) is dict and len(value) == 1:
         for key in keys:
             if type_of(value.get(key)) is str and value[key]:
                 return {"messages": [{"role": role, "content": value[key]}]}
-    return None
+    return value
 
 
 def _is_talk(value: Any) -> bool:
@@ -251,6 +250,24 @@ def _last_call(value: Any) -> dict[str, Any] | None:
         if type_of(message) is dict and message.get("role") == "assistant" and message.get("tool_calls"):
             return dict(message)
     return None
+
+
+def _keep_others(told: Sequence[MappedSpan], fields: Mapping[str, Any]) -> None:
+    """Keep on each span what it says of the trace where the trace says something else."""
+    for key in ("session_id", "user_id"):
+        for span in told:
+            found = span.found.get(key)
+            if found is not None and found[1] != fields.get(key):
+                put(span, key, found[1])
+    for key in ("environment", "release"):
+        for span in told:
+            if span.found.get(key, fields.get(key)) != fields.get(key):
+                put(span, key, span.found[key])
+    for key in ("trace.name", "trace.input", "trace.output", "trace.status"):
+        said = [span for span in told if key in span.found]
+        for span in said[1:]:
+            if span.found[key] != said[0].found[key]:
+                put(span, key.replace(".", "_"), span.found[key])
 
 
 # -- context ----------------------------------------------------------------------------------------------------------
@@ -308,7 +325,8 @@ def _metadata(told: Sequence[MappedSpan], resource: Mapping[str, Any]) -> dict[s
     for span in told:
         bag: Mapping[str, Any] = span.found.get("trace.metadata") or {}
         for key, value in bag.items():
-            metadata.setdefault(key, value)
+            if metadata.setdefault(key, value) != value:
+                put(span, f"trace_metadata.{key}", value)
     for key in _RESOURCE_KEYS:
         if value := _text(resource.get(key)):
             metadata[key] = value

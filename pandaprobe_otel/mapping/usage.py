@@ -74,12 +74,10 @@ def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]
         usage["total_tokens"] = (prompt or 0) + (completion or 0)
     elif (total := counts.get("total")) is not None:
         usage["total_tokens"] = total
-    else:
-        return None
     for counter, name in DETAILS:
         if value := counts.get(counter):
             usage[name] = value
-    return usage
+    return usage or None
 
 
 def _is_exclusive(prompt: int, completion: int, cached: int, total: int | None) -> bool:

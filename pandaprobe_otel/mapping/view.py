@@ -21,6 +21,8 @@ _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _TEXT: Final = frozenset({str})
 _SIMPLE: Final = frozenset({str, int, bool})
 _MAX_LEVELS: Final = 64
+TOO_DEEP: Final = f"…[cut: nested deeper than {_MAX_LEVELS} levels]"
+"""Stands in the place of what lies deeper in a value than anything that reads it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,7 @@ def plain(value: Any, levels: int = _MAX_LEVELS) -> Any:
     if kind is float:
         return value if isfinite(value) else None
     if levels <= 0:
-        return None
+        return TOO_DEEP
     if isinstance(value, Enum):
         return plain(value.value, levels - 1)
     if isinstance(value, Mapping):

@@ -14,6 +14,7 @@ from pandaprobe_otel.delivery.shares import SAMPLE_RATE_KEY
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
 from pandaprobe_otel.mapping.evaluations import evaluation_scores
+from pandaprobe_otel.tracing.remote_parents import joined
 from pandaprobe_otel.tracing.span_filter import SpanFilter
 from pandaprobe_otel.tracing.trace_buffer import Part, Stage
 
@@ -47,13 +48,13 @@ class PartEncoder:
         if randomness(part.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(part.ended))
             return []
-        ended = [(span, read_span(span)) for span in part.ended]
-        open_views = [read_span(span) for span in part.open]
+        ended = [(span, joined(span, read_span(span))) for span in part.ended]
+        open_views = [joined(span, read_span(span)) for span in part.open]
         if not part.memory.posted and not self._filter.is_wanted([view for _, view in ended] + open_views):
             self._ledger.dropped("filtered", len(ended))
             part.memory.parents.update((view.span_id, view.parent_id) for _, view in ended)
             return []
-        kept = self._filter.keep(ended, open_views, part.memory.parents)
+        kept = self._filter.keep(ended, open_views, part.memory)
         self._ledger.dropped("filtered", kept.left_out)
         views = kept.views
         if part.stage is Stage.FIRST:

@@ -20,6 +20,10 @@ class PandaProbeLogProcessor(LogRecordProcessor):
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
+        self.lead_to(pipeline)
+
+    def lead_to(self, pipeline: Pipeline) -> None:
+        """Hand records over to this pipeline from now on."""
         self._logged = pipeline.logged
 
     def on_emit(self, log_record: Any) -> None:

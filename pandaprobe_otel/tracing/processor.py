@@ -10,6 +10,8 @@ from opentelemetry.sdk.trace import SpanProcessor
 from pandaprobe_otel.config import Config, ExportSettings
 from pandaprobe_otel.pipeline import Pipeline, open_pipeline
 from pandaprobe_otel.trace_context import stamp
+from pandaprobe_otel.tracers import are_contexts_shared
+from pandaprobe_otel.tracing.remote_parents import leave_out_strangers, mark
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -33,19 +35,32 @@ class PandaProbeSpanProcessor(SpanProcessor):
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
         if pipeline is None:
             pipeline = open_pipeline(Config.resolve(settings), counts_starts=True)
+        self._stamp_failed = False
+        self.lead_to(pipeline)
+
+    def lead_to(self, pipeline: Pipeline) -> None:
+        """Hand spans over to this pipeline from now on."""
         self.pipeline = pipeline
         self._started = pipeline.started
         self._ended = pipeline.ended
-        self._stamp_failed = False
+        self._marks = pipeline.selection is not None
+        self._leaves_out = pipeline.selection != "all"
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Stamp session, user, tags and metadata of the context on the span, and count it as open."""
+        """Stamp session, user, tags and metadata of the context on the span, and count it as open.
+
+        A span that is left out later, and may have children in other services, is told to them (`remote_parents`).
+        """
         try:
+            if self._marks and span.parent is not None:
+                if are_contexts_shared():
+                    leave_out_strangers(span, parent_context)
+                mark(span, leaves_out=self._leaves_out)
             stamp(span, parent_context)
         except Exception:  # the guard of span starts: the app's span must start whatever its context holds
             if not self._stamp_failed:
                 self._stamp_failed = True
-                _logger.exception("Session and user could not be read from the context; please report this")
+                _logger.exception("The context of a span could not be read; please report this")
         self._started(span)
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -14,7 +14,10 @@ from pandaprobe_otel.mapping import (
     is_plumbing,
     is_served_tool,
     is_tool_without_mcp,
+    kind_of,
 )
+from pandaprobe_otel.tracing.remote_parents import named_by
+from pandaprobe_otel.tracing.trace_buffer import Memory
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -42,12 +45,14 @@ class SpanFilter:
 
     "agent": a trace without any GenAI span is not sent; inside a kept one, HTTP, database and messaging spans are
     left out, except the local root; so are those that a framework has of its own machinery, and what an MCP server in
-    this process says of a call that the agent has a span of already. "all": everything goes. A function is asked for
-    each span.
+    this process says of a call that the agent has a span of already. Those that spans of other services stand below,
+    or may without knowing better, are kept. "all": everything goes. A function is asked for each span.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, *, is_marked: bool = False) -> None:
+        """`is_marked`: behind a span processor, by which other services know who stands for a span (`mark`)."""
         self._selection = selection
+        self._is_marked = is_marked
 
     def is_wanted(self, views: Sequence[SpanView]) -> bool:
         """Whether a trace with these spans (ended or open) is to be sent at all."""
@@ -57,26 +62,31 @@ class SpanFilter:
         self,
         ended: Sequence[tuple[ReadableSpan, SpanView]],
         open_views: Sequence[SpanView],
-        parents: dict[int, int | None],
+        memory: Memory,
     ) -> Kept:
-        """Choose among the ended spans. `parents` remembers the parent of each span that was left out."""
+        """Choose among the ended spans. `memory` remembers the parent of each span that was left out."""
+        parents = memory.parents
         here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
+        needed = memory.sent_below | {named for span, _ in ended if (named := named_by(span)) is not None}
         for view in open_views:
             if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
         kept: list[SpanView] = []
         for span, view in ended:
-            if self._wants(span, view, here):
+            if self._wants(span, view, here, needed):
                 parents.pop(view.span_id, None)
                 kept.append(view)
             else:
                 parents[view.span_id] = view.parent_id
-        return Kept(
-            views=tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept),
-            left_out=len(ended) - len(kept),
+        views = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
+        memory.sent_below.update(
+            view.parent_id
+            for view in views
+            if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here
         )
+        return Kept(views=views, left_out=len(ended) - len(kept))
 
-    def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
+    def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
         if is_dropped(view):
             return False
         if callable(self._selection):
@@ -86,7 +96,29 @@ class SpanFilter:
         if _is_root(view, here):
             # A server that lists its tools for an agent elsewhere has no root of its own to keep.
             return view.parent_id is None or not is_mcp_housekeeping(view)
-        return not _is_noise(view) and not _is_told_twice(view, here)
+        if not _is_noise(view) and not _is_told_twice(view, here):
+            return True
+        may_be = self._is_marked and is_plumbing(view) and _may_be_a_parent_elsewhere(span, view, here)
+        return may_be or view.span_id in needed
+
+
+def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
+    """Whether a call left this process by the span, and nobody was told who stands for it.
+
+    So it is with instrumentations that say only after the start what a span is about (Celery's, Kafka's). Databases
+    make no spans of ours, and the requests of a model call are the provider's.
+    """
+    if view.otel_kind not in ("CLIENT", "PRODUCER") or named_by(span) is not None:
+        return False
+    if any(key.startswith(("db.", "mcp.")) for key in view.attributes):
+        return False
+    above, seen = here.get(view.parent_id or 0), {view.span_id}
+    while above is not None and above.span_id not in seen:
+        if kind_of(above) in ("LLM", "EMBEDDING"):
+            return False
+        seen.add(above.span_id)
+        above = here.get(above.parent_id or 0)
+    return True
 
 
 def _is_noise(view: SpanView) -> bool:

@@ -44,6 +44,8 @@ class Memory:
     tags: tuple[str, ...] = ()
     parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])
     """Parent of each span that was left out: its children go to the nearest kept ancestor."""
+    sent_below: set[int] = field(default_factory=set[int])
+    """Parents that have not come yet, of spans that were sent: these stay when they come."""
 
     @property
     def is_remote(self) -> bool:

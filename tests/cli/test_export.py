@@ -217,6 +217,15 @@ def test_markdown_is_a_document_of_the_tree() -> None:
     assert "no water" in lines
 
 
+def test_markdown_says_what_neither_succeeded_nor_failed() -> None:
+    """The trace's line and the span's have the mark."""
+    (root, *_) = TRACE["spans"]
+    cut = {**root, "status": "UNSET", "metadata": {"outcome": "partial"}}
+    lines = markdown({**TRACE, "metadata": {"outcome": "partial"}, "spans": [cut]}).splitlines()
+    assert lines[2].startswith(f"trace `{TRACE['trace_id']}`, {TRACE['status']}, partial, started")
+    assert "**partial**" in lines
+
+
 def test_markdown_cannot_be_broken_by_content() -> None:
     """Fences in content do not end its own, and names are no formatting."""
     text = markdown({**TRACE, "name": "a *b* <c>", "input": "```\n````x\n```", "spans": []})

@@ -99,7 +99,7 @@ def test_a_refused_key_is_told_with_the_remedy(
         tmp_path,
         PANDAPROBE_API_KEY=WRONG_KEY,
         PANDAPROBE_ENDPOINT=pandaprobe.url,
-        PANDAPROBE_SHUTDOWN_TIMEOUT="0.5",
+        PANDAPROBE_SHUTDOWN_TIMEOUT="6",
     )
 
     assert (done.returncode, "arrives on Tuesday" in done.stdout) == (0, True)
@@ -116,7 +116,7 @@ def test_a_server_that_is_not_there_is_told(model: ScriptedEndpoint, tmp_path: P
         tmp_path,
         PANDAPROBE_API_KEY=WRONG_KEY,
         PANDAPROBE_ENDPOINT="http://127.0.0.1:9",
-        PANDAPROBE_SHUTDOWN_TIMEOUT="0.5",
+        PANDAPROBE_SHUTDOWN_TIMEOUT="6",
     )
 
     assert (done.returncode, "arrives on Tuesday" in done.stdout) == (0, True)

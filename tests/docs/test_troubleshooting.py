@@ -16,7 +16,7 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from command_line import clean_environment, run_here
 from doc_blocks import DOCS
-from pandaprobe_otel import bootstrap, registry
+from pandaprobe_otel import joined, registry
 from pandaprobe_otel.cli import run_report
 from pandaprobe_otel.cli.environment_notes import environment_notes
 from pandaprobe_otel.cli.extras import missing_extra
@@ -100,7 +100,7 @@ def _unknown_library(home: Path, log: pytest.LogCaptureFixture, patch: pytest.Mo
 def _foreign_provider(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
     config = Config.resolve({"endpoint": "http://127.0.0.1:1"}, environ={}, file=home / "none")
     patch.setattr("opentelemetry.trace.get_tracer_provider", NoOpTracerProvider)
-    bootstrap._add_processor(None, config, None)  # type: ignore[arg-type]
+    joined._lead_spans(None, config, None)  # type: ignore[arg-type]
     return log.text
 
 
@@ -134,8 +134,14 @@ def _no_key_for_pytest(home: Path, log: pytest.LogCaptureFixture, patch: pytest.
     return f"ERROR: {raised.value}"
 
 
+def _no_init(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    code = "import pandaprobe_otel\nwith pandaprobe_otel.agent('support'): pass"
+    return run_python(code, environment(), set_up=False).stderr
+
+
 MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "Nothing arrives, and there is no key": (_settings(),),
+    "Nothing arrives, and nobody called init()": (_no_init,),
     "Nothing arrives, and the key is a placeholder": (_settings(PANDAPROBE_API_KEY="your-key"),),
     "The key is refused": (_cause("auth", 401, detail="Invalid or expired API key"),),
     "PandaProbe cannot be reached": (_cause("outage", 0),),

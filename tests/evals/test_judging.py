@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
 from pandaprobe_otel.evals.judging import Allowance, Bench, Finding, Judgement, Question, bill, groups_of
+from pandaprobe_otel.evals.runs import describe
 from pandaprobe_otel.local import LocalServer
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -60,6 +62,16 @@ def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
     missing = found[gone.target, "task_completion"]
     assert (missing.finding, missing.passes(0.0)) == (Finding.ERROR, False)
     assert "not in PandaProbe" in missing.reason
+
+
+def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
+    """What the judge makes of a trace that was cancelled is told, and is no yes, unless that is allowed."""
+    asked = replace(question(client, "task_completion"), unfinished="cancelled")
+    judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
+    assert judgement.finding is Finding.SCORED
+    assert (judgement.passes(0.0), judgement.passes(0.0, allow_vacuous=True)) == (False, True)
+    assert (judgement.is_no(0.0), judgement.is_no(1.1)) == (False, True)
+    assert "the trace is cancelled: only a part was judged" in describe("task_completion", judgement, 0.0)
 
 
 def test_a_session_that_is_not_there_is_no_pass(client: Client) -> None:

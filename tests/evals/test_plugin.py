@@ -105,6 +105,40 @@ def test_session(probe):
 """
 
 
+CUT_SHORT = """
+import asyncio
+import pandaprobe_otel
+
+@pandaprobe_otel.agent
+async def waits(question):
+    await asyncio.sleep(60)
+
+async def cancelled():
+    task = asyncio.ensure_future(waits("x"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+@pytest.mark.pandaprobe(metrics=["task_completion"], threshold=0.1)
+def test_cancelled(probe):
+    asyncio.run(cancelled())
+
+@pytest.mark.pandaprobe(metrics=["task_completion"], threshold=0.1, allow_vacuous=True)
+def test_cancelled_allowed(probe):
+    asyncio.run(cancelled())
+"""
+
+
+def test_a_trace_that_was_cancelled_is_not_green(judged: RunSuite) -> None:
+    """However well the judge thinks of what there is."""
+    outcome = judged(CUT_SHORT)
+    assert {name: value for name, value in outcome.cases.items() if "::" in name} == {
+        "test_cancelled::pandaprobe[task_completion]": "failure",
+        "test_cancelled_allowed::pandaprobe[task_completion]": "passed",
+    }, outcome.out
+    assert "the trace is cancelled: only a part was judged" in outcome.out
+
+
 def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
     """Nothing to judge is inconclusive, a metric that fails and a test without traces are errors: no pass."""
     server.judge.fail("plan_quality", "the provider is on strike")
@@ -354,3 +388,27 @@ def test_a_marker_that_cannot_be_meant_stops_the_collection(run_suite: RunSuite)
     code = "@pytest.mark.pandaprobe(metrics=['task_completion'], threshold=7)\ndef test_x(probe):\n    pass\n"
     outcome = run_suite(code)
     assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (2, True)
+
+
+def test_tests_that_are_seeded_alike_have_traces_of_their_own(run_suite: RunSuite) -> None:
+    """As pytest-randomly does it before each test: three tests, three trace ids, and none sees another's spans."""
+    code = """
+import random
+
+seen = set()
+
+@pytest.fixture(autouse=True)
+def seeded():
+    random.seed(0)
+
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+@pytest.mark.parametrize("question", ["one", "two", "three"])
+def test_answer(probe, question):
+    assistant(question)
+    assert len(probe.traces) == 1
+    assert probe.traces[0].trace_id not in seen
+    seen.add(probe.traces[0].trace_id)
+"""
+    outcome = run_suite(code)
+    assert set(outcome.cases.values()) == {"passed"}, outcome.out
+    assert len(outcome.cases) == 3

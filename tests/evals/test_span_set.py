@@ -11,6 +11,8 @@ import pytest
 from pandaprobe_otel import agent, llm, span, tool
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import Recording, SpanRecorder
+from pandaprobe_otel.evals.span_set import SpanSet
+from pandaprobe_otel.evals.traces import TraceRecord
 from span_recorder import recording
 
 
@@ -62,6 +64,29 @@ def probe() -> Iterator[Probe]:
         thread.start()
         thread.join()
         yield Probe(mine, NoServices(), {})  # type: ignore[arg-type]
+
+
+def test_what_was_cut_short_is_no_success() -> None:
+    """Cancelled and left early is neither called a success nor shown as one; to wait for a person is no error."""
+
+    def body(name: str, outcome: str | None) -> dict[str, object]:
+        metadata = {} if outcome is None else {"outcome": outcome}
+        times = {"started_at": "2026-05-06T07:08:09+00:00", "ended_at": "2026-05-06T07:08:10+00:00"}
+        return {"span_id": name, "name": name, "kind": "TOOL", "status": "UNSET", "metadata": metadata, **times}
+
+    outcomes = {"went": None, "cut": "cancelled", "late": "timed_out", "left": "partial", "waits": "interrupted"}
+    spans = [body(name, outcome) for name, outcome in outcomes.items()]
+    trace = TraceRecord({"trace_id": "t", "metadata": {"outcome": "cancelled"}, "spans": spans})
+    found = SpanSet.of([trace])
+    assert [span.outcome for span in found] == [*outcomes.values()]
+    assert (trace.outcome, trace.unfinished) == ("cancelled", "cancelled")
+    assert found.errors.names == ["cut", "late", "left"]
+    found.named("went").succeeded()
+    for name in ("cut", "late", "left", "waits"):
+        with pytest.raises(AssertionError, match=f"{name}.*{outcomes[name]}"):
+            found.named(name).succeeded()
+    with pytest.raises(AssertionError, match=r"trace t  CANCELLED(?s:.)*PARTIAL"):
+        found.errors.not_called()
 
 
 def test_what_holds_passes_and_can_be_chained(probe: Probe) -> None:

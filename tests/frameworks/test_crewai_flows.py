@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_crews import forecaster, model_of, station
 from weather_model import weather_model
 
-from crewai.flow.flow import Flow, listen, router, start  # isort: skip  # after `weather_crews`, which says how
+from crewai.flow import human_feedback  # isort: skip  # after `weather_crews`, which says how
+from crewai.flow.async_feedback import HumanFeedbackPending  # isort: skip
+from crewai.flow.flow import Flow, listen, router, start  # isort: skip
+from crewai.flow.persistence import SQLiteFlowPersistence  # isort: skip
 
 
 class Report(Flow[dict[str, Any]]):
@@ -115,3 +119,28 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
         report(endpoint).kickoff(inputs={"id": "talk-7"})
 
     assert [trace.body["session_id"] for trace in traces.new(2)] == ["talk-7", "talk-7"]
+
+
+class Asks:
+    """Asks a person somewhere else."""
+
+    def request_feedback(self, context: Any, flow: Any) -> str:
+        """Stop the flow until there is an answer."""
+        raise HumanFeedbackPending(context=context)
+
+
+def test_a_flow_that_waits_for_feedback(traces: SentTraces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The method and the flow are interrupted, and so is the trace, without an error."""
+    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path))
+
+    class Careful(Flow[dict[str, Any]]):
+        @start()
+        @human_feedback(message="Send it?", provider=Asks())
+        def letter(self) -> str:
+            """What is to be reviewed."""
+            return "Dear customer"
+
+    Careful(persistence=SQLiteFlowPersistence(str(tmp_path / "flows.db"))).kickoff()
+    trace = traces.one()
+    assert {span["metadata"].get("outcome") for span in trace.spans} == {"interrupted"}
+    assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("COMPLETED", "interrupted")

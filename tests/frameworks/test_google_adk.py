@@ -16,6 +16,7 @@ from google.adk.agents.run_config import StreamingMode
 from google.adk.models import BaseLlm, LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.adk.telemetry import tracing
+from google.adk.tools import FunctionTool, LongRunningFunctionTool
 from google.adk.tools.agent_tool import AgentTool
 from google.genai import types
 
@@ -104,6 +105,24 @@ def run_sync(agent: Any, asked: str) -> None:
     """Without a loop: ADK takes a thread for it."""
     runner = asyncio.run(runner_of(agent))
     assert len([*runner.run(user_id="ada", session_id="s-1", new_message=content(asked))]) == 3
+
+
+def later(city: str) -> None:
+    """Tell the weather in a city."""
+
+
+@pytest.mark.parametrize("way", ["answers later", "asks a person"])
+def test_a_run_that_waits(way: str, traces: SentTraces, gemini: StartModel) -> None:
+    """The tool that the run stops for is interrupted, and so is the trace."""
+    gemini(weather_model)
+    later.__name__ = "weather"
+    tool = (
+        LongRunningFunctionTool(later) if way == "answers later" else FunctionTool(weather, require_confirmation=True)
+    )
+    run(forecaster(tools=[tool]), "Weather in Oslo?")
+    trace = traces.one()
+    assert trace.only("TOOL")["metadata"]["outcome"] == trace.body["metadata"]["outcome"] == "interrupted"
+    assert trace.body["status"] == "COMPLETED"
 
 
 @pytest.mark.parametrize("way", [run, run_sync, streamed])

@@ -47,7 +47,9 @@ def test_langgraph(run: RunExample, traces: SentTraces) -> None:
     assert {trace.body["session_id"] for trace in (paused, resumed)} == {"case-7"}
     assert [span["name"] for span in paused.children(paused.root)] == ["write_letter", "ask_human"]
     assert [span["name"] for span in resumed.children(resumed.root)] == ["ask_human", "send"]
-    assert {span["status"] for trace in (paused, resumed) for span in trace.spans} == {"OK"}
+    assert {span["name"] for span in paused.spans if span["status"] == "UNSET"} == {paused.root["name"], "ask_human"}
+    assert paused.body["metadata"]["outcome"] == "interrupted"
+    assert {span["status"] for span in resumed.spans} == {"OK"}
 
 
 def test_deepagents(run: RunExample, traces: SentTraces) -> None:

@@ -15,6 +15,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from opentelemetry.sdk.trace import TracerProvider
 
+import pandaprobe_otel
 from agent_traces import SentTraces, tokens_of
 from framework_cases import (
     CITIES,
@@ -163,13 +164,35 @@ def test_a_handler_of_the_apps_own(
 ) -> None:
     """Passed beside `init()`, it records each run once, and says whose the trace is."""
     endpoint = model(weather_model)
-    handler = handler_class(**OFFICIAL)
+    handler = handler_class(client=pandaprobe_otel.get_client(), **OFFICIAL)
     forecaster(endpoint).invoke(ask("Weather in Oslo?"), {"callbacks": [handler]})
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     is_of_the_official_adapter(trace)
     assert len(trace.spans) == 7
+
+
+@pytest.mark.parametrize(
+    ("handler_class", "name"),
+    [
+        (LangChainCallbackHandler, "LangChain"),
+        (LangGraphCallbackHandler, "LangGraph"),
+        (DeepAgentsCallbackHandler, "DeepAgents"),
+    ],
+)
+def test_a_trace_has_the_name_that_the_official_handler_gives_it(
+    handler_class: type[LangChainCallbackHandler], name: str, traces: SentTraces, model: StartModel
+) -> None:
+    """Of an agent that has no name; the span keeps the run's, and a trace of the app's own its name."""
+    endpoint = model(weather_model)
+    agent = create_agent(ChatOpenAI(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any"), [])
+    agent.invoke(ask("Hi"), {"callbacks": [handler_class()]})
+    trace = traces.one()
+    assert (trace.body["name"], trace.root["name"]) == (name, "LangGraph")
+    with pandaprobe_otel.start_trace("the app's own"):
+        agent.invoke(ask("Hi"), {"callbacks": [handler_class()]})
+    assert traces.one().body["name"] == "the app's own"
 
 
 def test_a_handler_without_instrumentation(traces: SentTraces, model: StartModel) -> None:

@@ -410,6 +410,46 @@ def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, model: Star
     assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "expert"]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_run_that_waits_for_approval(together: bool, traces: SentTraces, model: StartModel) -> None:
+    """To wait is no success: tool, agent and run say it. Resumed within one trace, that does not wait any more."""
+    endpoint = model(weather_model)
+    careful = function_tool(weather_of, name_override="weather", needs_approval=True)
+    agent = forecaster(chat_completions(endpoint), tools=[careful])
+
+    async def ask() -> None:
+        paused = await Runner.run(agent, "Weather in Oslo?")
+        state = paused.to_state()
+        for each in paused.interruptions:
+            state.approve(each)
+        assert (await Runner.run(agent, state)).final_output == "The station says: snowy"
+
+    with agents.trace("both") if together else contextlib.nullcontext():
+        asyncio.run(ask())
+    trace = traces.new(1 if together else 2)[0]
+    waiting = [(span["name"], span["status"]) for span in trace.spans if "outcome" in span["metadata"]]
+    assert waiting[-2:] == [("forecaster", "UNSET"), ("weather", "UNSET")]
+    assert len(waiting) == (2 if together else 3)
+    assert trace.body["metadata"].get("outcome") == (None if together else "interrupted")
+
+
+def weather_of(city: str) -> str | None:
+    """Tell the weather in a city."""
+    return WEATHER.get(city)
+
+
+def test_a_tool_that_gives_nothing_back(traces: SentTraces, model: StartModel) -> None:
+    """Nothing waits: the model is asked again."""
+    endpoint = model(weather_model)
+    run(
+        forecaster(chat_completions(endpoint), tools=[function_tool(weather_of, name_override="weather")]),
+        "Weather in Atlantis?",
+    )
+    trace = traces.one()
+    assert "outcome" not in trace.body["metadata"]
+    assert "outcome" not in trace.root["metadata"]
+
+
 def test_a_guardrail(traces: SentTraces, model: StartModel) -> None:
     """It is a span that tells whether it was triggered."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from strands import Agent, tool
+from strands import Agent, ToolContext, tool
 from strands.agent.agent import Agent as AgentClass
 from strands.models import Model
 from strands.models.openai import OpenAIModel
@@ -21,6 +21,7 @@ from example_runs import Example
 from framework_cases import (
     CITIES,
     StartModel,
+    cancel_in_a_tool,
     do_not_mix,
     growth,
     in_tasks,
@@ -64,6 +65,30 @@ def streamed(agent: Any, asked: str) -> None:
         return len([event async for event in agent.stream_async(asked) if "data" in event])
 
     assert asyncio.run(consume()) > 1
+
+
+@pytest.mark.parametrize("way", [run_sync, run])
+def test_a_run_that_waits_for_a_person(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+    """Its tool and the run are interrupted; the resumed run is a trace that is not."""
+
+    @tool(name="weather", context=True)
+    def asks(city: str, tool_context: ToolContext[Any]) -> str:
+        """Tell the weather in a city."""
+        said = tool_context.interrupt("sure", reason="Really?")
+        return f"{WEATHER[city]}, {said}"
+
+    agent = forecaster(model(weather_model), tools=[asks])
+    way(agent, "Weather in Oslo?")
+    (paused,) = traces.new(1)
+    (asked,) = agent._interrupt_state.interrupts.values()
+    way(agent, [{"interruptResponse": {"interruptId": asked.id, "response": "yes"}}])  # type: ignore[arg-type]
+    (resumed,) = traces.new(1)
+
+    waiting = {span["name"] for span in paused.spans if span["metadata"].get("outcome") == "interrupted"}
+    assert waiting == {"invoke_agent forecaster", "weather"}
+    assert paused.body["metadata"]["outcome"] == "interrupted"
+    assert "outcome" not in resumed.body["metadata"]
+    assert "snowy, yes" in str(resumed.body["output"])
 
 
 @pytest.mark.parametrize("way", [run_sync, run, streamed])
@@ -266,6 +291,20 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
         assert ("session_id" in trace.body, len(trace.all("LLM"))) == (False, 2)
     run(forecaster(model(weather_model)), "Hi")
     assert len(traces.one().all("LLM")) == 1
+
+
+def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
+    """The run and its tool say so, and are no errors."""
+    endpoint = model(weather_model)
+
+    def run_with(slow: Callable[[str], Any]) -> Any:
+        return forecaster(endpoint, tools=[tool(name="weather")(slow)]).invoke_async("Weather in Oslo?")
+
+    asyncio.run(cancel_in_a_tool(run_with))
+    trace = traces.one()
+    assert "ERROR" not in {span["status"] for span in trace.spans}
+    assert trace.root["metadata"]["outcome"] == trace.only("TOOL")["metadata"]["outcome"] == "cancelled"
+    assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("ERROR", "cancelled")
 
 
 @pytest.mark.parametrize("way", [run_sync, run, streamed])

@@ -15,14 +15,22 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.propagate import extract, inject
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from otlp_senders import AGENT, CHAT, agent_trace, body_of, post, tracer_of
 from pandaprobe_otel.gateway import Gateway
+from pandaprobe_otel.gateway.otlp_spans import spans_of
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping import read_span
+from pandaprobe_otel.tracing.remote_parents import joined
 
 
 def over_http(gateway: Gateway) -> SpanExporter:
@@ -126,6 +134,48 @@ def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServ
     by_name = {span["name"]: span for span in trace["spans"]}
     assert by_name["rank"]["parent_span_id"] == by_name["search"]["span_id"]
     assert by_name["search"]["parent_span_id"] == by_name["agent"]["span_id"]
+
+
+def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shared_server: LocalServer) -> None:
+    """The HTTP span that it was called within comes when its own are sent, and stays for their sake; others go."""
+    caller, called = InMemorySpanExporter(), InMemorySpanExporter()
+    front, back = tracer_of("front", caller), tracer_of("back", called)
+    http, headers = {"http.request.method": "GET"}, dict[str, str]()
+    with front.start_as_current_span("agent", attributes=AGENT):
+        with front.start_as_current_span("elsewhere", kind=SpanKind.CLIENT, attributes=http):
+            pass
+        with front.start_as_current_span("GET", kind=SpanKind.CLIENT, attributes=http):
+            inject(headers)
+            with back.start_as_current_span("search", context=extract(headers), attributes=CHAT):
+                pass
+    assert gateway.pipeline is not None
+    assert post(gateway.url, body_of(called.get_finished_spans())).status_code == 200
+    assert not gateway.pipeline.flush(1)  # they wait for the root, which another process may post
+    assert post(gateway.url, body_of(caller.get_finished_spans())).status_code == 200
+    flush(gateway)
+    trace = arrived(shared_server, caller.get_finished_spans())
+    by_name = {span["name"]: span for span in trace["spans"]}
+    assert sorted(by_name) == ["GET", "agent", "search"]
+    assert by_name["search"]["parent_span_id"] == by_name["GET"]["span_id"]
+    assert by_name["GET"]["parent_span_id"] == by_name["agent"]["span_id"]
+
+
+def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
+    gateway: Gateway, shared_server: LocalServer
+) -> None:
+    """The entry `pandaprobe` of `tracestate` is in OTLP too, and meant for the first span of the service alone."""
+    called = InMemorySpanExporter()
+    back = tracer_of("back", called)
+    state = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
+    with (
+        back.start_as_current_span("search", context=extract(state), attributes=AGENT),
+        back.start_as_current_span("inside", attributes=CHAT),
+    ):
+        pass
+    read = list(spans_of(ExportTraceServiceRequest.FromString(body_of(called.get_finished_spans()))))
+    views = {span.name: joined(span, read_span(span)) for span in read if span is not None}
+    assert views["search"].parent_id == int("12" * 8, 16)
+    assert views["inside"].parent_id == views["search"].span_id
 
 
 def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server: LocalServer) -> None:

@@ -248,7 +248,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
     attributes = recorder.attributes()
     assert (attributes["gen_ai.request.temperature"], attributes["gen_ai.request.top_k"]) == (1.0, 5.0)
     assert attributes["gen_ai.request.stop_sequences"] == ("END",)
-    assert "somebody" not in str(attributes)
+    assert recorder.json("pandaprobe.model_parameters") == {"metadata": {"user_id": "somebody"}}
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
@@ -275,6 +275,25 @@ def test_own_spans_come_back(server: ProviderServer, recorder: SpanRecorder) -> 
             uninstrument("anthropic")
     own, ours = "anthropic.messages.create", f"chat {MODEL}"
     assert recorder.names == [own, ours, own, ours]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_request_says_which_trace_it_belongs_to(
+    stream: bool, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """Newer clients write their own span into the headers; where ours stands for it, ours."""
+    server.replies(events_reply(events(), named=True, done=False) if stream else json_reply(message()))
+    with _client(server) as client:
+        for _ in range(2):
+            answer: Any = client.messages.create(**{**REQUEST, "stream": stream})
+            assert not stream or list(answer)
+            instrument("anthropic", tracer_provider=recorder.provider)
+    without, with_us = (request.headers.get("traceparent") for request in server.received)
+    span = recorder.one(f"chat {MODEL}").get_span_context()
+    assert span is not None
+    assert with_us == (
+        f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}" if without is not None else None
+    )
 
 
 @pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")

@@ -66,7 +66,8 @@ def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
     assert created["pandaprobe.batch.input_file_id"] == "file-1"
     assert (fetched["gen_ai.usage.input_tokens"], fetched["gen_ai.usage.output_tokens"]) == (120, 34)
     assert (fetched["pandaprobe.batch.completed"], fetched["pandaprobe.batch.failed"]) == (2, 1)
-    assert not any("model" in name for name in (*created, *fetched))
+    assert not any(name.endswith(".model") for name in (*created, *fetched))
+    assert recorder.spans[1].parent == recorder.spans[0].context
     span = recorder.spans[1]
     assert span.start_time is not None
     assert span.end_time is not None
@@ -143,6 +144,7 @@ def test_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
     assert recorder.names == ["create_batch", "fetch_batch_results", "fetch_batch_results"]
     created = dict(recorder.spans[0].attributes or {})
     assert created["pandaprobe.batch.requests"] == 2
+    assert {span.context.trace_id for span in recorder.spans} == {recorder.spans[0].context.trace_id}
     assert [one["name"] for one in json.loads(str(created["gen_ai.input.messages"]))] == ["ask-1", "ask-2"]
     _check_results(recorder)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
 from pandaprobe_otel_integrations.claude_agent_sdk.history import MAX_CHARS, History
+from pandaprobe_otel_integrations.claude_agent_sdk.instructions import instructions_of
 from pandaprobe_otel_integrations.claude_agent_sdk.ledger import MAX_OPEN
 from span_recorder import SpanRecorder
 
@@ -226,3 +228,43 @@ def test_a_history_keeps_its_beginning() -> None:
     assert "first" in kept[0]
     assert "[cut, " in kept[-1]
     assert sum(map(len, kept)) <= MAX_CHARS + len(kept[-1])
+
+
+def test_system_prompts_are_told_of_each_agent(spans: SpanRecorder) -> None:
+    """The main agent has that of the options, a sub-agent that of its definition; and so have their model calls."""
+    options = SimpleNamespace(system_prompt={"type": "preset", "preset": "claude_code", "append": "You calculate."})
+    definitions = {"expert": {"description": "knows", "prompt": "You know."}}
+    query = SimpleNamespace(transport=SimpleNamespace(_options=options), _agents=definitions)
+    talk = Conversation(Recorder(tracer=spans.tracer, with_content=True), lambda: None, instructions_of(query))
+    talk.wrote(prompt("Hi"))
+    talk.read(answer("1", call("a", "Agent", prompt="Look", subagent_type="expert")))
+    talk.read(answer("2", text("I know."), parent="a"))
+    talk.read(tool_result("a"))
+    talk.read(answer("3", text("Hi.")))
+    talk.read(result())
+    main = [
+        {"type": "text", "content": "[the program's own: claude_code]"},
+        {"type": "text", "content": "You calculate."},
+    ]
+    expert = [{"type": "text", "content": "You know."}]
+    told = [
+        json.loads(str((span.attributes or {})["gen_ai.system_instructions"]))
+        for span in sorted(spans.spans, key=lambda span: span.start_time or 0)
+        if span.name != "execute_tool Agent"
+    ]
+    assert told == [main, main, expert, expert, main]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, []),
+        ("Be brief.", ["Be brief."]),
+        ({"type": "custom", "prompt": "Be brief."}, ["Be brief."]),
+        ({"type": "file", "path": "/a/b"}, ["[the file /a/b]"]),
+    ],
+)
+def test_every_form_of_a_system_prompt(given: Any, told: list[str]) -> None:
+    """A text, an object with a text, or a file, of which only the path is known."""
+    query = SimpleNamespace(transport=SimpleNamespace(_options=SimpleNamespace(system_prompt=given)))
+    assert [part["content"] for part in instructions_of(query).main] == told

@@ -337,7 +337,12 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
     user, assistant, tool = recorder.json("gen_ai.input.messages")
     assert [part["type"] for part in user["parts"]] == ["text", "blob", "uri"]
     assert user["parts"][1]["bytes"] == len(picture)
-    assert user["parts"][2] == {"type": "uri", "modality": "video", "uri": "gs://bucket/film.mp4"}
+    assert user["parts"][2] == {
+        "type": "uri",
+        "modality": "video",
+        "uri": "gs://bucket/film.mp4",
+        "mime_type": "video/mp4",
+    }
     assert assistant["role"] == "assistant"
     assert tool["parts"] == [{"type": "tool_call_response", "id": "get_weather", "response": {"result": "21"}}]
     assert base64.b64encode(picture).decode() not in recorder.attributes()["gen_ai.input.messages"]
@@ -546,7 +551,7 @@ def test_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:
     assert QUESTION in attributes["gen_ai.input.messages"]
     assert json.loads(attributes["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
     (tool,) = json.loads(str((second.attributes or {})["gen_ai.input.messages"]))
-    assert tool["parts"] == [{"type": "tool_call_response", "id": "c1", "response": "21"}]
+    assert tool["parts"] == [{"type": "tool_call_response", "id": "c1", "response": "21", "name": "get_weather"}]
     assert (second.attributes or {})["gen_ai.request.previous_response.id"] == "v1_1"
     assert refused.status.status_code is StatusCode.ERROR
 

@@ -141,7 +141,8 @@ async def test_function_calls(recorder: SpanRecorder) -> None:
     assert asked["parts"] == [{"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"place": "Paris"}}]
     assert json.loads(str((asks.attributes or {})["gen_ai.tool.definitions"]))[0]["name"] == "get_weather"
     (answered,) = json.loads(str((says.attributes or {})["gen_ai.input.messages"]))
-    assert answered["parts"] == [{"type": "tool_call_response", "id": "c1", "response": {"result": "21"}}]
+    told = {"type": "tool_call_response", "id": "c1", "response": {"result": "21"}, "name": "get_weather"}
+    assert answered["parts"] == [told]
     assert _text(dict(says.attributes or {})) == ANSWER
 
 
@@ -220,3 +221,19 @@ async def test_connection_that_breaks(recorder: SpanRecorder) -> None:
     gc.collect()
     assert recorder.one().status.status_code is StatusCode.ERROR
     assert ANSWER.startswith(_text(recorder.attributes()))
+
+
+async def test_what_stands_beside_a_turn(recorder: SpanRecorder) -> None:
+    """Where the answer was found stands on the message, what has no attribute of the session with the parameters."""
+    found = {"webSearchQueries": ["weather in Paris"], "groundingChunks": [{"web": {"uri": "https://found.test"}}]}
+    turn = [*TURN[:-1], {"serverContent": {"groundingMetadata": found}}, TURN[-1]]
+    instrument("google_genai", tracer_provider=recorder.provider)
+    config: Any = {"response_modalities": ["TEXT"], "thinking_config": {"thinking_budget": 7}, "temperature": 0.5}
+    async with _server([turn]) as client, client.aio.live.connect(model=MODEL, config=config) as session:
+        await _ask(session)
+        await _read_turn(session)
+    attributes: Any = dict(recorder.one().attributes or {})
+    (said,) = json.loads(attributes["gen_ai.output.messages"])
+    assert said["groundingMetadata"] == found
+    told = json.loads(attributes["pandaprobe.model_parameters"])
+    assert told == {"response_modalities": ["TEXT"], "thinking_config": {"thinking_budget": 7}}

@@ -291,6 +291,34 @@ def test_legacy_completion(server: ProviderServer, recorder: SpanRecorder, instr
     assert recorder.json("gen_ai.output.messages")[0]["parts"][0]["content"] == " there"
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome", "code"),
+    [
+        ("completed", None, StatusCode.UNSET),
+        ("incomplete", "partial", StatusCode.UNSET),
+        ("cancelled", "cancelled", StatusCode.UNSET),
+        ("failed", None, StatusCode.ERROR),
+    ],
+)
+def test_status_of_a_response(
+    status: str,
+    outcome: str | None,
+    code: StatusCode,
+    server: ProviderServer,
+    recorder: SpanRecorder,
+    instrumentor: OpenAIInstrumentor,
+) -> None:
+    """What the service says of a response is what its span says: one that was cancelled is none that succeeded."""
+    error = {"code": "server_error", "message": "Oh"} if status == "failed" else None
+    server.replies(json_reply(response(status=status, error=error)))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        skip_without(client, "responses")
+        client.responses.create(model=MODEL, input=QUESTION)
+    assert recorder.attributes().get("pandaprobe.outcome") == outcome
+    assert recorder.one().status.status_code is code
+
+
 def _fetched(received: Received) -> Reply:
     stored = response(id="resp_9", background="background" in received.path)
     return json_reply(stored)
@@ -332,7 +360,92 @@ def test_background_response_counts_once(
         for _ in range(3):
             client.responses.retrieve(made)
     counted = [(span.attributes or {}).get("gen_ai.usage.output_tokens") for span in recorder.spans]
-    assert counted == [None, None, 34, None]
+    assert counted == [None, 34]
+    begun, fetched = recorder.spans
+    assert (fetched.context.trace_id, fetched.parent) == (begun.context.trace_id, begun.context)
+
+
+def test_polls_belong_to_what_they_ask_for(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """Asked in the trace that began it, the answer is told there; asked in another, in the trace that began it."""
+    made = f"resp_polled_{id(recorder)}"
+    queued = response(status="queued", usage=None, output=[], background=True, id=made)
+    tracer = recorder.provider.get_tracer("app")
+    for asks_elsewhere in (False, True):
+        name = f"{made}_{asks_elsewhere}"
+        server.replies(json_reply({**queued, "id": name}), json_reply(response(background=True, id=name)))
+        instrumentor.instrument(tracer_provider=recorder.provider)
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+            skip_without(client, "responses.retrieve")
+            with tracer.start_as_current_span("asks"):
+                client.responses.create(**RESPONSE, background=True)
+                if not asks_elsewhere:
+                    client.responses.retrieve(name)
+            if asks_elsewhere:
+                with tracer.start_as_current_span("other"):
+                    client.responses.retrieve(name)
+        spans = {span.name.split()[0]: span for span in recorder.spans}
+        parent = "chat" if asks_elsewhere else "asks"
+        assert spans["fetch_response"].parent == spans[parent].context
+        recorder.clear()
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [("cancelled", "cancelled"), ("failed", None), ("incomplete", "partial")]
+)
+def test_background_response_that_does_not_succeed(
+    status: str,
+    outcome: str | None,
+    server: ProviderServer,
+    recorder: SpanRecorder,
+    instrumentor: OpenAIInstrumentor,
+) -> None:
+    """Nobody else tells of its end: the span of the poll that sees it says how it ended."""
+    made = f"resp_{status}_{id(recorder)}"
+    error = {"code": "server_error", "message": "Oh"} if status == "failed" else None
+    ended = response(status=status, background=True, id=made, error=error)
+    server.replies(json_reply(ended), json_reply(ended))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        skip_without(client, "responses.retrieve")
+        client.responses.retrieve(made)
+        client.responses.retrieve(made)
+    assert recorder.attributes().get("pandaprobe.outcome") == outcome
+    assert (recorder.one().status.status_code is StatusCode.ERROR) == (status == "failed")
+
+
+def test_response_that_was_told_is_not_told_again(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """The call that made it has told its end: to read it again is no work."""
+    server.replies(json_reply(response(id=f"resp_told_{id(recorder)}")))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        skip_without(client, "responses.retrieve")
+        made = client.responses.create(**RESPONSE)
+        client.responses.retrieve(made.id)
+    assert [span.name.split()[0] for span in recorder.spans] == ["chat"]
+
+
+def test_background_response_that_is_streamed_later(
+    server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
+) -> None:
+    """A stream of what was begun before is below the span that began it, and has the answer."""
+    made = f"resp_streamed_{id(recorder)}"
+    done = response(background=True, id=made)
+    event = {"type": "response.completed", "sequence_number": 9, "response": done}
+    chunk = f"event: response.completed\ndata: {json.dumps(event)}\n\n".encode()
+    queued = response(status="queued", usage=None, output=[], background=True, id=made)
+    server.replies(json_reply(queued), Reply(chunks=[chunk], content_type="text/event-stream"))
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        skip_without(client, "responses.retrieve")
+        client.responses.create(**RESPONSE, background=True)
+        list(client.responses.retrieve(made, stream=True))
+    begun, fetched = recorder.spans
+    assert fetched.parent == begun.context
+    assert (fetched.attributes or {})["gen_ai.usage.output_tokens"] == 34
 
 
 def test_other_requests_make_no_span(

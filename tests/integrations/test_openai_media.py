@@ -207,6 +207,7 @@ def _check(recorder: SpanRecorder, asking: Asking) -> None:
     tokens = attributes.get("gen_ai.usage.input_tokens"), attributes.get("gen_ai.usage.output_tokens")
     assert tokens == asking.tokens
     assert ("gen_ai.response.time_to_first_chunk" in attributes) == asking.streams
+    assert "pandaprobe.outcome" not in attributes
     assert BASE64[:40] not in json.dumps(attributes)
 
 
@@ -246,6 +247,17 @@ def test_speech_that_is_played_while_it_comes(server: ProviderServer, recorder: 
     assert said["parts"] == [_blob(SOUND, "audio", "audio/mpeg")]
     assert recorder.attributes()["gen_ai.output.type"] == "speech"
     assert recorder.attributes()["gen_ai.response.time_to_first_chunk"] > 0
+
+
+def test_speech_that_is_left(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Sound has no mark of its end: what is not read to the end is a part of it."""
+    server.replies(Reply(chunks=(SOUND[:4000], SOUND[4000:]), content_type="audio/mpeg"))
+    instrument("openai", tracer_provider=recorder.provider)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        speech = client.audio.speech.with_streaming_response
+        with speech.create(model="tts-2", voice="alloy", input="Hello") as answer:
+            next(answer.iter_bytes())
+    assert recorder.attributes()["pandaprobe.outcome"] == "partial"
 
 
 VIDEOS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {

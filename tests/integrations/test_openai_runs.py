@@ -138,6 +138,7 @@ def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) 
     begun, fetched = (dict(span.attributes or {}) for span in recorder.spans)
     assert "gen_ai.usage.input_tokens" not in begun
     assert fetched["gen_ai.usage.input_tokens"] == 120
+    assert recorder.spans[1].parent == recorder.spans[0].context
 
 
 @pytest.mark.parametrize("ending", ["left", "failed"])
@@ -157,6 +158,23 @@ def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: 
     (said,) = _said(recorder.attributes())
     assert said["content"] == (ANSWER if ending == "failed" else WORDS[0])
     assert (recorder.one().status.status_code is StatusCode.ERROR) == (ending == "failed")
+    assert recorder.attributes().get("pandaprobe.outcome") == (None if ending == "failed" else "partial")
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("cancelled", "cancelled"), ("expired", "timed_out"), ("incomplete", "partial"), ("requires_action", None)],
+)
+def test_run_that_neither_succeeds_nor_fails(
+    status: str, outcome: str | None, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """The service's own word for it is the span's outcome."""
+    server.replies(json_reply(_run(f"run_{status}", status)))
+    instrument("openai", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        client.beta.threads.runs.create("thread_1", assistant_id="asst_1")
+    assert recorder.attributes().get("pandaprobe.outcome") == outcome
+    assert recorder.one().status.status_code is StatusCode.UNSET
 
 
 def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import openai
 import pytest
+import wrapt
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.utils import unwrap
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import get_tracer
 
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES
+from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
 from pandaprobe_otel.registry import INTEGRATIONS, instrument, instrumented, uninstrument
+from pandaprobe_otel_integrations.langchain import langsmith
+from pandaprobe_otel_integrations.langchain.langsmith import LangSmithTracing
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting
@@ -76,3 +90,222 @@ def test_one_of_both(adapter: Adapter, rival: Any, first: str, server: ProviderS
             assert [one.state for one in instrumented()] == ["hooked"]
         finally:
             uninstrument(adapter.integration)
+
+
+# -- a rival whose spans go elsewhere, and one that leaves -----------------------------------------------------------
+
+OPENAI = FIRST["openai"]
+OPENINFERENCE = next(rival for rival in OpenAIInstrumentor.rivals if rival.vendor == "OpenInference")
+
+
+class _Vendor(BaseInstrumentor):
+    """Wraps the client as OpenInference does: an inherited function, and what was found there is put back."""
+
+    def instrumentation_dependencies(self) -> list[str]:
+        return []
+
+    def _instrument(self, **kwargs: Any) -> None:
+        tracer = get_tracer(OPENINFERENCE.module, tracer_provider=kwargs["tracer_provider"])
+
+        def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            with tracer.start_as_current_span("theirs"):
+                return wrapped(*args, **kwargs)
+
+        self._before = openai.OpenAI.request
+        wrapt.wrap_function_wrapper("openai", "OpenAI.request", request)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        openai.OpenAI.request = self._before  # type: ignore[method-assign]
+
+
+class _UnwrappingVendor(_Vendor):
+    """Wraps the function of the base class, and takes off whatever is outermost, as `unwrap` of OpenTelemetry does."""
+
+    _instance: Any = None  # a singleton of its own
+
+    def _instrument(self, **kwargs: Any) -> None:
+        tracer = get_tracer(OPENINFERENCE.module, tracer_provider=kwargs["tracer_provider"])
+
+        def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            with tracer.start_as_current_span("theirs"):
+                return wrapped(*args, **kwargs)
+
+        wrapt.wrap_function_wrapper("openai._base_client", "SyncAPIClient.request", request)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        unwrap(openai._base_client.SyncAPIClient, "request")
+
+
+@contextmanager
+def _real(vendor: type[_Vendor]) -> Iterator[_Vendor]:
+    module: Any = ModuleType(OPENINFERENCE.module)
+    module.OpenAIInstrumentor = vendor
+    instrumentor = vendor()
+    original = openai._base_client.SyncAPIClient.__dict__["request"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, OPENINFERENCE.module, module)
+        patched.setattr(instrumentor, "_is_instrumented_by_opentelemetry", False)
+        try:
+            yield instrumentor
+        finally:
+            if instrumentor.is_instrumented_by_opentelemetry:
+                instrumentor.uninstrument()
+            # What is taken off in another order than it was put on leaves empty wrappers behind.
+            openai._base_client.SyncAPIClient.request = original  # type: ignore[method-assign]
+            if "request" in openai.OpenAI.__dict__:
+                del openai.OpenAI.request
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+@pytest.mark.parametrize("vendor", [_Vendor, _UnwrappingVendor])
+def test_a_rival_whose_spans_go_elsewhere_does_not_count(
+    vendor: type[_Vendor], first: str, server: ProviderServer, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """PandaProbe gets each call once, as a whole trace, whatever the other vendor does with its own spans."""
+    server.replies(READ.reply(OPENAI, False))
+    path = tmp_path / "traces.jsonl"
+    processor = PandaProbeSpanProcessor(local=path)
+    ours, theirs, kept = TracerProvider(shutdown_on_exit=False), TracerProvider(shutdown_on_exit=False), _Kept()
+    ours.add_span_processor(processor)
+    theirs.add_span_processor(SimpleSpanProcessor(kept))
+    with OPENAI.client(server.url, 20.0) as client, _real(vendor) as rival, caplog.at_level("INFO"):
+        steps = [
+            lambda: instrument("openai", tracer_provider=ours),
+            lambda: rival.instrument(tracer_provider=theirs, skip_dep_check=True),
+        ]
+        for step in steps if first == "ours" else reversed(steps):
+            step()
+        try:
+            for _ in range(2):
+                OPENAI.calls["plain"](client, Sighting())
+            assert [one.state for one in instrumented()] == ["hooked"]
+        finally:
+            uninstrument("openai")
+    assert processor.force_flush(60_000)
+    traces = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [[(span["name"], span.get("parent_span_id")) for span in trace["spans"]] for trace in traces] == [
+        [(OPENAI.expected.span_name, None)]
+    ] * 2
+    assert kept.names == ["theirs"] * 2
+    assert [record.levelname for record in caplog.records if "somebody else" in record.message] == ["INFO"]
+
+
+def test_a_rival_of_another_provider_that_also_sends_to_us_counts(
+    server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
+) -> None:
+    """Two providers, both with our processor or exporter: the call would be told twice."""
+    server.replies(READ.reply(OPENAI, False))
+    theirs = TracerProvider(shutdown_on_exit=False)
+    theirs.add_span_processor(BatchSpanProcessor(PandaProbeSpanExporter(local=tmp_path / "traces.jsonl")))
+    with OPENAI.client(server.url, 20.0) as client, _real(_Vendor) as rival:
+        instrument("openai", tracer_provider=recorder.provider)
+        rival.instrument(tracer_provider=theirs, skip_dep_check=True)
+        try:
+            OPENAI.calls["plain"](client, Sighting())
+            assert [one.state for one in instrumented()] == ["skipped"]
+        finally:
+            uninstrument("openai")
+    assert recorder.spans == []
+    theirs.shutdown()
+    assert len((tmp_path / "traces.jsonl").read_text().splitlines()) == 1
+
+
+def test_who_gets_both_is_warned_once(
+    server: ProviderServer, recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A backend that both providers export to has each call twice, which we can only say."""
+    server.replies(READ.reply(OPENAI, False))
+    theirs = TracerProvider(shutdown_on_exit=False)
+    for provider in (theirs, recorder.provider):
+        provider.add_span_processor(SimpleSpanProcessor(_Kept("http://phoenix:6006/v1/traces")))
+    with OPENAI.client(server.url, 20.0) as client, _real(_Vendor) as rival:
+        rival.instrument(tracer_provider=theirs, skip_dep_check=True)
+        instrument("openai", tracer_provider=recorder.provider)
+        try:
+            for _ in range(2):
+                OPENAI.calls["plain"](client, Sighting())
+        finally:
+            uninstrument("openai")
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    caplog.clear()
+    assert len(warned) == 1
+    assert "http://phoenix:6006/v1/traces" in warned[0]
+    assert len(recorder.spans) == 2
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+@pytest.mark.parametrize("vendor", [_Vendor, _UnwrappingVendor])
+def test_a_rival_that_leaves_takes_nothing_of_ours_along(
+    vendor: type[_Vendor], first: str, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """Its calls are recorded by it, those after it by us, and once each; in the end the client is as it was."""
+    server.replies(READ.reply(OPENAI, False))
+    before = openai._base_client.SyncAPIClient.__dict__["request"]
+    with OPENAI.client(server.url, 20.0) as client, _real(vendor) as rival:
+        steps = [
+            lambda: instrument("openai", tracer_provider=recorder.provider),
+            lambda: rival.instrument(tracer_provider=recorder.provider, skip_dep_check=True),
+        ]
+        for step in steps if first == "ours" else reversed(steps):
+            step()
+        try:
+            OPENAI.calls["plain"](client, Sighting())
+            assert [span.name for span in recorder.spans] == ["theirs"]
+            rival.uninstrument()
+            OPENAI.calls["plain"](client, Sighting())
+            assert [span.name for span in recorder.spans] == ["theirs", OPENAI.expected.span_name]
+        finally:
+            uninstrument("openai")
+        assert openai._base_client.SyncAPIClient.__dict__["request"] is before
+        assert "uninstrument" not in vars(rival)
+
+
+class _Kept(InMemorySpanExporter):
+    def __init__(self, endpoint: str | None = None) -> None:
+        super().__init__()
+        self._endpoint = endpoint
+
+    @property
+    def names(self) -> list[str]:
+        return [span.name for span in self.get_finished_spans()]
+
+
+@pytest.mark.parametrize(
+    ("installed", "variables", "emits"),
+    [
+        ("0.7.9", {"OTEL_ONLY": "true"}, False),
+        ("0.7.9", {"OTEL_ENABLED": "true"}, True),
+        ("0.7.9", {"OTEL_ONLY": "true", "OTEL_ENABLED": "true"}, True),
+        ("0.7.9", {"TRACING_MODE": "otel"}, False),
+        ("0.8.0", {"OTEL_ONLY": "true"}, True),
+        ("0.15.1", {"TRACING_MODE": "hybrid"}, True),
+        ("0.15.1", {"TRACING_MODE": "langsmith", "OTEL_ENABLED": "true"}, False),
+        ("0.15.1", {}, False),
+    ],
+)
+def test_langsmith_counts_where_its_version_emits_spans(
+    installed: str, variables: dict[str, str], emits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 0.8 OTEL_ONLY meant nothing alone, and there were no modes (read in langsmith's source)."""
+    utils: Any = ModuleType("langsmith.utils")
+    utils.get_env_var = variables.get
+    utils.is_truish = lambda value: value in ("true", "1")
+    utils.tracing_is_enabled = lambda: True
+    monkeypatch.setitem(sys.modules, "langsmith.utils", utils)
+    monkeypatch.setattr("pandaprobe_otel_integrations.langchain.langsmith.version", lambda name: installed)
+    langsmith._has_modes.cache_clear()
+    try:
+        assert LangSmithTracing(vendor="LangSmith", module="langsmith", class_name="").is_active() is emits
+    finally:
+        langsmith._has_modes.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["agno", "bedrock", "dspy", "llama_index", "smolagents"])
+def test_opentelemetrys_own_instrumentations_of_agents_are_known(name: str) -> None:
+    """Their names are those of their entry points, which are read from their wheels."""
+    path, _, kind = INTEGRATIONS[name].partition(":")
+    rivals = getattr(importlib.import_module(path), kind).rivals
+    (found,) = [rival for rival in rivals if rival.module == f"opentelemetry.instrumentation.genai.{name}"]
+    classes = {"agno": "AgnoInstrumentor", "bedrock": "BedrockInstrumentor", "dspy": "DSPyInstrumentor"}
+    classes |= {"llama_index": "LlamaIndexInstrumentor", "smolagents": "SmolagentsInstrumentor"}
+    assert (found.vendor, found.class_name) == ("OpenTelemetry GenAI", classes[name])

@@ -104,6 +104,8 @@ def test_openai_left_early(server: ProviderServer, recorder: SpanRecorder) -> No
         turns.close()
     assert recorder.names == [f"chat {MODEL}", f"invoke_agent {MODEL}"]
     assert all(span.status.is_unset for span in recorder.spans)
+    outcomes = [_attributes(span).get("pandaprobe.outcome") for span in recorder.spans]
+    assert outcomes == [None, "partial"]
 
 
 def _anthropic_client(server: ProviderServer, kind: Any, options: dict[str, Any]) -> Any:
@@ -188,6 +190,19 @@ def test_anthropic_without_content(server: ProviderServer, recorder: SpanRecorde
         key for span in recorder.spans for key in _attributes(span) if "messages" in key or "tool.call.r" in key
     ]
     assert not any("gen_ai.tool.call.arguments" in _attributes(span) for span in recorder.spans)
+
+
+def test_the_second_turn_of_anthropic_says_what_was_sent(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Newer clients send only what is new, with the id of the answer that it goes on from; and so says the span."""
+    options = _options(recorder, own=False)
+    instrument("anthropic", tracer_provider=recorder.provider)
+    _run_anthropic(server, options)
+    sent = server.received[1].json
+    second = _attributes([span for span in recorder.spans if span.name.startswith("chat")][1])
+    assert len(json.loads(second["gen_ai.input.messages"])) == len(sent["messages"])
+    thread = sent.get("thread") or {}
+    assert second.get("gen_ai.request.previous_response.id") == thread.get("previous_message_id")
+    assert json.loads(second.get("pandaprobe.model_parameters", "{}")).get("thread") == sent.get("thread")
 
 
 def _attributes(span: ReadableSpan) -> dict[str, Any]:

@@ -100,6 +100,8 @@ def test_odd_values_state_no_kind(value: Any) -> None:
         ({"mcp.method.name": "resources/read"}, "", True, False),
         ({"mcp.method.name": "initialize"}, "", False, True),
         ({"mcp.method.name": "tools/list", "rpc.system": "jsonrpc"}, "mcp-python-sdk", False, True),
+        ({"http.request.method": "GET", "gen_ai.provider.name": "anthropic"}, "com.anthropic.sdk.python", False, False),
+        ({"http.request.method": "POST", "gen_ai.provider.name": "anthropic"}, "com.anthropic.sdk.python", True, False),
     ],
 )
 def test_genai_work_is_told_from_plumbing(attributes: dict[str, Any], scope: str, genai: bool, plumbing: bool) -> None:

@@ -129,7 +129,7 @@ class HttpCall:
         """
         span = self._model_call.span
         try:
-            if record.error is not None:
+            if record.error is not None and not isinstance(record.error, GeneratorExit):
                 self._model_call.raised(record.error)
             if span.is_recording():
                 self._tell_body(record)
@@ -137,15 +137,17 @@ class HttpCall:
             span.end(record.times_ns[-1] if record.times_ns else None)
 
     def _tell_body(self, record: BodyRecord) -> None:
-        body, first_output_ns = said_along(record, self._written, self._model_call.endpoint)
+        said = said_along(record, self._written, self._model_call.endpoint)
         if self._refused_with is not None:
-            self._model_call.refused(self._refused_with, body)
+            self._model_call.refused(self._refused_with, said.body)
             return
-        if first_output_ns is not None:
-            elapsed_s = max(0, first_output_ns - self._model_call.started_ns) / 1e9
+        if said.first_output_ns is not None:
+            elapsed_s = max(0, said.first_output_ns - self._model_call.started_ns) / 1e9
             self._model_call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
-        if body is not None:
-            self._model_call.answered(body)
+        if said.body is not None:
+            self._model_call.answered(said.body)
+        if not said.is_whole:
+            self._model_call.left()
 
 
 def marked(call: HttpCall, context: Context) -> Context:

@@ -19,14 +19,14 @@ from .response import is_in_memory, said_in_memory
 class LateCall(HttpCall):
     """Makes its span, from the beginning of the request on, when the answer is there and is news.
 
-    `is_news` is asked that, `make` is given the time of the beginning (epoch ns). A refused request is none, nor one
-    whose body the app reads itself.
+    `is_news` is asked that, `make` is given the time of the beginning (epoch ns) and the answer. A refused request is
+    none, nor one whose body the app reads itself.
     """
 
     __slots__ = ("_endpoint", "_is_news", "_make", "_started_ns", "_told")
 
     def __init__(
-        self, owner: object, endpoint: Endpoint, make: Callable[[int], ModelCall], is_news: Callable[[Body], bool]
+        self, owner: object, endpoint: Endpoint, make: Callable[[int, Body], ModelCall], is_news: Callable[[Body], bool]
     ) -> None:
         self.owner = owner
         self._endpoint = endpoint
@@ -48,7 +48,7 @@ class LateCall(HttpCall):
         """The call has returned."""
         self.owner = None
         if self._told is not None and guarded(self._is_news, self._told):
-            call = self._make(self._started_ns)
+            call = self._make(self._started_ns, self._told)
             guarded(call.answered, self._told)
             call.end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import object_from_json
@@ -31,6 +31,18 @@ class BodyFormat:
         )
 
 
+class Said(NamedTuple):
+    """What a body says as far as the app read it.
+
+    `body` is None where it is neither JSON nor events, `first_output_ns` (epoch ns) for a body in one piece.
+    """
+
+    body: Body | None
+    first_output_ns: int | None
+    is_whole: bool
+    """Whether the body came to its end. One without a mark of its end is whole only if its content says so."""
+
+
 def is_in_memory(response: Any) -> bool:
     """Whether the body has been read; then `response.content` is its decoded bytes."""
     return bool(response.is_closed and response.is_stream_consumed)
@@ -44,22 +56,32 @@ def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     return _read(content, BodyFormat.of(response).content_type, endpoint)[0]
 
 
-def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> tuple[Body | None, int | None]:
-    """What a body says as far as the app read it (None: neither JSON nor events), and when the first output came.
-
-    The time is in epoch ns; None for a body in one piece.
-    """
+def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
+    """What a body says that was read along."""
     chunks: Sequence[bytes] = record.chunks
     if written.content_encoding:
         chunks = list(decoding.decoded(chunks, written.content_encoding))
     content = b"".join(chunks)
     if content.startswith(b"{") and written.content_type == _JSON_TYPE:
-        return object_from_json(content), None
+        whole = object_from_json(content)
+        return Said(whole, None, whole is not None or record.is_read)
     body, output_at = _read(content, written.content_type, endpoint)
-    if output_at is None:
-        return body, None
-    sizes = (len(chunk) for chunk in chunks)
-    return body, sse.arrival(output_at, sizes, record.times_ns)
+    if output_at is not None:
+        sizes = (len(chunk) for chunk in chunks)
+        output_at = sse.arrival(output_at, sizes, record.times_ns)
+    return Said(body, output_at, _is_whole(record, content, written.content_type))
+
+
+def _is_whole(record: BodyRecord, content: bytes, content_type: str) -> bool:
+    if record.end == "terminal":
+        return True
+    if _has_events(content, content_type):
+        return record.is_read and record.is_cut
+    return record.is_read
+
+
+def _has_events(content: bytes, content_type: str) -> bool:
+    return "event-stream" in content_type or sse.looks_like_events(content) or ndjson.is_lines(content_type)
 
 
 def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body | None, int | None]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .errors import failure_in
-from .parameters import sampling_attributes
-from .uploads import file_parts
-from .usage import usage_attributes
+from .parameters import LIMITS, SAMPLING, sampling_attributes
+from .uploads import FILES, file_parts
+from .usage import COUNTED, usage_attributes
+
+_SPOKEN: Final = frozenset({"model", "input", "instructions"})
+_HEARD: Final = names_of(SAMPLING, LIMITS, ("prompt", "file", FILES))
+_SOUND: Final = frozenset({"sound", "mime_type", "usage", "error"})
+_TEXT: Final = frozenset({"text", "model", "usage", "error", "type", "delta"})
 
 
 class Speech:
@@ -34,6 +41,7 @@ class Speech:
         return {
             names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(said)]}] if said else [],
             names.SYSTEM_INSTRUCTIONS: [parts.text(how)] if how else [],
+            **parameters(body, _SPOKEN),
         }
 
     def binary(self, content: bytes, content_type: str) -> Body:
@@ -42,12 +50,18 @@ class Speech:
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The sound by its size and hash, and the usage where a stream of events has it."""
-        sound, content = body.get("sound"), {}
+        sound = body.get("sound")
+        content: Content = {}
         if with_content and isinstance(sound, bytes) and sound:
             said = parts.blob(sound, "audio", string(body.get("mime_type")))
             content = {names.OUTPUT_MESSAGES: [{"role": "assistant", "parts": [said], "finish_reason": "stop"}]}
+        if with_content:
+            content = {**content, **beside(body, _SOUND, COUNTED)}
         return Answer(
-            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+            attributes=usage_attributes(body.get("usage")),
+            content=content,
+            failure=failure_in(body.get("error")),
+            is_whole=body.get("is_whole") is True,
         )
 
     def merged(self, events: Events) -> Body:
@@ -56,7 +70,8 @@ class Speech:
         sound = b"".join(b64decode(piece) for event in read if (piece := string(event.get("audio"))))
         usage = next((event["usage"] for event in read if "usage" in event), None)
         error = next((event["error"] for event in read if "error" in event), None)
-        return {"sound": sound, "mime_type": None, "usage": usage, "error": error}
+        is_whole = any(event.get("type") == "speech.audio.done" for event in read)
+        return {"sound": sound, "mime_type": None, "usage": usage, "error": error, "is_whole": is_whole}
 
     def is_output(self, event: Event) -> bool:
         """The first sound."""
@@ -78,7 +93,7 @@ class Transcription:
         said = file_parts(body, "audio")
         if prompt := string(body.get("prompt")):
             said = [parts.text(prompt), *said]
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _HEARD)}
 
     def binary(self, content: bytes, content_type: str) -> Body:
         """Text and subtitles, which are no JSON."""
@@ -86,14 +101,18 @@ class Transcription:
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The text and the usage, which some models count in seconds: those are no tokens."""
-        text, content = string(body.get("text")), {}
+        text = string(body.get("text"))
+        content: Content = {}
         if with_content and text:
             message = {"role": "assistant", "parts": [parts.text(text)], "finish_reason": "stop"}
             content = {names.OUTPUT_MESSAGES: [message]}
+        if with_content:
+            content = {**content, **beside(body, _TEXT, COUNTED)}
         return Answer(
             attributes={names.RESPONSE_MODEL: string(body.get("model")), **usage_attributes(body.get("usage"))},
             content=content,
             failure=failure_in(body.get("error")),
+            is_whole=str(body.get("type")).endswith(".done"),
         )
 
     def merged(self, events: Events) -> Body:

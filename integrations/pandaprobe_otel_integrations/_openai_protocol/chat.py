@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._readings import Readings, read
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place
@@ -17,10 +20,12 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events
 from .chat_messages import input_message, output_messages, tool_definition
 from .chat_stream import growing_text, merged_chunks
 from .errors import failure_in
-from .parameters import SAMPLING, sampling_attributes
-from .usage import usage_attributes
+from .parameters import LIMITS, SAMPLING, sampling_attributes
+from .usage import COUNTED, usage_attributes
 
 DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
+ENVELOPE: Final = ("id", "model", "object", "created", "error")
+"""Members of every answer, which attributes tell, or which say nothing."""
 _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
 
 
@@ -29,6 +34,10 @@ class ChatCompletions:
 
     operation = "chat"
     last_event: LastEvent | None = DONE
+    read: Set[str] = names_of(SAMPLING, LIMITS, ("messages", "tools", "functions", "reasoning_effort"))
+    """Members of a request that attributes and messages tell."""
+    answered: Set[str] = names_of(ENVELOPE, ("choices", "usage", "service_tier", "system_fingerprint"))
+    """Members of an answer of which that is so, or that say nothing."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
@@ -45,10 +54,12 @@ class ChatCompletions:
             functions = [{"type": "function", "function": one} for one in objects(body.get("functions"))]
             definitions = [tool_definition(tool) for tool in (*objects(body.get("tools")), *functions)]
             found = {**found, names.TOOL_DEFINITIONS: definitions}
-        return found
+        return {**found, **parameters(body, self.read)} if body.keys() - self.read else found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Every choice, its finish reason, and the usage."""
+        """Every choice, its finish reason, and the usage; Groq's streams have that in a member of its own."""
+        if "x_groq" in body:
+            body = _without_groq(body)
         choices = objects(body.get("choices"))
         if len(choices) > 1:
             choices.sort(key=_index)
@@ -58,7 +69,8 @@ class ChatCompletions:
         attributes.update(usage_attributes(body.get("usage")))
         content: Content = {}
         if with_content:
-            content = {names.OUTPUT_MESSAGES: output_messages(choices)}
+            more = with_logprobs(beside(body, self.answered, COUNTED), choices)
+            content = {names.OUTPUT_MESSAGES: output_messages(choices), **more}
         return Answer(attributes=attributes, content=content, failure=_failure(body) if "error" in body else None)
 
     def merged(self, events: Events) -> Body:
@@ -72,6 +84,12 @@ class ChatCompletions:
     def growing(self, event: Event) -> Place | None:
         """The text of a delta."""
         return growing_text(obj(event.data))
+
+
+def _without_groq(body: Body) -> Body:
+    own = {**obj(body["x_groq"])}
+    usage = own.pop("usage", None)
+    return {**body, "usage": body.get("usage") or usage, "x_groq": own}
 
 
 def _output_type(response_format: Any) -> str | None:

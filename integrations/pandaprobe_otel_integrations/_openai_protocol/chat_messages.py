@@ -7,10 +7,33 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
-_BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call"})
+_BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
 """What an assistant's message may have; most have none of it."""
+_MESSAGE: Final = _BESIDE_TEXT | {
+    "role",
+    "content",
+    "name",
+    "tool_call_id",
+    "reasoning_content",
+    "reasoning",
+    "thinking_blocks",
+}
+_ANSWER: Final = _MESSAGE | {"annotations"}
+_CHOICE: Final = frozenset({"index", "message", "delta", "text", "finish_reason", "logprobs"})
+_TOOL: Final = frozenset({"type", "name", "description", "parameters"})
+_CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
+_FUNCTION: Final = frozenset({"name", "arguments"})
+_CUSTOM: Final = frozenset({"name", "input"})
+_TEXT: Final = frozenset({"type", "text"})
+_REFUSAL: Final = frozenset({"type", "refusal"})
+_THINKING: Final = frozenset({"type", "thinking", "signature"})
+_IMAGE: Final = frozenset({"type", "image_url"})
+_SOUND: Final = frozenset({"type", "input_audio"})
+_FILE: Final = frozenset({"type", "file"})
+"""Members that are read of each; what else there is stays beside them, under its own name."""
 _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
 
 
@@ -20,7 +43,8 @@ def input_message(message: Object) -> Part:
     found: Part = {"role": "tool" if role == "function" else role, "parts": _input_parts(role, message)}
     if role != "function" and (name := string(message.get("name"))):
         found["name"] = name
-    return found
+    # Most have a role and a content.
+    return with_rest(found, message, _MESSAGE) if len(message) > 2 and message.keys() - _MESSAGE else found
 
 
 def output_messages(choices: Iterable[Object]) -> list[Part]:
@@ -38,11 +62,14 @@ def _output_message(choice: Object) -> Part:
     if not message and "text" in choice:
         message = {"content": choice.get("text")}
     reason = string(choice.get("finish_reason"))
-    return {
+    found: Part = {
         "role": string(message.get("role")) or "assistant",
         "parts": _assistant_parts(message),
         "finish_reason": _FINISH_REASONS.get(reason, reason) if reason else UNFINISHED,
     }
+    if message.keys() - _ANSWER or message.get("annotations"):
+        found = with_rest(found, message, _MESSAGE)
+    return with_rest(found, choice, _CHOICE) if choice.keys() - _CHOICE else found
 
 
 def tool_definition(tool: Object) -> Part:
@@ -53,7 +80,9 @@ def tool_definition(tool: Object) -> Part:
     for key in ("description", "parameters"):
         if described.get(key) is not None:
             found[key] = described[key]
-    return found
+    if described.keys() - _TOOL:
+        found = with_rest(found, described, _TOOL)
+    return found if described is tool else with_rest(found, tool, {"type", kind})
 
 
 def _input_parts(role: str, message: Object) -> list[Part]:
@@ -71,6 +100,8 @@ def _assistant_parts(message: Object) -> list[Part]:
         thought = string(message.get("reasoning_content")) or string(message.get("reasoning"))
         if thought:
             found.append(parts.reasoning(thought))
+    if not found and "thinking_blocks" in message:  # litellm's, where they do not repeat what is above
+        found += content_parts(message["thinking_blocks"])
     found += content_parts(message.get("content"))
     if not _BESIDE_TEXT.isdisjoint(message):
         found += _beside_text(message)
@@ -83,6 +114,7 @@ def _beside_text(message: Object) -> list[Part]:
         found.append(parts.text(refusal))
     if audio := obj(message.get("audio")):
         found += _audio_answer(audio)
+    found += [part for image in items(message.get("images")) if (part := _content_part(image)) is not None]
     found += [_tool_call(call) for call in objects(message.get("tool_calls"))]
     if function := obj(message.get("function_call")):
         name = string(function.get("name"))
@@ -102,20 +134,30 @@ def _content_part(item: Any) -> Part | None:
         return parts.text(item)
     piece = obj(item)
     kind = string(piece.get("type"))
-    if kind in ("text", "refusal"):
-        return parts.text(str(piece.get(kind) or ""))
+    if kind == "text":
+        said = parts.text(str(piece.get("text") or ""))
+        return said if len(piece) == 2 else with_rest(said, piece, _TEXT)
+    if kind == "refusal":
+        return with_rest(parts.text(str(piece.get("refusal") or "")), piece, _REFUSAL)
     if kind == "thinking":
-        return parts.reasoning(thinking_text(piece))
+        return with_rest(parts.reasoning(thinking_text(piece)), piece, _THINKING)
     if kind == "image_url":
-        image: Any = piece.get("image_url")
-        url = image if isinstance(image, str) else string(obj(image).get("url"))
-        return parts.media(url or "", "image")
+        return _image(piece)
     if kind == "input_audio":
         audio = obj(piece.get("input_audio"))
-        return parts.base64_blob(str(audio.get("data") or ""), "audio", f"audio/{audio.get('format') or 'wav'}")
+        heard = parts.base64_blob(str(audio.get("data") or ""), "audio", f"audio/{audio.get('format') or 'wav'}")
+        return with_rest(with_rest(heard, audio, {"data", "format"}), piece, _SOUND)
     if kind == "file":
-        return _file(obj(piece.get("file")))
-    return dict(piece) if piece else None
+        return with_rest(_file(obj(piece.get("file"))), piece, _FILE)
+    return told(dict(piece)) if piece else None
+
+
+def _image(piece: Object) -> Part:
+    image: Any = piece.get("image_url")
+    if isinstance(image, str):
+        return with_rest(parts.media(image, "image"), piece, _IMAGE)
+    found = parts.media(string(obj(image).get("url")) or "", "image")
+    return with_rest(with_rest(found, obj(image), {"url"}), piece, _IMAGE)
 
 
 def thinking_text(piece: Object) -> str:
@@ -126,9 +168,10 @@ def thinking_text(piece: Object) -> str:
 
 def _file(file: Object) -> Part:
     if file_id := string(file.get("file_id")):
-        return parts.file_reference(file_id, "document")
+        return with_rest(parts.file_reference(file_id, "document"), file, {"file_id"})
     data = str(file.get("file_data") or "")
-    return parts.media(data, "document") if ":" in data[:16] else parts.base64_blob(data, "document", None)
+    found = parts.media(data, "document") if ":" in data[:16] else parts.base64_blob(data, "document", None)
+    return with_rest(found, file, {"file_data"})
 
 
 def _audio_answer(audio: Object) -> list[Part]:
@@ -143,21 +186,17 @@ def _audio_answer(audio: Object) -> list[Part]:
 
 
 def _tool_call(call: Object) -> Part:
-    function = obj(call.get("function"))
-    custom = obj(call.get("custom"))
-    if custom and not function:
-        return parts.tool_call(
-            id=string(call.get("id")), name=string(custom.get("name")), arguments=custom.get("input")
-        )
-    return parts.tool_call(
-        id=string(call.get("id")), name=string(function.get("name")), arguments=function.get("arguments")
-    )
+    called = obj(call.get("function"))
+    known, arguments = _FUNCTION, "arguments"
+    if not called and (called := obj(call.get("custom"))):
+        known, arguments = _CUSTOM, "input"
+    found = parts.tool_call(id=string(call.get("id")), name=string(called.get("name")), arguments=called.get(arguments))
+    if called.keys() - known:
+        found = with_rest(found, called, known)
+    return with_rest(found, call, _CALL) if call.keys() - _CALL else found
 
 
 def _tool_answer(content: Any) -> Any:
     if not isinstance(content, (list, tuple)):
         return content
-    found = content_parts(content)
-    if all(part.get("type") == "text" for part in found):
-        return "\n".join(str(part["content"]) for part in found)
-    return found
+    return parts.text_or(content_parts(content))

@@ -11,13 +11,21 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._logprobs import Logprobs
+from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.runs import Place
 
 from .chat_messages import thinking_text
 
 _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
-_LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error", "x_groq"})
+_LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error"})
+_ENVELOPE: Final = frozenset({"object", "created", "obfuscation", "p"})
+"""Members of chunks that say nothing; the last two are padding."""
+_CHOICE: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs", "message", "obfuscation", "p"})
+_CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
+_CONSTANT: Final = frozenset({"type", "name", "id", "status"})
+"""Texts of a delta that do not grow."""
 
 
 def merged_chunks(chunks: Iterable[Any]) -> Body:
@@ -41,6 +49,8 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
                     choice.add(piece)
             elif key in _LAST_WINS:
                 merged[key] = value
+            elif key not in _ENVELOPE:
+                merged[key] = grown(merged.get(key), value)
     merged["choices"] = [{"index": index, **choices[index].whole()} for index in sorted(choices)]
     return merged
 
@@ -48,7 +58,10 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
 def growing_text(chunk: Object) -> Place | None:
     """The one text that a chunk adds to: of the message, of a thought, or of the arguments of a call."""
     choices = items(chunk.get("choices"))
-    delta = obj(obj(choices[0]).get("delta")) if len(choices) == 1 else obj(None)
+    choice = obj(choices[0]) if len(choices) == 1 else obj(None)
+    if choice.get("logprobs"):
+        return None  # of each token, also where two are the same
+    delta = obj(choice.get("delta"))
     said = [name for name, value in delta.items() if value and name != "role"]
     if len(said) != 1:
         return None
@@ -75,6 +88,9 @@ class _Choice:
         self._function: dict[str, str] = {}
         self._audio: dict[str, str] = {}
         self._finish_reason: str | None = None
+        self._logprobs = Logprobs()
+        self._others: dict[str, Any] = {}
+        self._beside: dict[str, Any] = {}
 
     def add(self, piece: Object) -> None:
         # Some services send the whole message again in the last chunk; a delta beside it is all that counts.
@@ -93,6 +109,15 @@ class _Choice:
         # Together repeats a delta's content as `text`, which is where legacy completions have theirs.
         if delta is None and (text := string(piece.get("text"))):
             self._legacy_text.append(text)
+        if piece.get("logprobs") or piece.keys() - _CHOICE:
+            self._add_beside(piece)
+
+    def _add_beside(self, piece: Object) -> None:
+        for name, value in piece.items():
+            if name == "logprobs":
+                self._logprobs.add(value)
+            elif name not in _CHOICE and value:
+                self._beside[name] = grown(self._beside.get(name), value)
 
     def _add_text(self, name: str, value: Any) -> None:
         if isinstance(value, str):
@@ -118,10 +143,18 @@ class _Choice:
             _append(self._audio, audio, ("data", "transcript"))
             if audio_id := string(audio.get("id")):
                 self._audio["id"] = audio_id
+        else:
+            before = self._others.get(name)
+            if isinstance(value, str) and isinstance(before, str) and name not in _CONSTANT:
+                self._others[name] = before + value
+            else:
+                self._others[name] = grown(before, value)
 
     def whole(self) -> dict[str, Any]:
+        logprobs = self._logprobs.whole()
+        beside = {**self._beside, "logprobs": logprobs} if logprobs else self._beside
         if self._legacy_text:
-            return {"text": "".join(self._legacy_text), "finish_reason": self._finish_reason}
+            return {**beside, "text": "".join(self._legacy_text), "finish_reason": self._finish_reason}
         message: dict[str, Any] = {"role": self._role or "assistant"}
         message.update((name, "".join(found)) for name, found in self._texts.items())
         if calls := self._calls.whole():
@@ -130,7 +163,7 @@ class _Choice:
             message["function_call"] = self._function
         if self._audio:
             message["audio"] = self._audio
-        return {"message": message, "finish_reason": self._finish_reason}
+        return {**beside, "message": {**self._others, **message}, "finish_reason": self._finish_reason}
 
 
 class _ToolCalls:
@@ -162,6 +195,7 @@ class _ToolCall:
         self.id: str | None = None
         self._type: str | None = None
         self._parts: dict[str, dict[str, str]] = {}
+        self._others: dict[str, Any] = {}
 
     def goes_on_with(self, call_id: str | None, fragment: Object) -> bool:
         """Whether a fragment that came for this place is a part of this call."""
@@ -180,9 +214,12 @@ class _ToolCall:
         for kind, keys in (("function", ("name", "arguments")), ("custom", ("name", "input"))):
             if found := obj(fragment.get(kind)):
                 _append(self._parts.setdefault(kind, {}), found, keys)
+        if fragment.keys() - _CALL:
+            for name, value in rest(fragment, _CALL).items():
+                self._others[name] = grown(self._others.get(name), value)
 
     def whole(self) -> dict[str, Any]:
-        return {"id": self.id, "type": self._type or "function", **self._parts}
+        return {**self._others, "id": self.id, "type": self._type or "function", **self._parts}
 
 
 def _append(target: dict[str, str], source: Object, keys: Iterable[str]) -> None:

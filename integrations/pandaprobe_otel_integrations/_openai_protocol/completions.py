@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
+from pandaprobe_otel_integrations._rest import names_of, parameters
 from pandaprobe_otel_integrations._shape import items
 
 from .chat import ChatCompletions
-from .parameters import sampling_attributes
+from .parameters import LIMITS, SAMPLING, sampling_attributes
 
 
 class Completions(ChatCompletions):
     """Legacy completions. Answer and stream have the form of chat completions, with `text` for the message."""
 
     operation = "text_completion"
+    read: Set[str] = names_of(SAMPLING, LIMITS, ("prompt",))
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
@@ -27,7 +30,8 @@ class Completions(ChatCompletions):
         """The prompt, or each of several; token ids are named by their number only."""
         prompt = body.get("prompt")
         prompts = [prompt] if isinstance(prompt, str) or _is_tokens(prompt) else items(prompt)
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]}
+        messages = [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]
+        return {names.INPUT_MESSAGES: messages, **parameters(body, self.read)}
 
 
 def _is_tokens(prompt: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from pandaprobe_otel_integrations import _names as names
@@ -9,18 +10,21 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 from pandaprobe_otel_integrations._whole import Whole
 
 from .errors import failure_in
 from .response_items import input_messages
-from .usage import usage_attributes
+from .usage import COUNTED, usage_attributes
 
 
 class Decisions(Whole):
     """The questions stand with the instructions, the answers are one JSON text."""
 
     operation = "generate_content"
+    read: Set[str] = frozenset({"model", "input", "questions"})
+    answered: Set[str] = frozenset({"model", "object", "answers", "usage", "error", "created", "created_at"})
 
     def request_attributes(self, body: Body) -> Attributes:
         """The model."""
@@ -31,6 +35,7 @@ class Decisions(Whole):
         return {
             names.INPUT_MESSAGES: input_messages(body.get("input")),
             names.SYSTEM_INSTRUCTIONS: [parts.text(to_json(question)) for question in _each(body.get("questions"))],
+            **parameters(body, self.read),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -39,7 +44,7 @@ class Decisions(Whole):
         said = [{"role": "assistant", "parts": [parts.text(to_json(found))], "finish_reason": "stop"}] if found else []
         return Answer(
             attributes={names.RESPONSE_MODEL: string(body.get("model")), **usage_attributes(body.get("usage"))},
-            content={names.OUTPUT_MESSAGES: said} if with_content else {},
+            content={names.OUTPUT_MESSAGES: said, **beside(body, self.answered, COUNTED)} if with_content else {},
             failure=failure_in(body.get("error")),
         )
 

@@ -9,12 +9,16 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import beside, parameters, told
 from pandaprobe_otel_integrations._shape import integer, items, objects, string, strings
 from pandaprobe_otel_integrations._whole import Whole
 
 from .errors import failure_in
-from .usage import usage_attributes
+from .usage import COUNTED, usage_attributes
 
+_READ: Final = frozenset({"model", "input", "dimensions", "encoding_format"})
+_ANSWERED: Final = frozenset({"model", "object", "usage", "data", "error"})
 _BYTES_PER_NUMBER: Final = 4
 """The client asks for base64 of 32-bit floats unless the app says otherwise."""
 
@@ -35,9 +39,11 @@ class Embeddings(Whole):
     def request_content(self, body: Body) -> Content:
         """The texts."""
         value = body.get("input")
-        texts = [value] if isinstance(value, str) else [item for item in items(value) if isinstance(item, str)]
+        given = [value] if isinstance(value, str) or _is_tokens(value) else items(value)
+        found = [_part(one) for one in given]
         return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else []
+            names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
+            **parameters(body, _READ),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -51,8 +57,19 @@ class Embeddings(Whole):
                 names.DIMENSION_COUNT: _dimensions(vectors[0].get("embedding")) if vectors else None,
                 **usage,
             },
+            content=beside(body, _ANSWERED, COUNTED) if with_content else {},
             failure=failure_in(body.get("error")),
         )
+
+
+def _is_tokens(value: Any) -> bool:
+    return any(isinstance(one, int) for one in items(value)[:1])
+
+
+def _part(given: Any) -> Part:
+    if isinstance(given, str):
+        return parts.text(given)
+    return parts.text(f"[{len(items(given))} token ids]") if _is_tokens(given) else told(given)
 
 
 def _dimensions(vector: Any) -> int | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from typing import Final
+
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._shape import obj
 
 from .chat import ChatCompletions
 from .completions import Completions
 from .responses import Responses
+
+_OPENAIS: Final = frozenset({"service_tier", "system_fingerprint"})
+"""Members that are attributes of OpenAI's alone; of others, they stand with what has no attribute."""
 
 
 def without_openai(attributes: Attributes) -> Attributes:
@@ -21,14 +26,15 @@ def without_openai(attributes: Attributes) -> Attributes:
 class ForeignChatCompletions(ChatCompletions):
     """Chat completions of another service."""
 
+    read: Set[str] = ChatCompletions.read - _OPENAIS
+    answered: Set[str] = ChatCompletions.answered - _OPENAIS
+
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
         return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As OpenAI's; Groq's streams have their usage in a member of its own."""
-        if not body.get("usage") and (usage := obj(body.get("x_groq")).get("usage")):
-            body = {**body, "usage": usage}
+        """As OpenAI's."""
         answer = super().answer(body, with_content=with_content)
         without_openai(answer.attributes)
         return answer
@@ -36,6 +42,9 @@ class ForeignChatCompletions(ChatCompletions):
 
 class ForeignResponses(Responses):
     """The Responses API of another service."""
+
+    read: Set[str] = Responses.read - _OPENAIS
+    answered: Set[str] = Responses.answered - _OPENAIS
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
@@ -50,6 +59,9 @@ class ForeignResponses(Responses):
 
 class ForeignCompletions(Completions):
     """Legacy completions of another service."""
+
+    read: Set[str] = Completions.read - _OPENAIS
+    answered: Set[str] = Completions.answered - _OPENAIS
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""

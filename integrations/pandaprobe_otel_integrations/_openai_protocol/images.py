@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._shape import obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 from .errors import failure_in
-from .parameters import sampling_attributes
-from .uploads import file_parts
-from .usage import usage_attributes
+from .parameters import LIMITS, SAMPLING, sampling_attributes
+from .uploads import FILES, file_parts
+from .usage import COUNTED, usage_attributes
+
+_READ: Final = names_of(SAMPLING, LIMITS, ("prompt", FILES))
+_ANSWERED: Final = frozenset({"created", "data", "usage", "error", "b64_json", "type"})
+_IMAGE: Final = frozenset({"b64_json", "url", "revised_prompt"})
 
 
 class Images:
@@ -34,7 +39,7 @@ class Images:
         prompt = string(body.get("prompt"))
         said = [parts.text(prompt)] if prompt else []
         said += file_parts(body, "image")
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Each image by its address, or by size and hash, and the usage."""
@@ -42,9 +47,13 @@ class Images:
         if with_content:
             images = [part for image in objects(body.get("data")) for part in _image(image, body)]
             message = {"role": "assistant", "parts": images, "finish_reason": "stop"}
-            content = {names.OUTPUT_MESSAGES: [message] if images else []}
+            more = beside(body, _ANSWERED, COUNTED)
+            content = {names.OUTPUT_MESSAGES: [message] if images else [], **more}
         return Answer(
-            attributes=usage_attributes(body.get("usage")), content=content, failure=failure_in(body.get("error"))
+            attributes=usage_attributes(body.get("usage")),
+            content=content,
+            failure=failure_in(body.get("error")),
+            is_whole=str(body.get("type")).endswith(".completed"),
         )
 
     def merged(self, events: Events) -> Body:
@@ -60,11 +69,13 @@ class Images:
 
 
 def _image(image: Body, body: Body) -> list[Part]:
-    found: list[Any] = []
+    found: list[Part] = []
     if data := string(image.get("b64_json")):
         found.append(parts.base64_blob(data, "image", f"image/{string(body.get('output_format')) or 'png'}"))
     elif url := string(image.get("url")):
         found.append(parts.media(url, "image"))
     if revised := string(image.get("revised_prompt")):
         found.append(parts.text(revised))
+    if found:
+        found[0] = with_rest(found[0], image, _IMAGE)
     return found

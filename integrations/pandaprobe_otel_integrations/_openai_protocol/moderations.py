@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._rest import beside, parameters, rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._whole import Whole
 
 from .chat_messages import content_parts
 from .errors import failure_in
 
+_READ: Final = frozenset({"model", "input"})
+_ANSWERED: Final = frozenset({"id", "model", "results", "error"})
+_VERDICT: Final = frozenset({"flagged", "categories"})
+
 
 class Moderations(Whole):
-    """The verdict says which categories are met; their scores are left out."""
+    """The verdict says which categories are met; scores and what else there is of each stand beside it."""
 
     operation = "moderation"
 
@@ -26,7 +33,7 @@ class Moderations(Whole):
     def request_content(self, body: Body) -> Content:
         """What is judged; pictures by their addresses, or by size and hash."""
         said = content_parts(body.get("input"))
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The verdict on each."""
@@ -37,9 +44,14 @@ class Moderations(Whole):
                 names.RESPONSE_ID: string(body.get("id")),
                 names.RESPONSE_MODEL: string(body.get("model")),
             },
-            content={names.OUTPUT_MESSAGES: said if verdicts else []} if with_content else {},
+            content={names.OUTPUT_MESSAGES: said if verdicts else [], **_beside(body)} if with_content else {},
             failure=failure_in(body.get("error")),
         )
+
+
+def _beside(body: Body) -> Content:
+    scored = [rest(result, _VERDICT) for result in objects(body.get("results"))]
+    return beside({**body, "scores": scored if any(scored) else None}, _ANSWERED, {})
 
 
 def _verdict(result: Object) -> dict[str, object]:

@@ -22,17 +22,17 @@ SAMPLING: Final[Readings] = {
     "stream": (names.STREAM, true),
     "service_tier": (names.REQUEST_SERVICE_TIER, string),
 }
-_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The first one counts."""
 
 
 def sampling_attributes(body: Body, readings: Readings = SAMPLING) -> Attributes:
-    """Model, sampling and limits. Only these are read: a request may carry keys and users' names elsewhere.
+    """Model, sampling and limits.
 
     `readings` are those of an endpoint that has more than `SAMPLING`.
     """
     attributes = read(body, readings)
-    for key in _LIMITS:
+    for key in LIMITS:
         if key in body and (limit := integer(body[key])) is not None:
             attributes[names.MAX_TOKENS] = limit
             break

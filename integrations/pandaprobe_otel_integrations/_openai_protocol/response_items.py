@@ -6,9 +6,23 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import rest, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 FINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
+_MESSAGE: Final = frozenset({"type", "id", "status", "role", "content"})
+_OUTPUT: Final = frozenset({"type", "id", "status", "call_id", "output"})
+_CALL: Final = frozenset({"type", "id", "status", "call_id", "name", "arguments", "input"})
+_PICTURE: Final = frozenset({"type", "id", "status", "result", "output_format"})
+_REASONING: Final = frozenset({"type", "id", "status", "content", "summary", "encrypted_content"})
+_NAMED: Final = frozenset({"id", "type", "name"})
+_TEXT: Final = frozenset({"type", "text", "logprobs"})
+_SAID: Final = _TEXT | {"annotations"}
+_REFUSAL: Final = frozenset({"type", "refusal"})
+_IMAGE: Final = frozenset({"type", "image_url", "file_id"})
+_FILE: Final = frozenset({"type", "file_url", "file_data", "file_id"})
+"""Members that are read of each; what else there is stays beside them, under its own name."""
 _CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 # What a status means as a finish reason; an incomplete response says itself why.
 _REASONS: Final = {"completed": "stop", "failed": "error", "cancelled": "cancelled"}
@@ -55,10 +69,10 @@ def _input_message(item: Object) -> Part | None:
     kind = string(item.get("type"))
     role = string(item.get("role"))
     if role is not None and kind in (None, "message"):
-        return {"role": role, "parts": _content(item.get("content"))}
+        return with_rest({"role": role, "parts": _content(item.get("content"))}, item, _MESSAGE)
     if kind in ("function_call_output", "custom_tool_call_output"):
         answer = parts.tool_response(id=string(item.get("call_id")), response=_tool_answer(item.get("output")))
-        return {"role": "tool", "parts": [answer]}
+        return {"role": "tool", "parts": [with_rest(answer, item, _OUTPUT)]}
     found = _output_parts(item)
     return {"role": "assistant", "parts": found} if found else None
 
@@ -67,6 +81,8 @@ def _join(messages: list[Part], message: Part) -> None:
     """Calls, thoughts and text that the app sends back item by item are one turn of the assistant."""
     if messages and message["role"] == "assistant" == messages[-1]["role"]:
         messages[-1]["parts"].extend(message["parts"])
+        for name, value in message.items():
+            messages[-1].setdefault(name, value)
     else:
         messages.append(message)
 
@@ -74,34 +90,42 @@ def _join(messages: list[Part], message: Part) -> None:
 def _output_parts(item: Object) -> list[Part]:
     kind = string(item.get("type")) or ""
     if kind == "message":
-        return _content(item.get("content"))
+        said = _content(item.get("content"))
+        if said and item.keys() - _MESSAGE:
+            said[0] = with_rest(said[0], item, _MESSAGE)
+        return said
     if kind == "reasoning":
         return _thoughts(item)
     if kind in _CALLS:
         arguments = item.get("arguments") if kind == "function_call" else item.get("input")
         call_id = string(item.get("call_id")) or string(item.get("id"))
-        return [parts.tool_call(id=call_id, name=string(item.get("name")), arguments=arguments)]
-    if kind == "image_generation_call":
-        data = string(item.get("result"))
-        return [parts.base64_blob(data, "image", f"image/{item.get('output_format') or 'png'}")] if data else []
+        call = parts.tool_call(id=call_id, name=string(item.get("name")), arguments=arguments)
+        return [with_rest(call, item, _CALL)]
+    if kind == "image_generation_call" and (data := string(item.get("result"))):
+        picture = parts.base64_blob(data, "image", f"image/{item.get('output_format') or 'png'}")
+        return [with_rest(picture, item, _PICTURE)]
     if kind == "item_reference":
-        return []
+        return [dict(item)]
     return [_other_item(kind, item)]
 
 
 def _other_item(kind: str, item: Object) -> Part:
     """Web search, code interpreter, MCP and what is yet to come: the provider made the call and used the result."""
-    details = {key: value for key, value in item.items() if key not in ("id", "type", "name")}
+    details = rest(item, _NAMED)
     name = string(item.get("name")) or kind.removesuffix("_call")
     return parts.server_tool_call(id=string(item.get("id")), name=name, call={"type": kind, **details})
 
 
 def _thoughts(item: Object) -> list[Part]:
-    # Encrypted content is for the service alone. The summary repeats the content where there are both.
-    texts = [string(piece.get("text")) for piece in objects(item.get("content"))]
-    if not any(texts):
-        texts = [string(piece.get("text")) for piece in objects(item.get("summary"))]
-    return [parts.reasoning(found) for found in texts if found]
+    # Encrypted content is for the service alone. Where there are both, the summary stands beside the first thought.
+    texts = [text for piece in objects(item.get("content")) if (text := string(piece.get("text")))]
+    summary = [text for piece in objects(item.get("summary")) if (text := string(piece.get("text")))]
+    found = [parts.reasoning(text) for text in texts or summary]
+    if found:
+        if texts and summary and texts != summary:
+            found[0]["summary"] = summary
+        found[0] = with_rest(found[0], item, _REASONING)
+    return found
 
 
 def _content(content: Any) -> list[Part]:
@@ -115,14 +139,16 @@ def _content_part(piece: Any) -> Part | None:
         return parts.text(piece)
     found = obj(piece)
     kind = string(found.get("type")) or ""
-    if kind in ("input_text", "output_text", "text", "summary_text"):
-        return parts.text(str(found.get("text") or ""))
+    if kind in _TEXTS:
+        said = parts.text(str(found.get("text") or ""))
+        return with_rest(said, found, _TEXT) if found.keys() - _SAID or found.get("annotations") else said
     if kind == "refusal":
-        return parts.text(str(found.get("refusal") or ""))
+        return with_rest(parts.text(str(found.get("refusal") or "")), found, _REFUSAL)
     if kind == "input_image":
-        return _referenced(found, "image", string(found.get("image_url")))
+        return with_rest(_referenced(found, "image", string(found.get("image_url"))), found, _IMAGE)
     if kind == "input_file":
-        return _referenced(found, "document", string(found.get("file_url")) or string(found.get("file_data")))
+        address = string(found.get("file_url")) or string(found.get("file_data"))
+        return with_rest(_referenced(found, "document", address), found, _FILE)
     if kind in ("output_audio", "audio", "input_audio") and (heard := string(found.get("transcript"))):
         return parts.text(heard)
     if kind in ("output_audio", "audio"):
@@ -130,7 +156,7 @@ def _content_part(piece: Any) -> Part | None:
     if kind == "input_audio":
         audio = obj(found.get("input_audio")) or found
         return parts.base64_blob(str(audio.get("data") or ""), "audio", f"audio/{audio.get('format') or 'wav'}")
-    return dict(found) if found else None
+    return told(dict(found)) if found else None
 
 
 def _referenced(piece: Object, modality: str, address: str | None) -> Part:
@@ -142,9 +168,4 @@ def _referenced(piece: Object, modality: str, address: str | None) -> Part:
 
 
 def _tool_answer(output: Any) -> Any:
-    if not isinstance(output, (list, tuple)):
-        return output
-    found = _content(output)
-    if all(part.get("type") == "text" for part in found):
-        return "\n".join(str(part["content"]) for part in found)
-    return found
+    return parts.text_or(_content(output)) if isinstance(output, (list, tuple)) else output

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body
-from pandaprobe_otel_integrations._shape import Object, items, obj, string
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, string
 
 _FINAL_EVENTS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
@@ -71,12 +71,18 @@ class _Item:
     def __init__(self) -> None:
         self._item: dict[str, Any] = {}
         self._pieces: dict[tuple[_Place, int], list[str]] = {}
+        self._annotations: dict[int, list[Any]] = {}
 
     def add(self, event: Object) -> None:
         kind = string(event.get("type")) or ""
         if kind in ("response.output_item.added", "response.output_item.done"):
             self._item = dict(obj(event.get("item")))
             self._pieces.clear()
+            self._annotations.clear()
+            return
+        if kind == "response.output_text.annotation.added":
+            place_in_item = integer(event.get("content_index")) or 0
+            self._annotations.setdefault(place_in_item, []).append(event.get("annotation"))
             return
         place = _DELTAS.get(kind)
         delta = event.get("delta")
@@ -89,10 +95,13 @@ class _Item:
 
     def whole(self) -> dict[str, Any]:
         item = dict(self._item)
-        for (place, _), pieces in sorted(self._pieces.items(), key=lambda entry: entry[0][1]):
+        for (place, index), pieces in sorted(self._pieces.items(), key=lambda entry: entry[0][1]):
             if place.group is None:
                 item[place.member] = "".join(pieces)
             else:
                 group = items(item.get(place.group))
-                item[place.group] = [*group, {"type": place.part_type, place.member: "".join(pieces)}]
+                part: dict[str, Any] = {"type": place.part_type, place.member: "".join(pieces)}
+                if place.part_type == "output_text" and (annotations := self._annotations.get(index)):
+                    part["annotations"] = annotations
+                item[place.group] = [*group, part]
         return item

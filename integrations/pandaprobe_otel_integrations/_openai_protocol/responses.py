@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
+from dataclasses import replace
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._first_sights import FirstSights
-from pandaprobe_otel_integrations._shape import obj, objects, string
+from pandaprobe_otel_integrations._logprobs import with_logprobs
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
+from .chat import ENVELOPE
 from .chat_messages import tool_definition
 from .errors import failure_in
-from .parameters import sampling_attributes
+from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages
 from .response_stream import merged_events
-from .usage import USAGE_NAMES, usage_attributes
+from .usage import COUNTED, USAGE_NAMES, usage_attributes
 
 _FINAL: Final = rb"response\.(?:completed|failed|incomplete)"
 LAST_EVENT: Final = LastEvent(
     hint=b'"response"',
     mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
+_SAID: Final = ("input", "instructions", "tools")
+_TOLD: Final = names_of(
+    ENVELOPE, ("created_at", "output", "usage", "status", "service_tier", "conversation", "incomplete_details")
+)
+_ECHOES: Final = frozenset(
+    {
+        *SAMPLING, *LIMITS, *_SAID, "background", "include", "max_tool_calls", "metadata", "parallel_tool_calls",
+        "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning",
+        "safety_identifier", "store", "text", "tool_choice", "top_logprobs", "truncation", "user",
+    }
+)  # fmt: skip
+"""Members of an answer that repeat the request."""
 _seen: Final = FirstSights()
+"""Responses whose end is in a span already."""
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
+_GOING_ON: Final = ("queued", "in_progress")
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
@@ -35,6 +56,10 @@ class Responses:
 
     operation = "chat"
     last_event: LastEvent | None = LAST_EVENT
+    read: Set[str] = names_of(SAMPLING, LIMITS, _SAID, ("previous_response_id", "conversation"))
+    """Members of a request that attributes and messages tell."""
+    answered: Set[str] = _TOLD | _ECHOES
+    """Members of an answer of which that is so, or which repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters."""
@@ -49,11 +74,7 @@ class Responses:
 
     def request_content(self, body: Body) -> Content:
         """Input, instructions and tools."""
-        return {
-            names.SYSTEM_INSTRUCTIONS: _instructions(body.get("instructions")),
-            names.INPUT_MESSAGES: input_messages(body.get("input")),
-            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
-        }
+        return {**_said(body), **parameters(body, self.read)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Output items, usage, and the error of a response that failed."""
@@ -64,10 +85,20 @@ class Responses:
             names.FINISH_REASONS: [reason] if reason is not None else None,
             names.RESPONSE_SERVICE_TIER: string(body.get("service_tier")),
             names.CONVERSATION_ID: _conversation(body.get("conversation")),
+            ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             **usage_attributes(body.get("usage")),
         }
-        content: Content = {names.OUTPUT_MESSAGES: output_messages(body, reason)} if with_content else {}
-        return Answer(attributes=attributes, content=content, failure=_failure(body))
+        content: Content = {}
+        if with_content:
+            # The request has only the id of a prompt that the service keeps; the answer says what stands in it.
+            known = self.answered - {"instructions"} if body.get("prompt") else self.answered
+            more = with_logprobs(beside(body, known, COUNTED), _texts(body))
+            content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
+        response_id = string(body.get("id"))
+        if _is_over(body):
+            _seen.is_first(response_id)
+        goes_on = response_id if body.get("status") in _GOING_ON else None
+        return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
 
     def merged(self, events: Events) -> Body:
         """The response that the last event carries, or what the events before it add up to."""
@@ -90,39 +121,60 @@ class CompactedResponse(Responses):
 
 
 class FetchedResponse(Responses):
-    """A response fetched by its id. What it cost belongs to the call that made it.
+    """A response is asked for. Told once, when it is over, unless the call that made it has told that already.
 
-    The conventions' `fetch_response` reports no tokens, with good reason: a response may be fetched often. The
-    exception is a response that was made in the background: no other call ever saw its usage. It is reported
-    by the first fetch in this process that sees it complete.
+    What it cost belongs to the call that made it, as the conventions' `fetch_response` has it. The exception is a
+    response that was made in the background: no other call ever saw its usage.
     """
 
     operation = "fetch_response"
+    answered: Set[str] = _TOLD | {"previous_response_id"} | names_of(_SAID)
 
     def __init__(self, response_id: str) -> None:
-        self._response_id = response_id
+        self.response_id = response_id
+
+    def is_news(self, body: Body) -> bool:
+        """Whether it is over, and this process sees that for the first time."""
+        return _is_over(body) and string(body.get("id")) not in _seen
 
     def request_attributes(self, body: Body) -> Attributes:
         """The id is all that a fetch has."""
         return {
-            names.RESPONSE_ID: self._response_id,
+            names.RESPONSE_ID: self.response_id,
             names.STREAM: True if body.get("stream") is True else None,
             names.API_TYPE: "responses",
         }
 
+    def request_content(self, body: Body) -> Content:
+        """There is none."""
+        return {}
+
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As for a new response, with the status and without what is not this call's."""
+        """As for a new response, with the status and what the request was, and without what is not this call's."""
+        is_first = _is_over(body) and _seen.is_first(string(body.get("id")))
         answer = super().answer(body, with_content=with_content)
         answer.attributes[names.RESPONSE_STATUS] = string(body.get("status"))
-        if not (body.get("background") is True and _first_sight(body)):
+        if not (is_first and body.get("background") is True):
             for name in USAGE_NAMES:
                 answer.attributes.pop(name, None)
-        # That the response failed is not a failure of the fetch.
-        return Answer(attributes=answer.attributes, content=answer.content)
+        content = {**_said({**body, "input": None}), **answer.content} if with_content else {}
+        return replace(answer, content=content)
 
 
-def _first_sight(body: Body) -> bool:
-    return bool(obj(body.get("usage"))) and _seen.is_first(string(body.get("id")))
+def _said(body: Body) -> Content:
+    return {
+        names.SYSTEM_INSTRUCTIONS: _instructions(body.get("instructions")),
+        names.INPUT_MESSAGES: input_messages(body.get("input")),
+        names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+    }
+
+
+def _texts(response: Body) -> list[Object]:
+    return [piece for item in objects(response.get("output")) for piece in objects(item.get("content"))]
+
+
+def _is_over(body: Body) -> bool:
+    return string(body.get("status")) in FINAL_STATUSES
 
 
 def _failure(body: Body) -> Failure | None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
 from pandaprobe_otel_integrations._readings import Readings, counted, read
-from pandaprobe_otel_integrations._shape import Object, integer, obj
+from pandaprobe_otel_integrations._rest import Counts
+from pandaprobe_otel_integrations._shape import Object, integer, number, obj
 
 USAGE_NAMES: Final = (
     names.INPUT_TOKENS,
@@ -18,6 +19,11 @@ USAGE_NAMES: Final = (
     names.REASONING_TOKENS,
     names.AUDIO_INPUT_TOKENS,
     names.AUDIO_OUTPUT_TOKENS,
+    names.IMAGE_INPUT_TOKENS,
+    names.IMAGE_OUTPUT_TOKENS,
+    names.TEXT_INPUT_TOKENS,
+    names.TEXT_OUTPUT_TOKENS,
+    names.COST,
 )
 """Attributes that a usage may become."""
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
@@ -28,6 +34,7 @@ _COUNTS: Final[Readings] = {
     "prompt_tokens": (names.INPUT_TOKENS, integer),
     "completion_tokens": (names.OUTPUT_TOKENS, integer),
     "prompt_cache_hit_tokens": (names.CACHE_READ_TOKENS, integer),
+    "cost": (names.COST, number),  # OpenRouter's, in US dollars
 }
 _NEWER: Final[Readings] = {
     "input_tokens": (names.INPUT_TOKENS, integer),
@@ -38,11 +45,23 @@ _INPUTS: Final[Readings] = {
     "cached_tokens": (names.CACHE_READ_TOKENS, integer),
     "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),
     "audio_tokens": (names.AUDIO_INPUT_TOKENS, counted),
+    "image_tokens": (names.IMAGE_INPUT_TOKENS, counted),
+    "text_tokens": (names.TEXT_INPUT_TOKENS, counted),
 }
 _OUTPUTS: Final[Readings] = {
     "reasoning_tokens": (names.REASONING_TOKENS, integer),
     "audio_tokens": (names.AUDIO_OUTPUT_TOKENS, counted),
+    "image_tokens": (names.IMAGE_OUTPUT_TOKENS, counted),
+    "text_tokens": (names.TEXT_OUTPUT_TOKENS, counted),
 }
+
+
+COUNTED: Final[Counts] = {
+    **dict.fromkeys((*_COUNTS, *_NEWER, "total_tokens")),
+    **dict.fromkeys(_INPUT_DETAILS, _INPUTS.keys()),
+    **dict.fromkeys(_OUTPUT_DETAILS, _OUTPUTS.keys()),
+}
+"""What attributes tell of a usage."""
 
 
 def usage_attributes(usage: Any) -> Attributes:
@@ -55,7 +74,25 @@ def usage_attributes(usage: Any) -> Attributes:
         found = {**read(counts, _NEWER), **found}
     _add_details(found, counts, _INPUT_DETAILS, _INPUTS)
     _add_details(found, counts, _OUTPUT_DETAILS, _OUTPUTS)
+    if (total := counts.get("total_tokens")) is not None and names.OUTPUT_TOKENS in found:
+        _add_thoughts(found, total)
     return found
+
+
+def _add_thoughts(found: Attributes, total: Any) -> None:
+    """Add to the output the thoughts that xAI, and Gemini's endpoint in this protocol, count beside it.
+
+    Gemini's does not even name them; they are what the total has more. A cache that is counted beside the input is
+    no thought.
+    """
+    beyond = (integer(total) or 0) - found.get(names.INPUT_TOKENS, 0) - found[names.OUTPUT_TOKENS]
+    if beyond <= 0:
+        return
+    thought = found.get(names.REASONING_TOKENS)
+    cached = found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
+    if beyond == thought or (not thought and beyond != cached):
+        found[names.REASONING_TOKENS] = beyond
+        found[names.OUTPUT_TOKENS] += beyond
 
 
 def _add_details(found: Attributes, counts: Object, members: Sequence[str], readings: Readings) -> None:

@@ -9,6 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._whole import Whole
 
@@ -17,6 +18,10 @@ from .uploads import FILES, file_parts
 
 REMIX: Final = re.compile(r"/videos/[^/?]+/remix/?(?:\?.*)?$")
 """The path that has the id of the video in it."""
+
+
+_READ: Final = frozenset({"model", "prompt", FILES})
+_ANSWERED: Final = frozenset({"id", "model", "status", "object", "created_at", "error"})
 
 
 class Videos(Whole):
@@ -34,7 +39,7 @@ class Videos(Whole):
         said = [parts.text(prompt)] if prompt else []
         from_video = any(field == "video" for field, _ in items(body.get(FILES)))
         said += file_parts(body, "video" if from_video else "image")
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The id of the job, how far it is, and the video by its address where there is one already."""
@@ -46,6 +51,6 @@ class Videos(Whole):
                 names.RESPONSE_MODEL: string(body.get("model")),
                 names.RESPONSE_STATUS: string(body.get("status")),
             },
-            content={names.OUTPUT_MESSAGES: made} if with_content else {},
+            content={names.OUTPUT_MESSAGES: made, **beside(body, _ANSWERED, {})} if with_content else {},
             failure=failure_in(body.get("error")),
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
 
+from pandaprobe_otel_integrations._begun import BEGUN
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.around import Opened, around, around_async
@@ -17,6 +17,7 @@ from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._place import Places
+from pandaprobe_otel_integrations._shape import string
 from pandaprobe_otel_integrations._tool_loop import begin_hop
 
 Wrapped = Callable[..., Any]
@@ -73,9 +74,15 @@ class StainlessHooks:
             return None
         place = self._places.of(client.base_url, client.__class__, lambda: guarded(self._api.place, client) or {})
         body = _sent(options, kwargs)
-        if (is_news := getattr(endpoint, "is_news", None)) is not None:
-            make = partial(ModelCall, self._recorder, endpoint, body, place, context)
+        if (is_news := getattr(endpoint, "is_news", None)) is not None and "stream" not in body:
+
+            def make(started_ns: int, told: Body) -> ModelCall:
+                joined = BEGUN.context_of(string(told.get("id")), context)
+                return ModelCall(self._recorder, endpoint, body, place, joined, started_ns)
+
             return LateCall(client, endpoint, make, is_news)
+        if (asked_for := getattr(endpoint, "response_id", None)) is not None:
+            context = BEGUN.context_of(asked_for, context)
         return HttpCall(client, begin_hop(self._recorder, endpoint, body, place, context))
 
 

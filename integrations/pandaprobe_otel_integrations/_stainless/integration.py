@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._patching import Patch, definer, patch
+from pandaprobe_otel_integrations._patching import Patch, definer, patch, subclasses
 
 from .hooks import StainlessApi, StainlessHooks
 
@@ -35,5 +35,9 @@ class StainlessIntegration(Integration):
         # Before openai 1.10 both clients inherit one `_process_response`.
         for owner in dict.fromkeys((definer(sync, _RESPONSE), definer(asynchronous, _RESPONSE))):
             yield patch(owner, _RESPONSE, hooks.process_response)
-        yield patch(sync, "request", hooks.request)
-        yield patch(asynchronous, "request", hooks.request_async)
+        for base, wrapper in ((sync, hooks.request), (asynchronous, hooks.request_async)):
+            yield patch(base, "request", wrapper)
+            # Where another vendor has wrapped the client itself, what it inherits is never called.
+            for client in subclasses(base):
+                if "request" in client.__dict__:
+                    yield patch(client, "request", wrapper)

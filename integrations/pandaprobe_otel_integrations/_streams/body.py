@@ -36,6 +36,16 @@ class BodyRecord(NamedTuple):
     end: End
     error: BaseException | None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether there was nothing more to read."""
+        return self.end in ("read", "terminal")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was too long to be kept: not all that was read is here."""
+        return len(self.chunks) < len(self.times_ns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastEvent:

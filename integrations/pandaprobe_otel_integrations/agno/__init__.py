@@ -64,6 +64,11 @@ class AgnoInstrumentor(Integration):
     hooked_modules = ("agno.agent._run", "agno.team._run", _TOOLS, _WORKFLOWS, *_OWNERS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.agno", class_name="AgnoInstrumentor"),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.agno",
+            class_name="AgnoInstrumentor",
+        ),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

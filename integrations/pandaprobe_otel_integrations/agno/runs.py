@@ -17,10 +17,13 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present
 
-from .scopes import AgnoScope, text_of
+from .scopes import STATUS_OUTCOMES, AgnoScope, text_of
 
 _FAILED: Final = "RunError"
 """Agno's name for the end of a run that failed; the class of the exception is not told."""
+
+_OUTCOMES: Final = {"RunCancelled": ours.CANCELLED, "RunPaused": ours.INTERRUPTED}
+"""Events of a run that has stopped before its end."""
 
 
 def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScope:
@@ -61,6 +64,7 @@ class RunScope(AgnoScope):
         self._run_id = run_id
         self._said: list[str] = []
         self._failure: str | None = None
+        self._outcome: str | None = None
         self._is_over = False
 
     def produced(self, item: Any, /) -> None:
@@ -90,6 +94,8 @@ class RunScope(AgnoScope):
             return
         elif kind == _FAILED:
             self._failure = text_of(content)
+        elif kind in _OUTCOMES:
+            self._outcome = _OUTCOMES[kind]
         elif kind == "RunContent" and content is not None:
             self._said.append(text_of(content))
 
@@ -100,8 +106,8 @@ class RunScope(AgnoScope):
         if status == "ERROR" or self._failure is not None:
             told = self._failure or said or _FAILED
             fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
-        elif status == "CANCELLED":
-            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
+        elif outcome := STATUS_OUTCOMES.get(status, self._outcome):
+            self.span.set_attribute(ours.OUTCOME, outcome)
         if self.recorder.with_content and said:
             message = {"role": "assistant", "parts": [parts.text(said)], "finish_reason": "stop"}
             self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))

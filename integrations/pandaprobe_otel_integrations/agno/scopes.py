@@ -10,6 +10,8 @@ from pandaprobe_otel_integrations._shape import obj
 from pandaprobe_otel_integrations._span_scope import SpanScope
 
 _CANCELLED: Final = "RunCancelledException"
+STATUS_OUTCOMES: Final = {"CANCELLED": ours.CANCELLED, "PAUSED": ours.INTERRUPTED}
+"""What the status of a record says of a run that has stopped before its end."""
 _STEERING: Final = "AgentRunException"
 """Base of the exceptions by which a tool says how the agent is to go on: try again, or stop."""
 _JSON: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, type(None)})

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._shape import string
 from pandaprobe_otel_integrations._span_writing import fail, present
 
 from .runs import whose
-from .scopes import AgnoScope, plain
+from .scopes import STATUS_OUTCOMES, AgnoScope, plain
 
 _FAILED: Final = "WorkflowError"
 """Agno's name for the end of a workflow that failed, where it raises nothing."""
@@ -48,7 +48,7 @@ class WorkflowScope(AgnoScope):
         if status == "ERROR":
             told = string(content) or _FAILED
             fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
-        elif status == "CANCELLED":
-            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
+        elif status in STATUS_OUTCOMES:
+            self.span.set_attribute(ours.OUTCOME, STATUS_OUTCOMES[status])
         if self.recorder.with_content and content is not None:
             self.span.set_attributes(encoded({ours.OUTPUT: plain(content)}))

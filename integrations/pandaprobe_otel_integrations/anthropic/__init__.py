@@ -17,6 +17,7 @@ from pandaprobe_otel_integrations._stainless.integration import StainlessIntegra
 
 from . import tool_runner
 from .api import AnthropicApi
+from .standing_in import STANDING_IN
 
 __all__ = ["AnthropicInstrumentor"]
 
@@ -26,7 +27,7 @@ class AnthropicInstrumentor(StainlessIntegration):
 
     From 1.14 on the client makes spans of its own, without content unless told and never with streamed output. So
     that one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation,
-    into the same tracer provider; its
+    into the same tracer provider, whose span then goes into the headers of the request; its
     spans of other work (token counts, sessions, tool runners) stay, and those of tool runners get what was said. See
     `Integration` for the options of `instrument()`.
     """
@@ -66,9 +67,11 @@ class AnthropicInstrumentor(StainlessIntegration):
     def _silent_for_our_calls(self, own: property) -> Any:
         def tracer(client: Any) -> Any:
             context = get_current()
-            ours = call_in(context, client) is not None or is_claimed(context)
-            if ours and (self._shares_provider(client) or _records_nothing(client)):
-                return None
+            if call_in(context, client) is not None or is_claimed(context):
+                if self._shares_provider(client):
+                    return own.__get__(client) and STANDING_IN
+                if _records_nothing(client):
+                    return None
             return own.__get__(client)
 
         return tracer

@@ -13,6 +13,7 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import beside, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -22,6 +23,9 @@ from .messages import failure_in, usage_attributes
 
 MAX_SHOWN: Final = 100
 """Requests and answers whose content is recorded; there may be 100,000 of them."""
+_BATCH: Final = frozenset({"id", "type", "processing_status", "error"})
+_MESSAGES: Final = frozenset({"messages"})
+_ANSWER: Final = frozenset({"type", "role", "content", "stop_reason"})
 _seen: Final = FirstSights()
 
 
@@ -36,7 +40,7 @@ class CreatedBatch:
         return {names.BATCH_REQUESTS: len(items(body.get("requests")))}
 
     def request_content(self, body: Body) -> Content:
-        """The last message of each request, by the app's id for it."""
+        """The last message of each request, by the app's id for it, with what the request has beside it."""
         return {names.INPUT_MESSAGES: [_asked(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -46,7 +50,9 @@ class CreatedBatch:
                 names.RESPONSE_ID: string(body.get("id")),
                 names.RESPONSE_STATUS: string(body.get("processing_status")),
             },
+            content=beside(body, _BATCH, {}) if with_content else {},
             failure=failure_in(body.get("error")),
+            goes_on=string(body.get("id")),
         )
 
     def merged(self, events: Events) -> Body:
@@ -64,11 +70,11 @@ class BatchResults(CreatedBatch):
     operation = "fetch_batch_results"
 
     def __init__(self, batch_id: str) -> None:
-        self._batch_id = batch_id
+        self.response_id = batch_id
 
     def request_attributes(self, body: Body) -> Attributes:
         """The id is all that it has."""
-        return {names.RESPONSE_ID: self._batch_id}
+        return {names.RESPONSE_ID: self.response_id}
 
     def request_content(self, body: Body) -> Content:
         """There is none."""
@@ -80,7 +86,7 @@ class BatchResults(CreatedBatch):
         answered = [obj(obj(one.get("result")).get("message")) for one in results]
         read = [message for message in answered if message]
         attributes: Attributes = {names.BATCH_COMPLETED: len(read), names.BATCH_FAILED: len(results) - len(read)}
-        if _seen.is_first(self._batch_id):
+        if _seen.is_first(self.response_id):
             attributes.update(_sums([usage_attributes(message.get("usage")) for message in read]))
         content = {names.OUTPUT_MESSAGES: [_said(one) for one in results[:MAX_SHOWN]]} if with_content else {}
         return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
@@ -92,16 +98,23 @@ def _sums(usages: list[Attributes]) -> Attributes:
 
 
 def _asked(request: Object) -> Part:
-    messages = input_messages(objects(obj(request.get("params")).get("messages")))
-    last: Part = messages[-1] if messages else {"role": "user", "parts": []}
-    return {**last, "name": string(request.get("custom_id")) or ""}
+    params = obj(request.get("params"))
+    messages = input_messages(objects(params.get("messages")))
+    last: Part = messages.pop() if messages else {"role": "user", "parts": []}
+    more = rest(params, _MESSAGES)
+    if messages:
+        more["messages"] = messages
+    asked: Part = {**last, "name": string(request.get("custom_id")) or ""}
+    return {**asked, "request": more} if more else asked
 
 
 def _said(line: Object) -> Part:
     result = obj(line.get("result"))
-    said: list[Any] = block_parts(obj(result.get("message")).get("content"))
+    message = obj(result.get("message"))
+    said: list[Any] = block_parts(message.get("content"))
     error = obj(obj(result.get("error")).get("error"))
     if not said and (text := string(error.get("message"))):
         said = [parts.text(text)]
     reason = "stop" if result.get("type") == "succeeded" else string(result.get("type")) or "error"
-    return {"role": "assistant", "name": string(line.get("custom_id")) or "", "parts": said, "finish_reason": reason}
+    name = string(line.get("custom_id")) or ""
+    return with_rest({"role": "assistant", "name": name, "parts": said, "finish_reason": reason}, message, _ANSWER)

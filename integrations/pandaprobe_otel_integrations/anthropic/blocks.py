@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, string
 
 
@@ -33,6 +34,8 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
         rest = block_parts(others if results else content)
         if rest or not results:
             found.append({"role": role, "parts": rest})
+        if len(message) > 2 and message.keys() - _MESSAGE:
+            found[-1] = with_rest(found[-1], message, _MESSAGE)
     return found
 
 
@@ -55,7 +58,7 @@ def tool_definition(tool: Object) -> Part:
         found["description"] = tool["description"]
     if tool.get("input_schema") is not None:
         found["parameters"] = tool["input_schema"]
-    return found
+    return with_rest(found, tool, _TOOL) if tool.keys() - _TOOL else found
 
 
 def block_parts(content: Any) -> list[Part]:
@@ -77,48 +80,67 @@ def _part(block: Any) -> Part | None:
         return parts.text(block)
     found: Object = block if block.__class__ is dict else obj(block)
     if found.get("type") == "text":
-        return parts.text(str(found.get("text") or ""))
+        said = parts.text(str(found.get("text") or ""))
+        return said if len(found) == 2 else with_rest(said, found, _TEXT)
     kind = string(found.get("type")) or ""
-    block_id = string(found.get("id"))
-    if kind == "thinking":
-        thought = string(found.get("thinking"))
-        return parts.reasoning(thought) if thought else None
-    if kind == "redacted_thinking":
-        return None  # encrypted, for the service alone
-    if kind == "tool_use":
-        return parts.tool_call(id=block_id, name=string(found.get("name")), arguments=found.get("input"))
-    if kind == "tool_result":
-        response = tool_result(found.get("content"))
-        return parts.tool_response(id=string(found.get("tool_use_id")), response=response)
-    if kind in ("server_tool_use", "mcp_tool_use"):
-        call = {"type": kind, "input": found.get("input")}
-        return parts.server_tool_call(id=block_id, name=string(found.get("name")) or kind, call=call)
+    reader = _READERS.get(kind)
+    if reader is not None:
+        return reader(found)
     if kind.endswith("_tool_result"):
         return _server_result(kind, found)
-    if kind in ("image", "document"):
-        return _media(kind, obj(found.get("source")), found)
-    return dict(found) if found else None
+    return told(dict(found)) if found else None
+
+
+def _thought(block: Object) -> Part | None:
+    thought = string(block.get("thinking"))
+    return with_rest(parts.reasoning(thought), block, _THINKING) if thought else None
+
+
+def _sealed(block: Object) -> Part | None:
+    return None  # encrypted, for the service alone
+
+
+def _call(block: Object) -> Part:
+    call = parts.tool_call(id=string(block.get("id")), name=string(block.get("name")), arguments=block.get("input"))
+    return with_rest(call, block, _CALL) if block.keys() - _CALL else call
+
+
+def _result(block: Object) -> Part:
+    response = tool_result(block.get("content"))
+    found = parts.tool_response(id=string(block.get("tool_use_id")), response=response)
+    return with_rest(found, block, _RESULT) if block.keys() - _RESULT else found
+
+
+def _server_call(block: Object) -> Part:
+    kind = str(block["type"])
+    call = {"type": kind, "input": block.get("input")}
+    found = parts.server_tool_call(id=string(block.get("id")), name=string(block.get("name")) or kind, call=call)
+    return with_rest(found, block, _CALL)
 
 
 def tool_result(content: Any) -> Any:
     """What a tool gave back: a text, also for blocks of text only, or the parts of its blocks."""
-    if not isinstance(content, (list, tuple)):
-        return content
-    found = block_parts(content)
-    if all(part.get("type") == "text" for part in found):
-        return "\n".join(str(part["content"]) for part in found)
-    return found
+    return parts.text_or(block_parts(content)) if isinstance(content, (list, tuple)) else content
 
 
 def _server_result(kind: str, block: Object) -> Part:
-    return {
+    found: Part = {
         "type": "server_tool_call_response",
         "id": string(block.get("tool_use_id")),
-        "server_tool_call_response": {"type": kind, "content": block.get("content")},
+        "server_tool_call_response": {"type": kind, "content": told(block.get("content"))},
     }
+    return with_rest(found, block, _RESULT)
 
 
-def _media(modality: str, source: Object, block: Object) -> Part:
+def _medium(block: Object) -> Part:
+    source = obj(block.get("source"))
+    found = _source(str(block["type"]), source)
+    if found is None:
+        return {**told(dict(block))}
+    return with_rest(with_rest(found, source, _SOURCE), block, _MEDIUM)
+
+
+def _source(modality: str, source: Object) -> Part | None:
     kind = source.get("type")
     if kind == "base64":
         return parts.base64_blob(str(source.get("data") or ""), modality, string(source.get("media_type")))
@@ -126,6 +148,25 @@ def _media(modality: str, source: Object, block: Object) -> Part:
         return parts.media(str(source.get("url") or ""), modality)
     if kind == "file":
         return parts.file_reference(str(source.get("file_id") or ""), modality)
-    if kind == "text":
-        return parts.text(str(source.get("data") or ""))
-    return dict(block)
+    return parts.text(str(source.get("data") or "")) if kind == "text" else None
+
+
+_TOOL: Final = frozenset({"type", "name", "description", "input_schema"})
+_MESSAGE: Final = frozenset({"role", "content"})
+_TEXT: Final = frozenset({"type", "text"})
+_THINKING: Final = frozenset({"type", "thinking", "signature"})
+_CALL: Final = frozenset({"type", "id", "name", "input"})
+_RESULT: Final = frozenset({"type", "tool_use_id", "content"})
+_SOURCE: Final = frozenset({"type", "data", "url", "file_id", "media_type"})
+_MEDIUM: Final = frozenset({"type", "source"})
+"""Members that are read of each block; what else there is stays beside them, under its own name."""
+_READERS: Final[Mapping[str, Callable[[Object], Part | None]]] = {
+    "thinking": _thought,
+    "redacted_thinking": _sealed,
+    "tool_use": _call,
+    "tool_result": _result,
+    "server_tool_use": _server_call,
+    "mcp_tool_use": _server_call,
+    "image": _medium,
+    "document": _medium,
+}

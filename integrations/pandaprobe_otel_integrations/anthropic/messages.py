@@ -9,6 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._readings import Readings, read, true
+from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place
@@ -52,7 +53,7 @@ class Messages:
             found = {names.SYSTEM_INSTRUCTIONS: system_parts(body["system"]), **found}
         if "tools" in body:
             found = {**found, names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body["tools"])]}
-        return found
+        return {**found, **parameters(body, _READ)} if body.keys() - _READ else found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The message, why it ended, and its usage."""
@@ -62,7 +63,9 @@ class Messages:
         if reason is not None:
             attributes[names.FINISH_REASONS] = [reason]
         attributes.update(usage_attributes(body.get("usage")))
-        content: Content = {names.OUTPUT_MESSAGES: output_message(body, reason)} if with_content else {}
+        content: Content = {}
+        if with_content:
+            content = {names.OUTPUT_MESSAGES: output_message(body, reason), **beside(body, _ANSWER, _COUNTED)}
         return Answer(
             attributes=attributes,
             content=content,
@@ -86,6 +89,10 @@ def _effort(output_config: Any) -> str | None:
     return string(obj(output_config).get("effort"))
 
 
+def _previous(thread: Any) -> str | None:
+    return string(obj(thread).get("previous_message_id"))
+
+
 def _thoughts(details: Any) -> int | None:
     return integer(obj(details).get("thinking_tokens"))
 
@@ -99,8 +106,12 @@ _PARAMETERS: Final[Readings] = {
     "stop_sequences": (names.STOP_SEQUENCES, strings),
     "stream": (names.STREAM, true),
     "output_config": (names.REASONING_LEVEL, _effort),
+    "thread": (names.PREVIOUS_RESPONSE_ID, _previous),
 }
+_READ: Final = names_of(_PARAMETERS, ("messages", "system", "tools")) - {"output_config", "thread"}
+"""Members of a request that attributes and messages tell, as a whole."""
 _ANSWERED: Final[Readings] = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
+_ANSWER: Final = names_of(_ANSWERED, ("type", "role", "content", "stop_reason", "usage", "error"))
 _COUNTS: Final[Readings] = {
     "input_tokens": (names.INPUT_TOKENS, integer),
     "output_tokens": (names.OUTPUT_TOKENS, integer),
@@ -108,6 +119,7 @@ _COUNTS: Final[Readings] = {
     "cache_creation_input_tokens": (names.CACHE_WRITE_TOKENS, integer),
     "output_tokens_details": (names.REASONING_TOKENS, _thoughts),
 }
+_COUNTED: Final[Counts] = {**dict.fromkeys(_COUNTS), "output_tokens_details": frozenset({"thinking_tokens"})}
 
 
 def _wants_json(body: Body) -> bool:

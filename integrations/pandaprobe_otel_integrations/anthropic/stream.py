@@ -7,10 +7,14 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._parts import decoded_arguments
-from pandaprobe_otel_integrations._shape import Object, obj, string
+from pandaprobe_otel_integrations._rest import grown, rest
+from pandaprobe_otel_integrations._shape import Object, items, obj, string
 from pandaprobe_otel_integrations._streams.runs import Place
 
 # Type of a delta -> its member, and the member of the block that it continues.
+_EVENT: Final = frozenset({"type", "delta", "usage"})
+_SIGNATURE: Final = "signature_delta"
+"""For the service alone."""
 _DELTAS: Final = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
@@ -37,6 +41,8 @@ def merged_events(events: Iterable[Object]) -> Body:
             message.update((key, value) for key, value in obj(event.get("delta")).items() if value is not None)
             counts = ((key, value) for key, value in obj(event.get("usage")).items() if value is not None)
             message["usage"] = {**obj(message.get("usage")), **dict(counts)}
+            if event.keys() - _EVENT:
+                message.update(rest(event, _EVENT))
         elif kind == "error":
             message["error"] = event.get("error")
     message["content"] = [blocks[index].whole() for index in sorted(blocks)]
@@ -60,6 +66,9 @@ class _Block:
 
     def add(self, delta: Object) -> None:
         source, target = _DELTAS.get(str(delta.get("type")), ("", ""))
+        if not source:
+            self._add_other(delta)
+            return
         piece: Any = delta.get(source)
         if not piece or not isinstance(piece, str):
             return
@@ -67,6 +76,15 @@ class _Block:
         if pieces is None:
             pieces = self._pieces[target] = []
         pieces.append(piece)
+
+    def _add_other(self, delta: Object) -> None:
+        """A citation, or what is yet to come: it stands in the block under its own name, citations as a list."""
+        kind = delta.get("type")
+        if kind == "citations_delta":
+            self._block["citations"] = [*items(self._block.get("citations")), delta.get("citation")]
+        elif kind != _SIGNATURE:
+            for name, value in rest(delta, {"type"}).items():
+                self._block[name] = grown(self._block.get(name), value)
 
     def whole(self) -> dict[str, Any]:
         block = dict(self._block)

@@ -33,6 +33,11 @@ class BedrockInstrumentor(Integration):
         ),
         Rival(vendor="OpenInference", module="openinference.instrumentation.bedrock", class_name="BedrockInstrumentor"),
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.bedrock", class_name="BedrockInstrumentor"),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.bedrock",
+            class_name="BedrockInstrumentor",
+        ),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:

@@ -7,10 +7,16 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _UNSAID: Final = frozenset({"cachePoint", "text", "image", "SDK_UNKNOWN_MEMBER"})
 """Marks of the cache, members without a value, and what an old botocore does not know."""
+_USE: Final = frozenset({"toolUseId", "name", "input"})
+_RESULT: Final = frozenset({"toolUseId", "content"})
+_MEDIUM: Final = frozenset({"source", "format"})
+_TOOL: Final = frozenset({"name", "description", "inputSchema"})
+"""Members that are read of each block; what else there is stays beside them, under its own name."""
 _MEDIA: Final = ("image", "document", "video", "audio")
 
 
@@ -48,7 +54,7 @@ def tool_definitions(config: Any) -> list[Part]:
                 part["description"] = declared["description"]
             if (schema := obj(declared.get("inputSchema")).get("json")) is not None:
                 part["parameters"] = schema
-            found.append(part)
+            found.append(with_rest(part, declared, _TOOL))
         elif system := obj(tool.get("systemTool")):
             found.append({"type": "system_tool", "name": string(system.get("name")) or "system_tool"})
     return found
@@ -67,22 +73,29 @@ def block_parts(blocks: Iterable[Object]) -> list[Part]:
 def _part(block: Object) -> Part | None:
     text = block.get("text")
     if isinstance(text, str):
-        return parts.text(text)
+        return parts.text(text) if len(block) == 1 else with_rest(parts.text(text), block, _UNSAID)
     if use := obj(block.get("toolUse")):
         call_input: Any = use.get("input")
         arguments: Any = parts.decoded_arguments(call_input) if call_input not in (None, "") else {}
-        return parts.tool_call(id=string(use.get("toolUseId")), name=string(use.get("name")), arguments=arguments)
+        call = parts.tool_call(id=string(use.get("toolUseId")), name=string(use.get("name")), arguments=arguments)
+        return with_rest(call, use, _USE)
     if result := obj(block.get("toolResult")):
-        return parts.tool_response(id=string(result.get("toolUseId")), response=_result(result.get("content")))
+        found = parts.tool_response(id=string(result.get("toolUseId")), response=_result(result.get("content")))
+        return with_rest(found, result, _RESULT)
     if "reasoningContent" in block:
         thought = string(obj(obj(block["reasoningContent"]).get("reasoningText")).get("text"))
         return parts.reasoning(thought) if thought else None
     if guarded := obj(block.get("guardContent")):
-        return _part({"text": obj(guarded.get("text")).get("text"), "image": guarded.get("image")})
+        text = obj(guarded.get("text"))
+        said = _part({"text": text.get("text"), "image": guarded.get("image")})
+        return with_rest(said, text, {"text"}) if said is not None else None
+    if cited := obj(block.get("citationsContent")):
+        said = [string(one.get("text")) for one in objects(cited.get("content"))]
+        return with_rest(parts.text("".join(text for text in said if text)), cited, {"content"})
     for kind in _MEDIA:
         if medium := obj(block.get(kind)):
             return _media(kind, medium)
-    other = {key: value for key, value in block.items() if key not in _UNSAID}
+    other = rest(block, _UNSAID)
     return {"type": next(iter(other)), **other} if other else None
 
 
@@ -95,6 +108,10 @@ def _result(content: Any) -> Any:
 
 
 def _media(kind: str, medium: Object) -> Part:
+    return with_rest(_source(kind, medium), medium, _MEDIUM)
+
+
+def _source(kind: str, medium: Object) -> Part:
     source = obj(medium.get("source"))
     form = string(medium.get("format"))
     mime_type = f"{kind}/{form}" if form is not None and kind != "document" else form

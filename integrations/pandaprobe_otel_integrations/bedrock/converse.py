@@ -10,13 +10,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._readings import Readings, counted, read, true
-from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._rest import Counts, beside, grown, names_of, parameters
+from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .blocks import block_parts, input_messages, output_message, tool_definitions
 
+METRICS: Final = "amazon-bedrock-invocationMetrics"
 LAST_EVENT: Final = LastEvent(hint=b"event: ", mark=re.compile(rb"^event: (?:metadata|\w+Exception)\n"))
 """The counts, or an error: the client raises at it, and its exception may keep the stream alive."""
 FINISH_REASONS: Final[Mapping[str, str]] = {
@@ -55,6 +57,8 @@ class Converse:
             found = {names.SYSTEM_INSTRUCTIONS: block_parts(objects(body["system"])), **found}
         if "toolConfig" in body:
             found = {**found, names.TOOL_DEFINITIONS: tool_definitions(body["toolConfig"])}
+        if body.keys() - _READ or "inferenceConfig" in body or "toolConfig" in body:
+            found = {**found, **parameters(body, _READ, ("inferenceConfig", _CONFIG), ("toolConfig", _TOOLS))}
         return found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -65,7 +69,9 @@ class Converse:
         if reason is not None:
             attributes[names.FINISH_REASONS] = [reason]
         message = obj(obj(body.get("output")).get("message"))
-        content: Content = {names.OUTPUT_MESSAGES: output_message(message, reason)} if with_content else {}
+        content: Content = {}
+        if with_content:
+            content = {names.OUTPUT_MESSAGES: output_message(message, reason), **beside(body, _ANSWER, _COUNTED)}
         return Answer(attributes=attributes, content=content, failure=failure_in(body) if "error" in body else None)
 
     def merged(self, events: Events) -> Body:
@@ -96,6 +102,13 @@ _SAMPLING: Final[Readings] = {
     "topK": (names.TOP_K, number),
     "stopSequences": (names.STOP_SEQUENCES, strings),
 }
+_READ: Final = frozenset({"model", "stream", "modelId", "messages", "system", "toolConfig", "inferenceConfig"}) | {
+    "schemaVersion"
+}
+_CONFIG: Final = names_of(_SAMPLING, ("maxTokens", "max_new_tokens"))
+_TOOLS: Final = frozenset({"tools"})
+"""Members of a request, and of members of it, that attributes and messages tell."""
+_ANSWER: Final = frozenset({"output", "stopReason", "usage", "error", "ResponseMetadata", "stream", METRICS})
 _COUNTS: Final[Readings] = {
     "inputTokens": (names.INPUT_TOKENS, integer),
     "outputTokens": (names.OUTPUT_TOKENS, integer),
@@ -104,6 +117,9 @@ _COUNTS: Final[Readings] = {
     "cacheWriteInputTokens": (names.CACHE_WRITE_TOKENS, counted),
     "cacheWriteInputTokenCount": (names.CACHE_WRITE_TOKENS, integer),
 }
+
+
+_COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, "totalTokens"))
 
 
 def _sampling(config: Object) -> Attributes:
@@ -142,10 +158,8 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
             block.update({kind: dict(obj(start)) for kind, start in obj(data.get("start")).items()})
         elif name == "messageStart":
             message["role"] = data.get("role")
-        elif name == "messageStop":
-            whole["stopReason"] = data.get("stopReason")
-        elif name == "metadata":
-            whole["usage"] = data.get("usage")
+        elif name in ("messageStop", "metadata"):
+            whole.update((key, value) for key, value in data.items() if value is not None)
         elif name.endswith("Exception"):
             whole["error"] = {"type": name, "message": data.get("message")}
     message["content"] = [_joined(blocks[index]) for index in sorted(blocks) if blocks[index]]
@@ -172,7 +186,19 @@ def _continue(block: dict[str, Any], delta: Object) -> None:
     elif thought := string(obj(delta.get("reasoningContent")).get("text")):
         told = block.setdefault("reasoningContent", {}).setdefault("reasoningText", {})
         told["text"] = told.get("text", "") + thought
+    elif citation := delta.get("citation"):
+        block.setdefault("citations", []).append(citation)
+    elif image := obj(delta.get("image")):
+        block["image"] = grown(block.get("image"), dict(image))
+    elif result := delta.get("toolResult"):
+        kept = block.setdefault("toolResult", {})
+        kept["content"] = [*items(kept.get("content")), *items(result)]
 
 
 def _joined(block: dict[str, Any]) -> dict[str, Any]:
-    return {**block, "text": "".join(block["text"])} if isinstance(block.get("text"), list) else block
+    if not isinstance(block.get("text"), list):
+        return block
+    text = "".join(block["text"])
+    if "citations" not in block:
+        return {**block, "text": text}
+    return {"citationsContent": {"content": [{"text": text}], "citations": block["citations"]}}

@@ -39,6 +39,8 @@ _COUNTS: Final = {
     "cacheWriteInputTokens": "x-amzn-bedrock-cache-write-input-token-count",
 }
 """Headers of an answer, by the names that the counts have in bodies."""
+_INVOKED: Final = frozenset({"modelId", "body", "modelInput", "contentType", "accept", "guardrailIdentifier"})
+"""Members of an invocation that are read; what else there is stands with the members of the body."""
 _NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
 
 
@@ -82,12 +84,16 @@ class BedrockHooks:
             # A file that is sent is left unread.
             sent = obj(given.get("modelInput")) if operation == _LATER else object_from_json(given.get("body")) or {}
             endpoint = invocation(model_id, sent)
-            body = {**sent, **more}
+            body = {**sent, **more} if given.keys() <= _INVOKED else {**_beside(given), **sent, **more}
         place = place_at(client.meta.endpoint_url, "aws.bedrock")
         if "guardrailIdentifier" in given:
             place = {**place, names.GUARDRAIL_ID: string(given["guardrailIdentifier"])}
         call = HttpCall(client, ModelCall(self._recorder, endpoint, body, place, context))
         return call, call.context(context)
+
+
+def _beside(given: Body) -> Body:
+    return {name: value for name, value in given.items() if name not in _INVOKED}
 
 
 def _show(call: HttpCall, response: Any) -> None:

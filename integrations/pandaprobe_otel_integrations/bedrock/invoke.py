@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import a2b_base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,18 +14,24 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rerank import Rerank
+from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place, joined
 from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
 from pandaprobe_otel_integrations.anthropic.messages import Messages
+from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
+from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
 
 from . import text_models
-from .converse import Converse, failure_in, growing_text, merged_events, usage_attributes
+from .converse import METRICS, Converse, failure_in, growing_text, merged_events, usage_attributes
+from .pictures import Pictures, Videos
 
-_METRICS: Final = "amazon-bedrock-invocationMetrics"
 _COUNTS: Final = {
     "inputTokenCount": "inputTokens",
     "outputTokenCount": "outputTokens",
@@ -33,7 +39,7 @@ _COUNTS: Final = {
     "cacheWriteInputTokenCount": "cacheWriteInputTokenCount",
 }
 """Counts in the metrics, by the names that they have elsewhere."""
-_METRICS_NAME: Final = _METRICS.encode()
+_METRICS_NAME: Final = METRICS.encode()
 _HEAD: Final = re.compile(rb'event: chunk\ndata: \{"bytes":\s*"')
 _TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
 """What stands around a chunk, which has padding behind it."""
@@ -54,8 +60,8 @@ class Invocation:
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """That of the model; where it does not count, Bedrock does."""
         answer = self.model.answer(body, with_content=with_content)
-        if _METRICS in body:
-            for name, count in _metered(obj(body[_METRICS])).items():
+        if METRICS in body:
+            for name, count in _metered(obj(body[METRICS])).items():
                 if answer.attributes.get(name) is None:
                     answer.attributes[name] = count
         failure = failure_in(body) if "error" in body else None
@@ -123,9 +129,9 @@ class _Inside:
     def beside(self) -> dict[str, Any]:
         """The counts, which stand in one of the chunks, and an error."""
         told = [chunk for chunk in self._chunks if chunk.find(_METRICS_NAME) >= 0]
-        metered = (obj(obj(from_json(chunk)).get(_METRICS)) for chunk in told)
+        metered = (obj(obj(from_json(chunk)).get(METRICS)) for chunk in told)
         counts = next((found for found in metered if found), None)
-        return {_METRICS: counts} if self._error is None else {_METRICS: counts, "error": self._error}
+        return {METRICS: counts} if self._error is None else {METRICS: counts, "error": self._error}
 
 
 class Nova(Converse):
@@ -153,6 +159,8 @@ def _named(event: Event) -> Iterable[tuple[str, Object]]:
 class Chat(ForeignChatCompletions):
     """OpenAI's protocol as Mistral, OpenAI's open models and others speak it here."""
 
+    answered: Set[str] = ForeignChatCompletions.answered | {METRICS}
+
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """As elsewhere; some say `stop_reason`."""
         choices = [_choice(choice) for choice in objects(body.get("choices"))]
@@ -176,6 +184,12 @@ def _delta(choice: Object) -> Object:
     return choice if "delta" in choice else {**choice, "delta": choice.get("message")}
 
 
+class BedrockRerank(Rerank):
+    """Documents in the order of how they fit, by Cohere's and Amazon's models."""
+
+    read: Set[str] = Rerank.read | {"stream"}
+
+
 class Embeddings:
     """Embeddings of Amazon's and Cohere's models. The vectors are never recorded."""
 
@@ -188,10 +202,17 @@ class Embeddings:
         return {names.REQUEST_MODEL: string(body.get("model")), names.DIMENSION_COUNT: size}
 
     def request_content(self, body: Body) -> Content:
-        """The texts."""
-        texts = [text for text in (body.get("inputText"), *items(body.get("texts"))) if isinstance(text, str)]
+        """The texts, and pictures by size and hash."""
+        nova = obj(obj(body.get("singleEmbeddingParams")).get("text")).get("value")
+        texts = [text for text in (body.get("inputText"), nova, *items(body.get("texts"))) if isinstance(text, str)]
         found = [parts.text(text) for text in texts]
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else []}
+        pictures = [string(one) for one in (body.get("inputImage"), *items(body.get("images")))]
+        found += [_picture(picture) for picture in pictures if picture is not None]
+        found += [part for one in objects(body.get("inputs")) for part in content_parts(one.get("content"))]
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
+            **parameters(body, _EMBEDDED),
+        }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """How long the vectors are, and the tokens."""
@@ -203,7 +224,8 @@ class Embeddings:
             attributes={
                 names.DIMENSION_COUNT: len(vector) or None,
                 names.INPUT_TOKENS: integer(body.get("inputTextTokenCount")),
-            }
+            },
+            content=beside(body, _VECTORS, {}) if with_content else {},
         )
 
     def merged(self, events: Events) -> Body:
@@ -215,13 +237,39 @@ class Embeddings:
         return False
 
 
+def _picture(given: str) -> Part:
+    return parts.media(given, "image") if given.startswith("data:") else parts.base64_blob(given, "image", None)
+
+
+_EMBEDDED: Final = frozenset(
+    {"model", "stream", "dimensions", "output_dimension", "inputText", "texts", "inputImage", "images", "inputs"}
+)
+_VECTORS: Final = frozenset(
+    {
+        "id", "embedding", "embeddings", "embeddingsByType", "data", "inputTextTokenCount", "texts", "images",
+        "response_type", METRICS,
+    }
+)  # fmt: skip
+"""Members of an answer that are told, that are vectors, or that repeat the request."""
 _CHAT: Final = Chat()
+_COHERE: Final = Invocation(CohereChat())
+_PICTURES: Final = Invocation(Pictures())
+_VIDEOS: Final = Invocation(Videos())
+_RERANK: Final = Invocation(BedrockRerank())
+_PEGASUS: Final = Invocation(text_models.PEGASUS)
 _BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
     ("embed", Invocation(Embeddings())),
+    ("rerank", _RERANK),
+    ("titan-image", _PICTURES),
+    ("nova-canvas", _PICTURES),
+    ("stability.", _PICTURES),
+    ("nova-reel", _VIDEOS),
+    ("luma.", _VIDEOS),
+    ("twelvelabs.pegasus", _PEGASUS),
     ("amazon.titan", Invocation(text_models.TITAN)),
     ("amazon.nova", Invocation(Nova())),
     ("meta.llama", Invocation(text_models.LLAMA)),
-    ("cohere.command-r", Invocation(text_models.COHERE_CHAT)),
+    ("cohere.command-r", Invocation(ChatV1())),
     ("cohere.command", Invocation(text_models.COHERE)),
     ("ai21.j2", Invocation(text_models.JURASSIC)),
 )
@@ -234,7 +282,11 @@ _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
     ("messages", Invocation(_CHAT)),
     ("textGenerationConfig", Invocation(text_models.TITAN)),
     ("max_gen_len", Invocation(text_models.LLAMA)),
-    ("message", Invocation(text_models.COHERE_CHAT)),
+    ("message", Invocation(ChatV1())),
+    ("taskType", _PICTURES),
+    ("text_prompts", _PICTURES),
+    ("query", _RERANK),
+    ("inputPrompt", _PEGASUS),
     ("inputText", Invocation(Embeddings())),
     ("texts", Invocation(Embeddings())),
 )
@@ -247,6 +299,8 @@ _PROMPT: Final[Sequence[tuple[str, Invocation]]] = (
 
 def invocation(model_id: str, body: Body) -> Invocation:
     """How a request to this model, and its answer, are read."""
+    if "messages" in body and "cohere." in model_id:
+        return _COHERE
     for piece, model in _BY_NAME:
         if piece in model_id:
             return model

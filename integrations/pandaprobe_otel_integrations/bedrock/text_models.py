@@ -11,16 +11,18 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .converse import METRICS
 
 _REASONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "endoftext", "stop_criteria_met"), "stop"),
     **dict.fromkeys(("length", "max_tokens"), "length"),
     **dict.fromkeys(("content_filtered", "error_toxic", "rag_query_when_rag_disabled"), "content_filter"),
 }
-_ROLES: Final[Mapping[str, str]] = {"USER": "user", "CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +62,17 @@ class TextModel:
         }
 
     def request_content(self, body: Body) -> Content:
-        """What was said before (Cohere), and the prompt."""
-        messages = [_earlier(one) for one in objects(body.get("chat_history"))]
+        """The prompt."""
+        messages: list[Part] = []
         prompt = next((text for name in self.prompt if (text := string(body.get(name)))), None)
         if prompt is not None:
             messages.append({"role": "user", "parts": [parts.text(prompt)]})
-        return {names.INPUT_MESSAGES: messages}
+        config = [(self.config, self._sampling())] if self.config else []
+        known = self._sampling() if not self.config else {self.config}
+        return {
+            names.INPUT_MESSAGES: messages,
+            **parameters(body, {"model", "stream", *self.prompt, *known}, *config),
+        }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The texts, why they ended, and the counts."""
@@ -82,7 +89,10 @@ class TextModel:
         }
         messages = [self._message(result, reason) for result, reason in zip(results, reasons, strict=True)]
         told = [message for message in messages if message["parts"] or message["finish_reason"] != UNFINISHED]
-        return Answer(attributes=attributes, content={names.OUTPUT_MESSAGES: told} if with_content else {})
+        content: Content = {}
+        if with_content:
+            content = {names.OUTPUT_MESSAGES: told, **beside(body, self._answered(), {})}
+        return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
         """The chunks as one answer: each has a piece of the text, the last ones have the rest."""
@@ -91,9 +101,7 @@ class TextModel:
         for event in events.items:
             chunk = obj(event.data)
             result = next(iter(objects(_at(chunk, self.results))), chunk) if self.results else chunk
-            # Cohere repeats the whole answer in the last event.
-            if chunk.get("event_type") != "stream-end":
-                text += string(_at(result, self.text)) or ""
+            text += string(_at(result, self.text)) or ""
             whole.update(_known(chunk))
             whole.update(_known(result))
         return self._as_answer(whole, text)
@@ -114,11 +122,15 @@ class TextModel:
     def _message(self, result: Object, reason: str | None) -> Part:
         text = string(_at(result, self.text))
         found = [parts.text(text)] if text else []
-        found += [
-            parts.tool_call(id=None, name=string(call.get("name")), arguments=call.get("parameters") or {})
-            for call in objects(result.get("tool_calls"))
-        ]
-        return {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+        message: Part = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+        return with_rest(message, result, self._answered()) if self.results else message
+
+    def _sampling(self) -> set[str]:
+        return {"temperature", self.max_tokens, self.top_p, self.top_k, self.stop}
+
+    def _answered(self) -> set[str]:
+        paths = (self.results, self.text, self.reason, self.input_tokens, self.output_tokens)
+        return {"id", "generation_id", "prompt", METRICS, *(path.partition(".")[0] for path in paths)}
 
 
 def _at(thing: Any, path: str) -> Any:
@@ -143,11 +155,6 @@ def _reason(given: Any) -> str | None:
     return _REASONS.get(text.lower(), text.lower()) if text is not None else None
 
 
-def _earlier(message: Object) -> Part:
-    role = string(message.get("role")) or "user"
-    return {"role": _ROLES.get(role, role.lower()), "parts": [parts.text(str(message.get("message") or ""))]}
-
-
 TITAN: Final = TextModel(
     prompt=("inputText",),
     config="textGenerationConfig",
@@ -169,8 +176,13 @@ LLAMA: Final = TextModel(
 MISTRAL: Final = TextModel(results="outputs")
 DEEPSEEK: Final = TextModel(results="choices")
 COHERE: Final = TextModel(top_p="p", top_k="k", stop="stop_sequences", results="generations", reason="finish_reason")
-COHERE_CHAT: Final = TextModel(
-    operation="chat", prompt=("message",), top_p="p", top_k="k", stop="stop_sequences", reason="finish_reason"
+PEGASUS: Final = TextModel(
+    operation="chat",
+    prompt=("inputPrompt",),
+    max_tokens="maxOutputTokens",
+    top_p="topP",
+    text="message",
+    reason="finishReason",
 )
 CLAUDE_TEXT: Final = TextModel(max_tokens="max_tokens_to_sample", stop="stop_sequences", text="completion")
 JURASSIC: Final = TextModel(

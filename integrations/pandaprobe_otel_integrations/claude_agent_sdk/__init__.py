@@ -18,7 +18,7 @@ from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._shape import obj
 
 from .conversation import Conversation
-from .instructions import Instructions
+from .instructions import instructions_of
 from .taps import tap
 
 __all__ = ["ClaudeAgentSDKAdapter", "ClaudeAgentSDKInstrumentor"]
@@ -56,7 +56,7 @@ class ClaudeAgentSDKInstrumentor(Integration):
                 guarded(listen, instance)
 
         def listen(query: Any) -> None:
-            conversation = Conversation(self._recorder, lambda: self.values, Instructions(query.transport))
+            conversation = Conversation(self._recorder, lambda: self.values, guarded(instructions_of, query))
             tap(query.transport, conversation)
             conversations[query] = conversation
 

@@ -47,8 +47,8 @@ class Agent:
         name: str,
         base: Context,
         *,
-        instructions: Sequence[Part] = (),
         parent_tool: str | None = None,
+        instructions: Sequence[Part] = (),
     ) -> None:
         self.name = name
         self.parent_tool = parent_tool
@@ -62,8 +62,15 @@ class Agent:
         self._asked: list[Part] = []
         self._answer: Part | None = None
         self._call: ModelCall | None = None
-        self._told = encoded({names.SYSTEM_INSTRUCTIONS: [*instructions]}) if recorder.with_content else {}
-        attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name, **self._told}
+        self._instructions: Mapping[str, str] = {}
+        if recorder.with_content and instructions:
+            self._instructions = encoded({names.SYSTEM_INSTRUCTIONS: list(instructions)})
+        attributes = {
+            ours.KIND: "AGENT",
+            ours.OPERATION_NAME: "invoke_agent",
+            names.AGENT_NAME: name,
+            **self._instructions,
+        }
         self.span: Span = recorder.tracer.start_span(name, base, attributes=attributes)
         self.context: Context = set_span_in_context(self.span, base)
         self._ready_ns = time_ns()
@@ -136,8 +143,8 @@ class Agent:
             started_ns=self._ready_ns,
             before=self._history.snapshot(),
             agent=self.name,
-            told=self._told,
             of_sub_agent=self.parent_tool is not None,
+            instructions=self._instructions,
         )
         return self._call
 

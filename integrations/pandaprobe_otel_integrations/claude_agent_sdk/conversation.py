@@ -46,7 +46,7 @@ class Conversation:
         instructions: Instructions | None = None,
     ) -> None:
         self._recorder = recorder
-        self._instructions = instructions or Instructions(None)
+        self._instructions = instructions or Instructions()
         self._values = values
         self._connected = get_current()
         self._ledger = Ledger()
@@ -116,7 +116,8 @@ class Conversation:
         values = self._values()
         if values is not None:
             base = with_values(values, base)
-        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=self._instructions.of_main())
+        told = self._instructions.of(RUN_NAME, is_main=True)
+        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=told)
         self._answered_ns = None
         return self._main
 
@@ -178,8 +179,8 @@ class Conversation:
         if tool is None:
             return None
         name = name or string(tool.arguments.get("subagent_type")) or "general-purpose"
-        told = self._instructions.of_sub_agent(name)
-        begun = Agent(self._recorder, self._ledger, name, tool.context, instructions=told, parent_tool=tool_id)
+        told = self._instructions.of(name, is_main=False)
+        begun = Agent(self._recorder, self._ledger, name, tool.context, parent_tool=tool_id, instructions=told)
         begun.ask(string(tool.arguments.get("prompt")) or "")
         self._sub_agents[tool_id] = begun
         return begun

@@ -29,8 +29,8 @@ class ModelCall:
     `settle` says the real output.
     """
 
-    __slots__ = ("_before", "_blocks", "_recorder", "_stop_reason", "_usage", "chars", "ended_ns", "is_settled",
-                 "message_id", "model", "of_sub_agent", "span")  # fmt: skip
+    __slots__ = ("_about", "_before", "_blocks", "_recorder", "_stop_reason", "_usage", "chars", "ended_ns",
+                 "is_settled", "message_id", "model", "of_sub_agent", "span")  # fmt: skip
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class ModelCall:
         started_ns: int,
         before: tuple[str, ...],
         agent: str,
-        told: Mapping[str, str],
         of_sub_agent: bool,
+        instructions: Mapping[str, str],
     ) -> None:
         self.message_id = string(message.get("id"))
         self.model = string(message.get("model")) or ""
@@ -55,12 +55,13 @@ class ModelCall:
         self._blocks: list[Any] = []
         self._usage: dict[str, Any] = dict(obj(message.get("usage")))
         self._stop_reason: str | None = None
+        self._about: dict[str, Any] = {}
         attributes = {
             ours.OPERATION_NAME: "chat",
             names.PROVIDER: "anthropic",
             names.REQUEST_MODEL: self.model,
             names.AGENT_NAME: agent,
-            **told,
+            **instructions,
         }
         self.span: Span = recorder.tracer.start_span(
             f"chat {self.model}", context, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns
@@ -109,7 +110,7 @@ class ModelCall:
         if cost is not None:
             self.span.set_attribute(ours.COST, to_json({"total": cost}))
         if shared:
-            self.span.set_attribute(ours.SPAN_METADATA, to_json({"output_tokens": "shared out by length"}))
+            self._about["output_tokens"] = "shared out by length"
 
     def answer(self) -> Part | None:
         """Its message, for what the agent says and for the next call."""
@@ -129,7 +130,8 @@ class ModelCall:
         attributes = {name: value for name, value in answer.attributes.items() if value is not None}
         if self._before:
             attributes[names.INPUT_MESSAGES] = f"[{','.join(self._before)}]"
-        self.span.set_attributes({**attributes, **encoded(answer.content)})
+        about = {**self._about, **obj(answer.content.get(ours.SPAN_METADATA))}
+        self.span.set_attributes({**attributes, **encoded({**answer.content, ours.SPAN_METADATA: about})})
         self.span.end(self.ended_ns)
 
     def _guessed_reason(self) -> str:

@@ -9,16 +9,18 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._readings import Readings, read, true
-from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters, told, with_rest
+from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .chat_stream import growing_text, merged_events
-from .usage import finish_reason, usage_attributes
+from .usage import COUNTED, finish_reason, usage_attributes
 
 _LAST_EVENT: Final = LastEvent(
     hint=b"message-end",
@@ -42,6 +44,12 @@ _SAMPLING: Final[Readings] = {
 }
 
 
+READ: Final = names_of(_SAMPLING)
+"""Members of requests that attributes tell, of all of Cohere's APIs."""
+_READ: Final = READ | {"messages", "documents", "tools"}
+_ANSWER: Final = frozenset({"id", "finish_reason", "message", "usage", "error", "logprobs"})
+
+
 def sampling_attributes(body: Body) -> Attributes:
     """Model, sampling and limits, which have the same names in all of Cohere's APIs."""
     return read(body, _SAMPLING)
@@ -63,9 +71,11 @@ class Chat:
 
     def request_content(self, body: Body) -> Content:
         """Messages and tools."""
+        messages = [_input_message(message) for message in objects(body.get("messages"))]
         return {
-            names.INPUT_MESSAGES: [_input_message(message) for message in objects(body.get("messages"))],
+            names.INPUT_MESSAGES: with_documents(messages, body.get("documents")),
             names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+            **parameters(body, _READ),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -79,7 +89,8 @@ class Chat:
         content: Content = {}
         if with_content:
             choice = {"message": _planned(obj(body.get("message"))), "finish_reason": reason}
-            content = {names.OUTPUT_MESSAGES: output_messages([choice])}
+            more = with_logprobs(beside(body, _ANSWER, COUNTED), [body])
+            content = {names.OUTPUT_MESSAGES: output_messages([choice]), **more}
         return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
 
     def merged(self, events: Events) -> Body:
@@ -95,6 +106,16 @@ class Chat:
         return growing_text(obj(event.data))
 
 
+def with_documents(messages: list[Part], documents: Any) -> list[Part]:
+    """The messages, the last of the user's with the documents that the model is to answer by."""
+    if found := told(items(documents)):
+        asked = next((one for one in reversed(messages) if one["role"] == "user"), None)
+        if asked is None:
+            messages.append(asked := {"role": "user", "parts": []})
+        asked["documents"] = [parts.decoded_arguments(one) for one in found]
+    return messages
+
+
 def failure_in(body: Body, reason: str | None) -> Failure | None:
     """A generation that broke off tells so by its finish reason, and sometimes why."""
     if reason != "error":
@@ -105,7 +126,9 @@ def failure_in(body: Body, reason: str | None) -> Failure | None:
 def _planned(message: Object) -> Object:
     """The plan that goes before tool calls is a thought of the model."""
     plan = string(message.get("tool_plan"))
-    return {**message, "reasoning_content": plan} if plan is not None else message
+    if plan is None:
+        return message
+    return {**{name: value for name, value in message.items() if name != "tool_plan"}, "reasoning_content": plan}
 
 
 def _input_message(message: Object) -> Part:
@@ -120,5 +143,12 @@ def _tool_answer(response: Any) -> Any:
     """What a tool found: the data of its documents."""
     if not isinstance(response, list):
         return response
-    documents = [obj(piece.get("document")).get("data", piece) for piece in objects(response)]  # pyright: ignore[reportUnknownArgumentType]
-    return [parts.decoded_arguments(document) for document in documents]
+    return [_found(piece) for piece in objects(response)]  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _found(piece: Object) -> Any:
+    document = obj(piece.get("document"))
+    data = parts.decoded_arguments(document.get("data", piece))
+    if (members := obj(data)) and document.get("data") is not None:
+        return with_rest({**members}, document, {"data"})  # its id, which citations name
+    return data

@@ -22,7 +22,7 @@ def growing_text(event: Object) -> Place | None:
     """The text that an event continues: of the answer, of the plan, or of the arguments of a call."""
     kind, message = event.get("type"), obj(obj(event.get("delta")).get("message"))
     where: tuple[str, ...] = ()
-    if kind == "content-delta":
+    if kind == "content-delta" and not event.get("logprobs"):
         said = [name for name in ("text", "thinking") if string(obj(message.get("content")).get(name)) is not None]
         where = ("content", said[0]) if len(said) == 1 else ()
     elif kind == "tool-plan-delta":
@@ -39,12 +39,16 @@ class _Answer:
         self._plan: list[str] = []
         self._content: dict[int, _Block] = {}
         self._calls: dict[int, dict[str, Any]] = {}
+        self._citations: list[Any] = []
+        self._logprobs: list[Any] = []
 
     def add(self, event: Object) -> None:
         kind, delta = string(event.get("type")), obj(event.get("delta"))
         message = obj(delta.get("message"))
         index: Any = event.get("index")
         place = index if isinstance(index, int) else 0
+        if logprobs := event.get("logprobs"):
+            self._logprobs.append(logprobs)
         if kind == "message-start":
             self._members["id"] = event.get("id")
         elif kind in ("content-start", "content-delta"):
@@ -53,6 +57,8 @@ class _Answer:
             self._plan.append(string(message.get("tool_plan")) or "")
         elif kind in ("tool-call-start", "tool-call-delta"):
             self._add_call(place, obj(message.get("tool_calls")))
+        elif kind == "citation-start":
+            self._citations += citations if isinstance(citations := message.get("citations"), list) else [citations]
         elif kind == "message-end":
             self._members.update({name: value for name, value in delta.items() if name != "message"})
 
@@ -78,7 +84,10 @@ class _Answer:
         blocks = [self._content[place].whole() for place in sorted(self._content)]
         message["content"] = [block for block in blocks if block is not None]
         message["tool_calls"] = [self._calls[place] for place in sorted(self._calls)]
-        return {**self._members, "message": message}
+        if self._citations:
+            message["citations"] = self._citations
+        members = {**self._members, "logprobs": self._logprobs} if self._logprobs else self._members
+        return {**members, "message": message}
 
 
 class _Block:

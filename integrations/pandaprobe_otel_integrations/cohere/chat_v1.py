@@ -9,14 +9,23 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import RESPONSE, parameters, uncounted, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .chat import failure_in, sampling_attributes
-from .usage import finish_reason, usage_attributes
+from .chat import READ, failure_in, sampling_attributes, with_documents
+from .usage import COUNTED, finish_reason, usage_attributes
 
+_READ: Final = READ | {
+    "message", "preamble", "chat_history", "tool_results", "tools", "documents", "conversation_id",
+}  # fmt: skip
+_ANSWER: Final = frozenset(
+    {"response_id", "text", "tool_calls", "finish_reason", "meta", "chat_history", "error", "is_finished"}
+)
+"""Members of an answer that are told; the history repeats the request. The others stand beside the answer."""
+_EVENT: Final = frozenset({"event_type", "is_finished"})
 _ROLES: Final = {"user": "user", "chatbot": "assistant", "system": "system", "tool": "tool"}
 
 
@@ -38,10 +47,12 @@ class ChatV1:
             messages.append({"role": "tool", "parts": [_tool_result(result) for result in results]})
         if message := string(body.get("message")):
             messages.append({"role": "user", "parts": [parts.text(message)]})
+        with_documents(messages, body.get("documents"))
         return {
             names.SYSTEM_INSTRUCTIONS: [parts.text(preamble)] if preamble is not None else [],
             names.INPUT_MESSAGES: messages,
             names.TOOL_DEFINITIONS: [_tool_definition(tool) for tool in objects(body.get("tools"))],
+            **parameters(body, _READ),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -51,14 +62,16 @@ class ChatV1:
         if reason == "stop" and any(part["type"] == "tool_call" for part in found):
             reason = "tool_call"
         attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("response_id")),
+            names.RESPONSE_ID: string(body.get("response_id")) or string(body.get("generation_id")),
             names.FINISH_REASONS: [reason] if reason is not None else None,
             **usage_attributes(body.get("meta")),
         }
         content: Content = {}
         if with_content and found:
-            message = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [message]}
+            message: Part = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [with_rest(message, body, _ANSWER)]}
+            if more := uncounted(body.get("meta"), COUNTED):
+                content = {**content, RESPONSE: {"response": {"usage": more}}}
         return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
 
     def merged(self, events: Events) -> Body:
@@ -69,7 +82,11 @@ class ChatV1:
             kind = string(event.get("event_type"))
             if kind == "stream-end":
                 return {**obj(event.get("response")), "finish_reason": event.get("finish_reason")}
-            if kind == "text-generation":
+            if kind == "citation-generation":
+                merged["citations"] = [*items(merged.get("citations")), *items(event.get("citations"))]
+            elif kind in ("search-queries-generation", "search-results"):
+                merged.update({name: value for name, value in event.items() if name not in _EVENT})
+            elif kind == "text-generation":
                 text.append(string(event.get("text")) or "")
             elif kind == "tool-calls-generation":
                 merged["tool_calls"] = event.get("tool_calls")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -10,11 +10,18 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import beside, parameters, rest
 from pandaprobe_otel_integrations._shape import obj, objects, string, strings
 from pandaprobe_otel_integrations._whole import Whole
 
-from .chat import sampling_attributes
-from .usage import finish_reason, usage_attributes
+from .chat import READ, sampling_attributes
+from .usage import COUNTED, finish_reason, usage_attributes
+
+_SUMMARIZED: Final = READ | {"text", "additional_command"}
+_CLASSIFIED: Final = frozenset({"model", "inputs"})
+_PARSED: Final = frozenset({"model", "document"})
+_CLASSES: Final = frozenset({"id", "input", "predictions"})
+_ANSWER: Final = frozenset({"id", "finish_reason", "meta", "summary", "classifications", "pages"})
 
 
 class Summarize(Whole):
@@ -32,6 +39,7 @@ class Summarize(Whole):
         return {
             names.INPUT_MESSAGES: _said("user", [string(body.get("text"))]),
             names.SYSTEM_INSTRUCTIONS: [parts.text(how)] if how else [],
+            **parameters(body, _SUMMARIZED),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -45,13 +53,18 @@ class Classify(Summarize):
     operation = "classification"
 
     def request_content(self, body: Body) -> Content:
-        """The texts; examples are left out."""
-        return {names.INPUT_MESSAGES: _said("user", strings(body.get("inputs")) or [])}
+        """The texts; examples stand with the parameters."""
+        return {
+            names.INPUT_MESSAGES: _said("user", strings(body.get("inputs")) or []),
+            **parameters(body, _CLASSIFIED),
+        }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The classes that were found for each text."""
-        found = [to_json(one.get("predictions") or []) for one in objects(body.get("classifications"))]
-        return _answer(body, found, with_content)
+        judged = objects(body.get("classifications"))
+        found = [to_json(one.get("predictions") or []) for one in judged]
+        more = [rest(one, _CLASSES) for one in judged]
+        return _answer({**body, "details": more if any(more) else None}, found, with_content)
 
 
 class Parse(Summarize):
@@ -63,7 +76,10 @@ class Parse(Summarize):
         """The picture by its address, or by size and hash."""
         given = obj(body.get("document")).get("image_url")
         url = string(given) or string(obj(given).get("url"))
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.media(url, "image")]}] if url else []}
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.media(url, "image")]}] if url else [],
+            **parameters(body, _PARSED),
+        }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Each page: its text, or its blocks."""
@@ -79,7 +95,9 @@ def _answer(body: Body, texts: list[Any], with_content: bool) -> Answer:
             names.FINISH_REASONS: [reason] if reason is not None else None,
             **usage_attributes(body.get("meta")),
         },
-        content={names.OUTPUT_MESSAGES: _said("assistant", texts)} if with_content else {},
+        content={names.OUTPUT_MESSAGES: _said("assistant", texts), **beside(body, _ANSWER, COUNTED, "meta")}
+        if with_content
+        else {},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -10,12 +10,19 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
-from .chat import sampling_attributes
-from .usage import finish_reason, usage_attributes
+from .chat import READ, sampling_attributes
+from .usage import COUNTED, finish_reason, usage_attributes
+
+_READ: Final = READ | {"prompt", "num_generations"}
+_ANSWER: Final = frozenset({"id", "prompt", "generations", "meta"})
+_GENERATION: Final = frozenset({"id", "index", "text", "finish_reason"})
+_EMBEDDED: Final = frozenset({"model", "texts", "images", "inputs", "output_dimension", "embedding_types"})
+_VECTORS: Final = frozenset({"id", "response_type", "embeddings", "texts", "images", "inputs", "meta"})
 
 
 class Generate:
@@ -31,7 +38,7 @@ class Generate:
 
     def request_content(self, body: Body) -> Content:
         """The prompt."""
-        return {names.INPUT_MESSAGES: _texts_message(strings(body.get("prompt")) or [])}
+        return {names.INPUT_MESSAGES: _texts_message(strings(body.get("prompt")) or []), **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Every generation, and the usage."""
@@ -45,7 +52,7 @@ class Generate:
         content: Content = {}
         if with_content:
             messages = [_generated(one) for one in found if string(one.get("text"))]
-            content = {names.OUTPUT_MESSAGES: messages}
+            content = {names.OUTPUT_MESSAGES: messages, **beside(body, _ANSWER, COUNTED, "meta")}
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
@@ -82,7 +89,10 @@ class Embed:
         found = [parts.text(text) for text in strings(body.get("texts")) or []]
         found += [parts.media(image, "image") for image in strings(body.get("images")) or []]
         found += [part for one in objects(body.get("inputs")) for part in content_parts(one.get("content"))]
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else []}
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
+            **parameters(body, _EMBEDDED),
+        }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Usage and how long the vectors are."""
@@ -93,7 +103,8 @@ class Embed:
                 names.RESPONSE_ID: string(body.get("id")),
                 names.DIMENSION_COUNT: _dimensions(body.get("embeddings")),
                 **usage,
-            }
+            },
+            content=beside(body, _VECTORS, COUNTED, "meta") if with_content else {},
         )
 
     def merged(self, events: Events) -> Body:
@@ -111,7 +122,8 @@ def _texts_message(texts: list[str]) -> list[Part]:
 
 def _generated(generation: Any) -> Part:
     reason = finish_reason(generation.get("finish_reason")) or UNFINISHED
-    return {"role": "assistant", "parts": [parts.text(str(generation["text"]))], "finish_reason": reason}
+    message: Part = {"role": "assistant", "parts": [parts.text(str(generation["text"]))], "finish_reason": reason}
+    return with_rest(message, generation, _GENERATION)
 
 
 def _dimensions(embeddings: Any) -> int | None:

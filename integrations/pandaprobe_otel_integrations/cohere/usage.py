@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
+from pandaprobe_otel_integrations._rest import Counts
 from pandaprobe_otel_integrations._shape import integer, obj, string
 
 _FINISH_REASONS: Final = {
@@ -23,6 +24,13 @@ def finish_reason(value: Any) -> str | None:
     """A finish reason in the conventions' words."""
     reason = string(value)
     return _FINISH_REASONS.get(reason.lower(), reason.lower()) if reason is not None else None
+
+
+COUNTED: Final[Counts] = {
+    "billed_units": frozenset({"input_tokens", "output_tokens"}),
+    "cached_tokens": None,
+}
+"""What attributes tell of a usage. The tokens that the model saw are told beside them where others are billed."""
 
 
 def usage_attributes(usage: Any) -> Attributes:

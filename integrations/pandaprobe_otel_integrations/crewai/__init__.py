@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
 from .listener import EventListener
 
@@ -103,8 +103,7 @@ class CrewAIInstrumentor(Integration):
         return result
 
     def _active_recorder(self) -> Recorder | None:
-        silent = not self._beside_others and active_rival(self.rivals) is not None
-        return self._recorder if self._open and not silent else None
+        return self._recorder if self._open and self._active_rival() is None else None
 
     def _is_anothers(self, llm: Any) -> bool:
         """Whether another vendor, which records the runs, also makes the spans of this model's calls.
@@ -112,7 +111,7 @@ class CrewAIInstrumentor(Integration):
         OpenInference does when it listens to the bus, OpenLLMetry for the models that CrewAI calls through litellm;
         otherwise they leave that to the instrumentation of the model's client.
         """
-        rival = active_rival(self.rivals) if self._open else None
+        rival = self._watch.active() if self._open else None
         if rival is None:
             return False
         if rival.vendor == "OpenLLMetry":

@@ -12,6 +12,7 @@ from opentelemetry.context import get_current, set_value
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.outcomes import outcome_of
 from pandaprobe_otel.trace_context import TraceValues, with_values
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
@@ -90,7 +91,10 @@ class EventListener:
         cancelled = isinstance(raised, CancelledError)
         for step in self.runs.take_below(scope, lambda run: not cancelled or run.is_torn_down):
             if isinstance(raised, Exception) and step.span is not None:
-                self._fail(step.span, type(raised).__name__, raised)
+                if (outcome := outcome_of(raised)) is None:
+                    self._fail(step.span, type(raised).__name__, raised)
+                elif outcome:
+                    step.span.set_attribute(ours.OUTCOME, outcome)
             self._abandon(step, cancelled=raised is not None and not isinstance(raised, Exception))
 
     # -- beginnings ---------------------------------------------------------------------------------------------------
@@ -190,6 +194,7 @@ class EventListener:
         if ending == "failed":
             self._fail(span, _error_kind(event), event.error)
         elif ending == "paused":
+            span.set_attribute(ours.OUTCOME, ours.INTERRUPTED)
             self._write(span, {ours.OUTPUT: {"waits_for_feedback": event.message}})
         elif step.kind == "llm":
             self._tell_answer(step, span, event)

@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
 from .callback import StepCallback
 
@@ -35,6 +35,11 @@ class DSPyInstrumentor(Integration):
     hooked_modules = (_SETTINGS, _EXECUTION)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.dspy", class_name="DSPyInstrumentor"),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.dspy",
+            class_name="DSPyInstrumentor",
+        ),
     )
     values: TraceValues | None = None
     """Session, user, tags and metadata of the traces that DSPy begins."""
@@ -66,5 +71,4 @@ class DSPyInstrumentor(Integration):
         return wrapped(*args, **kwargs)
 
     def _active_recorder(self) -> Recorder | None:
-        silent = not self._beside_others and active_rival(self.rivals) is not None
-        return self._recorder if self._open and not silent else None
+        return self._recorder if self._open and self._active_rival() is None else None

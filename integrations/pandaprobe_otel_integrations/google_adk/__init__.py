@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
 from .spans import SCOPE, SpanHooks
 from .tracer import TracerSwap
@@ -51,9 +51,10 @@ class GoogleADKInstrumentor(Integration):
         yield patch(module, "trace_agent_invocation", hooks.agent_begins)
         yield patch(module, "use_inference_span", hooks.model_call)
         yield patch(module, "trace_inference_result", hooks.model_answers)
+        yield patch(module, "trace_tool_call", hooks.tool_called)
 
     def _is_on(self) -> bool:
-        return self._open and (self._beside_others or active_rival(self.rivals) is None)
+        return self._open and self._active_rival() is None
 
     def _uninstrument(self, **kwargs: object) -> None:
         self.values = None

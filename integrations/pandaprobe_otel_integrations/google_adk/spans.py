@@ -12,7 +12,7 @@ from typing import Any, Final
 from opentelemetry.context import get_current
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel.attributes import KIND, USER_ID
+from pandaprobe_otel.attributes import INTERRUPTED, KIND, OUTCOME, USER_ID
 from pandaprobe_otel.trace_context import TraceValues, attributes_in, with_values
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
@@ -60,6 +60,13 @@ class SpanHooks:
         if self._is_on():
             guarded(_note_first_chunk, *args, **kwargs)
         return wrapped(*args, **kwargs)
+
+    def tool_called(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+        """Around `trace_tool_call(tool, args, function_response_event, ...)`, called where the tool has run."""
+        result = wrapped(*args, **kwargs)
+        if self._is_on():
+            guarded(_note_waiting, *args, **kwargs)
+        return result
 
     def _describe_agent(self, span: Any, agent: Any, ctx: Any) -> None:
         del agent
@@ -127,6 +134,18 @@ def _note_first_chunk(invocation_context: Any, span: Any, llm_response: Any) -> 
     if names.TIME_TO_FIRST_CHUNK not in recorded.attributes:
         waited_s = (time.time_ns() - recorded.start_time) / 1e9
         recorded.set_attribute(names.TIME_TO_FIRST_CHUNK, max(waited_s, 0.0))
+
+
+def _note_waiting(
+    tool: Any, args: Any = None, function_response_event: Any = None, error: Any = None, *_: Any, **more: Any
+) -> None:
+    """A tool that is to answer later, or only when a person confirms it, has stopped the run."""
+    del args
+    actions = getattr(function_response_event, "actions", None)
+    asks = getattr(actions, "requested_tool_confirmations", None) or getattr(actions, "requested_auth_configs", None)
+    is_later = function_response_event is None and error is None and getattr(tool, "is_long_running", False)
+    if asks or is_later:
+        (more.get("span") or get_current_span()).set_attribute(OUTCOME, INTERRUPTED)
 
 
 def _key(context: Any) -> tuple[int, int]:

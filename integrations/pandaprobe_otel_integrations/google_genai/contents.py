@@ -7,11 +7,28 @@ from functools import lru_cache
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import grown, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.runs import Place
 
 _ROLES: Final[Mapping[str, str]] = {"model": "assistant", "function": "tool"}
+_TEXT_PART: Final = {"type", "content"}
+_SIGNATURE: Final = frozenset({"thoughtSignature", "thought_signature"})
+_TEXT: Final = _SIGNATURE | {"text", "thought"}
+_TYPED: Final = _SIGNATURE | {
+    "functionCall", "function_call", "functionResponse", "function_response", "inlineData", "inline_data",
+    "fileData", "file_data", "executableCode", "executable_code", "codeExecutionResult", "code_execution_result",
+}  # fmt: skip
+_CALL: Final = frozenset({"id", "name", "args"})
+_ANSWER: Final = frozenset({"id", "name", "response"})
+_DATA: Final = frozenset({"data", "mimeType", "mime_type", "type"})
+_FILE: Final = frozenset({"fileUri", "file_uri", "mimeType", "mime_type"})
+_FUNCTION: Final = frozenset({"name", "description", "parameters", "parametersJsonSchema", "parameters_json_schema"})
+_NAMED: Final = frozenset({"type", "name"})
+_CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResult"})
+"""Members that are read of each; what else there is stays beside them, under its own name."""
 _MODALITIES: Final = frozenset({"image", "audio", "video"})
 
 
@@ -43,7 +60,8 @@ def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None])
     for candidate, reason in zip(candidates, reasons, strict=True):
         said = content_parts(objects(obj(candidate.get("content")).get("parts")))
         if said or reason is not None:
-            found.append({"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED})
+            message: Part = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
+            found.append(with_rest(message, candidate, _CANDIDATE) if candidate.keys() - _CANDIDATE else message)
     return found
 
 
@@ -55,7 +73,7 @@ def content_parts(pieces: Iterable[Object]) -> list[Part]:
         if part is None:
             continue
         last = found[-1] if found else None
-        if last is not None and part["type"] in ("text", "reasoning") and last["type"] == part["type"]:
+        if last is not None and part.keys() == last.keys() == _TEXT_PART and part["type"] == last["type"]:
             last["content"] += part["content"]
         else:
             found.append(part)
@@ -70,7 +88,7 @@ def tool_definitions(tools: Any) -> list[Part]:
             if kind in ("functionDeclarations", "function_declarations"):
                 found += [_function(one) for one in objects(value)]
             elif value is not None:
-                found.append({"type": kind, "name": kind})
+                found.append(with_rest({"type": kind, "name": kind}, obj(value), _NAMED))
     return found
 
 
@@ -81,7 +99,7 @@ def _function(declared: Object) -> Part:
     schema = member(declared, "parameters") or member(declared, "parametersJsonSchema")
     if schema is not None:
         found["parameters"] = schema
-    return found
+    return with_rest(found, declared, _FUNCTION)
 
 
 def _part(piece: Object) -> Part | None:
@@ -89,19 +107,28 @@ def _part(piece: Object) -> Part | None:
     if isinstance(text, str):
         if not text:
             return None  # carries only a signature of what was thought
-        return parts.reasoning(text) if piece.get("thought") is True else parts.text(text)
+        said = parts.reasoning(text) if piece.get("thought") is True else parts.text(text)
+        return said if len(piece) == 1 else with_rest(said, piece, _TEXT)
+    found = _typed(piece)
+    return with_rest(found, piece, _TYPED) if len(piece) > 1 and found is not None else found
+
+
+def _typed(piece: Object) -> Part | None:
     if call := obj(member(piece, "functionCall")):
-        return parts.tool_call(
+        found = parts.tool_call(
             id=string(call.get("id")), name=string(call.get("name")), arguments=dict(obj(call.get("args")))
         )
+        return with_rest(found, call, _CALL)
     if answer := obj(member(piece, "functionResponse")):
         call_id = string(answer.get("id")) or string(answer.get("name"))
-        return parts.tool_response(id=call_id, response=answer.get("response"))
+        found = parts.tool_response(id=call_id, response=answer.get("response"))
+        return with_rest(found, answer, _ANSWER if call_id == answer.get("name") else _ANSWER - {"name"})
     if data := obj(member(piece, "inlineData")):
         return inline_blob(data)
     if file := obj(member(piece, "fileData")):
         mime_type = string(member(file, "mimeType"))
-        return parts.media(str(member(file, "fileUri") or ""), modality(mime_type))
+        found = parts.media(str(member(file, "fileUri") or ""), modality(mime_type))
+        return with_rest({**found, "mime_type": mime_type} if mime_type else found, file, _FILE)
     return _code(piece)
 
 
@@ -114,7 +141,7 @@ def _code(piece: Object) -> Part | None:
             "id": string(result.get("id")),
             "server_tool_call_response": dict(result),
         }
-    other = {key: value for key, value in piece.items() if key not in ("thoughtSignature", "thought_signature")}
+    other = rest(piece, _SIGNATURE)
     return {"type": "other", **other} if other else None
 
 
@@ -123,9 +150,11 @@ def inline_blob(data: Object) -> Part:
     mime_type = string(member(data, "mimeType"))
     content: Any = data.get("data")
     if isinstance(content, bytes):
-        return parts.blob(content, modality(mime_type), mime_type)
-    text = str(content or "").replace("-", "+").replace("_", "/")
-    return parts.base64_blob(text, modality(mime_type), mime_type)
+        found = parts.blob(content, modality(mime_type), mime_type)
+    else:
+        text = str(content or "").replace("-", "+").replace("_", "/")
+        found = parts.base64_blob(text, modality(mime_type), mime_type)
+    return with_rest(found, data, _DATA)
 
 
 def modality(mime_type: str | None) -> str:
@@ -143,11 +172,12 @@ def member(thing: Object, name: str) -> Any:
     """A member by its wire name, or by the name that Python's models give it, which the client sends in some places."""
     if name in thing:
         return thing[name]
-    return thing.get(_in_python(name))
+    return thing.get(in_python(name))
 
 
-@lru_cache(maxsize=64)
-def _in_python(name: str) -> str:
+@lru_cache(maxsize=256)
+def in_python(name: str) -> str:
+    """The name that Python's models give to a member."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
@@ -169,7 +199,10 @@ def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
 def growing_text(chunk: Object) -> Place | None:
     """The text of a chunk with one candidate, of which it is the only piece."""
     candidates = items(chunk.get("candidates"))
-    pieces = items(obj(obj(candidates[0]).get("content")).get("parts")) if len(candidates) == 1 else []
+    candidate = obj(candidates[0]) if len(candidates) == 1 else obj(None)
+    if "logprobsResult" in candidate:
+        return None
+    pieces = items(obj(candidate.get("content")).get("parts"))
     piece = obj(pieces[0]) if len(pieces) == 1 else obj(None)
     is_text = len(piece) == 1 and string(piece.get("text")) is not None
     return ("candidates", 0, "content", "parts", 0, "text") if is_text else None
@@ -182,6 +215,8 @@ class _Candidate:
         self._pieces: list[Any] = []
         self._texts: list[str] = []
         self._reason: str | None = None
+        self._others: dict[str, Any] = {}
+        self._logprobs = Logprobs()
 
     def add(self, candidate: Object) -> None:
         for piece in items(obj(candidate.get("content")).get("parts")):
@@ -192,6 +227,11 @@ class _Candidate:
                 self._join_texts()
                 self._pieces.append(piece)
         self._reason = string(candidate.get("finishReason")) or self._reason
+        if "logprobsResult" in candidate:
+            self._logprobs.add(candidate["logprobsResult"])
+        if candidate.keys() - _CANDIDATE:
+            for name, value in rest(candidate, _CANDIDATE).items():
+                self._others[name] = grown(self._others.get(name), value)
 
     def _join_texts(self) -> None:
         if self._texts:
@@ -200,5 +240,7 @@ class _Candidate:
 
     def whole(self) -> Object:
         self._join_texts()
-        content = {"content": {"parts": self._pieces}}
+        content: dict[str, Any] = {"content": {"parts": self._pieces}, **self._others}
+        if logprobs := self._logprobs.whole():
+            content["logprobsResult"] = logprobs
         return content if self._reason is None else {**content, "finishReason": self._reason}

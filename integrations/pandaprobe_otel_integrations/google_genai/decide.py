@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from pandaprobe_otel_integrations import _names as names
@@ -17,6 +18,9 @@ from .interact import Interactions
 class GoogleDecisions(Interactions):
     """The input and the usage are those of an interaction; questions and answers have names."""
 
+    read: Set[str] = Interactions.read | {"questions"}
+    answered: Set[str] = Interactions.answered | {"answers"}
+
     def request_attributes(self, body: Body) -> Attributes:
         """The model."""
         return {**super().request_attributes(body), names.OUTPUT_TYPE: "json"}
@@ -31,4 +35,5 @@ class GoogleDecisions(Interactions):
         answers = obj(body.get("answers"))
         message = {"role": "assistant", "parts": [parts.text(to_json(answers))], "finish_reason": "stop"}
         content: Content = {names.OUTPUT_MESSAGES: [message]} if with_content and answers else {}
-        return replace(super().answer(body, with_content=False), content=content)
+        answer = super().answer(body, with_content=with_content)
+        return replace(answer, content={**answer.content, names.OUTPUT_MESSAGES: [], **content})

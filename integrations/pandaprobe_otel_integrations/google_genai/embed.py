@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._rest import PARAMETERS, Counts, beside, rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
-from .contents import content_parts
-from .generate import failure_in
+from .contents import content_parts, in_python
+from .generate import failure_in, parameters_in
+
+_BODY: Final = frozenset(
+    {"model", "content", "requests", "instances", "parameters", "embedContentConfig", "outputDimensionality"}
+)
+_SIZE: Final = frozenset({"outputDimensionality"})
+_INSTANCE: Final = frozenset({"model", "content", "outputDimensionality"})
+_ANSWER: Final = frozenset({"embeddings", "embedding", "predictions", "usageMetadata", "error", "sdkHttpResponse"})
+_COUNTED: Final[Counts] = dict.fromkeys(("promptTokenCount", "totalTokenCount"))
 
 
 class Embeddings:
@@ -38,7 +47,7 @@ class Embeddings:
         found = [part for content in contents for part in content_parts(objects(obj(content).get("parts")))]
         texts = [string(one.get("content")) for one in objects(body.get("instances"))]
         found += [parts.text(text) for text in texts if text]
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else []}
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [], **_parameters(body)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """How long the vectors are, and the tokens where the service counts them."""
@@ -51,6 +60,7 @@ class Embeddings:
                 names.DIMENSION_COUNT: next((size for size in sizes if size), None),
                 names.INPUT_TOKENS: integer(usage.get("promptTokenCount")) or _counted(predicted),
             },
+            content=beside(body, _ANSWER, _COUNTED, "usageMetadata") if with_content else {},
             failure=failure_in(body.get("error")),
         )
 
@@ -61,6 +71,16 @@ class Embeddings:
     def is_output(self, event: Event) -> bool:
         """Embeddings are not streamed."""
         return False
+
+
+def _parameters(body: Body) -> Content:
+    """Each content of several may have its own; mostly they are the same."""
+    found = parameters_in(body, _BODY, ("parameters", _SIZE), ("embedContentConfig", _SIZE))
+    of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
+    if not any(of_each):
+        return found
+    same = of_each[0] if all(one == of_each[0] for one in of_each) else {"requests": of_each}
+    return {PARAMETERS: {**obj(found.get(PARAMETERS)), **{in_python(key): value for key, value in same.items()}}}
 
 
 def _counted(predicted: Iterable[Object]) -> int | None:

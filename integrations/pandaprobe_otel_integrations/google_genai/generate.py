@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
+from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.runs import Place
@@ -17,6 +19,7 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .contents import (
     growing_text,
+    in_python,
     input_messages,
     member,
     merged_candidates,
@@ -27,7 +30,6 @@ from .contents import (
 
 # The client raises at an error in a stream, and its exception keeps the response alive.
 _ERROR: Final = LastEvent(hint=b'"error"', mark=re.compile(rb'(?:^|[\n\r])data: \{"error":'))
-_LAST_WINS: Final = ("usageMetadata", "modelVersion", "responseId", "promptFeedback", "error")
 FINISH_REASONS: Final = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
@@ -59,7 +61,7 @@ class GenerateContent:
             found = {names.SYSTEM_INSTRUCTIONS: system_parts(body["systemInstruction"]), **found}
         if "tools" in body:
             found = {**found, names.TOOL_DEFINITIONS: tool_definitions(body["tools"])}
-        return found
+        return {**found, **parameters_in(body, _BODY, ("generationConfig", _CONFIG))}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Every candidate, why it ended, and the usage."""
@@ -72,7 +74,11 @@ class GenerateContent:
         if known:
             attributes[names.FINISH_REASONS] = known
         attributes.update(usage_attributes(obj(body.get("usageMetadata"))))
-        content: Content = {names.OUTPUT_MESSAGES: output_messages(candidates, reasons)} if with_content else {}
+        content: Content = {}
+        if with_content:
+            more = beside(body, _ANSWER, COUNTED, "usageMetadata")
+            more = with_logprobs(more, candidates, "logprobsResult")
+            content = {names.OUTPUT_MESSAGES: output_messages(candidates, reasons), **more}
         return Answer(
             attributes=attributes,
             content=content,
@@ -86,9 +92,7 @@ class GenerateContent:
         def chunks() -> Iterator[Object]:
             for event in events.items:
                 chunk = obj(event.data)
-                for key in _LAST_WINS:
-                    if value := chunk.get(key):
-                        merged[key] = value
+                merged.update((key, value) for key, value in chunk.items() if value and key != "candidates")
                 yield chunk
 
         candidates = merged_candidates(chunks())
@@ -136,10 +140,22 @@ _PARAMETERS: Final[Readings] = {
     "thinkingConfig": (names.REASONING_LEVEL, _level),
     "responseMimeType": (names.OUTPUT_TYPE, _json),
 }
+_BODY: Final = names_of(_CALLED, ("contents", "systemInstruction", "tools", "generationConfig"))
+_CONFIG: Final = names_of(_PARAMETERS) - {"thinkingConfig", "responseMimeType"}
+"""Members of a request and its configuration that attributes and messages tell, as a whole."""
 _ANSWERED: Final[Readings] = {
     "responseId": (names.RESPONSE_ID, string),
     "modelVersion": (names.RESPONSE_MODEL, string),
 }
+
+
+_ANSWER: Final = names_of(_ANSWERED, ("candidates", "usageMetadata", "error", "sdkHttpResponse", "createTime"))
+
+
+def parameters_in(body: Body, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:
+    """The parameters that no attribute has, by the names that Python's models give them."""
+    found = parameters(body, known, *inner)
+    return {name: {in_python(key): value for key, value in obj(left).items()} for name, left in found.items()}
 
 
 def usage_attributes(counts: Object) -> Attributes:
@@ -151,14 +167,12 @@ def usage_attributes(counts: Object) -> Attributes:
         found[names.OUTPUT_TOKENS] = said  # Live's name for it
     if (thought := found.get(names.REASONING_TOKENS)) is not None:
         found[names.OUTPUT_TOKENS] = found.get(names.OUTPUT_TOKENS, 0) + thought
+    for member_name, side in _DETAILS.items():
+        for one in objects(counts.get(member_name)):
+            count = integer(one.get("tokenCount"))
+            if count and (attribute := side.get(str(one.get("modality")))) is not None:
+                found[attribute] = count
     return found
-
-
-def _audio(details: Any) -> int | None:
-    for one in objects(details):
-        if one.get("modality") == "AUDIO" and (count := integer(one.get("tokenCount"))) is not None:
-            return count
-    return None
 
 
 _COUNTS: Final[Readings] = {
@@ -166,10 +180,27 @@ _COUNTS: Final[Readings] = {
     "candidatesTokenCount": (names.OUTPUT_TOKENS, integer),
     "thoughtsTokenCount": (names.REASONING_TOKENS, integer),
     "cachedContentTokenCount": (names.CACHE_READ_TOKENS, integer),
-    "promptTokensDetails": (names.AUDIO_INPUT_TOKENS, _audio),
-    "responseTokensDetails": (names.AUDIO_OUTPUT_TOKENS, _audio),
-    "candidatesTokensDetails": (names.AUDIO_OUTPUT_TOKENS, _audio),
 }
+_INPUTS: Final[Mapping[str, str]] = {
+    "TEXT": names.TEXT_INPUT_TOKENS,
+    "IMAGE": names.IMAGE_INPUT_TOKENS,
+    "AUDIO": names.AUDIO_INPUT_TOKENS,
+    "VIDEO": names.VIDEO_INPUT_TOKENS,
+}
+_OUTPUTS: Final[Mapping[str, str]] = {
+    "TEXT": names.TEXT_OUTPUT_TOKENS,
+    "IMAGE": names.IMAGE_OUTPUT_TOKENS,
+    "AUDIO": names.AUDIO_OUTPUT_TOKENS,
+    "VIDEO": names.VIDEO_OUTPUT_TOKENS,
+}
+_DETAILS: Final[Mapping[str, Mapping[str, str]]] = {
+    "promptTokensDetails": _INPUTS,
+    "responseTokensDetails": _OUTPUTS,
+    "candidatesTokensDetails": _OUTPUTS,
+}
+"""Lists of counts by modality."""
+COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, *_DETAILS, "responseTokenCount", "totalTokenCount"))
+"""What attributes tell of a usage."""
 
 
 def failure_in(error: Any) -> Failure | None:

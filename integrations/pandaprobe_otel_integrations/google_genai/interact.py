@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part, decoded_arguments
+from pandaprobe_otel_integrations._rest import Counts, beside, parameters, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -18,7 +20,23 @@ from .contents import inline_blob, modality
 from .generate import failure_in
 
 _REASONS: Final = {"completed": "stop", "requires_action": "tool_call", "incomplete": "length"}
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _MEDIA: Final = frozenset({"image", "audio", "video", "document"})
+
+
+_CONFIG: Final = frozenset({"temperature", "top_p", "max_output_tokens", "seed", "stop_sequences", "thinking_level"})
+_COUNTED: Final[Counts] = dict.fromkeys(
+    (
+        "total_input_tokens", "total_tool_use_tokens", "total_output_tokens", "total_thought_tokens",
+        "total_cached_tokens", "total_tokens",
+    )
+)  # fmt: skip
+_SAID: Final = frozenset({"type", "text"})
+_STEP: Final = frozenset({"type", "summary", "signature"})
+_CALL: Final = frozenset({"type", "id", "name", "arguments", "signature"})
+_RESULT: Final = frozenset({"type", "call_id", "result", "signature"})
+_MEDIUM: Final = frozenset({"type", "data", "uri", "mime_type"})
+_TOOL: Final = frozenset({"type", "name", "description", "parameters"})
 
 
 class Interactions:
@@ -26,6 +44,19 @@ class Interactions:
 
     operation = "generate_content"
     last_event: LastEvent | None = None
+    read: Set[str] = frozenset(
+        {
+            "model", "agent", "stream", "previous_interaction_id", "system_instruction", "input", "tools",
+            "generation_config",
+        }
+    )  # fmt: skip
+    answered: Set[str] = frozenset(
+        {
+            "id", "object", "model", "agent", "status", "usage", "steps", "outputs", "error", "created", "updated",
+            "role", "previous_interaction_id", "input", "system_instruction", "tools", "generation_config",
+        }
+    )  # fmt: skip
+    """Members of an answer that are told, or that repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model or agent, and parameters."""
@@ -50,6 +81,7 @@ class Interactions:
             names.SYSTEM_INSTRUCTIONS: [parts.text(system)] if system else [],
             names.INPUT_MESSAGES: _input_messages(body.get("input")),
             names.TOOL_DEFINITIONS: [_tool(tool) for tool in objects(body.get("tools"))],
+            **parameters(body, self.read, ("generation_config", _CONFIG)),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -64,6 +96,7 @@ class Interactions:
             names.RESPONSE_MODEL: string(body.get("model")),
             names.RESPONSE_STATUS: status,
             names.FINISH_REASONS: [reason] if reason is not None else None,
+            ours.OUTCOME: _OUTCOMES.get(status or ""),
             names.INPUT_TOKENS: prompt + (tools or 0) if prompt is not None else None,
             names.OUTPUT_TOKENS: None if said is None and thought is None else (said or 0) + (thought or 0),
             names.CACHE_READ_TOKENS: integer(usage.get("total_cached_tokens")),
@@ -73,7 +106,10 @@ class Interactions:
         if with_content:
             output = _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
             message = {"role": "assistant", "parts": output, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [message] if output or reason is not None else []}
+            content = {
+                names.OUTPUT_MESSAGES: [message] if output or reason is not None else [],
+                **beside(body, self.answered, _COUNTED),
+            }
         return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
 
     def merged(self, events: Events) -> Body:
@@ -99,7 +135,7 @@ class Interactions:
 
 def _continue(step: dict[str, Any], delta: Object) -> None:
     kind = string(delta.get("type")) or ""
-    if kind == "text":
+    if kind == "text" or kind.startswith("text_"):
         step["content"] = [*items(step.get("content")), delta]
     elif kind == "thought_summary":
         step["summary"] = [*items(step.get("summary")), obj(delta.get("content"))]
@@ -130,7 +166,7 @@ def _steps_parts(steps: Iterable[Object]) -> list[Part]:
     found: list[Part] = []
     for part in (part for step in steps for part in _step_parts(step)):
         last = found[-1] if found else {"type": None}
-        if part["type"] in ("text", "reasoning") and last["type"] == part["type"]:
+        if part["type"] in ("text", "reasoning") and last["type"] == part["type"] and len(part) == len(last) == 2:
             last["content"] += part["content"]
         else:
             found.append(part)
@@ -141,33 +177,37 @@ def _step_parts(step: Object) -> list[Part]:
     kind = string(step.get("type")) or ""
     if kind == "thought":
         summary = "".join(str(one.get("text") or "") for one in objects(step.get("summary")))
-        return [parts.reasoning(summary)] if summary else []
+        return [with_rest(parts.reasoning(summary), step, _STEP)] if summary else []
     if kind == "function_call":
         arguments = decoded_arguments(step.get("arguments"))
-        return [parts.tool_call(id=string(step.get("id")), name=string(step.get("name")), arguments=arguments or {})]
+        call = parts.tool_call(id=string(step.get("id")), name=string(step.get("name")), arguments=arguments or {})
+        return [with_rest(call, step, _CALL)]
     if kind == "function_result":
-        return [parts.tool_response(id=string(step.get("call_id")), response=step.get("result"))]
+        result = parts.tool_response(id=string(step.get("call_id")), response=step.get("result"))
+        return [with_rest(result, step, _RESULT)]
     if kind in ("model_output", "user_input", "") and "content" in step:
         given = step["content"]
         return [parts.text(given)] if isinstance(given, str) else _steps_parts(objects(given))
     if kind == "text" or (not kind and "text" in step):
-        return [parts.text(str(step.get("text") or ""))]
+        return [with_rest(parts.text(str(step.get("text") or "")), step, _SAID)]
     if kind in _MEDIA:
         return [_media(kind, step)]
     if kind.endswith("_call"):
-        return [parts.server_tool_call(id=string(step.get("id")), name=kind.removesuffix("_call"), call=dict(step))]
-    return [{**step, "type": kind}] if kind else []
+        call = told(dict(step))
+        return [parts.server_tool_call(id=string(step.get("id")), name=kind.removesuffix("_call"), call=call)]
+    return [{**told(dict(step)), "type": kind}] if kind else []
 
 
 def _media(kind: str, step: Object) -> Part:
     if step.get("data") is not None:
         return {**inline_blob(step), "modality": kind}
     mime_type = string(step.get("mime_type"))
-    return parts.media(str(step.get("uri") or ""), kind if kind != "document" else modality(mime_type))
+    found = parts.media(str(step.get("uri") or ""), kind if kind != "document" else modality(mime_type))
+    return with_rest({**found, "mime_type": mime_type} if mime_type else found, step, _MEDIUM)
 
 
 def _tool(tool: Object) -> Part:
     kind = string(tool.get("type")) or "function"
     found: Part = {"type": kind, "name": string(tool.get("name")) or kind}
     found.update((key, tool[key]) for key in ("description", "parameters") if tool.get(key) is not None)
-    return found
+    return with_rest(found, tool, _TOOL)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -19,6 +20,7 @@ from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._rest import RESPONSE, grown, rest, uncounted, with_rest
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 from pandaprobe_otel_integrations._sockets import listen
 from pandaprobe_otel_integrations._streams.body import End, LastEvent
@@ -26,7 +28,7 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._turns import Turn
 
 from .contents import content_parts, input_messages, member
-from .generate import GenerateContent, usage_attributes
+from .generate import COUNTED, GenerateContent, usage_attributes
 from .paths import PROVIDERS
 
 Wrapped = Callable[..., Any]
@@ -37,6 +39,19 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "max_output_tokens": "maxOutputTokens",
     "seed": "seed",
 }
+
+
+_CONFIG: Final = _PARAMETERS.keys() | {"system_instruction", "tools"}
+_SAID: Final = frozenset(
+    {
+        "modelTurn",
+        "turnComplete",
+        "generationComplete",
+        "interrupted",
+        "inputTranscription",
+        "outputTranscription",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +74,15 @@ class LiveTurn(GenerateContent):
         reason = "interrupted" if body.get("interrupted") else "tool_call" if asks else body.get("finished")
         content: Content = {}
         if with_content and (said or reason):
-            message = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [message]}
+            message: Part = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [with_rest(message, obj(body.get("beside")), frozenset())]}
         if with_content and (heard := string(body.get("inputTranscript"))):
             content = {**content, names.INPUT_MESSAGES: [*self.asked, {"role": "user", "parts": [parts.text(heard)]}]}
+        if with_content and (more := uncounted(body.get("usageMetadata"), COUNTED)):
+            content = {**content, RESPONSE: {"response": {"usage": more}}}
         attributes = {
             names.FINISH_REASONS: [reason] if reason else None,
+            ours.OUTCOME: ours.CANCELLED if body.get("interrupted") else None,
             **usage_attributes(obj(body.get("usageMetadata"))),
         }
         return Answer(attributes=attributes, content=content)
@@ -73,6 +91,7 @@ class LiveTurn(GenerateContent):
         """The messages of the server as one answer; sound in pieces is one sound."""
         pieces: list[Any] = []
         sound: dict[str, bytearray] = {}
+        beside: dict[str, Any] = {}
         whole: dict[str, Any] = {"inputTranscript": "", "outputTranscript": ""}
         for event in events.items:
             message = obj(event.data)
@@ -84,10 +103,12 @@ class LiveTurn(GenerateContent):
                 whole[name] += string(obj(said.get(f"{name}ion")).get("text")) or ""
             if said.get("turnComplete") or said.get("generationComplete"):
                 whole["finished"] = "stop"
+            for name, value in rest(said, _SAID).items():
+                beside[name] = grown(beside.get(name), value)
             whole["interrupted"] = whole.get("interrupted") or said.get("interrupted")
             whole["usageMetadata"] = message.get("usageMetadata") or whole.get("usageMetadata")
         pieces += [{"inlineData": {"mimeType": mime, "data": bytes(data)}} for mime, data in sound.items()]
-        return {**whole, "parts": pieces}
+        return {**whole, "parts": pieces, "beside": beside}
 
     def is_output(self, event: Event) -> bool:
         """The first piece of the turn, or a call of a function."""
@@ -222,7 +243,14 @@ def _setup(model: Any, config: Any) -> Body:
         "systemInstruction": obj(instruction),
         "tools": [{key: value for key, value in obj(tool).items() if value is not None} for tool in declared],
         "generationConfig": {wire: _given(config, key) for key, wire in _PARAMETERS.items()},
+        **rest(_members(config), _CONFIG),
     }
+
+
+def _members(config: Any) -> Body:
+    """What a configuration has: an object, or a model of pydantic, whose functions make no JSON."""
+    names_set: Any = getattr(config, "model_fields_set", None)
+    return obj(config) if names_set is None else {name: getattr(config, name) for name in names_set}
 
 
 def _given(config: Any, name: str) -> Any:

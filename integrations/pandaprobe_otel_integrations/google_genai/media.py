@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import beside, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, obj, objects, string
 from pandaprobe_otel_integrations._whole import Whole
 
-from .generate import failure_in
+from .generate import failure_in, parameters_in
+
+_BODY: Final = frozenset({"model", "instances", "parameters"})
+_PARAMETERS: Final = frozenset({"sampleCount", "seed"})
+_INSTANCE: Final = frozenset({"prompt", "image", "referenceImages"})
+_MADE: Final = frozenset({"bytesBase64Encoded", "gcsUri", "mimeType", "prompt", "raiFilteredReason"})
+_ANSWER: Final = frozenset({"predictions", "error", "sdkHttpResponse"})
 
 
 class Images(Whole):
@@ -40,19 +47,26 @@ class Images(Whole):
                 said.append(parts.text(prompt))
             given: list[Any] = [one.get("image"), *(obj(each.get("referenceImage")) for each in _references(one))]
             said += [part for image in given if (part := _picture(obj(image))) is not None]
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+            if said:
+                said[-1] = with_rest(said[-1], one, _INSTANCE)
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
+            **parameters_in(body, _BODY, ("parameters", _PARAMETERS)),
+        }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Each picture by size and hash, and what was said of it."""
         made: list[Part] = []
         for one in objects(body.get("predictions")):
             if (picture := _picture(one)) is not None:
-                made.append(picture)
+                made.append(with_rest(picture, one, _MADE))
             if text := string(one.get("prompt")) or string(one.get("raiFilteredReason")):
                 made.append(parts.text(text))
         message = {"role": "assistant", "parts": made, "finish_reason": "stop"}
         return Answer(
-            content={names.OUTPUT_MESSAGES: [message]} if with_content and made else {},
+            content={names.OUTPUT_MESSAGES: [message] if made else [], **beside(body, _ANSWER, {})}
+            if with_content
+            else {},
             failure=failure_in(body.get("error")),
         )
 

@@ -11,7 +11,7 @@ from pandaprobe_otel.trace_context import TraceValues
 from pandaprobe_otel_integrations._integration import Integration, Outcome
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
 from .tracer import HaystackTracer
 
@@ -79,4 +79,4 @@ class HaystackInstrumentor(Integration):
         return self._recorder if self._open and not self._leaves_it_to_others() else None
 
     def _leaves_it_to_others(self) -> bool:
-        return self._open and not self._beside_others and active_rival(self.rivals) is not None
+        return self._open and self._active_rival() is not None

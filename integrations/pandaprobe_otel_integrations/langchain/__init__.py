@@ -13,7 +13,7 @@ from pandaprobe_otel.tracers import chosen_tracer_provider
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
 from .body_context import SETTER, entering_body, retrieving, retrieving_async
 from .callbacks import RunCallbacks
@@ -108,7 +108,7 @@ class LangChainInstrumentor(Integration):
         return _Registration(hooks=hooks, entry=hooks[-1])
 
     def _leaves_it_to_others(self) -> bool:
-        return not self._beside_others and active_rival(self.rivals) is not None
+        return self._active_rival() is not None
 
 
 def __getattr__(name: str) -> Any:

@@ -96,6 +96,7 @@ class RunCallbacks(RunSpans):
             if "inputs" in said:
                 guarded(self._add_content, run.span, ours.INPUT, said["inputs"])
             guarded(self._add_content, run.span, ours.OUTPUT, outputs)
+            self._set(run.span, {ours.OUTCOME: run.stopped})  # a graph returns its state when a node waits
             self._end(run)
 
     def on_chain_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandaprobe_otel.trace_context import trace_values
+from pandaprobe_otel_integrations._adapter import use
 
 from . import LangChainInstrumentor
 from .callbacks import RunCallbacks
+
+if TYPE_CHECKING:
+    from pandaprobe_otel import PandaProbe
 
 _Base: Any = import_module("langchain_core.callbacks.base").BaseCallbackHandler
 
@@ -18,17 +22,22 @@ class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUn
     """Records the runs that it is passed to, as `config={"callbacks": [LangChainCallbackHandler()]}`.
 
     Not needed where `init()` or `instrument("langchain")` records every run; a run that is told to both is recorded
-    once. `session_id`, `user_id`, `tags` and `metadata` are those of the traces that begin with this handler.
+    once. `session_id`, `user_id`, `tags` and `metadata` are those of the traces that begin with this handler. `client`
+    may be what `init()` returned, and nothing else.
     """
+
+    root_names: ClassVar[Mapping[str, str]] = {"LangGraph": "LangChain", "RunnableSequence": "LangChain"}
 
     def __init__(
         self,
         *,
+        client: PandaProbe | None = None,
         session_id: str | None = None,
         user_id: str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
+        use(client)
         values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
         recorder = LangChainInstrumentor().recorder
         super().__init__(recorder, values=values)
@@ -37,6 +46,10 @@ class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUn
 class LangGraphCallbackHandler(LangChainCallbackHandler):
     """The same, for graphs."""
 
+    root_names: ClassVar[Mapping[str, str]] = {}
+
 
 class DeepAgentsCallbackHandler(LangChainCallbackHandler):
     """The same, for deep agents and their sub-agents."""
+
+    root_names: ClassVar[Mapping[str, str]] = {"LangGraph": "DeepAgents"}

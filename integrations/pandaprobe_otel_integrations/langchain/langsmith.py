@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pandaprobe_otel_integrations._guard import guarded
@@ -25,8 +27,19 @@ class LangSmithTracing(Rival):
 
 def _emits_spans(utils: Any) -> bool:
     mode = utils.get_env_var("TRACING_MODE")
-    if mode:
+    if mode and _has_modes():
         emits = mode.lower() in ("otel", "hybrid")
     else:
-        emits = any(utils.is_truish(utils.get_env_var(name)) for name in ("OTEL_ONLY", "OTEL_ENABLED"))
+        switches = ("OTEL_ONLY", "OTEL_ENABLED") if _has_modes() else ("OTEL_ENABLED",)
+        emits = any(utils.is_truish(utils.get_env_var(name)) for name in switches)
     return emits and bool(utils.tracing_is_enabled())
+
+
+@cache
+def _has_modes() -> bool:
+    """Whether it is 0.8 or newer: before, no mode was read, and OTEL_ONLY meant nothing without OTEL_ENABLED."""
+    try:
+        major, minor = version("langsmith").split(".")[:2]
+        return (int(major), int(minor)) >= (0, 8)
+    except (PackageNotFoundError, ValueError):
+        return True

@@ -7,12 +7,13 @@ context counts where it belongs to the very run that is the parent: spans that t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar
 
 from opentelemetry.context import Context, get_current, set_value
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, get_current_span, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.outcomes import outcome_of
 from pandaprobe_otel.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
@@ -27,9 +28,6 @@ from pandaprobe_otel_integrations._span_writing import record_raised
 from . import kinds
 from .messages import interrupts, plain
 
-_CONTROL_FLOW: Final = "GraphBubbleUp"
-"""LangGraph's base class of what is raised to steer a graph: interrupts, commands to a parent, draining."""
-
 
 class RunSpans:
     """The open runs and their spans.
@@ -38,6 +36,9 @@ class RunSpans:
     somebody else records the runs: then this only keeps the model clients below from recording the same calls.
     `values` are session, user, tags and metadata of the traces that begin here.
     """
+
+    root_names: ClassVar[Mapping[str, str]] = {}
+    """What a trace is called whose first run has only the name of its class."""
 
     def __init__(
         self,
@@ -71,8 +72,10 @@ class RunSpans:
         base = self._base(parent)
         own = kinds.place_in_graph(metadata)
         if parent is None:
-            base = self._root_context(base, tags, metadata)
             attributes = {**attributes, names.CONVERSATION_ID: string(metadata.get("thread_id"))}
+            if not get_current_span(base).get_span_context().is_valid:
+                attributes = {**attributes, ours.TRACE_NAME: self.root_names.get(name)}
+            base = self._root_context(base, tags, metadata)
         elif parent.agent is not None:
             attributes = {ours.AGENT_NAME: parent.agent, **attributes}
         if own:
@@ -108,16 +111,16 @@ class RunSpans:
             return
         guarded(run.leave_body)
         guarded(self._record, run.span, error)
+        if run.parent is not None and outcome_of(error) == ours.INTERRUPTED:
+            run.parent.stopped = ours.INTERRUPTED
         self._end(run, lambda child: child.is_torn_down)
 
     def _record(self, span: Span | None, error: BaseException) -> None:
         if span is None:
             return
-        if any(base.__name__ == _CONTROL_FLOW for base in type(error).__mro__):
-            if asked := interrupts(error):
-                self._add_content(span, ours.OUTPUT, {"__interrupt__": asked})
-        else:
-            record_raised(span, error, with_content=self._with_content(span))
+        record_raised(span, error, with_content=self._with_content(span))
+        if outcome_of(error) == ours.INTERRUPTED and (asked := interrupts(error)):
+            self._add_content(span, ours.OUTPUT, {"__interrupt__": asked})
 
     def _abandon(self, run: Run) -> None:
         guarded(run.release_model_call)

@@ -101,7 +101,7 @@ class ObservedStream:
         self._call.end(record.times_ns[-1] if record.times_ns else None)
 
     def _tell(self, record: BodyRecord) -> None:
-        if record.error is not None:
+        if record.error is not None and not isinstance(record.error, GeneratorExit):
             self._call.raised(record.error)
         if not self._call.span.is_recording():
             return
@@ -115,6 +115,8 @@ class ObservedStream:
         merged["usage"] = merged.get("usage") or self._usage()
         merged["model"] = self._model or merged.get("model")
         self._call.answered(merged)
+        if record.end != "terminal" and not record.is_cut:
+            self._call.left()
 
     def _usage(self) -> Body:
         usages = (getattr(chunk, "usage", None) for chunk in reversed(self._kept))

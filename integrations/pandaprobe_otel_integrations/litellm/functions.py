@@ -63,7 +63,15 @@ def _answer_of(result: Any) -> Body:
     data = items(_member(result, "data"))
     if data:
         return {"model": getattr(result, "model", None), "usage": _usage(result), "data": data[:1]}
-    return obj(result)
+    return _with_cost(obj(result), result)
+
+
+def _with_cost(answer: Body, result: Any) -> Body:
+    """The answer with what litellm says that it has cost, in US dollars, which is no member of it."""
+    cost = obj(getattr(result, "_hidden_params", None)).get("response_cost")
+    if not isinstance(cost, float) or cost <= 0:
+        return answer
+    return {**answer, "usage": {"cost": cost, **obj(answer.get("usage"))}}
 
 
 def _chunk_of(chunk: Any) -> Body:
@@ -73,6 +81,8 @@ def _chunk_of(chunk: Any) -> Body:
         found["usage"] = obj(usage)
     if tier := _member(chunk, "service_tier"):
         found["service_tier"] = tier
+    if more := getattr(chunk, "__pydantic_extra__", None):
+        found.update((name, value) for name, value in more.items() if value and name not in found)
     found["choices"] = [_choice(choice) for choice in _member(chunk, "choices") or ()]
     return found
 
@@ -92,14 +102,18 @@ def _choice(choice: Any) -> dict[str, Any]:
     delta = _member(choice, "delta")
     if delta is None:
         return {"index": choice.index, "text": _member(choice, "text"), "finish_reason": choice.finish_reason}
-    said = {name: value for name in _SAID if (value := _member(delta, name))}
-    if calls := _member(delta, "tool_calls"):
+    said = {name: value for name, value in delta.__dict__.items() if value}
+    if more := getattr(delta, "__pydantic_extra__", None):
+        said.update((name, value) for name, value in more.items() if value)
+    if calls := said.get("tool_calls"):
         said["tool_calls"] = [obj(call) for call in calls]
-    return {"index": choice.index, "delta": said, "finish_reason": choice.finish_reason}
+    found = {"index": choice.index, "delta": said, "finish_reason": choice.finish_reason}
+    if logprobs := _member(choice, "logprobs"):
+        found["logprobs"] = obj(logprobs)
+    return found
 
 
 _UNKNOWN: Final = object()
-_SAID: Final = ("role", "content", "reasoning_content", "refusal", "function_call", "audio")
 
 
 def _pictures_of(result: Any) -> Body:

@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._patching import Wrapper
 
+from .arguments import sent
 from .call import FunctionCall, ObservedStream
 from .functions import Function
 from .place import place_of_call, split_model
@@ -57,7 +58,7 @@ class CallHooks:
             return None
         request = function.request(args, kwargs)
         provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
-        body = {**request, "model": model}
+        body = {**sent(request), "model": model}
         place = place_of_call(request, provider)
         call = ModelCall(self._recorder, function.endpoint, body, place, context)
         within = call.context(context)

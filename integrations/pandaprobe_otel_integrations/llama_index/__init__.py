@@ -9,7 +9,7 @@ from typing import Any
 
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
 from .handler import RunHandler
 
@@ -53,12 +53,17 @@ class LlamaIndexInstrumentor(Integration):
             module="opentelemetry.instrumentation.llamaindex",
             class_name="LlamaIndexInstrumentor",
         ),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.llama_index",
+            class_name="LlamaIndexInstrumentor",
+        ),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         handler: Any = RunHandler(
             lambda: self._recorder if self._open else None,
-            claims_only=lambda: not self._beside_others and active_rival(self.rivals) is not None,
+            claims_only=lambda: self._active_rival() is not None,
         )
         dispatcher = module.root_dispatcher
         dispatcher.add_span_handler(handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Callable
 from inspect import BoundArguments, isasyncgen, isgenerator
@@ -14,6 +13,7 @@ from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from pandaprobe_otel import attributes as ours
 from pandaprobe_otel.decorators.wrapping import ContextScope
+from pandaprobe_otel.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
@@ -30,8 +30,8 @@ from .kinds import is_team, kind_of
 from .messages import answer_attributes, answer_of, messages_of, request_attributes, tool_definitions
 from .values import event_in
 
-_CONTROL_FLOW: Final = {"WaitingForEvent": ours.INTERRUPTED, "WorkflowCancelledByUser": ours.CANCELLED}
-"""Exceptions of workflows that are no failures: a step waits for a human, or the app has cancelled the run."""
+_CANCELLED: Final = "WorkflowCancelledByUser"
+"""Raised where a workflow goes on that the app has cancelled."""
 _ONCE: Final = frozenset({"LLM", "TOOL"})
 """Kinds of which one object's call is one span, whichever of its own methods call each other: `achat`, `chat`."""
 _STREAMING_RESPONSES: Final = frozenset({"StreamingResponse", "AsyncStreamingResponse"})
@@ -112,7 +112,7 @@ class RunHandler:
         elif type(event).__name__ == "SpanCancelledEvent":
             for each in (run, run.turn if isinstance(run, TeamRun) else None):
                 if each is not None:
-                    guarded(self._tell_raised, each, asyncio.CancelledError())
+                    guarded(self._tell_raised, each, None)
 
     async def ahandle(self, event: Any, **_: Any) -> None:
         """The same, from a dispatcher that waits."""
@@ -219,6 +219,7 @@ class RunHandler:
         inner = base if span is None else set_span_in_context(span, without_llm_span(base))
         run.context = set_value(RUN_KEY, run, inner)
         run.agent = parent.agent if parent is not None else None
+        _set_stopped(parent, None)
         given_up = self._runs.add(run)
         if given_up is not None:
             self._abandon(given_up)
@@ -317,6 +318,9 @@ class RunHandler:
         if run.span is not None:
             if result is not None:
                 guarded(self._tell_result, run, run.span, result)
+            elif run.is_agent and run.stopped is not None:
+                # An app that leaves a run, to resume it another time or not, cancels it, which the dispatcher hides.
+                run.span.set_attribute(ours.OUTCOME, run.stopped)
             guarded(run.span.end)
 
     def _tell_result(self, run: Run, span: Span, result: Any) -> None:
@@ -330,11 +334,13 @@ class RunHandler:
     def _tell_raised(self, run: Run, error: BaseException | None) -> None:
         if run.span is None:
             return
-        if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
-            run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-        elif type(error).__name__ in _CONTROL_FLOW:
-            run.span.set_attribute(ours.OUTCOME, _CONTROL_FLOW[type(error).__name__])
-        else:
+        outcome = outcome_of(error) if error is not None else ours.CANCELLED
+        if type(error).__name__ == _CANCELLED:
+            outcome = ours.CANCELLED
+        if outcome is not None:
+            _set_stopped(run.parent, outcome)
+            run.span.set_attribute(ours.OUTCOME, outcome)
+        elif error is not None:
             recorder = self._recorder()
             kind = type(error).__name__
             fail(run.span, kind, str(error) if recorder is not None and recorder.with_content else kind)
@@ -350,8 +356,15 @@ class RunHandler:
         for run, stream in list(self._streams.values()):
             if stream() is None:
                 if run.span is not None:
-                    run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
+                    run.span.set_attribute(ours.OUTCOME, ours.PARTIAL)
                 self.end(run, None)
+
+
+def _set_stopped(run: Run | None, outcome: str | None) -> None:
+    """How what is below this run, and below what it is a part of, has stopped; None when something goes on."""
+    while run is not None and run.stopped != outcome:
+        run.stopped = outcome
+        run = run.parent
 
 
 def _agents_above(run: Run) -> list[Run]:

@@ -15,9 +15,10 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.foreign import without_openai
-from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -29,6 +30,17 @@ _LAST_EVENT: Final = LastEvent(
     hint=b"conversation.response.",
     mark=re.compile(rb"(?:^|[\n\r])event: ?conversation\.response\.(?:done|error)[\n\r]"),
 )
+
+
+_READ: Final = frozenset({"model", "agent_id", "stream", "inputs", "instructions", "tools", "completion_args"})
+_OPTIONS: Final = names_of(SAMPLING, LIMITS, ("random_seed",)) - {"service_tier"}
+_ANSWER: Final = frozenset({"object", "conversation_id", "outputs", "usage", "error"})
+_ENTRY: Final = frozenset({"type", "object", "id", "created_at", "completed_at", "model"})
+_MESSAGE: Final = _ENTRY | {"role", "content"}
+_RESULT: Final = _ENTRY | {"tool_call_id", "result"}
+_CALL: Final = _ENTRY | {"tool_call_id", "name", "arguments"}
+_NAMED: Final = frozenset({"id", "name", "object"})
+"""Members that are read of each; what else there is stays beside them, under its own name."""
 
 
 class Conversations:
@@ -55,6 +67,7 @@ class Conversations:
             names.SYSTEM_INSTRUCTIONS: [parts.text(instructions)] if instructions is not None else [],
             names.INPUT_MESSAGES: [_input_message(obj(entry)) for entry in entries],
             names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+            **parameters(body, _READ, ("completion_args", _OPTIONS)),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -72,6 +85,8 @@ class Conversations:
         if with_content and found:
             message = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
             content = {names.OUTPUT_MESSAGES: [message]}
+        if with_content:
+            content = {**content, **beside(body, _ANSWER, COUNTED)}
         return Answer(attributes=attributes, content=content, failure=_failure(body))
 
     def merged(self, events: Events) -> Body:
@@ -102,19 +117,24 @@ def _input_message(entry: Object) -> Part:
     kind = string(entry.get("type")) or "message.input"
     if kind == "function.result":
         result = parts.tool_response(id=string(entry.get("tool_call_id")), response=entry.get("result"))
-        return {"role": "tool", "parts": [result]}
+        return {"role": "tool", "parts": [with_rest(result, entry, _RESULT)]}
     if kind == "message.input":
-        return {"role": string(entry.get("role")) or "user", "parts": content_parts(entry.get("content"))}
+        found: Part = {"role": string(entry.get("role")) or "user", "parts": content_parts(entry.get("content"))}
+        return with_rest(found, entry, _MESSAGE)
     return {"role": "assistant", "parts": _output_parts(entry)}
 
 
 def _output_parts(entry: Object) -> list[Part]:
     kind = string(entry.get("type")) or "message.output"
     if kind == "message.output":
-        return content_parts(entry.get("content"))
+        said = content_parts(entry.get("content"))
+        if said and entry.keys() - _MESSAGE:
+            said[0] = with_rest(said[0], entry, _MESSAGE)
+        return said
     name = string(entry.get("name"))
     if kind == "function.call":
         call_id = string(entry.get("tool_call_id"))
-        return [parts.tool_call(id=call_id, name=name, arguments=entry.get("arguments"))]
-    details = {key: value for key, value in entry.items() if key not in ("id", "name", "object")}
+        call = parts.tool_call(id=call_id, name=name, arguments=entry.get("arguments"))
+        return [with_rest(call, entry, _CALL)]
+    details = rest(entry, _NAMED)
     return [parts.server_tool_call(id=string(entry.get("id")), name=name or kind, call=details)]

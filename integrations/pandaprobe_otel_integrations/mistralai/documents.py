@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._whole import Whole
+
+_READ: Final = frozenset({"model", "document", "document_annotation_prompt"})
+_PAGE: Final = frozenset({"markdown"})
+_ANSWER: Final = frozenset({"model", "pages", "document_annotation", "error"})
 
 
 class Documents(Whole):
@@ -26,17 +33,23 @@ class Documents(Whole):
         said = [*_document(obj(body.get("document")))]
         if prompt := string(body.get("document_annotation_prompt")):
             said.append(parts.text(prompt))
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else []}
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The text of each page."""
-        pages = [parts.text(text) for page in objects(body.get("pages")) if (text := string(page.get("markdown")))]
+        pages = [
+            with_rest(parts.text(text), page, _PAGE)
+            for page in objects(body.get("pages"))
+            if (text := string(page.get("markdown")))
+        ]
         if annotation := string(body.get("document_annotation")):
             pages.append(parts.text(annotation))
         message = {"role": "assistant", "parts": pages, "finish_reason": "stop"}
         return Answer(
             attributes={names.RESPONSE_MODEL: string(body.get("model"))},
-            content={names.OUTPUT_MESSAGES: [message]} if with_content and pages else {},
+            content={names.OUTPUT_MESSAGES: [message] if pages else [], **beside(body, _ANSWER, {})}
+            if with_content
+            else {},
             failure=failure_in(body.get("error")),
         )
 

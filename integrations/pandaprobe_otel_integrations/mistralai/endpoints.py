@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -11,6 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.audio import Speech
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
 from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignResponses
+from pandaprobe_otel_integrations._rest import parameters
 from pandaprobe_otel_integrations._shape import integer, string
 
 from .conversations import Conversations
@@ -21,6 +23,8 @@ from .transcriptions import MistralTranscription
 
 class Chat(ForeignChatCompletions):
     """Chat completions, by a model or by an agent."""
+
+    read: Set[str] = ForeignChatCompletions.read | {"random_seed", "agent_id"}
 
     def request_attributes(self, body: Body) -> Attributes:
         """Model and parameters; the seed has a name of its own, and an agent stands in for the model."""
@@ -35,11 +39,13 @@ class FillInTheMiddle(Chat):
     """Code before and after a gap; the answer, in the form of a chat completion, fills it."""
 
     operation = "text_completion"
+    read: Set[str] = Chat.read | {"prompt", "suffix"}
 
     def request_content(self, body: Body) -> Content:
         """What stands before and after the gap."""
         texts = [string(body.get("prompt")), string(body.get("suffix"))]
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts if text]}]}
+        message = {"role": "user", "parts": [parts.text(text) for text in texts if text]}
+        return {names.INPUT_MESSAGES: [message], **parameters(body, self.read)}
 
 
 _CHAT: Final = Chat()

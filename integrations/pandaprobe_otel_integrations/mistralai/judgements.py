@@ -12,6 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Body
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message
 from pandaprobe_otel_integrations._openai_protocol.moderations import Moderations
+from pandaprobe_otel_integrations._rest import RESPONSE
 from pandaprobe_otel_integrations._shape import items, obj, objects
 
 
@@ -21,7 +22,8 @@ class Judgements(Moderations):
     def request_content(self, body: Body) -> Content:
         """The texts, or the messages of each chat."""
         messages = [input_message(message) for message in _messages(body.get("input"))]
-        return {names.INPUT_MESSAGES: messages} if messages else super().request_content(body)
+        content = super().request_content(body)
+        return {**content, names.INPUT_MESSAGES: messages} if messages else content
 
 
 class Classifications(Judgements):
@@ -34,7 +36,10 @@ class Classifications(Judgements):
         answer = super().answer(body, with_content=with_content)
         said = [parts.text(to_json(result)) for result in objects(body.get("results"))]
         message = {"role": "assistant", "parts": said}
-        return replace(answer, content={names.OUTPUT_MESSAGES: [message]} if with_content and said else {})
+        if not with_content:
+            return answer
+        beside = {name: value for name, value in answer.content.items() if name != RESPONSE}
+        return replace(answer, content={**beside, names.OUTPUT_MESSAGES: [message] if said else []})
 
 
 def _messages(value: Any) -> list[Any]:

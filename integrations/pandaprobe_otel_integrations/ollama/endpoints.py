@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -10,16 +10,20 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._readings import Readings, positive, read, true
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 _TEXTS: Final = ("content", "thinking", "response")
-_COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error"})
+_SAID: Final = frozenset({"message", "logprobs", "created_at", "done", *_TEXTS, "tool_calls"})
+"""Members of a chunk that are pieces of the answer, or say nothing."""
+_COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error", "done"})
 
 
 def _json(wanted: Any) -> str | None:
@@ -49,6 +53,23 @@ _ANSWERED: Final[Readings] = {
 }
 
 
+_MESSAGE: Final = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "name"})
+_CALL: Final = frozenset({"id", "function"})
+_FUNCTION: Final = frozenset({"name", "arguments", "index"})
+_CHAT: Final = frozenset({"model", "stream", "messages", "tools", "options"})
+_GENERATE: Final = frozenset({"model", "stream", "system", "prompt", "suffix", "images", "options"})
+_EMBED_READ: Final = frozenset({"model", "input", "prompt", "dimensions", "options"})
+_ANSWER: Final = names_of(_ANSWERED, _SAID, ("done_reason", "context", "error"))
+_VECTORS: Final = frozenset({"model", "embeddings", "embedding", "prompt_eval_count", "error"})
+
+
+def _parameters(body: Body, known: Set[str]) -> Content:
+    """What no attribute has. Of a context, which is token ids, only their number is told."""
+    context = items(body.get("context"))
+    given = {**body, "context": f"[{len(context)} token ids]"} if context else body
+    return parameters(given, known, ("options", names_of(_OPTIONS)))
+
+
 class Chat:
     """A conversation."""
 
@@ -67,6 +88,7 @@ class Chat:
         return {
             names.INPUT_MESSAGES: [_input_message(message) for message in objects(body.get("messages"))],
             names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+            **_parameters(body, _CHAT),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -81,19 +103,26 @@ class Chat:
         content: Content = {}
         if with_content and (said := _message_parts(message)) + ([reason] if reason else []):
             output = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [output]}
-        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")))
+            content = {names.OUTPUT_MESSAGES: [with_rest(output, obj(body.get("message")), _MESSAGE)]}
+        if with_content:
+            content = {**content, **with_logprobs(beside(body, _ANSWER, {}), [body])}
+        # Old versions do not say why it ended.
+        is_whole = body.get("done") is True
+        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")), is_whole=is_whole)
 
     def merged(self, events: Events) -> Body:
         """The chunks as one answer; the last one has the counts."""
         whole: dict[str, Any] = {}
         message = _Message()
+        logprobs: list[Any] = []
         for event in events.items:
             chunk = obj(event.data)
-            whole |= {key: value for key, value in chunk.items() if value is not None and key in _COUNTED}
+            whole |= {key: value for key, value in chunk.items() if value is not None and key not in _SAID}
+            if probable := chunk.get("logprobs"):
+                logprobs += items(probable)
             message.add(obj(chunk.get("message")) or chunk)
         said = message.whole()
-        return {**whole, **said, "message": said}
+        return {**whole, **said, "message": said, "logprobs": logprobs}
 
     def is_output(self, event: Event) -> bool:
         """Every chunk is, but an error."""
@@ -116,6 +145,7 @@ class Generate(Chat):
         return {
             names.SYSTEM_INSTRUCTIONS: [parts.text(system)] if system else [],
             names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
+            **_parameters(body, _GENERATE),
         }
 
     def _message(self, body: Body) -> Object:
@@ -139,7 +169,8 @@ class Embeddings:
         """The texts."""
         texts = strings(body.get("input")) or strings(body.get("prompt")) or []
         return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else []
+            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else [],
+            **parameters(body, _EMBED_READ, ("options", frozenset())),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -151,6 +182,7 @@ class Embeddings:
                 names.DIMENSION_COUNT: len(vector) or None,
                 names.INPUT_TOKENS: integer(body.get("prompt_eval_count")),
             },
+            content=beside(body, _VECTORS, {}) if with_content else {},
             failure=_failure(body.get("error")),
         )
 
@@ -167,11 +199,13 @@ def _input_message(message: Object) -> Part:
     role = string(message.get("role")) or "user"
     if role == "tool":
         answered = string(message.get("tool_name")) or string(message.get("name"))
-        return {"role": role, "parts": [parts.tool_response(id=answered, response=message.get("content"))]}
+        answer = parts.tool_response(id=answered, response=message.get("content"))
+        return with_rest({"role": role, "parts": [answer]}, message, _MESSAGE)
     found = _message_parts(message)
     if "images" in message:
         found += _images(message)
-    return {"role": role, "parts": found}
+    said: Part = {"role": role, "parts": found}
+    return with_rest(said, message, _MESSAGE) if message.keys() - _MESSAGE else said
 
 
 def _message_parts(message: Object) -> list[Part]:
@@ -186,7 +220,8 @@ def _message_parts(message: Object) -> list[Part]:
         function = obj(call.get("function"))
         arguments: Any = function.get("arguments")
         call_id = string(call.get("id"))
-        found.append(parts.tool_call(id=call_id, name=string(function.get("name")), arguments=arguments or {}))
+        part = parts.tool_call(id=call_id, name=string(function.get("name")), arguments=arguments or {})
+        found.append(with_rest(with_rest(part, function, _FUNCTION), call, _CALL))
     return found
 
 

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import integer, obj, string
 from pandaprobe_otel_integrations._whole import Whole
 
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+_READ: Final = frozenset({"endpoint", "input_file_id"})
+_ANSWER: Final = _READ | {"id", "object", "status", "usage", "request_counts", "error"}
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
 _seen: Final = FirstSights()
 
 
@@ -34,11 +39,13 @@ class CreatedBatch(Whole):
 
     def request_content(self, body: Body) -> Content:
         """The requests are in the file."""
-        return {}
+        return parameters(body, _READ)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """The batch's id and status."""
-        return Answer(attributes=_state(body), failure=failure_in(body.get("error")))
+        content: Content = beside(body, _ANSWER, COUNTED) if with_content else {}
+        failure = failure_in(body.get("error"))
+        return Answer(attributes=_state(body), content=content, failure=failure, goes_on=string(body.get("id")))
 
 
 class FetchedBatch(CreatedBatch):
@@ -60,7 +67,9 @@ class FetchedBatch(CreatedBatch):
                 **usage_attributes(body.get("usage")),
                 names.BATCH_COMPLETED: integer(counts.get("completed")),
                 names.BATCH_FAILED: integer(counts.get("failed")),
-            }
+                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
+            },
+            content=beside(body, _ANSWER, COUNTED) if with_content else {},
         )
 
 

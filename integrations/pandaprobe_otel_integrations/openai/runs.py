@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from pandaprobe_otel import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
@@ -17,10 +18,11 @@ from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.chat import DONE
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
-from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._shape import Object, integer, obj, objects, string
+from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
@@ -35,6 +37,32 @@ _REASONS: Final = {
     "incomplete": "length",
 }
 """The states in which a run does not go on by itself, and what they mean as finish reasons."""
+_READ: Final = names_of(
+    SAMPLING,
+    LIMITS,
+    (
+        "assistant_id",
+        "thread",
+        "additional_messages",
+        "tool_outputs",
+        "failed_at",
+        "instructions",
+        "additional_instructions",
+        "tools",
+    ),
+)
+_THREAD: Final = frozenset({"messages"})
+_MESSAGE: Final = frozenset({"role", "content"})
+_ANSWER: Final = frozenset(
+    {
+        "id", "object", "created_at", "assistant_id", "thread_id", "status", "model", "usage", "said", "tools",
+        "required_action", "last_error", "error", "expires_at", "started_at", "completed_at", "cancelled_at",
+        "failed_at", "instructions",
+    }
+)  # fmt: skip
+"""Members of a run that are told, that are times, or that are the assistant's own."""
+_ENDED: Final = _REASONS.keys() - {"requires_action"}
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT, "incomplete": ours.PARTIAL}
 _seen: Final = FirstSights()
 
 
@@ -67,6 +95,7 @@ class Runs:
             names.INPUT_MESSAGES: [*said, {"role": "tool", "parts": results}] if results else said,
             names.SYSTEM_INSTRUCTIONS: [parts.text(text) for text in told if text],
             names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+            **parameters(body, _READ, ("thread", _THREAD)),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -83,9 +112,13 @@ class Runs:
                 **usage,
                 names.RESPONSE_MODEL: string(body.get("model")),
                 names.FINISH_REASONS: [reason] if reason is not None else None,
+                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             },
-            content={names.OUTPUT_MESSAGES: [message] if said else []} if with_content else {},
+            content={names.OUTPUT_MESSAGES: [message] if said else [], **beside(body, _ANSWER, COUNTED)}
+            if with_content
+            else {},
             failure=failure_in(body.get("last_error") or body.get("error")),
+            goes_on=string(body.get("id")) if string(body.get("status")) not in _ENDED else None,
         )
 
     def merged(self, events: Events) -> Body:
@@ -108,13 +141,9 @@ class FetchedRun(Runs):
 
     def is_news(self, body: Body) -> bool:
         """Whether it is over, and this process sees that for the first time, in a stream or here."""
-        is_over = bool(obj(body.get("usage"))) and string(body.get("status")) in _REASONS
+        status = string(body.get("status"))
+        is_over = status in _ENDED or (status in _REASONS and bool(obj(body.get("usage"))))
         return is_over and _seen.is_first(string(body.get("id")))
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As for a new run; that it failed is not a failure of the fetch."""
-        answer = super().answer(body, with_content=with_content)
-        return Answer(attributes=answer.attributes, content=answer.content)
 
 
 def _state(run: Object) -> Attributes:
@@ -127,7 +156,8 @@ def _state(run: Object) -> Attributes:
 
 
 def _message(message: Object) -> Part:
-    return {"role": string(message.get("role")) or "user", "parts": content_parts(message.get("content"))}
+    found: Part = {"role": string(message.get("role")) or "user", "parts": content_parts(message.get("content"))}
+    return with_rest(found, message, _MESSAGE)
 
 
 def _calls(run: Object) -> list[Part]:
@@ -144,15 +174,26 @@ def _told(reason: str | None) -> str:
 
 
 def _said(read: Iterable[Object]) -> list[Part]:
-    """The text of each message: whole where the stream has it whole, else as far as it came."""
+    """The text of each message: whole, with its citations, where the stream has it whole, else as far as it came."""
     texts: dict[Any, str] = {}
+    cited: dict[Any, list[Any]] = {}
     for one in read:
         if one.get("object") == "thread.message.delta":
             added = _text(obj(one.get("delta")))
             texts[one.get("id")] = texts.get(one.get("id"), "") + added
         elif one.get("object") == "thread.message" and (whole := _text(one)):
             texts[one.get("id")] = whole
-    return [parts.text(text) for text in texts.values() if text]
+            cited[one.get("id")] = _annotations(one)
+    return [
+        with_rest(parts.text(text), {"annotations": cited.get(message_id)}, frozenset())
+        for message_id, text in texts.items()
+        if text
+    ]
+
+
+def _annotations(message: Object) -> list[Any]:
+    texts = [obj(piece.get("text")) for piece in objects(message.get("content"))]
+    return [annotation for text in texts for annotation in items(text.get("annotations"))]
 
 
 def _text(message: Object) -> str:

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival, active_rival
+from pandaprobe_otel_integrations._rivals import Rival
 
 from .conversations import running
 from .processor import RunProcessor
@@ -95,7 +95,7 @@ class OpenAIAgentsInstrumentor(Integration):
     def _hook_traces(self, module: ModuleType) -> Iterable[Undoable]:
         processor = RunProcessor(
             lambda: self._recorder if self._open else None,
-            claims_only=lambda: not self._beside_others and active_rival(self.rivals) is not None,
+            claims_only=lambda: self._active_rival() is not None,
             values=lambda: self.values,
         )
         provider = module.get_trace_provider()

@@ -74,6 +74,7 @@ class RunProcessor:
         run = self._runs.take(trace.trace_id)
         if run is not None:
             guarded(self._record_raised, run)
+            guarded(_tell_waiting, run)
             self._end(run)
 
     def on_span_start(self, span: Any) -> None:
@@ -90,6 +91,7 @@ class RunProcessor:
         guarded(run.leave_body)
         if run.span is not None:
             guarded(self._tell, run, run.span, span, request)
+            guarded(_tell_waiting, run)
             guarded(run.span.end)
 
     def shutdown(self, timeout: float | None = None) -> None:
@@ -133,6 +135,8 @@ class RunProcessor:
             run = self._keep(span.span_id, parent, base, None, is_agent=True)
             run.agent = parent.agent if parent is not None else None
             return
+        if kind == "agent" or kind in _MODEL_CALLS:
+            _set_stopped(parent, None)
         name, attributes = _beginning(kind, data)
         agent = name if kind == "agent" else parent.agent if parent is not None else None
         attributes = {names.AGENT_NAME: agent, **attributes}
@@ -200,6 +204,10 @@ class RunProcessor:
             answered = string(data.output) if kind == "function" else None
             detail = (answered or string(obj(error.get("data")).get("error"))) if with_content else None
             fail(span, message, detail or message)
+        elif kind == "function" and data.input is not None and data.output is None:
+            run.stopped = (
+                ours.INTERRUPTED
+            )  # for an approval, unless the model is asked after it: it has answered with nothing
         else:
             self._record_raised(run)
 
@@ -237,6 +245,20 @@ class RunProcessor:
             self._abandon(child)
         if run.span is not None:
             guarded(run.span.end)
+
+
+def _set_stopped(run: Run | None, outcome: str | None) -> None:
+    """Whether this run waits for an approval, and what shows nothing of its own between it and its span."""
+    while run is not None:
+        run.stopped = outcome
+        run = run.parent if run.span is None else None
+
+
+def _tell_waiting(run: Run) -> None:
+    """A run that waits in the end says so, and what it is a part of waits with it."""
+    if run.stopped is not None and run.span is not None:
+        run.span.set_attribute(ours.OUTCOME, run.stopped)
+        _set_stopped(run.parent, run.stopped)
 
 
 def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:

@@ -44,6 +44,11 @@ class SmolagentsInstrumentor(Integration):
             module="openinference.instrumentation.smolagents",
             class_name="SmolagentsInstrumentor",
         ),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.smolagents",
+            class_name="SmolagentsInstrumentor",
+        ),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

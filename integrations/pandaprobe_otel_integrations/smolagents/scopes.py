@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib import import_module
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._span_scope import SpanScope
-from pandaprobe_otel_integrations._span_writing import fail
+from pandaprobe_otel_integrations._span_writing import record_ended
 
 from .messages import answer_of, usage_of
 
@@ -38,11 +37,7 @@ class _Scope(SpanScope):
         raise NotImplementedError
 
     def _tell_raised(self, error: BaseException) -> None:
-        if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
-            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-        else:
-            kind = type(error).__name__
-            fail(self.span, kind, str(error) if self.recorder.with_content else kind)
+        record_ended(self.span, error, with_content=self.recorder.with_content)
 
 
 class AgentScope(_Scope):
@@ -72,7 +67,7 @@ class AgentScope(_Scope):
     def _tell_raised(self, error: BaseException) -> None:
         interrupted = type(error).__name__ == "AgentError" and getattr(self._agent, "interrupt_switch", False)
         if interrupted or str(error) == _DROPPED:
-            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED if interrupted else ours.PARTIAL)
         else:
             super()._tell_raised(error)
 

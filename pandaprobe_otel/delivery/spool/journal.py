@@ -15,6 +15,7 @@ from pandaprobe_otel.delivery.spool.commands import ClearJournal, Command, Write
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.span_record import encode_json, encode_span
 from pandaprobe_otel.mapping import SpanView, is_genai, read_span
+from pandaprobe_otel.tracing.remote_parents import joined
 from pandaprobe_otel.tracing.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES
 from pandaprobe_otel.tracing.trace_buffer import Memory
 
@@ -103,7 +104,7 @@ class SpanJournal:
         rows: list[JournalRow] = []
         states: list[TraceState] = []
         for trace_id, trace in touched.items():
-            views = [read_span(span) for span in trace.held]
+            views = [joined(span, read_span(span)) for span in trace.held]
             trace.is_written = trace.is_written or self._all_spans or any(is_genai(view) for view in views)
             if not trace.is_written or not views:
                 continue
@@ -120,7 +121,7 @@ class SpanJournal:
             attributes = len(span.attributes or ())
             if trace.written_roots.get(span_id) != attributes:
                 trace.written_roots[span_id] = attributes
-                rows.append(self._row(trace_id, read_span(span), is_open=True))
+                rows.append(self._row(trace_id, joined(span, read_span(span)), is_open=True))
         return rows
 
     def _row(self, trace_id: int, view: SpanView, *, is_open: bool) -> JournalRow:

@@ -17,6 +17,12 @@ from pandaprobe_otel.local.pages.shapes import list_in, object_in
 from pandaprobe_otel.local.payloads import dumps
 
 _TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking")
+_MESSAGE_KEYS: Final = frozenset(
+    {"role", "content", "parts", "text", "tool_calls", "name", "tool_call_id", "message", "type", "id"}
+)
+"""Keys of a message that are shown, or name it."""
+
+_TEXT_PART_KEYS: Final = frozenset({*_TEXT_KEYS, "type"})
 _CALL_TYPES: Final = frozenset({"tool_use", "tool_call", "function_call"})
 
 
@@ -65,6 +71,14 @@ def as_messages(payload: Any, default_role: str) -> tuple[Message, ...]:
     if isinstance(payload, str):
         return (Message(role=default_role, text=payload),) if payload else ()
     return messages_in(payload, default_role)
+
+
+def beside_messages(payload: Any) -> dict[str, Any]:
+    """Return what a payload says beside its messages, by its keys; nothing when it is no conversation."""
+    record = object_in(payload)
+    if record is None or list_in(record.get("messages")) is None:
+        return {}
+    return {key: value for key, value in record.items() if key != "messages"}
 
 
 def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
@@ -129,6 +143,9 @@ def _message(item: Any, default_role: str) -> Message:
     extra: list[Any] = []
     calls = [_call(call) for call in list_in(record.get("tool_calls")) or ()]
     _read_content(record.get("content", record.get("parts", record.get("text"))), texts, extra, calls)
+    beside = {key: value for key, value in record.items() if key not in _MESSAGE_KEYS and value is not None}
+    if beside:
+        extra.append(beside)
     role, name = record.get("role", default_role), record.get("name")
     return Message(
         role=role if isinstance(role, str) else default_role,
@@ -151,6 +168,9 @@ def _read_content(content: Any, texts: list[str], extra: list[Any], calls: list[
             calls.append(_call(record))
         elif record is not None and (text := _text_of(record)) is not None:
             texts.append(text)
+            beside = {key: value for key, value in record.items() if key not in _TEXT_PART_KEYS and value is not None}
+            if beside:  # citations and the like
+                extra.append(beside)
         else:
             extra.append(part)
 

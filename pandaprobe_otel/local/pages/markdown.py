@@ -9,6 +9,7 @@ from typing import Any
 from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.rendering import duration
 from pandaprobe_otel.local.pages.tree import Node, Tree
+from pandaprobe_otel.outcomes import outcome_in
 
 
 def markdown_of(trace: Mapping[str, Any], tree: Tree, span_id: str | None) -> str:
@@ -22,7 +23,7 @@ def markdown_of(trace: Mapping[str, Any], tree: Tree, span_id: str | None) -> st
 
 def trace_heading(trace: Mapping[str, Any], tree: Tree) -> str:
     """Return what stands above the spans of a whole trace."""
-    lines = [f"# Trace: {_line(trace['name'])}", "", f"- id: `{trace['trace_id']}`", f"- status: {trace['status']}"]
+    lines = [f"# Trace: {_line(trace['name'])}", "", f"- id: `{trace['trace_id']}`", f"- status: {_status(trace)}"]
     lines += [f"- started: {trace['started_at']}", f"- duration: {duration(tree.length_ms)}", ""]
     return _joined([*lines, *_payload("Input", trace["input"]), *_payload("Output", trace["output"])])
 
@@ -54,10 +55,17 @@ def span_block(node: Node, depth: int = 0) -> str:
         facts.append(f"tokens {tokens[0]} + {tokens[1]}")
     if span["status"] == "ERROR":
         facts.append("**ERROR**")
+    if (outcome := outcome_in(span)) is not None:
+        facts.append(f"**{outcome}**")
     lines += ["- " + ", ".join(facts), ""]
     if span["error"]:
         lines += _payload("Error", span["error"])
     return _joined([*lines, *_payload("Input", span["input"]), *_payload("Output", span["output"])])
+
+
+def _status(trace: Mapping[str, Any]) -> str:
+    outcome = outcome_in(trace)
+    return str(trace["status"]) if outcome is None else f"{trace['status']}, {outcome}"
 
 
 def _joined(lines: Sequence[str]) -> str:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse, Response
 
-from pandaprobe_otel.local.pages.conversation import as_messages, preview
+from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview
 from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, long_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
+from pandaprobe_otel.outcomes import outcome_in
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -89,6 +90,7 @@ def _environment() -> Environment:
         "preview": preview,
         "json": json_markup,
         "long_text": long_text,
+        "beside_messages": beside_messages,
         "messages": as_messages,
     }
     environment.filters.update(filters)
@@ -100,6 +102,7 @@ def _environment() -> Environment:
         "asset": _asset,
         "ticks": ticks,
         "is_vacuous": is_vacuous,
+        "outcome_of": outcome_in,
         "span_link": _span_link,
         "detail_link": _detail_link,
         "markdown_link": _markdown_link,

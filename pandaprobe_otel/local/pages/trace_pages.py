@@ -176,7 +176,8 @@ def _missing(request: Request, what: UUID) -> Response:
 def _add_previews(context: Context, traces: list[dict[str, Any]]) -> None:
     found = context.services.queries.payloads([trace["trace_id"] for trace in traces])
     for trace in traces:
-        given, answered = found.get(trace["trace_id"], (None, None))
+        given, answered, outcome = found.get(trace["trace_id"], (None, None, None))
+        trace["metadata"] = {"outcome": outcome}
         trace["asked"], trace["answered"] = preview(given), preview(answered)
 
 

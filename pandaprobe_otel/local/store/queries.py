@@ -162,16 +162,20 @@ class Queries:
             ).fetchall()
         return rows, total
 
-    def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any]]:
-        """Return the beginnings of input and output of traces by id, for previews; long ones only as text."""
+    def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any, str | None]]:
+        """Return the beginnings of input and output of traces by id, for previews, and how they ended, if they say.
+
+        Long ones come only as text.
+        """
         ids = dumps(trace_ids).decode()
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT trace_id, substr(input, 1, ?) AS input, substr(output, 1, ?) AS output FROM whole_traces"
+                "SELECT trace_id, substr(input, 1, ?) AS input, substr(output, 1, ?) AS output,"
+                " json_extract(metadata, '$.outcome') AS outcome FROM whole_traces"
                 " WHERE trace_id IN (SELECT value FROM json_each(?))",
                 (_PREVIEW_CHARACTERS, _PREVIEW_CHARACTERS, ids),
             ).fetchall()
-        return {row["trace_id"]: (_beginning(row["input"]), _beginning(row["output"])) for row in rows}
+        return {row["trace_id"]: (_beginning(row["input"]), _beginning(row["output"]), row["outcome"]) for row in rows}
 
     def neighbours(self, project_id: str, trace_id: str) -> tuple[str | None, str | None]:
         """Return the ids of the traces that started next after and last before a trace, None where there is none."""

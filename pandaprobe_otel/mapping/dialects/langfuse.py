@@ -8,6 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel.mapping import parameters
 from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.usage import counts_from
 from pandaprobe_otel.mapping.values import decoded, mapping, scalar, text, texts, unquoted
@@ -89,6 +90,7 @@ DIALECT: Final = Dialect(
         ),
     ),
     rows=(
+        Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if it is none of PandaProbe's"),
         Row("input", ("langfuse.observation.input",)),
         Row("output", ("langfuse.observation.output",)),
         Row("model", ("langfuse.observation.model.name",), unquoted),
@@ -98,6 +100,7 @@ DIALECT: Final = Dialect(
         Row("first_token_ns", ("langfuse.observation.completion_start_time",), _iso_time, "ISO time, maybe quoted"),
         Row("error.flag", ("langfuse.observation.level",), _failed, "`ERROR`"),
         Row("error.text", ("langfuse.observation.status_message",), unquoted),
+        Row("metadata.status_message", ("langfuse.observation.status_message",), unquoted),
         Row("metadata.level", ("langfuse.observation.level",), unquoted),
         Row("metadata.prompt_name", ("langfuse.observation.prompt.name",), unquoted),
         Row("metadata.prompt_version", ("langfuse.observation.prompt.version",), scalar),

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.usage import provider_counts
 from pandaprobe_otel.mapping.values import comma_separated, decoded, mapping, text
@@ -45,12 +46,14 @@ DIALECT: Final = Dialect(
     scopes=("langsmith",),
     kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
     rows=(
+        Row("metadata.span_kind", ("langsmith.span.kind",), other_kind, "only if it is none of PandaProbe's"),
         Row("input", ("gen_ai.prompt",), None, "one JSON document", late=True),
         Row("output", ("gen_ai.completion",), _document, "one JSON document", late=True),
         Row("usage.bag", ("langsmith.metadata.usage_metadata",), _usage, "details"),
         Row("session_id", ("langsmith.metadata.session_id",), text),
         Row("session_id", ("langsmith.metadata.thread_id",), text, late=True),
         Row("user_id", ("langsmith.metadata.user_id",), text),
+        Row("metadata.tags", ("langsmith.span.tags",), comma_separated),
         Row("root_tags", ("langsmith.span.tags",), comma_separated, "of the root only"),
         Row("metadata", ("langsmith.metadata.*",), _metadata, "without environment variables"),
     ),

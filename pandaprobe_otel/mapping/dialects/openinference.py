@@ -9,6 +9,7 @@ from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, model, provider
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.families import items
+from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts
 from pandaprobe_otel.mapping.view import EventView, SpanView
@@ -115,6 +116,7 @@ DIALECT: Final = Dialect(
     scopes=("openinference.instrumentation",),
     kinds=(KindRule("openinference.span.kind", _KINDS, states=True, note="UNKNOWN says nothing"),),
     rows=(
+        Row("metadata.span_kind", ("openinference.span.kind",), other_kind, "only if it is none of PandaProbe's"),
         Row("input", ("llm.input_messages.*",), messages, "by number", form="messages"),
         Row("output", ("llm.output_messages.*",), messages, "by number", form="messages"),
         Row("input", ("input.value",), None, "only where there are no messages", late=True),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.costs import total
+from pandaprobe_otel.mapping.costs import amounts, total
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.pieces import joined
 from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
@@ -84,6 +84,12 @@ def milliseconds(value: Any) -> int | None:
     """A duration in milliseconds as nanoseconds."""
     amount = number(value)
     return round(amount * 1_000_000) if amount is not None and 0 <= amount < 1e12 else None
+
+
+def _costs(tree: Any) -> dict[str, float] | None:
+    """The costs of input, output and all, as LiteLLM names them; discounts and margins are no amounts to add up."""
+    known = ("input_cost", "output_cost", "total_cost", "input", "output", "total")
+    return amounts({name: tree[name] for name in known if name in tree})
 
 
 def is_present(kind: str) -> Any:
@@ -194,6 +200,7 @@ _USAGE: Final = (
 
 _OLD_USAGE: Final = (
     Row("cost", ("gen_ai.usage.cost",), total, "US dollars", late=True),
+    Row("cost", ("gen_ai.cost.*",), _costs, "US dollars: input, output and total (LiteLLM)", late=True),
     Row("usage.prompt", ("gen_ai.response.input_tokens",), count, "old Microsoft.Extensions.AI"),
     Row("usage.completion", ("gen_ai.response.output_tokens",), count, "old Microsoft.Extensions.AI"),
 )

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.table import Dialect, Row
+from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.mapping.values import text
 
 MAX_QUERY: Final = 2048
@@ -14,7 +15,7 @@ MAX_QUERY: Final = 2048
 
 def _query(value: Any) -> str | None:
     found = text(value)
-    return found[:MAX_QUERY] if found is not None else None
+    return cut_text(found, MAX_QUERY) if found is not None and len(found) > MAX_QUERY else found
 
 
 def _path(value: Any) -> str | None:

@@ -18,7 +18,7 @@ from conformance.adapter import Adapter, Wire, adapters
 from conformance.hurry import hurried
 from conformance.recording import recorded
 from conformance.short_bodies import shortened, wires
-from conformance.verdict import check_text, check_tools, steady
+from conformance.verdict import check_end, check_text, check_tools, steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL
@@ -77,6 +77,7 @@ def _check(spans: list[ReadableSpan], adapter: Adapter, wire: Wire, offset: int,
     broken = b"" if last == wire.chunks[len(whole) - 1] else last
     check_text(span, adapter, seen, broken)
     check_tools(span, adapter, seen, broken)
+    check_end(span)
 
 
 def _quick(server: ProviderServer, *, every: bool) -> Any:

@@ -145,6 +145,23 @@ def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
     assert page.all("a", href="/ui/session?")
 
 
+def test_what_neither_succeeded_nor_failed_is_marked(http: httpx.Client) -> None:
+    """In the list, above the trace, in its tree, at its span, in its session, and in its Markdown."""
+    root, *_ = _agent_spans()
+    metadata = {"outcome": "timed_out"}
+    http.post("/traces", json=_trace(metadata=metadata, spans=[{**root, "status": "UNSET", "metadata": metadata}]))
+    http.post("/traces", json=_trace(TWO, metadata={"outcome": 7}, session_id="other"))
+    listed = _page(http, "/ui?project=shop")
+    assert len(listed.all("span", **{"class": "outcome"})) == 1
+    assert [dot["title"] for dot in listed.all("span", **{"class": "dot s-stopped"})] == ["COMPLETED, timed out"]
+    shown = _page(http, f"/ui/traces/{ONE}?span={SPAN}")
+    assert shown.text.count("timed out") == len(shown.all("span", **{"class": "outcome"})) == 3
+    assert "timed out" in _page(http, f"/ui/session?project=shop&id={quote('chat 1')}").text
+    said = http.get(f"/ui/traces/{ONE}/markdown").text
+    assert "- status: COMPLETED, timed_out" in said
+    assert "**timed_out**" in said
+
+
 def test_filters_narrow_the_list(http: httpx.Client) -> None:
     """Name, status, user and tag narrow the list; nothing found says so."""
     http.post("/traces", json=_trace(ONE, name="alpha", user_id="u1", tags=["t"]))

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, histogram_of, trend_of
-from pandaprobe_otel.local.pages.conversation import Message, as_messages, messages_in, preview, turns_of
+from pandaprobe_otel.local.pages.conversation import (
+    Message,
+    as_messages,
+    beside_messages,
+    messages_in,
+    preview,
+    turns_of,
+)
 from pandaprobe_otel.local.pages.diff import diff_payloads, diff_trees
 from pandaprobe_otel.local.pages.json_view import MAX_SHOWN, json_markup
 from pandaprobe_otel.local.pages.rendering import duration, money, ticks
@@ -219,3 +226,14 @@ def test_charts_stay_inside_their_frame() -> None:
     assert trend_of([], 0.5) is None
     bars = histogram_of([{"bucket": 10, "count": 2}, {"bucket": 11, "count": 3}, {"bucket": 1, "count": 1}], 10)
     assert [bar.label for bar in bars] == ["0.0 to 0.1: 1", "0.9 to 1.0: 5"]
+
+
+def test_what_stands_beside_messages_is_shown() -> None:
+    """Of the payload, of a message and of a part: a page that leaves it out contradicts the trace."""
+    part = {"type": "text", "text": "Blue.", "citations": [{"cited_text": "sky"}]}
+    payload = {"messages": [{"role": "assistant", "content": [part], "confidence": 0.9}], "customer_id": "c-1"}
+    (message,) = messages_in(payload, "user")
+    assert message.text == "Blue."
+    assert message.extra == ({"citations": [{"cited_text": "sky"}]}, {"confidence": 0.9})
+    assert beside_messages(payload) == {"customer_id": "c-1"}
+    assert beside_messages({"customer_id": "c-1"}) == {}

@@ -17,9 +17,9 @@ SILENCE_S: Final = 60.0
 """Seconds of a silence that nobody waits for; it ends earlier, when the client goes away."""
 SHORT_TIMEOUT_S: Final = 0.05
 
-Outcome = Literal["complete", "tools", "partial", "nothing", "refused", "failed", "cut"]
-"""What is left of the answer: all of it, all of one with tool calls, its beginning, nothing on purpose (the app
-closed or cancelled), an error status, no answer, or its beginning and then an error."""
+Outcome = Literal["complete", "tools", "partial", "nothing", "cancelled", "refused", "failed", "cut"]
+"""What is left of the answer: all of it, all of one with tool calls, its beginning, nothing (the app closed), its
+beginning before the app cancelled, an error status, no answer, or its beginning and then an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ CASES: Final = (
     Case(name="dropped", outcome="partial", reply=_whole, ending="drop"),
     Case(name="never iterated", outcome="nothing", reply=_whole, ending="never iterate"),
     Case(name="caller raises", outcome="partial", reply=_whole, ending="app raises"),
-    Case(name="cancelled", outcome="partial", reply=_silent, ending="cancelled", answered=True, only_async=True),
+    Case(name="cancelled", outcome="cancelled", reply=_silent, ending="cancelled", answered=True, only_async=True),
     Case(name="4xx", outcome="refused", reply=_refusing(400), ending="read to the end", answered=True, status=400),
     Case(name="5xx", outcome="refused", reply=_refusing(500), ending="read to the end", answered=True, status=500),
     Case(name="timeout", outcome="failed", reply=_late, ending="read to the end", answered=True, times_out=True),

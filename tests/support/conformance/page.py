@@ -28,7 +28,8 @@ Each case runs twice against a loopback server, without and with the instrumenta
 - what the app receives is the same: types, items, the exception with its text;
 - there is exactly one span, it has ended, and it says what was sent, what was read, and (where the provider said so)
   tokens, model, finish reason and tool calls, put together from their fragments;
-- a stream that was left early keeps what was read of it and is no error; an error of the provider is one;
+- a stream that was left early keeps what was read of it and says that it is partial; a call or a stream that was
+  cancelled says so; neither is an error, and an error of the provider is one;
 - nothing is logged as a warning, and nothing is left in the context.
 
 A client that sends its request when the app begins to read makes no call, and no span, for a stream that is never read.

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
+from pandaprobe_otel.attributes import OUTCOME
 from streamed_forms import Sighting
 
 from .adapter import Adapter, Expected
@@ -17,6 +18,8 @@ from .cases import Case
 
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+_OUTCOMES = {"partial": "partial", "nothing": "partial", "cancelled": "cancelled"}
+"""What `pandaprobe.outcome` says of a call that neither succeeded nor failed, by the case's own word."""
 
 
 def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> None:
@@ -32,6 +35,7 @@ def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> N
         _check_failure(span, attributes, case)
     else:
         assert (span.status.status_code, attributes.get("error.type")) == (StatusCode.UNSET, None)
+    assert attributes.get(OUTCOME) == _OUTCOMES.get(case.outcome)
     if case.outcome in ("complete", "tools"):
         assert seen.raised is None
         _check_answer(attributes, expected, with_tools=case.outcome == "tools")
@@ -85,6 +89,14 @@ def check_tools(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: by
     names = [name for name, _ in adapter.expected.tool_calls]
     assert called == names[: len(called)]
     assert [name for name in names if name in shown and name not in called and name.encode() not in broken] == []
+
+
+def check_end(span: ReadableSpan) -> None:
+    """Raises AssertionError unless the span says why the answer ended: finished, failed, or broken off."""
+    attributes: dict[str, Any] = dict(span.attributes or {})
+    finished = "gen_ai.response.finish_reasons" in attributes
+    failed = span.status.status_code is StatusCode.ERROR
+    assert (attributes.get(OUTCOME) == "partial") is not (finished or failed)
 
 
 def _check_beginning(span: ReadableSpan, attributes: dict[str, Any], adapter: Adapter, seen: Sighting) -> None:

@@ -1,0 +1,49 @@
+"""Log probabilities of the tokens of an answer. They are many, so they stand beside the messages, not in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ._content import Content
+from ._rest import RESPONSE
+from ._shape import Object, items, obj
+
+
+def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logprobs") -> Content:
+    """What is said beside the messages, with the log probabilities of those choices that have some."""
+    found = [without_bytes(choice[name]) for choice in choices if choice.get(name)]
+    if not found:
+        return content
+    beside = obj(obj(content.get(RESPONSE)).get("response"))
+    return {RESPONSE: {"response": {**beside, "logprobs": found[0] if len(found) == 1 else found}}}
+
+
+def without_bytes(value: Any) -> Any:
+    """The same without the bytes of each token, which its text has."""
+    if isinstance(value, (list, tuple)):
+        return [without_bytes(one) for one in items(value)]  # pyright: ignore[reportUnknownArgumentType]
+    members = obj(value)
+    return {key: without_bytes(one) for key, one in members.items() if key != "bytes"} if members else value
+
+
+class Logprobs:
+    """Those of one choice of a stream, of which each chunk has some."""
+
+    __slots__ = ("_others", "_tokens")
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, list[Any]] = {}
+        self._others: dict[str, Any] = {}
+
+    def add(self, piece: Any) -> None:
+        """The next ones. Two tokens may be the same, so nothing is compared."""
+        for name, value in obj(piece).items():
+            if isinstance(value, (list, tuple)):
+                self._tokens.setdefault(name, []).extend(items(value))  # pyright: ignore[reportUnknownArgumentType]
+            elif value is not None:
+                self._others[name] = value
+
+    def whole(self) -> dict[str, Any]:
+        """All of them."""
+        return {**self._others, **self._tokens}

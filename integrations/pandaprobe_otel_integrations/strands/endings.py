@@ -1,0 +1,40 @@
+"""How runs and tools of Strands end that neither succeed nor fail, which its spans call successes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from opentelemetry.trace import get_current_span
+
+from pandaprobe_otel.attributes import CANCELLED, INTERRUPTED, OUTCOME
+from pandaprobe_otel.outcomes import outcome_of
+
+_STOPS: Final = {"interrupt": INTERRUPTED, "cancelled": CANCELLED}
+
+
+def tell_how_agent_ends(span: Any, response: Any = None, error: BaseException | None = None, **_: Any) -> None:
+    """The run of an agent is over, or stops: its result says why."""
+    _tell(span, _STOPS.get(str(getattr(response, "stop_reason", None))) if error is None else outcome_of(error))
+
+
+def tell_cancellation(span: Any, cancellation: BaseException) -> None:
+    """A run was cancelled, or the app has left its stream."""
+    _tell(span, outcome_of(cancellation))
+
+
+def tell_how_tool_ends(span: Any, tool_result: Any, error: BaseException | None = None, **_: Any) -> None:
+    """A tool has no result when it waits for a person, which it has told then, and when the app has left the run."""
+    left = sys.exc_info()[1]
+    if tool_result is None and error is None and left is not None and OUTCOME not in getattr(span, "attributes", {}):
+        _tell(span, outcome_of(left))
+
+
+def tell_interrupt() -> None:
+    """What runs now asks a person, and stops for it."""
+    _tell(get_current_span(), INTERRUPTED)
+
+
+def _tell(span: Any, outcome: str | None) -> None:
+    if outcome and span is not None:
+        span.set_attribute(OUTCOME, outcome)

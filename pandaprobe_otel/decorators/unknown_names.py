@@ -1,0 +1,68 @@
+"""Names in `ignore=` and `capture=` that no argument has: a misspelt one must not record what was to be hidden."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.guard import mistake
+
+ALL_ARGUMENTS: Final = "*"
+"""Stands for every argument of a function."""
+_SIMILAR: Final = 0.6
+"""Part of the letters that two names have in common; what a slip of the finger leaves has more."""
+_TOO_SHORT: Final = 2
+"""Letters of a name that is in many others by chance."""
+
+
+def hidden_by_mistake(
+    function: Callable[..., Any], parameters: Sequence[inspect.Parameter], ignore: Collection[str]
+) -> dict[str, str]:
+    """Return what to show instead of arguments that an unknown name may have meant, by their names.
+
+    Those with a similar name; where there are none and no other name of `ignore` hides anything, all arguments.
+    """
+    unknown = _unknown(parameters, ignore)
+    markers: dict[str, str] = {}
+    for name in unknown:
+        similar = [p.name for p in parameters if _is_similar(name, p.name)]
+        if not similar and len(unknown) < len(set(ignore)):
+            meant, remedy = "nothing", "remove it, or correct it"
+        else:
+            meant = ", ".join(similar) or "every argument"
+            remedy = "correct it"
+            markers |= dict.fromkeys(similar or (ALL_ARGUMENTS,), f"[hidden: ignore={name!r} names no argument]")
+        mistake(
+            f"ignore={name!r} names no argument of {_place(function)}, so {meant} is hidden in its spans: {remedy}."
+        )
+    return markers
+
+
+def tell_of_uncaptured(
+    function: Callable[..., Any], parameters: Sequence[inspect.Parameter], only: Collection[str]
+) -> None:
+    """Say which names of `capture=` no argument has: what was meant is not recorded."""
+    for name in _unknown(parameters, only):
+        mistake(f"capture={name!r} names no argument of {_place(function)}, so that is not recorded: correct it.")
+
+
+def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) -> list[str]:
+    """A function that takes any keyword has an argument of any name, and one without a signature tells of none."""
+    if not parameters or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return []
+    known = {p.name for p in parameters}
+    return [name for name in dict.fromkeys(names) if name not in known]
+
+
+def _is_similar(name: str, other: str) -> bool:
+    from difflib import SequenceMatcher  # on use: only mistakes need it
+
+    one, two = (text.lower().replace("_", "") for text in (str(name), other))
+    short, long = sorted((one, two), key=len)
+    return (len(short) > _TOO_SHORT and short in long) or SequenceMatcher(None, one, two).ratio() >= _SIMILAR
+
+
+def _place(function: Callable[..., Any]) -> str:
+    qualified = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '?')}.{qualified}()"

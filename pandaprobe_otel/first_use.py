@@ -1,0 +1,113 @@
+"""The first use of a decorator, block or wrapper in a process where nobody has called `init()`.
+
+A key in the environment asks for traces, so it starts what `init()` starts. Without one, nothing is recorded, which is
+said in one line. Libraries ship decorators, so this costs nothing until the first use, and one question after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from pandaprobe_otel.guard import failed
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config import Config
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+LONGEST_WAIT_S: Final = 5.0
+"""For the thread that starts. Bounded, since it may wait for a module that this thread is importing."""
+NOTHING_IS_RECORDED: Final = (
+    "nothing is recorded, since init() was not called and no PANDAPROBE_API_KEY is set: do either of them "
+    "(PANDAPROBE_ENABLED=false turns this line off)."
+)
+
+_lock = threading.RLock()
+_is_over = False
+_is_beginning = False
+
+
+def is_over() -> bool:
+    """Whether there is nothing left to be begun or said."""
+    return _is_over
+
+
+def forestall() -> None:
+    """The app calls `init()`: nothing else is to be begun, and what it does may use decorators itself."""
+    global _is_over
+    _is_over = True
+
+
+def begin(*, quietly: bool = False) -> None:
+    """Start from the environment if it asks for that, else say that nothing is recorded; once. Never raises.
+
+    Threads that come meanwhile wait for the one that starts. `quietly`: only start; whoever asks sees what came of
+    it, and the line is left to the next use.
+    """
+    global _is_over, _is_beginning
+    if _is_over or not _lock.acquire(timeout=LONGEST_WAIT_S):
+        return
+    try:
+        if not _is_over and not _is_beginning:  # else this very thread begins, and came to a use of its own
+            _is_beginning = True
+            _is_over = _begin(quietly)
+            _is_beginning = False
+    except Exception as error:  # noqa: BLE001 - the user's call goes on in any case; counted and logged
+        _is_over = True
+        failed("the start from the environment", error)
+    finally:
+        _lock.release()
+
+
+def _after_fork() -> None:
+    global _lock, _is_beginning
+    _lock, _is_beginning = threading.RLock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _begin(quietly: bool) -> bool:
+    from pandaprobe_otel import bootstrap, pipeline
+
+    if bootstrap.current() is not None or pipeline.was_opened() or _is_test_run():
+        return True
+    from pandaprobe_otel.config import Config
+
+    config = Config.resolve()
+    if not config.enabled:
+        return True
+    if _asks(config):
+        bootstrap.begin_from_environment()
+        return True
+    if quietly:
+        return False
+    if _nobody_traces():
+        _logger.warning("pandaprobe-otel: %s", NOTHING_IS_RECORDED)
+    return True
+
+
+def _asks(config: Config) -> bool:
+    """Whether the environment names a place for traces. A key in the file of the command line is not meant for apps."""
+    named = {name for name, source in config.sources.items() if source.startswith("PANDAPROBE_")}
+    return not named.isdisjoint(("api_key", "local")) or ("endpoint" in named and config.is_local)
+
+
+def _nobody_traces() -> bool:
+    """Whether spans go nowhere: not to PandaProbe, and to no provider of the app's own either."""
+    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+
+    from pandaprobe_otel.tracers import chosen_tracer_provider
+
+    return chosen_tracer_provider() is None and isinstance(get_tracer_provider(), ProxyTracerProvider)
+
+
+def _is_test_run() -> bool:
+    """Whether pytest runs with the mode that sends nothing."""
+    plugin: Any = sys.modules.get("pandaprobe_otel.pytest_plugin")
+    return plugin is not None and plugin.is_off()

@@ -1,0 +1,147 @@
+"""What a pipeline is connected to: the app's providers of spans and logs, and the instrumented libraries.
+
+A processor cannot be taken out of a provider. So the one that was added leads to another pipeline when `init()` starts
+anew, and the libraries stay instrumented.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.pipeline import Pipeline
+    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
+    from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+_SPAN_ATTRIBUTE_LIMIT: Final = 4096
+"""The SDK's default of 128 silently drops messages of a long chat in the dialects that write one attribute each."""
+
+
+class _Joined:
+    """What was connected last. By identity of the providers: an app may have another one by the next `init()`."""
+
+    def __init__(self) -> None:
+        self.spans: tuple[Any, PandaProbeSpanProcessor] | None = None
+        self.logs: tuple[Any, PandaProbeLogProcessor] | None = None
+        self.libraries: tuple[str, ...] = ()
+
+
+_last: Final = _Joined()
+
+
+def lead(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> None:
+    """Lead spans, log records and the calls of libraries to this pipeline, and to no earlier one of `init()`."""
+    before = _last.spans[0] if _last.spans is not None else None
+    target = _lead_spans(pipeline, config, provider)
+    _lead_logs(pipeline)
+    _instrument(config, target, is_other=before is not None and target is not before)
+
+
+def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
+    from opentelemetry import trace
+
+    from pandaprobe_otel.id_generator import draw_from_system
+    from pandaprobe_otel.tracers import chosen_tracer_provider, use_tracer_provider
+    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
+
+    target: Any = provider or chosen_tracer_provider() or trace.get_tracer_provider()
+    if not hasattr(target, "add_span_processor"):
+        if not isinstance(target, trace.ProxyTracerProvider):
+            _logger.warning(
+                "pandaprobe-otel: the app's tracer provider (%s) takes no span processors; no traces are sent. "
+                "Pass tracer_provider=... with one of the OpenTelemetry SDK.",
+                type(target).__name__,
+            )
+            return None
+        target = _new_provider(config)
+        trace.set_tracer_provider(target)
+    elif provider is not None:
+        use_tracer_provider(provider)  # the decorators' spans go there too, although it is not the global one
+    draw_from_system(target)
+    if _last.spans is not None and _last.spans[0] is target:
+        _last.spans[1].lead_to(pipeline)
+    else:
+        _last.spans = (target, PandaProbeSpanProcessor(pipeline=pipeline))
+        target.add_span_processor(_last.spans[1])
+    return target  # type: ignore[no-any-return]
+
+
+def _lead_logs(pipeline: Pipeline) -> None:
+    """Hear the instrumentations that write messages as log records; one provider is made when there is none."""
+    from opentelemetry import _logs
+
+    from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
+
+    target: Any = _logs.get_logger_provider()
+    if not hasattr(target, "add_log_record_processor"):
+        if type(target).__name__ != "ProxyLoggerProvider":  # the API's stand-in, which it does not export
+            return
+        from opentelemetry.sdk._logs import LoggerProvider
+
+        target = LoggerProvider()
+        _logs.set_logger_provider(target)
+    if _last.logs is not None and _last.logs[0] is target:
+        _last.logs[1].lead_to(pipeline)
+        return
+    _last.logs = (target, PandaProbeLogProcessor(pipeline))
+    target.add_log_record_processor(_last.logs[1])
+    _forward_events(target)
+
+
+def _forward_events(logger_provider: Any) -> None:
+    """Until OpenTelemetry 1.38, events went through a provider of their own, which nobody else connects to the logs."""
+    # From 1.39 on until they were removed, OpenTelemetry warned of these modules; that is not the app's to see.
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        try:
+            events: Any = import_module("opentelemetry._events")
+            sdk: Any = import_module("opentelemetry.sdk._events")
+        except ImportError:
+            return
+        if type(events.get_event_logger_provider()).__name__ == "ProxyEventLoggerProvider":
+            events.set_event_logger_provider(sdk.EventLoggerProvider(logger_provider))
+
+
+def _new_provider(config: Config) -> TracerProvider:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+
+    described = {
+        "service.name": config.service_name,
+        "deployment.environment.name": config.environment,
+        "service.version": config.release,
+    }
+    limits = None if "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in os.environ else _SPAN_ATTRIBUTE_LIMIT
+    return TracerProvider(
+        resource=Resource.create({name: value for name, value in described.items() if value}),
+        span_limits=SpanLimits(max_span_attributes=limits),
+    )
+
+
+def _instrument(config: Config, provider: TracerProvider | None, *, is_other: bool) -> None:
+    """Instrument what the settings name, and no longer what only those of an earlier `init()` have named.
+
+    `is_other`: what is instrumented by then leads to another provider.
+    """
+    if config.instrument is False and not _last.libraries:
+        return
+    from pandaprobe_otel.registry import instrument_all, instrumented, narrow, uninstrument
+
+    if is_other:
+        for name in _last.libraries:
+            uninstrument(name)
+    others = {result.name for result in instrumented()}.difference(_last.libraries)
+    results = instrument_all(config.instrument, config.exclude, tracer_provider=provider)
+    chosen = {result.name for result in results}.difference(config.exclude)
+    for name in _last.libraries:
+        if name not in chosen:
+            narrow(name)
+    _last.libraries = tuple(sorted(chosen - others))

@@ -1,0 +1,204 @@
+"""The law of conservation: what a span says and its body does not is added to the metadata, by its own name.
+
+Rows and readers find what PandaProbe evaluates: messages, tool calls, documents, usage. What they leave beside it in
+an attribute is found here, by comparing texts and numbers, and only for spans of which a reader cannot tell that it
+took everything.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.details import NAME as DETAILS
+from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.rest import SECRET, hides, is_connection, left_out, shown
+from pandaprobe_otel.mapping.span_fields import add_rest, put
+from pandaprobe_otel.mapping.status import last_exception
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded
+from pandaprobe_otel.mapping.vectors import is_vector, vector_marker
+from pandaprobe_otel.mapping.view import EventView
+
+_NOTHING: Final = object()
+_MAX_LEVELS: Final = 64
+_JSON_STARTS: Final = ("[", "{", " ", "\n")
+_MIN_CONTAINED: Final = 12
+"""Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
+
+_NUMBERS: Final = frozenset({int, float})
+_STRUCTURE: Final = frozenset({"type", "role", "object", "index", "lc", "kind", "event.name", "mime_type", "modality"})
+"""Keys that say what form a value has; alone they say nothing."""
+
+_READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
+_PIECES: Final = (".chunk", ".delta")
+"""Ends of names of events that tell a streamed answer piece by piece."""
+
+MAX_EVENTS: Final = 128
+
+
+def add_unsaid(span: MappedSpan) -> None:
+    """Add to the metadata of a span what it says and its body does not."""
+    attributes, shape = span.view.attributes, span.shape
+    names = [*shape.watched, *span.unusable]
+    if not span.read_all:
+        for source in shape.sources:
+            if type(source) is str:
+                names.append(source)
+            elif type(source) is tuple:
+                names += [key for key, _ in source]
+    if names or not span.read_all:
+        said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost]})
+        add_rest(span, unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)]))
+        if not span.read_all and span.view.events:
+            add_rest(span, unsaid(said, _told_by(span.view.events)))
+    _add_events(span)
+
+
+def _add_events(span: MappedSpan) -> None:
+    """Add the events that no row reads: what the app or a library notes on the way, an exception that was handled."""
+    error = last_exception(span.view) if "error" in span.body else None
+    events = [event for event in span.view.events if event is not error and _is_own(event)]
+    if not events:
+        return
+    told = [_event(event) for event in events[:MAX_EVENTS]]
+    if len(events) > MAX_EVENTS:
+        told.append({"name": f"[{len(events) - MAX_EVENTS} more of {len(events)} events]"})
+    put(span, "events", told)
+
+
+def _told_by(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
+    """Yield what the events say that hold content, by their names."""
+    told: dict[str, list[Any]] = {}
+    for event in events:
+        if event.name in _READ_EVENTS and event.name != DETAILS and not event.name.endswith(_PIECES):
+            bag = {key: value for key, value in event.attributes.items() if left_out(key) is None}
+            told.setdefault(event.name, []).append(bag if event.body is None else {**bag, "body": event.body})
+    return told.items()
+
+
+def _is_own(event: EventView) -> bool:
+    return bool(event.name) and event.name not in _READ_EVENTS and not event.name.endswith(_PIECES)
+
+
+def _event(event: EventView) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": event.name}
+    attributes = {key: shown(key, value) for key, value in event.attributes.items() if left_out(key) is None}
+    if attributes:
+        told["attributes"] = attributes
+    if event.body is not None:
+        told["body"] = event.body
+    return told
+
+
+class Said:
+    """The texts and numbers that a span's body holds."""
+
+    __slots__ = ("_all", "_leaves")
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self._leaves: set[Any] = set()
+        self._all: str | None = None
+        self._add(body, 0)
+
+    def holds_switch(self, key: str, value: bool) -> bool:
+        """Whether the body has this truth under this key: a truth alone says nothing."""
+        return (key, value) in self._leaves
+
+    def holds(self, leaf: Any) -> bool:
+        """Whether the leaf, or a text that contains it, is in the body."""
+        if type_of(leaf) is not str:
+            return leaf in self._leaves or str(leaf) in self._leaves
+        text = leaf.strip()
+        if text in self._leaves:
+            return True
+        if len(text) < _MIN_CONTAINED:
+            return False
+        if len(text) >= MIN_DATA_URL and " " not in text and self._holds_digest(text):
+            return True
+        if self._all is None:
+            self._all = "\0".join(leaf for leaf in self._leaves if type(leaf) is str)
+        return text in self._all
+
+    def _holds_digest(self, text: str) -> bool:
+        digest = digest_of_data_url(text if text.startswith("data:") else f"data:;base64,{text}")
+        return digest is not None and digest["sha256"] in self._leaves
+
+    def _add(self, value: Any, level: int) -> None:
+        kind = type_of(value)
+        if kind is str:
+            self._leaves.add(value.strip())
+            if value[:1] in _JSON_STARTS and level < _MAX_LEVELS:
+                inner = decoded(value)
+                if inner is not value:
+                    self._add(inner, level + 1)
+        elif kind is dict:
+            for key, item in value.items() if level < _MAX_LEVELS else ():
+                if type_of(item) is bool:
+                    self._leaves.add((key, item))
+                else:
+                    self._add(item, level + 1)
+        elif kind is list:
+            for item in value if level < _MAX_LEVELS else ():
+                self._add(item, level + 1)
+        elif kind in _NUMBERS:
+            self._leaves.add(value)
+
+
+def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return of these named values what the body does not say, with the structure around it."""
+    rest: dict[str, Any] = {}
+    for name, value in items:
+        fresh = _fresh(said, value, 0)
+        if fresh is not _NOTHING:
+            rest[name] = shown(name, fresh)
+    return rest
+
+
+def _fresh(said: Said, value: Any, level: int) -> Any:
+    kind = type_of(value)
+    if level >= _MAX_LEVELS:
+        return value
+    if kind is bytes:
+        value, kind = base64.b64encode(value).decode(), str
+    if kind is str:
+        if value.strip() in ABSENT_TEXTS:
+            return _NOTHING
+        if value[:1] in _JSON_STARTS:
+            inner = decoded(value)
+            if inner is not value and type_of(inner) is not str:
+                return _fresh(said, inner, level + 1)
+        return _NOTHING if said.holds(value) else value
+    if kind is dict:
+        return _fresh_items(said, value, level)
+    if kind is list:
+        if is_vector(value):
+            return vector_marker(value)
+        kept = [item for one in value if (item := _fresh(said, one, level + 1)) is not _NOTHING]
+        return kept or _NOTHING
+    if kind is bool:
+        return value
+    if value is None:
+        return _NOTHING
+    return _NOTHING if said.holds(value) else value
+
+
+def _fresh_items(said: Said, value: Any, level: int) -> Any:
+    kept: dict[str, Any] = {}
+    for key, item in value.items():
+        if (key in _STRUCTURE and type_of(item) in (str, int)) or is_connection(key):
+            continue
+        if type_of(item) is bool:
+            if not said.holds_switch(key, item):
+                kept[key] = item
+            continue
+        fresh = _fresh(said, item, level + 1)
+        if fresh is not _NOTHING:
+            kept[key] = SECRET if hides(key, item) else fresh
+    if not kept or all(type_of(item) is bool for item in kept.values()):
+        # Switches that stand with nothing else are most often defaults that an emitter spells out.
+        return kept if any(kept.values()) else _NOTHING
+    return kept

@@ -1,0 +1,257 @@
+"""Uses that do not do what they were meant to: each is told of once, with what, where and what to do."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import pandaprobe_otel as pp
+from pandaprobe_otel import guard
+from pandaprobe_otel.decorators.token_counts import KNOWN
+from pandaprobe_otel.mapping import map_trace
+from span_recorder import SpanRecorder
+
+SECRET = "s3cr3t-7f1c"
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, as by a process that has made no mistake so far."""
+    gc.collect()
+    monkeypatch.setattr(guard, "_mistakes", type(guard._mistakes)())
+    with caplog.at_level(logging.WARNING, logger="pandaprobe_otel"):
+        yield caplog
+
+
+@pytest.mark.parametrize("ignored", ["tokn", "Token", "tokens", "api_token", "secret_token"])
+def test_a_misspelt_name_hides_what_it_may_have_meant(
+    recorder: SpanRecorder, told: pytest.LogCaptureFixture, ignored: str
+) -> None:
+    """The argument with a similar name is hidden, with a marker in its place; the others are shown."""
+
+    @pp.tool(ignore=(ignored,))
+    def look_up(number: str, token: str = SECRET) -> int:
+        return 1
+
+    (line,) = told.messages
+    assert f"ignore={ignored!r} names no argument of" in line
+    assert "look_up(), so token is hidden in its spans: correct it." in line
+    look_up("A-17", SECRET)
+    look_up("A-17", token=SECRET)
+    look_up("A-17")
+    for span in recorder.spans:
+        assert SECRET not in str(span.attributes)
+        (mapped,) = map_trace([span])["spans"]
+        assert mapped["input"] == {"number": "A-17", "token": f"[hidden: ignore={ignored!r} names no argument]"}
+    assert len(told.messages) == 1
+
+
+def test_a_name_without_a_similar_argument_hides_them_all(
+    recorder: SpanRecorder, told: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can tell which one was meant, so it may be any."""
+
+    @pp.agent(ignore="credentials")
+    async def look_up(number: str, pin: str) -> int:
+        return 1
+
+    (line,) = told.messages
+    assert "so every argument is hidden" in line
+    look_up("A-17", SECRET).close()
+
+    @pp.agent(ignore="credentials")
+    def look_it_up(number: str, pin: str) -> int:
+        return 1
+
+    look_it_up("A-17", SECRET)
+    assert recorder.input("look_it_up") == "[hidden: ignore='credentials' names no argument]"
+
+
+def test_one_list_of_secrets_for_many_functions(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
+    """A name that hides nothing here is told of; what the others do not name is shown."""
+
+    @pp.tool(ignore=("token", "password"))
+    def look_up(number: str, token: str) -> int:
+        return 1
+
+    (line,) = told.messages
+    assert "ignore='password' names no argument" in line
+    assert "so nothing is hidden" in line
+    look_up("A-17", SECRET)
+    assert recorder.input() == {"number": "A-17"}
+
+
+def test_names_of_a_class_and_of_any_keyword_are_no_mistakes(
+    recorder: SpanRecorder, told: pytest.LogCaptureFixture
+) -> None:
+    """A class has arguments of other methods, `**rest` has every name, a builtin without a signature tells of none."""
+
+    @pp.tool(ignore=("token",))
+    class Orders:
+        def look_up(self, number: str) -> int:
+            return 1
+
+        @classmethod
+        def pay(cls, number: str, token: str) -> int:
+            return 2
+
+    @pp.tool(ignore=("token",), capture=("number", "token"))
+    def call(number: str, **rest: Any) -> int:
+        return 3
+
+    Orders().look_up("A-17")
+    Orders.pay("A-18", SECRET)
+    call("A-19", token=SECRET)
+    assert told.messages == []
+    assert [recorder.input(name)["number"] for name in ("Orders.look_up", "Orders.pay", "call")] == [
+        "A-17",
+        "A-18",
+        "A-19",
+    ]
+    assert SECRET not in str([span.attributes for span in recorder.spans])
+
+
+def test_a_misspelt_name_in_a_class_hides_as_in_a_function(
+    recorder: SpanRecorder, told: pytest.LogCaptureFixture
+) -> None:
+    """Told of for each method, since each may be what was meant."""
+
+    @pp.tool(ignore=("tokn",))
+    class Orders:
+        def pay(self, number: str, token: str) -> int:
+            return 2
+
+    Orders().pay("A-18", SECRET)
+    assert "Orders.pay(), so token is hidden" in told.text
+    assert SECRET not in str(recorder.attributes())
+
+
+def test_a_misspelt_name_of_what_to_capture_is_told(told: pytest.LogCaptureFixture) -> None:
+    """It is not recorded, as it was not before; now somebody knows."""
+    pp.tool(capture=("nubmer",))(lambda number: number)
+    (line,) = told.messages
+    assert "capture='nubmer' names no argument of" in line
+    assert "so that is not recorded: correct it." in line
+
+
+def test_a_counter_of_an_unknown_name_is_told_and_kept(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
+    """Its value is in the span's metadata; the counts that are known are counted."""
+    for _ in range(3):
+        with pp.llm("call") as span:
+            span.set_token_usage(prompt_tokens=10, completion_tokens=5, cached=3)
+            span.set_metadata({"attempt": 1})
+    (mapped,) = map_trace([recorder.spans[0]])["spans"]
+    assert mapped["token_usage"] == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    assert mapped["metadata"]["token_usage"] == {"cached": 3}
+    assert mapped["metadata"]["attempt"] == 1
+    (line,) = told.messages
+    assert "set_token_usage: cached is none of prompt_tokens," in line
+    assert "kept in the span's metadata" in line
+    (problem,) = guard.mistakes()
+    assert problem == f"{line.removeprefix('pandaprobe-otel: ')} (3 times)"
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "many", True, 2**31])
+def test_a_count_that_is_none_is_told_and_kept(
+    recorder: SpanRecorder, told: pytest.LogCaptureFixture, value: Any
+) -> None:
+    """PandaProbe would lose the project's sums to such a value; it is in the metadata."""
+    with pp.start_trace("trace") as trace:
+        trace.set_token_usage(prompt_tokens=value)
+    (mapped,) = map_trace(recorder.spans)["spans"]
+    assert mapped["metadata"]["token_usage"] == {"prompt_tokens": value}
+    assert "prompt_tokens is not a whole number from 0 to 2147483647" in told.text
+
+
+def test_the_usage_object_of_a_provider_is_no_mistake(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
+    """`set_token_usage(**response.usage.model_dump())` of OpenAI, and every count that PandaProbe has a name for."""
+    usage: dict[str, Any] = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+        "service": None,
+    }
+    with pp.llm("dump") as span:
+        span.set_token_usage(**usage)
+    with pp.llm("all") as span:
+        span.set_token_usage(**dict.fromkeys(KNOWN, 7))
+    assert told.messages == []
+    dump, every = ({s["name"]: s for s in map_trace([span])["spans"]} for span in recorder.spans)
+    assert dump["dump"]["token_usage"]["cache_read_tokens"] == 4
+    assert dump["dump"]["token_usage"]["reasoning_tokens"] == 2
+    assert set(every["all"]["token_usage"]) == set(KNOWN)
+
+
+def test_metadata_of_a_root_is_the_traces_too(recorder: SpanRecorder) -> None:
+    """Of a decorator, of a block, and what is added in it; of an inner span it is the span's alone."""
+
+    @pp.tool(metadata={"inner": 1})
+    def look_up() -> int:
+        return 1
+
+    @pp.agent(metadata={"team": "a"})
+    def answer() -> int:
+        return look_up()
+
+    with pp.context(metadata={"around": True}):
+        answer()
+    trace = map_trace(recorder.spans)
+    assert {"team": "a", "around": True}.items() <= trace["metadata"].items()
+    assert "inner" not in trace["metadata"]
+    spans = {span["name"]: span["metadata"] for span in trace["spans"]}
+    assert (spans["answer"]["team"], spans["look_up"]["inner"]) == ("a", 1)
+
+    recorder.clear()
+    with pp.agent("block", metadata={"team": "b"}) as block:
+        with pp.tool("inner") as inner:
+            inner.set_metadata({"inner": 1})
+        block.set_metadata({"found": 3})
+    trace = map_trace(recorder.spans)
+    assert {"team": "b", "found": 3}.items() <= trace["metadata"].items()
+    assert "inner" not in trace["metadata"]
+    assert trace["spans"][0]["metadata"].items() >= {"team": "b", "found": 3}.items()
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: pp.session("s"), "session(), user() or context()"),
+        (lambda: pp.user("u"), "session(), user() or context()"),
+        (lambda: pp.context(tags=["t"]), "session(), user() or context()"),
+        (lambda: pp.agent("support"), "the span 'support'"),
+        (lambda: pp.tool(), "the span 'tool'"),
+        (lambda: pp.start_trace("job"), "the span 'job'"),
+    ],
+)
+def test_a_block_that_is_never_entered_is_told(told: pytest.LogCaptureFixture, make: Any, what: str) -> None:
+    """Where it was made, once for each place."""
+    for _ in range(3):
+        make()
+    (line,) = told.messages
+    assert line.startswith(f"pandaprobe-otel: {what} at {__file__}:")
+    assert line.endswith(" does nothing: it is a block for `with`, or a decorator.")
+
+
+def test_blocks_that_are_used_are_not_told_of(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
+    """Entered, or put on a function that is never called; traced or not."""
+    pp.session("s")(lambda: 1)
+    pp.agent(name="support")(lambda: 1)
+    with pp.session("s"), pp.user("u"), pp.context(tags=["t"]), pp.start_trace("job") as job, job.span("step"):
+        pass
+    gc.collect()
+    assert told.messages == []
+
+
+def test_a_method_that_waits_for_the_trace_is_told_when_it_is_dropped(told: pytest.LogCaptureFixture) -> None:
+    """What was set on it is shown nowhere."""
+    trace = pp.start_trace("job")
+    trace.set_output("done")
+    del trace
+    (line,) = told.messages
+    assert "the span 'job' at" in line

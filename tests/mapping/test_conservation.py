@@ -1,0 +1,311 @@
+"""What a span says is in its trace: marks are planted wherever an emitter can put a value, and must come out."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import pytest
+
+import captures
+from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views, read_log, read_span, rest
+from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.rest import MACHINES, left_out
+from views import mapped, only_span, view
+
+SOURCES = sorted({(dialect.name, source) for dialect in DIALECTS for row in dialect.rows for source in row.sources})
+EVENTS = sorted({name for dialect in DIALECTS for row in dialect.events for name in row.names})
+PIECES = ("First Token Stream Event", "ai.stream.firstChunk", "llm.content.completion.chunk")
+FORMS: dict[str, Callable[[str], Any]] = {
+    "text": lambda mark: mark,
+    "number": lambda mark: int(mark),
+    "list": lambda mark: [mark, mark],
+    "object": lambda mark: {"planted": {"deep": [mark]}},
+    "json text": lambda mark: json.dumps({"planted": mark}),
+    "message": lambda mark: json.dumps([{"role": "user", "content": "Hi", "planted": mark}]),
+    "part": lambda mark: json.dumps(
+        [{"role": "user", "parts": [{"type": "text", "content": "Hi", "planted": {"deep": mark}}]}]
+    ),
+    "unknown part": lambda mark: json.dumps([{"role": "user", "parts": [{"type": "planted", "what": mark}]}]),
+    "beside messages": lambda mark: json.dumps({"messages": [{"role": "user", "content": "Hi"}], "planted": mark}),
+}
+KINDS = ("LLM", "AGENT", "CHAIN", "TOOL", "RETRIEVER", "EMBEDDING", "OTHER")
+MARK = "918273645"
+
+
+def said(body: Any) -> str:
+    """Return all that a trace says, as one text; JSON in texts as what it encodes."""
+    return json.dumps(body, ensure_ascii=False).replace("\\", "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> None:
+    """Whatever the attribute is for, whatever the kind of the span, and whether or not its value is of use there."""
+    lost: list[str] = []
+    for _, source in SOURCES:
+        if left_out(source.removesuffix("*")) is not None or source == "pandaprobe.span.kind":
+            continue
+        name = source if not source.endswith(".*") else f"{source[:-1]}0.planted"
+        body = orjson.loads(
+            map_views([view("work", {"pandaprobe.span.kind": kind, name: FORMS[form](MARK)}, span_id=2)]).encoded()
+        )
+        if MARK not in said(body):
+            lost.append(name)
+    assert lost == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
+    """Of two names for one field the better one fills it; what the other one says is kept if it is something else."""
+    names = [source for _, source in SOURCES if not source.endswith(".*") and left_out(source) is None]
+    marks = {name: f"mark-{number}-end" for number, name in enumerate(names)}
+    marks.pop("pandaprobe.span.kind", None)
+    body = mapped(view("work", {"pandaprobe.span.kind": kind, **marks}))
+    assert [name for name, mark in marks.items() if mark not in said(body)] == []
+
+
+@pytest.mark.parametrize("value", [MARK, int(MARK), 9182736.45, True, [MARK, MARK], MARK * 400, {"a": {"b": MARK}}])
+def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
+    """Also under the prefix of a vocabulary, and however long it is."""
+    for name in ("order.note", "gen_ai.future.thing", "llm.new_field", "langfuse.unheard", "bare"):
+        metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))["metadata"]
+        assert metadata["attributes"] == {name: value}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gen_ai.input.messages_ref", "gen_ai.output.messages_ref", "gen_ai.system_instructions_ref",
+        "gen_ai.tool.definitions_ref", "gen_ai.memory.store.id", "gen_ai.memory.query.text",
+        "gen_ai.conversation.compacted", "gen_ai.prompt.variable.city", "mcp.protocol.version",
+        "gen_ai.usage.image.input_tokens", "gen_ai.usage.audio.output_tokens", "gen_ai.usage.text.input_tokens",
+    ],
+)  # fmt: skip
+def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
+    """Attributes that no field is made of are found by their names."""
+    value: Any = 71 if "tokens" in name else MARK
+    span = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))
+    assert span["metadata"]["attributes"] == {name: value}
+
+
+def test_the_costs_of_litellm_are_costs() -> None:
+    """They were in no part of the trace."""
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.output_cost": 0.5}
+    span = only_span(mapped(view("chat", {**attributes, "gen_ai.cost.total_cost": 0.75, "gen_ai.cost.margin": 0.125})))
+    assert span["cost"] == {"input": 0.25, "output": 0.5, "total": 0.75}
+    assert span["metadata"]["attributes"] == {"gen_ai.cost.margin": 0.125}
+
+
+def test_a_picture_without_its_data_is_told_by_kind_size_and_digest() -> None:
+    """Instrumentations take the data out; it left neither part nor placeholder."""
+    digest = {"mime_type": "image/png", "bytes": 8, "sha256": "4c4b6a3be131"}
+    parts = [{"type": "text", "content": "What is it?"}, {"type": "blob", "modality": "image", **digest}]
+    asked = json.dumps([{"role": "user", "parts": parts}])
+    span = only_span(mapped(view("chat", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": asked})))
+    assert span["input"]["messages"][0]["content"] == [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": digest}},
+    ]
+    assert "attributes" not in span["metadata"]
+
+
+def test_a_secret_is_marked_by_its_name() -> None:
+    """The name stays, so that its reader knows that something was taken out, and why."""
+    metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", "shop.api_key": "abc"})))["metadata"]
+    assert metadata["attributes"] == {"shop.api_key": "[left out: by its name it is a secret]"}
+
+
+def test_what_is_left_of_a_request_has_no_secrets() -> None:
+    """Requests hold keys and addresses; what else is left of them is kept."""
+    request = {
+        "model": "m",
+        "api_key": "sk-1",
+        "base_url": "http://u:p@host",
+        "extra_headers": {"A": "b"},
+        "user": "u-1",
+    }
+    attributes = {"openinference.span.kind": "LLM", "llm.invocation_parameters": json.dumps(request)}
+    metadata = only_span(mapped(view("chat", {**attributes, "llm.model_name": "m"})))["metadata"]
+    left = {"api_key": "[left out: by its name it is a secret]", "user": "u-1"}
+    assert metadata["attributes"] == {"llm.invocation_parameters": left}
+
+
+@pytest.mark.parametrize("capture", ["metadata", "off"])
+def test_what_may_not_be_captured_is_not_kept_by_another_name(capture: Literal["metadata", "off"]) -> None:
+    """Content that no row reads is content."""
+    mark = "not a number"
+    told = {"planted": mark}
+    attributes = {name: json.dumps(told) for _, name in SOURCES if not name.endswith(".*")}
+    secret = view("work", {**attributes, "gen_ai.future": mark}, events=[EventView("note", 5, told)])
+    options = MappingOptions(capture=capture)
+    (span,) = mapped(secret, options=options)["spans"]
+    allowed = {"name", "model", "metadata", "error"}  # of an error, its type
+    assert mark not in said({key: value for key, value in span.items() if key not in allowed})
+    assert "attributes" not in span["metadata"]
+    assert "events" not in span["metadata"]
+
+
+def test_what_names_machines_is_left_out_by_its_reason() -> None:
+    """Connections and processes are no content; the page of the documentation lists them."""
+    assert left_out("server.port") == left_out("process.pid") == MACHINES
+    assert left_out("gen_ai.input.messages") is None
+
+
+@pytest.mark.parametrize("name", [*sorted(set(EVENTS) - {*PIECES, "gen_ai.content.completion.chunk"}), "cache.miss"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
+    """On the span, or as a log record with a body."""
+    attributes = {"pandaprobe.span.kind": kind}
+    event = EventView(name, 5, {"planted": MARK, "content": f"content-{MARK}"})
+    log = EventView(name, 5, {}, {"content": f"log-{MARK}", "planted": [f"deep-{MARK}"]})
+    body = mapped(view("work", attributes, events=[event]))
+    assert f"content-{MARK}" in said(body)
+    assert f'"{MARK}"' in said(body)
+    body = map_views([view("work", attributes)], [LogView(0xABC, 1, log)]).body()
+    assert f"log-{MARK}" in said(body)
+    assert f"deep-{MARK}" in said(body)
+
+
+def test_the_page_names_what_is_left_out() -> None:
+    """Each beginning of a name that is left out for a reason of its own stands on the page, and no other one."""
+    page = (Path(__file__).parents[2] / "docs" / "recorded.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith(("| machines", "| settings", "| how a"))]
+    told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert told == {*rest.MACHINE_NAMES, *rest.SETTING_NAMES, *rest.CONNECTION_KEYS}
+
+
+def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_its_error() -> None:
+    """Both are told, each once."""
+    first, last = (EventView("exception", 5, {"exception.message": text}) for text in ("tried", "gave up"))
+    handled = only_span(mapped(view("work", {"gen_ai.operation.name": "chat"}, events=[first])))
+    assert handled["metadata"]["events"] == [{"name": "exception", "attributes": {"exception.message": "tried"}}]
+    failed = only_span(mapped(view("work", {"error.type": "E"}, events=[first, last])))
+    assert failed["error"] == "gave up"
+    assert failed["metadata"]["events"] == handled["metadata"]["events"]
+
+
+# -- recordings of real emitters --------------------------------------------------------------------------------------
+
+FORM_KEYS = frozenset({"type", "role", "object", "kind", "lc", "id", "event.name", "name", "mime_type", "modality"})
+"""Keys of values that say what the others mean: planting there makes another value of it."""
+NEVER = (
+    "pandaprobe.", "logfire.span_type", "gen_ai.tool.call.id", "gen_ai.usage.", "llm.token_count.", "llm.usage.",
+    "ai.usage.", "gen_ai.aggregated_usage.", "gen_ai.response.id", "langfuse.observation.usage_details",
+    "langfuse.observation.completion_start_time", "ag2.usage.kind", "error.type", "langfuse.observation.level",
+)  # fmt: skip
+
+
+class Planter:
+    """Puts a mark in the place of every text of a value."""
+
+    def __init__(self) -> None:
+        self.marks: list[str] = []
+        self._numbers = itertools.count()
+
+    def planted(self, value: Any, key: str = "") -> Any:
+        """Return the value, JSON in texts included, with marks for its texts."""
+        if isinstance(value, dict):
+            return {
+                name: item if name in rest.CONNECTION_KEYS or rest.hides(name, item) else self.planted(item, name)
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.planted(item, key) for item in value]
+        if not isinstance(value, str) or key in FORM_KEYS | rest.CONNECTION_KEYS or value.startswith("data:"):
+            return value
+        try:
+            inner = json.loads(value) if value.lstrip()[:1] in ("{", "[") else None
+        except ValueError:
+            inner = None
+        if isinstance(inner, dict | list) and inner:
+            return json.dumps(self.planted(inner, key))
+        if len(value) < 4 or value in ("<elided>", "<not specified>", "None", "null") or value.startswith("http"):
+            return value
+        mark = f"mark {next(self._numbers)} end"
+        self.marks.append(mark)
+        return mark
+
+
+def planted(views: list[SpanView], logs: list[LogView]) -> Iterator[tuple[list[SpanView], list[LogView], list[str]]]:
+    """Yield the spans and logs with marks in one attribute after the other, by its name, and these marks."""
+    names = {name for view in views for name in view.attributes}
+    for name in sorted(names):
+        if left_out(name) is not None or name.startswith(NEVER):
+            continue
+        planter = Planter()
+        changed = [
+            dataclasses.replace(view, attributes={**view.attributes, name: planter.planted(view.attributes[name])})
+            if name in view.attributes and view.attributes.get("logfire.span_type") != "pending_span"
+            else view
+            for view in views
+        ]
+        if planter.marks:
+            yield changed, logs, planter.marks
+
+
+@pytest.mark.parametrize("name", captures.names())
+def test_every_text_of_a_recording_comes_out(name: str) -> None:
+    """Each attribute of each recorded emitter, with marks for all of its texts, down to JSON in JSON."""
+    recording = captures.capture(name)
+    logs = [log for record in recording.logs if (log := read_log(record)) is not None]
+    lost: list[str] = []
+    for spans in recording.traces:
+        for changed, records, marks in planted([read_span(span) for span in spans], logs):
+            told = said(orjson.loads(map_views(changed, records).encoded()))
+            lost += [mark for mark in marks if mark not in told]
+    assert lost == []
+
+
+# -- the root speaks for its trace ------------------------------------------------------------------------------------
+
+
+def test_the_root_s_own_values_are_the_trace_s() -> None:
+    """Not what was last said somewhere below: judges read this pair."""
+    root = {"pandaprobe.span.kind": "CHAIN", "pandaprobe.input": '{"city": "Rome", "days": 3}'}
+    call = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": '[{"role": "assistant", "content": "yes"}]'}
+    body = mapped(
+        view("plan_trip", {**root, "pandaprobe.output": '{"itinerary": "Forum", "safe": true}'}, lasts=9),
+        view("chat", call, span_id=2, parent=1, at=1),
+    )
+    assert body["input"] == {"city": "Rome", "days": 3}
+    assert body["output"] == {"itinerary": "Forum", "safe": True}
+    assert "input_from" not in body["metadata"]
+
+
+def test_messages_with_anything_beside_them_are_the_trace_s_whole() -> None:
+    """Messages alone are told by the last one of the user."""
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    for beside, told in (({}, [messages[0]]), ({"user_id": "u-1"}, messages)):
+        given = json.dumps({"messages": messages, **beside})
+        body = mapped(view("agent", {"pandaprobe.span.kind": "AGENT", "pandaprobe.input": given}))
+        assert body["input"] == {"messages": told, **beside}
+
+
+def test_a_root_without_values_says_where_they_come_from() -> None:
+    """Inferred values are told as such."""
+    call = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": '[{"role": "user", "content": "Hi"}]',
+        "gen_ai.output.messages": '[{"role": "assistant", "content": "yes"}]',
+    }
+    body = mapped(view("work", {"pandaprobe.span.kind": "CHAIN"}, lasts=9), view("chat", call, span_id=2, parent=1))
+    assert body["input"] == {"messages": [{"role": "user", "content": "Hi"}]}
+    assert body["metadata"]["input_from"] == {"span_id": body["spans"][1]["span_id"], "name": "chat"}
+    assert body["metadata"]["output_from"] == body["metadata"]["input_from"]
+
+
+def test_what_spans_say_of_the_trace_against_each_other_stays_on_them() -> None:
+    """A trace has one session; a second one is not gone."""
+    body = mapped(
+        view("agent", {"gen_ai.operation.name": "invoke_agent", "session.id": "s-1"}, lasts=9),
+        view("chat", {"gen_ai.operation.name": "chat", "session.id": "s-2"}, span_id=2, parent=1),
+    )
+    assert body["session_id"] == "s-1"
+    assert body["spans"][1]["metadata"]["session_id"] == "s-2"

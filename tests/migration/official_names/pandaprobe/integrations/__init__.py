@@ -1,0 +1,1 @@
+"""`pandaprobe.integrations`."""

@@ -1,0 +1,202 @@
+"""The official SDK's examples, run with it and with this library, and what they recorded compared field by field."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+import pandaprobe_otel
+import pandaprobe_otel_integrations
+from command_line import clean_environment
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Exchange, ScriptedEndpoint
+from pandaprobe_otel.local import LocalServer
+
+VERSION: Final = "0.6.0"
+_OURS: Final = (
+    Path(__file__).parent.parent / "migration" / "official_names",
+    Path(pandaprobe_otel.__file__).parent.parent,
+    Path(pandaprobe_otel_integrations.__file__).parent.parent,
+)
+TRACE_FIELDS: Final = ("name", "status", "input", "output", "session_id", "user_id", "tags", "metadata")
+SPAN_FIELDS: Final = (
+    "status",
+    "input",
+    "output",
+    "model",
+    "token_usage",
+    "cost",
+    "model_parameters",
+    "error",
+    "completion_start_time",
+    "metadata",
+)
+ALIASES: Final = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
+"""Names of parameters that OpenTelemetry's conventions have one name for."""
+_OF_ITS_OWN_RUN: Final = ("session_id", "user_id", "completion_start_time")
+"""Fields that differ from run to run; that they are there is compared."""
+_NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
+_RUN_S: Final = 180
+
+
+def download(directory: Path) -> Path:
+    """Fetch the sources of the official SDK from the package index; return its folder of examples."""
+    options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(directory)]
+    command = [sys.executable, "-m", "pip", "download", *options, f"pandaprobe=={VERSION}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=_RUN_S)
+    (archive,) = directory.glob("pandaprobe-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(directory, filter="data")
+    return directory / f"pandaprobe-{VERSION}" / "examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What an example has recorded with the official SDK and with this library."""
+
+    official: list[dict[str, Any]]
+    ours: list[dict[str, Any]]
+    missing: list[str] = field(default_factory=list)
+    """Fields that the official one has and ours has not."""
+    different: list[str] = field(default_factory=list)
+    """Fields that both have, with other values."""
+
+
+def answers(tools: Mapping[str, Mapping[str, object]]) -> Any:
+    """A model that calls each of these tools once in a conversation, and answers then."""
+
+    def script(conversation: Sequence[Message]) -> Reply:
+        last = max((n for n, message in enumerate(conversation) if message["role"] == "user"), default=0)
+        if tools and not any(message["role"] == "tool" for message in conversation[last:]):
+            return Reply(tool_calls=tuple(ToolCall(name=name, arguments=given) for name, given in tools.items()))
+        return Reply(text=f"Answer number {len(conversation)}.")
+
+    return script
+
+
+def compared(example: Path, home: Path, tools: Mapping[str, Mapping[str, object]]) -> Compared:
+    """Run the example with both, each against a PandaProbe of its own and the same scripted model."""
+    official, _ = recorded(example, home, tools, ())
+    ours, _ = recorded(example, home, tools, _OURS)
+    missing: list[str] = []
+    different: list[str] = []
+    if len(official) != len(ours):
+        different.append(f"traces: {len(official)} and {len(ours)}")
+    for theirs, mine in zip(official, ours, strict=False):
+        _compare(theirs, mine, missing, different)
+    return Compared(
+        official=official, ours=ours, missing=list(dict.fromkeys(missing)), different=list(dict.fromkeys(different))
+    )
+
+
+def recorded(
+    example: Path, home: Path, tools: Mapping[str, Mapping[str, object]], before: Sequence[Path]
+) -> tuple[list[dict[str, Any]], tuple[Exchange, ...]]:
+    """The traces of one run, oldest first, with their spans. Raises AssertionError with what the program wrote."""
+    with LocalServer(limit=None) as server, ScriptedEndpoint(answers(tools)) as model:
+        path = os.pathsep.join([*map(str, before), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        environment = clean_environment(
+            home,
+            **server.environment("examples"),
+            PYTHONPATH=path,
+            PYTHONWARNINGS="ignore",
+            OPENAI_BASE_URL=model.base_url,
+            OPENAI_API_KEY="sk-scripted",
+            ANTHROPIC_BASE_URL=model.url,
+            ANTHROPIC_API_KEY="sk-scripted",
+            GOOGLE_GEMINI_BASE_URL=model.url,
+            GEMINI_API_BASE=model.url,
+            GOOGLE_API_KEY="scripted",
+            GEMINI_API_KEY="scripted",
+            OPENAI_AGENTS_DISABLE_TRACING="0",
+            LITELLM_LOCAL_MODEL_COST_MAP="True",
+        )
+        done = subprocess.run(
+            [sys.executable, str(example)],
+            env=environment,
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=_RUN_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": "examples"}
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
+            listed = http.get("/traces", params={"limit": 100}).json()["items"]
+            traces = [http.get(f"/traces/{trace['trace_id']}").json() for trace in listed]
+        return sorted(traces, key=lambda trace: str(trace["started_at"])), model.exchanges
+
+
+def _compare(theirs: Mapping[str, Any], mine: Mapping[str, Any], missing: list[str], different: list[str]) -> None:
+    whole = json.dumps(mine, ensure_ascii=False)
+    for name in TRACE_FIELDS:
+        _field("trace", name, theirs.get(name), mine.get(name), whole, missing, different)
+    left = list(mine["spans"])
+    for span in theirs["spans"]:
+        alike = [each for each in left if each["name"] == span["name"] or each["kind"] == span["kind"]]
+        if not alike:
+            missing.append(f"{span['kind']} span {span['name']!r}")
+            continue
+        best = max(alike, key=lambda each: (each["name"] == span["name"], _likeness(span, each)))
+        left.remove(best)
+        if best["name"] != span["name"]:
+            different.append(f"{span['kind']} span: {span['name']!r} is {best['name']!r}")
+        if best["kind"] != span["kind"]:
+            different.append(f"{span['name']!r}: {span['kind']} is {best['kind']}")
+        whole = json.dumps(best, ensure_ascii=False)
+        for name in SPAN_FIELDS:
+            _field(span["kind"], name, span.get(name), best.get(name), whole, missing, different)
+
+
+def _likeness(span: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    return sum(span.get(name) == other.get(name) for name in SPAN_FIELDS)
+
+
+def _field(where: str, name: str, theirs: Any, mine: Any, whole: str, missing: list[str], different: list[str]) -> None:
+    """Compare one field: it is there, and what the official one says in it is said somewhere in ours (`whole`)."""
+    if theirs in _NOTHING:
+        return
+    if mine in _NOTHING and not (name == "token_usage" and "aggregated_token_usage" in whole):
+        missing.append(f"{where}: {name}")
+    elif name == "name" and mine != theirs:
+        different.append(f"{where}: name {theirs!r} is {mine!r}")
+    elif name not in _OF_ITS_OWN_RUN:
+        missing.extend(f"{where}: {name}{path}" for path, leaf in _leaves(theirs) if not _says(whole, path, leaf))
+        if _dense(mine) != _dense(theirs):
+            different.append(f"{where}: {name}")
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What is not empty at the ends of a value, with the keys that lead to it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path)
+    elif value not in _NOTHING:
+        yield path, value
+
+
+def _says(whole: str, path: str, leaf: Any) -> bool:
+    if isinstance(leaf, str):
+        return json.dumps(leaf, ensure_ascii=False)[1:-1] in whole
+    key = path.rpartition(".")[2]
+    return any(f'"{each}": {json.dumps(leaf)}' in whole for each in (key, ALIASES.get(key, key)))
+
+
+def _dense(value: Any) -> Any:
+    """A value without what is empty in it."""
+    if isinstance(value, dict):
+        return {key: _dense(item) for key, item in value.items() if item not in _NOTHING}
+    return [_dense(item) for item in value] if isinstance(value, list) else value

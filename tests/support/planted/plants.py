@@ -1,0 +1,79 @@
+"""Marks that are planted, and the table of calls they are planted in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from provider_server import ProviderServer
+
+
+class Plants:
+    """Marks of one call, each by the name of its place."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, str] = {}
+
+    def text(self, place: str) -> str:
+        """A text that stands nowhere else."""
+        return self._new(place, f"planted-{place.replace(' ', '-')}.")
+
+    def number(self, place: str) -> int:
+        """A number that stands nowhere else."""
+        number = 7_000_001 + 1000 * len(self.marks)
+        self._new(place, str(number))
+        return number
+
+    def picture(self, place: str) -> str:
+        """Bytes as base64, for which their digest stands."""
+        data = f"picture of {place}".encode()
+        self._new(place, hashlib.sha256(data).hexdigest())
+        return base64.b64encode(data).decode()
+
+    def data_url(self, place: str) -> str:
+        """The same as a URL."""
+        return f"data:image/png;base64,{self.picture(place)}"
+
+    def sealed(self) -> str:
+        """A text that must not be told: a credential."""
+        return SEALED
+
+    def missing(self, told: Any) -> list[str]:
+        """Places whose marks are not in what is told."""
+        found = json.dumps(told, default=str)
+        return [place for place, mark in self.marks.items() if mark not in found]
+
+    def _new(self, place: str, mark: str) -> str:
+        assert place not in self.marks, place
+        self.marks[place] = mark
+        return mark
+
+
+SEALED: Final = "sealed-credential"
+Call = Callable[[ProviderServer, Plants], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """One call. `lost` are the places whose marks the mapping does not keep."""
+
+    library: str
+    make: Call
+    lost: frozenset[str]
+
+
+CALLS: Final[dict[str, Planted]] = {}
+
+
+def planted(library: str, name: str, *, lost: Iterable[str] = ()) -> Callable[[Call], Call]:
+    """Add a call to the table; it scripts the server and asks it."""
+
+    def add(make: Call) -> Call:
+        CALLS[f"{library} {name}"] = Planted(library=library, make=make, lost=frozenset(lost))
+        return make
+
+    return add

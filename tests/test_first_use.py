@@ -1,0 +1,248 @@
+"""An app that never calls `init()`: the environment starts it with the first use, or one line says that nothing is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.first_use import NOTHING_IS_RECORDED
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment, run_python
+
+USES = {
+    "decorator": "pp.agent(lambda: 1)()",
+    "coroutine": "import asyncio\nasync def work(): pass\nasyncio.run(pp.tool(work)())",
+    "generator": "def words(): yield 1\nlist(pp.llm(words)())",
+    "block": "with pp.span('block'): pass",
+    "start_trace": "with pp.start_trace('trace'): pass",
+    "session": "with pp.session('s'), trace.get_tracer('app').start_as_current_span('chat', attributes=CHAT): pass",
+    "client": "with pp.get_client().trace('trace'): pass",
+}
+SET_UP = """
+import pandaprobe_otel as pp
+from opentelemetry import trace
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+"""
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_key_in_the_environment_starts_it(use: str) -> None:
+    """Each way to make a span begins what `init()` begins, with its own span."""
+    with StrictPandaProbe() as server:
+        result = run_python(SET_UP + use, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(server.posts()) == 1
+
+
+def test_a_wrapped_client_starts_it() -> None:
+    """As with the official SDK, whose users wrap their client and call nothing else."""
+    code = """
+    import httpx2 as httpx, openai
+    from pandaprobe_otel import wrap_openai
+    answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Tuesday"}}]}
+    network = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
+    client = openai.OpenAI(api_key="k", http_client=httpx.Client(transport=network))
+    assert wrap_openai(client) is client
+    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "When?"}])
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        (post,) = server.posts()
+    assert post.body["output"] == {"messages": [{"role": "assistant", "content": "Tuesday"}]}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"PANDAPROBE_LOCAL": "traces.jsonl"}, {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9"}],
+    ids=["file", "local endpoint"],
+)
+def test_every_setting_that_makes_sending_possible_starts_it(variables: dict[str, str], tmp_path: Path) -> None:
+    """A file and a local PandaProbe need no key."""
+    code = f"import os; os.chdir({str(tmp_path)!r})\n{SET_UP}{USES['decorator']}\nprint(pp.status().enabled)"
+    result = run_python(code, environment(**variables, PANDAPROBE_SHUTDOWN_TIMEOUT="0"), set_up=False)
+
+    assert (result.returncode, result.stdout) == (0, "True\n")
+
+
+@pytest.mark.parametrize("use", [use for name, use in USES.items() if name != "client"])
+def test_without_a_key_one_line_says_so(use: str) -> None:
+    """Once for a process, whatever comes first and however many threads come at the same time."""
+    code = f"""{SET_UP}
+import threading
+def work():
+    for _ in range(20):
+        exec({use!r}, {{"pp": pp, "trace": trace, "CHAT": CHAT}})
+threads = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+pp.score("00000000-0000-0000-0000-000000000001", "helpful", True)
+"""
+    result = run_python(code, environment(), set_up=False)
+
+    assert (result.returncode, result.stderr) == (0, f"pandaprobe-otel: {NOTHING_IS_RECORDED}\n")
+
+
+@pytest.mark.parametrize(
+    ("variables", "before"),
+    [
+        ({"PANDAPROBE_ENABLED": "false", "PANDAPROBE_API_KEY": "sk_pp_1"}, ""),
+        ({"OTEL_SDK_DISABLED": "true"}, ""),
+        ({}, "pp.init(enabled=False)"),
+        ({}, "from opentelemetry.sdk.trace import TracerProvider\ntrace.set_tracer_provider(TracerProvider())"),
+    ],
+    ids=["switched off", "OpenTelemetry is off", "init() switched it off", "a provider of the app's own"],
+)
+def test_nothing_is_said_where_it_is_meant_so(variables: dict[str, str], before: str) -> None:
+    """Switched off, or spans go where the app wants them: no line, and nothing is started."""
+    code = f"""{SET_UP}{before}
+{USES["decorator"]}
+{USES["session"]}
+assert not pp.status().enabled
+"""
+    result = run_python(code, environment(**variables), set_up=False)
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_key_of_the_command_line_is_not_meant_for_apps(tmp_path: Path) -> None:
+    """`~/.pandaprobe/config.yaml` of a developer does not make each library with decorators send; `init()` reads it."""
+    (tmp_path / ".pandaprobe").mkdir()
+    (tmp_path / ".pandaprobe" / "config.yaml").write_text("api_key: sk_pp_1\n")
+    code = f"{SET_UP}{USES['decorator']}\nassert not pp.status().enabled\nassert pp.init().enabled"
+    result = run_python(code, environment(HOME=str(tmp_path), USERPROFILE=str(tmp_path)), set_up=False)
+
+    assert (result.returncode, result.stderr) == (0, f"pandaprobe-otel: {NOTHING_IS_RECORDED}\n")
+
+
+@pytest.mark.parametrize("piece", ["PandaProbeSpanProcessor()", "BatchSpanProcessor(pp.PandaProbeSpanExporter())"])
+def test_a_pipeline_of_the_apps_own_stays_the_only_one(piece: str) -> None:
+    """With processor or exporter in its own provider, a first use starts no second delivery of the same traces."""
+    code = f"""{SET_UP}
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from pandaprobe_otel import PandaProbeSpanProcessor
+provider = TracerProvider()
+provider.add_span_processor({piece})
+trace.set_tracer_provider(provider)
+{USES["decorator"]}
+assert pp.get_client() is None
+"""
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(server.posts()) == 1
+
+
+def test_one_of_many_threads_starts_it_and_none_loses_its_span() -> None:
+    """Threads that come while another one starts wait for it."""
+    code = f"""{SET_UP}
+import threading
+barrier = threading.Barrier(8)
+@pp.agent
+def answer(number): return number
+def work(number):
+    barrier.wait()
+    answer(number)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(trace.get_tracer_provider()._active_span_processor._span_processors))
+"""
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
+        assert sorted(post.body["input"] for post in server.posts()) == list(range(8))
+
+
+def test_a_process_that_is_forked_during_the_start_does_not_wait() -> None:
+    """The thread that starts exists in the parent only."""
+    code = f"""{SET_UP}
+import os, threading, time
+from pandaprobe_otel import first_use
+held, done = threading.Event(), threading.Event()
+def hold():
+    with first_use._lock:
+        held.set()
+        done.wait(60)
+threading.Thread(target=hold).start()
+held.wait(60)
+child = os.fork()
+if child == 0:
+    began = time.monotonic()
+    {USES["decorator"]}
+    os._exit(time.monotonic() - began > first_use.LONGEST_WAIT_S)
+done.set()
+assert os.waitpid(child, 0)[1] == 0
+"""
+    result = run_python(f"import warnings; warnings.simplefilter('ignore')\n{code}", environment(), set_up=False)
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_an_init_that_comes_later_takes_its_place() -> None:
+    """What the app says itself counts, from that call on; nothing is lost and nothing is sent twice."""
+    code = f"""{SET_UP}
+import logging
+logging.basicConfig(level="INFO")
+with pp.agent("early"): pass
+with pp.agent("across"):
+    handle = pp.init(environment="production")
+    with pp.tool("inner"): pass
+with pp.agent("late"): pass
+assert pp.get_client() is handle and pp.init() is handle
+assert handle.flush(60)
+print(len(trace.get_tracer_provider()._active_span_processor._span_processors))
+"""
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+        assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+        names = [post.body["name"] for post in server.posts()]
+        environments = {post.body["name"]: post.body.get("environment") for post in server.posts()}
+    assert "WARNING" not in result.stderr
+    assert sorted(names) == ["across", "early", "late"]
+    assert environments == {"early": None, "across": "production", "late": "production"}
+
+
+def test_an_init_that_says_the_same_changes_nothing() -> None:
+    """A client that is wrapped when a module is loaded, and `init()` in `main()`: one pipeline from the start."""
+    code = f"""{SET_UP}{USES["decorator"]}
+handle = pp.get_client()
+assert handle.enabled and pp.init() is handle and pp.init(strict=True) is handle
+"""
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(server.posts()) == 1
+
+
+def test_a_bad_setting_in_the_environment_is_told_and_the_call_goes_on() -> None:
+    """Also with PANDAPROBE_STRICT, which is for `init()`: a decorated function raises nothing of ours."""
+    code = f"{SET_UP}{USES['decorator']}\n{USES['decorator']}\nprint('went on')"
+    variables = {"PANDAPROBE_API_KEY": "your-api-key", "PANDAPROBE_STRICT": "true"}
+    result = run_python(code, environment(**variables), set_up=False)
+
+    assert (result.returncode, result.stdout) == (0, "went on\n")
+    assert result.stderr.count("pandaprobe-otel:") == 1
+    assert "placeholder" in result.stderr
+
+
+def test_a_suite_that_sends_nothing_starts_nothing(tmp_path: Path) -> None:
+    """With the plugin's mode off, tests of decorated functions neither send nor speak, whatever the shell exports."""
+    (tmp_path / "test_app.py").write_text(
+        "import pandaprobe_otel as pp\n\n@pp.agent\ndef answer(): return 1\n\ndef test_answer(): assert answer() == 1\n"
+    )
+    with StrictPandaProbe() as server:
+        for variables in (environment(server.url), environment()):
+            code = f"import pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(tmp_path)!r}]))"
+            result = run_python(f"import warnings; warnings.simplefilter('default')\n{code}", variables, set_up=False)
+            assert result.returncode == 0, result.stdout
+            assert "pandaprobe-otel" not in result.stdout + result.stderr
+        assert server.posts() == []
