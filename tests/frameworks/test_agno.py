@@ -38,6 +38,7 @@ from old_versions import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from weather_model import WEATHER, weather_model
 from weather_model import weather as look_up
 
@@ -553,3 +554,27 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert run_example("agno_agent", server).splitlines()[-1] == "You are welcome."
 
     assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"
+
+
+@ways
+def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
+    planted = Planted()
+
+    def look_up(city: str, unit: str) -> str:
+        """Look a city up."""
+        return planted.look_up(city, unit)
+
+    agent = forecaster(
+        model(planted.script),
+        look_up,
+        instructions=planted["the instructions"],
+        session_state={"plan": planted["the state"]},
+        add_session_state_to_context=True,
+        metadata={"tenant": planted["metadata of the agent"]},
+        dependencies={"unit": planted["a dependency"]},
+        add_dependencies_to_context=True,
+    )
+    ask(agent, planted["the question"])
+
+    assert planted.missing_in(traces.one().body) == []

@@ -362,20 +362,11 @@ def plant(planted: Planted, way: str, model: StartModel) -> SpanRecorder:
 
 
 @pytest.mark.parametrize("way", ["run", "run_stream", "team"])
-def test_what_is_planted_is_recorded(way: str, traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the spans."""
+def test_what_is_planted_comes_out(way: str, traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
     planted = Planted()
     recorder = plant(planted, way, model)
     assert planted.unrecorded(recorder) == []
-    assert set(planted.lost(recorder)) <= {"beside the question"}
-
-
-@pytest.mark.xfail(strict=True, reason="pandaprobe_otel/mapping drops what stands beside a message's content")
-@pytest.mark.parametrize("way", ["run", "run_stream", "team"])
-def test_what_is_planted_comes_out(way: str, traces: SentTraces, model: StartModel) -> None:
-    """The same of the trace."""
-    planted = Planted()
-    recorder = plant(planted, way, model)
     assert planted.lost(recorder) == []
 
 

@@ -32,6 +32,7 @@ from pandaprobe_otel.demo.completions import Message, Refusal, Reply, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.dspy import DSPyInstrumentor
+from planting import Planted
 from weather_model import WEATHER, weather
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"  # before DSPy is imported: no download of prices
@@ -428,3 +429,31 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     assert {trace.body["session_id"] for trace in (asked, thanked)} == {"conversation-1"}
     assert asked.only("TOOL", "track_parcel")["input"] == {"parcel": "P-4711"}
     assert len(asked.all("LLM")) + len(thanked.all("LLM")) == len(endpoint.exchanges)
+
+
+def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """What a program is given beside its question too, what its tool gets and gives and what it tells is recorded."""
+    planted = Planted()
+
+    class Planting(dspy.Module):
+        """A program that calls a tool and a model."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            signature = dspy.Signature("question, found -> answer", planted["the instructions"])
+            self.ask = dspy.Predict(signature)
+            self.look_up = dspy.Tool(planted.look_up, name="look_up")
+
+        def forward(self, question: str, tenant: str) -> Any:
+            """Look up, then ask."""
+            found = self.look_up(city=planted["a tool's argument"], unit=planted["another argument"])
+            answer = self.ask(question=question, found=found).answer
+            return dspy.Prediction(answer=answer, grade=planted["beside the answer"])
+
+    def script(messages: Sequence[Message]) -> Reply:
+        return Reply(text=f"[[ ## answer ## ]]\n{planted['the answer']}\n\n[[ ## completed ## ]]")
+
+    with recorded_apart("dspy") as recorder, dspy.context(lm=model_of(model(script))):
+        Planting()(question=planted["the question"], tenant=planted["beside the question"])
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []

@@ -39,6 +39,7 @@ from framework_cases import (
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.haystack.tracer import HaystackTracer
+from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -313,3 +314,37 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     asked, thanked = parcel_talk(traces)
     assert asked.body["session_id"] == "conversation-1"
     assert len(asked.all("LLM")) + len(thanked.all("LLM")) == len(endpoint.exchanges)
+
+
+def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """What an agent and a component are given, what a tool gets and gives and what they answer is in the trace."""
+    planted = Planted()
+
+    @component
+    class Grader:
+        """A component of the app's own."""
+
+        @component.output_types(grade=str, reply=str)
+        def run(self, messages: list[ChatMessage], tenant: str) -> dict[str, str]:
+            """Grade what the agent has said."""
+            return {"grade": planted["a component's result"], "reply": planted["another result"]}
+
+    properties = {"city": {"type": "string"}, "unit": {"type": "string"}}
+    look_up = Tool(
+        name="look_up",
+        description=planted["a tool's description"],
+        parameters={"type": "object", "properties": properties},
+        function=planted.look_up,
+    )
+    pipeline = Pipeline()
+    agent = Agent(
+        chat_generator=generator(model(planted.script)), tools=[look_up], system_prompt=planted["the instructions"]
+    )
+    pipeline.add_component("agent", agent)
+    pipeline.add_component("grader", Grader())
+    pipeline.connect("agent.messages", "grader.messages")
+    with recorded_apart("haystack") as recorder:
+        asked = [ChatMessage.from_user(planted["the question"])]
+        pipeline.run({"agent": {"messages": asked}, "grader": {"tenant": planted["a component's input"]}})
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []

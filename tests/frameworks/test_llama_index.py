@@ -290,19 +290,11 @@ def plant(planted: Planted, model: StartModel) -> SpanRecorder:
     return recorder
 
 
-def test_what_is_planted_is_recorded(traces: SentTraces, model: StartModel) -> None:
-    """What an agent is given, what its tool gets and gives, and what a workflow hands on, are in the spans."""
+def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """What an agent is given, what its tool gets and gives, and what a workflow hands on, is in the trace."""
     planted = Planted()
     recorder = plant(planted, model)
     assert planted.unrecorded(recorder) == []
-    assert set(planted.lost(recorder)) <= {"beside the question"}
-
-
-@pytest.mark.xfail(strict=True, reason="pandaprobe_otel/mapping drops what stands beside messages")
-def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The same of the trace."""
-    planted = Planted()
-    recorder = plant(planted, model)
     assert planted.lost(recorder) == []
 
 

@@ -40,6 +40,7 @@ from framework_cases import (
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from weather_model import WEATHER
 from weather_model import weather as look_up
 from weather_model import weather_model as any_weather_model
@@ -516,3 +517,28 @@ async def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert run_example("semantic_kernel_agent", server).splitlines()[-1] == "You are welcome."
 
     parcel_talk(traces)
+
+
+@pytest.mark.parametrize("ask", [awaited, invoked, streamed])
+def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and asked, what its function gets and gives and what it answers is in the trace."""
+    planted = Planted()
+
+    class Planting:
+        """A plugin."""
+
+        @kernel_function
+        def look_up(self, city: str, unit: str) -> str:
+            """Look a city up."""
+            return planted.look_up(city, unit)
+
+    endpoint = model(lambda messages: planted.script(messages, tool="Station-look_up"))
+    agent = forecaster(endpoint, Planting(), instructions=planted["the instructions"] + " {{$plan}}")
+    arguments = KernelArguments(plan=planted["an argument of the prompt"])
+
+    async def run() -> None:
+        await ask(agent, planted["the question"], arguments=arguments)
+
+    asyncio.run(run())
+
+    assert planted.missing_in(traces.one().body) == []

@@ -18,6 +18,7 @@ from framework_cases import StartModel, growth, is_silent_beside_another_vendor,
 from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from weather_model import WEATHER
 
 
@@ -223,3 +224,33 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert run_example("smolagents_agent", server).splitlines()[-1] == "You are welcome."
 
     assert parcel_talk(traces, tool="track_parcel")[0].body["session_id"] == "conversation-1"
+
+
+def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
+    planted = Planted()
+
+    class LookUp(Tool):
+        """Looks a city up."""
+
+        name = "look_up"
+        description = "Looks a city up."
+        inputs = {name: {"type": "string", "description": "..."} for name in ("city", "unit")}  # noqa: RUF012
+        output_type = "string"
+
+        def forward(self, city: str, unit: str) -> str:
+            """Look it up."""
+            return planted.look_up(city, unit)
+
+    def script(messages: Any) -> Reply:
+        if "Observation" in text_of(messages[-1]["content"]):
+            answer = {"answer": planted["the answer"]}
+            return Reply(tool_calls=(ToolCall(name="final_answer", arguments=answer),))
+        return planted.script([{"role": "user", "content": ""}])
+
+    agent = ToolCallingAgent(
+        [LookUp()], openai_model(model(script)), instructions=planted["the instructions"], verbosity_level=0
+    )
+    agent.run(planted["the task"], additional_args={"tenant": planted["an argument of the run"]})
+
+    assert planted.missing_in(traces.one().body) == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.mapping import map_trace
 from span_recorder import SpanRecorder
 
@@ -17,15 +19,27 @@ class Planted:
     def __getitem__(self, place: str) -> str:
         return self._words.setdefault(place, f"planted{len(self._words):03}x")
 
+    def script(self, messages: Sequence[Message], *, tool: str = "look_up") -> Reply:
+        """A scripted model that has a tool called with two planted arguments, and then gives a planted answer."""
+        if messages[-1]["role"] == "tool":
+            return Reply(text=f"It is {self['the answer']}.")
+        given = {"city": self["a tool's argument"], "unit": self["another argument"]}
+        return Reply(tool_calls=(ToolCall(name=tool, arguments=given),))
+
+    def look_up(self, city: str, unit: str) -> str:
+        """Look a city up."""
+        return self["a tool's result"]
+
     def unrecorded(self, recorder: SpanRecorder) -> list[str]:
         """The places whose words are in none of these spans."""
-        return self._missing_in([dict(span.attributes or {}) for span in recorder.spans])
+        return self.missing_in([dict(span.attributes or {}) for span in recorder.spans])
 
     def lost(self, recorder: SpanRecorder) -> list[str]:
         """The places whose words are in no part of the trace that these spans are."""
-        return self._missing_in(map_trace(recorder.spans))
+        return self.missing_in(map_trace(recorder.spans))
 
-    def _missing_in(self, told: object) -> list[str]:
+    def missing_in(self, told: object) -> list[str]:
+        """The places whose words are in no part of this."""
         assert self._words
         text = json.dumps(told, default=str)
         return [place for place, word in self._words.items() if word not in text]

@@ -12,6 +12,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present
@@ -34,6 +35,7 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
         ours.OPERATION_NAME: "invoke_agent",
         names.AGENT_NAME: name,
         names.AGENT_ID: string(agent.id),
+        ours.SPAN_METADATA: to_json(about) if (about := obj(getattr(run, "metadata", None))) else None,
         **whose(run),
     }
     asked = getattr(getattr(response, "input", None), "input_content", None)

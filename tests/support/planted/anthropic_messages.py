@@ -127,7 +127,7 @@ def message(plant: Plants) -> Json:
     }
 
 
-@planted("anthropic", "message", lost=("caller",))
+@planted("anthropic", "message")
 def _messages(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(message(plant)))
     given = request(plant)
@@ -136,7 +136,7 @@ def _messages(server: ProviderServer, plant: Plants) -> object:
         return made.messages.create(**needed, extra_body=given)
 
 
-@planted("anthropic", "message stream", lost=("caller",))
+@planted("anthropic", "message stream")
 def _message_stream(server: ProviderServer, plant: Plants) -> object:
     whole = message(plant)
     content, usage = whole["content"], whole.pop("usage")
@@ -192,7 +192,7 @@ def _batch(server: ProviderServer, plant: Plants) -> object:
         return made.messages.batches.create(requests=[{"custom_id": plant.text("custom"), "params": request(plant)}])
 
 
-@planted("anthropic", "results of a batch", lost=("caller",))
+@planted("anthropic", "results of a batch")
 def _results(server: ProviderServer, plant: Plants) -> object:
     line = {"custom_id": plant.text("custom"), "result": {"type": "succeeded", "message": message(plant)}}
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": plant.text("error")}}

@@ -23,7 +23,7 @@ def _invoke(server: ProviderServer, model: str, body: Json, answer: Json) -> obj
     return client(server).invoke_model(modelId=model, body=json.dumps(body))["body"].read()
 
 
-@planted("bedrock", "Claude", lost=("caller",))
+@planted("bedrock", "Claude")
 def _claude(server: ProviderServer, plant: Plants) -> object:
     body = {**claude_request(plant), "anthropic_version": "bedrock-2023-05-31"}
     del body["model"], plant.marks["asked model"]
