@@ -30,8 +30,13 @@ _MIN_CONTAINED: Final = 12
 """Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
 
 _NUMBERS: Final = frozenset({int, float})
-_STRUCTURE: Final = frozenset({"type", "role", "object", "index", "lc", "kind", "event.name", "mime_type", "modality"})
+_STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.name", "mime_type", "modality"})
 """Keys that say what form a value has; alone they say nothing."""
+
+_OBJECTS: Final = frozenset(
+    {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list", "embedding", "batch", "model"}
+)
+"""What OpenAI's API calls its answers: under the key `object`, they say what form a value has."""
 
 _READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
 _PIECES: Final = (".chunk", ".delta")
@@ -193,6 +198,8 @@ def _fresh_items(said: Said, value: Any, level: int) -> Any:
         return kept or _NOTHING
     for key, item in value.items():
         if (key in _STRUCTURE and type_of(item) in (str, int)) or is_connection(key):
+            continue
+        if key == "object" and type_of(item) is str and item in _OBJECTS:
             continue
         if type_of(item) is bool:
             if not said.holds_switch(key, item):

@@ -20,6 +20,7 @@ _TELLING: Final = frozenset(
         "cost_details",
         "events",
         "input_reasoning",
+        "response",
         "status_message",
         "trace_input",
         "trace_output",

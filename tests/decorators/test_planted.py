@@ -10,7 +10,7 @@ import asyncio
 import enum
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Container, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -218,17 +218,7 @@ def test_what_is_planted_is_on_the_span(recorder: SpanRecorder, form: str, kind:
     assert missing(form, given, span_text(recorder)) == {}
 
 
-MAPPING = "pandaprobe_otel/mapping: what stands beside what it reads is dropped"
-"""Why a value is on the span and not in the trace. The marks are strict: they go when the mapping keeps it."""
-
-
-def cases(*dimensions: Iterable[str], lost: Container[tuple[str, ...]]) -> list[Any]:
-    """Every combination; those that the mapping loses are marked."""
-    mark = pytest.mark.xfail(strict=True, reason=MAPPING)
-    return [pytest.param(*case, marks=[mark] if case in lost else []) for case in product(*dimensions)]
-
-
-@pytest.mark.parametrize(("form", "kind"), cases(FORMS, KINDS, lost=()))
+@pytest.mark.parametrize(("form", "kind"), list(product(FORMS, KINDS)))
 def test_what_is_planted_is_in_the_trace(recorder: SpanRecorder, form: str, kind: str) -> None:
     """The same, after the mapping."""
     given = planted_for(form)
@@ -298,11 +288,7 @@ def test_what_is_beside_what_is_evaluated_is_on_the_span(recorder: SpanRecorder,
     assert missing(shape, given, span_text(recorder)) == {}
 
 
-LOST_BESIDE = set(product(["answer_as_openai"], ["agent", "llm", "chain", "trace", "span"], ["out"]))
-"""What stands beside `choices`."""
-
-
-@pytest.mark.parametrize(("shape", "kind", "place"), cases(SHAPES, KINDS, PLACES, lost=LOST_BESIDE))
+@pytest.mark.parametrize(("shape", "kind", "place"), list(product(SHAPES, KINDS, PLACES)))
 def test_what_is_beside_what_is_evaluated_is_in_the_trace(
     recorder: SpanRecorder, shape: str, kind: str, place: str
 ) -> None:
@@ -323,7 +309,7 @@ SETTERS: dict[str, Setter] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "setter"), cases(KINDS, SETTERS, lost=()))
+@pytest.mark.parametrize(("kind", "setter"), list(product(KINDS, SETTERS)))
 def test_what_a_setter_is_given_is_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
     """Values of every type, in a block of every kind; before it is entered they count as well."""
     planted = Planted(kind)
@@ -359,7 +345,7 @@ VALUES: dict[str, tuple[Setter, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "setter"), cases(KINDS, VALUES, lost=()))
+@pytest.mark.parametrize(("kind", "setter"), list(product(KINDS, VALUES)))
 def test_what_a_setter_of_one_value_is_given_is_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
     """Models, counts, costs, errors and times, in a block of every kind."""
     write, texts = VALUES[setter]

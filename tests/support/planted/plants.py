@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,21 +59,20 @@ Call = Callable[[ProviderServer, Plants], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """One call. `lost` are the places whose marks the mapping does not keep."""
+    """One call."""
 
     library: str
     make: Call
-    lost: frozenset[str]
 
 
 CALLS: Final[dict[str, Planted]] = {}
 
 
-def planted(library: str, name: str, *, lost: Iterable[str] = ()) -> Callable[[Call], Call]:
+def planted(library: str, name: str) -> Callable[[Call], Call]:
     """Add a call to the table; it scripts the server and asks it."""
 
     def add(make: Call) -> Call:
-        CALLS[f"{library} {name}"] = Planted(library=library, make=make, lost=frozenset(lost))
+        CALLS[f"{library} {name}"] = Planted(library=library, make=make)
         return make
 
     return add
