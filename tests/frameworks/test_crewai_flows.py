@@ -78,7 +78,7 @@ def test_a_flow_is_one_tree(way: Callable[[Any, Any], None], traces: SentTraces,
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     trace.is_like("""
-        trace Report | COMPLETED | Weather in Oslo? > The station says: sunny
+        trace Report | COMPLETED | {"city":"Oslo"} > The station says: sunny
         CHAIN Report | {city} > "The station says: sunny"
           CHAIN choose | - > "Oslo"
           CHAIN is_known | {_0} > "known"

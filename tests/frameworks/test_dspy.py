@@ -94,17 +94,19 @@ def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTrace
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
-    trace.is_like("""
-        trace ReAct | COMPLETED | Weather in Oslo? > snowy
-        AGENT ReAct | {question} > {trajectory,reasoning,answer}
-          CHAIN Predict | {question,trajectory} > {next_thought,next_tool_name,next_tool_args}
+    answer = trace.root["output"]
+    assert answer["answer"] == "snowy"
+    trace.is_like(f"""
+        trace ReAct | COMPLETED | Weather in Oslo? > {json.dumps(answer, separators=(",", ":"))}
+        AGENT ReAct | {{question}} > {{trajectory,reasoning,answer}}
+          CHAIN Predict | {{question,trajectory}} > {{next_thought,next_tool_name,next_tool_args}}
             LLM chat gpt-5-mini @gpt-5-mini | su > a
-          TOOL weather | {"city":"Oslo"} > "snowy"
-          CHAIN Predict | {question,trajectory} > {next_thought,next_tool_name,next_tool_args}
+          TOOL weather | {{"city":"Oslo"}} > "snowy"
+          CHAIN Predict | {{question,trajectory}} > {{next_thought,next_tool_name,next_tool_args}}
             LLM chat gpt-5-mini @gpt-5-mini | su > a
-          TOOL finish | {} > "Completed."
-          CHAIN ChainOfThought | {question,trajectory} > {reasoning,answer}
-            CHAIN Predict | {question,trajectory} > {reasoning,answer}
+          TOOL finish | {{}} > "Completed."
+          CHAIN ChainOfThought | {{question,trajectory}} > {{reasoning,answer}}
+            CHAIN Predict | {{question,trajectory}} > {{reasoning,answer}}
               LLM chat gpt-5-mini @gpt-5-mini | su > a
     """)
 

@@ -219,18 +219,25 @@ def test_a_workflow_that_fails(traces: SentTraces, model: StartModel) -> None:
     assert states == {"Writing": "ERROR", "draft": "OK", "chat gpt-5-mini": "OK", "review": "ERROR"}
 
 
+class Found(StopEvent):
+    """An end with fields of the app's own."""
+
+    nodes: list[NodeWithScore]
+    source: str
+
+
+class Finding(Workflow):
+    """Finds one document."""
+
+    @step
+    async def find(self, ev: StartEvent) -> Found:
+        """Look it up."""
+        node = TextNode(text="Snow.", id_="n-1", metadata={"page": 7})
+        return Found(nodes=[NodeWithScore(node=node, score=0.5)], source="atlas")
+
+
 def test_a_result_of_the_apps_own_form(traces: SentTraces) -> None:
     """A stop event with fields of its own is told by these, documents by their text and what is said of them."""
-
-    class Found(StopEvent):
-        nodes: list[NodeWithScore]
-        source: str
-
-    class Finding(Workflow):
-        @step
-        async def find(self, ev: StartEvent) -> Found:
-            node = TextNode(text="Snow.", id_="n-1", metadata={"page": 7})
-            return Found(nodes=[NodeWithScore(node=node, score=0.5)], source="atlas")
 
     async def find() -> None:
         await Finding().run()

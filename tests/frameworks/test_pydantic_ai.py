@@ -29,6 +29,7 @@ from framework_cases import (
     run_beside_another_vendor,
     told_by,
 )
+from old_versions import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
@@ -126,6 +127,7 @@ def events(agent: Agent[Any, Any], asked: str) -> None:
     asyncio.run(consume())
 
 
+@needs("pydantic-ai-slim", "2.6", "time of the first chunk")
 @pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
 @pytest.mark.parametrize("way", [streamed, events, direct])
 def test_the_first_token(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -59,6 +60,19 @@ class ToldTracer:
         if name == _RUN and span.is_recording():
             guarded(_run_begins, span)
         return span
+
+    def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+        """Likewise: older versions make the span of a run so."""
+        block: AbstractContextManager[Any] = self._tracer.start_as_current_span(name, *args, **kwargs)
+        return _of_run(block) if name == _RUN else block
+
+
+@contextmanager
+def _of_run(block: AbstractContextManager[Any]) -> Generator[Any]:
+    with block as span:
+        if span.is_recording():
+            guarded(_run_begins, span)
+        yield span
 
 
 class WorkflowHooks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
@@ -15,6 +15,7 @@ from pandaprobe_otel_integrations._shape import obj, objects
 from .requests import ModelRequest
 
 _RESPONSES = Responses()
+_ORIGIN: Final = frozenset({"model", "response_id"})
 
 
 def model_attributes(kind: str, data: Any, request: ModelRequest | None, *, with_content: bool) -> dict[str, Any]:
@@ -56,10 +57,19 @@ def _generation(data: Any, with_content: bool) -> dict[str, Any]:
     if with_content:
         content: dict[str, Any] = {names.INPUT_MESSAGES: [input_message(one) for one in objects(data.input)]}
         if streamed:
-            content |= _RESPONSES.answer({**output[0], "status": "completed"}, with_content=True).content
+            response = {**output[0], "status": "completed", "output": _without_origins(output[0]["output"])}
+            content |= _RESPONSES.answer(response, with_content=True).content
         else:
             content[names.OUTPUT_MESSAGES] = output_messages(
                 {"message": one, "finish_reason": "tool_calls" if one.get("tool_calls") else "stop"} for one in output
             )
         found |= encoded(content)
     return found
+
+
+def _without_origins(items: Any) -> list[dict[str, Any]]:
+    """Output items without the note that some versions of the SDK put on each: what model and response it is of."""
+    return [
+        {key: value for key, value in item.items() if key != "provider_data" or not _ORIGIN.issuperset(obj(value))}
+        for item in objects(items)
+    ]

@@ -48,7 +48,7 @@ class PydanticAIInstrumentor(Integration):
             if kind.__dict__[_DEFAULT] is False:
                 yield replace(kind, _DEFAULT, settings)
         stream: Any = import_module("pydantic_ai.models").StreamedResponse
-        if _FIRST_CHUNK in vars(stream):  # since 1.106
+        if _FIRST_CHUNK in vars(stream):  # since 2.6
             yield patch(stream, _FIRST_CHUNK, self._first_chunk)
 
     def _first_chunk(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
