@@ -194,7 +194,7 @@ def _fresh(said: Said, value: Any, level: int) -> Any:
 def _fresh_items(said: Said, value: Any, level: int) -> Any:
     kept: dict[str, Any] = {}
     if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: where nothing else is said, it is what is said
-        kept = {key: item for key, item in value.items() if not said.holds(item)}
+        kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
         return kept or _NOTHING
     for key, item in value.items():
         if (key in _STRUCTURE and type_of(item) in (str, int)) or is_connection(key):

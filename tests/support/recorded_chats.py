@@ -15,8 +15,13 @@ CALLED = ("/chat/completions", "/responses", "/embeddings", "/completions")
 
 
 def is_call(exchange: Exchange) -> bool:
-    """Whether the exchange is a call of a model, or fetches one that was made before."""
-    return exchange.path.endswith(CALLED) if exchange.method == "POST" else FETCHED in exchange.path
+    """Whether the exchange is recorded: a call of a model, or a fetch that tells what became of an earlier one.
+
+    A fetch that is refused tells nothing of it.
+    """
+    if exchange.method == "POST":
+        return exchange.path.endswith(CALLED)
+    return FETCHED in exchange.path and exchange.status < 400
 
 
 def request_of(exchange: Exchange) -> tuple[str, str, dict[str, Any]]:
