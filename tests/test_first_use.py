@@ -244,7 +244,7 @@ def test_a_suite_that_sends_nothing_starts_nothing(tmp_path: Path) -> None:
             code = f"import pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(tmp_path)!r}]))"
             result = run_python(f"import warnings; warnings.simplefilter('default')\n{code}", variables, set_up=False)
             assert result.returncode == 0, result.stdout
-            assert "pandaprobe-otel" not in result.stdout + result.stderr
+            assert "pandaprobe-otel: " not in result.stdout + result.stderr
         assert server.posts() == []
 
 
