@@ -1,8 +1,8 @@
 """Count what recorded spans say and their traces do not: texts and numbers of spans, events and logs, one by one.
 
 Reads a folder of captures, one JSON file for each: `spans` and `log_events` as an SDK's console exporter tells them
-(see `view_of` and `log_of`). A value counts as kept where its text, or its number, stands anywhere in the trace; JSON in text is
-read on both sides. Values that are left out on purpose (docs/recorded.md) are counted by their reason.
+(see `view_of` and `log_of`). A value counts as kept where its text, or its number, stands anywhere in the trace; JSON
+in text is read on both sides. Values that are left out on purpose (docs/recorded.md) are counted by their reason.
 
     python benchmarks/mapping/conservation.py <folder> [--all]
 """
