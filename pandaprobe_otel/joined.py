@@ -1,4 +1,4 @@
-"""What a pipeline is connected to: the app's providers of spans and logs, and the instrumented libraries.
+"""Connections of a pipeline: the app's providers of spans and logs, and the instrumented libraries.
 
 A processor cannot be taken out of a provider. So the one that was added leads to another pipeline when `init()` starts
 anew, and the libraries stay instrumented.
@@ -27,7 +27,7 @@ _SPAN_ATTRIBUTE_LIMIT: Final = 4096
 
 
 class _Joined:
-    """What was connected last. By identity of the providers: an app may have another one by the next `init()`."""
+    """The last connections. By identity of the providers: an app may have another one by the next `init()`."""
 
     def __init__(self) -> None:
         self.spans: tuple[Any, PandaProbeSpanProcessor] | None = None

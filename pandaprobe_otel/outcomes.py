@@ -28,9 +28,9 @@ _PAUSES: Final = {
     "NodeInterruptedError": "google",
     "HumanFeedbackPending": "crewai",
 }
-"""What frameworks raise to stop work that goes on later, by the package that has it."""
+"""Exceptions by which frameworks stop work that goes on later, and their packages."""
 _STEERING: Final = ("ParentCommand", "langgraph")
-"""What a node of a graph raises to say where its parent goes on: no end that is worth a word."""
+"""The exception by which a node of a graph says where its parent goes on: no end that is worth a word."""
 
 
 def outcome_of(error: BaseException) -> str | None:

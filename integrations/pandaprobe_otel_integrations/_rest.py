@@ -1,4 +1,4 @@
-"""What is left of a request or an answer when its known members are read: nothing of it is dropped without a trace.
+"""Members of requests and answers that no attribute is made of: none is dropped without a trace.
 
 Credentials are not told, and neither are pictures and sound: a mark stands in their place. What is empty is left out.
 """

@@ -36,7 +36,7 @@ _STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.nam
 _OBJECTS: Final = frozenset(
     {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list", "embedding", "batch", "model"}
 )
-"""What OpenAI's API calls its answers: under the key `object`, they say what form a value has."""
+"""Names of OpenAI's answers: under the key `object`, they say what form a value has."""
 
 _READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
 _PIECES: Final = (".chunk", ".delta")

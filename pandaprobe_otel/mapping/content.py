@@ -58,7 +58,7 @@ _SYSTEM_KEYS: Final = ("system", "instructions", "system_instruction", "systemIn
 
 
 class Content(NamedTuple):
-    """What one side of a span says."""
+    """Content of one side of a span."""
 
     value: Any
     """None when it says nothing."""

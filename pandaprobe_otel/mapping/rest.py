@@ -1,4 +1,4 @@
-"""What no row of a dialect reads: kept under `metadata.attributes`, by the name that the emitter gave it.
+"""Values that no row of a dialect reads: kept under `metadata.attributes`, by the name that the emitter gave it.
 
 Nothing that a span says is dropped in silence. What is left out on purpose is listed here with its reason, and stands
 on the page `docs/recorded.md`.

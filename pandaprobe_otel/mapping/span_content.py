@@ -20,6 +20,7 @@ from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text
 from pandaprobe_otel.mapping.shape import Candidate, content_value
+from pandaprobe_otel.mapping.span_fields import put
 from pandaprobe_otel.mapping.values import decoded, is_absent, scalar
 from pandaprobe_otel.mapping.vectors import without_vectors
 
@@ -33,9 +34,9 @@ def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
         given, thoughts, asked = _talk(span, "input")
         result, reasoning, answered = _talk(span, "output")
         if reasoning:
-            span.metadata["reasoning_summary"] = "\n\n".join(reasoning)
+            put(span, "reasoning_summary", "\n\n".join(reasoning))
         if thoughts:
-            span.metadata["input_reasoning"] = "\n\n".join(thoughts)
+            put(span, "input_reasoning", "\n\n".join(thoughts))
         span.read_all = asked + answered == len(span.shape.sources)
         if hides_tools:
             given, result = silence_tools(given), silence_tools(result)

@@ -36,7 +36,7 @@ def name_of(span: MappedSpan) -> str:
     name = name.strip()
     if len(name) <= MAX_NAME:
         return name or "span"
-    span.metadata["full_name"] = name
+    put(span, "full_name", name)
     return short_text(name, MAX_NAME)
 
 
@@ -61,12 +61,12 @@ def add_model(span: MappedSpan) -> None:
     model = span.found["model"]
     metadata = span.metadata
     if span.kind not in MODEL_KINDS:
-        metadata["model"] = model
+        put(span, "model", model)
     elif len(model) <= MAX_ID:
         span.body["model"] = model
     else:
         span.body["model"] = short_text(model, MAX_ID)
-        metadata["full_model"] = model
+        put(span, "full_model", model)
     if metadata.get("request_model") == model:
         del metadata["request_model"]
 

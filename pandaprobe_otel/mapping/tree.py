@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.span_fields import put
 
 _ANY: Final = 1
 _CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
@@ -34,7 +35,7 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
             counts = span not in repeated and _counts(span.kind, below.get(span.view.span_id, 0), whole)
             _place(span, "token_usage", span.usage, counts)
             if span.aggregated is not None:
-                span.metadata["aggregated_token_usage"] = span.aggregated
+                put(span, "aggregated_token_usage", span.aggregated)
                 if span.usage is None and counts:
                     span.body["token_usage"] = span.aggregated
     charged = [span for span in numbered if span.cost is not None]
@@ -93,7 +94,7 @@ def _place(span: MappedSpan, field: str, numbers: Any, counts: bool) -> None:
     if counts:
         span.body[field] = numbers
     else:
-        span.metadata[f"aggregated_{field}"] = numbers
+        put(span, f"aggregated_{field}", numbers)
 
 
 def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) -> Mapping[int, int]:

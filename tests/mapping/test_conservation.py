@@ -191,6 +191,26 @@ def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_
     assert failed["metadata"]["events"] == handled["metadata"]["events"]
 
 
+def test_metadata_of_the_app_is_not_overwritten() -> None:
+    """Where the mapping needs a key of it, what the app has put there moves to the attributes."""
+    thought = [
+        {"role": "assistant", "parts": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "a"}]}
+    ]
+    keys = ("model", "reasoning_summary", "outcome", "scope", "aggregated_token_usage")
+    attributes = {
+        "pandaprobe.span.kind": "AGENT",
+        "pandaprobe.span.metadata": json.dumps({key: f"own {key}" for key in keys}),
+        "gen_ai.request.model": "m",
+        "gen_ai.output.messages": json.dumps(thought),
+        "gen_ai.aggregated_usage.input_tokens": 7,
+        "pandaprobe.outcome": "partial",
+    }
+    metadata = only_span(mapped(view("work", attributes, scope_name="theirs")))["metadata"]
+    told = (*(metadata[key] for key in keys[:-1]), metadata["aggregated_token_usage"]["prompt_tokens"])
+    assert told == ("m", "Hm.", "partial", "theirs", 7)
+    assert metadata["attributes"] == {f"metadata.{key}": f"own {key}" for key in keys}
+
+
 # -- recordings of real emitters --------------------------------------------------------------------------------------
 
 FORM_KEYS = frozenset({"type", "role", "object", "kind", "lc", "id", "event.name", "name", "mime_type", "modality"})

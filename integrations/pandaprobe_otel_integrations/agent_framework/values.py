@@ -1,4 +1,4 @@
-"""What goes through a workflow of Agent Framework as plain values: messages with parts, data classes by fields."""
+"""Values in a workflow of Agent Framework as plain ones: messages with parts, data classes by fields."""
 
 from __future__ import annotations
 
