@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery import Step
 from pandaprobe_otel.delivery.attempt import Attempt
-from pandaprobe_otel.delivery.parcel import adopted_id
+from pandaprobe_otel.delivery.parcel import Step, adopted_id
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SUFFIX, SpoolFile, lock_path
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
 
 MOST_ADOPTED: Final = 8
 """Files of dead processes that are open at once; further ones wait until one of them is empty."""
