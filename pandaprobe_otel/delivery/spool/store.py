@@ -65,7 +65,7 @@ class SpoolStore:
         self._rows = itertools.count(time.time_ns() // 1000)
         self._letters = DeadLetters(folder.path, folder.destination)
         self._cap = BodyCap(folder.path, folder.destination)
-        self._knows_cap = False
+        self._has_looked = False
         self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
         """What the disk did not remove, to be made up for."""
         self._suspects: dict[int, Exception] = {}
@@ -245,9 +245,11 @@ class SpoolStore:
             self._look_around(tended)
 
     def _look_around(self, tended: Tended) -> None:
-        if not self._knows_cap:
+        if not self._has_looked:
             tended.body_cap = self._cap.read()
-        self._knows_cap = True
+            if (danger := self.folder.danger()) is not None:
+                self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
+        self._has_looked = True
         self._adoption.claim(self._rows, tended)
         for file in list(self.folder.files.values()):
             self._tidy(file)
