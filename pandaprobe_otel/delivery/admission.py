@@ -95,8 +95,10 @@ class Admission:
         return LOOK_BELOW_CUT_S if job.is_below_cut else min(FIRST_LOOK_S * 2 ** (job.attempts - 1), _LAST_LOOK_S)
 
     def _chance(self, parcel: Parcel, now: float) -> float:
-        waiting, fill = self._outbox.waiting_for_tokens, self._outbox.fill
-        chance = self._sampler.chance(parcel, waiting=waiting, fill=fill, blocked=self._blocked(now), now=now)
+        if not (waiting := self._outbox.waiting_for_tokens):
+            return self._sampler.calm(parcel, now)
+        blocked, fill = self._blocked(now), self._outbox.fill
+        chance = self._sampler.chance(parcel, waiting=waiting, fill=fill, blocked=blocked, now=now)
         if self._sampler.cut:
             self._bucket.agree(self._sampler.cut, now)
         return chance

@@ -53,6 +53,7 @@ class TailSampler:
         self._begin(0.0)
 
     def _begin(self, clock: float) -> None:
+        self._is_calm = False
         self._since = clock
         self._renew_at = 0.0
         self._lasts = False
@@ -85,16 +86,16 @@ class TailSampler:
         return trace_id in self._left_out
 
     def chance(self, parcel: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
-        """The chance with which a trace like this is let through now; 0 when this one is not.
+        """The chance with which a trace like this is let through now, while others wait; 0 when this one is not.
 
         waiting: traces that wait for a token. fill: the part of the room for waiting ones that is taken. blocked:
         nothing can be sent now, for another cause than the budget.
         """
+        if self._is_calm:
+            self._begin(self._clock)
         if not blocked:
             self._clock += max(now - self._now, 0.0)
         self._now = now
-        if not waiting:
-            self._begin(self._clock)
         flow = self._flow_of(parcel)
         randomness = randomness_of_uuid(parcel.trace_id)
         if not blocked:
@@ -107,6 +108,17 @@ class TailSampler:
         if flow is not self._errors:
             self._remember(parcel.name)
         return 1.0 - flow.cut
+
+    def calm(self, parcel: Parcel, now: float) -> float:
+        """Note a trace like this while nothing waits for a token: it goes, with the chance 1."""
+        self._clock += max(now - self._now, 0.0)
+        self._now = now
+        if not self._is_calm:
+            self._begin(self._clock)
+            self._is_calm = True
+        if not parcel.is_error:
+            self._remember(parcel.name)
+        return 1.0
 
     def _flow_of(self, parcel: Parcel) -> Flow:
         if parcel.is_error:

@@ -39,7 +39,7 @@ class Turns:
         self._recent_errors = 0
 
     def __len__(self) -> int:
-        return len(self._errors) + len(self._others)
+        return self._errors.count + self._others.count
 
     def add(self, key: str, ticket: int, *, name: str, is_error: bool, is_slow: bool, since: float) -> None:
         """A key, which is a trace id, waits since the time `since`."""
@@ -66,14 +66,14 @@ class Turns:
 
     def next(self) -> str | None:
         """The key whose turn it is."""
-        errors_have_it = self._recent_errors < _MOST_ERRORS or not len(self._others)
-        queues = self._errors if len(self._errors) and errors_have_it else self._others
+        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._others.count
+        queues = self._errors if self._errors.count and errors_have_it else self._others
         return queues.first(self._served)
 
     def victim(self) -> str | None:
         """The key that goes first when there is no room."""
-        errors_have_most = len(self._errors) > _MOST_ERRORS * len(self) / _RECENT
-        return (self._errors if errors_have_most or not len(self._others) else self._others).last()
+        errors_have_most = self._errors.count > _MOST_ERRORS * len(self) / _RECENT
+        return (self._errors if errors_have_most or not self._others.count else self._others).last()
 
 
 class _Queues:
@@ -85,20 +85,17 @@ class _Queues:
         self._worst: defaultdict[str, list[_Entry]] | None = None
         """Made when somebody has to go for the first time: until then it would only take memory."""
         self._waiting: defaultdict[str, int] = defaultdict(int)
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
 
     def add(self, key: str, ticket: int, name: str, bucket: float, worth: float) -> None:
         heapq.heappush(self._best[name], (-bucket, -worth, ticket, key))
         if self._worst is not None:
             heapq.heappush(self._worst[name], (bucket, worth, ticket, key))
         self._waiting[name] += 1
-        self._count += 1
+        self.count += 1
 
     def remove(self, name: str) -> None:
-        self._count -= 1
+        self.count -= 1
         self._waiting[name] -= 1
         if self._waiting[name] <= 0:
             del self._waiting[name]
@@ -107,8 +104,12 @@ class _Queues:
                 self._worst.pop(name, None)
 
     def first(self, served: dict[str, float]) -> str | None:
-        name = min(self._waiting, key=lambda each: served.get(each, 0.0), default=None)
-        return None if name is None else self._top(self._best[name])
+        if not self.count:
+            return None
+        name = next(iter(self._waiting))
+        if len(self._waiting) > 1:
+            name = min(self._waiting, key=lambda each: served.get(each, 0.0))
+        return self._top(self._best[name])
 
     def last(self) -> str | None:
         name = max(self._waiting, key=self._waiting.__getitem__, default=None)

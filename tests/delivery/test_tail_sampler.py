@@ -41,7 +41,10 @@ class Overloaded:
             parcel = self._parcel(**traits)
             self.seen.append((self.now, parcel))
             fill = self.waiting / self.ROOM
-            chance = self.sampler.chance(parcel, waiting=self.waiting, fill=fill, blocked=blocked, now=self.now)
+            if self.waiting:
+                chance = self.sampler.chance(parcel, waiting=self.waiting, fill=fill, blocked=blocked, now=self.now)
+            else:
+                chance = self.sampler.calm(parcel, self.now)
             if chance:
                 self.kept.append((self.now, parcel, chance))
                 self.waiting = min(self.waiting + 1, self.ROOM)
