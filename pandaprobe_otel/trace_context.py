@@ -149,7 +149,7 @@ class ContextBlock:
         self._key = f"pandaprobe-block-{id(self)}"
 
     def __del__(self) -> None:
-        if not self._is_used:
+        if not getattr(self, "_is_used", True):  # an interrupt may have kept it from being made
             unused("session(), user() or context()")
 
     def __enter__(self) -> None:
@@ -157,13 +157,24 @@ class ContextBlock:
         if not first_use.is_over():
             first_use.begin()
         outer = get_current()
-        attach(set_value(self._key, outer, self.applied_to(outer)))
+        try:
+            attach(set_value(self._key, outer, self.applied_to(outer)))
+        except BaseException:  # an interrupt: it may have been made current already
+            attach(outer)
+            raise
 
     def __exit__(self, *_: object) -> None:
-        outer = get_current().get(self._key)
-        # Absent when a foreign task or the garbage collector closes the block: nothing to restore there.
-        if isinstance(outer, Context):
-            attach(outer)
+        outer: object = None
+        try:
+            outer = get_current().get(self._key)
+            # Absent when a foreign task or the garbage collector closes the block: nothing to restore there.
+            if isinstance(outer, Context):
+                attach(outer)
+        except BaseException:
+            outer = outer or get_current().get(self._key)
+            if isinstance(outer, Context):
+                attach(outer)
+            raise
 
     async def __aenter__(self) -> None:
         self.__enter__()

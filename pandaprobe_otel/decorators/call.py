@@ -112,6 +112,10 @@ class CallRecipe:
             return None
         call = Call(self, *started)
         read = self._read
-        if read is not None:
-            call.show_input(args, kwargs, read)
-        return call
+        try:
+            if read is not None:
+                call.show_input(args, kwargs, read)
+            return call
+        except BaseException:  # an interrupt, while code of the arguments ran
+            call.interrupted()
+            raise

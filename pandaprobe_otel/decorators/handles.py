@@ -36,10 +36,10 @@ class SpanHandle:
     """
 
     def __init__(self, plan: SpanPlan, *, home: Context | None = None, key: str | None = None) -> None:
+        self._entered = False
         self._plan = plan
         self._home = home
         self._key = key
-        self._entered = False
         self._activity: Activity | None = None
         self._early: list[tuple[str, Callable[[Activity], None]]] = []
         self._input: Any = None
@@ -49,7 +49,7 @@ class SpanHandle:
         self._trace_metadata: dict[str, Any] = {} if plan.is_trace else dict(self._metadata)
 
     def __del__(self) -> None:
-        if not self._entered:
+        if not getattr(self, "_entered", True):  # an interrupt may have kept it from being made
             unused(f"the span {self._plan.name!r}")
 
     def __enter__(self) -> Self:
@@ -57,30 +57,55 @@ class SpanHandle:
             return self
         self._entered = True
         started = start(self._plan, self._home)
-        if started is not None:
-            activity = self._activity = Activity(*started)
-            if self._key is not None:
-                activity.context = set_value(self._key, self, activity.context)
-            activity.resume()
-            for what, write in self._early:
-                self._do(what, write)
-        self._early.clear()
-        return self
+        try:
+            if started is not None:
+                self._begin(Activity(*started))
+            self._early.clear()
+            return self
+        except BaseException:
+            self.interrupted()
+            raise
+
+    def _begin(self, activity: Activity) -> None:
+        """Write what was set before; then, and not before, the span becomes current."""
+        self._activity = activity
+        if self._key is not None:
+            activity.context = set_value(self._key, self, activity.context)
+        for what, write in self._early:
+            self._do(what, write)
+        activity.resume()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            if self._activity is not None:
+                self._activity.pause()
+                self._activity.end(error)
+        except BaseException:
+            self.interrupted()
+            raise
+
+    def interrupted(self) -> None:
+        """An interrupt came while the block was being entered or left: nothing of it stays."""
         if self._activity is not None:
-            self._activity.pause()
-            self._activity.end(error)
+            self._activity.interrupted()
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        try:
+            return self.__enter__()
+        except BaseException:
+            self.interrupted()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        try:
+            self.__exit__(kind, error, trace)
+        except BaseException:
+            self.interrupted()
+            raise
 
     @property
     def trace_id(self) -> str:
