@@ -77,8 +77,7 @@ class Call(Activity):
             if not self.span.is_recording():
                 return
             if self._content:
-                if (text := stream_text(self._content)) is not None:
-                    self.write_output(text)
+                self.write_output(stream_text(self._content))
                 if beside := self._content.beside(value):
                     self._add_metadata(beside)
             elif is_result(value):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from pandaprobe_otel.guard import failed
 from pandaprobe_otel.mapping import (
     SpanView,
     is_dropped,
@@ -90,7 +91,7 @@ class SpanFilter:
         if is_dropped(view):
             return False
         if callable(self._selection):
-            return bool(self._selection(span))
+            return _is_chosen(self._selection, span)
         if self._selection == "all":
             return True
         if _is_root(view, here):
@@ -100,6 +101,15 @@ class SpanFilter:
             return True
         may_be = self._is_marked and is_plumbing(view) and _may_be_a_parent_elsewhere(span, view, here)
         return may_be or view.span_id in needed
+
+
+def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
+    """Whether the app's function wants the span; where it fails, what it may have kept back must not go out."""
+    try:
+        return bool(choose(span))
+    except BaseException as error:  # noqa: BLE001 - the app's function ran, in our thread; counted and logged
+        failed("spans", error)
+        return False
 
 
 def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:

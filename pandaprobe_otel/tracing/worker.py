@@ -246,7 +246,7 @@ class Worker:
         for part in ready(self._monotonic()):
             try:
                 self._deliver(part)
-            except Exception as error:  # noqa: BLE001 - the guard of the worker: costs this part, not the thread
+            except BaseException as error:  # the guard of the worker: costs this part, not the thread
                 self._ledger.dropped("internal_error", len(part.ended))
                 self._notices.say(
                     f"encode: {type(error).__name__}",
@@ -254,6 +254,8 @@ class Worker:
                     + "".join(traceback.format_exception(error)),
                     level=logging.ERROR,
                 )
+                if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+                    raise  # an interrupt of the app, which flushes or ends
 
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
