@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -72,6 +74,25 @@ class Part:
     memory: Memory
     logs: tuple[Any, ...] = ()
     """Log records with content of the ended spans."""
+    abandoned: tuple[str, ...] = ()
+    """Names of spans that will never end, since nobody has them any more."""
+
+
+OpenSpan: TypeAlias = "Callable[[], ReadableSpan | None]"
+"""Gives the span, or nothing when the app has let go of it: then it will never end, and we are not what keeps it."""
+
+
+class _Reference(weakref.ref[Any]):
+    __slots__ = ("name",)
+
+
+def _reference(span: ReadableSpan) -> OpenSpan:
+    try:
+        reference = _Reference(span)
+    except TypeError:  # a class of another vendor that has no room for it
+        return lambda: span
+    reference.name = span.name
+    return reference
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +105,7 @@ class TraceBuffer:
     """The root may come from elsewhere: one with a remote parent is no reason to wait less for it."""
     created_at: float
     ended: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
-    open: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
+    open: dict[int, OpenSpan] = field(default_factory=dict[int, "OpenSpan"])
     open_entries: set[int] = field(default_factory=set[int])
     """Open spans whose parent is not one of this process's: the local roots."""
     logs: dict[int, list[Any]] = field(default_factory=dict[int, "list[Any]"])
@@ -95,13 +116,16 @@ class TraceBuffer:
     last_change: float = 0.0
     last_part: float = 0.0
     entries_ended_at: float | None = None
+    look_at: float = math.inf
+    """When the assembler will look at it next."""
+    abandoned: list[str] = field(default_factory=list[str])
 
     def start(self, span: ReadableSpan, now: float) -> None:
         """A span has started."""
         span_id = _span_id(span)
         if self._is_entry(span):
             self.open_entries.add(span_id)
-        self.open[span_id] = span
+        self.open[span_id] = _reference(span)
         self.last_change = now
 
     def end(self, span: ReadableSpan, now: float) -> int:
@@ -127,6 +151,15 @@ class TraceBuffer:
             self.open_entries.discard(span_id)
             self.entries_ended_at = now
 
+    def let_go(self, now: float) -> None:
+        """Wait no longer for spans that the app has let go of. The end of one may be on its way here."""
+        gone = [(span_id, span) for span_id, span in self.open.items() if span() is None]
+        for span_id, span in gone:
+            if len(self.abandoned) < _MOST_NAMES:
+                self.abandoned.append(getattr(span, "name", ""))
+            self.lose(span_id, now)
+            self.last_change = now
+
     def log(self, span_id: int, record: Any) -> int:
         """A log record was emitted within a span. Returns the bytes that it takes, roughly."""
         size = log_size(record)
@@ -141,13 +174,14 @@ class TraceBuffer:
             trace_id=self.trace_id,
             stage=stage,
             ended=tuple(self.ended),
-            open=tuple(self.open.values()),
+            open=tuple(span for each in self.open.values() if (span := each()) is not None),
             is_remote=self.memory.is_remote,
             memory=self.memory,
             logs=tuple(record for span in self.ended for record in self.logs.pop(_span_id(span), ())),
+            abandoned=tuple(self.abandoned),
         )
         self.log_bytes -= sum(map(log_size, part.logs))
-        self.ended = []
+        self.ended, self.abandoned = [], []
         self.bytes = 0
         self.last_part = now
         return part
@@ -167,6 +201,7 @@ def _span_id(span: ReadableSpan) -> int:
     return 0 if context is None else context.span_id
 
 
+_MOST_NAMES: Final = 20
 _TEXTS: Final = frozenset({str, bytes})
 SMALLEST_SPAN: Final = 2000
 """An ended span without its text."""

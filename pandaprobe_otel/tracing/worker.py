@@ -84,8 +84,6 @@ class Worker:
         self._new: dict[int, ReadableSpan | Fields] = {}
         """By identity of their contexts: spans whose start the worker has not seen, open or ended, in their order."""
         self._ended: deque[Fields] = deque()
-        self._open: set[tuple[int, int]] = set()
-        """Trace and span ids of the open spans that the worker has seen. Only the worker touches it."""
         self._lost: deque[tuple[int, int]] = deque(maxlen=MAX_EVENTS)
         """Trace and span ids of spans that have ended when there was no room for them."""
         self._max_events = MAX_EVENTS
@@ -264,7 +262,6 @@ class Worker:
         now = self._monotonic()
         for _ in range(len(self._lost)):
             ids = self._lost.popleft()
-            self._open.discard(ids)
             self._assembler.lost(*ids, now)
         for record in self._logs.take(logs):
             self._assembler.logged(record)
@@ -273,6 +270,12 @@ class Worker:
                 "logs_full",
                 f"{refused} log records with content of spans were left out: they come faster than they are taken, or "
                 "belong to spans that stay open.",
+            )
+        if (given_up := self._assembler.take_given_up()) > 0:
+            self._notices.say(
+                "never_ended",
+                f"{given_up} open spans are waited for no longer, since too many do not end: what of their traces has "
+                "ended is sent as it is, and what ends later is added to it.",
             )
 
     def _take_over(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
@@ -298,35 +301,39 @@ class Worker:
         never looks complete while an ancestor of its spans is open.
         """
         events: list[tuple[ReadableSpan, bool]] = []
+        starts: set[tuple[int, int]] = set()
         ended = len(self._ended)
         for key, seen in self._new.copy().items():  # a copy in one step: the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
-                self._add_end(events, seen, is_ours=True)
+                self._add_end(events, starts, seen, is_ours=True)
                 continue
-            self._open.add(_ids(seen))
             if _is_sampled(seen):
+                starts.add(_ids(seen))
                 events.append((seen, True))
             if isinstance(new, tuple):  # ended since the copy, so children of it may have come since: next round
                 self._ended.append(new)
         for _ in range(ended):
-            self._add_end(events, self._ended.popleft())
+            self._add_end(events, starts, self._ended.popleft())
         return events
 
-    def _add_end(self, events: list[tuple[ReadableSpan, bool]], fields: Fields, *, is_ours: bool = False) -> None:
+    def _add_end(
+        self,
+        events: list[tuple[ReadableSpan, bool]],
+        starts: set[tuple[int, int]],
+        fields: Fields,
+        *,
+        is_ours: bool = False,
+    ) -> None:
         span = span_of(fields)
-        needs_start = False
-        ids = _ids(span)
-        if ids in self._open:
-            self._open.discard(ids)
-        elif not is_ours and (span.start_time or 0) < self._forked_at_ns:
-            return  # a copy of a span that is open in the parent process, which ends it too
-        else:
-            needs_start = self._sees_starts
         if not _is_sampled(span):
             return
-        if needs_start:
-            events.append((span, True))
+        ids = _ids(span)
+        if ids not in starts and not self._assembler.has_open(*ids):
+            if not is_ours and (span.start_time or 0) < self._forked_at_ns:
+                return  # a copy of a span that is open in the parent process, which ends it too
+            if self._sees_starts:
+                events.append((span, True))
         events.append((span, False))
 
     def _write_down(self, journal: Journal, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
