@@ -11,7 +11,10 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan
+
+from pandaprobe_otel.mapping.text import cut_text
 
 Fields: TypeAlias = tuple[Any, ...]
 """A span's context, and what `span_of` makes the span of."""
@@ -44,6 +47,47 @@ def fields_of(span: ReadableSpan) -> Fields:
         return _fields(span)
     except AttributeError:  # not a span that this SDK made
         return (span.context, span)
+
+
+_ATTRIBUTES: Final = _NAMES.index("_attributes")
+_LONG: Final = 1000
+
+
+def text_size(fields: Fields) -> int:
+    """Characters of text in the span's attributes and events. Called by the app's threads: it looks at no text."""
+    if len(fields) == 2:
+        return sum([len(value) for value in (fields[1].attributes or {}).values() if isinstance(value, str)])
+    size = 0
+    for value in fields[_ATTRIBUTES]._dict.values():
+        if value.__class__ is str:
+            size += len(value)
+    if len(fields) > _BARE:
+        for event in fields[_BARE]:
+            size += sum([len(value) for value in (event.attributes or {}).values() if isinstance(value, str)])
+    return size
+
+
+def cut_fields(fields: Fields, keep: int) -> Fields:
+    """The fields with no text longer than so many characters, but for the marker that says what was cut."""
+    if len(fields) == 2:
+        return fields
+    cut = list(fields)
+    cut[_ATTRIBUTES] = _cut_attributes(fields[_ATTRIBUTES], keep)
+    if len(fields) > _BARE:
+        cut[_BARE] = tuple(
+            Event(event.name, _cut_attributes(event.attributes, keep), event.timestamp) for event in fields[_BARE]
+        )
+    return tuple(cut)
+
+
+def _cut_attributes(attributes: Any, keep: int) -> BoundedAttributes:
+    short: Any = BoundedAttributes(immutable=False)
+    short.dropped = getattr(attributes, "dropped", 0)
+    short._dict = {
+        name: cut_text(value, keep) if isinstance(value, str) and len(value) > max(keep, _LONG) else value
+        for name, value in (attributes or {}).items()
+    }
+    return cast("BoundedAttributes", short)
 
 
 def parent_of(fields: Fields) -> Any:

@@ -20,23 +20,24 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.late_patches import LockMaker
 from pandaprobe_otel.tracing.assembler import Assembler
-from pandaprobe_otel.tracing.ended_span import Fields, fields_of, parent_of, span_of
+from pandaprobe_otel.tracing.ended_span import Fields, cut_fields, fields_of, parent_of, span_of, text_size
 from pandaprobe_otel.tracing.log_queue import LogQueue
-from pandaprobe_otel.tracing.trace_buffer import Part
+from pandaprobe_otel.tracing.trace_buffer import SMALLEST_SPAN, Part
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-MAX_EVENTS: Final = 8_192
-"""Spans that may wait for the worker, which is woken long before."""
-MAX_WAITING_BYTES: Final = 12 << 20
-"""Where spans are large, fewer may wait: as many as take this much by the size of the last ones."""
-_FEWEST: Final = 12
+_PLACE: Final = SMALLEST_SPAN
+"""What may wait is counted in places of so many bytes, since the length of a queue is known without a lock: a span takes
+one, and one more, empty, for each of them that its text has."""
+_EMPTY: Final = (None,)
+_FEWEST_SHARE: Final = 8
+"""One part in so many of all bytes may wait here, however much waits elsewhere."""
 _MANY: Final = 64
-_MANY_BYTES: Final = 4 << 20
-_MANY_UNSEEN: Final = 16
-"""So many spans (of this size, if it is known) are taken without waiting for the next look: an app that makes them
-fast makes many until then."""
+_MANY_PLACES: Final = (4 << 20) // _PLACE
+"""So many spans, or places, are taken without waiting for the next look: an app that makes them fast makes many."""
+_MOST_LOST: Final = 8_192
+_CUT_TO: Final = 65_536
 _POLL_S: Final = 0.1
 _JOURNAL_POLL_S: Final = 0.02
 """With a journal: what has ended is on disk 50 ms later, the writing included."""
@@ -58,10 +59,20 @@ class Worker:
         deliver: Callable[[Part], None],
         ledger: Ledger,
         notices: Notices,
+        max_bytes: int = 64 << 20,
+        waiting_elsewhere: Callable[[], float] = lambda: 0.0,
+        may_cut: bool = True,
         on_first_span: Callable[[], None] = lambda: None,
         journal: Journal | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`max_bytes`: what may wait, on the way here, in the assembler and elsewhere.
+
+        `may_cut`: whether text may be shown in part; where masks must see all of it, it may not.
+        """
+        self._max_bytes = max_bytes
+        self._waiting_elsewhere = waiting_elsewhere
+        self._cut_to = _CUT_TO if may_cut else 0
         self._journal = journal
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
@@ -83,11 +94,12 @@ class Worker:
         self._assembler = self._make_assembler()
         self._new: dict[int, ReadableSpan | Fields] = {}
         """By identity of their contexts: spans whose start the worker has not seen, open or ended, in their order."""
-        self._ended: deque[Fields] = deque()
-        self._lost: deque[tuple[int, int]] = deque(maxlen=MAX_EVENTS)
+        self._ended: deque[Fields | None] = deque()
+        """Those whose start it has seen, and the empty places that stand for text."""
+        self._lost: deque[tuple[int, int]] = deque(maxlen=_MOST_LOST)
         """Trace and span ids of spans that have ended when there was no room for them."""
-        self._max_events = MAX_EVENTS
-        self._many = self._wake_at = _MANY_UNSEEN
+        self._places = self._max_bytes // _PLACE
+        self._wake_at = _MANY
         self._logs = LogQueue()
         self._make_locks()
         self._asleep = False
@@ -105,31 +117,42 @@ class Worker:
         """A span has started."""
         context = span.context
         waiting = len(self._new)
-        if context is None or self._stopped or waiting >= self._max_events:
+        if context is None or self._stopped or waiting + len(self._ended) >= self._places:
             return
         self._new[id(context)] = span
         if self._thread is None:
             self._sees_starts = True
             self._start()
         elif self._asleep or waiting >= self._wake_at:
-            self._wake_at = MAX_EVENTS  # once is enough
+            self._wake_at = self._places  # once is enough
             self._wake.set()
 
     def ended(self, span: ReadableSpan) -> None:
-        """A span has ended. Over the bound it is counted as dropped, since the app must not wait for us."""
+        """A span has ended. Where its text has no room it is cut; a span without any is counted as dropped.
+
+        The app must not wait for us.
+        """
         fields = fields_of(span)
         key = id(fields[0])
+        waiting = len(self._new) + len(self._ended)
+        more = text_size(fields) // _PLACE
+        if more and waiting + more >= self._places:
+            fields = cut_fields(fields, self._cut_to)
+            more = text_size(fields) // _PLACE
         if self._stopped:
             self._refuse(span)
         elif key in self._new:
             self._new[key] = fields
-        elif len(self._ended) < self._max_events * (1 + _is_local_root(fields)):
+        elif waiting + more < self._places * (1 + _is_local_root(fields)):
             self._ended.append(fields)
         else:
             self._refuse(span)
+            more = 0
+        if more:
+            self._ended.extend(_EMPTY * more)
         if self._thread is None:
             self._start()
-        elif self._asleep:
+        elif self._asleep or (more and waiting + more >= _MANY_PLACES):
             self._wake.set()
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
@@ -206,7 +229,7 @@ class Worker:
                     self._wake.wait()
                 self._asleep = False
                 self._wake.clear()
-                self._wake_at = self._many
+                self._wake_at = _MANY
             else:
                 self._pause()
         self._give_up()
@@ -223,7 +246,7 @@ class Worker:
         end = time.monotonic() + self._poll_s
         while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
             self._wake.clear()
-            self._wake_at = self._many
+            self._wake_at = _MANY
             with self._work_lock:
                 self._drain()
                 if self._assembler.has_large:
@@ -241,6 +264,7 @@ class Worker:
 
     def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
         self._drain()
+        self._make_room()
         for part in ready(self._monotonic()):
             try:
                 self._deliver(part)
@@ -278,19 +302,22 @@ class Worker:
                 "ended is sent as it is, and what ends later is added to it.",
             )
 
+    def _make_room(self) -> None:
+        """Let wait on the way here what neither the assembler nor anybody else has room for."""
+        left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
+        self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
+
     def _take_over(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
-        ended, size = 0, 0
+        ended = 0
         now = self._monotonic()
         for span, is_start in events:
             if is_start:
                 self._assembler.started(span, now)
             else:
                 ended += 1
-                size += self._assembler.ended(span, now)
+                self._assembler.ended(span, now)
         if ended:
             self._ledger.ended(ended)
-            self._max_events = max(_FEWEST, min(MAX_EVENTS, MAX_WAITING_BYTES * ended // size))
-            self._many = max(2, min(_MANY, _MANY_BYTES * ended // size))
         if self._journal is not None and events:
             self._write_down(self._journal, events)
 
@@ -314,7 +341,8 @@ class Worker:
             if isinstance(new, tuple):  # ended since the copy, so children of it may have come since: next round
                 self._ended.append(new)
         for _ in range(ended):
-            self._add_end(events, starts, self._ended.popleft())
+            if (fields := self._ended.popleft()) is not None:
+                self._add_end(events, starts, fields)
         return events
 
     def _add_end(
