@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from opentelemetry.context import Context, attach, get_current, set_value
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 AttributeValue = str | tuple[str, ...]
 
+_MOST_TAGS: Final = 1000
+_MOST_METADATA: Final = 20_000
 _VALUES_KEY: Final = "pandaprobe-trace-values"
 
 _session: ContextVar[str | None] = ContextVar("pandaprobe_session", default=None)
@@ -79,12 +82,17 @@ def trace_values(
         return TraceValues(
             session=None if session is None else str(session),
             user=None if user is None else str(user),
-            tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags or ()),
-            metadata=dict(metadata or {}),
+            tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in islice(tags or (), _MOST_TAGS)),
+            metadata=first_items(metadata),
         )
     except Exception as error:  # noqa: BLE001 - arguments of any sort arrive here; counted and logged
         failed("session, user, tags or metadata", error)
         return None
+
+
+def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what is said in metadata, as a dict of its own: no more of it than is recorded, however much there is."""
+    return dict(islice((metadata or {}).items(), _MOST_METADATA))
 
 
 def with_values(values: TraceValues, context: Context) -> Context:

@@ -63,10 +63,9 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
 def _is_simple(value: Any, levels_below: int) -> bool:
     """Whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
     kind = type_of(value)
-    items: Any = tuple(value.values()) if kind is dict else value
-    if len(items) > _FEW:
+    if len(value) > _FEW:
         return False
-    for item in items:
+    for item in tuple(value.values()) if kind is dict else value:
         kind = type_of(item)
         if kind is str:
             if len(item) > _SHORT:

@@ -18,7 +18,7 @@ from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
 from pandaprobe_otel.decorators.token_counts import odd_counts
 from pandaprobe_otel.guard import failed, unused
 from pandaprobe_otel.ids import span_uuid, trace_uuid
-from pandaprobe_otel.trace_context import metadata_in
+from pandaprobe_otel.trace_context import first_items, metadata_in
 
 if TYPE_CHECKING:  # both cost more to load than most apps ever use of them
     from datetime import datetime
@@ -45,7 +45,7 @@ class SpanHandle:
         self._input: Any = None
         self._output: Any = None
         self._model = plan.model
-        self._metadata: dict[str, Any] = dict(plan.metadata or {})
+        self._metadata: dict[str, Any] = first_items(plan.metadata)
         self._trace_metadata: dict[str, Any] = {} if plan.is_trace else dict(self._metadata)
 
     def __del__(self) -> None:
@@ -217,11 +217,11 @@ class SpanHandle:
         self._do("set_metadata", write)
 
     def _add_metadata(self, activity: Activity, metadata: Mapping[str, Any]) -> None:
-        self._metadata.update(metadata)
+        self._metadata.update(first_items(metadata))
         activity.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
 
     def _add_trace_metadata(self, activity: Activity, metadata: Mapping[str, Any]) -> None:
-        self._trace_metadata.update(metadata)
+        self._trace_metadata.update(first_items(metadata))
         whole = {**metadata_in(activity.context), **self._trace_metadata}
         activity.span.set_attribute(names.METADATA, encode(whole))
 

@@ -132,8 +132,7 @@ class Assembler:
             heapify(self._looks)
         while self._looks and self._looks[0][0] <= now:
             at, trace_id = heappop(self._looks)
-            buffer = self._buffers.get(trace_id)
-            if buffer is None or buffer.look_at != at:
+            if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
             self._let_go(buffer, now)

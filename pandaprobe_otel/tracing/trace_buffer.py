@@ -84,6 +84,7 @@ OpenSpan: TypeAlias = "Callable[[], ReadableSpan | None]"
 
 class _Reference(weakref.ref[Any]):
     __slots__ = ("name",)
+    name: str
 
 
 def _reference(span: ReadableSpan) -> OpenSpan:
