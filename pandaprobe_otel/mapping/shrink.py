@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
@@ -28,24 +29,28 @@ _MARKER_ROOM: Final = 128
 _EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]")
 
 
-def shrink(value: Any, max_bytes: int, *, digest: bool = False) -> Any:
+def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None = None) -> Any:
     """Return the JSON-safe value, cut so that its encoding takes at most `max_bytes` bytes (at least 256).
 
-    The value itself is not changed. With `digest`, markers carry the SHA-256 of what was cut.
+    The value itself is not changed. With `digest`, markers carry the SHA-256 of what was cut. `size` is what the
+    encoding takes now, if that is known.
     """
-    size = encoded_size(value)
+    if size is None:
+        size = encoded_size(value)
     if size <= max_bytes:
         return value
     if isinstance(value, str):
         return _fit_text(value, max_bytes, digest)
     survey = _Survey(value)
-    fitted = _fit_texts(value, survey, max_bytes, digest)
-    if encoded_size(fitted) <= max_bytes:
-        return fitted
+    fitted = value
+    if survey.may_fit(size, max_bytes):
+        fitted = _fit_texts(value, survey, max_bytes, digest, size)
+        if encoded_size(fitted) <= max_bytes:
+            return fitted
     for items in _ITEM_STEPS:
         if items < survey.most_items:
             fewer = _fewer_items(value, items)
-            fitted = _fit_texts(fewer, _Survey(fewer), max_bytes, digest)
+            fitted = _fit_texts(fewer, _Survey(fewer), max_bytes, digest, encoded_size(fewer))
             if encoded_size(fitted) <= max_bytes:
                 return fitted
     for levels in _LEVEL_STEPS:
@@ -71,11 +76,13 @@ def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     return cut_text(text, 0, digest=digest)
 
 
-def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool) -> Any:
+def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: int) -> Any:
     """Return the value with its longest texts cut; the value itself if none of them is long."""
     if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
         return value
-    limit = level_of(sorted(survey.texts), encoded_size(value) - max_bytes)
+    lengths = sorted(survey.texts)
+    limit = level_of(lengths, size - max_bytes)
+    limit = level_of(lengths, size - max_bytes + _MARKER_ROOM * (len(lengths) - bisect_right(lengths, limit)))
     result = value
     for _ in range(_ROUNDS):
         limit = max(limit, MIN_TEXT)
@@ -124,6 +131,12 @@ class _Survey:
         self.texts: list[int] = []
         self.most_items = 0
         self._walk(value)
+
+    def may_fit(self, size: int, max_bytes: int) -> bool:
+        """Whether what takes `size` bytes may fit when no more is cut than its texts."""
+        spared = sum([max(length - MIN_TEXT - _MARKER_ROOM, 0) for length in self.texts])
+        bytes_each = min(size / max(sum(self.texts), 1), 4)
+        return size - spared * bytes_each <= max_bytes
 
     def _walk(self, value: Any) -> None:
         kind = type_of(value)

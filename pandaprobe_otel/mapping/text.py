@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 MIN_DATA_URL: Final = 1024
@@ -61,9 +62,20 @@ def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
         return f"{kept}…[cut {missing} of {total} {unit}]"
     if not digest:
         return f"{kept}…[cut {len(text) - len(kept)} of {len(text)} characters]"
+    size, sha256 = size_and_hash(text)
+    missing = size - len(kept.encode("utf-8", "replace"))
+    return f"{kept}…[cut {missing} of {size} bytes, sha256 {sha256}]"
+
+
+@lru_cache(maxsize=64)
+def size_and_hash(text: str) -> tuple[int, str]:
+    """Return the length of a text in UTF-8 and its SHA-256.
+
+    Remembered, since a text is cut again and again until all fits, and stands in a trace and in its root; who cuts
+    forgets it afterwards (`size_and_hash.cache_clear`).
+    """
     data = text.encode("utf-8", "replace")
-    missing = len(data) - len(kept.encode("utf-8", "replace"))
-    return f"{kept}…[cut {missing} of {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}]"
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 def short_text(text: str, limit: int) -> str:
