@@ -165,7 +165,7 @@ class Assembler:
         if buffer.ended and now >= self._complete_at(buffer):
             return self._closing_stage(buffer)
         if buffer.ended and now >= self._early_at(buffer):
-            return Stage.MORE if buffer.memory.posted else Stage.FIRST
+            return self._early_stage(buffer)
         return None
 
     def _due_at(self, buffer: TraceBuffer, now: float) -> float:
