@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from opentelemetry.attributes import BoundedAttributes
@@ -27,9 +28,10 @@ _NAMES: Final = (
     "_status",
     "_start_time",
     "_end_time",
-    "_attributes",
+    "_attributes._dict",
     "_instrumentation_scope",
     "_resource",
+    "_attributes.dropped",
 )
 # The SDK's properties copy events and links, under a lock each; one call for all fields is four times as fast.
 _fields: Final[Callable[[Any], Fields]] = attrgetter(*_NAMES)
@@ -49,7 +51,7 @@ def fields_of(span: ReadableSpan) -> Fields:
         return (span.context, span)
 
 
-_ATTRIBUTES: Final = _NAMES.index("_attributes")
+_ATTRIBUTES: Final = _NAMES.index("_attributes._dict")
 _LONG: Final = 1000
 
 
@@ -58,7 +60,7 @@ def text_size(fields: Fields) -> int:
     if len(fields) == 2:
         return sum([len(value) for value in (fields[1].attributes or {}).values() if isinstance(value, str)])
     size = 0
-    for value in fields[_ATTRIBUTES]._dict.values():
+    for value in fields[_ATTRIBUTES].values():
         if value.__class__ is str:
             size += len(value)
     if len(fields) > _BARE:
@@ -80,14 +82,11 @@ def cut_fields(fields: Fields, keep: int) -> Fields:
     return tuple(cut)
 
 
-def _cut_attributes(attributes: Any, keep: int) -> BoundedAttributes:
-    short: Any = BoundedAttributes(immutable=False)
-    short.dropped = getattr(attributes, "dropped", 0)
-    short._dict = {
+def _cut_attributes(attributes: Any, keep: int) -> dict[str, Any]:
+    return {
         name: cut_text(value, keep) if isinstance(value, str) and len(value) > max(keep, _LONG) else value
         for name, value in (attributes or {}).items()
     }
-    return cast("BoundedAttributes", short)
 
 
 def parent_of(fields: Fields) -> Any:
@@ -111,10 +110,27 @@ def span_of(fields: Fields) -> ReadableSpan:
         span._status,
         span._start_time,
         span._end_time,
-        span._attributes,
+        attributes,
         span._instrumentation_scope,
         span._resource,
+        dropped,
     ) = fields[:_BARE]
+    span._attributes = attributes if not dropped else _with_dropped(attributes, dropped)
     span._events, span._links = fields[_BARE:] or ((), ())
     span._instrumentation_info = None
     return cast("ReadableSpan", span)
+
+
+def guarded(span: ReadableSpan) -> ReadableSpan:
+    """The span for code of the app, which must not change attributes that other exporters hold as well."""
+    attributes: Any = getattr(span, "_attributes", None)
+    if type(span) is ReadableSpan and type(attributes) is dict:
+        span._attributes = cast("Any", MappingProxyType(cast("dict[str, Any]", attributes)))
+    return span
+
+
+def _with_dropped(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
+    """Attributes that know how many others there were."""
+    bounded = BoundedAttributes(attributes=attributes, immutable=True)
+    bounded.dropped = dropped
+    return bounded

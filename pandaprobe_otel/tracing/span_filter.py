@@ -17,6 +17,7 @@ from pandaprobe_otel.mapping import (
     is_tool_without_mcp,
     kind_of,
 )
+from pandaprobe_otel.tracing.ended_span import guarded
 from pandaprobe_otel.tracing.remote_parents import named_by
 from pandaprobe_otel.tracing.trace_buffer import Memory
 
@@ -68,7 +69,7 @@ class SpanFilter:
         """Choose among the ended spans. `memory` remembers the parent of each span that was left out."""
         parents = memory.parents
         here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
-        needed = memory.sent_below | {named for span, _ in ended if (named := named_by(span)) is not None}
+        needed = memory.sent_below.keys() | {named for span, _ in ended if (named := named_by(span)) is not None}
         for view in open_views:
             if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
@@ -80,11 +81,9 @@ class SpanFilter:
             else:
                 parents[view.span_id] = view.parent_id
         views = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
-        memory.sent_below.update(
-            view.parent_id
-            for view in views
-            if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here
-        )
+        for view in views:
+            if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here:
+                memory.sent_below[view.parent_id] = None
         return Kept(views=views, left_out=len(ended) - len(kept))
 
     def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
@@ -106,7 +105,7 @@ class SpanFilter:
 def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
     """Whether the app's function wants the span; where it fails, what it may have kept back must not go out."""
     try:
-        return bool(choose(span))
+        return bool(choose(guarded(span)))
     except BaseException as error:  # noqa: BLE001 - the app's function ran, in our thread; counted and logged
         failed("spans", error)
         return False

@@ -46,7 +46,7 @@ class Memory:
     tags: tuple[str, ...] = ()
     parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])
     """Parent of each span that was left out: its children go to the nearest kept ancestor."""
-    sent_below: set[int] = field(default_factory=set[int])
+    sent_below: dict[int, None] = field(default_factory=dict[int, None])
     """Parents that have not come yet, of spans that were sent: these stay when they come."""
 
     @property
@@ -105,9 +105,11 @@ class TraceBuffer:
     awaits_root: bool
     """The root may come from elsewhere: one with a remote parent is no reason to wait less for it."""
     created_at: float
-    ended: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
+    # No list or set is made before it is needed: the garbage collector of the app visits each of them, and not the
+    # dicts of plain numbers.
+    ended: list[ReadableSpan] | tuple[()] = ()
     open: dict[int, OpenSpan] = field(default_factory=dict[int, "OpenSpan"])
-    open_entries: set[int] = field(default_factory=set[int])
+    open_entries: dict[int, None] = field(default_factory=dict[int, None])
     """Open spans whose parent is not one of this process's: the local roots."""
     logs: dict[int, list[Any]] = field(default_factory=dict[int, "list[Any]"])
     """Log records by the id of the span within which they were emitted."""
@@ -119,13 +121,13 @@ class TraceBuffer:
     entries_ended_at: float | None = None
     look_at: float = math.inf
     """When the assembler will look at it next."""
-    abandoned: list[str] = field(default_factory=list[str])
+    abandoned: tuple[str, ...] = ()
 
     def start(self, span: ReadableSpan, now: float) -> None:
         """A span has started."""
         span_id = _span_id(span)
         if self._is_entry(span):
-            self.open_entries.add(span_id)
+            self.open_entries[span_id] = None
         self.open[span_id] = _reference(span)
         self.last_change = now
 
@@ -136,10 +138,13 @@ class TraceBuffer:
             if self._is_entry(span):
                 self.entries_ended_at = now
         elif span_id in self.open_entries:
-            self.open_entries.discard(span_id)
+            del self.open_entries[span_id]
             self.entries_ended_at = now
         self.open.pop(span_id, None)
-        self.ended.append(span)
+        if self.ended:
+            self.ended.append(span)
+        else:
+            self.ended = [span]
         size = _size(span)
         self.bytes += size
         self.last_change = now
@@ -149,7 +154,7 @@ class TraceBuffer:
         """A span has ended, and is lost."""
         self.open.pop(span_id, None)
         if span_id in self.open_entries:
-            self.open_entries.discard(span_id)
+            del self.open_entries[span_id]
             self.entries_ended_at = now
 
     def let_go(self, now: float) -> None:
@@ -157,7 +162,7 @@ class TraceBuffer:
         gone = [(span_id, span) for span_id, span in self.open.items() if span() is None]
         for span_id, span in gone:
             if len(self.abandoned) < _MOST_NAMES:
-                self.abandoned.append(getattr(span, "name", ""))
+                self.abandoned += (getattr(span, "name", ""),)
             self.lose(span_id, now)
             self.last_change = now
 
@@ -179,10 +184,10 @@ class TraceBuffer:
             is_remote=self.memory.is_remote,
             memory=self.memory,
             logs=tuple(record for span in self.ended for record in self.logs.pop(_span_id(span), ())),
-            abandoned=tuple(self.abandoned),
+            abandoned=self.abandoned,
         )
         self.log_bytes -= sum(map(log_size, part.logs))
-        self.ended, self.abandoned = [], []
+        self.ended = self.abandoned = ()
         self.bytes = 0
         self.last_part = now
         return part

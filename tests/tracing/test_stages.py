@@ -14,6 +14,7 @@ from spans import CHAT, SpanMaker, provider_with
 from strict_pandaprobe import Reply, StrictPandaProbe
 
 FEW = Timing(checkpoint_spans=3)
+STEPS = ["start", "end", "burst", "end root", "look", "wait", "wait long", "flush"]
 
 
 def encoded(part: Part) -> None:
@@ -26,7 +27,9 @@ def encoded(part: Part) -> None:
         memory.running = False
 
 
-@given(st.lists(st.sampled_from(["start", "end", "burst", "end root", "look", "wait", "wait long", "flush"]), max_size=20))
+@given(
+    st.lists(st.sampled_from(["start", "end", "burst", "end root", "look", "wait", "wait long", "flush"]), max_size=20)
+)
 @settings(max_examples=200)
 def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) -> None:
     """Also when it goes out early, since the trace is large or an update is due; and every span goes out once."""
@@ -98,6 +101,6 @@ def test_a_long_trace_behind_a_busy_server_is_whole_and_over() -> None:
             assert processor.force_flush(120_000)
             status = processor.pipeline.status()
     assert dict(status.spans_dropped) == {}
-    ((trace_id, trace),) = server.traces.items()
+    (trace,) = server.traces.values()
     assert (trace.fields["status"], len(trace.spans)) == ("COMPLETED", 5000)
     assert len([post for post in server.posts() if post.status == 202]) == 1
