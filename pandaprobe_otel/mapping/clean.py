@@ -38,6 +38,10 @@ _MAX_DIGEST: Final = 16 << 20
 _MAX_BITS: Final = 1 << 20
 _MAX_SURVEY: Final = 4096
 _FEW: Final = 16
+_EMPTY: Final[dict[str, Any]] = {}
+_SIZED: Final[frozenset[Any]] = frozenset(
+    {type(_EMPTY.values()), type(_EMPTY.items()), list, tuple, set, frozenset, deque}
+)
 _EXACT_NUMBERS: Final = frozenset({"Decimal", "Fraction"})
 """By name, so that neither module is imported. Their text is the number; as a float it would be another one."""
 _MIN_INT: Final = -(1 << 63)
@@ -101,7 +105,8 @@ class _Survey:
             below: list[Any] = []
             for node in level:
                 seen += len(node)
-                for item in islice(node.values() if type_of(node) is dict else node, max(MAX_LOOKS - seen, _FEW)):
+                items = node.values() if type_of(node) is dict else node
+                for item in _first(items, max(MAX_LOOKS - seen, _FEW)):
                     kind = type_of(item)
                     if kind is str:
                         self._lengths.append(len(item))
@@ -184,10 +189,14 @@ class _Cleaner:
         return -(-left // (1 + min(len(cast("Any", first)), _FEW))) if is_container else left
 
     def _mapping(self, value: Mapping[object, object], depth: int) -> Json:
-        rest = iter(value.items())
-        items = list(islice(rest, 1))
-        most = self._share(depth, items[0][1] if items else None)
-        items += islice(rest, most)
+        if type_of(value) is dict:
+            most = self._share(depth, next(iter(value.values()), None))
+            items = _first(value.items(), most + 1)
+        else:
+            rest = iter(value.items())
+            items = list(islice(rest, 1))
+            most = self._share(depth, items[0][1] if items else None)
+            items += islice(rest, most)
         result: dict[str, Json] = {}
         for key, item in items[:most]:
             self.nodes_left -= 1
@@ -207,10 +216,8 @@ class _Cleaner:
             place = (most + 1) // 2
             items = [*items[:place], *items[total - most // 2 :]] if marker else list(items)
         else:
-            rest = iter(value)
-            items = list(islice(rest, 1))
-            place = most = self._share(depth, items[0] if items else None)
-            items += islice(rest, most)
+            place = most = self._share(depth, None)
+            items = _first(value, most + 1)
             marker = TOO_MANY if len(items) > most else ""
             del items[most:]
             if isinstance(value, Set):
@@ -225,10 +232,11 @@ class _Cleaner:
         if isinstance(value, Enum):
             return self.clean(value.value, depth + 1)
         if isinstance(value, (bytes, bytearray, memoryview)):
-            size = memoryview(value).nbytes
+            data: Any = cast("Any", value)
+            size = memoryview(data).nbytes
             if size > _MAX_DIGEST:  # a hash of all of it would cost too much here
-                return {"mime_type": mime_type_of(bytes(value[:8])), "bytes": size}
-            return digest_of(bytes(value))
+                return {"mime_type": mime_type_of(bytes(data[:8])), "bytes": size}
+            return digest_of(bytes(data))
         if (plain := _scalar(value)) is not None:
             return self.clean(plain, depth + 1)
         inner = _fields(value)
@@ -236,6 +244,18 @@ class _Cleaner:
             return self.clean(inner, depth + 1)
         text = clean_text(repr(value))
         return text if len(text) <= MAX_REPR else cut_text(text, MAX_REPR)
+
+
+def _first(items: Any, count: int) -> list[Any]:
+    """Return the first items of a container, which may be endless, and may be changed by other threads meanwhile."""
+    if type_of(items) not in _SIZED:
+        return list(islice(items, count))
+    if len(items) > count:
+        try:
+            return list(islice(items, count))
+        except RuntimeError:  # changed between two steps
+            return list(items)[:count]
+    return list(items)  # in one step
 
 
 def _integer(value: int) -> int | str:

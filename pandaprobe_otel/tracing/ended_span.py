@@ -7,7 +7,7 @@ take twice the memory of what they say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
@@ -58,15 +58,20 @@ _LONG: Final = 1000
 def text_size(fields: Fields) -> int:
     """Characters of text in the span's attributes and events. Called by the app's threads: it looks at no text."""
     if len(fields) == 2:
-        return sum([len(value) for value in (fields[1].attributes or {}).values() if isinstance(value, str)])
+        return _text_in(fields[1].attributes)
     size = 0
-    for value in fields[_ATTRIBUTES].values():
+    values: Any = fields[_ATTRIBUTES].values()
+    for value in values:
         if value.__class__ is str:
             size += len(value)
     if len(fields) > _BARE:
         for event in fields[_BARE]:
-            size += sum([len(value) for value in (event.attributes or {}).values() if isinstance(value, str)])
+            size += _text_in(event.attributes)
     return size
+
+
+def _text_in(attributes: Mapping[str, Any] | None) -> int:
+    return sum([len(value) for value in (attributes or {}).values() if isinstance(value, str)])
 
 
 def cut_fields(fields: Fields, keep: int) -> Fields:
@@ -82,7 +87,7 @@ def cut_fields(fields: Fields, keep: int) -> Fields:
     return tuple(cut)
 
 
-def _cut_attributes(attributes: Any, keep: int) -> dict[str, Any]:
+def _cut_attributes(attributes: Mapping[str, Any] | None, keep: int) -> dict[str, Any]:
     return {
         name: cut_text(value, keep) if isinstance(value, str) and len(value) > max(keep, _LONG) else value
         for name, value in (attributes or {}).items()
@@ -125,7 +130,8 @@ def guarded(span: ReadableSpan) -> ReadableSpan:
     """The span for code of the app, which must not change attributes that other exporters hold as well."""
     attributes: Any = getattr(span, "_attributes", None)
     if type(span) is ReadableSpan and type(attributes) is dict:
-        span._attributes = cast("Any", MappingProxyType(cast("dict[str, Any]", attributes)))
+        ours: Any = span
+        ours._attributes = MappingProxyType(cast("dict[str, Any]", attributes))
     return span
 
 

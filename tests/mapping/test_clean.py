@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import math
+import sys
 import threading
 import uuid
 from collections import OrderedDict, deque
@@ -257,10 +258,13 @@ def test_a_value_may_change_in_another_thread_meanwhile() -> None:
             n += 1
 
     thread = threading.Thread(target=change)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     thread.start()
     try:
         texts = [encode(value) for _ in range(200)]
     finally:
         done.set()
         thread.join()
+        sys.setswitchinterval(interval)
     assert all(isinstance(json.loads(text), dict) for text in texts)
