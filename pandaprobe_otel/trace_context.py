@@ -92,7 +92,7 @@ def trace_values(
 
 def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what is said in metadata, as a dict of its own: no more of it than is recorded, however much there is."""
-    return dict(islice((metadata or {}).items(), _MOST_METADATA))
+    return {} if metadata is None else dict(islice(metadata.items(), _MOST_METADATA))
 
 
 def with_values(values: TraceValues, context: Context) -> Context:

@@ -57,7 +57,8 @@ class Activity(ContextSwitch):
     __slots__ = ("names_trace", "span")
 
     def __init__(self, span: Span, context: Context, names_trace: bool) -> None:
-        super().__init__(context)
+        self.context = context  # as the base does: a call less for each span
+        self._token = None
         self.span = span
         self.names_trace = names_trace
 

@@ -115,15 +115,14 @@ class SpanBlock(Generic[H]):
 
     def _innermost(self) -> H | None:
         """The open entry that is current. The context knows, unless somebody replaced it."""
-        handle = cast("H | None", get_current().get(self._key))
+        handle: Any = get_current().get(self._key)
         if handle is not None and handle in self._open:
-            return handle
+            return handle  # type: ignore[no-any-return]
         return self._open[-1] if self._open else None
 
-    def _close(self, entry: object) -> None:
+    def _close(self, handle: Any) -> None:
         """An interrupt came while this entry was being made or left: nothing of it stays."""
-        if entry is not None:
-            handle = cast("H", entry)
+        if handle is not None:
             handle.interrupted()
             if handle in self._open:
                 self._open.remove(handle)

@@ -59,21 +59,17 @@ class SpanHandle:
         started = start(self._plan, self._home)
         try:
             if started is not None:
-                self._begin(Activity(*started))
+                activity = self._activity = Activity(*started)
+                if self._key is not None:
+                    activity.context = set_value(self._key, self, activity.context)
+                for what, write in self._early:
+                    self._do(what, write)
+                activity.resume()  # last: until then, nothing has to be put back
             self._early.clear()
             return self
         except BaseException:
             self.interrupted()
             raise
-
-    def _begin(self, activity: Activity) -> None:
-        """Write what was set before; then, and not before, the span becomes current."""
-        self._activity = activity
-        if self._key is not None:
-            activity.context = set_value(self._key, self, activity.context)
-        for what, write in self._early:
-            self._do(what, write)
-        activity.resume()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -53,7 +53,7 @@ class SpanPlan:
         self.kind = kind
         self.is_trace = is_trace
         self.model = model
-        self.metadata = first_items(metadata)
+        self.metadata = None if metadata is None else first_items(metadata)
         self.values = values
         self._attributes: dict[str, AttributeValue] | None = None
 
