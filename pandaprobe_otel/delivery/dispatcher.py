@@ -125,7 +125,12 @@ class Dispatcher:
         if parcel.size > self._body_cap:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
         for piece in pieces:
-            for job in self._outbox.put(piece, now):
+            evicted = self._outbox.put(piece, now)
+            unposted = {job.parcel.trace_id for job in evicted if job.parcel.step is Step.CREATE}
+            for job in evicted:
+                if job.parcel.step is Step.FINISH and job.parcel.trace_id not in unposted:
+                    self._outbox.put(job.parcel, now)  # what is lost is counted; the trace is over all the same
+                    continue
                 self._ledger.dropped("queue_full", job.parcel.span_count)
                 if job.parcel.step is Step.CREATE:
                     self._admission.evicted(job.parcel.trace_id)
