@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 LONGEST_WAIT_S: Final = 20.0
 """Loading takes a third of a second, and more than 5 on a machine with fifteen processes for each core (measured)."""
@@ -42,11 +43,48 @@ def loading() -> Generator[None]:
         yield
 
 
+class Watcher(Protocol):
+    """What is told of forks. No call raises."""
+
+    def before_fork(self) -> None:
+        """In the parent, before a fork, when no thread is loading modules."""
+        ...
+
+    def after_fork_in_parent(self) -> None:
+        """In the parent, after a fork."""
+        ...
+
+    def reset_after_fork(self) -> None:
+        """In a forked child."""
+        ...
+
+
+_watchers: list[weakref.ref[Watcher]] = []
+
+
+def watch_forks(watcher: Watcher) -> None:
+    """Tell an object of forks, as long as it lives.
+
+    Not by a registration of its own, which would be called before modules have been waited for: what comes into being
+    together with them would cross the fork unseen.
+    """
+    _watchers[:] = [ref for ref in _watchers if ref() is not None]
+    _watchers.append(weakref.ref(watcher))
+
+
+def _living() -> list[Watcher]:
+    return [watcher for ref in _watchers if (watcher := ref()) is not None]
+
+
 def _before() -> None:
     _held_for_fork.yes = _lock.acquire(timeout=LONGEST_WAIT_S)
+    for watcher in _living():
+        watcher.before_fork()
 
 
 def _after_in_parent() -> None:
+    for watcher in _living():
+        watcher.after_fork_in_parent()
     if _held_for_fork.yes:
         _lock.release()
 
@@ -55,6 +93,8 @@ def _after_in_child() -> None:
     global _lock, _is_broken
     _lock = threading.RLock()
     _is_broken = _is_broken or not _held_for_fork.yes
+    for watcher in _living():
+        watcher.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from pandaprobe_otel.console import TraceConsole
-    from pandaprobe_otel.delivery import Ledger
     from pandaprobe_otel.delivery.budget import LeasedBucket
+    from pandaprobe_otel.delivery.delivery import Delivery
+    from pandaprobe_otel.delivery.ledger import Ledger
+    from pandaprobe_otel.delivery.parcel import Parcel
     from pandaprobe_otel.delivery.spool.journal import SpanJournal
     from pandaprobe_otel.tracing.encoder import PartEncoder
     from pandaprobe_otel.tracing.timing import Timing
@@ -177,9 +179,8 @@ class ExportPipeline:
         bucket: Callable[[], LeasedBucket] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        from pandaprobe_otel.delivery import Ledger
+        from pandaprobe_otel.delivery.ledger import Ledger
         from pandaprobe_otel.delivery.notices import Notices
-        from pandaprobe_otel.delivery.setup import open_delivery
         from pandaprobe_otel.mapping.options import MappingOptions
         from pandaprobe_otel.tracing.assembler import Assembler
         from pandaprobe_otel.tracing.timing import Timing
@@ -197,16 +198,11 @@ class ExportPipeline:
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
         self._is_gateway = is_gateway
-        self._delivery = open_delivery(
-            config,
-            transport=transport,
-            bucket=bucket,
-            encoder=lambda: self._load_encoder(Ledger()),
-            ledger=self._ledger,
-            notices=self._notices,
-            max_bytes=half,
-            monotonic=monotonic,
-        )
+        self._transport = transport
+        self._bucket = bucket
+        self._has_spool = _has_spool(config)
+        self._open_lock = threading.Lock()
+        self._delivery: Delivery | None = None
         self._journal: SpanJournal | None = None
         self._worker = Worker(
             assembler=lambda: Assembler(
@@ -220,10 +216,10 @@ class ExportPipeline:
             ledger=self._ledger,
             notices=self._notices,
             max_bytes=config.max_queue_bytes,
-            waiting_elsewhere=lambda: self._delivery.fill * half,
+            waiting_elsewhere=lambda: self.fill() * half,
             may_cut=not self._options.masks,
-            on_first_span=self.begin,
-            journal=None if config.spool is None else self._write_down,
+            on_first_span=lambda: finish_with_multiprocessing(self),
+            journal=self._write_down if self._has_spool else None,
             monotonic=monotonic,
         )
         self.started = self._worker.started
@@ -238,11 +234,34 @@ class ExportPipeline:
             self._console = TraceConsole()
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts)
+        self._inherits = self._has_spool and _is_something_left(config)
+        if self._inherits:
+            threading.Thread(target=self.begin, name="pandaprobe-heir", daemon=True).start()
 
     def begin(self) -> None:
-        """Look for what earlier processes have left in the spool. Without this call, the first span does it."""
-        finish_with_multiprocessing(self)
-        self._delivery.begin()
+        """Look for what earlier processes have left in the spool, and send it."""
+        self._opened().begin()
+
+    def _opened(self) -> Delivery:
+        """The delivery, made with the first thing to deliver: apps that never trace load nothing of it."""
+        if self._delivery is None:
+            with loading(), self._open_lock:
+                if self._delivery is None:
+                    from pandaprobe_otel.delivery.ledger import Ledger
+                    from pandaprobe_otel.delivery.setup import open_delivery
+
+                    self._delivery = open_delivery(
+                        self._config,
+                        has_spool=self._has_spool,
+                        transport=self._transport,
+                        bucket=self._bucket,
+                        encoder=lambda: self._load_encoder(Ledger()),
+                        ledger=self._ledger,
+                        notices=self._notices,
+                        max_bytes=self._config.max_queue_bytes // 2,
+                        monotonic=self._monotonic,
+                    )
+        return self._delivery
 
     def _load_encoder(self, ledger: Ledger) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
@@ -273,7 +292,8 @@ class ExportPipeline:
             if (alive := ref()) is None:
                 return None
             delivery = alive._delivery
-            return Reading(counts=alive._ledger.read(), fill=delivery.fill, kept_share=delivery.kept_share)
+            kept_share = 1.0 if delivery is None else delivery.kept_share
+            return Reading(counts=alive._ledger.read(), fill=alive.fill(), kept_share=kept_share)
 
         observe(read)
 
@@ -282,13 +302,12 @@ class ExportPipeline:
             with loading():
                 self._observe()
                 self._encoder = self._load_encoder(self._ledger)
+        parcels: list[Parcel] = []
         try:
             parcels = self._encoder.encode(part)
-            for parcel in parcels:
-                self._delivery.put(parcel)
         finally:
-            if self._journal is not None:
-                self._journal.taken(part)
+            journal = () if self._journal is None else self._journal.taken(part)
+            self._opened().put(parcels, journal)
         if self._console is not None:
             self._console.show(parcels)
 
@@ -297,27 +316,22 @@ class ExportPipeline:
             with loading():
                 from pandaprobe_otel.delivery.spool.setup import span_journal
 
-                self._journal = span_journal(
-                    self._config, self._delivery, is_forked=self._is_forked, all_spans=self._is_gateway
-                )
-        if self._journal is not None:
-            self._journal.record(events)
+                self._journal = span_journal(self._config, is_forked=self._is_forked, all_spans=self._is_gateway)
+            self.begin()
+        if changes := self._journal.record(events):
+            self._opened().put((), changes)
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread; False when there was no time for it (a monotonic time)."""
         return self._worker.receive(spans, deadline)
 
-    def settle(self, deadline: float) -> bool:
-        """Wait until what was taken over is where it is kept: on disk with a spool, otherwise in memory."""
-        return self._delivery.settle(deadline)
-
     def fill(self) -> float:
         """How full the place is where traces wait for PandaProbe; from 0 to 1."""
-        return self._delivery.fill
+        return 0.0 if self._delivery is None else self._delivery.fill
 
     def is_choosing(self) -> bool:
         """Whether traces are left out, since for minutes more have come than the limit lets through."""
-        return self._delivery.is_choosing
+        return self._delivery is not None and self._delivery.is_choosing
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, in `timeout` seconds at most.
@@ -325,7 +339,10 @@ class ExportPipeline:
         True when nothing of them is left to be sent; with a spool, when what is left is on disk.
         """
         deadline = self._monotonic() + max(timeout, 0.0)
-        return self._worker.flush(deadline) and self._delivery.wait_idle(deadline)
+        if not self._worker.flush(deadline):
+            return False
+        delivery = self._opened() if self._inherits else self._delivery
+        return delivery is None or delivery.wait_idle(deadline)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered before the timeout; True when nothing was dropped.
@@ -338,22 +355,25 @@ class ExportPipeline:
             self._closed = True
         deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         self._worker.close(deadline)
-        dropped = self._delivery.close(deadline)
+        delivery = self._delivery
+        if delivery is None:
+            return True
+        dropped = delivery.close(deadline)
         if dropped:
             _logger.warning(
                 "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
                 dropped,
-                self._delivery.last_error or "the time was too short",
+                delivery.last_error or "the time was too short",
                 "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
                 if self._monotonic() >= deadline
                 else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
             )
-        if self._delivery.left_behind:
+        if delivery.left_behind:
             _logger.warning(
                 "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
-                self._delivery.left_behind,
+                delivery.left_behind,
                 self._config.spool,
-                self._delivery.last_error or "the time was too short",
+                delivery.last_error or "the time was too short",
             )
         return not dropped
 
@@ -368,9 +388,8 @@ class ExportPipeline:
         from pandaprobe_otel.mapping.clean import encode
 
         fields = encode(body).encode()
-        self._delivery.put(
-            Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
-        )
+        score = Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
+        self._opened().put((score,))
 
     def status(self) -> Status:
         """Read the counts."""
@@ -383,24 +402,46 @@ class ExportPipeline:
             spans_dropped=counts.dropped,
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
-            last_error=self._delivery.last_error,
+            last_error=None if self._delivery is None else self._delivery.last_error,
             **described(self._config, self._options.problems),
         )
 
     def before_fork(self) -> None:
         """In the parent, before a fork."""
-        self._delivery.before_fork()
+        if self._delivery is not None:
+            self._delivery.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """In the parent, after a fork."""
-        self._delivery.after_fork_in_parent()
+        if self._delivery is not None:
+            self._delivery.after_fork_in_parent()
 
     def reset_after_fork(self) -> None:
         """In a forked child: start empty, with new locks and threads; the parent keeps what it had."""
         self._close_lock = threading.Lock()
+        self._open_lock = threading.Lock()
         self._is_forked = True
         self._ledger.reset()
         self._notices.reset()
-        self._delivery.reset_after_fork()
+        if self._delivery is not None:
+            self._delivery.reset_after_fork()
         self._journal = None
         self._worker.reset_after_fork()
+
+
+def _is_something_left(config: Config) -> bool:
+    from pandaprobe_otel.delivery.spool.destination import is_something_left
+
+    return is_something_left(config)
+
+
+def _has_spool(config: Config) -> bool:
+    """Whether the settings name a spool, and this Python can keep one; if not, that is said."""
+    if config.spool is None:
+        return False
+    from pandaprobe_otel.delivery.spool.platform import obstacle
+
+    reason = obstacle()
+    if reason is not None:
+        _logger.warning("pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason)
+    return reason is None

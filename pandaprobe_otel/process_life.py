@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import signal
 import sys
 import threading
@@ -12,30 +11,20 @@ import weakref
 from contextlib import suppress
 from typing import Any, Protocol
 
+from pandaprobe_otel.forks import Watcher, watch_forks
+
 _logger = logging.getLogger("pandaprobe_otel")
 
 
-class ForkedAndEnded(Protocol):
+class Ended(Watcher, Protocol):
     """What is told of forks and of the end."""
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """The process ends."""
         ...
 
-    def before_fork(self) -> None:
-        """In the parent, before a fork."""
-        ...
 
-    def after_fork_in_parent(self) -> None:
-        """In the parent, after a fork."""
-        ...
-
-    def reset_after_fork(self) -> None:
-        """In a forked child."""
-        ...
-
-
-def watch_process(pipeline: ForkedAndEnded, *, at_exit_too: bool) -> None:
+def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
     """Deliver at the end of the process, and start over in forked children. Holds the pipeline weakly.
 
     Behind an exporter the end is the batch processor's to announce: it hands over its last spans when its provider
@@ -48,23 +37,10 @@ def watch_process(pipeline: ForkedAndEnded, *, at_exit_too: bool) -> None:
             alive.shutdown()
             _end_as_interrupted()
 
-    def before() -> None:
-        if (alive := ref()) is not None:
-            alive.before_fork()
-
-    def in_parent() -> None:
-        if (alive := ref()) is not None:
-            alive.after_fork_in_parent()
-
-    def in_child() -> None:
-        if (alive := ref()) is not None:
-            alive.reset_after_fork()
-
     if at_exit_too:
         atexit.register(at_exit)
         weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+    watch_forks(pipeline)
 
 
 def _end_as_interrupted() -> None:
@@ -79,7 +55,7 @@ def _end_as_interrupted() -> None:
             exec("raise KeyboardInterrupt")
 
 
-def finish_with_multiprocessing(pipeline: ForkedAndEnded) -> None:
+def finish_with_multiprocessing(pipeline: Ended) -> None:
     """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though.
 
     Those of Celery's pool run nothing but Celery's signal. Called with the first span of a process: a child clears

@@ -29,7 +29,7 @@ GUARDS = {
     "decorators/outcome.py": {"_message", "_stack_trace"},
     "delivery/delivery.py": {"Delivery._settle"},
     "delivery/spool/recovery.py": {"recovered"},
-    "delivery/spool/writer.py": {"SpoolWriter._guarded"},
+    "delivery/spool/store.py": {"SpoolStore._guarded"},
     "first_use.py": {"begin"},
     "local/evaluation/worker.py": {"Worker._evaluate"},
     "mapping/assemble.py": {"_read", "map_views"},

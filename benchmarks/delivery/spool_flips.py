@@ -41,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         sound, copy = Path(scratch) / "sound", Path(scratch) / "copy"
         run = Run(sound)
-        run.insert(*parcels)
+        run.put(*parcels)
         run.die()
         size = next(sound.glob("*.sqlite")).stat().st_size
         for _ in range(options.flips):
@@ -54,12 +54,12 @@ def main() -> int:
                 file.seek(at)
                 file.write(flipped)
             heir = Run(copy)
-            found = [loaded.parcel for loaded in heir.load_everything()]
+            found = heir.contents()
             wrong += sum(parcel != written.get(parcel.trace_id) for parcel in found)
             lost.append(len(parcels) - len(found))
-            heir.insert(create(10**9))
-            wrong += heir.keeper.failing
-            heir.keeper.leave()
+            heir.put(create(10**9))
+            wrong += not heir.outbox.is_kept
+            heir.outbox.leave()
     counts = Counter(
         "none" if number == 0 else "1" if number == 1 else "2 to 20" if number <= 20 else "more" for number in lost
     )

@@ -3,7 +3,7 @@
     python benchmarks/delivery/spool_start.py [--items 26000] [--bytes 19800]
 
 Fills a directory with so many traces of so many bytes, as a dead process would leave them, then starts a process on it
-and watches the strict server. Marks: first request within 3 s of the start of the spool's thread, resident memory
+and watches the strict server. Marks: first request within 3 s of the start of the process, resident memory
 grown by less than 100 MB. Then offers more than the bound of 512 MiB and looks at what went.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 from pandaprobe_otel.delivery.spool.destination import Destination
-from pandaprobe_otel.delivery.spool.keeper import MAX_BYTES
+from pandaprobe_otel.delivery.spool.store import MAX_BYTES
 from simulated_delivery import create
 from spools import Run
 from strict_pandaprobe import StrictPandaProbe
@@ -79,7 +79,7 @@ def fill(folder: Path, url: str, items: int, size: int) -> float:
     begun = time.monotonic()
     run = Run(folder, destination=Destination(endpoint=url, project="shop", api_key="sk_pp_1"))
     for start in range(0, items, 1000):
-        run.insert(*(create(number, size=size) for number in range(start, min(start + 1000, items))), in_memory=False)
+        run.put(*(create(number, size=size) for number in range(start, min(start + 1000, items))))
     run.die()
     return time.monotonic() - begun
 
@@ -92,16 +92,16 @@ def over_the_bound() -> bool:
         begun = time.monotonic()
         while offered < MAX_BYTES * 1.05:
             batch = [create(number + index, size=200_000) for index in range(50)]
-            run.insert(*batch, in_memory=False)
-            run.keeper.evict()
+            run.put(*batch)
+            run.look_around()
             number += len(batch)
             offered += sum(parcel.size for parcel in batch)
         took = time.monotonic() - begun
-        gone = sum(count.parcels for _, count in run.memory.losses)
-        kept = run.keeper.parked.parcels
+        gone = run.gone["spool_full"]
+        kept = len(run.outbox)
         size = batch[0].size
         print(f"offered {number}, kept {kept}, gone {gone} in {took:.1f} s ({offered / took / 2**20:.0f} MiB/s)")
-        left = min(int(loaded.parcel.trace_id[-12:]) for loaded in run.load_everything())
+        left = min(int(job.parcel.trace_id[-12:]) for job in run.outbox)
         return gone + kept == number and kept == MAX_BYTES // size and left == gone
 
 

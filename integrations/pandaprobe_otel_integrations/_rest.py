@@ -37,6 +37,7 @@ _MAX_TEXT: Final = 2048
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
 _BASE64_START: Final = 256
 _NONE_KNOWN: Final[Set[str]] = frozenset()
+_DEEPEST: Final = 200
 _PLAIN: Final = frozenset({int, float, bool})
 _SENTINELS: Final = frozenset({"NotGiven", "Omit", "Unset"})
 """Types of the values by which client libraries say that there is none."""
@@ -120,8 +121,11 @@ def is_empty(value: Any) -> bool:
 _CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
 
 
-def told(value: Any, name: str = "") -> Any:
-    """A value as it may be told: without credentials, with marks for bytes."""
+def told(value: Any, name: str = "", depth: int = 0) -> Any:
+    """A value as it may be told: without credentials, with marks for bytes.
+
+    Raises RecursionError when it is nested more than 200 deep.
+    """
     kind = value.__class__
     if kind in _PLAIN or value is None:
         return value
@@ -130,9 +134,15 @@ def told(value: Any, name: str = "") -> Any:
     if kind is str:
         return _told_text(value, name)
     if kind is dict:
-        return {str(key): told(item, str(key)) for key, item in value.items() if type(item).__name__ not in _SENTINELS}
+        _check(depth)
+        return {
+            str(key): told(item, str(key), depth + 1)
+            for key, item in value.items()
+            if type(item).__name__ not in _SENTINELS
+        }
     if isinstance(value, (list, tuple)):
-        return [told(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        _check(depth)
+        return [told(item, "", depth + 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, (bytes, bytearray)):
         return parts.blob(bytes(value), "data", None)
     if kind.__name__ in _SENTINELS:
@@ -141,7 +151,12 @@ def told(value: Any, name: str = "") -> Any:
         schema = getattr(value, "model_json_schema", None)  # a model of pydantic, as a schema for answers
         return schema() if callable(schema) else value.__name__  # pyright: ignore[reportUnknownVariableType]
     members = obj(value)
-    return told(dict(members)) if members else value
+    return told(dict(members), "", depth) if members else value
+
+
+def _check(depth: int) -> None:
+    if depth > _DEEPEST:  # CPython 3.13 lets this function call itself 100 000 times
+        raise RecursionError
 
 
 def _told_text(text: str, name: str) -> Any:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Final
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
+from pandaprobe_otel.delivery.outbox import Job, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 from pandaprobe_otel.delivery.shares import with_chance
@@ -38,7 +38,7 @@ class Admission:
     blocked: whether nothing can be sent now, for another cause than the budget.
     """
 
-    def __init__(self, bucket: LeasedBucket, outbox: MemoryOutbox, blocked: Callable[[float], bool]) -> None:
+    def __init__(self, bucket: LeasedBucket, outbox: Outbox, blocked: Callable[[float], bool]) -> None:
         self._bucket = bucket
         self._outbox = outbox
         self._blocked = blocked

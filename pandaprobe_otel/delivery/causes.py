@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.transport.verdict import Verdict
+
+_HAD_TO_GO: Final = {
+    "queue_full": "Traces are dropped: they come faster than PandaProbe takes them, and the memory for waiting ones is "
+    "used up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
+    "spool_full": "Traces are dropped: they come faster than PandaProbe takes them, and the spool is full "
+    "(max_spool_bytes). The oldest go first, those with errors last.",
+    "spool_damaged": "Traces that waited in the spool are dropped: their file is damaged.",
+    "expired": "Traces that have waited in the spool for a week are dropped.",
+}
 
 
 class Causes:
@@ -51,13 +61,9 @@ class Causes:
             "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are tried again."
         )
 
-    def queue_full(self) -> None:
-        """No room for what waits."""
-        self._notices.say(
-            "queue_full",
-            "Traces are dropped: they come faster than PandaProbe takes them, and the memory for waiting ones is used "
-            "up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
-        )
+    def had_to_go(self, reason: str) -> None:
+        """What waited was given up."""
+        self._notices.say(reason, _HAD_TO_GO[reason])
 
     def overload(self) -> None:
         """More comes than goes, for minutes."""

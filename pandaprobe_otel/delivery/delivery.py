@@ -6,8 +6,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S, Attempt
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
@@ -15,18 +16,24 @@ from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.late_patches import LockMaker
 from pandaprobe_otel.transport.messages import Outcome, Transport
 
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.spool.rows import JournalChange
+
 MAX_SENDERS: Final = 4
 """Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
 
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
 """At the end of the process, a server that cannot be reached is tried for no longer than this."""
+_PATIENCE_ON_DISK_S: Final = 1.0
+"""And nothing that is on disk is waited for longer than this without a request under way."""
+_FORK_WAIT_S: Final = 1.0
 
 _logger = logging.getLogger("pandaprobe_otel")
 
 
 class Delivery:
-    """Sends parcels in the background. `put` never blocks on the network."""
+    """Sends parcels in the background. `put` never blocks on the network; with a spool, it writes to disk."""
 
     def __init__(
         self,
@@ -57,6 +64,7 @@ class Delivery:
     def _make_locks(self) -> None:
         self._lock_maker = LockMaker()
         self._changed = threading.Condition(threading.Lock())
+        self._fork = threading.local()
 
     @property
     def last_error(self) -> str | None:
@@ -64,21 +72,28 @@ class Delivery:
         return self._dispatcher.last_error
 
     def begin(self) -> None:
-        """The first span of the process has started. Without a spool there is nothing to do yet."""
+        """Look whether other processes have left something on disk, and send it."""
+        with self._changed:
+            self._call_sender()
 
-    def put(self, parcel: Parcel) -> None:
-        """Take over a parcel; it is sent as soon as the budget allows. After `close` it is dropped and counted."""
+    def put(self, parcels: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> None:
+        """Take over parcels; they are sent as soon as the budget allows. After `close` they are dropped and counted.
+
+        `journal`: what is written down in one transaction with them, where there is a spool.
+        """
         if self._lock_maker.is_outdated and not self._threads:
             self._make_locks()
         with self._changed:
-            self._dispatcher.offer(parcel, self._monotonic())
+            now = self._monotonic()
+            for parcel in parcels:
+                self._dispatcher.offer(parcel, now)
             if self._stopped:
-                self._drop_rest()
-            self._call_sender()
-
-    def settle(self, deadline: float) -> bool:
-        """Wait until what was handed over is where it is kept: in memory, where it is already."""
-        return True
+                self._dispatcher.drop_all("shutdown")
+            else:
+                self._dispatcher.save(journal)
+            self._due_at = 0.0  # unknown until the senders have looked again
+            if not self._dispatcher.idle:
+                self._call_sender()
 
     @property
     def fill(self) -> float:
@@ -96,32 +111,28 @@ class Delivery:
         return self._dispatcher.is_choosing(self._monotonic())
 
     def wait_idle(self, deadline: float) -> bool:
-        """Wait until nothing is left to send; False when the deadline (a monotonic time) came first."""
+        """Wait until nothing is left to send; True when everything is delivered or on disk.
+
+        What is on disk is not waited for when it cannot be sent before the deadline (a monotonic time) in any case.
+        """
         if not self._has_live_sender():
             self._send_until(deadline)
-        with self._changed:
-            while not self._dispatcher.idle:
-                remaining = deadline - self._monotonic()
-                if remaining <= 0 or self._is_hopeless(deadline):
-                    return False
-                self._changed.wait(min(remaining, _LOOK_AGAIN_S) if self._dispatcher.closing else remaining)
-        return True
-
-    def _is_hopeless(self, deadline: float) -> bool:
-        """At the end: whether nothing can go before the deadline, so that waiting for it would be in vain."""
-        alive = sum(thread.is_alive() for thread in self._threads)
-        end = self._end(deadline)
-        return self._dispatcher.closing and self._waiting == alive and (self._due_at > end or self._monotonic() >= end)
-
-    def _end(self, deadline: float) -> float:
-        return min(deadline, self._patient_until) if self._dispatcher.unreachable else deadline
+        with self._locked(deadline) as is_locked:
+            while is_locked and not self._dispatcher.idle:
+                now = self._monotonic()
+                may_stay = self._dispatcher.is_kept
+                if now >= deadline or self._is_hopeless(now, deadline, may_stay=may_stay):
+                    return may_stay
+                looks_again = may_stay or self._dispatcher.closing
+                self._changed.wait(min(deadline - now, _LOOK_AGAIN_S) if looks_again else deadline - now)
+        return is_locked
 
     def close(self, deadline: float) -> int:
         """Send what can be sent before the deadline, then stop; return how many spans had to be dropped."""
-        with self._changed:
-            if self._stopped:
+        with self._locked(deadline) as is_locked:
+            if self._stopped or not is_locked:
                 return 0
-            self._begin_to_close()
+            self._dispatcher.closing = True
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
             self._due_at = 0.0  # unknown until the senders have looked again
@@ -129,28 +140,58 @@ class Delivery:
         self.wait_idle(deadline)
         with self._changed:
             self._stopped = True
-            dropped = self._drop_rest()
+            self.left_behind = self._dispatcher.saved_spans
+            dropped = self._dispatcher.drop_all("shutdown")
             self._dispatcher.leave()
             self._changed.notify_all()
         self._join_senders()
         return dropped
 
     def before_fork(self) -> None:
-        """In the parent, before a fork."""
+        """In the parent: hold the other threads still while nothing of the disk is open, since that must not cross."""
+        held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
+        if held:
+            self._dispatcher.before_fork()
 
     def after_fork_in_parent(self) -> None:
-        """In the parent, after a fork."""
+        """In the parent: go on."""
+        if getattr(self._fork, "held", False):
+            self._fork.held = False
+            self._changed.release()
 
     def reset_after_fork(self) -> None:
         """In a forked child: the parent sends what it has; the child starts empty, with new locks."""
+        self._dispatcher.abandon(is_quiet=getattr(self._fork, "held", False))
         self._transport.reset_after_fork()
         self._start_fresh()
 
-    def _begin_to_close(self) -> None:
-        self._dispatcher.closing = True
+    @contextmanager
+    def _locked(self, deadline: float) -> Generator[bool]:
+        """Wait for the lock, which others hold while they write to disk, no longer than until the deadline."""
+        remaining = deadline - self._monotonic()
+        is_locked = self._changed.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.1))
+        try:
+            yield is_locked
+        finally:
+            if is_locked:
+                self._changed.release()
 
-    def _drop_rest(self) -> int:
-        return self._dispatcher.drop_all("shutdown")
+    def _is_hopeless(self, now: float, deadline: float, *, may_stay: bool) -> bool:
+        """Whether nothing can go before the deadline, so that waiting for it would be in vain.
+
+        In a process that goes on, only what may stay where it is need not be waited for.
+        """
+        closing = self._dispatcher.closing
+        if not (closing or may_stay):
+            return False
+        alive = sum(thread.is_alive() for thread in self._threads)
+        end = self._end(deadline)
+        if closing and may_stay:
+            end = min(end, now + _PATIENCE_ON_DISK_S)
+        return self._waiting == alive and (self._due_at > end or now >= end)
+
+    def _end(self, deadline: float) -> float:
+        return min(deadline, self._patient_until) if self._dispatcher.unreachable else deadline
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -183,6 +224,7 @@ class Delivery:
             outcome = self._transport.send(attempt.request(timeout_s))
             with self._changed:
                 self._settle(attempt, outcome)
+                self._dispatcher.save()
                 self._changed.notify_all()
 
     def _take(self, deadline: float) -> Attempt | None:
@@ -191,12 +233,13 @@ class Delivery:
             while not self._stopped:
                 now = self._monotonic()
                 step = self._dispatcher.next(now)
+                self._dispatcher.save()
                 if isinstance(step, Attempt):
                     if self._waiting == 0 and self._dispatcher.expected_at < math.inf:
                         self._add_sender()
                     return step
                 end = self._end(deadline)
-                if not is_own_thread and (self._dispatcher.idle or min(step, end) <= now or step > end):
+                if not is_own_thread and (self._dispatcher.idle or end <= now or step > end):
                     return None
                 self._due_at = step
                 self._waiting += is_own_thread
@@ -209,7 +252,7 @@ class Delivery:
             self._dispatcher.done(attempt, outcome, self._monotonic())
         except Exception:
             _logger.exception("Delivery of a trace failed inside pandaprobe-otel; please report this")
-            self._dispatcher.abandon(attempt)
+            self._dispatcher.give_up(attempt)
 
     def _join_senders(self) -> None:
         for thread in self._threads:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Admission, Fate
 from pandaprobe_otel.delivery.attempt import Attempt
@@ -20,12 +20,15 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.look import lacks_spans
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.orphans import Orphans
-from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
+from pandaprobe_otel.delivery.outbox import NOTHING_NEW, Inspection, Job, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.delivery.reserve import Reserve
 from pandaprobe_otel.transport.messages import Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 CHECK_AFTER_S: Final = 5.0
 """Look for a create of unknown outcome after this time: by then an accepted one is stored."""
@@ -48,7 +51,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        outbox: MemoryOutbox,
+        outbox: Outbox,
         bucket: LeasedBucket,
         ledger: Ledger,
         notices: Notices,
@@ -99,8 +102,22 @@ class Dispatcher:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is under way."""
-        return len(self._outbox) == 0
+        """Whether nothing waits, nothing is under way, and there is nothing more to find."""
+        return self._outbox.is_done
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that waits would outlive the process."""
+        return self._outbox.is_kept
+
+    @property
+    def saved_spans(self) -> int:
+        """Spans that wait on disk."""
+        return self._outbox.saved_spans
+
+    def save(self, journal: Sequence[JournalChange] = ()) -> None:
+        """Write down what has changed, where there is a store. To be called before the lock is let go of."""
+        self._outbox.save(journal)
 
     def offer(self, parcel: Parcel, now: float) -> None:
         """Take over a parcel that is new, unless its trace is left out: see `TailSampler`."""
@@ -125,31 +142,59 @@ class Dispatcher:
         if parcel.size > self._body_cap:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
         for piece in pieces:
-            evicted = self._outbox.put(piece, now)
-            unposted = {job.parcel.trace_id for job in evicted if job.parcel.step is Step.CREATE}
-            for job in evicted:
-                if job.parcel.step is Step.FINISH and job.parcel.trace_id not in unposted:
-                    self._outbox.put(job.parcel, now)  # what is lost is counted; the trace is over all the same
+            gone = self._outbox.put(piece, now)
+            unposted = {job.parcel.trace_id for job, _ in gone if job.parcel.step is Step.CREATE}
+            for job, reason in gone:
+                if job.parcel.step is not Step.FINISH or job.parcel.trace_id in unposted:
+                    self._had_to_go(job, reason)
                     continue
-                self._ledger.dropped("queue_full", job.parcel.span_count)
-                if job.parcel.step is Step.CREATE:
-                    self._admission.evicted(job.parcel.trace_id)
-                    self._in_band.evicted(job.parcel)
-                self._causes.queue_full()
+                # Some of its spans are lost, and counted; the trace is over all the same.
+                for other, why in self._outbox.put(job.parcel, now):
+                    self._had_to_go(other, why)
+
+    def _had_to_go(self, job: Job, reason: str) -> None:
+        self._ledger.dropped(reason, job.parcel.span_count)
+        if job.parcel.step is Step.CREATE:
+            self._admission.evicted(job.parcel.trace_id)
+            self._in_band.evicted(job.parcel)
+        self._causes.had_to_go(reason)
 
     def next(self, now: float) -> Attempt | float:
         """The next request, or the time at which to ask again (infinity: when something has changed)."""
         self._stay(now)
+        self._note(self._outbox.inspect(now), now)
         step = self._choose(now)
         self._stay(now)
-        return step if isinstance(step, Attempt) else min(step, self.expected_at)
+        return step if isinstance(step, Attempt) else min(step, self.expected_at, self._outbox.inspect_at)
+
+    def _note(self, inspection: Inspection, now: float) -> None:
+        if inspection is NOTHING_NEW:
+            return
+        self._ledger.ended(sum(parcel.span_count for parcel in inspection.found) + inspection.damaged_spans)
+        self._ledger.dropped("spool_damaged", inspection.damaged_spans)
+        for parcel in inspection.found:
+            if parcel.is_error and parcel.step is Step.CREATE:
+                self._reserve.error_came(now)
+        for job, reason in inspection.gone:
+            self._had_to_go(job, reason)
+        if inspection.body_cap is not None:
+            self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
 
     def _stay(self, now: float) -> None:
         self.expected_at = math.inf if self.closing else self._bucket.stay(now)
 
     def leave(self) -> None:
-        """Nothing is sent any more: who shares the budget need not reckon with this process."""
+        """Nothing is sent any more: who shares the budget need not reckon with this process, nor the store."""
         self._bucket.leave()
+        self._outbox.leave()
+
+    def before_fork(self) -> None:
+        """In the parent: let nothing cross a fork that must not."""
+        self._outbox.before_fork()
+
+    def abandon(self, *, is_quiet: bool) -> None:
+        """In a forked child: what is on disk is the parent's. `is_quiet`: nobody wrote to it during the fork."""
+        self._outbox.abandon(is_quiet=is_quiet)
 
     def _choose(self, now: float) -> Attempt | float:
         blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
@@ -174,17 +219,13 @@ class Dispatcher:
         else:
             self._after_send(attempt.job, verdict, now)
 
-    def learn_cap(self, size: int) -> None:
-        """The server is known to take no larger body than this."""
-        self._body_cap = max(min(size, self._body_cap), SMALLEST_CAP)
-
-    def abandon(self, attempt: Attempt) -> None:
+    def give_up(self, attempt: Attempt) -> None:
         """Give a job up because of a fault of ours."""
         self._drop(attempt.job, "internal_error", math.inf)
 
     def drop_all(self, reason: str) -> int:
-        """Give up everything that waits; return how many spans that are."""
-        jobs = list(self._outbox)
+        """Give up everything that is in memory alone; return how many spans that are."""
+        jobs = self._outbox.unsaved
         for job in jobs:
             self._drop(job, reason, math.inf)
         return sum(job.parcel.span_count for job in jobs)
@@ -193,28 +234,46 @@ class Dispatcher:
 
     def _next_other(self, now: float) -> Attempt | None:
         job = self._outbox.next_other(now)
-        return self._start(Attempt(job=job, is_check=job.in_doubt), now) if job is not None else None
+        if job is None or not self._opened(job, now):
+            return None
+        return self._start(Attempt(job=job, is_check=job.in_doubt), now)
 
     def _next_create(self, now: float) -> Attempt | None:
         job = self._outbox.next_create(now)
         if job is None:
             return None
         if job.in_doubt:
-            return self._start(Attempt(job=job, is_check=True), now)
+            return self._start(Attempt(job=job, is_check=True), now) if self._opened(job, now) else None
         if max(self._quota.opens_at(), self._daily.free_at(now)) > now:
             return None
         lease = self._bucket.acquire(now, leave=self._left_to_errors(job, now))
         if lease is None:
             return None
+        if not self._opened(job, now):
+            self._bucket.release(lease, now)
+            return None
         self._quota.enter(now)
         self._daily.spend(now)
         self._admission.sent()
         self._ledger.leased(now - job.since)
-        self._outbox.open(job)
         reported = self._in_band.attach(job.parcel, self._ledger.dropped_so_far())
         if reported is not job.parcel:
             self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
+
+    def _opened(self, job: Job, now: float) -> bool:
+        """Bring the job's content to memory; False when that has to wait, or has made other jobs of it."""
+        if not self._outbox.open(job, now):
+            return False
+        followed = self._orphans.followed(job.parcel)
+        if followed is not job.parcel:
+            self._outbox.finish(job, now)
+            self.put(followed, now)
+            return False
+        if job.parcel.size > self._body_cap and len(pieces := fit(job.parcel, self._body_cap)) > 1:
+            self._outbox.replace(job, pieces, now)
+            return False
+        return True
 
     def _left_to_errors(self, job: Job, now: float) -> int:
         return 0 if job.parcel.is_error else self._reserve.tokens(self._outbox.waiting_for_tokens, now)
@@ -411,7 +470,7 @@ class Dispatcher:
         return fate is not Fate.WAIT
 
     def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
-        self._outbox.bury(job, verdict.message)
+        self._outbox.refused(job, verdict.message)
         self._drop(job, reason, now)
         self._causes.refused(reason, job.parcel, verdict)
 

@@ -1,20 +1,30 @@
-"""What waits to be sent: one queue for each trace, in memory, bounded in bytes."""
+"""What waits to be sent: one queue for each trace, bounded in bytes, its content in memory or in a store on disk."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.store import Changes, Found, Place, Store
 from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 from pandaprobe_otel.delivery.turns import Turns
 
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.spool.rows import JournalChange
+
 PACK_ABOVE: Final = 4 << 20
 """Bytes that may wait as they are. Above, traces come faster than they go, and will wait for some time."""
+MAX_AGE_S: Final = 7 * 24 * 3600.0
+"""What has waited on disk for longer is given up: nobody looks at a trace of last week that turns up today."""
+LOOK_AFTER_S: Final = 5.0
+"""What a process sent just before its death may arrive this much later."""
+_READ_AGAIN_S: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +48,10 @@ class Job:
     in_flight: bool = False
     since: float = 0.0
     """When the parcel came."""
+    place: Place | None = None
+    """Where its content lies on disk, if it does."""
+    is_amended: bool = False
+    """Its content is no longer the one on disk."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,22 +64,39 @@ class _Line:
     is_waiting_for_token: bool = False
 
 
-class MemoryOutbox:
-    """Jobs by trace. Not thread-safe: its owner calls it under one lock.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What has changed without anybody's doing: what was found, what is gone (and for which reason)."""
+
+    found: tuple[Parcel, ...] = ()
+    damaged_spans: int = 0
+    """Spans that others have left, and that cannot be read."""
+    gone: tuple[tuple[Job, str], ...] = ()
+    body_cap: int | None = None
+
+
+NOTHING_NEW: Final = Inspection()
+
+
+class Outbox:
+    """Jobs by trace. Not thread-safe: its owner calls it under one lock, and `save` before it lets go of that.
 
     A line waits in one of three places: in a heap until its time has come, then, if it begins with a create, for its
     turn to take a token; or nowhere, while its first job is under way.
+
+    Without a store, content waits in memory. With one, it is written there by `save`, leaves the memory, and comes back
+    when its request is about to go; a store that fails costs nothing but that the bound is that of the memory again.
     """
 
-    packs = True
-    """Whether what comes while much waits already is compressed."""
-    patience_min = PATIENCE_MIN
-    """Minutes of sending that may wait before traces are left out; see `TailSampler`."""
-
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, store: Store | None = None, *, look_after_s: float = LOOK_AFTER_S) -> None:
+        """`max_bytes`: of memory; what lies in the store counts with what it takes here, about 600 bytes."""
+        self._look_after_s = look_after_s
+        self._is_over = False
         self._max_bytes = max_bytes
+        self._store = store
+        self._changes = Changes()
         self._bytes = 0
-        self._count = 0
+        self._count = self._saved = 0
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._creates: list[tuple[float, int, str]] = []
         self._others: list[tuple[float, int, str]] = []
@@ -74,18 +105,47 @@ class MemoryOutbox:
 
     @property
     def bytes(self) -> int:
-        """Bytes that the waiting jobs take."""
+        """Bytes of memory that the waiting jobs take."""
         return self._bytes
 
     @property
     def fill(self) -> float:
-        """The share of the bound that they take; from 0 to 1."""
-        return self._bytes / self._max_bytes
+        """The share of the bound that is taken, of memory or disk, whichever is fuller; from 0 to 1."""
+        in_memory = self._bytes / self._max_bytes
+        return in_memory if self._store is None else min(max(in_memory, self._store.fill), 1.0)
+
+    @property
+    def patience_min(self) -> float:
+        """Minutes of sending that may wait before traces are left out; see `TailSampler`.
+
+        In a store there is room for hours: what comes by day may go at night.
+        """
+        return PATIENCE_MIN if self._store is None else math.inf
 
     @property
     def waiting_for_tokens(self) -> int:
         """Traces whose turn to take a token has not come."""
         return len(self._turns)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing waits, nothing is under way, and there is nothing more to find."""
+        return self._count == 0 and (self._store is None or not self._store.has_more)
+
+    @property
+    def unsaved(self) -> list[Job]:
+        """Jobs that are in memory alone."""
+        return list(self) if self._store is None else [job for job in self if job.place is None]
+
+    @property
+    def saved_spans(self) -> int:
+        """Spans of the jobs that are on disk."""
+        return sum(job.parcel.span_count for job in self if job.place is not None)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that waits would outlive the process."""
+        return self._count == self._saved
 
     def __len__(self) -> int:
         return self._count
@@ -93,22 +153,17 @@ class MemoryOutbox:
     def __iter__(self) -> Iterator[Job]:
         return (job for line in self._lines.values() for job in line.jobs)
 
-    def put(self, parcel: Parcel, now: float) -> list[Job]:
-        """Add a parcel at the end of its trace's line; return the jobs that had to go for it (not delivered).
+    def put(self, parcel: Parcel, now: float) -> list[tuple[Job, str]]:
+        """Add a parcel at the end of its trace's line; return what had to go for it (not delivered), and why.
 
         A create goes before whatever waits for its trace to be there.
         """
-        if self.packs and self._bytes > PACK_ABOVE:
+        if self._store is None and self._bytes > PACK_ABOVE:
             parcel = parcel.closed()
-        line = self._lines.setdefault(parcel.line, _Line())
-        comes_first = parcel.step is Step.CREATE and bool(line.jobs) and line.jobs[0].parcel.step is not Step.CREATE
-        is_held = comes_first and line.jobs[0].in_flight
-        index = is_held if comes_first else len(line.jobs)
-        self._insert(line, index, Job(parcel, since=now, in_doubt=parcel.step is Step.SCORE))
-        if index == 0:
-            self._schedule(parcel.line, line, now)
-            self._queue_for_tokens(now)
-        return self._evict()
+        job = Job(parcel, since=now, in_doubt=parcel.step is Step.SCORE)
+        self._append(job, now, now)
+        self._note_added(job)
+        return [] if self._writes else self._evict()  # what the store takes leaves the memory a moment later
 
     def next_create(self, now: float) -> Job | None:
         """The create whose turn it is, or None."""
@@ -127,17 +182,26 @@ class MemoryOutbox:
         return create_at, self._first(self._others)
 
     def start(self, job: Job, now: float) -> None:
-        """The job is being sent: nothing of its trace may go meanwhile."""
+        """The job, which is open, is being sent: nothing of its trace may go meanwhile."""
         job.in_flight = True
-        self.open(job)
         if job.parcel.step is Step.CREATE:
             self._turns.serve(name=job.parcel.name, is_error=job.parcel.is_error, now=now)
+            if job.place is not None and not job.in_doubt:
+                self._changes.started.append(job.place)
         self._unschedule(self._lines[job.parcel.line])
 
-    def open(self, job: Job) -> None:
-        """Bring the job's content back to the form in which it is sent."""
+    def open(self, job: Job, now: float) -> bool:
+        """Bring the job's content to memory, in the form in which it is sent; False when it has to wait for that."""
         if job.parcel.packed:
-            self.amend(job, job.parcel.opened())
+            self._exchange(job, job.parcel.opened())
+        elif job.parcel.is_bare:
+            parcel = None if self._store is None or job.place is None else self._store.read(job.place)
+            if parcel is None:  # `inspect` will find out whether it is lost
+                self.retry(job, now + _READ_AGAIN_S)
+                return False
+            content = replace(job.parcel, fields=parcel.fields, spans=parcel.spans, is_bare=False, closed_spans=0)
+            self._exchange(job, content)
+        return True
 
     def retry(self, job: Job, at: float) -> None:
         """The job goes back to the head of its line, due at `at`."""
@@ -145,6 +209,7 @@ class MemoryOutbox:
         line = self._lines.get(job.parcel.line)
         if line is None or not line.jobs or line.jobs[0] is not job:
             return
+        self._close(job)
         if self.has_create(job):
             line.jobs[:2] = line.jobs[1], job
             at = line.jobs[0].since
@@ -170,8 +235,7 @@ class MemoryOutbox:
             return
         self._unschedule(line)
         line.jobs.remove(job)
-        self._bytes -= job.parcel.size
-        self._count -= 1
+        self._gone(job)
         if line.jobs:
             self._schedule(key, line, now if next_at is None else next_at)
         else:
@@ -180,31 +244,153 @@ class MemoryOutbox:
     def replace(self, job: Job, pieces: tuple[Parcel, ...], now: float) -> None:
         """Put other content of the same trace in the place of a job: the first piece for it, the rest behind it."""
         line = self._lines[job.parcel.line]
-        self._bytes += pieces[0].size - job.parcel.size
-        job.parcel = pieces[0]
+        self._exchange(job, pieces[0])
+        if job.place is not None:
+            self._changes.rewritten[job] = None
         for index, piece in enumerate(pieces[1:], 1):
-            self._insert(line, index, Job(piece, since=job.since))
+            new = Job(piece, since=job.since)
+            self._insert(line, index, new)
+            self._note_added(new)
         self.retry(job, now)
 
-    def bury(self, job: Job, words: str) -> None:
-        """The server refused the job's parcel, in these words: without a spool, nothing is kept of it."""
-
-    def remember_cap(self, size: int) -> None:
-        """The server takes no larger body than this: without a spool, the process alone knows."""
-
     def amend(self, job: Job, parcel: Parcel) -> None:
-        """Change a waiting job's content, not its place."""
-        self._bytes += parcel.size - job.parcel.size
-        job.parcel = parcel
+        """Change what is sent of a job now; on disk it stays as it is."""
+        job.is_amended = True
+        self._exchange(job, parcel)
 
     def adopt(self, job: Job, project: str, now: float) -> None:
         """The trace's root is not coming: its waiting spans become a trace of their own, under a derived id."""
         job.in_flight = False
-        for index, waiting in enumerate(self._remove_line(job.parcel.line)):
-            adopted = waiting.parcel.opened().adopted(project)
+        opened = [waiting for waiting in self.with_it(job) if self.open(waiting, now)]
+        parcels = [waiting.parcel.adopted(project) for waiting in opened]
+        for waiting in opened:
+            self.finish(waiting, now)
+        for index, adopted in enumerate(parcels):
             self.put(adopted if index == 0 else replace(adopted, step=Step.APPEND), now)
 
+    # -- the store ----------------------------------------------------------------------------------------------------
+
+    def save(self, journal: Sequence[JournalChange] = ()) -> bool:
+        """Write what has changed since the last time, and the journal with it; False when that was not possible."""
+        if self._store is None:
+            return True
+        changes = self._changes
+        changes.journal += journal
+        if changes.is_empty:
+            return self._store.works
+        self._changes = Changes()
+        saved = self._store.write(changes)
+        self._saved += sum(job.place is not None for job in changes.added)
+        for job in (*changes.added, *changes.rewritten):
+            self._close(job)
+        self._is_over = self._bytes > self._max_bytes or self._store.excess > 0
+        return saved
+
+    @property
+    def inspect_at(self) -> float:
+        """When `inspect` is to be called (a monotonic time)."""
+        if self._store is None:
+            return math.inf
+        return -math.inf if self._is_over else self._store.tend_at
+
+    def inspect(self, now: float) -> Inspection:
+        """Take over what processes that are gone have left, and give up what is lost, too old or too much."""
+        store = self._store
+        if store is None or now < self.inspect_at:
+            return NOTHING_NEW
+        tended = store.tend(self.__iter__, now)
+        gone = [(job, "spool_damaged") for job in tended.lost] + [(job, "expired") for job in self._too_old(now)]
+        for job, _ in gone:
+            self.finish(job, now)
+        for found in tended.found:
+            self._take_over(found, now)
+        if tended.works_again:
+            self._saved = sum(job.place is not None for job in self)
+            self._changes.added.update((job, None) for job in self if job.place is None)
+        self.save()
+        gone += self._evict()
+        self.save()
+        self._is_over = False  # or all that is left is under way
+        return Inspection(
+            found=tuple(found.parcel for found in tended.found),
+            damaged_spans=tended.damaged_spans,
+            gone=tuple(gone),
+            body_cap=tended.body_cap,
+        )
+
+    def refused(self, job: Job, words: str) -> None:
+        """The server refused the job's parcel, in these words: keep it where there is a store."""
+        if self._store is not None:
+            self._changes.refused.append((job.parcel, words))
+
+    def remember_cap(self, size: int) -> None:
+        """The server takes no larger body than this: processes that share the store need not find out."""
+        self._changes.body_cap = size
+
+    def leave(self) -> None:
+        """The process ends: what is on disk stays there."""
+        if self._store is not None:
+            self.save()
+            self._store.close()
+
+    def before_fork(self) -> None:
+        """Let nothing of the store cross a fork."""
+        if self._store is not None:
+            self._store.before_fork()
+
+    def abandon(self, *, is_quiet: bool) -> None:
+        """In a forked child: what is on disk is the parent's. `is_quiet`: nobody wrote to it during the fork."""
+        if self._store is not None:
+            self._store.abandon(is_quiet=is_quiet)
+
+    @property
+    def _writes(self) -> bool:
+        return self._store is not None and self._store.works
+
+    def _note_added(self, job: Job) -> None:
+        if self._writes:
+            self._changes.added[job] = None
+
+    def _take_over(self, found: Found, now: float) -> None:
+        doubt = found.parcel.step is Step.SCORE or (found.in_doubt and found.parcel.step is Step.CREATE)
+        job = Job(found.parcel, since=now - found.waited_s, in_doubt=doubt, place=found.place)
+        self._append(job, now + self._look_after_s if found.in_doubt else now, now)
+        self._saved += 1
+
+    def _too_old(self, now: float) -> list[Job]:
+        return [job for job in self if job.place is not None and now - job.since > MAX_AGE_S and not job.in_flight]
+
+    def _close(self, job: Job) -> None:
+        """Let the disk alone hold the job's content, if it does."""
+        has_changed = job.in_flight or job.is_amended or job in self._changes.rewritten
+        if job.place is not None and not (has_changed or job.parcel.is_bare):
+            self._exchange(job, job.parcel.bare())
+
+    def _exchange(self, job: Job, parcel: Parcel) -> None:
+        self._bytes += parcel.size - job.parcel.size
+        job.parcel = parcel
+
+    def _gone(self, job: Job) -> None:
+        self._bytes -= job.parcel.size
+        self._count -= 1
+        self._changes.added.pop(job, None)
+        self._changes.rewritten.pop(job, None)
+        if job.place is not None:
+            self._saved -= 1
+            self._changes.removed.append(job.place)
+
     # -- places ---------------------------------------------------------------------------------------------------
+
+    def _append(self, job: Job, at: float, now: float) -> None:
+        parcel = job.parcel
+        line = self._lines.setdefault(parcel.line, _Line())
+        comes_first = parcel.step is Step.CREATE and bool(line.jobs) and line.jobs[0].parcel.step is not Step.CREATE
+        is_held = comes_first and line.jobs[0].in_flight
+        index = is_held if comes_first else len(line.jobs)
+        self._insert(line, index, job)
+        if index == 0:
+            self._schedule(parcel.line, line, at)
+            self._queue_for_tokens(now)
 
     def _insert(self, line: _Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)
@@ -252,22 +438,18 @@ class MemoryOutbox:
             heapq.heappop(heap)
         return None
 
-    def _remove_line(self, key: str) -> list[Job]:
-        line = self._lines[key]
-        self._unschedule(line)
-        del self._lines[key]
-        self._bytes -= sum(job.parcel.size for job in line.jobs)
-        self._count -= len(line.jobs)
-        return list(line.jobs)
-
-    def _evict(self) -> list[Job]:
+    def _evict(self) -> list[tuple[Job, str]]:
         """Make room by the rules of `Turns`; what waits for nothing but its time goes when nothing else is left."""
-        evicted: list[Job] = []
-        while self._bytes > self._max_bytes:
+        evicted: list[tuple[Job, str]] = []
+        excess = 0 if self._store is None else self._store.excess
+        while self._bytes > self._max_bytes or excess > 0:
             key = self._turns.victim()
             if key is None:
                 key = next((key for key, line in self._lines.items() if not line.jobs[0].in_flight), None)
             if key is None:
                 break
-            evicted += self._remove_line(key)
+            for job in list(self._lines[key].jobs):
+                evicted.append((job, "queue_full" if job.place is None else "spool_full"))
+                excess -= 0 if job.place is None else job.place.size
+                self.finish(job, 0.0)
         return evicted

@@ -57,8 +57,16 @@ class Parcel:
     """It took unusually long for a trace of its name."""
 
     packed: bytes = b""
-    """Fields and spans, compressed, instead of `fields` and `spans`; `packed_spans` is their number."""
-    packed_spans: int = 0
+    """Fields and spans, compressed, instead of `fields` and `spans`."""
+    is_bare: bool = False
+    """Fields and spans are on disk alone."""
+    closed_spans: int = 0
+    """The number of spans while they are packed or on disk."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its content must be brought here before anything but waiting."""
+        return self.is_bare or bool(self.packed)
 
     @property
     def size(self) -> int:
@@ -67,8 +75,8 @@ class Parcel:
 
     @property
     def span_count(self) -> int:
-        """How many spans there are, packed or not."""
-        return self.packed_spans or len(self.spans)
+        """How many spans there are, here or not."""
+        return self.closed_spans or len(self.spans)
 
     @property
     def line(self) -> str:
@@ -105,14 +113,18 @@ class Parcel:
         if self.packed or len(self.fields) + len(self.spans.joined) < SMALLEST:
             return self
         packed = pack(self.fields, self.spans)
-        return replace(self, fields=b"", spans=NO_SPANS, packed=packed, packed_spans=len(self.spans))
+        return replace(self, fields=b"", spans=NO_SPANS, packed=packed, closed_spans=len(self.spans))
+
+    def bare(self) -> Parcel:
+        """This parcel without its content, which is on disk."""
+        return replace(self, fields=b"", spans=NO_SPANS, packed=b"", is_bare=True, closed_spans=self.span_count)
 
     def opened(self) -> Parcel:
         """This parcel with its content as it was."""
         if not self.packed:
             return self
         fields, spans = unpack(self.packed)
-        return replace(self, fields=fields, spans=spans, packed=b"", packed_spans=0)
+        return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
 
     def split(self) -> tuple[Parcel, ...]:
         """This parcel and, where it has more spans than one request may carry, the appends that follow it."""

@@ -16,7 +16,7 @@ from pandaprobe_otel.delivery.delivery import Delivery
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.trace_file import Entry, EntryKind, read_entries, stand_in
@@ -60,7 +60,7 @@ def replay(
     ledger = Ledger()
     delivery = Delivery(
         dispatcher=lambda: Dispatcher(
-            outbox=MemoryOutbox(1 << 40),
+            outbox=Outbox(1 << 40),
             bucket=bucket or LeasedBucket(),
             ledger=ledger,
             notices=Notices(time.monotonic),
@@ -77,7 +77,7 @@ def replay(
             bad += [(entry.line, str(entry.content)) for entry in batch if entry.kind is EntryKind.BAD]
             for parcel in _parcels(batch, created):
                 ledger.ended(parcel.span_count)
-                delivery.put(parcel)
+                delivery.put((parcel,))
             if not _wait(delivery, ledger):
                 stopped_at = batch[0].line
                 break

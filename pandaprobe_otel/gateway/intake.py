@@ -30,10 +30,6 @@ class Receiver(Protocol):
         """Take over ended spans in this thread; False when there was no time for it."""
         ...
 
-    def settle(self, deadline: float) -> bool:
-        """Wait until what has been taken over is where it is kept, on disk with a spool."""
-        ...
-
     def fill(self) -> float:
         """How full the place is where spans wait; from 0 to 1."""
         ...
@@ -75,7 +71,7 @@ class Intake:
             )
 
     def take(self, request: ExportTraceServiceRequest) -> Taken:
-        """Hand the spans on, and wait until they are kept; RefusedError when that cannot be said in time."""
+        """Hand the spans on, to disk where there is a spool; RefusedError when there was no time for it."""
         deadline = self._monotonic() + _PATIENCE_S
         accepted = rejected = 0
         for batch in _slices(spans_of(request)):
@@ -83,8 +79,6 @@ class Intake:
             if not self._receiver.receive(spans, deadline):
                 raise busy("the gateway is busy", RETRY_SLOW_S)
             accepted, rejected = accepted + len(spans), rejected + len(batch) - len(spans)
-        if accepted and not self._receiver.settle(deadline):
-            raise busy("the gateway could not write the spans down in time", RETRY_SLOW_S)
         return Taken(accepted, rejected)
 
 

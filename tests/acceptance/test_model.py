@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from opentelemetry.sdk.trace import Span
 
-from pandaprobe_otel.delivery import Step
+from pandaprobe_otel.delivery.parcel import Step
 from pandaprobe_otel.transport import Answer, Outcome, Request
 from simulated_app import SimulatedApp, stored_id
 from simulated_spool import SpooledProcess

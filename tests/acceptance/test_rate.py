@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pandaprobe_otel.delivery import Step
+from pandaprobe_otel.delivery.parcel import Step
 from pandaprobe_otel.transport import Answer, Outcome, Request
 from simulated_world import (
     QUOTA_BODY,

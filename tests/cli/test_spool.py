@@ -46,12 +46,12 @@ def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
     """A living process, a dead one and a damaged file, in both formats."""
     folder = tmp_path / "spool"
     dead = Run(folder)
-    dead.insert(create(1, spans=3))
-    dead.keeper.scan()
+    dead.put(create(1, spans=3))
+    dead.look_around()
     dead.die()
     living = Run(folder, destination=Destination(endpoint="http://other", project="p", api_key="k"))
-    living.insert(create(2))
-    living.keeper.scan()
+    living.put(create(2))
+    living.look_around()
     (folder / "x.sqlite.damaged").write_bytes(b"x" * 10)
     files = {file["state"]: file for file in listing(folder, tmp_path)["files"]}
 
@@ -100,11 +100,11 @@ def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path
     """The key was wrong, or has been exchanged: same endpoint and project, so they may go with the new one."""
     folder = tmp_path / "spool"
     old = Run(folder)
-    old.insert(create(1), create(2), in_memory=False)
-    old.keeper.scan()
+    old.put(create(1), create(2))
+    old.look_around()
     old.die()
     elsewhere = Run(folder, destination=Destination(endpoint=DESTINATION.endpoint, project="other", api_key="k"))
-    elsewhere.insert(create(3))
+    elsewhere.put(create(3))
     elsewhere.die()
     variables = {
         "PANDAPROBE_ENDPOINT": DESTINATION.endpoint,
@@ -115,7 +115,7 @@ def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path
 
     assert (code, output.split()[0]) == (0, "2")
     new = Run(folder, destination=Destination(endpoint=DESTINATION.endpoint, project="shop", api_key="sk_pp_new"))
-    assert len(new.load_everything()) == 2
+    assert len(new.contents()) == 2
 
 
 def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path: Path) -> None:
@@ -124,10 +124,10 @@ def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path:
     assert spool("purge", str(numbers[0]), "--spool", str(refused), home=tmp_path)[0] == 0
     assert [row["number"] for row in listing(refused, tmp_path)["refused"]] == numbers[1:]
     dead = Run(refused)
-    dead.insert(create(1))
+    dead.put(create(1))
     dead.die()
     living = Run(refused, destination=Destination(endpoint="http://other", project="p", api_key="k"))
-    living.insert(create(2))
+    living.put(create(2))
     code, output, _ = spool("purge", "--all", "--waiting", "--spool", str(refused), home=tmp_path)
 
     assert (code, output) == (0, "1 refused requests deleted.\n1 waiting requests deleted.\n")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pandaprobe_otel.delivery.admission import ADOPT_AFTER_S, ADOPT_LATE_S, Admission, Fate
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, LeasedBucket, MemoryTokens
-from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
+from pandaprobe_otel.delivery.outbox import Job, Outbox
 from pandaprobe_otel.delivery.parcel import Step
 from simulated_world import Process, Server, Way, World, trace_parcel
 
@@ -71,7 +71,7 @@ def test_what_others_leave_out_is_not_adopted() -> None:
     """With a cut at one half: below it nothing is, unless it has an error; above it the root is given time."""
     tokens = SharedTokens()
     tokens.cut = 0.5
-    admission = Admission(LeasedBucket(tokens=tokens), MemoryOutbox(1 << 20), lambda now: False)
+    admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20), lambda now: False)
     assert fate(admission, 0.4, ADOPT_AFTER_S - 1) is Fate.WAIT
     assert fate(admission, 0.4, ADOPT_AFTER_S) is Fate.LEAVE_OUT
     assert fate(admission, 0.4, ADOPT_LATE_S, is_error=True) is Fate.ADOPT
@@ -84,7 +84,7 @@ def test_what_others_leave_out_is_not_adopted() -> None:
 
 def test_without_overload_five_minutes_are_enough() -> None:
     """As ever."""
-    admission = Admission(LeasedBucket(), MemoryOutbox(1 << 20), lambda now: False)
+    admission = Admission(LeasedBucket(), Outbox(1 << 20), lambda now: False)
     assert fate(admission, 0.0, ADOPT_AFTER_S - 1) is Fate.WAIT
     assert fate(admission, 0.0, ADOPT_AFTER_S) is Fate.ADOPT
     assert fate(admission, 0.0, 0.0, is_strange=True) is Fate.ADOPT

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery import Step
 from pandaprobe_otel.delivery.attempt import Attempt
-from pandaprobe_otel.delivery.parcel import adopted_id
+from pandaprobe_otel.delivery.parcel import Step, adopted_id
 from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
@@ -245,7 +244,6 @@ def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
         return Answer(status=503) if is_busy else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server, max_bytes=50_000)
-    delivery.outbox.packs = False
     delivery.put(create(1))
     delivery.run(1)
     for number in range(40):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pandaprobe_otel.delivery import Step
-from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.parcel import Step
 from simulated_delivery import create
 
 
 def test_nothing_of_a_trace_goes_before_what_stands_in_front() -> None:
     """An append is not offered while its create waits or is under way."""
-    outbox = MemoryOutbox(1 << 20)
+    outbox = Outbox(1 << 20)
     outbox.put(create(1), 0.0)
     outbox.put(replace(create(1), step=Step.APPEND), 0.0)
 
@@ -27,7 +27,7 @@ def test_nothing_of_a_trace_goes_before_what_stands_in_front() -> None:
 
 def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
     """One trace that must wait does not hold up the next."""
-    outbox = MemoryOutbox(1 << 20)
+    outbox = Outbox(1 << 20)
     outbox.put(create(1), 0.0)
     outbox.put(create(2), 0.0)
     first = outbox.next_create(0.0)
@@ -44,29 +44,29 @@ def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
 
 def test_a_parcel_larger_than_the_bound_is_given_back() -> None:
     """What can never fit does not stay."""
-    outbox = MemoryOutbox(10_000)
+    outbox = Outbox(10_000)
     evicted = outbox.put(create(1, size=20_000), 0.0)
 
-    assert [job.parcel.trace_id for job in evicted] == [create(1).trace_id]
+    assert [job.parcel.trace_id for job, _ in evicted] == [create(1).trace_id]
     assert (outbox.bytes, len(outbox)) == (0, 0)
 
 
 def test_what_is_under_way_is_never_evicted() -> None:
     """Its outcome is still to come, so it cannot be given up."""
-    outbox = MemoryOutbox(10_000)
+    outbox = Outbox(10_000)
     outbox.put(create(1, size=6_000), 0.0)
     job = outbox.next_create(0.0)
     assert job is not None
     outbox.start(job, 0.0)
     evicted = outbox.put(create(2, size=6_000), 0.0)
 
-    assert [gone.parcel.trace_id for gone in evicted] == [create(2).trace_id]
+    assert [gone.parcel.trace_id for gone, _ in evicted] == [create(2).trace_id]
     assert job in list(outbox)
 
 
 def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
     """Names take turns, whatever waits behind each."""
-    outbox = MemoryOutbox(1 << 20)
+    outbox = Outbox(1 << 20)
     for number in range(20):
         outbox.put(replace(create(number), name="busy"), 0.0)
     outbox.put(replace(create(99), name="rare"), 0.0)
@@ -82,7 +82,7 @@ def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
 
 def test_errors_go_first() -> None:
     """A trace with an error is what somebody is looking for."""
-    outbox = MemoryOutbox(1 << 20)
+    outbox = Outbox(1 << 20)
     for number in range(5):
         outbox.put(create(number), 0.0)
     outbox.put(create(9, is_error=True), 0.0)
@@ -94,14 +94,14 @@ def test_errors_go_first() -> None:
 
 def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> None:
     """When not everything can go, what is fresh is worth more."""
-    outbox = MemoryOutbox(4_500)
+    outbox = Outbox(4_500)
     outbox.put(create(1, size=700), 0.0)
     outbox.put(create(2, size=700), 40.0)
     evicted = outbox.put(create(3, size=700), 80.0)
     evicted += outbox.put(create(4, size=700), 80.0)
     job = outbox.next_create(80.0)
 
-    assert [gone.parcel.trace_id for gone in evicted] == [create(1).trace_id]
+    assert [gone.parcel.trace_id for gone, _ in evicted] == [create(1).trace_id]
     assert job is not None
     assert job.parcel.trace_id in (create(3).trace_id, create(4).trace_id)
 
@@ -110,7 +110,7 @@ def test_independent_processes_prefer_the_same_traces() -> None:
     """Order within a moment is by the trace id, not by arrival."""
     orders = []
     for numbers in (range(10), reversed(range(10))):
-        outbox = MemoryOutbox(1 << 20)
+        outbox = Outbox(1 << 20)
         for number in numbers:
             outbox.put(create(number), 0.0)
         order = []
@@ -125,7 +125,7 @@ def test_independent_processes_prefer_the_same_traces() -> None:
 
 def test_the_byte_and_job_counts_stay_true() -> None:
     """Whatever happens to jobs, the counts are those of what is there."""
-    outbox = MemoryOutbox(20_000)
+    outbox = Outbox(20_000)
     for number in range(60):
         outbox.put(create(number, size=number * 20, spans=1 + number % 3), float(number))
         if number % 7 == 0 and (job := outbox.next_create(float(number))) is not None:

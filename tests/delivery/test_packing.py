@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.outbox import PACK_ABOVE, MemoryOutbox
+from pandaprobe_otel.delivery.outbox import PACK_ABOVE, Outbox
 from pandaprobe_otel.delivery.packing import pack, unpack
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.encoded_spans import EncodedSpans
@@ -52,7 +52,7 @@ def test_small_parcels_stay_as_they_are() -> None:
 
 def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -> None:
     """The usual trace goes out at once and pays nothing; the bound on memory holds for what is really held."""
-    outbox = MemoryOutbox(PACK_ABOVE + (1 << 20))
+    outbox = Outbox(PACK_ABOVE + (1 << 20))
     number = 0
     while outbox.bytes <= PACK_ABOVE:
         number += 1
@@ -71,13 +71,14 @@ def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -
 
 def test_a_job_is_opened_when_it_starts() -> None:
     """What is sent is the same, packed before or not, and the count of bytes follows."""
-    outbox = MemoryOutbox(1 << 30)
+    outbox = Outbox(1 << 30)
     number = 0
     while not any(job.parcel.packed for job in outbox):
         number += 1
         outbox.put(parcel(number), 0.0)
     sent: dict[str, bytes] = {}
     while (job := outbox.next_create(0.0)) is not None:
+        assert outbox.open(job, 0.0)
         outbox.start(job, 0.0)
         assert outbox.bytes == sum(other.parcel.size for other in outbox)
         sent[job.parcel.trace_id] = job.parcel.body()
@@ -89,7 +90,7 @@ def test_a_job_is_opened_when_it_starts() -> None:
 
 def test_spans_without_a_root_are_adopted_whole_although_packed() -> None:
     """All jobs of the trace are opened, also those behind the first."""
-    outbox = MemoryOutbox(1 << 30)
+    outbox = Outbox(1 << 30)
     number = 0
     while outbox.bytes <= PACK_ABOVE:
         number += 1

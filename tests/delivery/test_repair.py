@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from pandaprobe_otel.delivery import Parcel, Step
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.fitting import fit
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MARK, repair
 from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.errors import FieldError

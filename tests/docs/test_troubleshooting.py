@@ -65,7 +65,7 @@ def _command(*arguments: str, **environ: str) -> Said:
 
 
 def _queue_full(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
-    Causes(Notices(lambda: 0.0)).queue_full()
+    Causes(Notices(lambda: 0.0)).had_to_go("queue_full")
     return log.text
 
 

@@ -140,14 +140,11 @@ def test_a_sender_that_goes_away_in_the_middle(gateway: Gateway) -> None:
 class Full:
     """A receiver that has no room, no time or no disk."""
 
-    def __init__(self, *, fill: float = 0.0, receives: bool = True, settles: bool = True) -> None:
-        self._fill, self._receives, self._settles = fill, receives, settles
+    def __init__(self, *, fill: float = 0.0, receives: bool = True) -> None:
+        self._fill, self._receives = fill, receives
 
     def receive(self, spans: Any, deadline: float) -> bool:
         return self._receives
-
-    def settle(self, deadline: float) -> bool:
-        return self._settles
 
     def fill(self) -> float:
         return self._fill
@@ -161,7 +158,6 @@ class Full:
     [
         (Full(fill=0.95), "95% of what it may"),
         (Full(receives=False), "busy"),
-        (Full(settles=False), "could not write"),
     ],
 )
 def test_senders_are_asked_to_wait(receiver: Full, words: str) -> None:

@@ -1,7 +1,7 @@
 """Kills a process that uses a spool between any two lines of the spool's code, and looks at what is left.
 
 Run as a program: `python failpoints.py FOLDER POINTS SEED`. It forks one child for each point; the child goes through
-a whole life (adopt, insert, remove, park, load, evict, end) and dies by kill -9 when it has executed so many lines.
+a whole life (adopt, insert, start, remove, divide, fork, end) and dies by kill -9 when it has executed so many lines.
 Prints a JSON object: how many points were tried, how many lines a whole life has, and every violation found.
 """
 
@@ -13,11 +13,12 @@ import random
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pandaprobe_otel.delivery.spool.commands import Done, Park, Rewrite
+from pandaprobe_otel.delivery.parcel import Step
 from simulated_delivery import create
 from spools import Run
 
@@ -47,29 +48,32 @@ class Killer:
 def live(folder: Path, report: Any) -> None:
     """One life; `report` is told (kind, number) of what is certainly on disk, or certainly gone."""
     run = Run(folder)
-    run.keeper.scan()
-    places = {}
+    run.look_around()
+    jobs = {}
     for number in range(INSERTED):
-        in_memory = number % 3 != 2
-        (places[number],) = run.insert(create(number, size=2_000, spans=2), in_memory=in_memory)
+        (jobs[number],) = run.put(create(number, size=2_000, spans=2))
         report("kept", number)
     for number in (0, 3):
+        run.start(jobs[number])
         report("leaving", number)
-        run.keeper.apply([Done(places[number])])
+        run.done(jobs[number])
         report("gone", number)
-    run.keeper.apply([Park(places[1], in_doubt=True)])
-    run.keeper.apply([Rewrite(places[4], create(4, spans=1))])
-    run.keeper.close_connections()
-    run.keeper.refill()
-    run.keeper.evict()
-    run.keeper.scan()
-    for loaded in run.memory.loaded:
-        number = int(loaded.parcel.trace_id[-12:])
+    run.start(jobs[1])
+    run.outbox.retry(jobs[1], 0.0)
+    run.start(jobs[4])
+    whole = jobs[4].parcel
+    rest = replace(whole, step=Step.APPEND, spans=whole.spans[1:])
+    run.outbox.replace(jobs[4], (replace(whole, spans=whole.spans[:1]), rest), 0.0)
+    run.outbox.save()
+    run.outbox.before_fork()
+    run.look_around()
+    for job in list(run.outbox):
+        number = int(job.parcel.trace_id[-12:])
         if number >= 100:
             report("leaving", number)
-            run.keeper.apply([Done(loaded.place)])
+            run.done(job)
             report("gone", number)
-    run.keeper.leave()
+    run.outbox.leave()
 
 
 def examine(folder: Path, said: list[list[Any]]) -> list[str]:
@@ -78,13 +82,13 @@ def examine(folder: Path, said: list[list[Any]]) -> list[str]:
     leaving = {number for kind, number in said if kind == "leaving"}
     gone = {number for kind, number in said if kind == "gone"}
     heir = Run(folder)
-    found = [int(loaded.parcel.trace_id[-12:]) for loaded in heir.load_everything()]
+    found = [int(parcel.trace_id[-12:]) for parcel in heir.contents() if parcel.step is Step.CREATE]
     problems = [f"lost: {number}" for number in kept - leaving - set(found)]
     problems += [f"came back: {number}" for number in gone & set(found)]
     problems += [f"twice: {number}" for number in set(found) if found.count(number) > 1]
-    problems += [f"{reason}: {count}" for reason, count in heir.memory.losses]
-    heir.keeper.apply([Done(loaded.place) for loaded in heir.memory.loaded])
-    heir.keeper.leave()
+    problems += [f"{reason}: {count}" for reason, count in heir.gone.items() if count]
+    heir.done(*heir.outbox)
+    heir.outbox.leave()
     problems += [f"left: {path.name}" for path in folder.iterdir()]
     return problems
 
@@ -93,7 +97,7 @@ def life(folder: Path, at: int | None) -> tuple[int, list[list[Any]]]:
     """Run a life in a forked child, killed at a line; return its number of lines (if it lived) and what it said."""
     shutil.rmtree(folder, ignore_errors=True)
     before = Run(folder)
-    before.insert(*(create(100 + number, size=500) for number in range(LEFT_BEHIND)))
+    before.put(*(create(100 + number, size=500) for number in range(LEFT_BEHIND)))
     before.die()
     reading, writing = os.pipe()
     child = os.fork()

@@ -61,8 +61,7 @@ class SimulatedApp:
         self.process.ledger.ended(1)
         self.assembler.ended(ended, self.process.clock())
         if self.process.journal is not None:
-            self.process.journal.record([(ended, False)])
-            self.process.wrote_down(stored_id(span))
+            self.process.write_down(self.process.journal.record([(ended, False)]), stored_id(span))
         self._look_soon()
 
     def close(self) -> None:
@@ -72,7 +71,7 @@ class SimulatedApp:
     def _started(self, span: Span) -> Span:
         self.assembler.started(span, self.process.clock())
         if self.process.journal is not None:
-            self.process.journal.record([(span, True)])
+            self.process.write_down(self.process.journal.record([(span, True)]))
         self._look_soon()
         return span
 
@@ -97,10 +96,9 @@ class SimulatedApp:
 
     def _hand_over(self, parts: Iterable[Part]) -> None:
         for part in parts:
-            for parcel in self._encoder.encode(part):
-                self.process.take(parcel)
-            if self.process.journal is not None:
-                self.process.journal.taken(part)
+            journal = self.process.journal
+            parcels = self._encoder.encode(part)
+            self.process.take(*parcels, journal=() if journal is None else journal.taken(part))
 
 
 def stored_id(span: Span) -> str:

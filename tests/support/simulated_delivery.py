@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from pandaprobe_otel.delivery import Ledger, Parcel, Step
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, Outcome
 
@@ -39,7 +40,7 @@ class SimulatedDelivery:
         self.request_s = request_s
         self.ledger = Ledger()
         self.notices = Notices(lambda: self.now)
-        self.outbox = MemoryOutbox(max_bytes)
+        self.outbox = Outbox(max_bytes)
         self.dispatcher = Dispatcher(
             outbox=self.outbox,
             bucket=LeasedBucket(uniform=lambda low, high: high),

@@ -11,24 +11,26 @@ import itertools
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.delivery import Ledger, Parcel, Step
 from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S, Attempt
 from pandaprobe_otel.delivery.budget import LeasedBucket, Tokens
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.journal import SpanJournal
+    from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 LIMIT: Final = 100
 WINDOW_S: Final = 60.0
@@ -282,7 +284,7 @@ class Process:
         self.journal: SpanJournal | None = None
         self.ledger = Ledger()
         self.notices = Notices(self.clock)
-        self.outbox = MemoryOutbox(max_bytes)
+        self.outbox = Outbox(max_bytes)
         self.dispatcher = Dispatcher(
             outbox=self.outbox,
             bucket=LeasedBucket(uniform=world.random.uniform, tokens=tokens),
@@ -301,13 +303,16 @@ class Process:
         self.ledger.ended(len(parcel.spans))
         self.take(parcel)
 
-    def take(self, parcel: Parcel) -> None:
+    def take(self, *parcels: Parcel, journal: Sequence[JournalChange] = ()) -> None:
         """Spans that were counted when they ended are ready to be sent."""
-        self.dispatcher.offer(parcel, self.clock())
+        for parcel in parcels:
+            self.dispatcher.offer(parcel, self.clock())
+        self.dispatcher.save(journal)
         self._look_at(self.world.now + self._look_every_s)
 
-    def wrote_down(self, span_id: str) -> None:
-        """A span has ended, and the journal, where there is one, was told."""
+    def write_down(self, changes: Sequence[JournalChange], *ended: str) -> None:
+        """Write to the journal, where there is one; `ended`: ids of spans that are in it from now on."""
+        self.dispatcher.save(changes)
 
     @property
     def is_alive(self) -> bool:
@@ -335,6 +340,7 @@ class Process:
         while self._busy < self._senders:
             self.looks += 1
             step = self.dispatcher.next(self.clock())
+            self.dispatcher.save()
             if not isinstance(step, Attempt):
                 self._look_at(step / self._clock_rate + 1e-9 if step != math.inf else step)
                 return
@@ -368,6 +374,7 @@ class Process:
             self.doubtful.append(attempt.job.parcel.trace_id)
         self.answered.append((self.world.now, attempt.request()))
         self.dispatcher.done(attempt, outcome, self.clock())
+        self.dispatcher.save()
         self._look_at(self.world.now)
 
     def _draw(self) -> float:

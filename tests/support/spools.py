@@ -1,30 +1,26 @@
-"""A keeper of spool files without threads, and the memory beside it as plain lists."""
+"""Spool files in use: an outbox without threads, and a whole delivery in front of a server that is a function."""
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.delivery import Delivery
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import Job, MemoryOutbox
+from pandaprobe_otel.delivery.outbox import Inspection, Job, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.delivery.spool.adoption import CHECK_AFTER_S, Adoption
-from pandaprobe_otel.delivery.spool.commands import Insert
-from pandaprobe_otel.delivery.spool.delivery import SpooledDelivery
+from pandaprobe_otel.delivery.spool.adoption import Adoption, Recover
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
-from pandaprobe_otel.delivery.spool.keeper import MAX_BYTES, Keeper
-from pandaprobe_otel.delivery.spool.memory_side import Loaded, MemorySide
 from pandaprobe_otel.delivery.spool.recovery import recovered
-from pandaprobe_otel.delivery.spool.rows import OWN, Count, JournalRow, Place, TraceState
-from pandaprobe_otel.delivery.spool.writer import SpoolWriter
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
+from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.tracing.encoder import PartEncoder
 from pandaprobe_otel.tracing.span_filter import SpanFilter
@@ -36,98 +32,97 @@ from waiting import PATIENCE_S, wait_until
 DESTINATION = Destination(endpoint="http://127.0.0.1:1", project="shop", api_key="sk_pp_1")
 
 
-@dataclass(eq=False)
-class ListMemory:
-    """The memory side of a keeper: everything that it is told, in lists."""
-
-    space: int = 1 << 30
-    loaded: list[Loaded] = field(default_factory=list[Loaded])
-    adopted_count: Count = field(default_factory=Count)
-    lines: set[str] = field(default_factory=set[str])
-    losses: list[tuple[str, Count]] = field(default_factory=list["tuple[str, Count]"])
-    unsaved: list[Job | Parcel] = field(default_factory=list["Job | Parcel"])
-    forgotten: list[int] = field(default_factory=list[int])
-    asked_to_save: int = 0
-    cap: int | None = None
-
-    def room(self) -> int:
-        return max(self.space - sum(loaded.place.size for loaded in self.loaded), 0)
-
-    def load(self, parcels: Sequence[Loaded]) -> None:
-        self.loaded += parcels
-
-    def adopted(self, count: Count, lines: Iterable[str]) -> None:
-        self.adopted_count += count
-        self.lines.update(lines)
-
-    def lost(self, reason: str, count: Count, lines: Iterable[str] = ()) -> None:
-        self.lines.difference_update(lines)
-        if count.parcels:
-            self.losses.append((reason, count))
-
-    def unsave(self, jobs: Iterable[Job], parked: Iterable[Parcel]) -> None:
-        self.unsaved += [*jobs, *parked]
-
-    def learned_cap(self, size: int) -> None:
-        self.cap = size
-
-    def gave_up(self) -> None:
-        self.losses.append(("fault", Count()))
-
-    def forget_places(self, file: int) -> None:
-        self.forgotten.append(file)
-
-    def save_all(self) -> None:
-        self.asked_to_save += 1
+def open_store(
+    folder: Path,
+    *,
+    destination: Destination = DESTINATION,
+    notices: Notices,
+    recover: Recover,
+    max_bytes: int = MAX_BYTES,
+    scan_every_s: float = SCAN_EVERY_S,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> SpoolStore:
+    """A store as a pipeline makes it, with other times."""
+    spool = SpoolFolder(folder, destination)
+    return SpoolStore(
+        folder=spool,
+        adoption=Adoption(folder=spool, notices=notices, recover=recover),
+        notices=notices,
+        max_bytes=max_bytes,
+        scan_every_s=scan_every_s,
+        monotonic=monotonic,
+    )
 
 
 class Run:
-    """One process's use of a spool directory: a keeper, as its thread would drive it."""
+    """One process's use of a spool directory: its outbox, at a time that is a number."""
 
     def __init__(
-        self, folder: Path, *, destination: Destination = DESTINATION, max_bytes: int = MAX_BYTES, space: int = 1 << 30
+        self,
+        folder: Path,
+        *,
+        destination: Destination = DESTINATION,
+        max_bytes: int = MAX_BYTES,
+        max_memory: int = 1 << 30,
     ) -> None:
         self.now = 0.0
-        self.memory = ListMemory(space=space)
-        self._rows = itertools.count(_next_start()).__next__
-        self.folder = SpoolFolder(folder, destination)
-        notices = Notices(lambda: self.now)
-        self.keeper = Keeper(
-            folder=self.folder,
-            memory=self.memory,
-            notices=notices,
-            adoption=Adoption(
-                folder=self.folder,
-                memory=self.memory,
-                notices=notices,
-                recover=self._recover,
-                rows=self._rows,
-                monotonic=lambda: self.now,
-            ),
-            max_bytes=max_bytes,
-            monotonic=lambda: self.now,
-            wall=lambda: time.time() + self.now,
-        )
         self.journal: list[JournalRow] = []
         self.states: list[TraceState] = []
-
-    def insert(self, *parcels: Parcel, in_memory: bool = True) -> list[Place]:
-        """Have parcels written; return where."""
-        places = [Place(OWN, self._rows(), parcel.size, len(parcel.spans)) for parcel in parcels]
-        self.keeper.apply(
-            Insert(place, parcel, Job(parcel) if in_memory else None)
-            for place, parcel in zip(places, parcels, strict=True)
+        self.gone: Counter[str] = Counter()
+        """Spans that were given up, by reason."""
+        self.body_cap: int | None = None
+        self.store = open_store(
+            folder,
+            destination=destination,
+            notices=Notices(lambda: self.now),
+            recover=self._recover,
+            max_bytes=max_bytes,
+            monotonic=lambda: self.now,
         )
-        return places
+        self.folder = self.store.folder
+        self.outbox = Outbox(max_memory, self.store)
 
-    def load_everything(self, *, patient: bool = False) -> list[Loaded]:
-        """Scan, then bring to memory all that is on disk alone."""
-        self.keeper.scan()
-        if not patient:
-            self.now += CHECK_AFTER_S
-        while self.keeper.refill():
-            pass
-        return self.memory.loaded
+    def put(self, *parcels: Parcel) -> list[Job]:
+        """Have parcels kept; return their jobs."""
+        before = set(self.outbox)
+        for parcel in parcels:
+            for job, reason in self.outbox.put(parcel, self.now):
+                self.gone[reason] += job.parcel.span_count
+        self.outbox.save()
+        return [job for job in self.outbox if job not in before]
+
+    def write(self, *changes: JournalChange) -> None:
+        """Write to the journal."""
+        self.outbox.save(changes)
+
+    def done(self, *jobs: Job) -> None:
+        """The jobs are delivered."""
+        for job in jobs:
+            self.outbox.finish(job, self.now)
+        self.outbox.save()
+
+    def start(self, job: Job) -> None:
+        """The job's request is about to go."""
+        assert self.outbox.open(job, self.now)
+        self.outbox.start(job, self.now)
+        self.outbox.save()
+
+    def look_around(self) -> Inspection:
+        """Look after the files, as senders do."""
+        inspection = self.outbox.inspect(self.now)
+        self.body_cap = inspection.body_cap or self.body_cap
+        self.gone["spool_damaged"] += inspection.damaged_spans
+        for job, reason in inspection.gone:
+            self.gone[reason] += job.parcel.span_count
+        return inspection
+
+    def contents(self) -> list[Parcel]:
+        """All that waits, after a look around, with its content; what cannot be read is given up."""
+        self.look_around()
+        for job in list(self.outbox):
+            self.outbox.open(job, self.now)
+        self.look_around()
+        return [job.parcel for job in self.outbox if not job.parcel.is_closed]
 
     def die(self) -> None:
         """End as kill -9 would: the kernel closes every file."""
@@ -139,13 +134,6 @@ class Run:
         self.journal += rows
         self.states += states
         return ()
-
-
-_starts = itertools.count(1_000_000, 1_000_000)
-
-
-def _next_start() -> int:
-    return next(_starts)
 
 
 class FunctionTransport:
@@ -186,25 +174,27 @@ class Service:
         destination: Destination = DESTINATION,
     ) -> None:
         self.transport = FunctionTransport(server)
-        self._destination = destination
         self.ledger = Ledger()
         self.notices = Notices(time.monotonic)
-        self._folder = folder
-        self._max_spool_bytes = max_spool_bytes
-        self.delivery = SpooledDelivery(
-            writer=lambda memory, rows: SpoolWriter(lambda: self._keeper(memory, rows), scan_every_s=0.2),
-            dispatcher=self._dispatcher,
-            transport=self.transport,
-            ledger=self.ledger,
-            notices=self.notices,
-            max_bytes=max_bytes,
+        self.outbox = Outbox(
+            max_bytes,
+            open_store(
+                folder,
+                destination=destination,
+                notices=self.notices,
+                recover=lambda found, states: recovered(found, states, span_encoder),
+                max_bytes=max_spool_bytes,
+                scan_every_s=0.2,
+            ),
+            look_after_s=0.1,
         )
+        self.delivery = Delivery(dispatcher=self._dispatcher, transport=self.transport)
 
     def put(self, *parcels: Parcel) -> None:
         """Hand parcels over, counting their spans as ended."""
         for parcel in parcels:
             self.ledger.ended(len(parcel.spans))
-            self.delivery.put(parcel)
+            self.delivery.put([parcel])
 
     def flush(self, seconds: float = PATIENCE_S) -> bool:
         """Wait until everything is delivered or on disk."""
@@ -218,32 +208,14 @@ class Service:
         """End in good order."""
         return self.delivery.close(time.monotonic() + seconds)
 
-    def _dispatcher(self, outbox: MemoryOutbox) -> Dispatcher:
+    def _dispatcher(self) -> Dispatcher:
         return Dispatcher(
-            outbox=outbox,
+            outbox=self.outbox,
             bucket=LeasedBucket(capacity=10_000),
             ledger=self.ledger,
             notices=self.notices,
             project="shop",
             uniform=lambda low, high: 0.05,
-        )
-
-    def _keeper(self, memory: MemorySide, rows: Callable[[], int]) -> Keeper:
-        folder = SpoolFolder(self._folder, self._destination)
-        adoption = Adoption(
-            folder=folder,
-            memory=memory,
-            notices=self.notices,
-            recover=lambda found, states: recovered(found, states, span_encoder),
-            rows=rows,
-            check_after_s=0.1,
-        )
-        return Keeper(
-            folder=folder,
-            memory=memory,
-            notices=self.notices,
-            adoption=adoption,
-            max_bytes=self._max_spool_bytes,
         )
 
 

@@ -274,13 +274,12 @@ def test_an_exporter_reads_what_a_processor_has_written(tmp_path: Path) -> None:
 
 def test_a_crash_does_not_forget_who_stands_for_the_caller() -> None:
     """What is written down of an open trace is below the span that was sent."""
-    written_down: list[Any] = []
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
     span: Any = SpanMaker().tracer.start_span("agent", extracted(given), attributes=AGENT)
     span.end()
-    SpanJournal(written_down.append, content=True, all_spans=False).record([(span, False)])
+    (change,) = SpanJournal(content=True, all_spans=False).record([(span, False)])
 
-    (row,) = written_down[0].rows
+    (row,) = change.rows
     parent = decode_span(row.data, {}).parent
     assert parent is not None
     assert (parent.span_id, parent.is_remote) == (int("12" * 8, 16), True)

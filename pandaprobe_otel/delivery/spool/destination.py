@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config import Config
+
+SUFFIX: Final = ".sqlite"
+"""Of the files of parcels, whose names begin with the digest of their destination."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +31,22 @@ class Destination:
     def key_digest(self) -> str:
         """Names what the server's limit counts by: the key, whatever the project (measured)."""
         return _digest(self.endpoint, self.api_key)
+
+
+def destination_of(config: Config) -> Destination:
+    """The destination that these settings name."""
+    return Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.key_identity)
+
+
+def spool_folder(config: Config) -> Path:
+    """The directory that the setting `spool` names."""
+    return Path(config.spool or "").expanduser()
+
+
+def is_something_left(config: Config) -> bool:
+    """Whether an earlier process with these settings may have left something in the directory."""
+    names = f"{destination_of(config).digest}-*{SUFFIX}"
+    return next(spool_folder(config).glob(names), None) is not None
 
 
 def _digest(*parts: str) -> str:

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SUFFIX, SpoolFile, lock_path
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
 
 MOST_ADOPTED: Final = 8
 """Files of dead processes that are open at once; further ones wait until one of them is empty."""
@@ -53,9 +53,21 @@ class SpoolFolder:
         self.files[OWN] = own
         return own
 
-    def in_order(self) -> list[SpoolFile]:
-        """The files of dead processes, then the own one: what belongs together was written in this order."""
-        return [self.files[number] for number in sorted(self.files, key=lambda number: number or self._numbers)]
+    def danger(self) -> str | None:
+        """Why others could read or plant traces here, in words; None when the directory is ours alone."""
+        try:
+            about = self.path.stat()
+        except OSError:
+            return None  # it is made when there is something to keep
+        if about.st_mode & 0o022:
+            return (
+                f"can be written by other users (mode {about.st_mode & 0o777:o}), who may add or take traces: chmod 700"
+            )
+        if about.st_uid != os.geteuid():
+            return f"belongs to another user (uid {about.st_uid}), who may add or take traces"
+        if self.path.is_symlink():
+            return f"is a link to {self.path.resolve()}: whoever can change the link decides where traces wait"
+        return None
 
     def claim(self) -> Iterator[SpoolFile]:
         """Take the files of dead processes, oldest first, as many as may be open; count the others."""

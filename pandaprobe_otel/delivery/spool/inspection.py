@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from pandaprobe_otel.delivery.spool.dead_letters import Letter
-from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SUFFIX, SpoolFile, lock_path
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, lock_path
 
 _DIGEST_LENGTH: Final = 16
 
@@ -135,7 +135,7 @@ def _write(folder: Path, digest: str, letters: Sequence[Letter]) -> None:
         with file.transaction():
             for number, letter in enumerate(letters):
                 if letter.parcel is not None:
-                    file.insert(row + number, letter.parcel, in_memory=False)
+                    file.insert(row + number, letter.parcel)
     finally:
         file.release()
 

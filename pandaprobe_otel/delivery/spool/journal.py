@@ -1,18 +1,17 @@
 """What of the traces that are not complete is written down, so that the run that crashed can be seen afterwards.
 
-Lives in the worker's thread; the spool's thread does the writing. Nothing is written of a trace that would not be
+Lives in the worker's thread. Nothing is written of a trace that would not be
 sent, which shows with its first GenAI span.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.delivery.spool.commands import ClearJournal, Command, WriteJournal
-from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.span_record import encode_json, encode_span
 from pandaprobe_otel.mapping import SpanView, is_genai, read_span
 from pandaprobe_otel.tracing.remote_parents import joined
@@ -40,18 +39,15 @@ class _OpenTrace:
 class SpanJournal:
     """Follows starts and ends of spans, and what has become of their traces. Only the worker calls it."""
 
-    def __init__(
-        self, ask: Callable[[Command], None], *, content: bool, all_spans: bool, is_forked: bool = False
-    ) -> None:
-        self._ask = ask
+    def __init__(self, *, content: bool, all_spans: bool, is_forked: bool = False) -> None:
         self._is_forked = is_forked
         self._content = content
         self._all_spans = all_spans
         self._traces: OrderedDict[int, _OpenTrace] = OrderedDict()
         self._posted: OrderedDict[int, Memory] = OrderedDict()
 
-    def record(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
-        """Spans have started (True) or ended, in this order."""
+    def record(self, events: Sequence[tuple[ReadableSpan, bool]]) -> list[JournalChange]:
+        """Spans have started (True) or ended, in this order. Return what is to be written of that."""
         touched: dict[int, _OpenTrace] = {}
         for span, is_start in events:
             context = span.context
@@ -69,23 +65,25 @@ class SpanJournal:
                 trace.written_roots.pop(context.span_id, None)
                 trace.held.append(span)
                 touched[context.trace_id] = trace
-        self._write(touched)
+        return self._written(touched)
 
-    def taken(self, part: Part) -> None:
-        """The spans of a part have become parcels, or were not wanted."""
+    def taken(self, part: Part) -> list[JournalChange]:
+        """The spans of a part have become parcels, or were not wanted. Return what is to be written with these."""
         trace = self._traces.get(part.trace_id)
         if trace is None:
-            return
+            return []
         trace.held.clear()
         trace.memory = part.memory
         trace.is_written = trace.is_written or part.memory.posted
+        states: list[TraceState] = []
         if part.open:
-            if trace.is_written:
-                self._ask(ClearJournal(_hex(part.trace_id), self._state(part.trace_id, trace, part.open[0])))
-            return
-        del self._traces[part.trace_id]
-        if trace.is_written:
-            self._ask(ClearJournal(_hex(part.trace_id), None))
+            states.append(self._state(part.trace_id, trace, part.open[0]))
+        else:
+            del self._traces[part.trace_id]
+            self._remember(part)
+        return [JournalChange(cleared=_hex(part.trace_id), states=states)] if trace.is_written else []
+
+    def _remember(self, part: Part) -> None:
         if part.memory.posted:
             self._posted[part.trace_id] = part.memory
             if len(self._posted) > REMEMBERED_TRACES:
@@ -100,7 +98,7 @@ class SpanJournal:
                 self._traces.popitem(last=False)
         return trace
 
-    def _write(self, touched: dict[int, _OpenTrace]) -> None:
+    def _written(self, touched: dict[int, _OpenTrace]) -> list[JournalChange]:
         rows: list[JournalRow] = []
         states: list[TraceState] = []
         for trace_id, trace in touched.items():
@@ -112,8 +110,7 @@ class SpanJournal:
             rows += self._open_roots(trace_id, trace)
             states.append(self._state(trace_id, trace, trace.held[-1]))
             trace.held.clear()
-        if rows:
-            self._ask(WriteJournal(rows, states))
+        return [JournalChange(rows=rows, states=states)] if rows else []
 
     def _open_roots(self, trace_id: int, trace: _OpenTrace) -> list[JournalRow]:
         rows: list[JournalRow] = []

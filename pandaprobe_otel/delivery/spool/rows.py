@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
@@ -15,16 +16,6 @@ OWN: Final = 0
 
 _BETWEEN_SPANS: Final = b"\n"
 """JSON without white space has no line break in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a parcel lies: the number of the file in this process, the row, and what it counts for."""
-
-    file: int
-    row: int
-    size: int
-    spans: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +36,6 @@ class Count:
 
     def __add__(self, other: Count) -> Count:
         return Count(self.parcels + other.parcels, self.spans + other.spans)
-
-    def __sub__(self, other: Count) -> Count:
-        return Count(self.parcels - other.parcels, self.spans - other.spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +87,16 @@ class TraceState:
             raise ValueError(str(error)) from None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalChange:
+    """What has become of traces that are not complete: spans of some, or (`cleared`) that a trace's are parcels now."""
+
+    rows: Sequence[JournalRow] = ()
+    states: Sequence[TraceState] = ()
+    cleared: str | None = None
+    """Id of a trace. With a state it is not over, and its open roots stay."""
+
+
 def joined(spans: EncodedSpans) -> bytes:
     """The spans of a parcel as one value."""
     return _BETWEEN_SPANS.join(spans)
@@ -115,22 +113,32 @@ def checksum(parcel: Parcel, spans: bytes) -> int:
     return zlib.crc32(spans, zlib.crc32(parcel.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
 
 
-def parcel_of(row: tuple[Any, ...]) -> Kept | None:
-    """The parcel of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
-
-    None when it is not what was written.
-    """
-    number, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans = row
+def parcel_head(row: tuple[Any, ...]) -> Parcel | None:
+    """The parcel of a row (step, trace_id, name, is_error, is_remote), without its content; None when it is damaged."""
+    step, trace_id, name, is_error, is_remote = row
     try:
-        parcel = Parcel(
+        return Parcel(
             step=Step(step),
             trace_id=trace_id,
             name=name.decode("utf-8", "surrogatepass"),
             is_error=bool(is_error),
             is_remote=bool(is_remote),
-            fields=fields,
-            spans=split(spans),
         )
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def parcel_of(row: tuple[Any, ...]) -> Kept | None:
+    """The parcel of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
+
+    None when it is not what was written.
+    """
+    number, *head, in_doubt, crc, fields, spans = row
+    parcel = parcel_head(tuple(head))
+    if parcel is None:
+        return None
+    try:
+        parcel = replace(parcel, fields=fields, spans=split(spans))
         whole = crc == checksum(parcel, spans)
     except (AttributeError, TypeError, ValueError):
         return None

@@ -6,25 +6,26 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
-from pandaprobe_otel.delivery.spool.rows import JournalRow, Kept, Place
+from pandaprobe_otel.delivery.spool.rows import JournalRow, Kept
 from pandaprobe_otel.delivery.spool.spool_file import RowsBy, SpoolFile
+from pandaprobe_otel.delivery.store import Place
 
 _ERRORS: Final = (sqlite3.Error, TypeError, ValueError)
 _Item = TypeVar("_Item")
 
 
-def readable_parcels(file: SpoolFile, *, only_parked: bool = False) -> Iterator[tuple[Place, Kept]]:
-    """The sound parcels of a file, oldest first; `only_parked`: such as are not in memory.
+def readable_parcels(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
+    """The sound parcels of a file, oldest first.
 
-    Row numbers are gathered from the table, in both directions, and from its indexes, which are trees of their own:
-    each is read up to its first damaged page. Then each row is looked up by itself.
+    Row numbers are gathered from the two tables, which are trees of their own, in both directions: each is read up to
+    its first damaged page. Then each row is looked up by itself.
     """
     rows: set[int] = set()
     for way in RowsBy:
         rows.update(_until_damage(file.row_numbers(way)))
     for row in sorted(rows):
         try:
-            found = file.parcel(row, only_parked=only_parked)
+            found = file.parcel(row)
         except _ERRORS:
             continue
         if found is not None and found[1] is not None:

@@ -6,6 +6,8 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from pandaprobe_otel.delivery.spool.log_repair import PAGE_SIZE
+
 VERSION: Final = 1
 
 # Bodies lie in a table of their own, so that what is counted and chosen by is read without them.
@@ -25,8 +27,6 @@ CREATE TABLE IF NOT EXISTS parcel (
     in_doubt INTEGER NOT NULL,
     crc INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS parcel_by_line ON parcel (line);
-CREATE INDEX IF NOT EXISTS parcel_by_turn ON parcel (is_error, row) WHERE in_memory = 0;
 CREATE TABLE IF NOT EXISTS body (row INTEGER PRIMARY KEY, fields BLOB NOT NULL, spans BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS journal (
     number INTEGER PRIMARY KEY,
@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS open_trace (trace_id TEXT PRIMARY KEY, state TEXT NOT
 _LARGEST_LOG: Final = 4 << 20
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_WRONG_TABLES: Final = sqlite3.SQLITE_ERROR
+"""A table or column is not there: the bit that was hit is one of their names."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -53,6 +55,7 @@ def connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
     try:
         db.text_factory = _text
+        db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
@@ -69,14 +72,17 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def is_damage(error: Exception) -> bool:
-    """Whether the error says that the file's content is broken, rather than that it cannot be reached or written."""
+def is_damage(error: Exception, *, is_adopted: bool = False) -> bool:
+    """Whether the error says that the file's content is broken, rather than that it cannot be reached or written.
+
+    `is_adopted`: another process has written the file, so that wrong tables are damage, and not a fault of ours.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, sqlite3.NotSupportedError):
         return False
     if code is None:
         return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    return code & 0xFF in _DAMAGE
+    return code & 0xFF in _DAMAGE or (is_adopted and code == _WRONG_TABLES)
 
 
 def _text(raw: bytes) -> str:

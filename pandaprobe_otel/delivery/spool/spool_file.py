@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
-from pandaprobe_otel.delivery.spool.rows import Count, JournalRow, Kept, Place, TraceState, checksum, joined, parcel_of
+from pandaprobe_otel.delivery.spool.rows import (
+    Count,
+    JournalChange,
+    JournalRow,
+    Kept,
+    TraceState,
+    checksum,
+    joined,
+    parcel_head,
+    parcel_of,
+)
 from pandaprobe_otel.delivery.spool.schema import connect
+from pandaprobe_otel.delivery.store import Found, Place
 
-SUFFIX: Final = ".sqlite"
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"
 
@@ -28,6 +37,10 @@ SELECT parcel.row, size, parcel.spans, step, trace_id, name, is_error, is_remote
     fields, body.spans
 FROM parcel JOIN body ON body.row = parcel.row
 """
+_HEADS: Final = """
+SELECT row, size, spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, put_at
+FROM parcel WHERE row > ? ORDER BY row
+"""
 
 
 class RowsBy(StrEnum):
@@ -35,18 +48,8 @@ class RowsBy(StrEnum):
 
     TABLE = "parcel NOT INDEXED ORDER BY row"
     TABLE_BACKWARDS = "parcel NOT INDEXED ORDER BY row DESC"
-    INDEX = "parcel INDEXED BY parcel_by_line ORDER BY line"
     BODY = "body ORDER BY row"
     BODY_BACKWARDS = "body ORDER BY row DESC"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """The line that is to be sent first among those of a file that are not in memory."""
-
-    is_error: bool
-    put_at: float
-    line: str
 
 
 class SpoolFile:
@@ -163,7 +166,7 @@ class SpoolFile:
 
     # -- parcels ------------------------------------------------------------------------------------------------------
 
-    def insert(self, row: int, parcel: Parcel, *, in_memory: bool, in_doubt: bool = False) -> None:
+    def insert(self, row: int, parcel: Parcel, *, in_doubt: bool = False) -> None:
         """Keep a parcel under a row number that was not used before."""
         spans = joined(parcel.spans)
         db = self.open()
@@ -180,7 +183,7 @@ class SpoolFile:
                 len(parcel.spans),
                 parcel.size,
                 time.time(),
-                in_memory,
+                False,
                 in_doubt,
                 checksum(parcel, spans),
             ),
@@ -199,21 +202,11 @@ class SpoolFile:
     def rewrite(self, place: Place, parcel: Parcel) -> None:
         """Put other content in a place."""
         self.delete([place])
-        self.insert(place.row, parcel, in_memory=True)
+        self.insert(place.row, parcel)
 
-    def park(self, place: Place, *, in_doubt: bool) -> bool:
-        """Note that a parcel is not in memory any more; False when it is not here."""
-        query = "UPDATE parcel SET in_memory = 0, in_doubt = in_doubt OR ? WHERE row = ? AND in_memory = 1"
-        return self.open().execute(query, (in_doubt, place.row)).rowcount > 0
-
-    def load(self, places: Iterable[Place]) -> None:
-        """Note that parcels are handed to a dispatcher, so may be sent from now on."""
-        query = "UPDATE parcel SET in_memory = 1 WHERE row = ?"
-        self.open().executemany(query, [(place.row,) for place in places])
-
-    def take_over(self) -> None:
-        """What the last owner had in memory it may have sent; nothing is in memory now."""
-        self.open().execute("UPDATE parcel SET in_doubt = 1, in_memory = 0 WHERE in_memory = 1")
+    def mark_started(self, places: Iterable[Place]) -> None:
+        """Note that parcels are about to be sent."""
+        self.open().executemany("UPDATE parcel SET in_doubt = 1 WHERE row = ?", [(place.row,) for place in places])
 
     def count(self) -> Count:
         """What waits here, in memory or not."""
@@ -225,31 +218,29 @@ class SpoolFile:
         found = self.open().execute("SELECT max(row) FROM parcel").fetchone()[0]
         return found if isinstance(found, int) else 0
 
-    def lines_with_create(self) -> list[str]:
-        """Traces whose create waits here."""
-        return [str(line) for (line,) in self.open().execute("SELECT line FROM parcel WHERE step = 'create'")]
+    def found(self, now: float, *, after: int = 0) -> list[Found]:
+        """The parcels in rows `after` that one, without their content. `now`: of the wall clock, in seconds."""
+        return [self._found(row, now) for row in self.open().execute(_HEADS, (after,))]
 
-    def next_turn(self, *, doubtful: bool) -> Turn | None:
-        """Which line is to be sent first of those that are not in memory: with errors first, then the newest.
+    def delete_unreadable(self) -> int:
+        """Delete the rows that say nothing of use; return how many spans they had."""
+        rows = [row for row in self.open().execute(_HEADS, (0,)) if parcel_head(row[3:8]) is None]
+        self.delete(Place(self.number, row[0], int(row[1]), 0) for row in rows)
+        return sum(int(row[2]) for row in rows)
 
-        `doubtful`: such as may have been sent already are meant too.
-        """
-        query = (
-            "SELECT is_error, put_at, line FROM parcel WHERE in_memory = 0 AND in_doubt <= ? "
-            "ORDER BY is_error DESC, row DESC LIMIT 1"
+    def _found(self, row: tuple[Any, ...], now: float) -> Found:
+        parcel = parcel_head(row[3:8])
+        assert parcel is not None
+        return Found(
+            place=Place(self.number, int(row[0]), int(row[1]), int(row[2])),
+            parcel=replace(parcel, is_bare=True, closed_spans=int(row[2])),
+            in_doubt=bool(row[8]),
+            waited_s=max(now - float(row[9]), 0.0),
         )
-        found = self.open().execute(query, (doubtful,)).fetchone()
-        return None if found is None else Turn(is_error=bool(found[0]), put_at=float(found[1]), line=str(found[2]))
 
-    def line(self, line: str) -> list[tuple[Place, Kept | None]]:
-        """The parcels of a line that are not in memory, in their order; None for a damaged one."""
-        query = _PARCEL + "WHERE line = ? AND in_memory = 0 ORDER BY parcel.row"
-        return [self._read(row) for row in self.open().execute(query, (line,))]
-
-    def parcel(self, row: int, *, only_parked: bool = False) -> tuple[Place, Kept | None] | None:
-        """One parcel, None if it is not there, or (`only_parked`) in memory too."""
-        query = _PARCEL + "WHERE parcel.row = ? AND in_memory <= ?"
-        found = self.open().execute(query, (row, not only_parked)).fetchone()
+    def parcel(self, row: int) -> tuple[Place, Kept | None] | None:
+        """One parcel, None if it is not there; None for its content when that is damaged."""
+        found = self.open().execute(_PARCEL + "WHERE parcel.row = ?", (row,)).fetchone()
         return None if found is None else self._read(found)
 
     def row_numbers(self, way: RowsBy) -> Iterator[int]:
@@ -257,51 +248,26 @@ class SpoolFile:
         for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
             yield int(row)
 
-    def victims(self, excess: int, *, is_error: bool) -> dict[Place, str]:
-        """The oldest parcels that take `excess` bytes together, with their lines.
-
-        Only such as are not in memory: those are about to be sent.
-        """
-        found: dict[Place, str] = {}
-        query = "SELECT row, size, spans, line FROM parcel WHERE in_memory = 0 AND is_error = ? ORDER BY row"
-        for row, size, spans, line in self.open().execute(query, (is_error,)):
-            if excess <= 0:
-                break
-            found[Place(self.number, row, size, spans)] = line
-            excess -= size
-        return found
-
-    def older_than(self, time: float) -> dict[Place, str]:
-        """The parcels that came before a time (of the wall clock) and are not in memory, with their lines."""
-        query = "SELECT row, size, spans, line, put_at FROM parcel WHERE in_memory = 0 ORDER BY row"
-        rows = itertools.takewhile(lambda row: row[4] < time, self.open().execute(query))  # written in this order
-        return {Place(self.number, row, size, spans): line for row, size, spans, line, _ in rows}
-
     def _read(self, row: tuple[Any, ...]) -> tuple[Place, Kept | None]:
         return Place(self.number, int(row[0]), int(row[1]), int(row[2])), parcel_of((row[0], *row[3:]))
 
     # -- the journal of open traces -----------------------------------------------------------------------------------
 
-    def write_journal(self, rows: Sequence[JournalRow], states: Iterable[TraceState]) -> None:
-        """Keep spans of traces that are not complete; an ended span takes the place of the open one."""
+    def change_journal(self, change: JournalChange) -> None:
+        """Keep spans of traces that are not complete, an ended one in the place of the open one; or clear a trace."""
         db = self.open()
+        if change.cleared is not None:
+            kept = " AND NOT is_open" if change.states else ""
+            db.execute(f"DELETE FROM journal WHERE trace_id = ?{kept}", (change.cleared,))
+            db.execute("DELETE FROM open_trace WHERE trace_id = ?", (change.cleared,))
         db.executemany(
             "INSERT OR REPLACE INTO journal (trace_id, span_id, is_open, data, crc) VALUES (?, ?, ?, ?, ?)",
-            [(row.trace_id, row.span_id, row.is_open, row.data, zlib.crc32(row.data)) for row in rows],
+            [(row.trace_id, row.span_id, row.is_open, row.data, zlib.crc32(row.data)) for row in change.rows],
         )
         db.executemany(
             "INSERT OR REPLACE INTO open_trace VALUES (?, ?)",
-            [(state.trace_id, state.encoded()) for state in states],
+            [(state.trace_id, state.encoded()) for state in change.states],
         )
-
-    def clear_journal(self, trace_id: str, *, keep_open: bool) -> None:
-        """The spans of a trace are kept as parcels from now on; its open roots stay if it is not over."""
-        db = self.open()
-        if keep_open:
-            db.execute("DELETE FROM journal WHERE trace_id = ? AND NOT is_open", (trace_id,))
-            return
-        db.execute("DELETE FROM journal WHERE trace_id = ?", (trace_id,))
-        db.execute("DELETE FROM open_trace WHERE trace_id = ?", (trace_id,))
 
     def journal(self) -> Iterator[JournalRow | None]:
         """All spans by trace, None for a damaged one."""

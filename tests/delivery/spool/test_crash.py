@@ -17,12 +17,12 @@ from subprocesses import environment, run_python, timed_exit
 LEAVE_ALL_KINDS = """
 import os, threading
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
-is_written, write = threading.Event(), SpoolFile.write_journal
-def write_journal(file, rows, states):
-    write(file, rows, states)
-    if any(not row.is_open for row in rows):
+is_written, write = threading.Event(), SpoolFile.change_journal
+def change_journal(file, change):
+    write(file, change)
+    if any(not row.is_open for row in change.rows):
         is_written.set()
-SpoolFile.write_journal = write_journal
+SpoolFile.change_journal = change_journal
 one("warm up")
 while not handle.flush(0.05):
     pass
@@ -188,3 +188,21 @@ def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) ->
     first, second = result.stdout.splitlines()
     assert first == "True {'refused': 2}"
     assert json.loads(second) == ["422 nowhere: not good", "refused", "shop"]
+
+
+def test_an_heir_that_traces_nothing_sends_what_was_left(tmp_path: Path) -> None:
+    """The spool is looked at when it is opened, not with the first span."""
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503)
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
+        assert run_python("one('left')\nassert handle.flush(0.2)", env).returncode == 0
+        server.answer = lambda method, path: None
+        code = """
+        import time
+        while handle.status().spans_delivered < 2:
+            time.sleep(0.01)
+        """
+        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert [post.body["name"] for post in server.posts() if post.status == 202] == ["left"]

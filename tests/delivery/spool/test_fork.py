@@ -150,3 +150,38 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
         assert result.returncode == 0, result.stderr
         inherit(server, tmp_path)
         assert {trace.fields["name"] for trace in server.traces.values()} == {f"task {n}" for n in range(4)}
+
+
+def test_a_child_of_a_process_that_was_writing_leaves_the_disk_alone(tmp_path: Path) -> None:
+    """SQLite's own locks may be held for ever in it: it sends from memory, and says that nothing is kept."""
+    with StrictPandaProbe() as server:
+        code = QUIET + (
+            """
+one("parent")
+assert handle.flush(60)
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
+inside, go_on = threading.Event(), threading.Event()
+insert = SpoolFile.insert
+def slow(*arguments, **options):
+    inside.set()
+    go_on.wait(60)
+    return insert(*arguments, **options)
+SpoolFile.insert = slow
+one("slow")
+assert inside.wait(60)
+pid = os.fork()
+if pid == 0:
+    one("child")
+    ok = handle.flush(60)
+    os._exit(0 if ok and handle.status().spans_delivered == 2 else 9)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+go_on.set()
+assert status == 0, status
+assert handle.flush(60)
+"""
+        )
+        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count("forked while its parent wrote to it") == 1
+        assert names(server) == ["child", "parent", "slow"]

@@ -14,10 +14,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status, StatusCode
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.spool.commands import ClearJournal, Command, WriteJournal
 from pandaprobe_otel.delivery.spool.journal import SpanJournal
 from pandaprobe_otel.delivery.spool.recovery import recovered
-from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.span_record import decode_span, encode_json, encode_span
 from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping import SpanView, read_span
@@ -34,24 +33,27 @@ class Disk:
     def __init__(self, folder: Path, **options: bool) -> None:
         self.folder = folder
         self.run = Run(folder)
-        self.journal = SpanJournal(self.ask, content=options.get("content", True), all_spans=False)
-        self.asked: list[Command] = []
+        self.journal = SpanJournal(content=options.get("content", True), all_spans=False)
+        self.written: list[JournalChange] = []
 
-    def ask(self, command: Command) -> None:
-        self.asked.append(command)
-        self.run.keeper.apply([command])
+    def write(self, changes: Sequence[JournalChange]) -> None:
+        self.written += changes
+        self.run.write(*changes)
 
     def start(self, *spans: ReadableSpan) -> None:
-        self.journal.record([(span, True) for span in spans])
+        self.write(self.journal.record([(span, True) for span in spans]))
 
     def end(self, *spans: ReadableSpan) -> None:
-        self.journal.record([(span, False) for span in spans])
+        self.write(self.journal.record([(span, False) for span in spans]))
+
+    def taken(self, part: Part) -> None:
+        self.write(self.journal.taken(part))
 
     def after_death(self) -> list[Parcel]:
         """What the next process makes of it."""
         self.run.die()
         heir = Run(self.folder)
-        heir.keeper.scan()
+        heir.look_around()
         return recovered(heir.journal, heir.states, span_encoder)
 
 
@@ -121,7 +123,7 @@ def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
     ended = maker.end(first)
     disk.end(ended)
     memory = Memory(posted=True, running=True, tags=("a",))
-    disk.journal.taken(part(ended, stage=Stage.FIRST, memory=memory, still_open=[root, second]))
+    disk.taken(part(ended, stage=Stage.FIRST, memory=memory, still_open=[root, second]))
     disk.end(maker.end(second))
     append, finish = disk.after_death()
 
@@ -140,7 +142,7 @@ def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
     disk.start(root, chat)
     ended = maker.end(chat)
     disk.end(ended)
-    disk.journal.taken(part(ended, stage=Stage.FIRST, memory=Memory(posted=True, running=True), still_open=[root]))
+    disk.taken(part(ended, stage=Stage.FIRST, memory=Memory(posted=True, running=True), still_open=[root]))
     parcels = disk.after_death()
 
     assert parcels[-1].step is Step.FINISH
@@ -156,7 +158,7 @@ def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
     disk.start(root, late)
     ended = maker.end(root)
     disk.end(ended)
-    disk.journal.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True), still_open=[late]))
+    disk.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True), still_open=[late]))
     disk.end(maker.end(late))
     (parcel,) = disk.after_death()
 
@@ -184,10 +186,10 @@ def test_what_became_a_parcel_is_not_sent_twice(disk: Disk) -> None:
     disk.start(root)
     ended = maker.end(root)
     disk.end(ended)
-    disk.journal.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True)))
+    disk.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True)))
 
     assert disk.after_death() == []
-    assert [type(command) for command in disk.asked] == [WriteJournal, ClearJournal]
+    assert [change.cleared is not None for change in disk.written] == [False, True]
 
 
 def test_nothing_is_written_of_a_trace_before_its_first_genai_span(disk: Disk) -> None:
@@ -198,12 +200,11 @@ def test_nothing_is_written_of_a_trace_before_its_first_genai_span(disk: Disk) -
     chat = maker.start("chat", root, CHAT)
     disk.start(root, query, chat)
     disk.end(maker.end(query))
-    assert disk.asked == []
+    assert disk.written == []
     disk.end(maker.end(chat))
-    (command,) = disk.asked
+    (change,) = disk.written
 
-    assert isinstance(command, WriteJournal)
-    assert [(row.is_open, json.loads(row.data)["name"]) for row in command.rows] == [
+    assert [(row.is_open, json.loads(row.data)["name"]) for row in change.rows] == [
         (False, "SELECT"),
         (False, "chat"),
         (True, "POST /ask"),

@@ -1,0 +1,90 @@
+"""Mends the log of a database, of which SQLite reads nothing behind the first frame that is damaged.
+
+Each frame of a write-ahead log is a page, and carries a checksum over itself and all frames before it. A flipped bit
+therefore hides every later transaction. Here the checksums are made anew, so that all frames count; a page that holds
+the flipped bit is found by the check of the database's structure, or by the checksum of the parcel on it. Source of
+the format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from pathlib import Path
+from typing import Final
+
+_HEAD: Final = 32
+_FRAME_HEAD: Final = 24
+_LITTLE: Final = 0x377F0682
+_BIG: Final = 0x377F0683
+_VERSION: Final = 3007000
+PAGE_SIZE: Final = 4096
+_MOST_BYTES: Final = 64 << 20
+"""The log of a spool is cut to 4 MB after each checkpoint."""
+_WORD: Final = 0xFFFFFFFF
+
+
+def repair_log(database: Path) -> bool:
+    """Make every whole transaction in the log of a database count; True when there was damage. Raises OSError."""
+    log = database.with_name(database.name + "-wal")
+    if not log.exists() or log.stat().st_size > _MOST_BYTES:
+        return False
+    content = bytearray(log.read_bytes())
+    if not _repair(content):
+        return False
+    log.write_bytes(content)
+    return True
+
+
+def _repair(log: bytearray) -> bool:
+    if len(log) < _HEAD + _FRAME_HEAD:
+        return False
+    is_damaged = _repair_head(log)
+    magic, _, page_size, _, *salts = struct.unpack_from(">6I", log)
+    size = _FRAME_HEAD + page_size
+    frames = range(_HEAD, len(log) - size + 1, size)
+    last = max((at for at in frames if _is_commit(log, at, salts)), default=0)
+    sums = struct.unpack_from(">2I", log, 24)
+    for at in range(_HEAD, last + 1, size):
+        is_damaged |= list(struct.unpack_from(">2I", log, at + 8)) != salts
+        struct.pack_into(">2I", log, at + 8, *salts)
+        sums = _checksum(log[at : at + 8], sums, magic)
+        sums = _checksum(log[at + _FRAME_HEAD : at + size], sums, magic)
+        is_damaged |= struct.unpack_from(">2I", log, at + 16) != sums
+        struct.pack_into(">2I", log, at + 16, *sums)
+    return is_damaged
+
+
+def _repair_head(log: bytearray) -> bool:
+    """Write a head anew that is not what SQLite wrote; the first frame has the two salts as well."""
+    magic = _BIG if sys.byteorder == "big" else _LITTLE
+    if (
+        _checksum(log[:24], (0, 0), magic) == struct.unpack_from(">2I", log, 24)
+        and struct.unpack_from(">I", log)[0] == magic
+    ):
+        return False
+    checkpoints = struct.unpack_from(">I", log, 12)
+    struct.pack_into(">4I", log, 0, magic, _VERSION, PAGE_SIZE, *checkpoints)
+    log[16:24] = log[_HEAD + 8 : _HEAD + 16]
+    struct.pack_into(">2I", log, 24, *_checksum(log[:24], (0, 0), magic))
+    return True
+
+
+def _is_commit(log: bytearray, at: int, salts: list[int]) -> bool:
+    """Whether a frame ends a transaction of this log; frames of an earlier use of the file have other salts."""
+    pages: int
+    _, pages, *found = struct.unpack_from(">4I", log, at)
+    flipped = sum((one ^ other).bit_count() for one, other in zip(found, salts, strict=True))
+    return pages > 0 and flipped <= 1
+
+
+def _checksum(part: bytearray, sums: tuple[int, int], magic: int) -> tuple[int, int]:
+    words = array("I", bytes(part))
+    if (magic == _BIG) != (sys.byteorder == "big"):
+        words.byteswap()
+    first, second = sums
+    for index in range(0, len(words), 2):
+        first = (first + words[index] + second) & _WORD
+        second = (second + words[index + 1] + first) & _WORD
+    return first, second

@@ -1,0 +1,356 @@
+"""Keeps what waits in the files of a directory, so that it survives the process."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import sqlite3
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Final, TypeVar
+
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import Job
+from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.spool.adoption import Adoption
+from pandaprobe_otel.delivery.spool.body_cap import BodyCap
+from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
+from pandaprobe_otel.delivery.spool.folder import SpoolFolder
+from pandaprobe_otel.delivery.spool.rows import OWN
+from pandaprobe_otel.delivery.spool.salvage import readable_parcels
+from pandaprobe_otel.delivery.spool.schema import is_damage
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
+from pandaprobe_otel.delivery.store import Changes, Place, Tended
+
+MAX_BYTES: Final = 512 << 20
+"""Bytes that waiting parcels may take on disk."""
+SCAN_EVERY_S: Final = 5.0
+"""How often files of processes that have died meanwhile are looked for."""
+_FIRST_RETRY_S: Final = 1.0
+_LAST_RETRY_S: Final = 30.0
+_MOST_UNDONE: Final = 10_000
+_SHRINK_ABOVE: Final = 16 << 20
+"""A file that is empty but larger than this is made anew, since SQLite keeps the space."""
+
+_T = TypeVar("_T")
+_ERRORS: Final = (sqlite3.Error, OSError)
+
+
+class SpoolStore:
+    """A `Store` in SQLite files. What the disk does not take stays in memory, and is offered again when it works."""
+
+    _is_unsafe: ClassVar[bool] = False
+    """Whether this process was forked while another thread was inside of SQLite, whose locks are then held for ever."""
+
+    def __init__(
+        self,
+        *,
+        folder: SpoolFolder,
+        adoption: Adoption,
+        notices: Notices,
+        max_bytes: int = MAX_BYTES,
+        scan_every_s: float = SCAN_EVERY_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self._adoption = adoption
+        self._notices = notices
+        self._max_bytes = max_bytes
+        self._scan_every_s = scan_every_s
+        self._monotonic = monotonic
+        # Microseconds since the epoch: no earlier run has used these numbers in a file that this one may take over.
+        self._rows = itertools.count(time.time_ns() // 1000)
+        self._letters = DeadLetters(folder.path, folder.destination)
+        self._cap = BodyCap(folder.path, folder.destination)
+        self._has_looked = False
+        self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
+        """What the disk did not remove, to be made up for."""
+        self._suspects: dict[int, Exception] = {}
+        """Files that have shown damage, by number."""
+        self._broken: set[Place] = set()
+        self._retry_at = math.inf
+        self._retry_s = _FIRST_RETRY_S
+        self._scan_at = -math.inf
+        self.works = True
+        if self._is_unsafe:
+            self.works, self._scan_at = False, math.inf
+            self._say_trouble("this process was forked while its parent wrote to it")
+
+    @property
+    def tend_at(self) -> float:
+        """When `tend` is to be called."""
+        return -math.inf if self._suspects or self._broken else min(self._scan_at, self._retry_at)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the directory has not been looked at, or files of dead processes wait until fewer are open."""
+        return self.folder.has_more or self._scan_at == -math.inf
+
+    @property
+    def fill(self) -> float:
+        """The share of the bound that the files take."""
+        return self._used() / self._share()
+
+    @property
+    def excess(self) -> int:
+        """Bytes over the bound."""
+        return max(self._used() - self._share(), 0)
+
+    # -- writing and reading ------------------------------------------------------------------------------------------
+
+    def write(self, changes: Changes) -> bool:
+        """Carry out changes, in one transaction for each file."""
+        return self._guarded(lambda: self._write(changes), False)
+
+    def read(self, place: Place) -> Parcel | None:
+        """Read a parcel; None when it cannot be read: now, or, as `tend` will say then, ever."""
+        return self._guarded(lambda: self._read(place), None)
+
+    def _write(self, changes: Changes) -> bool:
+        for parcel, words in changes.refused:
+            self._letters.add(parcel, words, self._say_trouble)
+        if changes.body_cap is not None:
+            self._cap.write(changes.body_cap)
+        others = {place.file for place in (*changes.removed, *changes.started) if place.file != OWN}
+        others.update(job.place.file for job in changes.rewritten if job.place is not None and job.place.file != OWN)
+        took = [self._write_to(number, changes) for number in (OWN, *sorted(others))]
+        return all(took)
+
+    def _read(self, place: Place) -> Parcel | None:
+        file = self.folder.files.get(place.file)
+        try:
+            found = None if file is None else file.parcel(place.row)
+        except _ERRORS as error:
+            self._suspect(place.file, error)
+            return None
+        if found is None or found[1] is None:
+            self._broken.add(place)
+            return None
+        return found[1].parcel
+
+    def _write_to(self, number: int, changes: Changes) -> bool:
+        file = self.folder.files.get(number)
+        adds = number == OWN and bool(changes.added or changes.journal)
+        if adds and not self.works:
+            adds = False
+        if file is None and not adds:
+            return True
+        places: dict[Job, Place] = {}
+        try:
+            file = file or self.folder.open_own()
+            with file.transaction():
+                if adds:
+                    places = self._insert(file, changes)
+                _change(file, changes)
+        except _ERRORS as error:
+            self._undone.extend(place for place in changes.removed if place.file == number)
+            self._suspect(number, error)
+            return False
+        for job, place in places.items():
+            job.place = place
+        return self.works
+
+    def _insert(self, file: SpoolFile, changes: Changes) -> dict[Job, Place]:
+        places: dict[Job, Place] = {}
+        for job in changes.added:
+            parcel = job.parcel
+            places[job] = Place(OWN, next(self._rows), parcel.size, parcel.span_count)
+            file.insert(places[job].row, parcel)
+        for change in changes.journal:
+            file.change_journal(change)
+        return places
+
+    def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - the guard of the spool: a fault of ours turns it off, said once
+            self._notices.say(
+                "spool fault",
+                "The spool failed inside pandaprobe-otel and is not written any more; please report this: "
+                + "".join(traceback.format_exception(error)),
+                level=logging.ERROR,
+            )
+            self.works, self._scan_at, self._retry_at = False, math.inf, math.inf
+            self._suspects.clear()
+            return otherwise
+
+    # -- when the disk does not take it -------------------------------------------------------------------------------
+
+    def _suspect(self, number: int, error: Exception) -> None:
+        if is_damage(error):
+            self._suspects[number] = error
+            return
+        if (file := self.folder.files.get(number)) is not None:
+            file.close()
+        if number == OWN:
+            self.works = False
+            self._retry_at = self._monotonic() + self._retry_s
+            self._retry_s = min(self._retry_s * 2, _LAST_RETRY_S)
+            self._say_trouble(error)
+
+    def _try_again(self, now: float) -> bool:
+        """Whether the disk can be written again."""
+        if self.works or now < self._retry_at:
+            return False
+        self._retry_at = math.inf
+        try:
+            with self.folder.open_own().transaction():
+                pass
+        except _ERRORS as error:
+            self._suspect(OWN, error)
+            return False
+        self.works, self._retry_s = True, _FIRST_RETRY_S
+        self._notices.over("spool")
+        self._notices.say("spool works", f"The spool {self.folder.path} is written again.", level=logging.INFO)
+        self._notices.over("spool works")
+        return True
+
+    def _make_up(self) -> None:
+        """Remove what could not be removed before."""
+        undone, self._undone = list(self._undone), deque(maxlen=_MOST_UNDONE)
+        if undone:
+            self.write(Changes(removed=undone))
+
+    def _say_trouble(self, error: object) -> None:
+        self._notices.say(
+            "spool",
+            f"The spool {self.folder.path} cannot be written ({error}). Until it can, traces wait in memory only and "
+            "do not survive the process.",
+        )
+
+    # -- looking after the files --------------------------------------------------------------------------------------
+
+    def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:
+        """Save what can be saved of damaged files, and adopt those of dead processes."""
+        tended = Tended()
+        self._guarded(lambda: self._tend(jobs, now, tended), None)
+        return tended
+
+    def _tend(self, jobs: Callable[[], Iterable[Job]], now: float, tended: Tended) -> None:
+        if now >= self._scan_at and (own := self.folder.own) is not None and not own.is_in_place:
+            self._suspects[OWN] = FileNotFoundError("it was deleted")
+        if self._suspects:
+            tended.works_again = True
+            self._rescue(list(jobs()), tended)
+        if self._broken:
+            tended.lost += [job for job in jobs() if job.place in self._broken]
+            self._broken.clear()
+        tended.works_again |= self._try_again(now)
+        self._make_up()
+        if now >= self._scan_at:
+            self._scan_at = now + self._scan_every_s
+            self._look_around(tended)
+
+    def _look_around(self, tended: Tended) -> None:
+        if not self._has_looked:
+            tended.body_cap = self._cap.read()
+            if (danger := self.folder.danger()) is not None:
+                self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
+        self._has_looked = True
+        self._adoption.claim(self._rows, tended)
+        for file in list(self.folder.files.values()):
+            self._tidy(file)
+
+    def _rescue(self, jobs: Iterable[Job], tended: Tended) -> None:
+        """Move what can be read of damaged files to a new one, and put them out of the way."""
+        suspects, self._suspects = self._suspects, {}
+        for number, error in suspects.items():
+            file = self.folder.files.pop(number, None)
+            if file is None:
+                continue
+            there = {job.place.row: job for job in jobs if job.place is not None and job.place.file == number}
+            saved = Changes()
+            for place, kept in readable_parcels(file):
+                job = there.get(place.row)
+                if job is not None and job.parcel.is_bare:
+                    del there[place.row]
+                    job.parcel = kept.parcel
+                    saved.added[job] = None
+            self.folder.move_aside(file)
+            self._notices.say(
+                "spool damaged",
+                f"The spool {self.folder.path} has lost a file ({file.path.name}: {error}); {len(saved.added)} "
+                "requests could be read and are kept. A damaged file is put aside as *.damaged.",
+            )
+            for job in there.values():
+                if job.parcel.is_bare:
+                    tended.lost.append(job)
+                else:
+                    job.place = None
+            self._keep_saved(saved, tended)
+
+    def _keep_saved(self, saved: Changes, tended: Tended) -> None:
+        for job in saved.added:
+            job.place = None
+        self.write(saved)
+        for job in saved.added:
+            if job.place is None:
+                tended.lost.append(job)
+            else:
+                job.parcel = job.parcel.bare()
+
+    def _tidy(self, file: SpoolFile) -> None:
+        """Delete a file that has nothing in it, unless it is the own one and small; note what is in the others."""
+        try:
+            is_empty = not file.count().parcels and not file.has_journal()
+            if is_empty and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
+                self.folder.drop(file)
+                if self.folder.has_more:
+                    self._scan_at = -math.inf
+            else:
+                self.folder.note(file)
+        except _ERRORS as error:
+            self._suspect(file.number, error)
+
+    def _used(self) -> int:
+        return sum(file.bytes for file in self.folder.files.values())
+
+    def _share(self) -> int:
+        """What other processes leave of the bound, but at least an equal part of it."""
+        folder = self.folder
+        return max(self._max_bytes // (folder.living + 1), self._max_bytes - folder.living_bytes)
+
+    # -- the process around it ----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """The process ends: what is empty goes, the rest is anybody's."""
+        self._make_up()
+        for file in list(self.folder.files.values()):
+            try:
+                is_empty = not file.count().parcels and not file.has_journal()
+            except _ERRORS:
+                is_empty = False
+            if is_empty:
+                self.folder.drop(file)
+            else:
+                file.release()
+        self.folder.files.clear()
+        self.works = False
+
+    def before_fork(self) -> None:
+        """Close every connection: one that crosses a fork breaks the database. They are made anew when needed."""
+        for file in self.folder.files.values():
+            file.close()
+
+    def abandon(self, *, is_quiet: bool) -> None:
+        """In a forked child: drop everything of the parent's without closing or unlocking it."""
+        _abandoned.extend(self.folder.abandon())
+        if not is_quiet:
+            SpoolStore._is_unsafe = True
+
+
+_abandoned: list[object] = []
+"""Connections of a parent process: to close one would drop the locks of its file and may write to it."""
+
+
+def _change(file: SpoolFile, changes: Changes) -> None:
+    number = file.number
+    for job in changes.rewritten:
+        if job.place is not None and job.place.file == number and job not in changes.added:
+            file.rewrite(job.place, job.parcel)
+            job.place = Place(number, job.place.row, job.parcel.size, job.parcel.span_count)
+    file.mark_started(place for place in changes.started if place.file == number)
+    file.delete(place for place in changes.removed if place.file == number)

@@ -1,0 +1,443 @@
+"""What a process leaves in its files, and what the next one finds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.delivery.outbox import MAX_AGE_S
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
+from pandaprobe_otel.encoded_spans import NO_SPANS
+from simulated_delivery import create
+from spools import DESTINATION, Run
+
+
+def numbers(parcels: Iterable[Parcel]) -> list[str]:
+    """The last digits of their trace ids, in order."""
+    return sorted(parcel.trace_id[-1] for parcel in parcels)
+
+
+def test_what_waits_is_found_by_the_next_run_exactly_as_it_was(tmp_path: Path) -> None:
+    """Every field of every kind of parcel, byte for byte."""
+    parcels = [
+        create(1, spans=3, size=20_000, is_error=True),
+        replace(create(2), step=Step.APPEND, is_remote=True, name="ü\udce4"),
+        replace(create(3), step=Step.FINISH, spans=NO_SPANS),
+        replace(create(4), step=Step.SCORE, spans=NO_SPANS, name=""),
+    ]
+    first = Run(tmp_path)
+    first.put(*parcels)
+    first.die()
+
+    found = Run(tmp_path).contents()
+    assert sorted(found, key=lambda parcel: parcel.trace_id) == parcels
+
+
+def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
+    """A create whose request had gone is looked for, but not before it can have arrived; the other goes at once."""
+    first = Run(tmp_path)
+    started, _ = first.put(create(1), create(2))
+    first.start(started)
+    first.die()
+
+    second = Run(tmp_path)
+    second.look_around()
+    assert {job.parcel.trace_id[-1]: job.in_doubt for job in second.outbox} == {"1": True, "2": False}
+    turn = second.outbox.next_create(0.0)
+    assert turn is not None
+    assert turn.parcel.trace_id[-1] == "2"
+    second.start(turn)
+    assert second.outbox.next_create(4.9) is None
+    late = second.outbox.next_create(5.0)
+    assert late is not None
+    assert late.parcel.trace_id[-1] == "1"
+
+
+def test_what_is_done_is_gone(tmp_path: Path) -> None:
+    """A delivered parcel is not found again; when nothing is left, neither is the file."""
+    run = Run(tmp_path)
+    _, delivered = run.put(create(1), create(2))
+    run.done(delivered)
+    run.die()
+    second = Run(tmp_path)
+    assert numbers(second.contents()) == ["1"]
+
+    second.done(*second.outbox)
+    second.outbox.leave()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
+    """What waits takes little memory; what failed and waits again, little again."""
+    run = Run(tmp_path)
+    (job,) = run.put(create(1, size=50_000))
+    assert run.outbox.bytes < 1_000
+    run.start(job)
+    assert job.parcel == create(1, size=50_000)
+    run.outbox.retry(job, 9.0)
+    assert run.outbox.bytes < 1_000
+
+
+def test_a_divided_parcel_is_kept_in_pieces(tmp_path: Path) -> None:
+    """The place holds the first piece; the others have places of their own."""
+    run = Run(tmp_path)
+    whole = create(1, spans=4)
+    (job,) = run.put(whole)
+    run.start(job)
+    pieces = (replace(whole, spans=whole.spans[:2]), replace(whole, step=Step.APPEND, spans=whole.spans[2:]))
+    run.outbox.replace(job, pieces, 0.0)
+    run.outbox.save()
+    run.die()
+
+    assert Run(tmp_path).contents() == list(pieces)
+
+
+def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp_path: Path) -> None:
+    """A process that dies afterwards leaves the derived trace, and not the spans it was made of."""
+    run = Run(tmp_path)
+    remote = replace(create(1), step=Step.APPEND, is_remote=True)
+    first, _ = run.put(remote, remote)
+    run.outbox.adopt(first, "shop", 0.0)
+    run.outbox.save()
+    run.die()
+
+    kept = Run(tmp_path).contents()
+    assert [parcel.step for parcel in kept] == [Step.CREATE, Step.APPEND]
+    assert remote.trace_id not in {parcel.trace_id for parcel in kept}
+
+
+def test_what_changes_for_a_moment_stays_on_disk_as_it_was(tmp_path: Path) -> None:
+    """A report of drops rides on a trace; after a crash it is gone with the process that counted them."""
+    run = Run(tmp_path)
+    (job,) = run.put(create(1))
+    assert run.outbox.open(job, 0.0)
+    run.outbox.amend(job, replace(job.parcel, fields=b'{"metadata":{"dropped":1}}'))
+    run.outbox.save()
+    assert job.parcel.fields == b'{"metadata":{"dropped":1}}'
+    run.die()
+
+    assert Run(tmp_path).contents() == [create(1)]
+
+
+def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    """A process that crashes over and over does not fill the directory with files."""
+    for number in range(20):
+        run = Run(tmp_path)
+        run.look_around()
+        run.put(create(number))
+        run.die()
+
+    assert len(list(tmp_path.glob("*.sqlite"))) == 1
+    assert len(Run(tmp_path).contents()) == 20
+
+
+def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
+    """Two runs at once: neither takes the other's, and a third takes what the dead one left, once."""
+    first, second = Run(tmp_path), Run(tmp_path)
+    first.put(create(1))
+    second.put(create(2))
+    assert (numbers(first.contents()), numbers(second.contents())) == (["1"], ["2"])
+    first.die()
+
+    second.now = 5.0
+    third = Run(tmp_path)
+    assert (numbers(second.contents()), third.contents()) == (["1", "2"], [])
+
+
+def test_parcels_for_other_settings_are_left_alone(tmp_path: Path) -> None:
+    """Another key, project or endpoint: they must not go there."""
+    first = Run(tmp_path)
+    first.put(create(1))
+    first.die()
+    for other in (
+        Destination(endpoint=DESTINATION.endpoint, project="other", api_key="sk_pp_1"),
+        Destination(endpoint=DESTINATION.endpoint, project="shop", api_key="sk_pp_2"),
+        Destination(endpoint="http://127.0.0.1:2", project="shop", api_key="sk_pp_1"),
+    ):
+        assert Run(tmp_path, destination=other).contents() == []
+
+    assert len(Run(tmp_path).contents()) == 1
+    assert not any(b"sk_pp_1" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_the_files_are_private(tmp_path: Path) -> None:
+    """0600 each, the log of the database included; 0700 the directory."""
+    folder = tmp_path / "a" / "b"
+    run = Run(folder)
+    run.put(create(1))
+
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize(("mode", "is_link", "said"), [(0o777, False, "mode 777"), (0o700, True, "a link to")])
+def test_a_directory_that_others_decide_about_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, is_link: bool, said: str
+) -> None:
+    """It is used all the same: the choice is the user's."""
+    folder = tmp_path / "spool"
+    real = tmp_path / "elsewhere" if is_link else folder
+    real.mkdir()
+    real.chmod(mode)
+    if is_link:
+        folder.symlink_to(real)
+    run = Run(folder)
+    for _ in range(3):
+        run.look_around()
+        run.now += 5.0
+    run.put(create(1))
+
+    assert [said in record.message for record in caplog.records] == [True]
+    assert run.outbox.is_kept
+
+
+def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> None:
+    """Exactly as many as it takes, and they are counted."""
+    run = Run(tmp_path, max_bytes=56_000)
+    for number in range(8):
+        run.now += 31.0
+        run.put(create(number, size=10_000, is_error=number == 0))
+    run.look_around()
+
+    assert run.gone["spool_full"] == 3
+    assert numbers(run.contents()) == ["0", "4", "5", "6", "7"]
+    assert run.outbox.fill <= 1.0
+
+
+def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
+    """What came later stays, and so does what is being sent."""
+    run = Run(tmp_path)
+    old, under_way = run.put(create(1), create(2))
+    run.start(under_way)
+    run.now = MAX_AGE_S - 60
+    run.put(create(3))
+    run.look_around()
+    assert run.gone.total() == 0
+
+    run.now = MAX_AGE_S + 60
+    run.look_around()
+    assert run.gone["expired"] == 1
+    assert old not in list(run.outbox)
+    run.die()
+    assert numbers(Run(tmp_path).contents()) == ["2", "3"]
+
+
+def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -> None:
+    """For the same destination, for a week; what is not a number says nothing."""
+    first = Run(tmp_path)
+    first.outbox.remember_cap(131_072)
+    first.put(create(1))
+    first.die()
+
+    def known(destination: Destination = DESTINATION) -> int | None:
+        run = Run(tmp_path, destination=destination)
+        run.look_around()
+        run.die()
+        return run.body_cap
+
+    assert known() == 131_072
+    assert known(replace(DESTINATION, endpoint="http://127.0.0.1:2")) is None
+    (file,) = tmp_path.glob("body-cap-*")
+    assert file.stat().st_mode & 0o777 == 0o600
+    last_week = time.time() - MAX_AGE_S - 60
+    os.utime(file, (last_week, last_week))
+    assert known() is None
+    file.write_text("much", "ascii")
+    assert known() is None
+
+
+def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:
+    """What others take is not there; but each may have its equal part."""
+    other = Run(tmp_path)
+    other.put(*(create(number, size=100_000) for number in range(10)))
+    other.outbox.before_fork()  # writes the log into the database, whose size is what is seen
+    run = Run(tmp_path, max_bytes=1_000_000)
+    run.put(*(create(number, size=100_000) for number in range(10)))
+    run.look_around()
+
+    assert len(run.outbox) == 4
+
+
+def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -> None:
+    """Each request that waits takes some memory, however small it is."""
+    run = Run(tmp_path, max_memory=60_000)
+    run.put(*(create(number) for number in range(300)))
+    run.look_around()
+
+    assert run.outbox.bytes <= 60_000
+    assert len(run.outbox) + run.gone["spool_full"] == 300
+    assert run.gone.keys() == {"spool_full", "spool_damaged"}
+    assert not run.gone["spool_damaged"]
+
+
+def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path: Path) -> None:
+    """Spans of traces that became parcels are not in it any more; open roots of running ones are."""
+    run = Run(tmp_path)
+    rows = [
+        JournalRow(trace_id="aa", span_id="1", is_open=False, data=b"ended"),
+        JournalRow(trace_id="aa", span_id="2", is_open=True, data=b"open"),
+        JournalRow(trace_id="bb", span_id="3", is_open=False, data=b"other"),
+    ]
+    run.write(JournalChange(rows=rows, states=[TraceState(trace_id="aa"), TraceState(trace_id="bb")]))
+    running = TraceState(trace_id="aa", posted=True, running=True, tags=("x",))
+    run.write(JournalChange(cleared="bb"), JournalChange(cleared="aa", states=[running]))
+    run.die()
+
+    second = Run(tmp_path)
+    second.look_around()
+    assert second.journal == [rows[1]]
+    assert second.states == [running]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deleted_directory_is_made_again_and_what_is_known_is_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is on disk alone is read through the open file; what is under way is written from memory."""
+    folder = tmp_path / "spool"
+    run = Run(folder)
+    run.look_around()
+    _, under_way = run.put(create(1), create(2))
+    run.start(under_way)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    run.now = 5.0
+    with caplog.at_level(logging.WARNING):
+        run.look_around()
+    run.die()
+
+    assert not run.gone.total()
+    assert numbers(Run(folder).contents()) == ["1", "2"]
+    assert len(caplog.records) == 1
+
+
+def test_a_file_of_a_later_version_is_left_alone_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A newer release of this library may have written it."""
+    first = Run(tmp_path)
+    first.put(create(1))
+    first.die()
+    (path,) = tmp_path.glob("*.sqlite")
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    run = Run(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert run.contents() == []
+            run.now += 5.0
+
+    assert path.exists()
+    assert len(caplog.records) == 1
+    assert "version 99" in caplog.text
+
+
+def test_locks_without_a_database_are_cleared_away(tmp_path: Path) -> None:
+    """A process was killed between making the two, or deleting them."""
+    stray = tmp_path / f"{DESTINATION.digest}-1-00000000.sqlite.lock"
+    stray.touch()
+    Run(tmp_path).look_around()
+
+    assert not stray.exists()
+
+
+def test_a_full_disk_keeps_parcels_in_memory_and_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning; the bound of the memory holds meanwhile; when the disk works, everything in memory is written."""
+    blocker = tmp_path / "spool"
+    blocker.write_text("not a directory")
+    run = Run(blocker, max_memory=25_000)
+    with caplog.at_level(logging.INFO):
+        for second in range(10):
+            run.now = float(second)
+            run.put(create(second, size=10_000))
+            run.look_around()
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert run.gone["queue_full"] == 8
+        assert len(run.outbox.unsaved) == len(run.outbox) == 2
+        assert not run.outbox.is_kept
+        blocker.unlink()
+        run.now = 60.0
+        run.look_around()
+
+    assert run.outbox.is_kept
+    assert run.outbox.unsaved == []
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    run.die()
+    assert len(Run(blocker).contents()) == 2
+
+
+def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
+    """A write is refused when a parcel is delivered: the next run must not find it."""
+    run = Run(tmp_path)
+    (job,) = run.put(create(1))
+    own = run.folder.own
+    assert own is not None
+    own.open().execute("PRAGMA query_only = ON")
+    run.done(job)
+    run.now = 5.0
+    run.look_around()
+    run.die()
+
+    assert Run(tmp_path).contents() == []
+
+
+def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) -> None:
+    """The rest is on disk already, with its doubts."""
+    run = Run(tmp_path)
+    tried, _ = run.put(create(1), create(2))
+    run.start(tried)
+    run.outbox.retry(tried, 5.0)
+    assert run.outbox.unsaved == []
+    run.outbox.leave()
+
+    heir = Run(tmp_path)
+    heir.look_around()
+    assert {job.parcel.trace_id[-1]: job.in_doubt for job in heir.outbox} == {"1": True, "2": False}
+
+
+def test_random_use_over_many_lives_loses_nothing(tmp_path: Path) -> None:
+    """Puts, requests, retries, removals and deaths in any order: the disk holds what it was told to hold."""
+    rng = random.Random(11)
+    expected: dict[str, Parcel] = {}
+    run = Run(tmp_path)
+    for number in range(400):
+        action = rng.random()
+        jobs = list(run.outbox)
+        if action < 0.5 or not jobs:
+            parcel = create(number, size=rng.randrange(5_000), is_error=rng.random() < 0.2)
+            expected[parcel.trace_id] = parcel
+            run.put(parcel)
+        elif action < 0.7:
+            job = rng.choice(jobs)
+            del expected[job.parcel.trace_id]
+            run.done(job)
+        elif action < 0.9:
+            job = rng.choice(jobs)
+            run.start(job)
+            assert job.parcel == expected[job.parcel.trace_id]
+            run.outbox.retry(job, run.now)
+        else:
+            run.die()
+            run = Run(tmp_path)
+            run.look_around()
+    run.die()
+
+    last = Run(tmp_path)
+    assert {parcel.trace_id: parcel for parcel in last.contents()} == expected
+    assert not last.gone.total()
+    assert os.listdir(tmp_path)
