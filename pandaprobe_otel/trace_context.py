@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from opentelemetry.context import Context, attach, get_current, set_value
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 AttributeValue = str | tuple[str, ...]
 
+_MOST_TAGS: Final = 1000
+_MOST_METADATA: Final = 20_000
 _VALUES_KEY: Final = "pandaprobe-trace-values"
 
 _session: ContextVar[str | None] = ContextVar("pandaprobe_session", default=None)
@@ -79,12 +82,17 @@ def trace_values(
         return TraceValues(
             session=None if session is None else str(session),
             user=None if user is None else str(user),
-            tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags or ()),
-            metadata=dict(metadata or {}),
+            tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in islice(tags or (), _MOST_TAGS)),
+            metadata=first_items(metadata),
         )
     except Exception as error:  # noqa: BLE001 - arguments of any sort arrive here; counted and logged
         failed("session, user, tags or metadata", error)
         return None
+
+
+def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what is said in metadata, as a dict of its own: no more of it than is recorded, however much there is."""
+    return {} if metadata is None else dict(islice(metadata.items(), _MOST_METADATA))
 
 
 def with_values(values: TraceValues, context: Context) -> Context:
@@ -149,7 +157,7 @@ class ContextBlock:
         self._key = f"pandaprobe-block-{id(self)}"
 
     def __del__(self) -> None:
-        if not self._is_used:
+        if not getattr(self, "_is_used", True):  # an interrupt may have kept it from being made
             unused("session(), user() or context()")
 
     def __enter__(self) -> None:
@@ -157,13 +165,24 @@ class ContextBlock:
         if not first_use.is_over():
             first_use.begin()
         outer = get_current()
-        attach(set_value(self._key, outer, self.applied_to(outer)))
+        try:
+            attach(set_value(self._key, outer, self.applied_to(outer)))
+        except BaseException:  # an interrupt: it may have been made current already
+            attach(outer)
+            raise
 
     def __exit__(self, *_: object) -> None:
-        outer = get_current().get(self._key)
-        # Absent when a foreign task or the garbage collector closes the block: nothing to restore there.
-        if isinstance(outer, Context):
-            attach(outer)
+        outer: object = None
+        try:
+            outer = get_current().get(self._key)
+            # Absent when a foreign task or the garbage collector closes the block: nothing to restore there.
+            if isinstance(outer, Context):
+                attach(outer)
+        except BaseException:
+            outer = outer or get_current().get(self._key)
+            if isinstance(outer, Context):
+                attach(outer)
+            raise
 
     async def __aenter__(self) -> None:
         self.__enter__()

@@ -41,6 +41,7 @@ GUARDS = {
     "registry.py": {"_instrument", "narrow", "uninstrument"},
     "trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},
     "tracing/processor.py": {"PandaProbeSpanProcessor.on_start"},
+    "tracing/span_filter.py": {"_is_chosen"},
     "tracing/worker.py": {"Worker._work", "Worker._write_down"},
     "transport/asked_key.py": {"AskedKeyTransport._renew"},
 }

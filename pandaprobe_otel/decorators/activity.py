@@ -19,20 +19,48 @@ from pandaprobe_otel.tracers import current_tracer
 _IN_TRACE_KEY: Final = "pandaprobe-in-trace"
 
 
-class Activity:
-    """A started span and the OpenTelemetry context of the code that runs in it.
+class ContextSwitch:
+    """An OpenTelemetry context that is current while some code runs.
 
-    `resume` makes that context current and `pause` puts back what was there. A generator is resumed and paused
-    at each step, always inside one task, so what its consumer does in between is none of its business.
+    `resume` makes it current and `pause` puts back what was there. A generator is resumed and paused at each step,
+    always inside one task, so what its consumer does in between is none of its business. An interrupt (Ctrl-C) may
+    come inside either; a `pause` afterwards always does what is left to do.
     """
 
-    __slots__ = ("_token", "context", "names_trace", "span")
+    __slots__ = ("_token", "context")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._token: Token[Context] | None = None
+
+    def resume(self) -> None:
+        """Make the context current."""
+        outer = get_current()
+        try:
+            self._token = attach(self.context)
+        except BaseException:
+            attach(outer)  # it may have been made current already, and there is no token to tell
+            raise
+
+    def pause(self) -> None:
+        """Put the previous context back, and remember what the code made of its own."""
+        token = self._token
+        if token is not None:
+            self.context = get_current()
+            restore(token)
+            self._token = None
+
+
+class Activity(ContextSwitch):
+    """A started span and the OpenTelemetry context of the code that runs in it."""
+
+    __slots__ = ("names_trace", "span")
 
     def __init__(self, span: Span, context: Context, names_trace: bool) -> None:
+        self.context = context  # as the base does: a call less for each span
+        self._token = None
         self.span = span
-        self.context = context
         self.names_trace = names_trace
-        self._token: Token[Context] | None = None
 
     @property
     def is_root(self) -> bool:
@@ -40,17 +68,10 @@ class Activity:
         parent = getattr(self.span, "parent", self)
         return parent is None or bool(getattr(parent, "is_remote", False))
 
-    def resume(self) -> None:
-        """Make the context of this span current."""
-        self._token = attach(self.context)
-
-    def pause(self) -> None:
-        """Put the previous context back, and remember what the code made of its own."""
-        token = self._token
-        if token is not None:
-            self._token = None
-            self.context = get_current()
-            restore(token)
+    def interrupted(self) -> None:
+        """An interrupt came while the span was being entered or left: nothing of it stays."""
+        self.pause()
+        end_cancelled(self.span)
 
     def write_input(self, text: str) -> None:
         """Write the input, JSON text; on a trace inside a span of somebody else, also as the trace's."""
@@ -85,6 +106,7 @@ def start(plan: SpanPlan, home: Context | None = None) -> tuple[Span, Context, b
     tracer = current_tracer()
     if tracer is None:
         return None
+    span: Span | None = None
     try:
         context = get_current()
         if home is not None and _trace_id(context) != _trace_id(home):
@@ -108,6 +130,17 @@ def start(plan: SpanPlan, home: Context | None = None) -> tuple[Span, Context, b
     except Exception as error:  # noqa: BLE001 - samplers and processors of others run here; counted and logged
         failed("the start of a span", error)
         return None
+    except BaseException:
+        if span is not None:
+            end_cancelled(span)
+        raise
+
+
+def end_cancelled(span: Span) -> None:
+    """End a span whose work an interrupt has kept from beginning or from ending; nothing if it has ended."""
+    if span.is_recording():
+        span.set_attribute(names.OUTCOME, names.CANCELLED)
+        span.end()
 
 
 def restore(token: Token[Context]) -> None:

@@ -77,8 +77,7 @@ class Call(Activity):
             if not self.span.is_recording():
                 return
             if self._content:
-                if (text := stream_text(self._content)) is not None:
-                    self.write_output(text)
+                self.write_output(stream_text(self._content))
                 if beside := self._content.beside(value):
                     self._add_metadata(beside)
             elif is_result(value):
@@ -112,6 +111,10 @@ class CallRecipe:
             return None
         call = Call(self, *started)
         read = self._read
-        if read is not None:
-            call.show_input(args, kwargs, read)
-        return call
+        try:
+            if read is not None:
+                call.show_input(args, kwargs, read)
+            return call
+        except BaseException:  # an interrupt, while code of the arguments ran
+            call.interrupted()
+            raise

@@ -10,6 +10,7 @@ from pandaprobe_otel.mapping.exact import type_of
 
 MAX_TEXT_CHARS: Final = 200_000
 """Text of a stream that is kept; what follows is counted, not kept. Below the encoder's own bound of 256 KiB."""
+REDUCE_FAILED: Final = "[left out: reduce failed]"
 MAX_ITEMS: Final = 10_000
 """Items of a stream that are kept for `reduce`."""
 
@@ -62,10 +63,9 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
 def _is_simple(value: Any, levels_below: int) -> bool:
     """Whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
     kind = type_of(value)
-    items: Any = tuple(value.values()) if kind is dict else value
-    if len(items) > _FEW:
+    if len(value) > _FEW:
         return False
-    for item in items:
+    for item in tuple(value.values()) if kind is dict else value:
         kind = type_of(item)
         if kind is str:
             if len(item) > _SHORT:
@@ -167,10 +167,12 @@ class StreamContent:
         self._left -= len(part) + _ITEM_OVERHEAD
 
 
-def stream_text(content: StreamContent) -> str | None:
-    """Return the content of a stream, None when the user's `reduce` fails: the stream itself is not affected."""
+def stream_text(content: StreamContent) -> str:
+    """Return the content of a stream, a marker when the user's `reduce` fails: the stream itself is not affected."""
     try:
         return content.text()
-    except Exception as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
+    except KeyboardInterrupt:  # in the app's thread it is the app's
+        raise
+    except BaseException as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
         failed("reduce", error)
-        return None
+        return encode(REDUCE_FAILED)

@@ -68,14 +68,14 @@ class SpanBlock(Generic[H]):
     __slots__ = ("_handle_class", "_is_used", "_key", "_open", "_options")
 
     def __init__(self, options: SpanOptions, handle_class: type[H]) -> None:
+        self._is_used = False
         self._options = options
         self._handle_class = handle_class
         self._key = f"pandaprobe-block-{id(self)}"
         self._open: list[H] = []
-        self._is_used = False
 
     def __del__(self) -> None:
-        if not self._is_used:
+        if not getattr(self, "_is_used", True):  # an interrupt may have kept it from being made
             unused(f"the span {self._options.name or self._options.kind.lower()!r}")
 
     def __call__(self, function: F) -> F:
@@ -93,28 +93,55 @@ class SpanBlock(Generic[H]):
         handle = self._handle_class(plan, key=self._key)
         if options.input is not NOT_GIVEN:
             handle.set_input(options.input)
-        self._open.append(handle)
-        return handle.__enter__()
+        try:
+            self._open.append(handle)
+            return handle.__enter__()
+        except BaseException:
+            self._close(handle)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The context knows which of several open entries this is, unless somebody replaced the context.
-        handle = cast("H | None", get_current().get(self._key))
-        if handle is None or handle not in self._open:
-            if not self._open:
-                return
-            handle = self._open[-1]
-        self._open.remove(handle)
-        handle.__exit__(kind, error, trace)
+        handle: H | None = None
+        try:
+            handle = self._innermost()
+            if handle is not None:
+                self._open.remove(handle)
+                handle.__exit__(kind, error, trace)
+        except BaseException:
+            self._close(handle or self._innermost())
+            raise
+
+    def _innermost(self) -> H | None:
+        """The open entry that is current. The context knows, unless somebody replaced it."""
+        handle: Any = get_current().get(self._key)
+        if handle is not None and handle in self._open:
+            return handle  # type: ignore[no-any-return]
+        return self._open[-1] if self._open else None
+
+    def _close(self, handle: Any) -> None:
+        """An interrupt came while this entry was being made or left: nothing of it stays."""
+        if handle is not None:
+            handle.interrupted()
+            if handle in self._open:
+                self._open.remove(handle)
 
     async def __aenter__(self) -> H:
-        return self.__enter__()
+        try:
+            return self.__enter__()
+        except BaseException:
+            self._close(get_current().get(self._key))
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        try:
+            self.__exit__(kind, error, trace)
+        except BaseException:
+            self._close(get_current().get(self._key))
+            raise
 
 
 class SpanFactory(Generic[H]):

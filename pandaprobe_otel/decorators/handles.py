@@ -18,7 +18,7 @@ from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
 from pandaprobe_otel.decorators.token_counts import odd_counts
 from pandaprobe_otel.guard import failed, unused
 from pandaprobe_otel.ids import span_uuid, trace_uuid
-from pandaprobe_otel.trace_context import metadata_in
+from pandaprobe_otel.trace_context import first_items, metadata_in
 
 if TYPE_CHECKING:  # both cost more to load than most apps ever use of them
     from datetime import datetime
@@ -36,20 +36,20 @@ class SpanHandle:
     """
 
     def __init__(self, plan: SpanPlan, *, home: Context | None = None, key: str | None = None) -> None:
+        self._entered = False
         self._plan = plan
         self._home = home
         self._key = key
-        self._entered = False
         self._activity: Activity | None = None
         self._early: list[tuple[str, Callable[[Activity], None]]] = []
         self._input: Any = None
         self._output: Any = None
         self._model = plan.model
-        self._metadata: dict[str, Any] = dict(plan.metadata or {})
+        self._metadata: dict[str, Any] = first_items(plan.metadata)
         self._trace_metadata: dict[str, Any] = {} if plan.is_trace else dict(self._metadata)
 
     def __del__(self) -> None:
-        if not self._entered:
+        if not getattr(self, "_entered", True):  # an interrupt may have kept it from being made
             unused(f"the span {self._plan.name!r}")
 
     def __enter__(self) -> Self:
@@ -57,30 +57,51 @@ class SpanHandle:
             return self
         self._entered = True
         started = start(self._plan, self._home)
-        if started is not None:
-            activity = self._activity = Activity(*started)
-            if self._key is not None:
-                activity.context = set_value(self._key, self, activity.context)
-            activity.resume()
-            for what, write in self._early:
-                self._do(what, write)
-        self._early.clear()
-        return self
+        try:
+            if started is not None:
+                activity = self._activity = Activity(*started)
+                if self._key is not None:
+                    activity.context = set_value(self._key, self, activity.context)
+                for what, write in self._early:
+                    self._do(what, write)
+                activity.resume()  # last: until then, nothing has to be put back
+            self._early.clear()
+            return self
+        except BaseException:
+            self.interrupted()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            if self._activity is not None:
+                self._activity.pause()
+                self._activity.end(error)
+        except BaseException:
+            self.interrupted()
+            raise
+
+    def interrupted(self) -> None:
+        """An interrupt came while the block was being entered or left: nothing of it stays."""
         if self._activity is not None:
-            self._activity.pause()
-            self._activity.end(error)
+            self._activity.interrupted()
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        try:
+            return self.__enter__()
+        except BaseException:
+            self.interrupted()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        try:
+            self.__exit__(kind, error, trace)
+        except BaseException:
+            self.interrupted()
+            raise
 
     @property
     def trace_id(self) -> str:
@@ -192,11 +213,11 @@ class SpanHandle:
         self._do("set_metadata", write)
 
     def _add_metadata(self, activity: Activity, metadata: Mapping[str, Any]) -> None:
-        self._metadata.update(metadata)
+        self._metadata.update(first_items(metadata))
         activity.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
 
     def _add_trace_metadata(self, activity: Activity, metadata: Mapping[str, Any]) -> None:
-        self._trace_metadata.update(metadata)
+        self._trace_metadata.update(first_items(metadata))
         whole = {**metadata_in(activity.context), **self._trace_metadata}
         activity.span.set_attribute(names.METADATA, encode(whole))
 

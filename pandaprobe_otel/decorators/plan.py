@@ -10,7 +10,7 @@ from opentelemetry.util.types import AttributeValue
 
 from pandaprobe_otel import attributes as names
 from pandaprobe_otel.decorators.content import encode
-from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel.trace_context import TraceValues, first_items
 
 KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
 
@@ -53,7 +53,7 @@ class SpanPlan:
         self.kind = kind
         self.is_trace = is_trace
         self.model = model
-        self.metadata = metadata
+        self.metadata = None if metadata is None else first_items(metadata)
         self.values = values
         self._attributes: dict[str, AttributeValue] | None = None
 
@@ -73,5 +73,5 @@ class SpanPlan:
         if self.model is not None:
             made[names.MODEL] = made[names.REQUEST_MODEL] = str(self.model)
         if self.metadata:
-            made[names.SPAN_METADATA] = encode(dict(self.metadata))
+            made[names.SPAN_METADATA] = encode(self.metadata)
         return made

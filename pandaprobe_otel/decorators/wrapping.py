@@ -10,12 +10,9 @@ import functools
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextvars import Token
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from opentelemetry.context import Context, attach, get_current
-
-from pandaprobe_otel.decorators.activity import restore
+from pandaprobe_otel.decorators.activity import ContextSwitch
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 
@@ -37,6 +34,9 @@ class Scope(Protocol):
 
     def raised(self, error: BaseException, /) -> None:
         """The call has ended with this exception."""
+
+    def interrupted(self) -> None:
+        """An interrupt came, maybe inside one of these methods: what they have left to do is done."""
 
 
 Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
@@ -61,29 +61,19 @@ class _NoScope:
     def raised(self, error: BaseException, /) -> None:
         pass
 
+    def interrupted(self) -> None:
+        pass
+
 
 _NO_SCOPE: Final = _NoScope()
 
 
-class ContextScope(_NoScope):
+class ContextScope(ContextSwitch, _NoScope):
     """Surrounds a call with an OpenTelemetry context and nothing else."""
 
-    __slots__ = ("_context", "_token")
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._token: Token[Context] | None = None
-
-    def resume(self) -> None:
-        """Make the context current."""
-        self._token = attach(self._context)
-
-    def pause(self) -> None:
-        """Put the previous context back, and remember what the code made of its own."""
-        token, self._token = self._token, None
-        if token is not None:
-            self._context = get_current()
-            restore(token)
+    def interrupted(self) -> None:
+        """Put the previous context back."""
+        self.pause()
 
 
 def wrap(function: F, open_scope: Opener) -> F:
@@ -108,16 +98,20 @@ def _around_function(function: Callable[..., Any], open_scope: Opener) -> Callab
         scope = open_scope(args, kwargs)
         if scope is None:
             return function(*args, **kwargs)
-        scope.resume()
         try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
+            try:
+                scope.resume()
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                scope.pause()
+                scope.raised(error)
+                raise
             scope.pause()
-            scope.raised(error)
+            scope.returned(result)
+            return result
+        except BaseException:
+            scope.interrupted()
             raise
-        scope.pause()
-        scope.returned(result)
-        return result
 
     return wrapper
 
@@ -127,16 +121,20 @@ def _around_coroutine(function: Callable[..., Any], open_scope: Opener) -> Calla
         scope = open_scope(args, kwargs)
         if scope is None:
             return await function(*args, **kwargs)
-        scope.resume()
         try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
+            try:
+                scope.resume()
+                result = await function(*args, **kwargs)
+            except BaseException as error:
+                scope.pause()
+                scope.raised(error)
+                raise
             scope.pause()
-            scope.raised(error)
+            scope.returned(result)
+            return result
+        except BaseException:
+            scope.interrupted()
             raise
-        scope.pause()
-        scope.returned(result)
-        return result
 
     return wrapper
 
@@ -149,27 +147,31 @@ def _around_generator(function: Callable[..., Any], open_scope: Opener) -> Calla
             return (yield from generator)
         step: Callable[[Any], Any] = generator.send
         argument: Any = None
-        while True:
-            scope.resume()
-            try:
-                item = step(argument)
-            except StopIteration as stop:
+        try:
+            while True:
+                try:
+                    scope.resume()
+                    item = step(argument)
+                except StopIteration as stop:
+                    scope.pause()
+                    scope.returned(stop.value)
+                    return stop.value
+                except BaseException as error:
+                    argument = None  # it may be this very exception: a cycle through this frame
+                    scope.pause()
+                    scope.raised(error)
+                    raise
                 scope.pause()
-                scope.returned(stop.value)
-                return stop.value
-            except BaseException as error:
-                argument = None  # it may be this very exception: a cycle through this frame
-                scope.pause()
-                scope.raised(error)
-                raise
-            scope.pause()
-            scope.produced(item)
-            try:
-                argument = yield item
-                step = generator.send
-            except BaseException as error:  # noqa: BLE001 - thrown on at the next step
-                # GeneratorExit too: thrown in, it does to the generator whatever it would have done without us.
-                step, argument = generator.throw, error
+                scope.produced(item)
+                try:
+                    argument = yield item
+                    step = generator.send
+                except BaseException as error:  # noqa: BLE001 - thrown on at the next step
+                    # GeneratorExit too: thrown in, it does to the generator whatever it would have done without us.
+                    step, argument = generator.throw, error
+        except BaseException:
+            scope.interrupted()
+            raise
 
     return wrapper
 
@@ -180,26 +182,30 @@ def _around_async_generator(function: Callable[..., Any], open_scope: Opener) ->
         scope = open_scope(args, kwargs) or _NO_SCOPE  # there is no `yield from` to fall back on
         step: Callable[[Any], Any] = _first_step(generator)
         argument: Any = None
-        while True:
-            scope.resume()
-            try:
-                item = await step(argument)
-            except StopAsyncIteration:
+        try:
+            while True:
+                try:
+                    scope.resume()
+                    item = await step(argument)
+                except StopAsyncIteration:
+                    scope.pause()
+                    scope.returned(None)
+                    return
+                except BaseException as error:
+                    argument = None
+                    scope.pause()
+                    scope.raised(error)
+                    raise
                 scope.pause()
-                scope.returned(None)
-                return
-            except BaseException as error:
-                argument = None
-                scope.pause()
-                scope.raised(error)
-                raise
-            scope.pause()
-            scope.produced(item)
-            try:
-                argument = yield item
-                step = generator.asend
-            except BaseException as error:  # noqa: BLE001 - thrown on at the next step
-                step, argument = generator.athrow, error
+                scope.produced(item)
+                try:
+                    argument = yield item
+                    step = generator.asend
+                except BaseException as error:  # noqa: BLE001 - thrown on at the next step
+                    step, argument = generator.athrow, error
+        except BaseException:
+            scope.interrupted()
+            raise
 
     return wrapper
 

@@ -142,8 +142,15 @@ class Dispatcher:
         if parcel.size > self._body_cap:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
         for piece in pieces:
-            for job, reason in self._outbox.put(piece, now):
-                self._had_to_go(job, reason)
+            gone = self._outbox.put(piece, now)
+            unposted = {job.parcel.trace_id for job, _ in gone if job.parcel.step is Step.CREATE}
+            for job, reason in gone:
+                if job.parcel.step is not Step.FINISH or job.parcel.trace_id in unposted:
+                    self._had_to_go(job, reason)
+                    continue
+                # Some of its spans are lost, and counted; the trace is over all the same.
+                for other, why in self._outbox.put(job.parcel, now):
+                    self._had_to_go(other, why)
 
     def _had_to_go(self, job: Job, reason: str) -> None:
         self._ledger.dropped(reason, job.parcel.span_count)

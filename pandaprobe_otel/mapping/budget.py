@@ -25,8 +25,8 @@ def fit_fields(body: dict[str, Any], max_bytes: int) -> None:
     """Cut each field of the body to `max_bytes`. The body is JSON-safe and changed."""
     for field in FIELDS:
         value = body.get(field)
-        if value is not None and encoded_size(value) > max_bytes:
-            body[field] = _fitted(field, value, max_bytes)
+        if value is not None and (size := encoded_size(value)) > max_bytes:
+            body[field] = _fitted(field, value, max_bytes, size)
 
 
 def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
@@ -41,7 +41,7 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
         limit = _level(sorted(size for size, _, _ in sizes), total - max_bytes)
         for size, body, field in sizes:
             if size > limit:
-                body[field] = _fitted(field, body[field], max(limit, MIN_FIELD))
+                body[field] = _fitted(field, body[field], max(limit, MIN_FIELD), size)
         total = sum(len(orjson.dumps(body)) + 1 for body in bodies) + FRAME
     for body in bodies:
         for field in FIELDS:
@@ -49,8 +49,8 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
                 body[field] = {"cut": _CUT} if field in ("metadata", "model_parameters") else _CUT
 
 
-def _fitted(field: str, value: Any, max_bytes: int) -> Any:
-    cut = shrink(value, max_bytes, digest=True)
+def _fitted(field: str, value: Any, max_bytes: int, size: int) -> Any:
+    cut = shrink(value, max_bytes, digest=True, size=size)
     if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
         return {"cut": cut}  # the server wants an object here
     return cut

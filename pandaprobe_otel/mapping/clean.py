@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Mapping, Set
 from enum import Enum
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias, cast
 
@@ -21,16 +22,26 @@ import orjson
 
 from pandaprobe_otel.guard import counted
 from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.shrink import shrink
-from pandaprobe_otel.mapping.text import clean_text, cut_text, digest_of, digest_of_data_url
+from pandaprobe_otel.mapping.shrink import MIN_TEXT, level_of, shrink
+from pandaprobe_otel.mapping.text import clean_text, cut_text, digest_of, digest_of_data_url, mime_type_of
 
 Json: TypeAlias = Any
 """None, bool, int, float, str, list or dict with text keys."""
 
+TOO_MANY: Final = "…[cut: too many values]"
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 100_000
+MAX_LOOKS: Final = 20_000
+"""Values that `encode` looks at, since the app's thread pays: what is in more of them is cut before."""
 MAX_REPR: Final = 1000
+_MAX_DIGEST: Final = 16 << 20
+_MAX_BITS: Final = 1 << 20
 _MAX_SURVEY: Final = 4096
+_FEW: Final = 16
+_EMPTY: Final[dict[str, Any]] = {}
+_SIZED: Final[frozenset[Any]] = frozenset(
+    {type(_EMPTY.values()), type(_EMPTY.items()), list, tuple, set, frozenset, deque}
+)
 _EXACT_NUMBERS: Final = frozenset({"Decimal", "Fraction"})
 """By name, so that neither module is imported. Their text is the number; as a float it would be another one."""
 _MIN_INT: Final = -(1 << 63)
@@ -52,24 +63,25 @@ def clean(value: object) -> Json:
 def encode(value: object, max_bytes: int = 262_144) -> str:
     """Return the value as JSON text of at most `max_bytes` bytes, with a marker wherever something was cut.
 
-    Never raises; long texts are cut before they are encoded. `max_bytes` below 256 is taken as 256.
+    Never raises. Long texts are cut before they are copied, and no more than `MAX_LOOKS` values are looked at.
+    `max_bytes` below 256 is taken as 256.
     """
     max_bytes = max(max_bytes, 256)
-    data = _encoded_directly(value, max_bytes)
-    if data is not None and len(data) <= max_bytes and not _has_nul(data):
-        return data.decode()
-    # In JSON most values take more than four bytes with their comma; cleaning more of them is for nothing.
-    cleaned = _Cleaner(max_text=max_bytes, max_nodes=min(MAX_NODES, max_bytes // 4)).clean(value)
+    survey = _Survey(value, max_bytes)
+    if survey.is_small:
+        data = _encoded_directly(value, max_bytes)
+        if data is not None and not _has_nul(data):
+            return (data if len(data) <= max_bytes else orjson.dumps(shrink(orjson.loads(data), max_bytes))).decode()
+    cleaned = _Cleaner(max_text=survey.longest(max_bytes), room=4 * max_bytes, max_nodes=MAX_LOOKS).clean(value)
     return orjson.dumps(shrink(cleaned, max_bytes)).decode()
 
 
 def _encoded_directly(value: object, max_bytes: int) -> bytes | None:
+    cleaner = _Cleaner(max_text=max_bytes, room=4 * max_bytes, max_nodes=MAX_LOOKS)
     try:
-        if _is_small(value, max_bytes):
-            return orjson.dumps(value, default=_Cleaner().clean, option=_OPTIONS)
+        return orjson.dumps(value, default=cleaner.clean, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError, RuntimeError):
-        pass  # nothing that JSON has, or changed by another thread meanwhile
-    return None
+        return None  # nothing that JSON has, or changed by another thread meanwhile
 
 
 def _has_nul(data: bytes) -> bool:
@@ -77,48 +89,51 @@ def _has_nul(data: bytes) -> bool:
     return b"\\u0" in data and b"\\u0000" in data
 
 
-def _is_small(value: object, max_bytes: int) -> bool:
-    """Whether the plain containers of the value are few, shallow and hold no more text than `max_bytes`.
+class _Survey:
+    """A cheap look at the plain containers of a value, and at the lengths of its texts.
 
-    Cheap by intention, and the guard against values that explode in the encoder (`x = [x, x]` fifty times).
+    It is the guard against values that explode in the encoder (`x = [x, x]` fifty times).
     """
-    if type(value) is str:
-        return len(value) <= max_bytes
-    level: list[Any] = [value]
-    seen = room = 0
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for node in level:
-            kind = type_of(node)
-            if kind is dict:
-                items: Any = tuple(node.values())
-            elif kind is list or kind is tuple:
-                items = node
-            else:
-                continue
-            seen += len(items)
-            for item in items:
-                kind = type_of(item)
-                if kind is str:
-                    room += len(item)
-                elif kind is dict or kind is list or kind is tuple:
-                    below.append(item)
-        if seen > _MAX_SURVEY or room > max_bytes:
-            return False
-        if not below:
-            return True
-        level = below
-    return False
+
+    def __init__(self, value: object, max_bytes: int) -> None:
+        self.is_small = False
+        """Whether they are few, shallow and hold no more text than `max_bytes`."""
+        self._lengths: list[int] = []
+        level: list[Any] = [(value,)]
+        seen = 0
+        for _ in range(MAX_DEPTH + 1):
+            below: list[Any] = []
+            for node in level:
+                seen += len(node)
+                items = node.values() if type_of(node) is dict else node
+                for item in _first(items, max(MAX_LOOKS - seen, _FEW)):
+                    kind = type_of(item)
+                    if kind is str:
+                        self._lengths.append(len(item))
+                    elif kind is dict or kind is list or kind is tuple:
+                        below.append(item)
+                if seen > MAX_LOOKS:
+                    return
+            if not below:
+                self.is_small = seen <= _MAX_SURVEY and sum(self._lengths) <= max_bytes
+                return
+            level = below
+
+    def longest(self, max_bytes: int) -> int:
+        """The length to which the longest texts are cut, so that all are little more than fits."""
+        excess = sum(self._lengths) - 2 * max_bytes
+        return max_bytes if excess <= 0 else min(level_of(sorted(self._lengths), excess), max_bytes)
 
 
 class _Cleaner:
-    """One cleaning: how many values it may still make, and the containers it is inside of."""
+    """One cleaning: how many values and characters it may still make, and the containers it is inside of."""
 
-    __slots__ = ("inside", "max_text", "nodes_left")
+    __slots__ = ("inside", "max_text", "nodes_left", "room")
 
-    def __init__(self, *, max_text: int | None = None, max_nodes: int = MAX_NODES) -> None:
+    def __init__(self, *, max_text: int | None = None, room: int = 0, max_nodes: int = MAX_NODES) -> None:
         self.nodes_left = max_nodes
         self.max_text = max_text
+        self.room = room
         self.inside: set[int] = set()
 
     def clean(self, value: Any, depth: int = 0) -> Json:
@@ -132,7 +147,7 @@ class _Cleaner:
         if kind is float:
             return value if math.isfinite(value) else None
         if self.nodes_left <= 0:
-            return "…[cut: too many values]"
+            return TOO_MANY
         if depth >= MAX_DEPTH:
             return f"…[cut: {kind.__name__} nested too deeply]"
         if id(value) in self.inside:
@@ -147,10 +162,14 @@ class _Cleaner:
             self.inside.discard(id(value))
 
     def _text(self, text: str) -> Json:
-        if self.max_text is None or len(text) <= self.max_text:
+        if self.max_text is None:
+            return clean_text(text)
+        longest = self.max_text if self.room > 0 else min(self.max_text, MIN_TEXT)
+        self.room -= min(len(text), longest)
+        if len(text) <= longest:
             return clean_text(text)
         digest = digest_of_data_url(text)
-        return digest if digest is not None else clean_text(cut_text(text, self.max_text))
+        return digest if digest is not None else clean_text(cut_text(text, longest))
 
     def _container(self, value: object, kind: type, depth: int) -> Json:
         if kind is dict or isinstance(value, Mapping):
@@ -159,31 +178,65 @@ class _Cleaner:
             return self._sequence(cast("Iterable[object]", value), depth)
         return self._object(value, depth)
 
+    def _share(self, depth: int, first: object) -> int:
+        """How many items like the first of a container are looked at.
+
+        Not all that may be, or nothing would be left for what is in them, or for what stands beside the container.
+        """
+        left = self.nodes_left if depth == 0 else -(-self.nodes_left // 2)
+        kind = type_of(first)
+        is_container = kind is dict or kind is list or kind is tuple
+        return -(-left // (1 + min(len(cast("Any", first)), _FEW))) if is_container else left
+
     def _mapping(self, value: Mapping[object, object], depth: int) -> Json:
+        if type_of(value) is dict:
+            most = self._share(depth, next(iter(value.values()), None))
+            items = _first(value.items(), most + 1)
+        else:
+            rest = iter(value.items())
+            items = list(islice(rest, 1))
+            most = self._share(depth, items[0][1] if items else None)
+            items += islice(rest, most)
         result: dict[str, Json] = {}
-        for key, item in list(value.items()):
-            if self.nodes_left <= 0:
-                result["…"] = "[cut: too many values]"
-                break
+        for key, item in items[:most]:
             self.nodes_left -= 1
             result[_key(key)] = self.clean(item, depth + 1)
+        if len(items) > most:
+            total = len(value) if type_of(value) is dict else 0
+            result["…"] = f"[cut {total - most} of {total} keys]" if total else TOO_MANY[1:]
         return result
 
     def _sequence(self, value: Iterable[object], depth: int) -> Json:
-        items = _in_order(value) if isinstance(value, Set) else list(value)
-        if len(items) > self.nodes_left:
-            items = items[: max(self.nodes_left, 0)]
-            items.append("…[cut: too many values]")
+        kind = type_of(value)
+        if kind is list or kind is tuple:
+            items: Any = value
+            total = len(items)
+            most = self._share(depth, items[0] if total else None)
+            marker = f"…[cut {total - most} of {total} items]" if total > most else ""
+            place = (most + 1) // 2
+            items = [*items[:place], *items[total - most // 2 :]] if marker else list(items)
+        else:
+            place = most = self._share(depth, None)
+            items = _first(value, most + 1)
+            marker = TOO_MANY if len(items) > most else ""
+            del items[most:]
+            if isinstance(value, Set):
+                items = _in_order(items)
         self.nodes_left -= len(items)
-        return [self.clean(item, depth + 1) for item in items]
+        result = [self.clean(item, depth + 1) for item in items]
+        if marker:
+            result.insert(place, marker)
+        return result
 
     def _object(self, value: object, depth: int) -> Json:
         if isinstance(value, Enum):
             return self.clean(value.value, depth + 1)
-        if isinstance(value, (bytes, bytearray)):
-            return digest_of(bytes(value))
-        if isinstance(value, memoryview):
-            return digest_of(value.tobytes())
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            data: Any = cast("Any", value)
+            size = memoryview(data).nbytes
+            if size > _MAX_DIGEST:  # a hash of all of it would cost too much here
+                return {"mime_type": mime_type_of(bytes(data[:8])), "bytes": size}
+            return digest_of(bytes(data))
         if (plain := _scalar(value)) is not None:
             return self.clean(plain, depth + 1)
         inner = _fields(value)
@@ -193,11 +246,26 @@ class _Cleaner:
         return text if len(text) <= MAX_REPR else cut_text(text, MAX_REPR)
 
 
+def _first(items: Any, count: int) -> list[Any]:
+    """Return the first items of a container, which may be endless, and may be changed by other threads meanwhile."""
+    if type_of(items) not in _SIZED:
+        return list(islice(items, count))
+    if len(items) > count:
+        try:
+            return list(islice(items, count))
+        except RuntimeError:  # changed between two steps
+            return list(items)[:count]
+    return list(items)  # in one step
+
+
 def _integer(value: int) -> int | str:
     if _MIN_INT <= value <= _MAX_INT:
         return value
+    bits = value.bit_length()
+    if bits > _MAX_BITS:
+        return f"…[cut: a number of {bits} bits]"
     # Python itself refuses to write out a number of more than 4300 digits.
-    return str(value) if value.bit_length() < 4096 else hex(value)
+    return str(value) if bits < 4096 else hex(value)
 
 
 def _key(key: object) -> str:
@@ -216,9 +284,8 @@ def _key(key: object) -> str:
         return f"<{type(key).__name__}>"
 
 
-def _in_order(value: Set[object]) -> list[object]:
+def _in_order(items: list[object]) -> list[object]:
     """Sets have no order: sort, so that the same set gives the same text."""
-    items = list(value)
     try:
         return sorted(items)  # type: ignore[type-var]
     except TypeError:  # of several types

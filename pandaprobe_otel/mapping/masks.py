@@ -86,7 +86,7 @@ def _text(text: str, masks: Sequence[Mask]) -> str:
     for mask in masks:
         try:
             text = mask(text)
-        except Exception as error:  # noqa: BLE001 - the user's function ran; what it should have masked must not go out
+        except BaseException as error:  # noqa: BLE001 - the app's function: what it should have masked must not go out
             failed("mask", error)
             return MASK_FAILED
         if type_of(text) is not str:

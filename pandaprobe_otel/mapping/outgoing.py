@@ -13,7 +13,7 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url, size_and_hash
 
 _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
@@ -42,11 +42,13 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
             pieces.append(encoded)
             if len(encoded) > _LARGE // 2:  # maybe since it was cut to that
                 together = 1
+    size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
     if total > options.max_trace_bytes:
         fit_trace([trace, *bodies], total, options.max_trace_bytes)
         encoded_trace = orjson.dumps(trace)
         pieces = [orjson.dumps(body) for body in bodies]
+        size_and_hash.cache_clear()
     return MappedTrace(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)))
 
 
@@ -59,8 +61,12 @@ in memory twice at a time, before they are cut."""
 
 def _kept(body: dict[str, Any], most: int, options: MappingOptions) -> tuple[dict[str, Any], bytes]:
     """Return the body and its encoding, as it is if it is of at most so many bytes and nothing is wrong with it."""
-    data = _sound(_encoded_body(body))
-    return (body, data) if 0 < len(data) <= most else _mended(body, options)
+    data = _encoded_body(body)
+    if 0 < len(_sound(data)) <= most:
+        return body, data
+    is_safe = bool(data)
+    del data  # it may be large
+    return _mended(body if is_safe else _safe_body(body), options)
 
 
 def _sound(data: bytes) -> bytes:
@@ -68,8 +74,7 @@ def _sound(data: bytes) -> bytes:
 
 
 def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    """Return the body and its encoding, cleaned, masked, without binary data and within the budget of a field."""
-    body = _safe_body(body)
+    """Return the body, which is safe, and its encoding: masked, without binary data, within the budget of a field."""
     if options.masks:
         body = _safe_body(masked(body, options.masks))  # a mask may make what must not be sent
     body = without_data_urls(body)

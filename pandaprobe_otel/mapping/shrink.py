@@ -7,6 +7,8 @@ suffice, long lists keep their beginning and end, and then deep values their upp
 from __future__ import annotations
 
 import hashlib
+import re
+from bisect import bisect_right
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
@@ -24,26 +26,31 @@ _ROUNDS: Final = 12
 _ITEM_STEPS: Final = (1000, 200, 50, 16, 6, 2)
 _LEVEL_STEPS: Final = (12, 8, 5, 3, 2, 1)
 _MARKER_ROOM: Final = 128
+_EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]")
 
 
-def shrink(value: Any, max_bytes: int, *, digest: bool = False) -> Any:
+def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None = None) -> Any:
     """Return the JSON-safe value, cut so that its encoding takes at most `max_bytes` bytes (at least 256).
 
-    The value itself is not changed. With `digest`, markers carry the SHA-256 of what was cut.
+    The value itself is not changed. With `digest`, markers carry the SHA-256 of what was cut. `size` is what the
+    encoding takes now, if that is known.
     """
-    size = encoded_size(value)
+    if size is None:
+        size = encoded_size(value)
     if size <= max_bytes:
         return value
     if isinstance(value, str):
         return _fit_text(value, max_bytes, digest)
     survey = _Survey(value)
-    fitted = _fit_texts(value, survey, max_bytes, digest)
-    if encoded_size(fitted) <= max_bytes:
-        return fitted
+    fitted = value
+    if survey.may_fit(size, max_bytes):
+        fitted = _fit_texts(value, survey, max_bytes, digest, size)
+        if encoded_size(fitted) <= max_bytes:
+            return fitted
     for items in _ITEM_STEPS:
         if items < survey.most_items:
             fewer = _fewer_items(value, items)
-            fitted = _fit_texts(fewer, _Survey(fewer), max_bytes, digest)
+            fitted = _fit_texts(fewer, _Survey(fewer), max_bytes, digest, encoded_size(fewer))
             if encoded_size(fitted) <= max_bytes:
                 return fitted
     for levels in _LEVEL_STEPS:
@@ -69,11 +76,13 @@ def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     return cut_text(text, 0, digest=digest)
 
 
-def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool) -> Any:
+def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: int) -> Any:
     """Return the value with its longest texts cut; the value itself if none of them is long."""
     if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
         return value
-    limit = _level(sorted(survey.texts), max_bytes, encoded_size(value))
+    lengths = sorted(survey.texts)
+    limit = level_of(lengths, size - max_bytes)
+    limit = level_of(lengths, size - max_bytes + _MARKER_ROOM * (len(lengths) - bisect_right(lengths, limit)))
     result = value
     for _ in range(_ROUNDS):
         limit = max(limit, MIN_TEXT)
@@ -101,9 +110,8 @@ class _Cut:
         return cut_text(text, self.limit, digest=self.digest)
 
 
-def _level(lengths: list[int], max_bytes: int, size: int) -> int:
-    """Return the length to which the longest texts must be cut so that the whole fits, without markers."""
-    excess = size - max_bytes
+def level_of(lengths: list[int], excess: int) -> int:
+    """Return the length to which the longest texts must be cut to save so much, without markers."""
     for taken in range(1, len(lengths) + 1):
         here = lengths[-taken]
         below = lengths[-taken - 1] if taken < len(lengths) else 0
@@ -123,6 +131,12 @@ class _Survey:
         self.texts: list[int] = []
         self.most_items = 0
         self._walk(value)
+
+    def may_fit(self, size: int, max_bytes: int) -> bool:
+        """Whether what takes `size` bytes may fit when no more is cut than its texts."""
+        spared = sum([max(length - MIN_TEXT - _MARKER_ROOM, 0) for length in self.texts])
+        bytes_each = min(size / max(sum(self.texts), 1), 4)
+        return size - spared * bytes_each <= max_bytes
 
     def _walk(self, value: Any) -> None:
         kind = type_of(value)
@@ -150,12 +164,19 @@ def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
 def _fewer_items(value: Any, keep: int) -> Any:
     kind = type_of(value)
     if kind is dict:
+        earlier = _EARLIER.fullmatch(value["…"]) if type_of(value.get("…")) is str else None
+        count = len(value) - (earlier is not None)
         result = {_short_key(key): _fewer_items(item, keep) for key, item in islice(value.items(), keep)}
-        if len(value) > keep:
-            result["…"] = f"[cut {len(value) - keep} of {len(value)} keys]"
+        if count > keep:
+            total = int(earlier[1]) if earlier is not None else count
+            result["…"] = f"[cut {total - keep} of {total} keys]"
         return result
     if kind is list and len(value) > keep:
-        marker: Any = f"…[cut {len(value) - keep} of {len(value)} items]"
+        total = len(value)
+        for item in value[(keep + 1) // 2 : total - keep // 2]:  # it may have been cut before
+            if type_of(item) is str and (earlier := _EARLIER.fullmatch(item)) is not None:
+                total = int(earlier[1])
+        marker: Any = f"…[cut {total - keep} of {total} items]"
         if type_of(value[0]) is dict and "role" in value[0]:
             marker = {"role": "system", "content": marker}  # so that a list of messages stays one
         head, tail = value[: (keep + 1) // 2], value[len(value) - keep // 2 :]

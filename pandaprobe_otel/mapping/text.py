@@ -10,10 +10,13 @@ import base64
 import binascii
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 MIN_DATA_URL: Final = 1024
 """Data URLs below this many characters are left alone: an icon is cheaper than its digest is useful."""
+MAX_DATA_URL: Final = 32 << 20
+"""Longer ones are cut as any text is: they would be decoded for their hash."""
 
 _MARKER: Final = re.compile(r"…\[cut \d{1,18} of (\d{1,18}) (characters|bytes, sha256 [0-9a-f]{64})\]\Z")
 _MAX_MARKER: Final = 140
@@ -59,9 +62,20 @@ def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
         return f"{kept}…[cut {missing} of {total} {unit}]"
     if not digest:
         return f"{kept}…[cut {len(text) - len(kept)} of {len(text)} characters]"
+    size, sha256 = size_and_hash(text)
+    missing = size - len(kept.encode("utf-8", "replace"))
+    return f"{kept}…[cut {missing} of {size} bytes, sha256 {sha256}]"
+
+
+@lru_cache(maxsize=64)
+def size_and_hash(text: str) -> tuple[int, str]:
+    """Return the length of a text in UTF-8 and its SHA-256.
+
+    Remembered, since a text is cut again and again until all fits, and stands in a trace and in its root; who cuts
+    forgets it afterwards (`size_and_hash.cache_clear`).
+    """
     data = text.encode("utf-8", "replace")
-    missing = len(data) - len(kept.encode("utf-8", "replace"))
-    return f"{kept}…[cut {missing} of {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}]"
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 def short_text(text: str, limit: int) -> str:
@@ -74,7 +88,7 @@ def short_text(text: str, limit: int) -> str:
 def digest_of(data: bytes, mime_type: str | None = None) -> dict[str, object]:
     """Return what stands in for binary data: its type, its length in bytes and its SHA-256."""
     return {
-        "mime_type": mime_type or _sniff(data),
+        "mime_type": mime_type or mime_type_of(data),
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
@@ -82,7 +96,7 @@ def digest_of(data: bytes, mime_type: str | None = None) -> dict[str, object]:
 
 def digest_of_data_url(text: str) -> dict[str, object] | None:
     """Return the digest of a long base64 data URL, None for any other text."""
-    if len(text) < MIN_DATA_URL or not text.startswith("data:"):
+    if not MIN_DATA_URL <= len(text) <= MAX_DATA_URL or not text.startswith("data:"):
         return None
     head, comma, body = text.partition(",")
     if not comma or len(head) > 256 or not head.endswith(";base64"):
@@ -94,6 +108,7 @@ def digest_of_data_url(text: str) -> dict[str, object] | None:
     return digest_of(data, head[5:-7].partition(";")[0] or None)
 
 
-def _sniff(data: bytes) -> str:
+def mime_type_of(data: bytes) -> str:
+    """Return the type that the first bytes of binary data tell."""
     head = data[:8]
     return next((mime for magic, mime in _MAGIC if head.startswith(magic)), "application/octet-stream")

@@ -115,7 +115,10 @@ def read_span(span: ReadableSpan) -> SpanView:
         view.status_code, view.status_description = status._status_code._name_, status._description
         view.scope_name, view.scope_version = scope._name, scope._version or ""
         view.resource, view.otel_kind = made._resource._attributes, made._kind._name_
-        view.dropped_attributes = attributes.dropped
+        if type_of(attributes) is dict:  # as they are kept of a span that has ended
+            view.dropped_attributes = 0
+        else:
+            view.dropped_attributes, attributes = attributes.dropped, attributes._dict
         # What is in the SDK's bounded lists, whose own length and iteration are calls in Python.
         events, links = made._events, made._links
         if type_of(events) is not tuple:
@@ -124,7 +127,7 @@ def read_span(span: ReadableSpan) -> SpanView:
             links = links._dq
         view.events = (*map(_read_event, events),) if events else ()
         view.links = (*map(_read_link, links),) if links else ()
-        copied = attributes._dict.copy()
+        copied = attributes.copy()
         shape = None
         if not events and (known := KNOWN_SHAPES.get((*copied,))) is not None:
             shape = known.get((*map(type_of, copied.values()),))

@@ -87,8 +87,9 @@ class PartEncoder:
         fields = dict(mapped.trace)
         if self._sample_rate < 1.0:  # so that counts can be scaled back
             fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
-        if part.stage is Stage.WHOLE and part.open:  # waited for in vain; if they end after all, they are appended
-            names = [span.name for span in part.open[:_MOST_UNFINISHED]]
+        if part.stage is Stage.WHOLE and (part.open or part.abandoned):
+            # Waited for in vain; those that end after all are appended.
+            names = [*(span.name for span in part.open), *part.abandoned][:_MOST_UNFINISHED]
             fields["metadata"] = {**(fields.get("metadata") or {}), UNFINISHED_KEY: names}
         if part.stage is Stage.FIRST and not part.is_remote:
             fields.update(status="RUNNING", ended_at=None)

@@ -7,11 +7,15 @@ take twice the memory of what they say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan
+
+from pandaprobe_otel.mapping.text import cut_text
 
 Fields: TypeAlias = tuple[Any, ...]
 """A span's context, and what `span_of` makes the span of."""
@@ -24,9 +28,10 @@ _NAMES: Final = (
     "_status",
     "_start_time",
     "_end_time",
-    "_attributes",
+    "_attributes._dict",
     "_instrumentation_scope",
     "_resource",
+    "_attributes.dropped",
 )
 # The SDK's properties copy events and links, under a lock each; one call for all fields is four times as fast.
 _fields: Final[Callable[[Any], Fields]] = attrgetter(*_NAMES)
@@ -44,6 +49,49 @@ def fields_of(span: ReadableSpan) -> Fields:
         return _fields(span)
     except AttributeError:  # not a span that this SDK made
         return (span.context, span)
+
+
+_ATTRIBUTES: Final = _NAMES.index("_attributes._dict")
+_LONG: Final = 1000
+
+
+def text_size(fields: Fields) -> int:
+    """Characters of text in the span's attributes and events. Called by the app's threads: it looks at no text."""
+    if len(fields) == 2:
+        return _text_in(fields[1].attributes)
+    size = 0
+    values: Any = fields[_ATTRIBUTES].values()
+    for value in values:
+        if value.__class__ is str:
+            size += len(value)
+    if len(fields) > _BARE:
+        for event in fields[_BARE]:
+            size += _text_in(event.attributes)
+    return size
+
+
+def _text_in(attributes: Mapping[str, Any] | None) -> int:
+    return sum([len(value) for value in (attributes or {}).values() if isinstance(value, str)])
+
+
+def cut_fields(fields: Fields, keep: int) -> Fields:
+    """The fields with no text longer than so many characters, but for the marker that says what was cut."""
+    if len(fields) == 2:
+        return fields
+    cut = list(fields)
+    cut[_ATTRIBUTES] = _cut_attributes(fields[_ATTRIBUTES], keep)
+    if len(fields) > _BARE:
+        cut[_BARE] = tuple(
+            Event(event.name, _cut_attributes(event.attributes, keep), event.timestamp) for event in fields[_BARE]
+        )
+    return tuple(cut)
+
+
+def _cut_attributes(attributes: Mapping[str, Any] | None, keep: int) -> dict[str, Any]:
+    return {
+        name: cut_text(value, keep) if isinstance(value, str) and len(value) > max(keep, _LONG) else value
+        for name, value in (attributes or {}).items()
+    }
 
 
 def parent_of(fields: Fields) -> Any:
@@ -67,10 +115,28 @@ def span_of(fields: Fields) -> ReadableSpan:
         span._status,
         span._start_time,
         span._end_time,
-        span._attributes,
+        attributes,
         span._instrumentation_scope,
         span._resource,
+        dropped,
     ) = fields[:_BARE]
+    span._attributes = attributes if not dropped else _with_dropped(attributes, dropped)
     span._events, span._links = fields[_BARE:] or ((), ())
     span._instrumentation_info = None
     return cast("ReadableSpan", span)
+
+
+def guarded(span: ReadableSpan) -> ReadableSpan:
+    """The span for code of the app, which must not change attributes that other exporters hold as well."""
+    attributes: Any = getattr(span, "_attributes", None)
+    if type(span) is ReadableSpan and type(attributes) is dict:
+        ours: Any = span
+        ours._attributes = MappingProxyType(cast("dict[str, Any]", attributes))
+    return span
+
+
+def _with_dropped(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
+    """Attributes that know how many others there were."""
+    bounded = BoundedAttributes(attributes=attributes, immutable=True)
+    bounded.dropped = dropped
+    return bounded

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from pandaprobe_otel.guard import failed
 from pandaprobe_otel.mapping import (
     SpanView,
     is_dropped,
@@ -16,6 +17,7 @@ from pandaprobe_otel.mapping import (
     is_tool_without_mcp,
     kind_of,
 )
+from pandaprobe_otel.tracing.ended_span import guarded
 from pandaprobe_otel.tracing.remote_parents import named_by
 from pandaprobe_otel.tracing.trace_buffer import Memory
 
@@ -67,7 +69,7 @@ class SpanFilter:
         """Choose among the ended spans. `memory` remembers the parent of each span that was left out."""
         parents = memory.parents
         here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
-        needed = memory.sent_below | {named for span, _ in ended if (named := named_by(span)) is not None}
+        needed = memory.sent_below.keys() | {named for span, _ in ended if (named := named_by(span)) is not None}
         for view in open_views:
             if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
@@ -79,18 +81,16 @@ class SpanFilter:
             else:
                 parents[view.span_id] = view.parent_id
         views = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
-        memory.sent_below.update(
-            view.parent_id
-            for view in views
-            if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here
-        )
+        for view in views:
+            if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here:
+                memory.sent_below[view.parent_id] = None
         return Kept(views=views, left_out=len(ended) - len(kept))
 
     def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
         if is_dropped(view):
             return False
         if callable(self._selection):
-            return bool(self._selection(span))
+            return _is_chosen(self._selection, span)
         if self._selection == "all":
             return True
         if _is_root(view, here):
@@ -100,6 +100,15 @@ class SpanFilter:
             return True
         may_be = self._is_marked and is_plumbing(view) and _may_be_a_parent_elsewhere(span, view, here)
         return may_be or view.span_id in needed
+
+
+def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
+    """Whether the app's function wants the span; where it fails, what it may have kept back must not go out."""
+    try:
+        return bool(choose(guarded(span)))
+    except BaseException as error:  # noqa: BLE001 - the app's function ran, in our thread; counted and logged
+        failed("spans", error)
+        return False
 
 
 def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:

@@ -21,10 +21,14 @@ class Timing:
     """A running trace is brought up to date this often."""
     quiet_s: float = 5.0
     """Without span starts (exporter alone): the root has arrived, and nothing more for this long."""
+    idle_look_s: float = 300.0
+    """A trace of which nothing has ended is looked at this often: its spans may be gone."""
     rootless_s: float = 60.0
     """Without span starts: the root has not arrived for this long after the last span."""
 
 
 MAX_OPEN_TRACES = 10_000
+MAX_OPEN_SPANS = 50_000
+"""About 300 bytes each, since the spans are the app's. Over it, the oldest traces are waited for no longer."""
 REMEMBERED_TRACES = 10_000
 """About 200 bytes each: enough to send a late span after its trace."""

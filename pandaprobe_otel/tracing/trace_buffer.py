@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -44,7 +46,7 @@ class Memory:
     tags: tuple[str, ...] = ()
     parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])
     """Parent of each span that was left out: its children go to the nearest kept ancestor."""
-    sent_below: set[int] = field(default_factory=set[int])
+    sent_below: dict[int, None] = field(default_factory=dict[int, None])
     """Parents that have not come yet, of spans that were sent: these stay when they come."""
 
     @property
@@ -72,6 +74,26 @@ class Part:
     memory: Memory
     logs: tuple[Any, ...] = ()
     """Log records with content of the ended spans."""
+    abandoned: tuple[str, ...] = ()
+    """Names of spans that will never end, since nobody has them any more."""
+
+
+OpenSpan: TypeAlias = "Callable[[], ReadableSpan | None]"
+"""Gives the span, or nothing when the app has let go of it: then it will never end, and we are not what keeps it."""
+
+
+class _Reference(weakref.ref[Any]):
+    __slots__ = ("name",)
+    name: str
+
+
+def _reference(span: ReadableSpan) -> OpenSpan:
+    try:
+        reference = _Reference(span)
+    except TypeError:  # a class of another vendor that has no room for it
+        return lambda: span
+    reference.name = span.name
+    return reference
 
 
 @dataclass(slots=True, eq=False)
@@ -83,9 +105,11 @@ class TraceBuffer:
     awaits_root: bool
     """The root may come from elsewhere: one with a remote parent is no reason to wait less for it."""
     created_at: float
-    ended: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
-    open: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
-    open_entries: set[int] = field(default_factory=set[int])
+    # No list or set is made before it is needed: the garbage collector of the app visits each of them, and not the
+    # dicts of plain numbers.
+    ended: list[ReadableSpan] | tuple[()] = ()
+    open: dict[int, OpenSpan] = field(default_factory=dict[int, "OpenSpan"])
+    open_entries: dict[int, None] = field(default_factory=dict[int, None])
     """Open spans whose parent is not one of this process's: the local roots."""
     logs: dict[int, list[Any]] = field(default_factory=dict[int, "list[Any]"])
     """Log records by the id of the span within which they were emitted."""
@@ -95,13 +119,16 @@ class TraceBuffer:
     last_change: float = 0.0
     last_part: float = 0.0
     entries_ended_at: float | None = None
+    look_at: float = math.inf
+    """When the assembler will look at it next."""
+    abandoned: tuple[str, ...] = ()
 
     def start(self, span: ReadableSpan, now: float) -> None:
         """A span has started."""
         span_id = _span_id(span)
         if self._is_entry(span):
-            self.open_entries.add(span_id)
-        self.open[span_id] = span
+            self.open_entries[span_id] = None
+        self.open[span_id] = _reference(span)
         self.last_change = now
 
     def end(self, span: ReadableSpan, now: float) -> int:
@@ -111,10 +138,13 @@ class TraceBuffer:
             if self._is_entry(span):
                 self.entries_ended_at = now
         elif span_id in self.open_entries:
-            self.open_entries.discard(span_id)
+            del self.open_entries[span_id]
             self.entries_ended_at = now
         self.open.pop(span_id, None)
-        self.ended.append(span)
+        if self.ended:
+            self.ended.append(span)
+        else:
+            self.ended = [span]
         size = _size(span)
         self.bytes += size
         self.last_change = now
@@ -124,8 +154,17 @@ class TraceBuffer:
         """A span has ended, and is lost."""
         self.open.pop(span_id, None)
         if span_id in self.open_entries:
-            self.open_entries.discard(span_id)
+            del self.open_entries[span_id]
             self.entries_ended_at = now
+
+    def let_go(self, now: float) -> None:
+        """Wait no longer for spans that the app has let go of. The end of one may be on its way here."""
+        gone = [(span_id, span) for span_id, span in self.open.items() if span() is None]
+        for span_id, span in gone:
+            if len(self.abandoned) < _MOST_NAMES:
+                self.abandoned += (getattr(span, "name", ""),)
+            self.lose(span_id, now)
+            self.last_change = now
 
     def log(self, span_id: int, record: Any) -> int:
         """A log record was emitted within a span. Returns the bytes that it takes, roughly."""
@@ -141,13 +180,14 @@ class TraceBuffer:
             trace_id=self.trace_id,
             stage=stage,
             ended=tuple(self.ended),
-            open=tuple(self.open.values()),
+            open=tuple(span for each in self.open.values() if (span := each()) is not None),
             is_remote=self.memory.is_remote,
             memory=self.memory,
             logs=tuple(record for span in self.ended for record in self.logs.pop(_span_id(span), ())),
+            abandoned=self.abandoned,
         )
         self.log_bytes -= sum(map(log_size, part.logs))
-        self.ended = []
+        self.ended = self.abandoned = ()
         self.bytes = 0
         self.last_part = now
         return part
@@ -167,6 +207,7 @@ def _span_id(span: ReadableSpan) -> int:
     return 0 if context is None else context.span_id
 
 
+_MOST_NAMES: Final = 20
 _TEXTS: Final = frozenset({str, bytes})
 SMALLEST_SPAN: Final = 2000
 """An ended span without its text."""

@@ -20,23 +20,24 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.late_patches import LockMaker
 from pandaprobe_otel.tracing.assembler import Assembler
-from pandaprobe_otel.tracing.ended_span import Fields, fields_of, parent_of, span_of
+from pandaprobe_otel.tracing.ended_span import Fields, cut_fields, fields_of, parent_of, span_of, text_size
 from pandaprobe_otel.tracing.log_queue import LogQueue
-from pandaprobe_otel.tracing.trace_buffer import Part
+from pandaprobe_otel.tracing.trace_buffer import SMALLEST_SPAN, Part
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-MAX_EVENTS: Final = 8_192
-"""Spans that may wait for the worker, which is woken long before."""
-MAX_WAITING_BYTES: Final = 12 << 20
-"""Where spans are large, fewer may wait: as many as take this much by the size of the last ones."""
-_FEWEST: Final = 12
+_PLACE: Final = SMALLEST_SPAN
+"""What may wait is counted in places of so many bytes, as the length of a queue is known without a lock: a span takes
+one, and one more, empty, for each of them that its text has."""
+_EMPTY: Final = (None,)
+_FEWEST_SHARE: Final = 8
+"""One part in so many of all bytes may wait here, however much waits elsewhere."""
 _MANY: Final = 64
-_MANY_BYTES: Final = 4 << 20
-_MANY_UNSEEN: Final = 16
-"""So many spans (of this size, if it is known) are taken without waiting for the next look: an app that makes them
-fast makes many until then."""
+_MANY_PLACES: Final = (4 << 20) // _PLACE
+"""So many spans, or places, are taken without waiting for the next look: an app that makes them fast makes many."""
+_MOST_LOST: Final = 8_192
+_CUT_TO: Final = 65_536
 _POLL_S: Final = 0.1
 _JOURNAL_POLL_S: Final = 0.02
 """With a journal: what has ended is on disk 50 ms later, the writing included."""
@@ -58,10 +59,20 @@ class Worker:
         deliver: Callable[[Part], None],
         ledger: Ledger,
         notices: Notices,
+        max_bytes: int = 64 << 20,
+        waiting_elsewhere: Callable[[], float] = lambda: 0.0,
+        may_cut: bool = True,
         on_first_span: Callable[[], None] = lambda: None,
         journal: Journal | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`max_bytes`: what may wait, on the way here, in the assembler and elsewhere.
+
+        `may_cut`: whether text may be shown in part; where masks must see all of it, it may not.
+        """
+        self._max_bytes = max_bytes
+        self._waiting_elsewhere = waiting_elsewhere
+        self._cut_to = _CUT_TO if may_cut else 0
         self._journal = journal
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
@@ -83,13 +94,12 @@ class Worker:
         self._assembler = self._make_assembler()
         self._new: dict[int, ReadableSpan | Fields] = {}
         """By identity of their contexts: spans whose start the worker has not seen, open or ended, in their order."""
-        self._ended: deque[Fields] = deque()
-        self._open: set[tuple[int, int]] = set()
-        """Trace and span ids of the open spans that the worker has seen. Only the worker touches it."""
-        self._lost: deque[tuple[int, int]] = deque(maxlen=MAX_EVENTS)
+        self._ended: deque[Fields | None] = deque()
+        """Those whose start it has seen, and the empty places that stand for text."""
+        self._lost: deque[tuple[int, int]] = deque(maxlen=_MOST_LOST)
         """Trace and span ids of spans that have ended when there was no room for them."""
-        self._max_events = MAX_EVENTS
-        self._many = self._wake_at = _MANY_UNSEEN
+        self._places = self._max_bytes // _PLACE
+        self._wake_at = _MANY
         self._logs = LogQueue()
         self._make_locks()
         self._asleep = False
@@ -107,31 +117,42 @@ class Worker:
         """A span has started."""
         context = span.context
         waiting = len(self._new)
-        if context is None or self._stopped or waiting >= self._max_events:
+        if context is None or self._stopped or waiting + len(self._ended) >= self._places:
             return
         self._new[id(context)] = span
         if self._thread is None:
             self._sees_starts = True
             self._start()
         elif self._asleep or waiting >= self._wake_at:
-            self._wake_at = MAX_EVENTS  # once is enough
+            self._wake_at = self._places  # once is enough
             self._wake.set()
 
     def ended(self, span: ReadableSpan) -> None:
-        """A span has ended. Over the bound it is counted as dropped, since the app must not wait for us."""
+        """A span has ended. Where its text has no room it is cut; a span without any is counted as dropped.
+
+        The app must not wait for us.
+        """
         fields = fields_of(span)
         key = id(fields[0])
+        waiting = len(self._new) + len(self._ended)
+        more = text_size(fields) // _PLACE
+        if more and waiting + more >= self._places:
+            fields = cut_fields(fields, self._cut_to)
+            more = text_size(fields) // _PLACE
         if self._stopped:
             self._refuse(span)
         elif key in self._new:
             self._new[key] = fields
-        elif len(self._ended) < self._max_events * (1 + _is_local_root(fields)):
+        elif waiting + more < self._places * (1 + _is_local_root(fields)):
             self._ended.append(fields)
         else:
             self._refuse(span)
+            more = 0
+        if more:
+            self._ended.extend(_EMPTY * more)
         if self._thread is None:
             self._start()
-        elif self._asleep:
+        elif self._asleep or (more and waiting + more >= _MANY_PLACES):
             self._wake.set()
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
@@ -208,7 +229,7 @@ class Worker:
                     self._wake.wait()
                 self._asleep = False
                 self._wake.clear()
-                self._wake_at = self._many
+                self._wake_at = _MANY
             else:
                 self._pause()
         self._give_up()
@@ -225,7 +246,7 @@ class Worker:
         end = time.monotonic() + self._poll_s
         while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
             self._wake.clear()
-            self._wake_at = self._many
+            self._wake_at = _MANY
             with self._work_lock:
                 self._drain()
                 if self._assembler.has_large:
@@ -243,10 +264,11 @@ class Worker:
 
     def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
         self._drain()
+        self._make_room()
         for part in ready(self._monotonic()):
             try:
                 self._deliver(part)
-            except Exception as error:  # noqa: BLE001 - the guard of the worker: costs this part, not the thread
+            except BaseException as error:  # the guard of the worker: costs this part, not the thread
                 self._ledger.dropped("internal_error", len(part.ended))
                 self._notices.say(
                     f"encode: {type(error).__name__}",
@@ -254,6 +276,8 @@ class Worker:
                     + "".join(traceback.format_exception(error)),
                     level=logging.ERROR,
                 )
+                if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+                    raise  # an interrupt of the app, which flushes or ends
 
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
@@ -262,7 +286,6 @@ class Worker:
         now = self._monotonic()
         for _ in range(len(self._lost)):
             ids = self._lost.popleft()
-            self._open.discard(ids)
             self._assembler.lost(*ids, now)
         for record in self._logs.take(logs):
             self._assembler.logged(record)
@@ -272,20 +295,29 @@ class Worker:
                 f"{refused} log records with content of spans were left out: they come faster than they are taken, or "
                 "belong to spans that stay open.",
             )
+        if (given_up := self._assembler.take_given_up()) > 0:
+            self._notices.say(
+                "never_ended",
+                f"{given_up} open spans are waited for no longer, since too many do not end: what of their traces has "
+                "ended is sent as it is, and what ends later is added to it.",
+            )
+
+    def _make_room(self) -> None:
+        """Let wait on the way here what neither the assembler nor anybody else has room for."""
+        left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
+        self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
 
     def _take_over(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
-        ended, size = 0, 0
+        ended = 0
         now = self._monotonic()
         for span, is_start in events:
             if is_start:
                 self._assembler.started(span, now)
             else:
                 ended += 1
-                size += self._assembler.ended(span, now)
+                self._assembler.ended(span, now)
         if ended:
             self._ledger.ended(ended)
-            self._max_events = max(_FEWEST, min(MAX_EVENTS, MAX_WAITING_BYTES * ended // size))
-            self._many = max(2, min(_MANY, _MANY_BYTES * ended // size))
         if self._journal is not None and events:
             self._write_down(self._journal, events)
 
@@ -296,35 +328,40 @@ class Worker:
         never looks complete while an ancestor of its spans is open.
         """
         events: list[tuple[ReadableSpan, bool]] = []
+        starts: set[tuple[int, int]] = set()
         ended = len(self._ended)
         for key, seen in self._new.copy().items():  # a copy in one step: the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
-                self._add_end(events, seen, is_ours=True)
+                self._add_end(events, starts, seen, is_ours=True)
                 continue
-            self._open.add(_ids(seen))
             if _is_sampled(seen):
+                starts.add(_ids(seen))
                 events.append((seen, True))
             if isinstance(new, tuple):  # ended since the copy, so children of it may have come since: next round
                 self._ended.append(new)
         for _ in range(ended):
-            self._add_end(events, self._ended.popleft())
+            if (fields := self._ended.popleft()) is not None:
+                self._add_end(events, starts, fields)
         return events
 
-    def _add_end(self, events: list[tuple[ReadableSpan, bool]], fields: Fields, *, is_ours: bool = False) -> None:
+    def _add_end(
+        self,
+        events: list[tuple[ReadableSpan, bool]],
+        starts: set[tuple[int, int]],
+        fields: Fields,
+        *,
+        is_ours: bool = False,
+    ) -> None:
         span = span_of(fields)
-        needs_start = False
-        ids = _ids(span)
-        if ids in self._open:
-            self._open.discard(ids)
-        elif not is_ours and (span.start_time or 0) < self._forked_at_ns:
-            return  # a copy of a span that is open in the parent process, which ends it too
-        else:
-            needs_start = self._sees_starts
         if not _is_sampled(span):
             return
-        if needs_start:
-            events.append((span, True))
+        ids = _ids(span)
+        if ids not in starts and not self._assembler.has_open(*ids):
+            if not is_ours and (span.start_time or 0) < self._forked_at_ns:
+                return  # a copy of a span that is open in the parent process, which ends it too
+            if self._sees_starts:
+                events.append((span, True))
         events.append((span, False))
 
     def _write_down(self, journal: Journal, events: Sequence[tuple[ReadableSpan, bool]]) -> None:

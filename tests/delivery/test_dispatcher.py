@@ -12,6 +12,7 @@ import pytest
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.parcel import Step, adopted_id
+from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 
@@ -233,6 +234,30 @@ def test_over_the_memory_bound_errors_stay_and_what_goes_is_counted() -> None:
     assert counts.dropped["queue_full"] == counts.ended - counts.pending
     waiting = [job.parcel.trace_id for job in delivery.outbox]
     assert create(0).trace_id in waiting
+
+
+def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
+    """A server that is busy for long costs spans of a large trace, counted, and does not leave it RUNNING for ever."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        is_busy = now < 200 and attempt.job.parcel.step is not Step.CREATE
+        return Answer(status=503) if is_busy else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server, max_bytes=50_000)
+    delivery.put(create(1))
+    delivery.run(1)
+    for number in range(40):
+        delivery.put(replace(create(1, size=4000), step=Step.APPEND))
+        if number == 5:
+            delivery.put(replace(create(1), step=Step.FINISH, spans=NO_SPANS))
+        delivery.run(1)
+    delivery.run(1000)
+
+    counts = delivery.ledger.read()
+    assert counts.dropped["queue_full"] > 0
+    assert balance(delivery)
+    assert delivery.count("PATCH") > 0
+    assert delivery.outbox.bytes == 0
 
 
 def test_a_remote_trace_is_appended_to_and_never_created_under_its_own_id() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -232,3 +234,16 @@ def test_shrinking_fits_whatever_the_shape(value: Any, max_bytes: int) -> None:
     assert type(shrunk) is type(value)
     assert "[cut" in orjson.dumps(shrunk).decode()
     assert orjson.dumps(value) == before
+
+
+def test_a_large_text_is_encoded_and_hashed_a_few_times_only() -> None:
+    """Whatever is done to it: as the trace's input and the root's, measured, cut and encoded."""
+    spans = [view("a", chat("long text " * 100_000))]
+    calls: Counter[str] = Counter()
+    sys.setprofile(lambda frame, event, what: calls.update([what.__name__]) if event == "c_call" else None)
+    try:
+        only_span(mapped(*spans))
+    finally:
+        sys.setprofile(None)
+    assert calls["openssl_sha256"] + calls["sha256"] == 1
+    assert calls["dumps"] <= 14

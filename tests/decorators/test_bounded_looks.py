@@ -1,0 +1,184 @@
+"""Recording a value costs the app's thread a bounded number of looks at it, however large, deep or endless it is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel import agent, start_trace
+from pandaprobe_otel.decorators.content import encode
+from pandaprobe_otel.mapping.clean import MAX_LOOKS
+from span_recorder import SpanRecorder
+
+FIELD = 262_144
+looks: Counter[str] = Counter()
+
+
+class Leaf:
+    """Counts how often it is shown."""
+
+    def __repr__(self) -> str:
+        looks["leaf"] += 1
+        return "leaf"
+
+
+LEAF = Leaf()
+
+
+def steps(count: int | None, item: Any) -> Iterator[Any]:
+    """So many times the item, for ever without a number; each is counted."""
+    for number in itertools.count() if count is None else range(count):
+        looks["item"] += 1
+        yield item if item is not None else number
+
+
+class Keyed(Mapping[str, Any]):
+    """A mapping that makes its items when they are asked for."""
+
+    def __init__(self, count: int | None, item: Any) -> None:
+        self.count, self.item = count, item
+
+    def __getitem__(self, key: str) -> Any:
+        return self.item
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"k{n}" for n in steps(self.count, None))
+
+    def __len__(self) -> int:
+        return 1 << 30 if self.count is None else self.count
+
+
+class Listed(list[Any]):
+    """A list that makes its items when they are asked for."""
+
+    def __init__(self, count: int | None, item: Any) -> None:
+        super().__init__()
+        self.steps, self.item = count, item
+
+    def __iter__(self) -> Iterator[Any]:
+        return steps(self.steps, self.item)
+
+
+class Elements(Set[Any]):
+    """The same as a set."""
+
+    def __init__(self, count: int | None, item: Any) -> None:
+        self.count = count
+
+    def __contains__(self, value: object) -> bool:
+        return False
+
+    def __iter__(self) -> Iterator[Any]:
+        return steps(self.count, None)
+
+    def __len__(self) -> int:
+        return 1 << 30 if self.count is None else self.count
+
+
+class Model:
+    """Dumps to something large."""
+
+    def __init__(self, count: int | None, item: Any) -> None:
+        self.count, self.item = count, item
+
+    def model_dump(self) -> Any:
+        looks["item"] += 1
+        return Keyed(self.count, self.item)
+
+
+def plain_list(count: int | None, item: Any) -> Any:
+    """Of a plain list the leaves tell how much of it was looked at."""
+    return [LEAF if item is None else item] * (count or 0)
+
+
+def plain_dict(count: int | None, item: Any) -> Any:
+    """The same with keys."""
+    return dict.fromkeys(map(str, range(count or 0)), LEAF if item is None else item)
+
+
+KINDS: list[Callable[[int | None, Any], Any]] = [Keyed, Listed, Elements, Model, plain_list, plain_dict]
+SIZES = st.sampled_from([0, 1, 3, 50, 3000, 30_000, None])
+VALUES = st.recursive(
+    st.sampled_from([LEAF, 1, "text", "x" * 3_000_000, None]),
+    lambda inner: st.builds(lambda kind, size, item: kind(size, item), st.sampled_from(KINDS), SIZES, inner),
+    max_leaves=4,
+)
+
+
+@given(VALUES)
+@settings(max_examples=40)
+def test_any_container_costs_a_bounded_number_of_looks(value: Any) -> None:
+    """What comes out is JSON within the bound."""
+    looks.clear()
+    text = encode(value)
+    assert looks.total() <= 3 * MAX_LOOKS
+    assert len(text.encode()) <= FIELD
+    json.loads(text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [100_000, None], ids=["huge", "endless"])
+def test_what_was_not_looked_at_is_told(kind: Callable[[int | None, Any], Any], size: int | None) -> None:
+    """A marker stands where the rest would be."""
+    looks.clear()
+    text = encode({"before": 1, "large": kind(size or 150_000 if kind in (plain_list, plain_dict) else size, None)})
+    assert looks.total() <= 3 * MAX_LOOKS
+    assert "[cut" in text
+    assert text.startswith('{"before":1,"large":')
+
+
+def test_what_stands_beside_something_huge_is_kept() -> None:
+    """No value takes the looks of all that follow."""
+    shown = json.loads(encode({"first": [LEAF] * 1_000_000, "second": {"a": [1]}, "third": "text"}))
+    assert (shown["second"], shown["third"]) == ({"a": [1]}, "text")
+
+
+def test_a_long_list_keeps_its_end() -> None:
+    """What was said last stands there."""
+    shown = json.loads(encode(deque(range(1_000_000))))
+    assert len(json.dumps(shown)) < FIELD
+    listed = json.loads(encode(list(range(1_000_000))))
+    assert (listed[0], listed[-1]) == (0, 999_999)
+    kept = sum(isinstance(item, int) for item in listed)
+    assert f"…[cut {1_000_000 - kept} of 1000000 items]" in listed
+
+
+def test_markers_add_up_when_a_list_is_cut_twice() -> None:
+    """First for want of looks, then for want of bytes."""
+    listed = json.loads(encode(["x" * 100] * 1_000_000))
+    kept = sum(item.startswith("x") for item in listed)
+    assert f"…[cut {1_000_000 - kept} of 1000000 items]" in listed
+    keyed = json.loads(encode({f"key number {n}": "x" * 100 for n in range(100_000)}))
+    assert keyed["…"] == f"[cut {100_000 - (len(keyed) - 1)} of 100000 keys]"
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_large_texts_are_cut_to_the_same_length_before_they_are_copied(letter: str) -> None:
+    """The last as much as the first."""
+    texts = json.loads(encode([letter * 1_000_000] * 100))
+    assert {len(text) for text in texts} == {len(texts[0])}
+    assert len(texts) == 100
+
+
+def test_endless_metadata_and_tags_end(recorder: SpanRecorder) -> None:
+    """Every argument of the app's is looked at in part."""
+    with start_trace("t", metadata=Keyed(None, 1), tags=Listed(None, "tag")) as trace:
+        trace.set_metadata(Keyed(None, 2))
+        with trace.span("s", metadata=Keyed(None, 1)) as span:
+            span.set_metadata(Keyed(None, 2))
+            span.set_model_parameters(Keyed(None, 3))
+            span.set_input(Keyed(None, 3))
+
+    @agent
+    def call(value: Any) -> Any:
+        return value
+
+    call(Keyed(None, 3))
+    assert recorder.names == ["s", "t", "call"]
