@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MemoryOutbox
+from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
 from pandaprobe_otel.delivery.spool.delivery import SpooledDelivery
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def shared_bucket(config: Config) -> LeasedBucket:
     """A bucket whose tokens all processes that use the directory with this key take from."""
     path = _folder(config) / f"leases-{_destination(config).key_digest}"
-    return LeasedBucket(tokens=FileTokens(path, request_timeout_s=REQUEST_TIMEOUT_S))
+    return LeasedBucket(tokens=FileTokens(path, request_timeout_s=REQUEST_TIMEOUT_S), clock=boot_clock)
 
 
 def spooled_delivery(
