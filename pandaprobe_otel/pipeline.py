@@ -354,26 +354,26 @@ class ExportPipeline:
                 return True
             self._closed = True
         deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
-        self._worker.close(deadline)
+        dropped = self._worker.close(deadline)
         delivery = self._delivery
-        if delivery is None:
-            return True
-        dropped = delivery.close(deadline)
+        if delivery is not None:
+            dropped += delivery.close(deadline)
+        last_error = None if delivery is None else delivery.last_error
         if dropped:
             _logger.warning(
                 "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
                 dropped,
-                delivery.last_error or "the time was too short",
+                last_error or "the time was too short",
                 "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
                 if self._monotonic() >= deadline
                 else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
             )
-        if delivery.left_behind:
+        if delivery is not None and delivery.left_behind:
             _logger.warning(
                 "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
                 delivery.left_behind,
                 self._config.spool,
-                delivery.last_error or "the time was too short",
+                last_error or "the time was too short",
             )
         return not dropped
 

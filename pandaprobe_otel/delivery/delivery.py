@@ -161,7 +161,7 @@ class Delivery:
 
     def reset_after_fork(self) -> None:
         """In a forked child: the parent sends what it has; the child starts empty, with new locks."""
-        self._dispatcher.leave_store(is_quiet=getattr(self._fork, "held", False))
+        self._dispatcher.abandon(is_quiet=getattr(self._fork, "held", False))
         self._transport.reset_after_fork()
         self._start_fresh()
 
@@ -226,10 +226,10 @@ class Delivery:
     def _carry_out(self, attempt: Attempt, timeout_s: float) -> None:
         try:
             outcome = self._transport.send(attempt.request(timeout_s))
-        except Exception as error:  # noqa: BLE001 - counted, and told by `abandon`
+        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
             counted("transport", error)
             with self._changed:
-                self._dispatcher.abandon(attempt, error, self._monotonic())
+                self._dispatcher.give_up(attempt, error, self._monotonic())
                 self._dispatcher.save()
                 self._changed.notify_all()
             return

@@ -199,7 +199,7 @@ class Dispatcher:
         """In the parent: let nothing cross a fork that must not."""
         self._outbox.before_fork()
 
-    def leave_store(self, *, is_quiet: bool) -> None:
+    def abandon(self, *, is_quiet: bool) -> None:
         """In a forked child: what is on disk is the parent's. `is_quiet`: nobody wrote to it during the fork."""
         self._outbox.abandon(is_quiet=is_quiet)
 
@@ -216,11 +216,11 @@ class Dispatcher:
                 self._take_back(attempt, now)
             else:
                 self._conclude(attempt, outcome, now)
-        except Exception as error:  # noqa: BLE001 - counted, and told by `abandon`
+        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
             counted("delivery", error)
-            self.abandon(attempt, error, now)
+            self.give_up(attempt, error, now)
 
-    def abandon(self, attempt: Attempt, error: Exception, now: float) -> None:
+    def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
         """Give a job up because of a fault of ours."""
         self._causes.fault(error)
         self._release(attempt, now, answered=False)
@@ -260,7 +260,6 @@ class Dispatcher:
             self._after_check(attempt.job, verdict, outcome, now)
         else:
             self._after_send(attempt.job, verdict, now)
-
 
     def drop_all(self, reason: str) -> int:
         """Give up everything that is in memory alone; return how many spans that are."""

@@ -187,12 +187,15 @@ class Worker:
         """Hand over every trace whose root has ended; False when the deadline passed before the worker was free."""
         return self._run_now(self._assembler.flush, deadline)
 
-    def close(self, deadline: float) -> bool:
-        """Hand over everything and stop."""
+    def close(self, deadline: float) -> int:
+        """Hand over everything and stop; return how many ended spans there was no time for, roughly."""
         done = self._run_now(self._assembler.close, deadline)
         self._stopped = True
         self._wake.set()
-        return done
+        if done:
+            return 0
+        arrived = sum(isinstance(seen, tuple) for seen in self._new.copy().values()) + len(self._ended)
+        return arrived + self._assembler.ended_spans
 
     # -- the app's side -----------------------------------------------------------------------------------------------
 

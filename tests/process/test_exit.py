@@ -40,6 +40,18 @@ def test_what_was_traced_is_delivered_at_the_end(ending: str, code: int) -> None
     assert ("mine" in result.stderr) if "mine" in ending else (result.stderr == "")
 
 
+@pytest.mark.parametrize("seconds", ["0.001", "0.05", "0.2"])
+def test_an_end_that_leaves_no_time_is_never_silent(seconds: str) -> None:
+    """What is not delivered is named, also when it was too early to have been taken over."""
+    with StrictPandaProbe() as server:
+        env = environment(server.url, PANDAPROBE_SHUTDOWN_TIMEOUT=seconds)
+        result = run_python("for n in range(5): one(f't{n}')", env)
+        arrived = len(server.posts())
+
+    assert result.returncode == 0
+    assert arrived == 5 or "spans were not delivered" in result.stderr
+
+
 def test_a_first_span_at_exit_is_delivered_without_a_new_thread() -> None:
     """Python 3.12 refuses new threads at this point; the work is done in the thread that ends the process."""
     with StrictPandaProbe() as server:
