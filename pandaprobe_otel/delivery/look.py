@@ -18,7 +18,8 @@ def lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
     shown = _spans(outcome.body) if isinstance(outcome, Answer) else None
     if shown is None:
         return False
-    ids = {cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict)}
+    found = (cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict))
+    ids = {span_id for span_id in found if isinstance(span_id, str)}
     return any(orjson.loads(span).get("span_id") not in ids for span in parcel.opened().spans)
 
 

@@ -43,15 +43,17 @@ def repair(parcel: Parcel, errors: Iterable[FieldError]) -> Repaired | None:
     """
     of_trace: set[str] = set()
     of_spans: defaultdict[int, set[str]] = defaultdict(set)
+    places = {str(index): index for index in range(len(parcel.spans))}
     for error in errors:
         path = error.field.split(" -> ")
         if parcel.step is not Step.APPEND and path[0] != "spans":
             of_trace.add(path[0])
             continue
         path = path if parcel.step is Step.APPEND else path[1:]
-        if not path or not path[0].isdigit() or int(path[0]) >= len(parcel.spans) or "JSON decode" in error.message:
+        index = places.get(path[0]) if path else None
+        if index is None or "JSON decode" in error.message:
             return None
-        of_spans[int(path[0])].add(path[1] if len(path) > 1 else "")
+        of_spans[index].add(path[1] if len(path) > 1 else "")
     fields = parcel.fields
     if of_trace:
         mended = _mend(orjson.loads(fields), of_trace, _TRACE_OPTIONAL)

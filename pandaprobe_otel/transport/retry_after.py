@@ -1,31 +1,35 @@
-"""The Retry-After header in both of its forms (RFC 9110, section 10.2.3)."""
+"""For how long a server asks to be left alone: Retry-After (RFC 9110, section 10.2.3), and what proxies say instead.
+
+Whatever a header holds, it is a wait between a second and ten minutes, or none. "Now" is none as well, as a zero or a
+date that is past: who has just refused does not mean it, and our own schedule is the safer one.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Final
 
-_EPOCH_FROM_S = 1e9
-LONGEST_S = 3600.0
-"""A wait that a header may impose; a longer one is a mistake of a proxy more often than a wish."""
+SHORTEST_S: Final = 1.0
+LONGEST_S: Final = 600.0
+"""A longer wait is a mistake of a proxy more often than a wish, and a request every ten minutes harms nobody."""
+_EPOCH_FROM_S: Final = 1e9
+_MOST_CHARACTERS: Final = 64
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Return the seconds to wait, between 0 and `LONGEST_S`; None when absent or garbage.
+    """Return the seconds to wait, between `SHORTEST_S` and `LONGEST_S`; None when absent, garbage or no wait.
 
     An HTTP date is read against the answer's own `Date` header, so that a wrong local clock does not matter.
     """
-    if value is None or not value.strip():
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        return _until(value, date)
-    if not math.isfinite(seconds) or seconds < 0:
-        return None
-    return min(seconds, LONGEST_S)
+    seconds = _number(value)
+    if seconds is None:
+        until, now = _time(value), _time(date)
+        seconds = until - now if until is not None and now is not None else 0.0
+    return _bounded(seconds)
 
 
 def parse_rate_limit_reset(headers: Mapping[str, str]) -> float | None:
@@ -36,30 +40,32 @@ def parse_rate_limit_reset(headers: Mapping[str, str]) -> float | None:
     """
     structured = re.search(r";\s*t=(\d+)", headers.get("ratelimit", ""))
     for value in (structured and structured.group(1), headers.get("ratelimit-reset"), headers.get("x-ratelimit-reset")):
-        seconds = parse_retry_after(value)
+        seconds = _number(value)
         if seconds is None:
             continue
-        if float(value or 0) < _EPOCH_FROM_S:
-            return seconds
-        return _until_epoch(float(value or 0), headers.get("date"))
+        if seconds >= _EPOCH_FROM_S:
+            now = _time(headers.get("date"))
+            seconds = 0.0 if now is None else seconds - now
+        return _bounded(seconds)
     return None
 
 
-def _until_epoch(epoch_s: float, date: str | None) -> float | None:
-    if date is None:
-        return None
-    try:
-        now = parsedate_to_datetime(date).timestamp()
-    except (TypeError, ValueError):
-        return None
-    return min(max(epoch_s - now, 0.0), LONGEST_S)
+def _bounded(seconds: float) -> float | None:
+    return min(seconds, LONGEST_S) if seconds >= SHORTEST_S else None
 
 
-def _until(value: str, date: str | None) -> float | None:
-    if date is None:
-        return None
+def _number(value: str | None) -> float | None:
     try:
-        seconds = (parsedate_to_datetime(value) - parsedate_to_datetime(date)).total_seconds()
-    except (TypeError, ValueError):  # not a date, or one with a zone and one without
+        number = float((value or "")[:_MOST_CHARACTERS])
+    except ValueError:
         return None
-    return min(max(seconds, 0.0), LONGEST_S)
+    return number if math.isfinite(number) else None
+
+
+def _time(value: str | None) -> float | None:
+    """An HTTP date in seconds since the epoch."""
+    try:
+        time = parsedate_to_datetime((value or "")[:_MOST_CHARACTERS])
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # its year, its zone, or it is no date at all
+        return None

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, Final, cast
+
+import orjson
 
 from pandaprobe_otel.errors import FieldError
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.messages import NoAnswer, Outcome
 from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_retry_after
+from pandaprobe_otel.transport.words import is_page, one_line, start_of
+
+_MOST_READ: Final = 1 << 20
+"""Bytes of an error's body; a longer one is not the server's."""
+_MOST_ERRORS: Final = 600
+"""A request has at most 500 spans."""
+_LONGEST: Final = 500
+"""Characters of a message."""
 
 
 class VerdictKind(StrEnum):
@@ -60,15 +69,17 @@ def judge(outcome: Outcome) -> Verdict:
     """Classify an outcome."""
     if isinstance(outcome, NoAnswer):
         kind = VerdictKind.UNKNOWN if outcome.may_have_arrived else VerdictKind.UNAVAILABLE
-        return Verdict(kind=kind, message=outcome.reason)
+        return Verdict(kind=kind, message=one_line(outcome.reason, most=_LONGEST))
     if 200 <= outcome.status < 300:  # not read: the answer to a look may hold a whole trace
-        kind = VerdictKind.UNKNOWN if _is_page(outcome) else VerdictKind.DELIVERED
-        return Verdict(kind=kind, message=f"{outcome.status} {_start_of(outcome.body)}", status=outcome.status)
+        if not is_page(outcome.body):  # a page is of something on the way (the network of a hotel, say)
+            return Verdict(kind=VerdictKind.DELIVERED, message=str(outcome.status), status=outcome.status)
+        message = f"{outcome.status} {start_of(outcome.body)}"
+        return Verdict(kind=VerdictKind.UNKNOWN, message=message, status=outcome.status)
     body = _object(outcome.body)
     errors = _field_errors(body)
     return Verdict(
         kind=_kind(outcome.status, body, errors),
-        message=_words(outcome.status, outcome.body, body, errors),
+        message=_message(outcome.status, outcome.body, body, errors),
         status=outcome.status,
         retry_after_s=_wait(outcome.status, outcome.headers),
         errors=errors,
@@ -80,11 +91,6 @@ def _wait(status: int, headers: Mapping[str, str]) -> float | None:
     return parse_rate_limit_reset(headers) if seconds is None and status == 429 else seconds
 
 
-def _is_page(answer: Answer) -> bool:
-    """A success that is a web page: something on the way (the page of a hotel's network, say) answers for it."""
-    return answer.body[:200].lstrip().startswith(b"<")
-
-
 def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> VerdictKind:
     if 300 <= status < 400:
         return VerdictKind.REDIRECTED
@@ -92,7 +98,8 @@ def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> 
         # The body tells them apart: `error` is the rate limit, `detail` the plan's quota. Unknown bodies (a
         # proxy's) are taken for a rate limit, which is waited out.
         return VerdictKind.QUOTA if "detail" in body and "error" not in body else VerdictKind.RATE_LIMITED
-    if status == 422 and not errors and "project" in str(body.get("detail", "")).lower():
+    detail: object = body.get("detail")
+    if status == 422 and not errors and isinstance(detail, str) and "project" in detail.lower():
         return VerdictKind.PROJECT
     if status in _BY_STATUS:
         return _BY_STATUS[status]
@@ -100,9 +107,11 @@ def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> 
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    if len(body) > _MOST_READ:
+        return {}
     try:
-        value: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
@@ -112,21 +121,24 @@ def _field_errors(body: dict[str, Any]) -> tuple[FieldError, ...]:
     if not isinstance(rows, list):
         return ()
     return tuple(
-        _field_error(cast("dict[str, Any]", row)) for row in cast("list[object]", rows) if isinstance(row, dict)
+        _field_error(cast("dict[str, Any]", row))
+        for row in cast("list[object]", rows)[:_MOST_ERRORS]
+        if isinstance(row, dict)
     )
 
 
 def _field_error(row: dict[str, Any]) -> FieldError:
-    return FieldError(field=str(row.get("field", "")), message=str(row.get("message", "")))
+    field, message = row.get("field"), row.get("message")
+    return FieldError(
+        field=one_line(field, most=_LONGEST) if isinstance(field, str) else "",
+        message=one_line(message, most=_LONGEST) if isinstance(message, str) else "",
+    )
 
 
-def _words(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldError, ...]) -> str:
+def _message(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldError, ...]) -> str:
     if errors:
         text = "; ".join(f"{error.field}: {error.message}" for error in errors[:5])
     else:
-        text = str(body.get("error") or body.get("detail") or _start_of(raw))
-    return f"{status} {text}".strip()[:500]
-
-
-def _start_of(raw: bytes) -> str:
-    return raw[:200].decode("utf-8", "replace")
+        said: object = body.get("error") or body.get("detail")
+        text = said if isinstance(said, str) else start_of(raw)
+    return one_line(f"{status} {text.removeprefix(str(status))}", most=_LONGEST)

@@ -64,7 +64,7 @@ def refused(status: int, detail: Any, **more: Any) -> Told:
         (refused(429, "Your subscription is not active."), QuotaExceeded, "subscription"),
         (Told(status=429, body={"error": "Rate limit exceeded: 200 per 1 minute"}), RateLimited, "in this minute"),
         (FAILED, ServerError, "the server failed (500 Internal Server Error)"),
-        (Told(status=503, body="<html>down</html>"), ServerError, "503 <html>down</html>"),
+        (Told(status=503, body="<html>down</html>"), ServerError, "503 down"),
         (Told(status=504, body=""), ServerError, "504"),
         (Told(status=307, headers={"Location": "https://x.example/traces"}), ConfigError, "https://x.example/traces"),
         (Told(status=200, body="<html>a page</html>"), ServerError, "base URL"),
