@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Final
-
-_MOST_CHARACTERS: Final = 300
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """The error, and which variable decides where a certificate is the matter."""
-    said = f"{type(error).__name__}: {error}".rstrip(": ")[:_MOST_CHARACTERS]
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
     hint = _about_certificates(error, said)
     return f"{said}; {hint}" if hint else said
 
 
-def _about_certificates(error: Exception, said: str) -> str:
+def _about_certificates(error: BaseException, said: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in said:
         return "SSL_CERT_FILE may name a file with the certificate of your own authority"
     # OpenSSL says neither which file is missing nor which one holds no certificate.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.forks import ForkedWhileLoadingError, loading
+from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.redaction import Redaction
 
 if TYPE_CHECKING:
     import httpx
@@ -28,6 +31,7 @@ class HttpTransport:
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
         self._endpoint = endpoint
+        self._redaction = Redaction()
         self.use(headers)
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
@@ -35,13 +39,17 @@ class HttpTransport:
     def use(self, headers: Mapping[str, str]) -> None:
         """Send these headers from now on."""
         self._headers = {**headers, "Content-Type": "application/json"}
+        self._redaction.learn(headers)
 
     def send(self, request: Request) -> Outcome:
         """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
+        return self._redaction.applied_to(self._send(request))
+
+    def _send(self, request: Request) -> Outcome:
         try:
             client = self._connected()
-        except ForkedWhileLoadingError as error:
-            return NoAnswer(reason=str(error), may_have_arrived=False)
+        except (ForkedWhileLoadingError, ImportError) as error:  # without httpx: an app may have httpx2 alone
+            return NoAnswer(reason=describe(error), may_have_arrived=False)
         if isinstance(client, NoAnswer):
             return client
         from pandaprobe_otel.transport import httpx_pieces
@@ -54,7 +62,10 @@ class HttpTransport:
                     content=request.body,
                     headers=self._headers,
                     timeout=httpx_pieces.timeout(request),
+                    extensions={"trace": partial(_check_in_time, request)},
                 )
+        except _TooLateError:
+            return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
         except httpx_pieces.FAILURES as error:
             return httpx_pieces.no_answer(error)
         return httpx_pieces.answer_of(response)
@@ -92,3 +103,13 @@ class HttpTransport:
                 except httpx_pieces.FAILURES as error:
                     return httpx_pieces.no_answer(error)
             return self._client
+
+
+class _TooLateError(Exception):
+    """What allowed the request was over when there was a connection for it."""
+
+
+def _check_in_time(request: Request, event: str, info: object) -> None:
+    """Called by httpcore at each of its steps."""
+    if event.endswith("send_request_headers.started") and request.time_left_s() <= 0:
+        raise _TooLateError

@@ -8,7 +8,9 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.transport.messages import Outcome, Request
+from pandaprobe_otel.transport.failures import describe
+from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.redaction import Redaction
 
 if TYPE_CHECKING:
     import httpx
@@ -24,13 +26,20 @@ class AsyncHttpTransport:
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
         self._endpoint = endpoint
         self._headers = {**headers, "Content-Type": "application/json"}
+        self._redaction = Redaction()
+        self._redaction.learn(headers)
         self._client: httpx.AsyncClient | None = None
         self._home: tuple[weakref.ref[asyncio.AbstractEventLoop], int] | None = None
 
     async def send(self, request: Request) -> Outcome:
         """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
-        from pandaprobe_otel.transport import httpx_pieces
+        return self._redaction.applied_to(await self._send(request))
 
+    async def _send(self, request: Request) -> Outcome:
+        try:
+            from pandaprobe_otel.transport import httpx_pieces
+        except ImportError as error:  # an app may have httpx2 alone
+            return NoAnswer(reason=describe(error), may_have_arrived=False)
         try:
             with httpx_pieces.Quiet():
                 response = await self._connected().request(

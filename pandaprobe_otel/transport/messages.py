@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+
+def _for_ever() -> float:
+    return math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +20,9 @@ class Request:
     path: str
     body: bytes | None = None
     timeout_s: float = 30.0
+    time_left_s: Callable[[], float] = _for_ever
+    """Asked when there is a connection, right before anything is written: for how many seconds what allows this
+    request does so. The exchange takes no longer, and does not begin when none are left: see `NoAnswer.is_late`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +40,8 @@ class NoAnswer:
 
     reason: str
     may_have_arrived: bool
+    is_late: bool = False
+    """Nothing was sent, since what allowed the request was over by then."""
 
 
 Outcome = Answer | NoAnswer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 
 import pytest
 
-from pandaprobe_otel.transport import HttpTransport, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.direct import DirectTransport
+from pandaprobe_otel.transport.http_async import AsyncHttpTransport
 from raw_answers import answering
 from strict_pandaprobe import Reply, StrictPandaProbe
 
@@ -20,6 +23,15 @@ def post(kind: Kind, url: str) -> Outcome:
     transport = kind(url, {})
     try:
         return transport.send(Request(method="POST", path="/traces", body=b"{}", timeout_s=60.0))
+    finally:
+        transport.close()
+
+
+def look(kind: Kind, url: str) -> Outcome:
+    """One GET of a trace that is not there."""
+    transport = kind(url, {})
+    try:
+        return transport.send(Request(method="GET", path="/traces/x", timeout_s=60.0))
     finally:
         transport.close()
 
@@ -57,3 +69,45 @@ def test_an_answer_that_is_none_is_an_unknown_outcome(kind: Kind, raw: bytes) ->
 
     assert isinstance(answer, NoAnswer)
     assert answer.may_have_arrived
+
+
+@kinds
+def test_a_request_that_is_late_is_not_sent(kind: Kind) -> None:
+    """What allows it is asked for when there is a connection, right before the first byte."""
+    accepted: list[socket.socket] = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(20)
+
+        def no_time_left() -> float:
+            accepted.append(listener.accept()[0])
+            return 0.0
+
+        transport = kind(f"http://127.0.0.1:{listener.getsockname()[1]}", {})
+        late = transport.send(Request(method="POST", path="/traces", body=b"{}", time_left_s=no_time_left))
+        transport.close()
+
+    assert isinstance(late, NoAnswer)
+    assert (late.is_late, late.may_have_arrived) == (True, False)
+    (connection,) = accepted
+    with connection:
+        assert connection.recv(100) == b""
+
+
+def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name differs (httpx2): what goes by httpx waits, and what goes directly goes."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "httpx"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "pandaprobe_otel.transport.httpx_pieces", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with StrictPandaProbe() as server:
+        asked = Request(method="GET", path="/traces/x")
+        by_httpx = look(HttpTransport, server.url), asyncio.run(AsyncHttpTransport(server.url, {}).send(asked))
+        directly = look(DirectTransport, server.url)
+
+    for outcome in by_httpx:
+        assert isinstance(outcome, NoAnswer)
+        assert not outcome.may_have_arrived
+        assert "httpx" in outcome.reason
+    assert isinstance(directly, Answer)

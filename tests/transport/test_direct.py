@@ -1,16 +1,23 @@
-"""The transport over a bare socket: what it sends, and every form that an answer may have."""
+"""The transport over a socket: what it sends, and every form that an answer may have."""
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Outcome, Request, api_key_headers
+from pandaprobe_otel.transport.connection import Connection, HTTPException
 from pandaprobe_otel.transport.direct import DirectTransport, delivery_transport
 from raw_answers import answering
 from strict_pandaprobe import StrictPandaProbe
@@ -102,9 +109,14 @@ def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+        b"HTTP/1.1 202",
+        b"HTTP/1.1 202 Accepted\r\nContent-Le",
         b"",
     ],
-    ids=["garbage", "status", "header", "short", "negative", "huge", "chunk size", "chunk", "endless head", "nothing"],
+    ids=[
+        *("garbage", "status", "header", "short", "negative", "huge", "chunk size", "chunk", "endless head"),
+        *("cut status", "cut head", "nothing"),
+    ],
 )
 def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
     """Whatever comes back broken, the request was read."""
@@ -257,7 +269,7 @@ def test_behind_a_proxy_httpx_is_used(name: str, monkeypatch: pytest.MonkeyPatch
     assert isinstance(delivery_transport("https://api.example", {}), HttpTransport)
 
 
-def test_a_request_imports_nothing_and_no_http_library_is_loaded() -> None:
+def test_a_request_imports_nothing_once_connected_and_httpx_never() -> None:
     """A fork during an import in a background thread would leave the child with a locked module."""
     with StrictPandaProbe() as server:
         code = f"""
@@ -265,11 +277,105 @@ def test_a_request_imports_nothing_and_no_http_library_is_loaded() -> None:
         from pandaprobe_otel.transport.direct import DirectTransport
         from pandaprobe_otel.transport import Request
         transport = DirectTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
-        before = set(sys.modules)
+        known = set(sys.modules)
+        transport._connected(60.0).hang_up()
+        connected = set(sys.modules)
         transport.send(Request(method="GET", path="/traces/x"))
         transport.close()
-        print(sorted(set(sys.modules) - before), {{"httpx", "http.client", "ssl"}} & set(sys.modules))
+        print({{"httpx", "http.client", "ssl"}} & known, sorted(set(sys.modules) - connected), "httpx" in sys.modules)
         """
         result = run_python(code, environment(), set_up=False)
 
-    assert (result.stdout, result.stderr) == ("[] set()\n", "")
+    assert (result.stdout, result.stderr) == ("set() [] False\n", "")
+
+
+def test_the_key_is_not_printed_where_an_app_debugs_its_own_http(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library's switch is one for all connections of a process."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    with StrictPandaProbe() as server:
+        answer = post(server.url)
+
+    assert isinstance(answer, Answer)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_answer_that_trickles_in_ends_at_the_timeout() -> None:
+    """The time is that of the whole exchange: a byte now and then does not prolong it."""
+    is_over = threading.Event()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                while not is_over.wait(0.02):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3)
+        is_over.set()
+        thread.join(60)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+    assert "timed out" in answer.reason
+
+
+ODD_LINES = (
+    *(b"", b"-1", b"-5", b"0", b"5", b"f" * 15, b"f" * 400, b"a:", b" x: y", b"X" * 70_000),
+    *(b"Content-Length: 9", b"Content-Length: -1", b"Content-Length: " + b"9" * 5000),
+    *(b"Transfer-Encoding: chunked", b"HTTP/1.1 103 Early Hints", b"Connection: close"),
+)
+
+
+@settings(max_examples=150)
+@given(
+    head=st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]),
+    lines=st.lists(
+        st.one_of(
+            st.binary(max_size=20),
+            st.sampled_from(ODD_LINES),
+        ),
+        max_size=6,
+    ),
+)
+def test_any_bytes_are_an_answer_or_an_unknown_outcome(head: bytes, lines: list[bytes]) -> None:
+    """Nothing raises, takes long, or grows, whatever a server or a proxy writes."""
+    ours, theirs = socket.socketpair()
+    with theirs, ThreadPoolExecutor(1) as pool:
+        pool.submit(_write_and_hang_up, theirs, head + b"\r\n".join(lines))
+        connection = Connection(ours)
+        try:
+            answer = connection.exchange(POST, "/traces", {}, time.monotonic() + 20)
+        except (OSError, HTTPException, ValueError):
+            answer = None
+        connection.hang_up()
+
+    assert answer is None or 200 <= answer.status <= 999
+
+
+def _write_and_hang_up(connection: socket.socket, raw: bytes) -> None:
+    with suppress(OSError):
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+
+
+def test_a_request_that_is_late_is_not_sent_and_its_connection_kept() -> None:
+    """What allows it is asked for when the connection is there, right before the first byte."""
+    with StrictPandaProbe() as server:
+        transport = DirectTransport(server.url, {})
+        left = iter([0.0, 20.0])
+        late = transport.send(Request(method="POST", path="/traces", body=BODY, time_left_s=lambda: next(left)))
+        then = transport.send(Request(method="POST", path="/traces", body=BODY, time_left_s=lambda: next(left)))
+        transport.close()
+
+        assert len(server.posts()) == 1
+    assert isinstance(late, NoAnswer)
+    assert (late.is_late, late.may_have_arrived) == (True, False)
+    assert isinstance(then, Answer)

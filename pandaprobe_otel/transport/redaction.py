@@ -1,0 +1,82 @@
+"""The key never comes back: what a server, or a proxy, echoes of it is taken out of everything but a success.
+
+Logs, `status()`, dead letters and exceptions hold words of servers. All of those pass here, where the key is known.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from itertools import groupby
+from typing import Final
+
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.words import is_page
+
+SHOWN: Final = "[redacted]"
+_SECRET_HEADERS: Final = ("x-api-key", "authorization")
+_SHORTEST: Final = 6
+"""Characters of a secret; less would be found in any text."""
+_REMEMBERED: Final = 4
+_KEPT: Final = 128 << 10
+"""Bytes of an error's body: five hundred refused fields are 75 KB."""
+
+
+class Redaction:
+    """Knows the secrets of one transport: what it sends now, and sent before, since answers may be on the way."""
+
+    def __init__(self) -> None:
+        self._secrets: tuple[str, ...] = ()
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """The secrets among these headers are sent from now on."""
+        for name, value in headers.items():
+            secret = value.removeprefix("Bearer ")
+            if name.lower() in _SECRET_HEADERS and len(secret) >= _SHORTEST and secret not in self._secrets:
+                self._secrets = (*self._secrets, secret)[-_REMEMBERED:]
+
+    def applied_to(self, outcome: Outcome) -> Outcome:
+        """The outcome without them. A success is what was asked for, and stays as it is, unless it is a web page."""
+        if isinstance(outcome, NoAnswer):
+            return replace(outcome, reason=self._without(outcome.reason))
+        if 200 <= outcome.status < 300 and not is_page(outcome.body):
+            return outcome
+        return Answer(
+            status=outcome.status,
+            body=self._without(outcome.body[:_KEPT].decode("latin-1")).encode("latin-1"),
+            headers={name: self._without(value) for name, value in outcome.headers.items()},
+        )
+
+    def _without(self, text: str) -> str:
+        if not self._secrets or not text:
+            return text
+        return _pattern(self._secrets).sub(SHOWN, text.replace("\0", ""))  # which stand between characters in UTF-16
+
+
+@lru_cache(maxsize=8)
+def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(form for secret in secrets for form in _forms(secret)), re.IGNORECASE)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Patterns: each character as it is or escaped (URL, JSON, Python, HTML), and all of it as base64."""
+    encoded = secret.encode()
+    yield "".join(_run(byte, len(tuple(alike))) for byte, alike in groupby(encoded))
+    for offset in range(3):  # where it begins among the bytes that are encoded three by three
+        text = b64encode(bytes(offset) + encoded).decode()
+        of_it = text[-(-offset * 8 // 6) : (offset + len(encoded)) * 8 // 6]
+        yield re.escape(of_it).replace(r"\+", r"[+\-]").replace("/", "[/_]")
+
+
+def _run(byte: int, count: int) -> str:
+    """One way at the most fits a text, and none is tried twice: who answers must not choose how long we search."""
+    number, character = f"{byte:02x}", chr(byte)
+    escapes = rf"%{number}|\\u00{number}|\\x{number}|&\#0{{0,6}}{byte};|&\#x0{{0,6}}{number};"
+    if character == "\\":  # JSON doubles it, and JSON within JSON does so twice
+        return rf"(?>(?:{escapes}){{{count}}}|\\{{{count},{count * 4}}})"
+    before = r"\\{0,3}" if character in '"/' else ""
+    return rf"(?>{escapes}|{re.escape(html.escape(character))}|{before}{re.escape(character)})" * count

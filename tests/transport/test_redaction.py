@@ -1,0 +1,173 @@
+"""The key, echoed in whatever form and place, comes back in no outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import re
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Outcome, Request, api_key_headers, judge
+from pandaprobe_otel.transport.direct import DirectTransport
+from pandaprobe_otel.transport.headers import bearer_headers
+from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.redaction import SHOWN, Redaction
+from raw_answers import answering
+
+KEY = "sk_pp_" + "0123456789abcdef" * 4
+ASKED = Request(method="POST", path="/traces", body=b"{}", timeout_s=20.0)
+
+ECHOES: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "upper case": str.upper,
+    "URL": lambda key: "".join(f"%{ord(each):02X}" for each in key),
+    "JSON": lambda key: "".join(f"\\u{ord(each):04x}" for each in key),
+    "JSON, short": lambda key: json.dumps(key)[1:-1],
+    "HTML, short": html.escape,
+    "HTML": lambda key: "".join(f"&#{ord(each)};" for each in key),
+    "HTML, hexadecimal": lambda key: "".join(f"&#x{ord(each):x};" for each in key),
+    "base64": lambda key: b64encode(key.encode()).decode(),
+    "base64 after one": lambda key: b64encode(f"x{key}y".encode()).decode(),
+    "base64 after two": lambda key: b64encode(f"x:{key}".encode()).decode(),
+}
+
+
+def gives_away(text: str, key: str) -> bool:
+    """Whether a reader finds a dozen characters of the key in a text, after undoing every escape."""
+    texts = {text, unquote(text), html.unescape(text), text.replace("\0", "").replace("�", "")}
+    texts.add(re.sub(r"\\[ux](?:00)?([0-9a-fA-F]{2})", lambda match: chr(int(match.group(1), 16)), text))
+    texts.add(re.sub(r"\\(.)", r"\1", text))
+    for word in re.findall(r"[A-Za-z0-9+/_-]{8,}", text):
+        for start in range(4):
+            raw = word[start:].encode()
+            texts.add(b64decode(raw[: len(raw) // 4 * 4], altchars=b"-_").decode("latin-1"))
+    parts = {key[start : start + 12].lower() for start in range(len(key) - 11)}
+    return any(part in each.lower() for each in texts for part in parts)
+
+
+def told(outcome: Outcome) -> str:
+    """All that others see of an outcome that is no success."""
+    verdict = judge(outcome)
+    shown = [verdict.message, *map(repr, verdict.errors)]
+    if isinstance(outcome, Answer):
+        shown += [outcome.body.decode("utf-8", "replace"), *map(repr, outcome.headers.items())]
+    else:
+        shown.append(outcome.reason)
+    return "\n".join(shown)
+
+
+@given(
+    key=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=24, max_size=80),
+    echo=st.sampled_from(sorted(ECHOES)),
+    status=st.sampled_from([200, 307, 401, 422, 429, 500]),
+    place=st.sampled_from(["text", "detail", "field", "page", "header", "reason"]),
+    around=st.text(max_size=20),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-32-le"]),
+)
+def test_no_form_of_the_key_comes_back(
+    key: str, echo: str, status: int, place: str, around: str, encoding: str
+) -> None:
+    """Plain, escaped or encoded; in a body of any shape, a header, or the reason of a failure."""
+    words = f"{around.encode('ascii', 'ignore').decode()} {ECHOES[echo](key)} is not valid"
+    bodies = {
+        "text": "refused: " + words,
+        "detail": json.dumps({"detail": words}).replace("\\\\u", "\\u"),
+        "field": json.dumps({"errors": [{"field": words, "message": words}]}).replace("\\\\u", "\\u"),
+        "page": f"<html><title>{words}</title><p>{words}",
+    }
+    if place == "reason":
+        outcome: Outcome = NoAnswer(reason=words, may_have_arrived=True)
+    elif place == "header":
+        outcome = Answer(status=max(status, 300), headers={"location": f"https://x/?{words}"})
+    else:
+        page = place == "page"
+        outcome = Answer(status=status if page else max(status, 300), body=bodies[place].encode(encoding))
+    redaction = Redaction()
+    redaction.learn({"X-API-Key": key, "X-Project-Name": "shop"})
+
+    if encoding == "utf-8" or place != "page" or status >= 300:
+        assert not gives_away(told(redaction.applied_to(outcome)), key)
+
+
+@pytest.mark.parametrize("key", [KEY, "\\" * 60 + "x", "&" * 60 + "x"])
+def test_the_search_for_a_key_takes_no_longer_where_much_is_like_it(key: str) -> None:
+    """128 KB of what could be the beginning of one."""
+    redaction = Redaction()
+    redaction.learn({"X-API-Key": key})
+    for part in (key[:-1], "&#0000", "&amp;", "\\u00", "\\"):
+        begun = time.process_time()
+        redaction.applied_to(Answer(status=500, body=part.encode() * ((128 << 10) // len(part))))
+        assert time.process_time() - begun < 3
+
+
+def test_a_success_stays_as_it_is() -> None:
+    """It is what was asked for: the app's own data, which may have anything in it."""
+    redaction = Redaction()
+    redaction.learn({"X-API-Key": KEY})
+    shown = Answer(status=200, body=json.dumps({"input": KEY}).encode())
+
+    assert redaction.applied_to(shown) is shown
+
+
+def test_a_key_that_was_replaced_is_known_for_the_answers_that_are_still_to_come() -> None:
+    """One that a function of the app gives may be another by then."""
+    redaction = Redaction()
+    redaction.learn({"X-API-Key": KEY})
+    redaction.learn(bearer_headers("another-token-of-the-app"))
+    said = redaction.applied_to(NoAnswer(reason=f"{KEY} another-token-of-the-app", may_have_arrived=False))
+
+    assert said == NoAnswer(reason=f"{SHOWN} {SHOWN}", may_have_arrived=False)
+
+
+def _asynchronously(url: str) -> Outcome:
+    async def ask() -> Outcome:
+        transport = AsyncHttpTransport(url, api_key_headers(KEY, "shop"))
+        try:
+            return await transport.send(ASKED)
+        finally:
+            await transport.close()
+
+    return asyncio.run(ask())
+
+
+def _by(kind: type[DirectTransport] | type[HttpTransport]) -> Callable[[str], Outcome]:
+    def ask(url: str) -> Outcome:
+        transport = kind(url, api_key_headers(KEY, "shop"))
+        try:
+            return transport.send(ASKED)
+        finally:
+            transport.close()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "ask", [_by(DirectTransport), _by(HttpTransport), _asynchronously], ids=["direct", "httpx", "httpx, asyncio"]
+)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"HTTP/1.1 401 No\r\nLocation: /{KEY}\r\nContent-Length: {len(KEY)}\r\n\r\n{KEY}",
+        f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\n\r\n",
+        f"{KEY}\r\n\r\n",
+        f"HTTP/1.1 {KEY}\r\n\r\n",
+        f"HTTP/1.1 401 No\r\n{KEY}\r\n\r\n",
+        f"HTTP/1.1 401 No\r\nContent-Length: {KEY}\r\n\r\n",
+        f"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n{KEY}\r\n",
+    ],
+    ids=["body and header", "reason phrase", "no HTTP", "status", "header", "length", "chunk"],
+)
+def test_every_transport_keeps_the_key_to_itself(ask: Callable[[str], Outcome], raw: str) -> None:
+    """Also where the answer is none, and the library says what it found instead."""
+    with answering(raw.encode()) as url:
+        outcome = ask(url)
+
+    assert not gives_away(told(outcome) + repr(outcome), KEY)
