@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from pandaprobe_otel.delivery.budget import Lease
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.delivery.outbox import Job
 from pandaprobe_otel.transport.messages import Request
-
-REQUEST_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +24,25 @@ class Attempt:
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
         """The HTTP request of this attempt."""
-        parcel = self.job.parcel
-        if self.is_check:
-            return Request(method="GET", path=f"/traces/{parcel.trace_id}", timeout_s=timeout_s)
-        return Request(method=parcel.method, path=parcel.path, body=parcel.body(), timeout_s=timeout_s)
+        if self.lease is None:
+            return Request(method=self.method, path=self.path, body=self._body(), timeout_s=timeout_s)
+        return Request(
+            method=self.method,
+            path=self.path,
+            body=self._body(),
+            timeout_s=timeout_s,
+            time_left_s=self.lease.time_left_s,
+        )
+
+    @property
+    def method(self) -> str:
+        """HTTP method of the request."""
+        return "GET" if self.is_check else self.job.parcel.method
+
+    @property
+    def path(self) -> str:
+        """Path of the request below the endpoint."""
+        return f"/traces/{self.job.parcel.trace_id}" if self.is_check else self.job.parcel.path
+
+    def _body(self) -> bytes | None:
+        return None if self.is_check else self.job.parcel.body()

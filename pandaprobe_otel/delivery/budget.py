@@ -7,6 +7,10 @@ hits lie within less than W = 60 s. Take the one sent last, at s*. For each othe
 comes back at r_i + W >= h_i + W > h* >= s*: all 100 tokens are out at s*, yet one was taken. Contradiction.
 Returning a token any earlier is unsafe, since the delays are unknown; so the schedule is also the fastest safe one.
 
+Where tokens are shared, one that is not handed back is lent anew when its request cannot be counted any more. So a
+request leaves only while there is `Lease.time_left_s`, and is under way no longer: a process that was suspended
+hands its token back and asks anew.
+
 When a 429 arrives nevertheless, somebody else uses the key: an episode begins (see `Episode`).
 """
 
@@ -15,6 +19,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -26,9 +31,12 @@ MARGIN_S: Final = 0.1
 """Covers clocks that run 500 ppm apart on both sides over one window, with room to spare."""
 UNANSWERED_EXTRA_S: Final = 5.0
 """A request without an answer may be counted this much later than we gave up on it."""
+REQUEST_TIMEOUT_S: Final = 30.0
 
-_FIRST_PROBE_S: Final = 15.0
-_LAST_PROBE_S: Final = 240.0
+_PROBE_S: Final = 20.0
+_FIRST_BACKOFF_S: Final = 60.0
+_LONGEST_BACKOFF_S: Final = 240.0
+_LONGEST_FLOOR_S: Final = 5.0
 _SHRINK: Final = 0.8
 _REGROW_S: Final = 300.0
 _AGREE_S: Final = 5.0
@@ -38,10 +46,18 @@ CUT_COUNTS_S: Final = 600.0
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A token that is out. Hand it back with `LeasedBucket.release`."""
+    """A token that is out. Hand it back with `LeasedBucket.release`, or with `take_back` when nothing was sent."""
 
     token: int
+    asked_at: float
+    """On the bucket's `clock`: where others take from the same tokens, one that counts the sleep of the machine."""
+    clock: Callable[[], float]
     probe: bool = False
+    is_back: bool = False
+
+    def time_left_s(self) -> float:
+        """For how long a request may be under way: after that, somebody else may be lent the token too early."""
+        return self.asked_at + REQUEST_TIMEOUT_S - self.clock()
 
 
 class Tokens(Protocol):
@@ -136,8 +152,10 @@ class LeasedBucket:
         margin_s: float = MARGIN_S,
         uniform: Callable[[float, float], float] = random.uniform,
         tokens: Tokens | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity = capacity
+        self._clock = clock
         self._hold_s = window_s + margin_s
         self._uniform = uniform
         self._tokens = MemoryTokens() if tokens is None else tokens
@@ -148,17 +166,17 @@ class LeasedBucket:
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
         """Take a token, or None when there is none to be had before `next_free`, or only the last `leave` ones."""
-        episode = self._episode
+        episode, asked_at = self._episode, self._clock()
         if episode is None:
             token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)
-            return None if token is None else Lease(token)
+            return None if token is None else Lease(token, asked_at, self._clock)
         if episode.probing or now < episode.until:
             return None
         token = self._tokens.take(self._capacity, now)
         if token is None:
             return None
         episode.probing = True
-        return Lease(token, probe=True)
+        return Lease(token, asked_at, self._clock, probe=True)
 
     def next_free(self, now: float, *, leave: int = 0) -> float:
         """When `acquire` may succeed; `math.inf` while that depends on a request that is under way."""
@@ -171,15 +189,25 @@ class LeasedBucket:
     def release(self, lease: Lease, now: float, *, answered: bool = True) -> None:
         """Hand a token back: the answer arrived now, or none ever will."""
         extra = 0.0 if answered else UNANSWERED_EXTRA_S
-        self._tokens.put_back(lease.token, self._hold_s + extra, now)
+        self._put_back(lease, self._hold_s + extra, now)
+
+    def take_back(self, lease: Lease, now: float) -> None:
+        """Hand a token back that no request has used."""
+        self._put_back(lease, 0.0, now)
+
+    def _put_back(self, lease: Lease, wait_s: float, now: float) -> None:
+        if lease.is_back:
+            return
+        lease.is_back = True
         if lease.probe and self._episode is not None:
             self._episode.probing = False
+        self._tokens.put_back(lease.token, wait_s, now)
 
     def limited(self, now: float, retry_after_s: float | None) -> None:
         """The server refused for the rate: pause, and claim less of the key for a while."""
         if self._episode is None:
             self._limit.shrink(now)
-            self._episode = _Episode(until=now)
+            self._episode = _Episode(until=now, window_ends=now + self._hold_s)
         self._episode.extend(now, retry_after_s, self._uniform)
 
     def accepted(self, now: float) -> None:
@@ -211,22 +239,30 @@ class LeasedBucket:
 class _Episode:
     """Somebody else filled the window: everything waits, then one probe at a time goes out.
 
-    With Retry-After the server's word counts. Without, a probe follows after 15 s, then after twice as long each
-    time up to 240 s, with jitter, so that clients which share the key do not probe in step.
+    With Retry-After the server's word counts, though who is refused again and again waits for five seconds at least.
+    Without, a probe follows every 20 to 25 s until the window is over in which the first refusal came, and one
+    right then: refusals do not prolong it (measured). Whoever finds the next one full as well comes back less and less
+    often. Waits have jitter, so that clients which share the key do not probe in step.
     """
 
     until: float
-    next_s: float = _FIRST_PROBE_S
+    window_ends: float
+    refusals: int = 0
+    backoff_s: float = _FIRST_BACKOFF_S
     probing: bool = False
 
     def extend(self, now: float, retry_after_s: float | None, uniform: Callable[[float, float], float]) -> None:
+        is_news = now >= self.until  # several refusals of one burst are one event
+        self.refusals += is_news
         if retry_after_s is not None:
-            self.until = max(self.until, now + retry_after_s)
-            return
-        if self.until > now:  # several refusals of one burst are one event
-            return
-        self.until = now + self.next_s * uniform(1.0, 1.25)
-        self.next_s = min(self.next_s * 2, _LAST_PROBE_S)
+            floor_s = min(2.0 ** min(self.refusals - 1, 10), _LONGEST_FLOOR_S)
+            self.until = max(self.until, now + max(retry_after_s, floor_s))
+        elif is_news and now < self.window_ends:
+            probe_at = now + _PROBE_S * uniform(1.0, 1.25)
+            self.until = probe_at if probe_at < self.window_ends - _PROBE_S / 2 else self.window_ends
+        elif is_news:
+            self.until = now + self.backoff_s * uniform(1.0, 1.25)
+            self.backoff_s = min(self.backoff_s * 2, _LONGEST_BACKOFF_S)
 
 
 class _Limit:

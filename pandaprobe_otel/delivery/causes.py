@@ -34,7 +34,7 @@ class Causes:
         self._notices.say(
             "rate",
             f"PandaProbe limits the rate ({verdict.message}): something else uses this API key too. "
-            "Traces wait; none is lost.",
+            "Traces wait and are tried again.",
         )
 
     def quota(self, verdict: Verdict) -> None:
@@ -59,6 +59,15 @@ class Causes:
         """No answer, or one that says try later."""
         self._notices.say(
             "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are tried again."
+        )
+
+    def fault(self, error: Exception) -> None:
+        """A mistake of ours."""
+        self._notices.say(
+            "fault",
+            f"Delivery of a trace failed inside pandaprobe-otel ({type(error).__name__}); please report this. "
+            "The trace is dropped.",
+            level=logging.ERROR,
         )
 
     def had_to_go(self, reason: str) -> None:

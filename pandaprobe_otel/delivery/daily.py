@@ -30,3 +30,8 @@ class DailyBudget:
         """A trace went."""
         if self._limit is not None:
             self._spent.append(now)
+
+    def take_back(self) -> None:
+        """The newest did not go after all."""
+        if self._spent:
+            self._spent.pop()

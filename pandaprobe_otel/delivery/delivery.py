@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -10,11 +9,13 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S, Attempt
+from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.guard import counted
 from pandaprobe_otel.late_patches import LockMaker
-from pandaprobe_otel.transport.messages import Outcome, Transport
+from pandaprobe_otel.transport.messages import Transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -28,8 +29,7 @@ _PATIENCE_S: Final = 1.5
 _PATIENCE_ON_DISK_S: Final = 1.0
 """And nothing that is on disk is waited for longer than this without a request under way."""
 _FORK_WAIT_S: Final = 1.0
-
-_logger = logging.getLogger("pandaprobe_otel")
+_JOIN_S: Final = 0.2
 
 
 class Delivery:
@@ -221,11 +221,22 @@ class Delivery:
         while (attempt := self._take(deadline)) is not None:
             now = self._monotonic()
             timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - now, 0.05))
+            self._carry_out(attempt, timeout_s)
+
+    def _carry_out(self, attempt: Attempt, timeout_s: float) -> None:
+        try:
             outcome = self._transport.send(attempt.request(timeout_s))
+        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
+            counted("transport", error)
             with self._changed:
-                self._settle(attempt, outcome)
+                self._dispatcher.give_up(attempt, error, self._monotonic())
                 self._dispatcher.save()
                 self._changed.notify_all()
+            return
+        with self._changed:
+            self._dispatcher.done(attempt, outcome, self._monotonic())
+            self._dispatcher.save()
+            self._changed.notify_all()
 
     def _take(self, deadline: float) -> Attempt | None:
         is_own_thread = deadline == math.inf
@@ -247,16 +258,10 @@ class Delivery:
                 self._waiting -= is_own_thread
         return None
 
-    def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
-        try:
-            self._dispatcher.done(attempt, outcome, self._monotonic())
-        except Exception:
-            _logger.exception("Delivery of a trace failed inside pandaprobe-otel; please report this")
-            self._dispatcher.give_up(attempt)
-
     def _join_senders(self) -> None:
+        until = self._monotonic() + _JOIN_S  # for all of them: a stalled server holds up each sender
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(0.2)
+                thread.join(max(until - self._monotonic(), 0.0))
         if not self._has_live_sender():
             self._transport.close()

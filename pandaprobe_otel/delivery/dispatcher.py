@@ -24,7 +24,8 @@ from pandaprobe_otel.delivery.outbox import NOTHING_NEW, Inspection, Job, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.delivery.reserve import Reserve
-from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.guard import counted
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Dispatcher:
         self._in_band = InBand()
         self._admission = Admission(bucket, outbox, self._is_blocked)
         self._reserve = Reserve()
-        self._resent: set[str] = set()
+        self._repeated: set[str] = set()
+        """Traces that are posted once more."""
         self._body_cap = LARGEST_BODY
         self._failures = 0
         self.unreachable = False
@@ -83,6 +85,8 @@ class Dispatcher:
         self.closing = False
         """True while the process ends: what would wait for another process is decided now."""
         self.last_error: str | None = None
+        """The newest failure, until something is delivered; one that has cost spans stays until the next."""
+        self._has_cost_spans = False
         self.expected_at = math.inf
         """When who shares the budget must hear of this process next, also if all senders are busy by then."""
 
@@ -135,9 +139,12 @@ class Dispatcher:
 
     def put(self, parcel: Parcel, now: float) -> None:
         """Take over a parcel, in pieces that a request may carry."""
-        parcel = self._orphans.followed(parcel)
-        if parcel.is_error and parcel.step is Step.CREATE:
-            self._reserve.error_came(now)
+        given, parcel = parcel, self._orphans.followed(parcel)
+        if parcel.step is Step.CREATE:
+            if parcel is not given:
+                self._repeated.add(parcel.trace_id)
+            if parcel.is_error:
+                self._reserve.error_came(now)
         pieces = parcel.split()
         if parcel.size > self._body_cap:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
@@ -196,25 +203,56 @@ class Dispatcher:
         return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
-        """Draw the consequences of an outcome."""
+        """Draw the consequences of an outcome. Never raises: a fault of ours costs the job, and nothing else."""
+        try:
+            if isinstance(outcome, NoAnswer) and outcome.is_late:
+                self._take_back(attempt, now)
+            else:
+                self._conclude(attempt, outcome, now)
+        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
+            counted("delivery", error)
+            self.give_up(attempt, error, now)
+
+    def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
+        """Give a job up because of a fault of ours."""
+        self._causes.fault(error)
+        self._release(attempt, now, answered=False)
+        self._outage.leave()
+        self._auth.leave()
+        if attempt.is_audit:
+            self._audit.unknown(now)
+        elif attempt.job.in_flight:
+            self._drop(attempt.job, "internal_error", now)
+
+    def _take_back(self, attempt: Attempt, now: float) -> None:
+        """The process slept on its token until that was somebody else's: nothing was sent, so ask anew."""
+        if attempt.lease is not None:
+            self._bucket.take_back(attempt.lease, now)
+            self._daily.take_back()
+            self._quota.leave()
+        self._outage.leave()
+        self._auth.leave()
+        self._outbox.retry(attempt.job, now)
+
+    def _release(self, attempt: Attempt, now: float, *, answered: bool) -> None:
+        if attempt.lease is not None:
+            self._bucket.release(attempt.lease, now, answered=answered)
+            self._quota.leave()
+
+    def _conclude(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        self._release(attempt, now, answered=isinstance(outcome, Answer))
         verdict = judge(outcome)
         self._ledger.answered(verdict.kind)
-        if attempt.lease is not None:
-            self._bucket.release(attempt.lease, now, answered=verdict.status is not None)
-            self._quota.leave()
-        self._leave_gates(verdict, now)
+        self._leave_gates(attempt, verdict, now)
         if verdict.kind is not VerdictKind.DELIVERED:
-            self.last_error = f"{attempt.job.parcel.method} {attempt.job.parcel.path}: {verdict.message}"
+            self.last_error = f"{attempt.method} {attempt.path}: {verdict.message}"
+            self._has_cost_spans = False
         if attempt.is_audit:
             self._after_audit(verdict, now)
         elif attempt.is_check:
             self._after_check(attempt.job, verdict, outcome, now)
         else:
             self._after_send(attempt.job, verdict, now)
-
-    def give_up(self, attempt: Attempt) -> None:
-        """Give a job up because of a fault of ours."""
-        self._drop(attempt.job, "internal_error", math.inf)
 
     def drop_all(self, reason: str) -> int:
         """Give up everything that is in memory alone; return how many spans that are."""
@@ -293,19 +331,24 @@ class Dispatcher:
 
     # -- consequences -----------------------------------------------------------------------------------------------
 
-    def _leave_gates(self, verdict: Verdict, now: float) -> None:
+    def _leave_gates(self, attempt: Attempt, verdict: Verdict, now: float) -> None:
         """An answer opens the gates whose cause it disproves."""
         kind = verdict.kind
         self.unreachable = kind is VerdictKind.UNAVAILABLE and verdict.status is None
-        if kind in (VerdictKind.UNAVAILABLE, VerdictKind.UNKNOWN):
+        is_failing = kind in (VerdictKind.UNAVAILABLE, VerdictKind.UNKNOWN)
+        if is_failing or (attempt.lease is None and kind in (VerdictKind.RATE_LIMITED, VerdictKind.QUOTA)):
             self._failures += 1
             if self._failures >= OUTAGE_AFTER_FAILURES or self._outage.closed:
-                self._outage.close(now, at_least_s=verdict.retry_after_s or 0.0)
+                asked_s = verdict.retry_after_s if is_failing else None
+                self._outage.close(now, at_least_s=asked_s or 0.0)
             self._auth.leave()
             return
-        self._failures = 0
-        self._outage.open()
-        self._causes.over("outage")
+        if not attempt.is_check:
+            self._failures = 0
+            self._outage.open()
+            self._causes.over("outage")
+        elif not attempt.is_audit:
+            self._outage.leave()  # a server that shows a trace may still fail to take one
         if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
             self._auth.open()
             self._causes.over("auth")
@@ -322,7 +365,7 @@ class Dispatcher:
             self._causes.lost(lost)
             self._ledger.answered("lost by the server")
             self._ledger.undelivered(len(lost.spans))
-            self._resent.add(lost.trace_id)
+            self._repeated.add(lost.trace_id)
             self.put(lost, now)
 
     def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
@@ -353,6 +396,7 @@ class Dispatcher:
 
     def _delivered(self, job: Job, now: float) -> None:
         parcel = job.parcel
+        self.last_error = self.last_error if self._has_cost_spans else None
         self._ledger.delivered(len(parcel.spans))
         next_at = now
         if parcel.step is Step.CREATE:
@@ -360,11 +404,11 @@ class Dispatcher:
             self._quota.open()
             self._causes.over("quota")
             self._causes.over("rate")
-            self._ledger.trace_delivered()
             self._in_band.arrived(parcel)
-            if parcel.trace_id in self._resent:
-                self._resent.discard(parcel.trace_id)
+            if parcel.trace_id in self._repeated:
+                self._repeated.discard(parcel.trace_id)
             else:
+                self._ledger.trace_delivered()
                 self._audit.accepted(parcel, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
         elif parcel.is_remote:
@@ -391,23 +435,23 @@ class Dispatcher:
                 self._auth.close(now)
                 self._causes.auth(verdict)
                 self._outbox.retry(job, now)
-            case VerdictKind.UNKNOWN if is_create:
-                job.in_doubt = True
-                self._causes.outage(verdict)
-                self._outbox.retry(job, now + CHECK_AFTER_S)
             case _:
                 self._server_error(job, verdict, now)
 
     def _server_error(self, job: Job, verdict: Verdict, now: float) -> None:
         if verdict.status is not None and self._failures == 1:
-            # The answer before this one was none of a failing server: perhaps it fails on this body alone. Errors
-            # within an outage say nothing, or a server that comes and goes would cost traces that it can take.
+            # The request before this one did not fail: perhaps the server fails on this body alone. Errors within an
+            # outage say nothing, or a server that comes and goes would cost traces that it can take.
             job.server_errors += 1
             if job.server_errors >= POISON_AFTER_ERRORS:
                 self._give_up(job, "refused", verdict, now)
                 return
         self._causes.outage(verdict)
-        self._outbox.retry(job, now + self._backoff(job))
+        wait_s = 0.0 if self._outage.closed else self._backoff(job)  # closed, the gate sets the pace
+        if job.parcel.step is Step.CREATE and not job.in_doubt and _may_be_done(verdict):
+            job.in_doubt = True
+            wait_s = max(wait_s, CHECK_AFTER_S)
+        self._outbox.retry(job, now + wait_s)
 
     def _mend(self, job: Job, verdict: Verdict, now: float) -> None:
         """The server names fields: without them, or without their spans, the rest may pass."""
@@ -463,6 +507,7 @@ class Dispatcher:
         return fate is not Fate.WAIT
 
     def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
+        self._has_cost_spans = True
         self._outbox.refused(job, verdict.message)
         self._drop(job, reason, now)
         self._causes.refused(reason, job.parcel, verdict)
@@ -475,3 +520,8 @@ class Dispatcher:
 
     def _backoff(self, job: Job) -> float:
         return self._uniform(0.0, min(60.0, 2.0 ** min(job.attempts, 6)))
+
+
+def _may_be_done(verdict: Verdict) -> bool:
+    """Whether the server may have carried the request out: it has stored traces and then failed (measured)."""
+    return verdict.kind is VerdictKind.UNKNOWN or (verdict.status or 0) >= 500

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a gate tries again: first and longest wait, in seconds, and whether waits are drawn at random."""
+    """How a gate tries again: first and longest wait, in seconds."""
 
     first_s: float
     longest_s: float
-    jitter: bool
+    share: float | None = None
+    """How long a wait may be, as a share of the time since the cause was first seen; it is drawn from the upper half
+    of that, so that many clients do not come back in one moment. None: each wait is twice the one before it."""
 
 
-OUTAGE = Pace(first_s=1.0, longest_s=60.0, jitter=True)
-"""The server is down or failing: full jitter, so that many clients do not come back in one moment."""
-AUTH = Pace(first_s=60.0, longest_s=3600.0, jitter=False)
+OUTAGE = Pace(first_s=2.0, longest_s=60.0, share=0.25)
+"""The server is down or failing. After half a minute, what waits goes seven seconds after it is back at the latest,
+and ten minutes cost less than 40 connections."""
+AUTH = Pace(first_s=60.0, longest_s=3600.0)
 """The key, project or URL is refused: nothing changes until somebody mends it."""
-QUOTA = Pace(first_s=900.0, longest_s=21600.0, jitter=False)
+QUOTA = Pace(first_s=900.0, longest_s=21600.0)
 """The plan's quota is used up: it changes with the next period, or with another plan."""
 
 
@@ -31,6 +34,7 @@ class Gate:
         self._pace = pace
         self._uniform = uniform
         self._wait_s = 0.0
+        self._since: float | None = None
         self._until: float | None = None
         self._probing = False
 
@@ -58,13 +62,18 @@ class Gate:
         if self._until is not None and not self._probing and self._until > now:
             return  # answers to requests that were under way when it closed say nothing new
         self._probing = False
-        self._wait_s = min(max(self._wait_s * 2, self._pace.first_s), self._pace.longest_s)
-        wait = self._uniform(0.0, self._wait_s) if self._pace.jitter else self._wait_s
-        self._until = now + max(wait, at_least_s)
+        self._since = now if self._since is None else self._since
+        self._until = now + max(self._next_wait(now - self._since), at_least_s)
+
+    def _next_wait(self, age_s: float) -> float:
+        pace = self._pace
+        grown_s = self._wait_s * 2 if pace.share is None else age_s * pace.share
+        self._wait_s = min(max(grown_s, pace.first_s), pace.longest_s)
+        return self._wait_s if pace.share is None else self._uniform(self._wait_s / 2, self._wait_s)
 
     def open(self) -> None:
         """The cause is gone."""
-        self._until, self._wait_s, self._probing = None, 0.0, False
+        self._since, self._until, self._wait_s, self._probing = None, None, 0.0, False
 
     def leave(self) -> None:
         """The probe ended without telling anything about this gate's cause."""

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.budget import UNANSWERED_EXTRA_S, WINDOW_S
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.transport import NoAnswer
 from simulated_world import Fate, Process, Server, World, trace_parcel
 from strict_pandaprobe import Reply, StrictPandaProbe

@@ -87,8 +87,24 @@ def test_bursts_of_server_errors_lose_nothing(status: int) -> None:
     assert sum(posted) - len(posted) <= len(process.doubtful)
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("traces", [1, 20])
+@pytest.mark.parametrize("fate", [Fate.REFUSED, Fate.RESET_BEFORE])
+def test_delivery_is_back_a_few_seconds_after_the_server(fate: Fate, traces: int, seed: int) -> None:
+    """An outage of 26 s: what waits goes within ten seconds, one trace or twenty, whatever the failures say."""
+    world = World(seed)
+    server = Server(world)
+    process = Process(world, server)
+    process.fate = lambda request, now: fate if now < 26 else Fate.PASSES
+    for number in range(traces):
+        process.put(trace_parcel(number))
+    world.run(26 + 10)
+
+    assert process.ledger.read().pending == 0
+
+
 def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
-    """Full jitter: each wait lies evenly between nothing and its bound (Kolmogorov-Smirnov, p > 0.01)."""
+    """Each wait lies evenly between half of its bound and the whole (Kolmogorov-Smirnov, p > 0.01)."""
     shares: list[float] = []
     for seed in range(60):
         world = World(seed)
@@ -98,11 +114,11 @@ def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
             process.put(trace_parcel(number))
         world.run(150)
         times = [at for at, _ in process.sent]
-        bound = OUTAGE.first_s
-        for answered, (sooner, later) in enumerate(itertools.pairwise(times), 1):
-            if answered >= 3:  # from the third failure in a row on, it is an outage
-                shares.append((later - sooner) / bound)
-                bound = min(bound * 2, OUTAGE.longest_s)
+        since = times[2]  # from the third failure in a row on, it is an outage
+        assert OUTAGE.share is not None
+        for sooner, later in itertools.pairwise(times[2:]):
+            bound = min(max((sooner - since) * OUTAGE.share, OUTAGE.first_s), OUTAGE.longest_s)
+            shares.append((later - sooner) / bound * 2 - 1)
 
     assert len(shares) > 300
     assert evenness(shares) > 0.01

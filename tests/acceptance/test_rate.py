@@ -76,6 +76,41 @@ def test_a_client_that_ignores_429_on_the_same_key_leaves_us_the_rest() -> None:
     assert process.is_balanced
 
 
+@pytest.mark.parametrize("refused_at", range(5, 60, 5))
+def test_a_window_that_another_process_has_filled_is_found_open_soon_after_it_is(refused_at: int) -> None:
+    """A process without a common budget is back 25 s after the window has reopened, and a window after its refusal."""
+    world = World(refused_at)
+    server = Server(world)
+    for number in range(100):
+        server.handle(Request(method="POST", path="/traces", body=b'{"trace_id":"%d","spans":[]}' % number), "other")
+    process = Process(world, server)
+    world.run(refused_at)
+    saturate(process, 60)
+    world.run(5 * MINUTE)
+
+    begins = server.posts("ours", status=202)[0].at
+    assert begins <= min(MINUTE + 26, refused_at + MINUTE + 2)
+    assert len(server.posts("ours", status=429)) <= 8
+    assert process.ledger.read().delivered == 60
+
+
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_processes_with_one_key_and_no_common_budget_use_it_and_are_rarely_refused(count: int) -> None:
+    """Each is refused three times a minute at most, none starves, and most of the limit is used."""
+    world = World(count)
+    server = Server(world)
+    processes = [Process(world, server, name=f"process {number}") for number in range(count)]
+    for index, process in enumerate(processes):
+        for number in range(4_000 // count):
+            process.put(trace_parcel(index * 10_000 + number))
+    world.run(30 * MINUTE)
+
+    assert len(server.posts(status=429)) / count / 30 <= 3
+    assert len(server.posts(status=202)) / 30 >= 85
+    assert min(len(server.posts(process.name, status=202)) for process in processes) >= 30 * 100 / count / 6
+    assert all(process.is_balanced for process in processes)
+
+
 def seven_seconds(now: float) -> Mapping[str, str]:
     """The plain form."""
     return {"retry-after": "7"}

@@ -84,27 +84,46 @@ def test_an_unanswered_request_holds_its_token_longer() -> None:
     assert bucket.acquire(75.2) is not None
 
 
-def test_a_refusal_pauses_everything_and_probes_with_one_request() -> None:
-    """After a 429 nothing goes for 15 s; then one request at a time, twice as late after each refusal."""
+def probes(bucket: LeasedBucket, seconds: float) -> list[float]:
+    """When a bucket that is refused each time sends its probes."""
+    now, times = 0.1, []
+    while (now := bucket.next_free(now)) < seconds:
+        probe = bucket.acquire(now)
+        assert probe is not None
+        assert probe.probe
+        assert bucket.acquire(now) is None, "one at a time"
+        times.append(now)
+        bucket.release(probe, now)
+        bucket.limited(now, None)
+    return times
+
+
+def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less_often() -> None:
+    """Every 20 s until the window is over in which the first refusal came, right then, then 60, 120, 240 s later."""
     bucket = LeasedBucket(uniform=no_jitter)
     first = bucket.acquire(0.0)
     assert first is not None
     bucket.release(first, 0.1)
     bucket.limited(0.1, None)
 
-    assert bucket.acquire(15.0) is None
-    probe = bucket.acquire(15.2)
-    assert probe is not None
-    assert probe.probe
-    assert bucket.acquire(15.3) is None
-    bucket.release(probe, 15.4)
-    bucket.limited(15.4, None)
-    assert bucket.next_free(16.0) == pytest.approx(45.4)
-    again = bucket.acquire(46.0)
-    assert again is not None
-    bucket.release(again, 46.1)
-    bucket.accepted(46.1)
+    assert probes(bucket, 800.0) == pytest.approx([20.1, 40.1, 60.2, 120.2, 240.2, 480.2, 720.2])
+    bucket.accepted(800.0)
     assert not bucket.paused
+
+
+@pytest.mark.parametrize(("asked_s", "waits"), [(1.0, [1.0, 2.0, 4.0, 5.0, 5.0]), (7.0, [7.0] * 5)])
+def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end(
+    asked_s: float, waits: list[float]
+) -> None:
+    """Its word counts, but nobody is asked every second for ever."""
+    bucket = LeasedBucket(uniform=no_jitter)
+    now, found = 0.0, []
+    for _ in waits:
+        bucket.limited(now, asked_s)
+        found.append(bucket.next_free(now) - now)
+        now = bucket.next_free(now)
+
+    assert found == waits
 
 
 def test_retry_after_is_obeyed_to_the_second() -> None:
@@ -145,4 +164,4 @@ def test_several_refusals_of_one_burst_count_once() -> None:
     for _ in range(4):
         bucket.limited(0.0, None)
 
-    assert bucket.next_free(0.0) == pytest.approx(15.0)
+    assert bucket.next_free(0.0) == pytest.approx(20.0)

@@ -158,6 +158,7 @@ def test_a_refused_trace_is_dropped_counted_and_explained(caplog: pytest.LogCapt
     counts = delivery.ledger.read()
     assert (counts.delivered, dict(counts.dropped)) == (1, {"refused": 1})
     assert "spans -> 0 -> name: too long" in caplog.text
+    assert delivery.dispatcher.last_error == "POST /traces: 422 spans -> 0 -> name: too long"
 
 
 def test_an_outage_is_probed_by_one_request_and_survived() -> None:
@@ -200,6 +201,72 @@ def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> Non
     assert delivery.ledger.read().delivered == 2
     assert delivery.count("POST", "/traces") == 3  # the first once, the second twice
     assert delivery.count("GET") == 2
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_trace_that_was_stored_before_the_server_failed_is_billed_once(status: int) -> None:
+    """An error of a server says nothing about what it has stored by then, so we look."""
+    stored: set[str] = set()
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        trace_id = attempt.job.parcel.trace_id
+        if attempt.is_check:
+            return Answer(status=200) if trace_id in stored else detail(404, "Trace not found.")
+        is_new = trace_id not in stored
+        stored.add(trace_id)
+        return Answer(status=status) if is_new else accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    for number in range(10):
+        delivery.put(create(number))
+    delivery.run(60)
+
+    assert delivery.ledger.read().traces_delivered == delivery.count("POST", "/traces") == 10
+
+
+def test_a_server_that_shows_traces_and_takes_none_is_an_outage_and_costs_none() -> None:
+    """Looks are answered, every POST fails: nothing is taken for poison, however long that goes on."""
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        if now >= 600:
+            return accepted(attempt, now)
+        return detail(404, "Trace not found.") if attempt.is_check else Answer(status=500)
+
+    delivery = SimulatedDelivery(server)
+    for number in range(20):
+        delivery.put(create(number))
+    delivery.run(600)
+    assert delivery.count("POST", "/traces") <= 40
+    delivery.run(120)
+
+    assert delivery.ledger.read().delivered == 20
+
+
+def test_the_last_error_names_the_request_that_failed_and_goes_with_the_next_delivery() -> None:
+    """A look is a GET; what is delivered again has no error."""
+    said: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=502, body=b"no")])
+    delivery = SimulatedDelivery(lambda attempt, now: next(said, None) or accepted(attempt, now))
+    delivery.put(create(1))
+    delivery.run(5.5)
+    failing = delivery.dispatcher.last_error
+    delivery.run(60)
+
+    assert failing == f"GET /traces/{create(1).trace_id}: 502 no"
+    assert delivery.dispatcher.last_error is None
+
+
+def test_a_request_that_was_too_late_gives_its_token_back_and_is_sent_anew() -> None:
+    """The process was suspended after it had taken the token: nothing is spent, lost, or taken for an outage."""
+    late = iter([NoAnswer(reason="late", may_have_arrived=False, is_late=True)] * 50)
+    delivery = SimulatedDelivery(
+        lambda attempt, now: next(late, None) or accepted(attempt, now), request_s=0.01, max_traces_per_day=100
+    )
+    for number in range(100):
+        delivery.put(create(number))
+    delivery.run(10)
+
+    assert len(delivery.sent) == 150
+    assert delivery.ledger.read().delivered == 100
 
 
 def test_a_trace_that_only_fails_itself_is_poison_and_not_an_outage() -> None:
@@ -289,6 +356,7 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
     delivery.run(10)
 
     assert [json.loads(body)["trace_id"] for body in bodies] == [derived, derived]
+    assert delivery.ledger.read().traces_delivered == 1
     assert balance(delivery)
 
 
@@ -369,6 +437,7 @@ def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.
     counts = delivery.ledger.read()
     assert len(posted) == 6
     assert (counts.delivered, counts.pending) == (5, 0)
+    assert counts.traces_delivered == 5
     assert counts.answers["verified"] == 4
     assert "lost it; it is sent once more" in caplog.text
 

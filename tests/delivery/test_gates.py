@@ -45,20 +45,20 @@ def test_answers_to_requests_that_were_under_way_do_not_lengthen_the_wait() -> N
     assert gate.opens_at() == 60.0
 
 
-def test_an_outage_waits_for_a_random_time() -> None:
-    """Full jitter: anything between nothing and the bound, so that many clients do not return together."""
+def test_an_outage_is_tried_for_again_within_a_quarter_of_its_age() -> None:
+    """Two seconds at first, a minute at last; drawn from the upper half, so that clients do not return together."""
     drawn: list[tuple[float, float]] = []
 
     def draw(low: float, high: float) -> float:
         drawn.append((low, high))
-        return high / 2
+        return high
 
     gate = Gate(OUTAGE, draw)
-    gate.close(0.0)
-    assert gate.enter(0.5)
-    gate.close(0.5)
+    for now in (0.0, 4.0, 20.0, 100.0, 1000.0):
+        gate.close(now)
+        assert gate.enter(gate.opens_at())
 
-    assert drawn == [(0.0, 1.0), (0.0, 2.0)]
+    assert drawn == [(1.0, 2.0), (1.0, 2.0), (2.5, 5.0), (12.5, 25.0), (30.0, 60.0)]
 
 
 def test_an_opened_gate_starts_over() -> None:

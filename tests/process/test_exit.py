@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python, timed_exit

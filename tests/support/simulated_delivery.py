@@ -41,9 +41,10 @@ class SimulatedDelivery:
         self.ledger = Ledger()
         self.notices = Notices(lambda: self.now)
         self.outbox = Outbox(max_bytes)
+        self.bucket = LeasedBucket(uniform=lambda low, high: high)
         self.dispatcher = Dispatcher(
             outbox=self.outbox,
-            bucket=LeasedBucket(uniform=lambda low, high: high),
+            bucket=self.bucket,
             ledger=self.ledger,
             notices=self.notices,
             project="p",

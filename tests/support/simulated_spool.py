@@ -8,8 +8,7 @@ from typing import Final
 
 import orjson
 
-from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outbox import Outbox

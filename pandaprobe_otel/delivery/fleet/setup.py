@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases
 from pandaprobe_otel.delivery.fleet.redis_tokens import RedisTokens
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
 from pandaprobe_otel.delivery.spool.destination import Destination
 
 if TYPE_CHECKING:
@@ -20,4 +20,4 @@ def fleet_bucket(config: Config, notices: Notices) -> LeasedBucket:
     assert config.redis_url is not None
     whose = Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.key_identity)
     leases = RedisLeases(config.redis_url, whose.key_digest, request_timeout_s=REQUEST_TIMEOUT_S)
-    return LeasedBucket(tokens=RedisTokens(leases, notices, request_timeout_s=REQUEST_TIMEOUT_S))
+    return LeasedBucket(tokens=RedisTokens(leases, notices, request_timeout_s=REQUEST_TIMEOUT_S), clock=boot_clock)

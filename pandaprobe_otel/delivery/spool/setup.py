@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.delivery.attempt import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.spool.adoption import Adoption
+from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
 from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.journal import SpanJournal
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def shared_bucket(config: Config) -> LeasedBucket:
     """A bucket whose tokens all processes that use the directory with this key take from."""
     path = spool_folder(config) / f"leases-{destination_of(config).key_digest}"
-    return LeasedBucket(tokens=FileTokens(path, request_timeout_s=REQUEST_TIMEOUT_S))
+    return LeasedBucket(tokens=FileTokens(path, request_timeout_s=REQUEST_TIMEOUT_S), clock=boot_clock)
 
 
 def spool_store(

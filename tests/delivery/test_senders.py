@@ -1,0 +1,107 @@
+"""The threads that send: what a transport does to them, and how they end."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.delivery import Delivery
+from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.transport import Answer, Outcome, Request
+from pandaprobe_otel.transport.messages import Transport
+from simulated_delivery import create
+from waiting import wait_until
+
+
+class Stalled:
+    """A server that never answers."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.over = threading.Event()
+
+    def send(self, request: Request) -> Outcome:
+        """Wait until the test is over."""
+        self.asked.release()
+        self.over.wait(60)
+        return Answer(status=202)
+
+    def close(self) -> None:
+        """There is no connection."""
+
+    def reset_after_fork(self) -> None:
+        """There is no connection."""
+
+
+class Faulty(Stalled):
+    """A transport with a fault, for the first request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults = iter([ZeroDivisionError()])
+
+    def send(self, request: Request) -> Outcome:
+        """Fail once."""
+        for fault in self.faults:
+            raise fault
+        return Answer(status=202)
+
+
+def delivery_by(transport: Transport, ledger: Ledger) -> Delivery:
+    """A delivery in memory."""
+
+    def dispatcher() -> Dispatcher:
+        return Dispatcher(
+            outbox=Outbox(1 << 20),
+            bucket=LeasedBucket(),
+            ledger=ledger,
+            notices=Notices(time.monotonic),
+            project="shop",
+        )
+
+    return Delivery(dispatcher=dispatcher, transport=transport)
+
+
+def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of a process, each of four is stuck with a request: that costs a fifth of a second, not four."""
+    transport, ledger = Stalled(), Ledger()
+    delivery = delivery_by(transport, ledger)
+    for number in range(20):
+        delivery.put([create(number)])
+        if number < 4:
+            assert transport.asked.acquire(timeout=60)
+    waits: list[float] = []
+    join = threading.Thread.join
+
+    def recording(thread: threading.Thread, timeout: float | None = None) -> None:
+        waits.append(60.0 if timeout is None else timeout)
+        join(thread, timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "join", recording)
+        dropped = delivery.close(time.monotonic() + 0.1)
+    transport.over.set()
+
+    assert dropped == 20
+    assert len(waits) == 4
+    assert sum(waits) < 0.25
+
+
+def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
+    """The others go, and what became of that one is counted."""
+    ledger = Ledger()
+    ledger.ended(10)
+    delivery = delivery_by(Faulty(), ledger)
+    for number in range(10):
+        delivery.put([create(number)])
+    wait_until(lambda: ledger.read().pending == 0)
+    delivery.close(time.monotonic() + 5)
+
+    assert ledger.read().delivered == 9
+    assert dict(ledger.read().dropped) == {"internal_error": 1}
