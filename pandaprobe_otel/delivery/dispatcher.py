@@ -119,6 +119,11 @@ class Dispatcher:
         """Spans that wait on disk."""
         return self._outbox.saved_spans
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether a trace waits for nothing but a token and a sender."""
+        return self._outbox.waiting_for_tokens > 0
+
     def save(self, journal: Sequence[JournalChange] = ()) -> None:
         """Write down what has changed, where there is a store. To be called before the lock is let go of."""
         self._outbox.save(journal)
