@@ -70,8 +70,10 @@ class Dispatcher:
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
-        self._audit = Audit(verify)
-        self._daily = DailyBudget(max_traces_per_day)
+        self._audit = Audit(verify) if verify else None
+        self._daily = DailyBudget(max_traces_per_day) if max_traces_per_day is not None else None
+        self._is_in_trouble = False
+        """Whether an answer has been none of success since a create was accepted: only then can a gate be closed."""
         self._in_band = InBand()
         self._admission = Admission(bucket, outbox, self._is_blocked)
         self._reserve = Reserve()
@@ -139,8 +141,8 @@ class Dispatcher:
 
     def _is_blocked(self, now: float) -> bool:
         """Whether no trace can be sent now, for another cause than the budget."""
-        gates = (self._outage.opens_at(), self._auth.opens_at(), self._quota.opens_at(), self._daily.free_at(now))
-        return self._bucket.paused or max(gates) > now
+        gates = max(self._outage.opens_at(), self._auth.opens_at())
+        return self._bucket.paused or max(gates, self._creates_from(now)) > now
 
     def put(self, parcel: Parcel, now: float) -> None:
         """Take over a parcel, in pieces that a request may carry."""
@@ -209,9 +211,10 @@ class Dispatcher:
         self._outbox.abandon(is_quiet=is_quiet)
 
     def _choose(self, now: float) -> Attempt | float:
-        blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
-        if blocked_until > now:
-            return blocked_until
+        if self._is_in_trouble:
+            blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
+            if blocked_until > now:
+                return blocked_until
         return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -231,7 +234,7 @@ class Dispatcher:
         self._release(attempt, now, answered=False)
         self._outage.leave()
         self._auth.leave()
-        if attempt.is_audit:
+        if attempt.is_audit and self._audit is not None:
             self._audit.unknown(now)
         elif attempt.job.in_flight:
             self._drop(attempt.job, "internal_error", now)
@@ -240,7 +243,8 @@ class Dispatcher:
         """The process slept on its token until that was somebody else's: nothing was sent, so ask anew."""
         if attempt.lease is not None:
             self._bucket.take_back(attempt.lease, now)
-            self._daily.take_back()
+            if self._daily is not None:
+                self._daily.take_back()
             self._quota.leave()
         self._outage.leave()
         self._auth.leave()
@@ -255,12 +259,15 @@ class Dispatcher:
         self._release(attempt, now, answered=isinstance(outcome, Answer))
         verdict = judge(outcome)
         self._ledger.answered(verdict.kind)
-        self._leave_gates(attempt, verdict, now)
-        if verdict.kind is not VerdictKind.DELIVERED:
+        is_delivered = verdict.kind is VerdictKind.DELIVERED
+        self._is_in_trouble = self._is_in_trouble or not is_delivered
+        if self._is_in_trouble:
+            self._leave_gates(attempt, verdict, now)
+        if not is_delivered:
             self.last_error = f"{attempt.method} {attempt.path}: {verdict.message}"
             self._has_cost_spans = False
-        if attempt.is_audit:
-            self._after_audit(verdict, now)
+        if attempt.is_audit and self._audit is not None:
+            self._after_audit(self._audit, verdict, now)
         elif attempt.is_check:
             self._after_check(attempt.job, verdict, outcome, now)
         else:
@@ -287,7 +294,7 @@ class Dispatcher:
             return None
         if job.in_doubt:
             return self._start(Attempt(job=job, is_check=True), now) if self._opened(job, now) else None
-        if max(self._quota.opens_at(), self._daily.free_at(now)) > now:
+        if self._creates_from(now) > now:
             return None
         lease = self._bucket.acquire(now, leave=self._left_to_errors(job, now))
         if lease is None:
@@ -295,8 +302,8 @@ class Dispatcher:
         if not self._opened(job, now):
             self._bucket.release(lease, now)
             return None
-        self._quota.enter(now)
-        self._daily.spend(now)
+        if self._daily is not None:
+            self._daily.spend(now)
         self._admission.sent()
         self._ledger.leased(now - job.since)
         reported = self._in_band.attach(job.parcel, self._ledger.dropped_so_far())
@@ -317,16 +324,24 @@ class Dispatcher:
             return False
         return True
 
+    def _creates_from(self, now: float) -> float:
+        """From when on a trace may be posted, as far as the plan and the day's budget are concerned."""
+        free_at = 0.0 if self._daily is None else self._daily.free_at(now)
+        return max(free_at, self._quota.opens_at()) if self._is_in_trouble else free_at
+
     def _left_to_errors(self, job: Job, now: float) -> int:
         return 0 if job.parcel.is_error else self._reserve.tokens(self._outbox.waiting_for_tokens, now)
 
     def _next_audit(self, now: float) -> Attempt | None:
-        job = None if self.closing else self._audit.next(now)
+        job = None if self.closing or self._audit is None else self._audit.next(now)
         return None if job is None else Attempt(job=job, is_check=True, is_audit=True)
 
     def _start(self, attempt: Attempt, now: float) -> Attempt:
-        self._outage.enter(now)
-        self._auth.enter(now)
+        if self._is_in_trouble:
+            self._outage.enter(now)
+            self._auth.enter(now)
+            if attempt.lease is not None:
+                self._quota.enter(now)
         attempt.job.attempts += 1
         self._outbox.start(attempt.job, now)
         return attempt
@@ -336,8 +351,9 @@ class Dispatcher:
         job = self._outbox.next_create(now)
         if job is not None:
             free_at = self._bucket.next_free(now, leave=self._left_to_errors(job, now))
-            create_at = max(free_at, self._quota.opens_at(), self._daily.free_at(now))
-        times = [at for at in (create_at, other_at, self._audit.next_due()) if at is not None]
+            create_at = max(free_at, self._creates_from(now))
+        audit_at = None if self._audit is None else self._audit.next_due()
+        times = [at for at in (create_at, other_at, audit_at) if at is not None]
         return min(times, default=math.inf)
 
     # -- consequences -----------------------------------------------------------------------------------------------
@@ -366,13 +382,13 @@ class Dispatcher:
         else:
             self._auth.leave()
 
-    def _after_audit(self, verdict: Verdict, now: float) -> None:
+    def _after_audit(self, audit: Audit, verdict: Verdict, now: float) -> None:
         if verdict.kind is VerdictKind.DELIVERED:
-            self._audit.found()
+            audit.found()
             self._ledger.answered("verified")
         elif verdict.kind is not VerdictKind.NOT_FOUND:
-            self._audit.unknown(now)
-        elif (lost := self._audit.missing(now)) is not None:
+            audit.unknown(now)
+        elif (lost := audit.missing(now)) is not None:
             self._causes.lost(lost)
             self._ledger.answered("lost by the server")
             self._ledger.undelivered(len(lost.spans))
@@ -408,23 +424,28 @@ class Dispatcher:
     def _delivered(self, job: Job, now: float) -> None:
         parcel = job.parcel
         self.last_error = self.last_error if self._has_cost_spans else None
-        self._ledger.delivered(len(parcel.spans))
-        next_at = now
+        next_at, is_new = now, False
         if parcel.step is Step.CREATE:
-            self._bucket.accepted(now)
-            self._quota.open()
-            self._causes.over("quota")
-            self._causes.over("rate")
+            if self._is_in_trouble:
+                self._recover(now)
             self._in_band.arrived(parcel)
-            if parcel.trace_id in self._repeated:
-                self._repeated.discard(parcel.trace_id)
-            else:
-                self._ledger.trace_delivered()
+            is_new = parcel.trace_id not in self._repeated
+            self._repeated.discard(parcel.trace_id)
+            if is_new and self._audit is not None:
                 self._audit.accepted(parcel, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
         elif parcel.is_remote:
             self._orphans.found(parcel)
+        self._ledger.delivered(len(parcel.spans), traces=int(is_new))
         self._outbox.finish(job, now, next_at=next_at)
+
+    def _recover(self, now: float) -> None:
+        """A trace was accepted: neither limit nor plan nor an outage is in the way any more."""
+        self._bucket.accepted(now)
+        self._quota.open()
+        self._causes.over("quota")
+        self._causes.over("rate")
+        self._is_in_trouble = self._outage.closed or self._auth.closed
 
     def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
         """The request was not carried out for a cause outside of it: the job stays."""
