@@ -20,7 +20,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.look import lacks_spans
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.orphans import Orphans
-from pandaprobe_otel.delivery.outbox import NOTHING_NEW, Inspection, Job, Outbox
+from pandaprobe_otel.delivery.outbox import Inspection, Job, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.delivery.reserve import Reserve
@@ -175,15 +175,14 @@ class Dispatcher:
 
     def next(self, now: float) -> Attempt | float:
         """The next request, or the time at which to ask again (infinity: when something has changed)."""
+        if now >= self._outbox.inspect_at:
+            self._note(self._outbox.inspect(now), now)
         self._stay(now)
-        self._note(self._outbox.inspect(now), now)
         step = self._choose(now)
         self._stay(now)
         return step if isinstance(step, Attempt) else min(step, self.expected_at, self._outbox.inspect_at)
 
     def _note(self, inspection: Inspection, now: float) -> None:
-        if inspection is NOTHING_NEW:
-            return
         self._ledger.ended(sum(parcel.span_count for parcel in inspection.found) + inspection.damaged_spans)
         self._ledger.dropped("spool_damaged", inspection.damaged_spans)
         for parcel in inspection.found:
@@ -195,7 +194,8 @@ class Dispatcher:
             self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
 
     def _stay(self, now: float) -> None:
-        self.expected_at = math.inf if self.closing else self._bucket.stay(now)
+        if self._bucket.is_shared:
+            self.expected_at = math.inf if self.closing else self._bucket.stay(now)
 
     def leave(self) -> None:
         """Nothing is sent any more: who shares the budget need not reckon with this process, nor the store."""
@@ -306,9 +306,11 @@ class Dispatcher:
             self._daily.spend(now)
         self._admission.sent()
         self._ledger.leased(now - job.since)
-        reported = self._in_band.attach(job.parcel, self._ledger.dropped_so_far())
-        if reported is not job.parcel:
-            self._outbox.amend(job, reported)
+        dropped = self._ledger.dropped_so_far()
+        if dropped or self._in_band.has_something:
+            reported = self._in_band.attach(job.parcel, dropped)
+            if reported is not job.parcel:
+                self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
 
     def _opened(self, job: Job, now: float) -> bool:
@@ -428,7 +430,8 @@ class Dispatcher:
         if parcel.step is Step.CREATE:
             if self._is_in_trouble:
                 self._recover(now)
-            self._in_band.arrived(parcel)
+            if self._in_band.has_something:
+                self._in_band.arrived(parcel)
             is_new = parcel.trace_id not in self._repeated
             self._repeated.discard(parcel.trace_id)
             if is_new and self._audit is not None:

@@ -75,9 +75,6 @@ class Inspection:
     body_cap: int | None = None
 
 
-NOTHING_NEW: Final = Inspection()
-
-
 class Outbox:
     """Jobs by trace. Not thread-safe: its owner calls it under one lock, and `save` before it lets go of that.
 
@@ -294,10 +291,13 @@ class Outbox:
         return -math.inf if self._is_over else self._store.tend_at
 
     def inspect(self, now: float) -> Inspection:
-        """Take over what processes that are gone have left, and give up what is lost, too old or too much."""
+        """Take over what processes that are gone have left, and give up what is lost, too old or too much.
+
+        To be called when `inspect_at` has come.
+        """
         store = self._store
-        if store is None or now < self.inspect_at:
-            return NOTHING_NEW
+        if store is None:
+            return Inspection()
         tended = store.tend(self.__iter__, now)
         gone = [(job, "spool_damaged") for job in tended.lost] + [(job, "expired") for job in self._too_old(now)]
         for job, _ in gone:
