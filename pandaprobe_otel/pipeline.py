@@ -11,22 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pandaprobe_otel.config import Config
-from pandaprobe_otel.forks import loading
-from pandaprobe_otel.process_life import finish_with_multiprocessing, watch_process
-from pandaprobe_otel.status_report import Status, described
+from pandaprobe_otel.process.forks import loading
+from pandaprobe_otel.process.life import finish_with_multiprocessing, watch_process
+from pandaprobe_otel.reporting.report import Status, described
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.console import TraceConsole
+    from pandaprobe_otel.assembly.encoder import PartEncoder
+    from pandaprobe_otel.assembly.journal import SpanJournal
+    from pandaprobe_otel.assembly.timing import Timing
+    from pandaprobe_otel.assembly.trace_buffer import Part
     from pandaprobe_otel.delivery.budget import LeasedBucket
     from pandaprobe_otel.delivery.delivery import Delivery
     from pandaprobe_otel.delivery.ledger import Ledger
     from pandaprobe_otel.delivery.parcel import Parcel
-    from pandaprobe_otel.delivery.spool.journal import SpanJournal
-    from pandaprobe_otel.tracing.encoder import PartEncoder
-    from pandaprobe_otel.tracing.timing import Timing
-    from pandaprobe_otel.tracing.trace_buffer import Part
+    from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
+    from pandaprobe_otel.reporting.console import TraceConsole
     from pandaprobe_otel.transport.messages import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -179,12 +180,12 @@ class ExportPipeline:
         bucket: Callable[[], LeasedBucket] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        from pandaprobe_otel.assembly.assembler import Assembler
+        from pandaprobe_otel.assembly.timing import Timing
+        from pandaprobe_otel.assembly.worker import Worker
         from pandaprobe_otel.delivery.ledger import Ledger
         from pandaprobe_otel.delivery.notices import Notices
         from pandaprobe_otel.mapping.options import MappingOptions
-        from pandaprobe_otel.tracing.assembler import Assembler
-        from pandaprobe_otel.tracing.timing import Timing
-        from pandaprobe_otel.tracing.worker import Worker
 
         self.config = self._config = config
         self.selection: Any = config.spans
@@ -229,7 +230,7 @@ class ExportPipeline:
         self._encoder: PartEncoder | None = None
         self._console: TraceConsole | None = None
         if config.console:
-            from pandaprobe_otel.console import TraceConsole
+            from pandaprobe_otel.reporting.console import TraceConsole
 
             self._console = TraceConsole()
         self._close_lock = threading.Lock()
@@ -247,7 +248,6 @@ class ExportPipeline:
         if self._delivery is None:
             with loading(), self._open_lock:
                 if self._delivery is None:
-                    from pandaprobe_otel.delivery.ledger import Ledger
                     from pandaprobe_otel.delivery.setup import open_delivery
 
                     self._delivery = open_delivery(
@@ -255,7 +255,7 @@ class ExportPipeline:
                         has_spool=self._has_spool,
                         transport=self._transport,
                         bucket=self._bucket,
-                        encoder=lambda: self._load_encoder(Ledger()),
+                        recover=self._recover,
                         ledger=self._ledger,
                         notices=self._notices,
                         max_bytes=self._config.max_queue_bytes // 2,
@@ -263,11 +263,18 @@ class ExportPipeline:
                     )
         return self._delivery
 
+    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
+        """Make parcels of what a crashed process had written down of traces that were not complete."""
+        from pandaprobe_otel.assembly.recovery import recovered
+        from pandaprobe_otel.delivery.ledger import Ledger
+
+        return recovered(rows, states, lambda: self._load_encoder(Ledger()))
+
     def _load_encoder(self, ledger: Ledger) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
+        from pandaprobe_otel.assembly.encoder import PartEncoder
+        from pandaprobe_otel.assembly.span_filter import SpanFilter
         from pandaprobe_otel.mapping import SpanView, map_views
-        from pandaprobe_otel.tracing.encoder import PartEncoder
-        from pandaprobe_otel.tracing.span_filter import SpanFilter
 
         # A specimen, so that what the mapping loads on its way is loaded now, while forks are held back.
         map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
@@ -284,7 +291,7 @@ class ExportPipeline:
         return self._options.problems
 
     def _observe(self) -> None:
-        from pandaprobe_otel.self_telemetry import Reading, observe
+        from pandaprobe_otel.reporting.self_telemetry import Reading, observe
 
         ref = weakref.ref(self)
 
@@ -314,12 +321,23 @@ class ExportPipeline:
     def _write_down(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
         if self._journal is None:
             with loading():
-                from pandaprobe_otel.delivery.spool.setup import span_journal
-
-                self._journal = span_journal(self._config, is_forked=self._is_forked, all_spans=self._is_gateway)
+                self._journal = self._make_journal()
             self.begin()
         if changes := self._journal.record(events):
             self._opened().put((), changes)
+
+    def _make_journal(self) -> SpanJournal:
+        """With `mask` or a `capture` that leaves out content, nothing of the content is written down.
+
+        Neither can be applied to a span by itself.
+        """
+        from pandaprobe_otel.assembly.journal import SpanJournal
+
+        config = self._config
+        content = config.capture == "all" and config.mask is None
+        # In a gateway, also what would not be sent as far as can be seen by now.
+        all_spans = self._is_gateway or config.spans != "agent"
+        return SpanJournal(content=content, all_spans=all_spans, is_forked=self._is_forked)
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread; False when there was no time for it (a monotonic time)."""

@@ -29,7 +29,7 @@ GUARDS = {
     "decorators/outcome.py": {"_message", "_stack_trace"},
     "delivery/delivery.py": {"Delivery._carry_out"},
     "delivery/dispatcher.py": {"Dispatcher.done"},
-    "delivery/spool/recovery.py": {"recovered"},
+    "assembly/recovery.py": {"recovered"},
     "delivery/spool/store.py": {"SpoolStore._guarded"},
     "first_use.py": {"begin"},
     "local/evaluation/worker.py": {"Worker._evaluate"},
@@ -41,9 +41,9 @@ GUARDS = {
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
     "registry.py": {"_instrument", "narrow", "uninstrument"},
     "trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},
-    "tracing/processor.py": {"PandaProbeSpanProcessor.on_start"},
-    "tracing/span_filter.py": {"_is_chosen"},
-    "tracing/worker.py": {"Worker._work", "Worker._write_down"},
+    "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
+    "assembly/span_filter.py": {"_is_chosen"},
+    "assembly/worker.py": {"Worker._work", "Worker._write_down"},
     "transport/asked_key.py": {"AskedKeyTransport._renew"},
 }
 """By module: the functions whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""

@@ -13,8 +13,8 @@ from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.guard import counted
-from pandaprobe_otel.late_patches import LockMaker
+from pandaprobe_otel.process.guard import counted
+from pandaprobe_otel.process.late_patches import LockMaker
 from pandaprobe_otel.transport.messages import Outcome, Transport
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pandaprobe_otel.delivery.outbox import Inspection, Job, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.delivery.reserve import Reserve
-from pandaprobe_otel.guard import counted
+from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 

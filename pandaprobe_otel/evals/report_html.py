@@ -11,7 +11,7 @@ from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
 from pandaprobe_otel.evals.tree_text import call_text
 from pandaprobe_otel.mapping.clean import encode
-from pandaprobe_otel.trace_tree import duration
+from pandaprobe_otel.reporting.trace_tree import duration
 
 _STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c1e21;background:#fff}

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from pandaprobe_otel.forks import loading
+from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.messages import Answer, KeyedTransport, NoAnswer, Outcome, Request
