@@ -94,7 +94,7 @@ _HOMES = {
         "set_current_user_id",
         "reset_current_user_id",
     ),
-    "tracing": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
+    "sdk": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

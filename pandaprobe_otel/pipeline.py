@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("pandaprobe_otel")
 
 _was_opened = False
+_MOST_SCORES: Final = 1000
+"""Scores that may wait for the worker."""
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
 
@@ -220,6 +223,7 @@ class ExportPipeline:
             waiting_elsewhere=lambda: self.fill() * half,
             may_cut=not self._options.masks,
             on_first_span=lambda: finish_with_multiprocessing(self),
+            also=self._put_scores,
             journal=self._write_down if self._has_spool else None,
             monotonic=monotonic,
         )
@@ -227,6 +231,7 @@ class ExportPipeline:
         self.ended = self._worker.ended
         self.logged = self._worker.logged
         self._closed = False
+        self._scores: deque[Parcel] = deque()
         self._encoder: PartEncoder | None = None
         self._console: TraceConsole | None = None
         if config.console:
@@ -401,13 +406,22 @@ class ExportPipeline:
         return self._closed
 
     def put_score(self, body: Mapping[str, Any]) -> None:
-        """Send a score as soon as its trace is stored."""
+        """Send a score as soon as its trace is stored. The worker takes it over: a spool means writing to disk."""
         from pandaprobe_otel.delivery.parcel import Parcel, Step
         from pandaprobe_otel.mapping.clean import encode
 
         fields = encode(body).encode()
-        score = Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
-        self._opened().put((score,))
+        self._scores.append(
+            Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
+        )
+        if self._closed or len(self._scores) > _MOST_SCORES:  # the worker has gone, or does not keep up
+            self._put_scores()
+        else:
+            self._worker.call()
+
+    def _put_scores(self) -> None:
+        if self._scores:
+            self._opened().put([self._scores.popleft() for _ in range(len(self._scores))])
 
     def status(self) -> Status:
         """Read the counts."""
@@ -444,6 +458,7 @@ class ExportPipeline:
         if self._delivery is not None:
             self._delivery.reset_after_fork()
         self._journal = None
+        self._scores.clear()
         self._worker.reset_after_fork()
 
 

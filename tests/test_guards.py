@@ -27,7 +27,7 @@ GUARDS = {
     "decorators/content.py": {"stream_text"},
     "decorators/handles.py": {"SpanHandle._do"},
     "decorators/outcome.py": {"_message", "_stack_trace"},
-    "delivery/delivery.py": {"Delivery._carry_out"},
+    "delivery/delivery.py": {"Delivery._outcome_of"},
     "delivery/dispatcher.py": {"Dispatcher.done"},
     "assembly/recovery.py": {"recovered"},
     "delivery/spool/store.py": {"SpoolStore._guarded"},

@@ -50,7 +50,10 @@ Journal: TypeAlias = "Callable[[Sequence[tuple[ReadableSpan, bool]]], None]"
 
 
 class Worker:
-    """Takes span starts and ends from any thread; gives the parts that are ready to `deliver`, in its own."""
+    """Takes span starts and ends from any thread; gives the parts that are ready to `deliver`, in its own.
+
+    `also` is called at each look: what else is to be done in the worker's thread. It never raises.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Worker:
         waiting_elsewhere: Callable[[], float] = lambda: 0.0,
         may_cut: bool = True,
         on_first_span: Callable[[], None] = lambda: None,
+        also: Callable[[], None] = lambda: None,
         journal: Journal | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,6 +81,7 @@ class Worker:
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
         self._on_first_span = on_first_span
+        self._also = also
         self._make_assembler = assembler
         self._deliver = deliver
         self._ledger = ledger
@@ -178,6 +183,12 @@ class Worker:
         """A log record with content of a span. Over the bound it is left out, which is said."""
         self._logs.put(record)
 
+    def call(self) -> None:
+        """Have the worker look around soon, for something else than spans (see `also`)."""
+        if self._thread is None:
+            self._start()
+        self._wake.set()
+
     @property
     def held_spans(self) -> int:
         """Spans that have ended and are not handed to delivery yet, roughly (no lock is taken)."""
@@ -268,6 +279,7 @@ class Worker:
     def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
         self._drain()
         self._make_room()
+        self._also()
         for part in ready(self._monotonic()):
             try:
                 self._deliver(part)
