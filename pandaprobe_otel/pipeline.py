@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("pandaprobe_otel")
 
 _was_opened = False
+_NO_TIME: Final = "the time was too short"
 _MOST_SCORES: Final = 1000
 """Scores that may wait for the worker."""
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
@@ -377,28 +378,39 @@ class ExportPipeline:
                 return True
             self._closed = True
         deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
-        dropped = self._worker.close(deadline)
+        late = self._worker.close(deadline)
         delivery = self._delivery
-        if delivery is not None:
-            dropped += delivery.close(deadline)
-        last_error = None if delivery is None else delivery.last_error
-        if dropped:
-            _logger.warning(
-                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
-                dropped,
-                last_error or "the time was too short",
-                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
-                if self._monotonic() >= deadline
-                else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
-            )
-        if delivery is not None and delivery.left_behind:
+        if delivery is None:
+            return self._told_loss(late, 0, deadline)
+        dropped = delivery.close(deadline)
+        if delivery.left_behind:
             _logger.warning(
                 "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
                 delivery.left_behind,
                 self._config.spool,
-                last_error or "the time was too short",
+                delivery.last_error or _NO_TIME,
             )
-        return not dropped
+        return self._told_loss(late + dropped.spans, dropped.ends, deadline)
+
+    def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
+        """Say what was lost at the end; True when that is nothing."""
+        last_error = None if self._delivery is None else self._delivery.last_error
+        if spans:
+            _logger.warning(
+                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
+                spans,
+                last_error or _NO_TIME,
+                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
+                if self._monotonic() >= deadline
+                else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
+            )
+        if ends:
+            _logger.warning(
+                "pandaprobe-otel: %d traces stay RUNNING: their end could not be delivered when the process ended (%s).",
+                ends,
+                last_error or _NO_TIME,
+            )
+        return not (spans or ends)
 
     @property
     def is_closed(self) -> bool:

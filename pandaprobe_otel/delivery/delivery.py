@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.dispatcher import Dispatcher, Dropped
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.process.late_patches import LockMaker
@@ -131,11 +131,11 @@ class Delivery:
                 self._changed.wait(min(deadline - now, _LOOK_AGAIN_S) if looks_again else deadline - now)
         return is_locked
 
-    def close(self, deadline: float) -> int:
-        """Send what can be sent before the deadline, then stop; return how many spans had to be dropped."""
+    def close(self, deadline: float) -> Dropped:
+        """Send what can be sent before the deadline, then stop; return what had to be dropped."""
         with self._locked(deadline) as is_locked:
             if self._stopped or not is_locked:
-                return 0
+                return Dropped()
             self._dispatcher.closing = True
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Admission, Fate
@@ -40,6 +41,18 @@ LARGEST_BODY: Final = 4 << 20
 """Bytes of one request until a server refuses less: the server itself has no bound, but lags behind large ones."""
 OUTAGE_AFTER_FAILURES: Final = 3
 POISON_AFTER_ERRORS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """What was given up."""
+
+    spans: int = 0
+    ends: int = 0
+    """Of traces that PandaProbe has, and that it will call RUNNING for ever."""
+
+    def __bool__(self) -> bool:
+        return bool(self.spans or self.ends)
 
 
 class Dispatcher:
@@ -273,12 +286,14 @@ class Dispatcher:
         else:
             self._after_send(attempt.job, verdict, now)
 
-    def drop_all(self, reason: str) -> int:
-        """Give up everything that is in memory alone; return how many spans that are."""
+    def drop_all(self, reason: str) -> Dropped:
+        """Give up everything that is in memory alone."""
         jobs = self._outbox.unsaved
         for job in jobs:
             self._drop(job, reason, math.inf)
-        return sum(job.parcel.span_count for job in jobs)
+        posted = {job.parcel.trace_id for job in jobs if job.parcel.step is Step.CREATE}
+        ends = [job for job in jobs if job.parcel.step is Step.FINISH and job.parcel.trace_id not in posted]
+        return Dropped(spans=sum(job.parcel.span_count for job in jobs), ends=len(ends))
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 

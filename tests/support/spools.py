@@ -206,7 +206,7 @@ class Service:
 
     def close(self, seconds: float = PATIENCE_S) -> int:
         """End in good order."""
-        return self.delivery.close(time.monotonic() + seconds)
+        return self.delivery.close(time.monotonic() + seconds).spans
 
     def _dispatcher(self) -> Dispatcher:
         return Dispatcher(
