@@ -406,7 +406,7 @@ class ExportPipeline:
             )
         if ends:
             _logger.warning(
-                "pandaprobe-otel: %d traces stay RUNNING: their end could not be delivered when the process ended (%s).",
+                "pandaprobe-otel: %d traces stay RUNNING: their end was not delivered when the process ended (%s).",
                 ends,
                 last_error or _NO_TIME,
             )
