@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_SENDERS: Final = 4
 """Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
 
+_HURRIES_S: Final = 0.02
+"""A sender whose request takes no longer goes on with the next one, so that no other one need be woken."""
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
 """At the end of the process, a server that cannot be reached is tried for no longer than this."""
@@ -54,6 +56,10 @@ class Delivery:
         self._make_locks()
         self._threads: list[threading.Thread] = []
         self._waiting = 0
+        self._in_flight = 0
+        self._newest_request_at = -math.inf
+        self._is_watched = False
+        """Whether a sender looks in a moment whether the others keep up."""
         self._stopped = False
         self._deadline = self._patient_until = math.inf
         self._due_at = math.inf
@@ -207,7 +213,8 @@ class Delivery:
         """See to it that somebody sends what has come, also when the answer to the newest request never comes."""
         if self._waiting == 0 and not self._stopped:
             self._add_sender()
-        self._work.notify()
+        if not self._is_watched:
+            self._work.notify()
 
     def _add_sender(self) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -229,6 +236,7 @@ class Delivery:
             timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - self._monotonic(), 0.05))
             outcome = self._outcome_of(attempt, timeout_s)
             with self._changed:
+                self._in_flight -= 1
                 self._conclude(attempt, outcome)
                 attempt = self._next(deadline)
 
@@ -254,12 +262,17 @@ class Delivery:
         is_own_thread = deadline == math.inf
         while not self._stopped:
             now = self._monotonic()
+            if is_own_thread and self._in_flight and now - self._newest_request_at < _HURRIES_S:
+                self._watch()
+                continue
             step = self._dispatcher.next(now)
             self._dispatcher.save()
             if isinstance(step, Attempt):
+                self._in_flight += 1
+                self._newest_request_at = now
                 if self._waiting == 0 and self._dispatcher.expected_at < math.inf:
                     self._add_sender()
-                elif self._waiting and self._dispatcher.has_ready:
+                elif self._waiting and not self._is_watched and self._dispatcher.has_ready:
                     self._work.notify()
                 return step
             end = self._end(deadline)
@@ -271,6 +284,17 @@ class Delivery:
             self._work.wait(None if step == math.inf else max(step - now, 0.001))
             self._waiting -= is_own_thread
         return None
+
+    def _watch(self) -> None:
+        """Leave the next request to a sender that has just begun one, for a moment."""
+        self._waiting += 1
+        if self._is_watched:
+            self._work.wait()
+        else:
+            self._is_watched = True
+            self._work.wait(_HURRIES_S)
+            self._is_watched = False
+        self._waiting -= 1
 
     def _join_senders(self) -> None:
         until = self._monotonic() + _JOIN_S  # for all of them: a stalled server holds up each sender
