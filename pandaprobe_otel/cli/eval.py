@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exits import exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ _OF_TASKS: Final = (
 @click.option("--model", metavar="MODEL", help="The judge, if not the server's own.")
 @click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Judge nothing if more would be billed.")
 @click.option("--cache", type=click.Path(dir_okay=False), help="File of judgements about unchanged behaviour.")
+@click.option("--pass-rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the cases.")
+@click.option("--allow-no-evidence", is_flag=True, help="End with 0 where nothing failed and not all was judged.")
+@click.option(
+    "--deliver-within", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to send the traces."
+)
 @click.option("--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds for a run.")
 @click.option("--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may be repeated.")
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with.")
@@ -63,9 +68,10 @@ def evaluate_command(output_format: str, **options: Any) -> int:
     Metrics of sessions judge each session that is given; those of traces judge each trace, and each trace of a
     session.
 
-    Exit code 1: a case did not pass; with --baseline: it is worse than the baseline, beyond chance. In GitHub Actions
-    the job's summary and annotations are written as well.
+    Exit code 1: a case failed, or with --baseline, a metric is worse than there, beyond chance. 6: no evidence, since
+    not all was judged. In GitHub Actions the job's summary and annotations are written as well.
     """
+    from pandaprobe_otel.evals.outcome import all_of
     from pandaprobe_otel.evals.report import Report, check_form
 
     for path in options["reports"]:
@@ -77,10 +83,10 @@ def evaluate_command(output_format: str, **options: Any) -> int:
     comparison = None if baseline is None else report.compare(baseline)
     _save(report, options["reports"])
     _show(report, comparison, as_json=output_format == "json")
-    _tell_github(report, comparison, quiet=output_format == "json")
-    if comparison is not None:
-        return ExitCode.GENERAL if comparison.regressions else ExitCode.OK
-    return ExitCode.OK if report.passed else ExitCode.GENERAL
+    allowed = options["allow_no_evidence"]
+    _tell_github(report, comparison, quiet=output_format == "json", allow_no_evidence=allowed)
+    verdicts = [report.outcome] if comparison is None else [report.outcome, comparison.outcome]
+    return exit_code_of_outcome(all_of(verdicts), allow_no_evidence=allowed)
 
 
 def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
@@ -105,6 +111,8 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
         max_evaluations=options["max_evals"],
         cache=options["cache"],
         timeout=options["wait_timeout"],
+        deliver_within=options["deliver_within"],
+        pass_rate=options["pass_rate"],
     )
 
 
@@ -137,6 +145,8 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             model=options["model"],
             answers=options["confirm"],
             allow_vacuous=options["allow_vacuous"],
+            visible_within_s=options["wait_timeout"],
+            pass_rate=options["pass_rate"],
         )
 
 
@@ -158,13 +168,13 @@ def _show(report: Report, comparison: Comparison | None, *, as_json: bool) -> No
         click.echo(f"\ncompared with the baseline:\n{comparison}")
 
 
-def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool) -> None:
+def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool, allow_no_evidence: bool) -> None:
     from pandaprobe_otel.evals.github import add_summary, error_commands
 
     changed = "" if comparison is None else f"\n```\n{comparison}\n```\n"
     add_summary(report.to_markdown() + changed, os.environ)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in error_commands(report):
+        for line in error_commands(report, allow_no_evidence=allow_no_evidence):
             click.echo(line, err=quiet)
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.cache import JudgementCache
@@ -18,7 +18,14 @@ from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
 from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
-from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
+from pandaprobe_otel.evals.judging import (
+    UNDELIVERED_WITHIN_S,
+    Allowance,
+    Bench,
+    Judgements,
+    Question,
+    check_metrics,
+)
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, run_cases
@@ -26,8 +33,6 @@ from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, run_cases
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.bootstrap import PandaProbe
-
-_DELIVER_WITHIN_S: Final = 60.0
 
 
 def evaluate(
@@ -47,6 +52,8 @@ def evaluate(
     max_evaluations: int | None = None,
     cache: str | PathLike[str] | None = None,
     timeout: float = 600.0,
+    deliver_within: float = 60.0,
+    pass_rate: float = 1.0,
     say: Callable[[str], None] | None = None,
 ) -> Report:
     """Run a task over cases, trace each, judge all in one batch, and return the report.
@@ -59,7 +66,10 @@ def evaluate(
     model, confirm, allow_vacuous: as of the pytest marker. max_evaluations: judge nothing if more would be billed.
     repeat, min_pass: run each case so many times; by each metric, this share of the runs must pass. It stops early
     when the runs that are left can change nothing. A case is shown with the mean of its runs and all traces.
-    cache: a file of judgements about unchanged behaviour. timeout: of a run of evaluations, in seconds.
+    cache: a file of judgements about unchanged behaviour.
+    timeout: how long traces may take to be readable, and a run of evaluations, in seconds.
+    deliver_within: how long to wait for the traces to be delivered, in seconds.
+    pass_rate: the share of the cases that must pass for the report to pass.
     say: gets a line for what is going on, the bill first; default: standard error.
 
     With names of metrics, `init()` is called unless it was; without, nothing is sent by this function, and the
@@ -79,6 +89,7 @@ def evaluate(
         repetition=Repetition(repeat=repeat, min_pass=min_pass),
     )
     whole(concurrency=concurrency, confirm=confirm)
+    share(pass_rate=pass_rate)
     title = name or str(getattr(task, "__name__", "evaluation"))
     trial = Trial(task=task, title=title, scorers=scorers, repeat=repeat, settled=rules.settled)
     run = partial(run_cases, cases, trial, concurrency=concurrency)
@@ -89,6 +100,7 @@ def evaluate(
         allowance=Allowance(max_evaluations),
         cache=None if cache is None else Path(cache).expanduser(),
         timeout_s=timeout,
+        deliver_within_s=deliver_within,
         say=say,
     )
     of_cases, found, notes = _run_and_judge(run, client, asking) if names else (run(), {}, ())
@@ -97,6 +109,7 @@ def evaluate(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
         notes=notes,
+        pass_rate=pass_rate,
     )
 
 
@@ -113,13 +126,15 @@ class _Asking:
     allowance: Allowance
     cache: Path | None
     timeout_s: float
+    deliver_within_s: float
     say: Callable[[str], None] | None
 
-    def judgements(self, client: Client, runs: Iterable[TaskRun]) -> Judgements:
+    def judgements(self, client: Client, runs: Iterable[TaskRun], *, delivered: bool) -> Judgements:
         bench = Bench(
             client,
             allowance=self.allowance,
             timeout_s=self.timeout_s,
+            visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
             cache=None if self.cache is None else JudgementCache(self.cache, judge=client.credentials.endpoint),
             say=self.say or _to_stderr,
             progress=False if self.say else None,
@@ -140,9 +155,9 @@ def _run_and_judge(
             client = stack.enter_context(Client(config.ask_key(), config.project_name, config.endpoint))
         check_metrics(client, of_traces=asking.rules.judged)
         of_cases = run()
-        delivered = handle.flush(_DELIVER_WITHIN_S)
-        late = f"traces were not delivered within {_DELIVER_WITHIN_S:g} s: {handle.status().last_error}"
-        found = asking.judgements(client, (run for of_case in of_cases for run in of_case))
+        delivered = handle.flush(asking.deliver_within_s)
+        late = f"traces were not delivered within {asking.deliver_within_s:g} s: {handle.status().last_error}"
+        found = asking.judgements(client, (run for of_case in of_cases for run in of_case), delivered=delivered)
     return of_cases, found, () if delivered else (late,)
 
 

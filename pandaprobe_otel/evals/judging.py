@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.errors import PandaProbeError
+from pandaprobe_otel.evals.outcome import Outcome
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PAUSE_S: Final = 0.4
 _SPARE_S: Final = 2.0
+UNDELIVERED_WITHIN_S: Final = 30.0
+"""How long traces that were not all delivered in time are looked for all the same."""
 _PER_RUN: Final = 500
 """Targets of one run; the server takes more, but an answer of a run lists all of its scores at once."""
 
@@ -45,18 +48,22 @@ class Judgement:
     unfinished: str | None = None
     """Outcome of a trace that was cancelled, timed out or left early: what was judged is only a part."""
 
+    def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
+        """Return the verdict. A yes about nothing, or about a part, is none unless that is allowed; a no is a no."""
+        if self.is_no(threshold):
+            return Outcome.FAILED
+        if self.finding is Finding.ERROR:
+            return Outcome.NO_EVIDENCE
+        whole = self.finding is Finding.SCORED and self.unfinished is None
+        return Outcome.PASSED if whole or allow_vacuous else Outcome.NO_EVIDENCE
+
     def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
         """Whether this counts as a yes."""
-        if self.finding is Finding.VACUOUS:
-            return allow_vacuous
-        return self._is_yes(threshold) and (self.unfinished is None or allow_vacuous)
+        return self.outcome(threshold, allow_vacuous=allow_vacuous) is Outcome.PASSED
 
     def is_no(self, threshold: float) -> bool:
         """Whether the judge said so on evidence, which another answer may overrule."""
-        return self.finding is Finding.SCORED and not self._is_yes(threshold)
-
-    def _is_yes(self, threshold: float) -> bool:
-        return self.finding is Finding.SCORED and self.value is not None and self.value >= threshold
+        return self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +163,8 @@ class Bench:
     """Judges questions with one client. Never raises for what the server does: it becomes ERROR judgements.
 
     allowance: runs that would go beyond it are not started; their judgements are errors that say so.
-    timeout_s: how long one run may take; visible_within_s: how long traces that were sent may take to be readable.
+    timeout_s: how long one run may take.
+    visible_within_s: how long traces that were sent may take to be readable; default: as long as a run.
     say: gets one line for what is going on, such as the bill.
     progress: is shown each state of a run.
     """
@@ -167,7 +175,7 @@ class Bench:
         *,
         allowance: Allowance | None = None,
         timeout_s: float = 600.0,
-        visible_within_s: float = 30.0,
+        visible_within_s: float | None = None,
         cache: JudgementCache | None = None,
         say: Callable[[str], None] = lambda line: None,
         progress: bool | Callable[[EvalRun], None] | None = False,
@@ -175,7 +183,7 @@ class Bench:
         self._client = client
         self._allowance = allowance or Allowance()
         self._timeout_s = timeout_s
-        self._visible_within_s = visible_within_s
+        self._visible_within_s = timeout_s if visible_within_s is None else min(visible_within_s, timeout_s)
         self._cache = cache
         self._say = say
         self._progress = progress

@@ -15,13 +15,13 @@ def table(report: Report) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     told = [f"{case.id}: {said}" for case in report.cases if not case.passed for said in complaints(case)]
-    return "\n".join([*text, "", str(report.rate), *told, *report.notes])
+    return "\n".join([*text, "", verdict_line(report), *told, *report.notes])
 
 
 def markdown(report: Report) -> str:
     """Return the report as Markdown."""
     header, rows = case_table(report)
-    lines = [f"## {_escaped(report.name)}: {'passed' if report.passed else 'failed'}", "", str(report.rate), ""]
+    lines = [f"## {_escaped(report.name)}: {report.outcome}", "", str(report.rate), ""]
     lines += [_row(header), _row(["---"] * len(header)), *map(_row, rows)]
     failing = [case for case in report.cases if not case.passed]
     if failing:
@@ -36,10 +36,19 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def verdict_line(report: Report) -> str:
+    """Return the verdict and the rate in one line."""
+    wanted = "" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required"
+    return f"{report.outcome}: {report.rate}{wanted}"
+
+
 def complaints(case: CaseResult) -> list[str]:
     """Return why a case did not pass, a line each."""
-    said = [f"the task failed: {case.error}"] if case.error else []
-    return said + [result.text for result in case.results if not result.passed]
+    if case.passed:
+        return []
+    said = [case.error] if case.error else []
+    said += [result.text for result in case.results if not result.passed]
+    return said or ["no metric was asked"]
 
 
 def _row(cells: Sequence[str]) -> str:

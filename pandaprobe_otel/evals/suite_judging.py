@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
-from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
+from pandaprobe_otel.evals.judging import UNDELIVERED_WITHIN_S, Bench, Finding, Judgement, Judgements, Question
 from pandaprobe_otel.evals.runs import TestRun
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def judge_runs(
             client,
             allowance=connection.allowance,
             timeout_s=connection.timeout_s,
+            visible_within_s=UNDELIVERED_WITHIN_S if problems else None,
             cache=connection.cache(client),
             say=say,
             progress=progress,

@@ -68,7 +68,7 @@ def test_offline_with_scorers_of_ones_own() -> None:
     """Cases run at once, each with its own trace; assertions and numbers decide; failures stay with their cases."""
     with recording():
         report = evaluate(range(1, 7), work, metrics=[calls_double, is_small], thresholds={"is_small": 0.5})
-    assert [case.outcome for case in report.cases] == ["passed", "passed", "error", "failed", "failed", "failed"]
+    assert [case.outcome for case in report.cases] == ["passed", "passed", "failed", "failed", "failed", "failed"]
     assert [case.output for case in report.cases] == [2, 4, None, 8, 10, 12]
     assert report.cases[2].error == "RuntimeError: three"
     assert report.means["calls_double"] == 1.0
@@ -118,7 +118,7 @@ def test_judged_by_pandaprobe(server: LocalServer, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "pandaprobe: 2 traces × 1 metric = 2 evaluations" in done.stderr
     report = Report.load(tmp_path / "r.json")
-    assert [case.outcome for case in report.cases] == ["passed", "failed", "error"]
+    assert [case.outcome for case in report.cases] == ["passed", "failed", "failed"]
     assert report.cases[1].results[0].text == "task_completion 0.20 < 0.70: judged"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.outcome import Outcome
 
 TRACE = {
     "trace_id": "0af76519-16cd-43dd-8448-eb211c80319c",
@@ -31,9 +32,11 @@ TRACE = {
 
 def result(value: float | None, metric: str = "m", finding: str = "scored") -> MetricResult:
     """A result with a threshold of 0.5."""
-    passed = finding == "scored" and value is not None and value >= 0.5
+    outcome = Outcome.NO_EVIDENCE
+    if finding == "scored" and value is not None:
+        outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
     return MetricResult(
-        metric=metric, finding=finding, value=value, threshold=0.5, passed=passed, text=f"{metric}: said"
+        metric=metric, finding=finding, value=value, threshold=0.5, outcome=outcome, text=f"{metric}: said"
     )
 
 
@@ -57,11 +60,11 @@ MIXED = Report(
 
 
 def test_outcomes_and_means() -> None:
-    """Only scores on evidence count for the mean; an error is told apart from a failure."""
-    assert [case.outcome for case in MIXED.cases] == ["passed", "failed", "error", "error"]
+    """Only scores on evidence count for the mean; what has none is told apart from a failure."""
+    assert [case.outcome for case in MIXED.cases] == ["passed", "failed", "failed", "no evidence"]
     assert (MIXED.passed, MIXED.rate.passed, MIXED.metrics) == (False, 1, ("m", "n"))
     assert MIXED.means == {"m": pytest.approx(0.55)}
-    with pytest.raises(AssertionError, match=r"1/4 passed"):
+    with pytest.raises(AssertionError, match=r"1/3 passed .* 1 without evidence"):
         MIXED.assert_passed()
     report(0.9).assert_passed()
 
@@ -69,10 +72,10 @@ def test_outcomes_and_means() -> None:
 def test_the_table_and_markdown_name_what_failed() -> None:
     """Both forms have all cases and the reasons; Markdown cannot be broken out of."""
     text, marked = str(MIXED), MIXED.to_markdown()
-    for said in ("good", "0.20 < 0.50", "inconclusive", "broken: the task failed: ValueError: no", "a note"):
+    for said in ("good", "0.20 < 0.50", "no evidence", "broken: ValueError: no", "a note"):
         assert said in text
     assert "## shop \\| \\<script\\>: failed" in marked
-    assert "| bad | failed | 0.20 \\< 0.50 | inconclusive | 0.00 |" in marked
+    assert "| bad | failed | 0.20 \\< 0.50 | no evidence | 0.00 |" in marked
 
 
 def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
