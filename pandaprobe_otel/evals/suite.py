@@ -228,7 +228,8 @@ class Suite:
         report = self._report(runs, complete=True)
         if report is not None and self.mode == "eval" and report.cases:
             allowed = self._allows_no_evidence
-            self._lines += suite_output.tell_github(report, self._verdicts, os.environ, allow_no_evidence=allowed)
+            told = suite_output.tell_github(report, runs, self._verdicts, os.environ, allow_no_evidence=allowed)
+            self._lines += told
 
     def abandon(self) -> None:
         """The tests were interrupted: nothing is judged, and that is said."""

@@ -26,13 +26,13 @@ def emit(session: pytest.Session, verdicts: Sequence[Verdict], *, allow_no_evide
     session.testscollected += len(verdicts)  # else the progress goes beyond 100 %
     for verdict in verdicts:
         hook.pytest_runtest_logstart(nodeid=verdict.id, location=_location(verdict))
-        for report in _reports(verdict, allow_no_evidence=allow_no_evidence):
+        for report in outcome_reports(verdict, allow_no_evidence=allow_no_evidence):
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=verdict.id, location=_location(verdict))
     _keep_out_of_last_failed(session.config, verdicts)
 
 
-def _reports(verdict: Verdict, *, allow_no_evidence: bool) -> list[pytest.TestReport]:
+def outcome_reports(verdict: Verdict, *, allow_no_evidence: bool) -> list[pytest.TestReport]:
     """A verdict fails as a test does; without evidence it is an error, as of a fixture, or skipped where allowed."""
     failing: Literal["setup", "call"] = "setup" if verdict.outcome is Outcome.NO_EVIDENCE else "call"
     phases: list[Literal["setup", "call", "teardown"]] = ["setup", "teardown"]
@@ -110,13 +110,22 @@ def write_report(path: str, report: Report) -> None:
 
 
 def tell_github(
-    report: Report, verdicts: Sequence[Verdict], environ: Mapping[str, str], *, allow_no_evidence: bool
+    report: Report,
+    runs: Sequence[TestRun],
+    verdicts: Sequence[Verdict],
+    environ: Mapping[str, str],
+    *,
+    allow_no_evidence: bool,
 ) -> list[str]:
-    """In a job of GitHub Actions: add the report to its summary, and return an annotation for each bad verdict."""
+    """In a job of GitHub Actions: add the report to its summary, and return an annotation for all that is bad."""
     add_summary(report.to_markdown(), environ)
     if environ.get("GITHUB_ACTIONS") != "true":
         return []
-    return [
+    failed = [run for run in runs if run.ran and not run.passed and run.demand.repetition.repeat == 1]
+    lines = [
+        error_command(title=run.nodeid, text=run.error, file=run.location[0], line=run.location[1]) for run in failed
+    ]
+    return lines + [
         error_command(
             level="warning" if verdict.outcome is Outcome.NO_EVIDENCE and allow_no_evidence else "error",
             title=verdict.id if verdict.label != REPEAT else verdict.nodeid,

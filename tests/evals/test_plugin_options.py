@@ -29,6 +29,7 @@ TEXTS = {
     "max-evals": ("9", "0"),
     "report": ("one.json", "two.json"),
     "cache": ("one.jsonl", "two.jsonl"),
+    "allow-no-evidence": ("1", "0"),
     "timeout": ("30", "x"),
     "deliver-within": ("30", "x"),
 }
@@ -69,9 +70,13 @@ def test_every_option_has_twins(run_suite: RunSuite, tmp_path: Path) -> None:
     assert shown(run_suite(plain, "-s", **empty).out) == in_file
     off = {**environment, "PANDAPROBE_PYTEST": "off"}
     assert shown(run_suite(plain, "-s", **off).out) == {**firsts, "": "off"}
-    options = [f"--{full[name]}=option" for name in TEXTS if name]
+    flags = {name for name, value, _ in OPTIONS if not value}
+    options = [f"--{full[name]}" + ("" if name in flags else "=option") for name in TEXTS if name]
     by_option = shown(run_suite(plain, "-s", "--pandaprobe=off", *options, **off).out)
-    assert set(by_option.values()) == {"off", "option"}
+    assert {name: value for name, value in by_option.items() if value != "option"} == {
+        "": "off",
+        "allow-no-evidence": "1",
+    }
 
 
 CONFIGURED = """
