@@ -131,7 +131,7 @@ class Door:
             result = yield
             if self._suite is not None:
                 self._suite.conclude(session)
-        except (KeyboardInterrupt, session.Failed):
+        except (KeyboardInterrupt, session.Failed, pytest.exit.Exception):
             if self._suite is not None:
                 self._suite.abandon()
             raise

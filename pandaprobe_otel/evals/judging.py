@@ -125,21 +125,31 @@ def bill(groups: Sequence[Group]) -> str:
     return f"{' + '.join(map(str, groups)) or 'nothing'} = {_counted(total, 'evaluation')}"
 
 
+class UnknownMetric(ValueError):
+    """A name that is no metric of traces, or of sessions."""
+
+    def __init__(self, metric: str, *, of_sessions: bool, known: Iterable[str]) -> None:
+        what = "sessions" if of_sessions else "traces"
+        super().__init__(f"{metric} is no metric of {what}; there are {', '.join(sorted(known))}")
+        self.metric = metric
+        self.of_sessions = of_sessions
+
+
 def check_metrics(client: Client, *, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
-    """Raise ValueError for names that are no metrics of traces, or of sessions; before a task or test has run.
+    """Raise UnknownMetric for a name that is no metric of traces, or of sessions; before a task or test has run.
 
     A server that cannot be asked is no reason to stop here: it is told when it is asked to judge.
     """
     try:
         known = {
-            "traces": {metric.name for metric in client.evaluations.trace_metrics()},
-            "sessions": {metric.name for metric in client.evaluations.session_metrics()},
+            False: {metric.name for metric in client.evaluations.trace_metrics()},
+            True: {metric.name for metric in client.evaluations.session_metrics()},
         }
     except PandaProbeError:
         return
-    for what, names in (("traces", of_traces), ("sessions", of_sessions)):
-        if unknown := sorted(set(names) - known[what]):
-            raise ValueError(f"{unknown[0]} is no metric of {what}; there are {', '.join(sorted(known[what]))}")
+    for whole, names in ((False, of_traces), (True, of_sessions)):
+        if unknown := sorted(set(names) - known[whole]):
+            raise UnknownMetric(unknown[0], of_sessions=whole, known=known[whole])
 
 
 class Allowance:

@@ -13,7 +13,7 @@ import pytest
 
 from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.evals.demand import Demand, Metrics, parse_metrics
-from pandaprobe_otel.evals.judging import Judgement, Question, check_metrics
+from pandaprobe_otel.evals.judging import Judgement, Question, UnknownMetric, check_metrics
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
@@ -85,12 +85,21 @@ class Suite:
         self._order = {item.nodeid: number for number, item in enumerate(session.items)}
         if self.mode != "eval" or hasattr(self._config, "workerinput"):
             return
-        demands = [demand for item in session.items if (demand := self._demand_of(item)) is not None]
-        if any(demand.metrics for demand in demands):
+        asked = [(item, demand) for item in session.items if (demand := self._demand_of(item)) and demand.metrics]
+        if not asked:
+            return
+        of_traces, of_sessions = (
+            {name for _, demand in asked if demand.session is whole for name in demand.metrics}
+            for whole in (False, True)
+        )
+        try:
             with self.connection.client() as client:
-                of_traces = {name for demand in demands if not demand.session for name in demand.metrics}
-                of_sessions = {name for demand in demands if demand.session for name in demand.metrics}
-                _usable("metrics", partial(check_metrics, client, of_traces=of_traces, of_sessions=of_sessions))
+                check_metrics(client, of_traces=of_traces, of_sessions=of_sessions)
+        except UnknownMetric as error:
+            by_option = error.metric in self._metrics and not error.of_sessions
+            item = next(i for i, d in asked if error.metric in d.metrics and d.session is error.of_sessions)
+            who = "--pandaprobe-metrics" if by_option else f"{item.nodeid}: @pytest.mark.pandaprobe"
+            raise pytest.UsageError(f"{who}: {error}") from None
 
     # -- one test -----------------------------------------------------------------------------------------------------
 

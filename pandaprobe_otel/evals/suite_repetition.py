@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from _pytest.runner import call_and_report  # as pytest-rerunfailures does it
+from _pytest.runner import call_and_report  # pyright: ignore[reportUnknownVariableType] - as rerunfailures does
 
 from pandaprobe_otel.evals.outcome import Outcome, enough
 from pandaprobe_otel.evals.repetition import Repetition

@@ -64,6 +64,35 @@ def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
     assert "not in PandaProbe" in missing.reason
 
 
+class Waited:
+    """A clock that sleeping moves, and that says what time it is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Take no time."""
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("timeout_s", "finding"), [(600.0, Finding.SCORED), (5.0, Finding.ERROR)])
+def test_a_busy_server_is_waited_for_as_long_as_was_said(
+    client: Client, timeout_s: float, finding: Finding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace that can be read after 45 s only is judged, unless the timeout is shorter."""
+    asked = question(client, "task_completion")
+    client.traces.wait_visible(asked.target)
+    clock, readable = Waited(), client.traces.iter
+    monkeypatch.setattr("pandaprobe_otel.evals.judging.time", clock)
+    monkeypatch.setattr(client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(()))
+    judgement = Bench(client, timeout_s=timeout_s).judge([asked])[asked.target, "task_completion"]
+    assert judgement.finding is finding, judgement.reason
+
+
 def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
     """What the judge makes of a trace that was cancelled is told, and is no yes, unless that is allowed."""
     asked = replace(question(client, "task_completion"), unfinished="cancelled")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.outcome import Outcome
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -43,7 +44,7 @@ def test_a_browser_is_here() -> None:
 def test_the_page_opens_without_a_network(tmp_path: Path) -> None:
     """Every case is there with its scores and its trace; nothing in the contents runs."""
     score = MetricResult(
-        metric="m", finding="scored", value=0.25, threshold=0.5, passed=False, text="m 0.25 < 0.50: too short"
+        metric="m", finding="scored", value=0.25, threshold=0.5, outcome=Outcome.FAILED, text="m 0.25 < 0.50: too short"
     )
     cases = tuple(CaseResult(id=f"case {n}", input="q", output="a", results=(score,), traces=(TRACE,)) for n in (1, 2))
     Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=cases).save(tmp_path / "report.html")
