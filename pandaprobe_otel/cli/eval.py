@@ -14,6 +14,7 @@ import click
 
 from pandaprobe_otel.cli.exits import exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.values import Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.comparison import Comparison
@@ -36,10 +37,23 @@ _OF_TASKS: Final = (
 @click.option("--task", "task_name", metavar="MODULE:FUNCTION", help="With DATASET: called with each input.")
 @click.option("--trace", "traces", multiple=True, metavar="ID", help="Judge a stored trace; may be repeated.")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="Judge a stored session; may be repeated.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME[=MIN]", help="A metric; may be repeated.")
+@click.option(
+    "-m",
+    "--metric",
+    "metrics",
+    type=Metric(),
+    multiple=True,
+    metavar="NAME[=MIN]",
+    help="A metric, and the score that passes; may be repeated.",
+)
 @click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own, free.")
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of metrics without MIN."
+    "--threshold",
+    "thresholds",
+    type=Threshold(),
+    multiple=True,
+    metavar="NUMBER|METRIC=NUMBER",
+    help="The score that passes, of metrics without MIN, scorers included (0.5). May be repeated.",
 )
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each case.")
@@ -77,7 +91,11 @@ def evaluate_command(output_format: str, **options: Any) -> int:
     for path in options["reports"]:
         _usable(partial(check_form, path))
     baseline = None if options["baseline"] is None else _usable(lambda: Report.load(options["baseline"]))
-    thresholds = dict(_split(metric, options["threshold"]) for metric in options["metrics"])
+    by_metric = dict(options["thresholds"])
+    own = {name: value for name, value in options["metrics"] if value is not None}
+    thresholds = {"": 0.5} | by_metric | own
+    for name, _ in options["metrics"]:
+        thresholds.setdefault(name, thresholds[""])
     judge = _of_stored if options["traces"] or options["sessions"] else _of_task
     report = _usable(lambda: judge(options, thresholds))
     comparison = None if baseline is None else report.compare(baseline)
@@ -91,16 +109,18 @@ def evaluate_command(output_format: str, **options: Any) -> int:
 
 def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.evals.experiment import evaluate
+    from pandaprobe_otel.evals.task_runs import scorer_name
 
     if options["dataset"] is None or options["task_name"] is None:
         raise click.UsageError("say what to judge: DATASET and --task, or --trace, or --session")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the task is usually here
     scorers = [_load(name) for name in options["scorers"]]
+    common = dict.fromkeys((scorer_name(scorer) for scorer in scorers), thresholds[""])
     return evaluate(
         options["dataset"],
         _load(options["task_name"]),
-        metrics=[*thresholds, *scorers],
-        thresholds=thresholds,
+        metrics=[*dict(options["metrics"]), *scorers],
+        thresholds=common | {name: value for name, value in thresholds.items() if name},
         concurrency=options["concurrency"],
         name=options["task_name"].rpartition(":")[2],
         model=options["model"],
@@ -124,7 +144,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
         raise click.UsageError(f"{misplaced[0]} is about a task, and --trace and --session have been run already")
-    if not thresholds:
+    if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:
         cache = options["cache"]
@@ -141,7 +161,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             bench,
             traces=options["traces"],
             sessions=options["sessions"],
-            thresholds=thresholds,
+            thresholds={name: thresholds[name] for name in dict(options["metrics"])},
             model=options["model"],
             answers=options["confirm"],
             allow_vacuous=options["allow_vacuous"],
@@ -176,14 +196,6 @@ def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool, 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in error_commands(report, allow_no_evidence=allow_no_evidence):
             click.echo(line, err=quiet)
-
-
-def _split(metric: str, threshold: float) -> tuple[str, float]:
-    name, sign, text = metric.partition("=")
-    try:
-        return name, float(text) if sign else threshold
-    except ValueError:
-        raise click.UsageError(f"--metric {metric}: {text!r} is not a number") from None
 
 
 def _load(name: str) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.dataset import Case as Case
     from pandaprobe_otel.evals.dataset import load_cases as load_cases
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
+    from pandaprobe_otel.evals.outcome import Outcome as Outcome
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
@@ -24,6 +25,7 @@ _HOME_OF = {
     "CaseResult": "report",
     "Comparison": "comparison",
     "MetricResult": "report",
+    "Outcome": "outcome",
     "Probe": "probe",
     "Report": "report",
     "SpanSet": "span_set",
@@ -37,6 +39,7 @@ __all__ = [
     "CaseResult",
     "Comparison",
     "MetricResult",
+    "Outcome",
     "Probe",
     "Report",
     "SpanSet",

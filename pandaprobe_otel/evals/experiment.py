@@ -28,7 +28,7 @@ from pandaprobe_otel.evals.judging import (
 )
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
-from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, check_scorer, run_cases
+from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, check_scorer, run_cases, scorer_name
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -196,7 +196,7 @@ def _sorted_metrics(
         if isinstance(metric, str):
             names.append(metric)
         else:
-            name = getattr(metric, "__name__", type(metric).__name__)
+            name = scorer_name(metric)
             check_scorer(name, metric)
             if name in scorers:
                 raise ValueError(f"two scorers are called {name}")

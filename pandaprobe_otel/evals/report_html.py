@@ -33,13 +33,13 @@ def html_page(report: Report) -> str:
     """Return the report as a page."""
     state = report.outcome
     notes = "".join(f"<p class=error>{escape(note)}</p>" for note in report.notes)
+    cases = "".join(map(_case, range(len(report.cases)), report.cases))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(report.name)}: {state}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>{escape(report.name)}: <span class={state.slug}>{state}</span></h1>"
         f"<p>{escape(str(report.rate))} <span class=dim>{escape(report.created_at)}</span></p>{notes}"
-        f"{_filter(report)}{html_table(report, links=True)}{''.join(map(_case, range(len(report.cases)), report.cases))}"
-        "</body></html>\n"
+        f"{_filter(report)}{html_table(report, links=True)}{cases}</body></html>\n"
     )
 
 

@@ -51,6 +51,11 @@ Scorer = Callable[[TaskRun], "float | bool | Awaitable[float | bool | None] | No
 False. A failed assertion in it is a 0 with its text; returning nothing is a 1; any other exception is no evidence."""
 
 
+def scorer_name(scorer: Callable[..., object]) -> str:
+    """Return the name of the metric that a function is."""
+    return str(getattr(scorer, "__name__", type(scorer).__name__))
+
+
 def check_scorer(name: str, scorer: Callable[..., object]) -> None:
     """Raise ValueError for a function that cannot be called with one argument."""
     try:

@@ -97,6 +97,17 @@ def test_a_share_of_the_cases_may_be_asked_for(shop: Path, run_command: RunComma
     assert Report.load(shop / "r.json").outcome == "passed"
 
 
+def test_a_threshold_for_all_is_one_of_scorers_too(shop: Path, run_command: RunCommand) -> None:
+    """As `evals run` takes it: for all metrics, or for one by its name."""
+    (shop / "shop.py").write_text(TASK + "\ndef half(run):\n    return 0.6\n")
+    command = (*COMMAND, "--scorer", "shop:half")
+    assert run_command(*command).returncode == 0
+    assert run_command(*command, "--threshold", "0.7").returncode == 1
+    assert run_command(*command, "--threshold", "0.7", "--threshold", "half=0.6").returncode == 0
+    refused = run_command(*command, "--threshold", "other=0.6")
+    assert (refused.returncode, "other, which is no metric" in refused.stderr) == (4, True)
+
+
 def test_a_suite_may_allow_what_has_no_evidence(run_suite: RunSuite, project: dict[str, str], tmp_path: Path) -> None:
     """Then the verdict is skipped, which is no pass either."""
     code = """
