@@ -28,6 +28,7 @@ _OF_TASKS: Final = (
     ("--scorer", "scorers", ()),
     ("--repeat", "repeat", 1),
     ("--min-pass", "min_pass", 1.0),
+    ("--judge", "judge", None),
 )
 """What makes no sense without a task: how it is written, its name here, its default."""
 
@@ -65,6 +66,10 @@ _OF_TASKS: Final = (
 )
 @click.option("--allow-vacuous", is_flag=True, help="Pass where there was nothing to judge.")
 @click.option("--model", metavar="MODEL", help="The judge, if not the server's own.")
+@click.option("--judge", metavar="MODEL", help="With DATASET: a model that is asked from here; no server is needed.")
+@click.option(
+    "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
+)
 @click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Judge nothing if more would be billed.")
 @click.option("--cache", type=click.Path(dir_okay=False), help="File of judgements about unchanged behaviour.")
 @click.option("--pass-rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the cases.")
@@ -109,6 +114,7 @@ def evaluate_command(output_format: str, **options: Any) -> int:
 
 def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.evals.experiment import evaluate
+    from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.task_runs import scorer_name
 
     if options["dataset"] is None or options["task_name"] is None:
@@ -123,6 +129,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
         thresholds=common | {name: value for name, value in thresholds.items() if name},
         concurrency=options["concurrency"],
         name=options["task_name"].rpartition(":")[2],
+        judge=LocalJudge(options["judge"], url=options["judge_url"]) if options["judge"] else None,
         model=options["model"],
         confirm=options["confirm"],
         allow_vacuous=options["allow_vacuous"],
@@ -139,7 +146,8 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.cache import JudgementCache
-    from pandaprobe_otel.evals.judging import Allowance, Bench
+    from pandaprobe_otel.evals.judging import Allowance
+    from pandaprobe_otel.evals.server_bench import ServerBench
     from pandaprobe_otel.evals.stored import judge_stored
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
@@ -148,7 +156,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:
         cache = options["cache"]
-        bench = Bench(
+        bench = ServerBench(
             client,
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],

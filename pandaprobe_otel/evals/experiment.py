@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,16 +18,11 @@ from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
 from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
-from pandaprobe_otel.evals.judging import (
-    UNDELIVERED_WITHIN_S,
-    Allowance,
-    Bench,
-    Judgements,
-    Question,
-    check_metrics,
-)
+from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
+from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics, send_scores
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
+from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, check_scorer, run_cases, scorer_name
 
 if TYPE_CHECKING:
@@ -44,6 +39,7 @@ def evaluate(
     *,
     name: str | None = None,
     client: Client | None = None,
+    judge: str | LocalJudge | None = None,
     model: str | None = None,
     confirm: int = 1,
     allow_vacuous: bool = False,
@@ -63,6 +59,8 @@ def evaluate(
     thresholds: of all, or by name (default 0.5); a score below it fails the case.
     concurrency: how many cases run at once, in threads.
     client: for the judge; default: one of the project that the traces go to.
+    judge: a model that is asked from here, such as `openai/gpt-4o-mini`; then no server is needed, and nothing is sent
+    by this function. Where `init()` sends, the scores are sent after their traces.
     model, confirm, allow_vacuous: as of the pytest marker. max_evaluations: judge nothing if more would be billed.
     repeat, min_pass: run each case so many times; by each metric, this share of the runs must pass. It stops early
     when the runs that are left can change nothing. A case is shown with the mean of its runs and all traces.
@@ -92,7 +90,12 @@ def evaluate(
     share(pass_rate=pass_rate)
     title = name or str(getattr(task, "__name__", "evaluation"))
     trial = Trial(task=task, title=title, scorers=scorers, repeat=repeat, settled=rules.settled)
+    if isinstance(judge, str):
+        judge = LocalJudge(judge)
+    if judge is not None:
+        check_local_metrics(of_traces=names)
     run = partial(run_cases, cases, trial, concurrency=concurrency)
+    run_and_judge = partial(_run_and_judge, client) if judge is None else partial(_run_and_judge_here, judge)
     asking = _Asking(
         rules=rules,
         model=model,
@@ -103,7 +106,7 @@ def evaluate(
         deliver_within_s=deliver_within,
         say=say,
     )
-    of_cases, found, notes = _run_and_judge(run, client, asking) if names else (run(), {}, ())
+    of_cases, found, notes = run_and_judge(run, asking) if names else (run(), {}, ())
     return Report(
         name=title,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,23 +132,48 @@ class _Asking:
     deliver_within_s: float
     say: Callable[[str], None] | None
 
-    def judgements(self, client: Client, runs: Iterable[TaskRun], *, delivered: bool) -> Judgements:
-        bench = Bench(
+    def by_server(self, client: Client, runs: Iterable[TaskRun], *, delivered: bool) -> Judgements:
+        bench = ServerBench(
             client,
             allowance=self.allowance,
             timeout_s=self.timeout_s,
             visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
-            cache=None if self.cache is None else JudgementCache(self.cache, judge=client.credentials.endpoint),
+            cache=self._cache_of(client.credentials.endpoint),
             say=self.say or _to_stderr,
             progress=False if self.say else None,
         )
+        return self._asked(bench, runs)
+
+    def by_model(self, judge: LocalJudge, runs: Sequence[TaskRun]) -> Judgements:
+        with closing(judge.open()) as asked:
+            bench = LocalBench(
+                asked,
+                {trace.trace_id: [trace] for run in runs for trace in run.traces},
+                allowance=self.allowance,
+                cache=self._cache_of(judge.name),
+                say=self.say or _to_stderr,
+            )
+            return self._asked(bench, runs)
+
+    def _cache_of(self, judge: str) -> JudgementCache | None:
+        return None if self.cache is None else JudgementCache(self.cache, judge=judge)
+
+    def _asked(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
         questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]
         return confirmed(bench, questions, bench.judge(questions), self.rules.thresholds, answers=self.answers)
 
 
-def _run_and_judge(
-    run: Callable[[], list[list[TaskRun]]], client: Client | None, asking: _Asking
-) -> tuple[list[list[TaskRun]], Judgements, tuple[str, ...]]:
+_Judged = tuple[list[list[TaskRun]], Judgements, tuple[str, ...]]
+
+
+def _run_and_judge_here(judge: LocalJudge, run: Callable[[], list[list[TaskRun]]], asking: _Asking) -> _Judged:
+    of_cases = run()
+    found = asking.by_model(judge, [run for of_case in of_cases for run in of_case])
+    send_scores(found)
+    return of_cases, found, ()
+
+
+def _run_and_judge(client: Client | None, run: Callable[[], list[list[TaskRun]]], asking: _Asking) -> _Judged:
     handle = _open()
     with ExitStack() as stack:
         if client is None:
@@ -157,7 +185,7 @@ def _run_and_judge(
         of_cases = run()
         delivered = handle.flush(asking.deliver_within_s)
         late = f"traces were not delivered within {asking.deliver_within_s:g} s: {handle.status().last_error}"
-        found = asking.judgements(client, (run for of_case in of_cases for run in of_case), delivered=delivered)
+        found = asking.by_server(client, (run for of_case in of_cases for run in of_case), delivered=delivered)
     return of_cases, found, () if delivered else (late,)
 
 

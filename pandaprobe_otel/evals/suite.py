@@ -93,13 +93,21 @@ class Suite:
             for whole in (False, True)
         )
         try:
-            with self.connection.client() as client:
-                check_metrics(client, of_traces=of_traces, of_sessions=of_sessions)
+            self._check(of_traces=of_traces, of_sessions=of_sessions)
         except UnknownMetric as error:
             by_option = error.metric in self._metrics and not error.of_sessions
             item = next(i for i, d in asked if error.metric in d.metrics and d.session is error.of_sessions)
             who = "--pandaprobe-metrics" if by_option else f"{item.nodeid}: @pytest.mark.pandaprobe"
             raise pytest.UsageError(f"{who}: {error}") from None
+
+    def _check(self, *, of_traces: set[str], of_sessions: set[str]) -> None:
+        if self.connection.judge is not None:
+            from pandaprobe_otel.evals.local_judge import check_local_metrics
+
+            check_local_metrics(of_traces=of_traces, of_sessions=of_sessions)
+            return
+        with self.connection.client() as client:
+            check_metrics(client, of_traces=of_traces, of_sessions=of_sessions)
 
     # -- one test -----------------------------------------------------------------------------------------------------
 
@@ -190,7 +198,7 @@ class Suite:
                 content=trace.content_hash,
                 unfinished=trace.unfinished,
                 session_id=trace.session_id,
-                body=trace.body if self._reports is not None else None,
+                body=trace.body if self._reports is not None or self.connection.judge is not None else None,
             )
             for trace in traces
         )
@@ -287,6 +295,11 @@ class Suite:
         found = judge_runs(
             judged, self.connection, say=narrator.say, progress=narrator.progress, problems=self.problems
         )
+        if self.connection.judge is not None:
+            from pandaprobe_otel.evals.local_judge import send_scores
+
+            send_scores(found)
+            self.connection.flush()
         return metric_verdicts(wanted, found)
 
     def pytest_unconfigure(self) -> None:
@@ -359,7 +372,7 @@ class _Services:
             )
             for trace in probe.traces
         ]
-        return judge_now(questions, self._suite.connection)
+        return judge_now(questions, probe.traces, self._suite.connection)
 
 
 def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:

@@ -29,6 +29,8 @@ TEXTS = {
     "max-evals": ("9", "0"),
     "report": ("one.json", "two.json"),
     "cache": ("one.jsonl", "two.jsonl"),
+    "judge": ("openai/one", "openai/two"),
+    "judge-url": ("http://127.0.0.1:9", "http://127.0.0.1:8"),
     "allow-no-evidence": ("1", "0"),
     "timeout": ("30", "x"),
     "deliver-within": ("30", "x"),
