@@ -27,6 +27,7 @@ OPTIONS: Final = (
     ("max-evals", "N", "with eval: start no evaluation when more than N would be billed"),
     ("report", "FILE", "write a report of the verdicts; the suffix is one of .html .md .json"),
     ("cache", "FILE", "with eval: take judgements about unchanged behaviour from this file, and add new ones"),
+    ("refresh", "", "with the cache: judge all the same, and renew what the file knows"),
     ("judge", "MODEL", "with eval: a model that is asked from here, such as openai/gpt-4o-mini; needs no server"),
     ("judge-url", "URL", "an OpenAI-compatible endpoint with that model, if not the provider's own"),
     ("allow-no-evidence", "", "with eval: a verdict for which there is no evidence is skipped, and fails nothing"),

@@ -72,6 +72,7 @@ _OF_TASKS: Final = (
 )
 @click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Judge nothing if more would be billed.")
 @click.option("--cache", type=click.Path(dir_okay=False), help="File of judgements about unchanged behaviour.")
+@click.option("--refresh", is_flag=True, help="With --cache: judge all the same, and renew the file.")
 @click.option("--pass-rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the cases.")
 @click.option("--allow-no-evidence", is_flag=True, help="End with 0 where nothing failed and not all was judged.")
 @click.option(
@@ -137,6 +138,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
         min_pass=options["min_pass"],
         max_evaluations=options["max_evals"],
         cache=options["cache"],
+        refresh=options["refresh"],
         timeout=options["wait_timeout"],
         deliver_within=options["deliver_within"],
         pass_rate=options["pass_rate"],
@@ -160,7 +162,9 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             client,
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],
-            cache=None if cache is None else JudgementCache(Path(cache), judge=client.credentials.endpoint),
+            cache=None
+            if cache is None
+            else JudgementCache(Path(cache), judge=client.credentials.endpoint, refresh=options["refresh"]),
             say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
             progress=None,
         )

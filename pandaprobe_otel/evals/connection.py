@@ -44,6 +44,7 @@ class Connection:
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
         self._a_sign_within_s = _A_SIGN_WITHIN_S if within_s is None else within_s
         self._cache_file = settings.get("cache")
+        self._refresh = is_set(settings, "refresh")
 
     def check(self) -> None:
         """Raise UsageError (exit code 4) for a mode that needs a key where there is none."""
@@ -125,7 +126,12 @@ class Connection:
             return None
         from pandaprobe_otel.evals.cache import JudgementCache
 
-        return JudgementCache(Path(self._cache_file).expanduser(), judge=judge)
+        return JudgementCache(Path(self._cache_file).expanduser(), judge=judge, refresh=self._refresh)
+
+
+def is_set(settings: Mapping[str, str | None], name: str) -> bool:
+    """Whether an option without a value is given, by itself or by its twins."""
+    return (settings.get(name) or "").lower() in ("1", "true", "yes", "on")
 
 
 def _judge_of(settings: Mapping[str, str | None]) -> LocalJudge | None:

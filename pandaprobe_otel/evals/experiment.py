@@ -47,6 +47,7 @@ def evaluate(
     min_pass: float = 1.0,
     max_evaluations: int | None = None,
     cache: str | PathLike[str] | None = None,
+    refresh: bool = False,
     timeout: float = 600.0,
     deliver_within: float = 60.0,
     pass_rate: float = 1.0,
@@ -64,7 +65,7 @@ def evaluate(
     model, confirm, allow_vacuous: as of the pytest marker. max_evaluations: judge nothing if more would be billed.
     repeat, min_pass: run each case so many times; by each metric, this share of the runs must pass. It stops early
     when the runs that are left can change nothing. A case is shown with the mean of its runs and all traces.
-    cache: a file of judgements about unchanged behaviour.
+    cache: a file of judgements about unchanged behaviour. refresh: ask all the same, and renew what it knows.
     timeout: how long traces may take to be readable, and a run of evaluations, in seconds.
     deliver_within: how long to wait for the traces to be delivered, in seconds.
     pass_rate: the share of the cases that must pass for the report to pass.
@@ -102,6 +103,7 @@ def evaluate(
         answers=confirm,
         allowance=Allowance(max_evaluations),
         cache=None if cache is None else Path(cache).expanduser(),
+        refresh=refresh,
         timeout_s=timeout,
         deliver_within_s=deliver_within,
         say=say,
@@ -128,6 +130,7 @@ class _Asking:
     answers: int
     allowance: Allowance
     cache: Path | None
+    refresh: bool
     timeout_s: float
     deliver_within_s: float
     say: Callable[[str], None] | None
@@ -156,7 +159,7 @@ class _Asking:
             return self._asked(bench, runs)
 
     def _cache_of(self, judge: str) -> JudgementCache | None:
-        return None if self.cache is None else JudgementCache(self.cache, judge=judge)
+        return None if self.cache is None else JudgementCache(self.cache, judge=judge, refresh=self.refresh)
 
     def _asked(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
         questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.connection import Connection
-from pandaprobe_otel.evals.demand import Demand, Metrics, parse_metrics
-from pandaprobe_otel.evals.judging import Judgement, Question, UnknownMetric, check_metrics
+from pandaprobe_otel.evals.connection import Connection, is_set
+from pandaprobe_otel.evals.demand import Demand, parse_metrics
+from pandaprobe_otel.evals.judging import UnknownMetric, check_metrics
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
+from pandaprobe_otel.evals.suite_services import Services
 from pandaprobe_otel.evals.tree_text import tree_text
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Suite:
         self.problems: list[str] = []
         self._runs: dict[str, list[TestRun]] = {}
         self._order: dict[str, int] = {}
-        self._allows_no_evidence = (settings.get("allow-no-evidence") or "").lower() in ("1", "true", "yes", "on")
+        self._allows_no_evidence = is_set(settings, "allow-no-evidence")
         self._lines: list[str] = []
         self._verdicts: list[Verdict] = []
         self.connection = Connection(self.mode, settings)
@@ -168,7 +169,7 @@ class Suite:
         """Return the fixture's object for a test."""
         state = item.stash.get(_STATE, None) or self._begin(item, self._demand_of(item))
         self._listen()
-        return Probe(state.recording, _Services(self, state), state.scores)
+        return Probe(state.recording, Services(self, state), state.scores)
 
     def _begin(self, item: pytest.Item, demand: Demand | None) -> ItemState:
         session = f"pytest-{uuid.uuid4()}" if demand is not None and demand.session else None
@@ -338,41 +339,6 @@ def _note(report: pytest.TestReport, state: ItemState) -> None:
 
 
 _MARK: Final = {Outcome.PASSED: "ok   ", Outcome.FAILED: "FAIL ", Outcome.NO_EVIDENCE: "?    "}
-
-
-class _Services:
-    """What a probe may do in this mode."""
-
-    def __init__(self, suite: Suite, state: ItemState) -> None:
-        self._suite = suite
-        self._state = state
-
-    def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
-        from pandaprobe_otel.scores import score, score_body
-
-        if self._suite.mode == "off":
-            score_body(trace_id, name, value, reason=reason)  # refuses what is no score, as the other modes do
-        else:
-            score(trace_id, name, value, reason=reason)
-
-    def evaluate(self, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
-        __tracebackhide__ = True
-        if self._suite.mode != "eval":
-            pytest.skip(f"probe.evaluate() needs the judge: the mode is {self._suite.mode}, not eval")
-        from pandaprobe_otel.evals.suite_judging import judge_now
-
-        demand = self._state.demand or Demand.of()
-        wanted = Demand.of(metrics=metrics) if metrics is not None else demand
-        questions = [
-            Question(
-                target=trace.trace_id,
-                metrics=tuple(wanted.metrics),
-                model=demand.model,
-                unfinished=trace.unfinished,
-            )
-            for trace in probe.traces
-        ]
-        return judge_now(questions, probe.traces, self._suite.connection)
 
 
 def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:

@@ -67,13 +67,15 @@ def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: P
         report = evaluate(cases, answer, ["task_completion"], judge=judge, cache=cache, say=told.append)
         asked = len(endpoint.received)
         evaluate(cases[:2], answer, ["task_completion"], judge=judge, cache=cache, say=told.append)
+        evaluate(cases[:1], answer, ["task_completion"], judge=judge, cache=cache, refresh=True, say=told.append)
         empty = evaluate(["good one"], answer, ["plan_quality"], judge=judge, say=told.append)
     assert [case.outcome for case in report.cases] == ["passed", "failed", "no evidence"]
     assert report.cases[1].results[0].text == "task_completion 0.20 < 0.50: seen"
     assert "HTTP 401: no key" in report.cases[2].results[0].text
     assert told[0] == "3 traces × 1 metric = 3 evaluations"
     assert told[1] == "nothing = 0 evaluations, 2 more known from the cache"
-    assert len(endpoint.received) == asked + 1
+    assert told[2] == "1 trace × 1 metric = 1 evaluation"
+    assert len(endpoint.received) == asked + 2
     assert endpoint.received[0].headers["authorization"] == "Bearer k"
     assert empty.outcome == "no evidence"
 

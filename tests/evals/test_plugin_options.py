@@ -29,6 +29,7 @@ TEXTS = {
     "max-evals": ("9", "0"),
     "report": ("one.json", "two.json"),
     "cache": ("one.jsonl", "two.jsonl"),
+    "refresh": ("1", "0"),
     "judge": ("openai/one", "openai/two"),
     "judge-url": ("http://127.0.0.1:9", "http://127.0.0.1:8"),
     "allow-no-evidence": ("1", "0"),
@@ -77,6 +78,7 @@ def test_every_option_has_twins(run_suite: RunSuite, tmp_path: Path) -> None:
     by_option = shown(run_suite(plain, "-s", "--pandaprobe=off", *options, **off).out)
     assert {name: value for name, value in by_option.items() if value != "option"} == {
         "": "off",
+        "refresh": "1",
         "allow-no-evidence": "1",
     }
 
