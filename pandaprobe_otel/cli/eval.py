@@ -157,14 +157,12 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:
-        cache = options["cache"]
+        cache, judge = options["cache"], client.credentials.endpoint
         bench = ServerBench(
             client,
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],
-            cache=None
-            if cache is None
-            else JudgementCache(Path(cache), judge=client.credentials.endpoint, refresh=options["refresh"]),
+            cache=None if cache is None else JudgementCache(Path(cache), judge=judge, refresh=options["refresh"]),
             say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
             progress=None,
         )

@@ -9,6 +9,7 @@ import pytest
 
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.report_text import table
 
 TRACE = {
     "trace_id": "0af76519-16cd-43dd-8448-eb211c80319c",
@@ -76,6 +77,24 @@ def test_the_table_and_markdown_name_what_failed() -> None:
         assert said in text
     assert "## shop \\| \\<script\\>: failed" in marked
     assert "| bad | failed | 0.20 \\< 0.50 | no evidence | 0.00 |" in marked
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_table_fits_the_terminal(width: int) -> None:
+    """With inputs and outputs as far as there is room; ids keep the end by which they are told apart."""
+    results = tuple(result(0.5, metric) for metric in ("task_completion", "tone"))
+    cases = tuple(
+        CaseResult(
+            id=f"tests/test_shop.py::test_refund[{n}]", input="Where is it?" * n, output={"a": n}, results=results
+        )
+        for n in (1, 9)
+    )
+    lines = table(Report(name="shop", created_at="", cases=cases), width).split("\n\n")[0].splitlines()
+    assert max(map(len, lines)) <= width
+    assert "test_refund[9]" in lines[2]
+    assert ("Where is it?" in lines[1], '{"a": 1}' in lines[1]) == (width > 100, width > 100)
+    short = Report(name="shop", created_at="", cases=(CaseResult(id="c", input="q" * 99, output="a", results=results),))
+    assert "qqqqqqqq…  a  " in table(short, 80)
 
 
 def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
