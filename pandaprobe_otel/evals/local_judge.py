@@ -40,7 +40,7 @@ class LocalJudge:
     """A model behind an OpenAI-compatible endpoint.
 
     model: `openai/...`, `anthropic/...` or `google_genai/...`; with `url`, any name that the endpoint knows.
-    url: base URL of the endpoint, such as `http://localhost:11434/v1`.
+    url: base URL of the endpoint, such as `http://localhost:11434/v1`; for OpenAI also OPENAI_BASE_URL.
     key: default: PANDAPROBE_JUDGE_KEY, else the provider's own variable, such as OPENAI_API_KEY.
     embedding_model: for coherence; without one words are compared, and the reason says so.
 
@@ -64,7 +64,13 @@ class LocalJudge:
     @property
     def name(self) -> str:
         """What the cache knows it by."""
-        return f"{self.url or ''} {self.model}".strip()
+        return f"{self._address} {self.model}"
+
+    @property
+    def _address(self) -> str:
+        provider = self.model.partition("/")[0]
+        own = os.environ.get("OPENAI_BASE_URL") if provider == "openai" else None
+        return self.url or own or _ENDPOINTS[provider][0]
 
     @property
     def _key(self) -> str | None:
@@ -75,10 +81,8 @@ class LocalJudge:
         """Return the judge that asks; to be closed."""
         from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
 
-        provider, _, rest = self.model.partition("/")
-        url = self.url or _ENDPOINTS[provider][0]
-        served = self.model if self.url is not None else f"openai/{rest}"
-        return HttpJudge(url, key=self._key, model=served, embedding_model=self.embedding_model)
+        served = self.model if self.url is not None else f"openai/{self.model.partition('/')[2]}"
+        return HttpJudge(self._address, key=self._key, model=served, embedding_model=self.embedding_model)
 
 
 def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
