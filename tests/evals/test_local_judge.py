@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,10 @@ def test_where_traces_are_sent_the_scores_are_too(
     pandaprobe_otel.flush()
     print(report.cases[0].traces[0]["trace_id"])
     """
-    env = environment(server.url)
+    env = environment(server.url, PANDAPROBE_PROJECT_NAME=f"judge-{tmp_path.name}-{uuid.uuid4()}")
     done = run_python(code, env, set_up=False)
     assert done.returncode == 0, done.stderr
-    with Client(env["PANDAPROBE_API_KEY"], env.get("PANDAPROBE_PROJECT_NAME"), server.url) as client:
+    with Client(env["PANDAPROBE_API_KEY"], env["PANDAPROBE_PROJECT_NAME"], server.url) as client:
         wait_until(lambda: [score.name for score in client.scores.iter()] == ["task_completion"])
         (score,) = client.scores.iter()
         assert (str(score.trace_id), score.parsed, score.reason) == (done.stdout.strip(), 0.9, "seen")
