@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import wrap_mistral as wrap_mistral
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
     from pandaprobe_otel.scores import score as score
+    from pandaprobe_otel.sdk import PandaProbeSpanExporter as PandaProbeSpanExporter
+    from pandaprobe_otel.sdk import PandaProbeSpanProcessor as PandaProbeSpanProcessor
     from pandaprobe_otel.serverless import flush_on_return as flush_on_return
     from pandaprobe_otel.trace_context import context as context
     from pandaprobe_otel.trace_context import context_executor as context_executor
@@ -58,8 +60,6 @@ if TYPE_CHECKING:
     from pandaprobe_otel.trace_context import set_session as set_session
     from pandaprobe_otel.trace_context import set_user as set_user
     from pandaprobe_otel.trace_context import user as user
-    from pandaprobe_otel.tracing import PandaProbeSpanExporter as PandaProbeSpanExporter
-    from pandaprobe_otel.tracing import PandaProbeSpanProcessor as PandaProbeSpanProcessor
 
 _HOMES = {
     "api": ("AsyncClient", "Client"),
@@ -94,7 +94,7 @@ _HOMES = {
         "set_current_user_id",
         "reset_current_user_id",
     ),
-    "tracing": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
+    "sdk": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pandaprobe_otel import first_use, joined
 from pandaprobe_otel.config import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.guard import mistake, mistakes
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
-from pandaprobe_otel.process_life import end_on_sigterm
-from pandaprobe_otel.status_report import Status
+from pandaprobe_otel.process.guard import mistake, mistakes
+from pandaprobe_otel.process.life import end_on_sigterm
+from pandaprobe_otel.reporting.report import Status
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.decorators import TraceHandle
-    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any, Final
 
-from pandaprobe_otel.guard import failed
+from pandaprobe_otel.process.guard import failed
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -90,8 +90,8 @@ def _begin(quietly: bool) -> bool:
 
 
 def _is_off() -> bool:
-    from pandaprobe_otel.otel_variables import otel_disabled
-    from pandaprobe_otel.setting_values import BadValueError, read_bool
+    from pandaprobe_otel.config.otel_variables import otel_disabled
+    from pandaprobe_otel.config.values import BadValueError, read_bool
 
     given = os.environ.get("PANDAPROBE_ENABLED", "").strip()
     try:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.config import Config
     from pandaprobe_otel.pipeline import Pipeline
-    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
-    from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
+    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -45,8 +45,8 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
     """
     from opentelemetry import trace
 
-    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
-    from pandaprobe_otel.tracing.pieces import pieces_in
+    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.pieces import pieces_in
 
     target: Any = provider or trace.get_tracer_provider()
     own = _last.spans[1] if _last.spans is not None else None
@@ -86,8 +86,8 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
     from opentelemetry import trace
 
     from pandaprobe_otel.id_generator import draw_from_system
+    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
     from pandaprobe_otel.tracers import chosen_tracer_provider, use_tracer_provider
-    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
 
     target: Any = provider or chosen_tracer_provider() or trace.get_tracer_provider()
     if not hasattr(target, "add_span_processor"):
@@ -115,7 +115,7 @@ def _lead_logs(pipeline: Pipeline) -> None:
     """Hear the instrumentations that write messages as log records; one provider is made when there is none."""
     from opentelemetry import _logs
 
-    from pandaprobe_otel.tracing.log_processor import PandaProbeLogProcessor
+    from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
 
     target: Any = _logs.get_logger_provider()
     if not hasattr(target, "add_log_record_processor"):

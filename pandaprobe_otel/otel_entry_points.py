@@ -13,8 +13,8 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from pandaprobe_otel.id_generator import draw_from_system
-from pandaprobe_otel.tracing.exporter import PandaProbeSpanExporter
-from pandaprobe_otel.tracing.pieces import pieces_in
+from pandaprobe_otel.sdk.exporter import PandaProbeSpanExporter
+from pandaprobe_otel.sdk.pieces import pieces_in
 
 __all__ = ["PandaProbeInstrumentor", "PandaProbeSpanExporter"]
 

@@ -7,31 +7,36 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pandaprobe_otel.config import Config
-from pandaprobe_otel.forks import loading
-from pandaprobe_otel.process_life import finish_with_multiprocessing, watch_process
-from pandaprobe_otel.status_report import Status, described
+from pandaprobe_otel.process.forks import loading
+from pandaprobe_otel.process.life import finish_with_multiprocessing, watch_process
+from pandaprobe_otel.reporting.report import Status, described
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.console import TraceConsole
+    from pandaprobe_otel.assembly.encoder import PartEncoder
+    from pandaprobe_otel.assembly.journal import SpanJournal
+    from pandaprobe_otel.assembly.timing import Timing
+    from pandaprobe_otel.assembly.trace_buffer import Part
     from pandaprobe_otel.delivery.budget import LeasedBucket
     from pandaprobe_otel.delivery.delivery import Delivery
     from pandaprobe_otel.delivery.ledger import Ledger
     from pandaprobe_otel.delivery.parcel import Parcel
-    from pandaprobe_otel.delivery.spool.journal import SpanJournal
-    from pandaprobe_otel.tracing.encoder import PartEncoder
-    from pandaprobe_otel.tracing.timing import Timing
-    from pandaprobe_otel.tracing.trace_buffer import Part
+    from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
+    from pandaprobe_otel.reporting.console import TraceConsole
     from pandaprobe_otel.transport.messages import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
 
 _was_opened = False
+_NO_TIME: Final = "the time was too short"
+_MOST_SCORES: Final = 1000
+"""Scores that may wait for the worker."""
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
 
@@ -179,12 +184,12 @@ class ExportPipeline:
         bucket: Callable[[], LeasedBucket] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        from pandaprobe_otel.assembly.assembler import Assembler
+        from pandaprobe_otel.assembly.timing import Timing
+        from pandaprobe_otel.assembly.worker import Worker
         from pandaprobe_otel.delivery.ledger import Ledger
         from pandaprobe_otel.delivery.notices import Notices
         from pandaprobe_otel.mapping.options import MappingOptions
-        from pandaprobe_otel.tracing.assembler import Assembler
-        from pandaprobe_otel.tracing.timing import Timing
-        from pandaprobe_otel.tracing.worker import Worker
 
         self.config = self._config = config
         self.selection: Any = config.spans
@@ -219,6 +224,7 @@ class ExportPipeline:
             waiting_elsewhere=lambda: self.fill() * half,
             may_cut=not self._options.masks,
             on_first_span=lambda: finish_with_multiprocessing(self),
+            also=self._put_scores,
             journal=self._write_down if self._has_spool else None,
             monotonic=monotonic,
         )
@@ -226,10 +232,11 @@ class ExportPipeline:
         self.ended = self._worker.ended
         self.logged = self._worker.logged
         self._closed = False
+        self._scores: deque[Parcel] = deque()
         self._encoder: PartEncoder | None = None
         self._console: TraceConsole | None = None
         if config.console:
-            from pandaprobe_otel.console import TraceConsole
+            from pandaprobe_otel.reporting.console import TraceConsole
 
             self._console = TraceConsole()
         self._close_lock = threading.Lock()
@@ -247,7 +254,6 @@ class ExportPipeline:
         if self._delivery is None:
             with loading(), self._open_lock:
                 if self._delivery is None:
-                    from pandaprobe_otel.delivery.ledger import Ledger
                     from pandaprobe_otel.delivery.setup import open_delivery
 
                     self._delivery = open_delivery(
@@ -255,7 +261,7 @@ class ExportPipeline:
                         has_spool=self._has_spool,
                         transport=self._transport,
                         bucket=self._bucket,
-                        encoder=lambda: self._load_encoder(Ledger()),
+                        recover=self._recover,
                         ledger=self._ledger,
                         notices=self._notices,
                         max_bytes=self._config.max_queue_bytes // 2,
@@ -263,11 +269,18 @@ class ExportPipeline:
                     )
         return self._delivery
 
+    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
+        """Make parcels of what a crashed process had written down of traces that were not complete."""
+        from pandaprobe_otel.assembly.recovery import recovered
+        from pandaprobe_otel.delivery.ledger import Ledger
+
+        return recovered(rows, states, lambda: self._load_encoder(Ledger()))
+
     def _load_encoder(self, ledger: Ledger) -> PartEncoder:
         """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
+        from pandaprobe_otel.assembly.encoder import PartEncoder
+        from pandaprobe_otel.assembly.span_filter import SpanFilter
         from pandaprobe_otel.mapping import SpanView, map_views
-        from pandaprobe_otel.tracing.encoder import PartEncoder
-        from pandaprobe_otel.tracing.span_filter import SpanFilter
 
         # A specimen, so that what the mapping loads on its way is loaded now, while forks are held back.
         map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
@@ -284,7 +297,7 @@ class ExportPipeline:
         return self._options.problems
 
     def _observe(self) -> None:
-        from pandaprobe_otel.self_telemetry import Reading, observe
+        from pandaprobe_otel.reporting.self_telemetry import Reading, observe
 
         ref = weakref.ref(self)
 
@@ -314,12 +327,23 @@ class ExportPipeline:
     def _write_down(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
         if self._journal is None:
             with loading():
-                from pandaprobe_otel.delivery.spool.setup import span_journal
-
-                self._journal = span_journal(self._config, is_forked=self._is_forked, all_spans=self._is_gateway)
+                self._journal = self._make_journal()
             self.begin()
         if changes := self._journal.record(events):
             self._opened().put((), changes)
+
+    def _make_journal(self) -> SpanJournal:
+        """With `mask` or a `capture` that leaves out content, nothing of the content is written down.
+
+        Neither can be applied to a span by itself.
+        """
+        from pandaprobe_otel.assembly.journal import SpanJournal
+
+        config = self._config
+        content = config.capture == "all" and config.mask is None
+        # In a gateway, also what would not be sent as far as can be seen by now.
+        all_spans = self._is_gateway or config.spans != "agent"
+        return SpanJournal(content=content, all_spans=all_spans, is_forked=self._is_forked)
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread; False when there was no time for it (a monotonic time)."""
@@ -354,28 +378,39 @@ class ExportPipeline:
                 return True
             self._closed = True
         deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
-        dropped = self._worker.close(deadline)
+        late = self._worker.close(deadline)
         delivery = self._delivery
-        if delivery is not None:
-            dropped += delivery.close(deadline)
-        last_error = None if delivery is None else delivery.last_error
-        if dropped:
-            _logger.warning(
-                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
-                dropped,
-                last_error or "the time was too short",
-                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
-                if self._monotonic() >= deadline
-                else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
-            )
-        if delivery is not None and delivery.left_behind:
+        if delivery is None:
+            return self._told_loss(late, 0, deadline)
+        dropped = delivery.close(deadline)
+        if delivery.left_behind:
             _logger.warning(
                 "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
                 delivery.left_behind,
                 self._config.spool,
-                last_error or "the time was too short",
+                delivery.last_error or _NO_TIME,
             )
-        return not dropped
+        return self._told_loss(late + dropped.spans, dropped.ends, deadline)
+
+    def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
+        """Say what was lost at the end; True when that is nothing."""
+        last_error = None if self._delivery is None else self._delivery.last_error
+        if spans:
+            _logger.warning(
+                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
+                spans,
+                last_error or _NO_TIME,
+                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
+                if self._monotonic() >= deadline
+                else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
+            )
+        if ends:
+            _logger.warning(
+                "pandaprobe-otel: %d traces stay RUNNING: their end was not delivered when the process ended (%s).",
+                ends,
+                last_error or _NO_TIME,
+            )
+        return not (spans or ends)
 
     @property
     def is_closed(self) -> bool:
@@ -383,13 +418,22 @@ class ExportPipeline:
         return self._closed
 
     def put_score(self, body: Mapping[str, Any]) -> None:
-        """Send a score as soon as its trace is stored."""
+        """Send a score as soon as its trace is stored. The worker takes it over: a spool means writing to disk."""
         from pandaprobe_otel.delivery.parcel import Parcel, Step
         from pandaprobe_otel.mapping.clean import encode
 
         fields = encode(body).encode()
-        score = Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
-        self._opened().put((score,))
+        self._scores.append(
+            Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
+        )
+        if self._closed or len(self._scores) > _MOST_SCORES:  # the worker has gone, or does not keep up
+            self._put_scores()
+        else:
+            self._worker.call()
+
+    def _put_scores(self) -> None:
+        if self._scores:
+            self._opened().put([self._scores.popleft() for _ in range(len(self._scores))])
 
     def status(self) -> Status:
         """Read the counts."""
@@ -426,6 +470,7 @@ class ExportPipeline:
         if self._delivery is not None:
             self._delivery.reset_after_fork()
         self._journal = None
+        self._scores.clear()
         self._worker.reset_after_fork()
 
 

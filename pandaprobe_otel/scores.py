@@ -10,7 +10,7 @@ from uuid import UUID
 from pandaprobe_otel import first_use
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.errors import FieldError, InvalidRequest
-from pandaprobe_otel.guard import mistake
+from pandaprobe_otel.process.guard import mistake
 
 if TYPE_CHECKING:
     from pandaprobe_otel.bootstrap import PandaProbe

@@ -22,8 +22,8 @@ from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel import attributes as names
 from pandaprobe_otel import first_use
-from pandaprobe_otel.guard import failed, unused
 from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.process.guard import failed, unused
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.config import LOCAL_API_KEY, SETTINGS, Config
-from pandaprobe_otel.settings import CLOUD_ENDPOINT
+from pandaprobe_otel.config.settings import CLOUD_ENDPOINT
 
 NO_FILE = Path("/nonexistent/config.yaml")
 GOOD_KEY = "sk_pp_" + "0a" * 32

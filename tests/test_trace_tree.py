@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pandaprobe_otel.trace_tree import duration, trace_tree
+from pandaprobe_otel.reporting.trace_tree import duration, trace_tree
 
 
 def span(name: str, parent: str | None, second: int, **fields: Any) -> dict[str, Any]:

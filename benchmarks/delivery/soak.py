@@ -31,7 +31,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
-from pandaprobe_otel.tracing.timing import REMEMBERED_TRACES
+from pandaprobe_otel.assembly.timing import REMEMBERED_TRACES
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment
 

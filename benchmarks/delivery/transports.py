@@ -50,7 +50,7 @@ def take(connection: socket.socket) -> bool:
 
 
 def ours(url: str, body: bytes) -> Callable[[], int]:
-    """`http.client`, as the delivery uses it."""
+    """httptools, as the delivery uses it."""
     from pandaprobe_otel.transport import Request
     from pandaprobe_otel.transport.direct import DirectTransport
 

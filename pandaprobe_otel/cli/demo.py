@@ -73,7 +73,7 @@ def _in_order(result: Demonstration) -> list[Mapping[str, Any]]:
 def _print(result: Demonstration) -> None:
     from rich.text import Text
 
-    from pandaprobe_otel.trace_tree import trace_tree
+    from pandaprobe_otel.reporting.trace_tree import trace_tree
 
     out = console()
     out.print()

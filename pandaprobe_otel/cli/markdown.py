@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pandaprobe_otel.outcomes import outcome_in
-from pandaprobe_otel.trace_tree import duration
+from pandaprobe_otel.reporting.trace_tree import duration
 
 
 def markdown(trace: Mapping[str, Any]) -> str:

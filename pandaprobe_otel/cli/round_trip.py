@@ -41,7 +41,7 @@ def round_trip(config: Config) -> RoundTrip:
 
     from pandaprobe_otel.ids import trace_uuid
     from pandaprobe_otel.pipeline import ExportPipeline
-    from pandaprobe_otel.tracing import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
 
     pipeline = ExportPipeline(config, counts_starts=True)
     provider = TracerProvider(shutdown_on_exit=False)

@@ -12,7 +12,7 @@ from pandaprobe_otel import attributes as names
 from pandaprobe_otel.decorators.content import encode
 from pandaprobe_otel.decorators.outcome import record_exception
 from pandaprobe_otel.decorators.plan import SpanPlan
-from pandaprobe_otel.guard import failed
+from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.trace_context import attributes_in, metadata_in, with_values
 from pandaprobe_otel.tracers import current_tracer
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.decorators.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, tell_of_uncaptured
-from pandaprobe_otel.guard import failed
+from pandaprobe_otel.process.guard import failed
 
 NOTHING: Final = object()
 """Stands for 'this call has no input to show'."""

@@ -14,7 +14,7 @@ from pandaprobe_otel.decorators.activity import Activity, start
 from pandaprobe_otel.decorators.arguments import NOTHING, ArgumentReader
 from pandaprobe_otel.decorators.content import StreamContent, encode, is_result, stream_text
 from pandaprobe_otel.decorators.plan import SpanPlan
-from pandaprobe_otel.guard import failed
+from pandaprobe_otel.process.guard import failed
 
 
 class Call(Activity):

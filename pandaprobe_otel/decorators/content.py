@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel.guard import failed
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.process.guard import failed
 
 MAX_TEXT_CHARS: Final = 200_000
 """Text of a stream that is kept; what follows is counted, not kept. Below the encoder's own bound of 256 KiB."""

@@ -15,7 +15,7 @@ from pandaprobe_otel.decorators.call import CallRecipe
 from pandaprobe_otel.decorators.handles import SpanHandle
 from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
 from pandaprobe_otel.decorators.wrapping import wrap
-from pandaprobe_otel.guard import mistake, unused
+from pandaprobe_otel.process.guard import mistake, unused
 from pandaprobe_otel.trace_context import trace_values
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")

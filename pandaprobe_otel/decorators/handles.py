@@ -16,8 +16,8 @@ from pandaprobe_otel.decorators.content import encode
 from pandaprobe_otel.decorators.outcome import record_exception
 from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
 from pandaprobe_otel.decorators.token_counts import odd_counts
-from pandaprobe_otel.guard import failed, unused
 from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.process.guard import failed, unused
 from pandaprobe_otel.trace_context import first_items, metadata_in
 
 if TYPE_CHECKING:  # both cost more to load than most apps ever use of them

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel.decorators.factories import SpanFactory
 from pandaprobe_otel.decorators.handles import SpanHandle, TraceHandle
 from pandaprobe_otel.decorators.plan import SpanPlan
-from pandaprobe_otel.guard import mistake
+from pandaprobe_otel.process.guard import mistake
 from pandaprobe_otel.trace_context import trace_values
 
 trace: Final = SpanFactory(

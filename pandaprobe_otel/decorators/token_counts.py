@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.guard import mistake
+from pandaprobe_otel.process.guard import mistake
 
 KNOWN: Final = (
     "prompt_tokens",

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.guard import mistake
+from pandaprobe_otel.process.guard import mistake
 
 ALL_ARGUMENTS: Final = "*"
 """Stands for every argument of a function."""

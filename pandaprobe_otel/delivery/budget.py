@@ -159,6 +159,8 @@ class LeasedBucket:
         self._hold_s = window_s + margin_s
         self._uniform = uniform
         self._tokens = MemoryTokens() if tokens is None else tokens
+        self.is_shared = tokens is not None
+        """Whether others take from the same tokens, who are to know of this process."""
         self._limit = _Limit(capacity)
         self._episode: _Episode | None = None
         self._agreed = 0.0

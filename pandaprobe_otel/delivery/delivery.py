@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.dispatcher import Dispatcher, Dropped
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.guard import counted
-from pandaprobe_otel.late_patches import LockMaker
-from pandaprobe_otel.transport.messages import Transport
+from pandaprobe_otel.process.guard import counted
+from pandaprobe_otel.process.late_patches import LockMaker
+from pandaprobe_otel.transport.messages import Outcome, Transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -63,7 +63,11 @@ class Delivery:
 
     def _make_locks(self) -> None:
         self._lock_maker = LockMaker()
-        self._changed = threading.Condition(threading.Lock())
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        """For those who wait until nothing is left to send."""
+        self._work = threading.Condition(lock)
+        """For senders that wait for something to send."""
         self._fork = threading.local()
 
     @property
@@ -127,22 +131,23 @@ class Delivery:
                 self._changed.wait(min(deadline - now, _LOOK_AGAIN_S) if looks_again else deadline - now)
         return is_locked
 
-    def close(self, deadline: float) -> int:
-        """Send what can be sent before the deadline, then stop; return how many spans had to be dropped."""
+    def close(self, deadline: float) -> Dropped:
+        """Send what can be sent before the deadline, then stop; return what had to be dropped."""
         with self._locked(deadline) as is_locked:
             if self._stopped or not is_locked:
-                return 0
+                return Dropped()
             self._dispatcher.closing = True
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
             self._due_at = 0.0  # unknown until the senders have looked again
-            self._changed.notify_all()
+            self._work.notify_all()
         self.wait_idle(deadline)
         with self._changed:
             self._stopped = True
             self.left_behind = self._dispatcher.saved_spans
             dropped = self._dispatcher.drop_all("shutdown")
             self._dispatcher.leave()
+            self._work.notify_all()
             self._changed.notify_all()
         self._join_senders()
         return dropped
@@ -202,7 +207,7 @@ class Delivery:
         """See to it that somebody sends what has come, also when the answer to the newest request never comes."""
         if self._waiting == 0 and not self._stopped:
             self._add_sender()
-        self._changed.notify()
+        self._work.notify()
 
     def _add_sender(self) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -218,44 +223,53 @@ class Delivery:
 
     def _send_until(self, deadline: float) -> None:
         """Send until stopped, or, in a thread of the app at its end, until nothing can be sent in time."""
-        while (attempt := self._take(deadline)) is not None:
-            now = self._monotonic()
-            timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - now, 0.05))
-            self._carry_out(attempt, timeout_s)
+        with self._changed:
+            attempt = self._next(deadline)
+        while attempt is not None:
+            timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - self._monotonic(), 0.05))
+            outcome = self._outcome_of(attempt, timeout_s)
+            with self._changed:
+                self._conclude(attempt, outcome)
+                attempt = self._next(deadline)
 
-    def _carry_out(self, attempt: Attempt, timeout_s: float) -> None:
+    def _outcome_of(self, attempt: Attempt, timeout_s: float) -> Outcome | Exception:
         try:
-            outcome = self._transport.send(attempt.request(timeout_s))
+            return self._transport.send(attempt.request(timeout_s))
         except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
             counted("transport", error)
-            with self._changed:
-                self._dispatcher.give_up(attempt, error, self._monotonic())
-                self._dispatcher.save()
-                self._changed.notify_all()
-            return
-        with self._changed:
-            self._dispatcher.done(attempt, outcome, self._monotonic())
-            self._dispatcher.save()
+            return error
+
+    def _conclude(self, attempt: Attempt, outcome: Outcome | Exception) -> None:
+        now = self._monotonic()
+        if isinstance(outcome, Exception):
+            self._dispatcher.give_up(attempt, outcome, now)
+        else:
+            self._dispatcher.done(attempt, outcome, now)
+        self._dispatcher.save()
+        if self._dispatcher.idle or self._dispatcher.closing:
             self._changed.notify_all()
 
-    def _take(self, deadline: float) -> Attempt | None:
+    def _next(self, deadline: float) -> Attempt | None:
+        """The next request, when there is one; None when this thread is not needed any more."""
         is_own_thread = deadline == math.inf
-        with self._changed:
-            while not self._stopped:
-                now = self._monotonic()
-                step = self._dispatcher.next(now)
-                self._dispatcher.save()
-                if isinstance(step, Attempt):
-                    if self._waiting == 0 and self._dispatcher.expected_at < math.inf:
-                        self._add_sender()
-                    return step
-                end = self._end(deadline)
-                if not is_own_thread and (self._dispatcher.idle or end <= now or step > end):
-                    return None
-                self._due_at = step
-                self._waiting += is_own_thread
-                self._changed.wait(None if step == math.inf else max(step - now, 0.001))
-                self._waiting -= is_own_thread
+        while not self._stopped:
+            now = self._monotonic()
+            step = self._dispatcher.next(now)
+            self._dispatcher.save()
+            if isinstance(step, Attempt):
+                if self._waiting == 0 and self._dispatcher.expected_at < math.inf:
+                    self._add_sender()
+                elif self._waiting and self._dispatcher.has_ready:
+                    self._work.notify()
+                return step
+            end = self._end(deadline)
+            if not is_own_thread and (self._dispatcher.idle or end <= now or step > end):
+                return None
+            self._due_at = step
+            self._changed.notify_all()  # whoever waits for the end may find that waiting is in vain
+            self._waiting += is_own_thread
+            self._work.wait(None if step == math.inf else max(step - now, 0.001))
+            self._waiting -= is_own_thread
         return None
 
     def _join_senders(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Admission, Fate
@@ -20,11 +21,11 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.look import lacks_spans
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.orphans import Orphans
-from pandaprobe_otel.delivery.outbox import NOTHING_NEW, Inspection, Job, Outbox
+from pandaprobe_otel.delivery.outbox import Inspection, Job, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.delivery.reserve import Reserve
-from pandaprobe_otel.guard import counted
+from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
@@ -40,6 +41,18 @@ LARGEST_BODY: Final = 4 << 20
 """Bytes of one request until a server refuses less: the server itself has no bound, but lags behind large ones."""
 OUTAGE_AFTER_FAILURES: Final = 3
 POISON_AFTER_ERRORS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """What was given up."""
+
+    spans: int = 0
+    ends: int = 0
+    """Of traces that PandaProbe has, and that it will call RUNNING for ever."""
+
+    def __bool__(self) -> bool:
+        return bool(self.spans or self.ends)
 
 
 class Dispatcher:
@@ -70,8 +83,10 @@ class Dispatcher:
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
-        self._audit = Audit(verify)
-        self._daily = DailyBudget(max_traces_per_day)
+        self._audit = Audit(verify) if verify else None
+        self._daily = DailyBudget(max_traces_per_day) if max_traces_per_day is not None else None
+        self._is_in_trouble = False
+        """Whether an answer has been none of success since a create was accepted: only then can a gate be closed."""
         self._in_band = InBand()
         self._admission = Admission(bucket, outbox, self._is_blocked)
         self._reserve = Reserve()
@@ -119,6 +134,11 @@ class Dispatcher:
         """Spans that wait on disk."""
         return self._outbox.saved_spans
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether a trace waits for nothing but a token and a sender."""
+        return self._outbox.waiting_for_tokens > 0
+
     def save(self, journal: Sequence[JournalChange] = ()) -> None:
         """Write down what has changed, where there is a store. To be called before the lock is let go of."""
         self._outbox.save(journal)
@@ -134,8 +154,8 @@ class Dispatcher:
 
     def _is_blocked(self, now: float) -> bool:
         """Whether no trace can be sent now, for another cause than the budget."""
-        gates = (self._outage.opens_at(), self._auth.opens_at(), self._quota.opens_at(), self._daily.free_at(now))
-        return self._bucket.paused or max(gates) > now
+        gates = max(self._outage.opens_at(), self._auth.opens_at())
+        return self._bucket.paused or max(gates, self._creates_from(now)) > now
 
     def put(self, parcel: Parcel, now: float) -> None:
         """Take over a parcel, in pieces that a request may carry."""
@@ -168,15 +188,14 @@ class Dispatcher:
 
     def next(self, now: float) -> Attempt | float:
         """The next request, or the time at which to ask again (infinity: when something has changed)."""
+        if now >= self._outbox.inspect_at:
+            self._note(self._outbox.inspect(now), now)
         self._stay(now)
-        self._note(self._outbox.inspect(now), now)
         step = self._choose(now)
         self._stay(now)
         return step if isinstance(step, Attempt) else min(step, self.expected_at, self._outbox.inspect_at)
 
     def _note(self, inspection: Inspection, now: float) -> None:
-        if inspection is NOTHING_NEW:
-            return
         self._ledger.ended(sum(parcel.span_count for parcel in inspection.found) + inspection.damaged_spans)
         self._ledger.dropped("spool_damaged", inspection.damaged_spans)
         for parcel in inspection.found:
@@ -188,7 +207,8 @@ class Dispatcher:
             self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
 
     def _stay(self, now: float) -> None:
-        self.expected_at = math.inf if self.closing else self._bucket.stay(now)
+        if self._bucket.is_shared:
+            self.expected_at = math.inf if self.closing else self._bucket.stay(now)
 
     def leave(self) -> None:
         """Nothing is sent any more: who shares the budget need not reckon with this process, nor the store."""
@@ -204,9 +224,10 @@ class Dispatcher:
         self._outbox.abandon(is_quiet=is_quiet)
 
     def _choose(self, now: float) -> Attempt | float:
-        blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
-        if blocked_until > now:
-            return blocked_until
+        if self._is_in_trouble:
+            blocked_until = max(self._outage.opens_at(), self._auth.opens_at())
+            if blocked_until > now:
+                return blocked_until
         return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -226,7 +247,7 @@ class Dispatcher:
         self._release(attempt, now, answered=False)
         self._outage.leave()
         self._auth.leave()
-        if attempt.is_audit:
+        if attempt.is_audit and self._audit is not None:
             self._audit.unknown(now)
         elif attempt.job.in_flight:
             self._drop(attempt.job, "internal_error", now)
@@ -235,7 +256,8 @@ class Dispatcher:
         """The process slept on its token until that was somebody else's: nothing was sent, so ask anew."""
         if attempt.lease is not None:
             self._bucket.take_back(attempt.lease, now)
-            self._daily.take_back()
+            if self._daily is not None:
+                self._daily.take_back()
             self._quota.leave()
         self._outage.leave()
         self._auth.leave()
@@ -250,23 +272,28 @@ class Dispatcher:
         self._release(attempt, now, answered=isinstance(outcome, Answer))
         verdict = judge(outcome)
         self._ledger.answered(verdict.kind)
-        self._leave_gates(attempt, verdict, now)
-        if verdict.kind is not VerdictKind.DELIVERED:
+        is_delivered = verdict.kind is VerdictKind.DELIVERED
+        self._is_in_trouble = self._is_in_trouble or not is_delivered
+        if self._is_in_trouble:
+            self._leave_gates(attempt, verdict, now)
+        if not is_delivered:
             self.last_error = f"{attempt.method} {attempt.path}: {verdict.message}"
             self._has_cost_spans = False
-        if attempt.is_audit:
-            self._after_audit(verdict, now)
+        if attempt.is_audit and self._audit is not None:
+            self._after_audit(self._audit, verdict, now)
         elif attempt.is_check:
             self._after_check(attempt.job, verdict, outcome, now)
         else:
             self._after_send(attempt.job, verdict, now)
 
-    def drop_all(self, reason: str) -> int:
-        """Give up everything that is in memory alone; return how many spans that are."""
+    def drop_all(self, reason: str) -> Dropped:
+        """Give up everything that is in memory alone."""
         jobs = self._outbox.unsaved
         for job in jobs:
             self._drop(job, reason, math.inf)
-        return sum(job.parcel.span_count for job in jobs)
+        posted = {job.parcel.trace_id for job in jobs if job.parcel.step is Step.CREATE}
+        ends = [job for job in jobs if job.parcel.step is Step.FINISH and job.parcel.trace_id not in posted]
+        return Dropped(spans=sum(job.parcel.span_count for job in jobs), ends=len(ends))
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
@@ -282,7 +309,7 @@ class Dispatcher:
             return None
         if job.in_doubt:
             return self._start(Attempt(job=job, is_check=True), now) if self._opened(job, now) else None
-        if max(self._quota.opens_at(), self._daily.free_at(now)) > now:
+        if self._creates_from(now) > now:
             return None
         lease = self._bucket.acquire(now, leave=self._left_to_errors(job, now))
         if lease is None:
@@ -290,13 +317,15 @@ class Dispatcher:
         if not self._opened(job, now):
             self._bucket.release(lease, now)
             return None
-        self._quota.enter(now)
-        self._daily.spend(now)
+        if self._daily is not None:
+            self._daily.spend(now)
         self._admission.sent()
         self._ledger.leased(now - job.since)
-        reported = self._in_band.attach(job.parcel, self._ledger.dropped_so_far())
-        if reported is not job.parcel:
-            self._outbox.amend(job, reported)
+        dropped = self._ledger.dropped_so_far()
+        if dropped or self._in_band.has_something:
+            reported = self._in_band.attach(job.parcel, dropped)
+            if reported is not job.parcel:
+                self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
 
     def _opened(self, job: Job, now: float) -> bool:
@@ -312,16 +341,24 @@ class Dispatcher:
             return False
         return True
 
+    def _creates_from(self, now: float) -> float:
+        """From when on a trace may be posted, as far as the plan and the day's budget are concerned."""
+        free_at = 0.0 if self._daily is None else self._daily.free_at(now)
+        return max(free_at, self._quota.opens_at()) if self._is_in_trouble else free_at
+
     def _left_to_errors(self, job: Job, now: float) -> int:
         return 0 if job.parcel.is_error else self._reserve.tokens(self._outbox.waiting_for_tokens, now)
 
     def _next_audit(self, now: float) -> Attempt | None:
-        job = None if self.closing else self._audit.next(now)
+        job = None if self.closing or self._audit is None else self._audit.next(now)
         return None if job is None else Attempt(job=job, is_check=True, is_audit=True)
 
     def _start(self, attempt: Attempt, now: float) -> Attempt:
-        self._outage.enter(now)
-        self._auth.enter(now)
+        if self._is_in_trouble:
+            self._outage.enter(now)
+            self._auth.enter(now)
+            if attempt.lease is not None:
+                self._quota.enter(now)
         attempt.job.attempts += 1
         self._outbox.start(attempt.job, now)
         return attempt
@@ -331,8 +368,9 @@ class Dispatcher:
         job = self._outbox.next_create(now)
         if job is not None:
             free_at = self._bucket.next_free(now, leave=self._left_to_errors(job, now))
-            create_at = max(free_at, self._quota.opens_at(), self._daily.free_at(now))
-        times = [at for at in (create_at, other_at, self._audit.next_due()) if at is not None]
+            create_at = max(free_at, self._creates_from(now))
+        audit_at = None if self._audit is None else self._audit.next_due()
+        times = [at for at in (create_at, other_at, audit_at) if at is not None]
         return min(times, default=math.inf)
 
     # -- consequences -----------------------------------------------------------------------------------------------
@@ -361,13 +399,13 @@ class Dispatcher:
         else:
             self._auth.leave()
 
-    def _after_audit(self, verdict: Verdict, now: float) -> None:
+    def _after_audit(self, audit: Audit, verdict: Verdict, now: float) -> None:
         if verdict.kind is VerdictKind.DELIVERED:
-            self._audit.found()
+            audit.found()
             self._ledger.answered("verified")
         elif verdict.kind is not VerdictKind.NOT_FOUND:
-            self._audit.unknown(now)
-        elif (lost := self._audit.missing(now)) is not None:
+            audit.unknown(now)
+        elif (lost := audit.missing(now)) is not None:
             self._causes.lost(lost)
             self._ledger.answered("lost by the server")
             self._ledger.undelivered(len(lost.spans))
@@ -403,23 +441,29 @@ class Dispatcher:
     def _delivered(self, job: Job, now: float) -> None:
         parcel = job.parcel
         self.last_error = self.last_error if self._has_cost_spans else None
-        self._ledger.delivered(len(parcel.spans))
-        next_at = now
+        next_at, is_new = now, False
         if parcel.step is Step.CREATE:
-            self._bucket.accepted(now)
-            self._quota.open()
-            self._causes.over("quota")
-            self._causes.over("rate")
-            self._in_band.arrived(parcel)
-            if parcel.trace_id in self._repeated:
-                self._repeated.discard(parcel.trace_id)
-            else:
-                self._ledger.trace_delivered()
+            if self._is_in_trouble:
+                self._recover(now)
+            if self._in_band.has_something:
+                self._in_band.arrived(parcel)
+            is_new = parcel.trace_id not in self._repeated
+            self._repeated.discard(parcel.trace_id)
+            if is_new and self._audit is not None:
                 self._audit.accepted(parcel, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
         elif parcel.is_remote:
             self._orphans.found(parcel)
+        self._ledger.delivered(len(parcel.spans), traces=int(is_new))
         self._outbox.finish(job, now, next_at=next_at)
+
+    def _recover(self, now: float) -> None:
+        """A trace was accepted: neither limit nor plan nor an outage is in the way any more."""
+        self._bucket.accepted(now)
+        self._quota.open()
+        self._causes.over("quota")
+        self._causes.over("rate")
+        self._is_in_trouble = self._outage.closed or self._auth.closed
 
     def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
         """The request was not carried out for a cause outside of it: the job stays."""

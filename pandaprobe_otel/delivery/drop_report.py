@@ -23,6 +23,11 @@ class DropReport:
         self._reported: Counter[str] = Counter()
         self._carried: dict[str, Counter[str]] = {}
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a trace on its way carries a report."""
+        return bool(self._carried)
+
     def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> Parcel:
         """The parcel with the counts since the last report; the same parcel when there is nothing new."""
         new = {

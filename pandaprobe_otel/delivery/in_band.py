@@ -16,6 +16,11 @@ class InBand:
         self._shares = Shares()
         self._report = DropReport()
 
+    @property
+    def has_something(self) -> bool:
+        """Whether there is something to say, or a trace on its way that says something."""
+        return self._shares.is_in_use or self._report.is_in_use
+
     def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> Parcel:
         """The parcel with what it has to say; the same parcel when that is nothing."""
         return self._shares.attach(self._report.attach(parcel, dropped))

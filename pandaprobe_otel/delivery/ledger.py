@@ -49,20 +49,16 @@ class Ledger:
         with self._lock:
             self._ended += spans
 
-    def delivered(self, spans: int) -> None:
-        """Count spans that the server has accepted."""
+    def delivered(self, spans: int, *, traces: int = 0) -> None:
+        """Count spans that the server has accepted, and traces that were posted with them."""
         with self._lock:
             self._delivered += spans
+            self._traces += traces
 
     def undelivered(self, spans: int) -> None:
         """The server lost spans that it had accepted: they wait again."""
         with self._lock:
             self._delivered -= spans
-
-    def trace_delivered(self) -> None:
-        """Count an accepted POST /traces."""
-        with self._lock:
-            self._traces += 1
 
     def leased(self, wait_s: float) -> None:
         """A trace has taken a token, for which it had waited so long."""

@@ -75,9 +75,6 @@ class Inspection:
     body_cap: int | None = None
 
 
-NOTHING_NEW: Final = Inspection()
-
-
 class Outbox:
     """Jobs by trace. Not thread-safe: its owner calls it under one lock, and `save` before it lets go of that.
 
@@ -294,10 +291,13 @@ class Outbox:
         return -math.inf if self._is_over else self._store.tend_at
 
     def inspect(self, now: float) -> Inspection:
-        """Take over what processes that are gone have left, and give up what is lost, too old or too much."""
+        """Take over what processes that are gone have left, and give up what is lost, too old or too much.
+
+        To be called when `inspect_at` has come.
+        """
         store = self._store
-        if store is None or now < self.inspect_at:
-            return NOTHING_NEW
+        if store is None:
+            return Inspection()
         tended = store.tend(self.__iter__, now)
         gone = [(job, "spool_damaged") for job in tended.lost] + [(job, "expired") for job in self._too_old(now)]
         for job, _ in gone:
@@ -389,19 +389,22 @@ class Outbox:
         index = is_held if comes_first else len(line.jobs)
         self._insert(line, index, job)
         if index == 0:
-            self._schedule(parcel.line, line, at)
-            self._queue_for_tokens(now)
+            self._schedule(parcel.line, line, at, now)
 
     def _insert(self, line: _Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)
         self._bytes += job.parcel.size
         self._count += 1
 
-    def _schedule(self, key: str, line: _Line, at: float) -> None:
+    def _schedule(self, key: str, line: _Line, at: float, now: float = -math.inf) -> None:
         self._unschedule(line)
         line.ticket = next(self._tickets)
-        heap = self._creates if line.jobs[0].parcel.step is Step.CREATE else self._others
-        heapq.heappush(heap, (at, line.ticket, key))
+        if line.jobs[0].parcel.step is not Step.CREATE:
+            heapq.heappush(self._others, (at, line.ticket, key))
+        elif at <= now:
+            self._queue_for_token(key, line)
+        else:
+            heapq.heappush(self._creates, (at, line.ticket, key))
 
     def _unschedule(self, line: _Line) -> None:
         line.ticket = 0
@@ -413,18 +416,15 @@ class Outbox:
     def _queue_for_tokens(self, now: float) -> None:
         """Move the creates whose time has come to where they wait for a token."""
         while (at := self._first(self._creates)) is not None and at <= now:
-            _, ticket, key = heapq.heappop(self._creates)
-            line = self._lines[key]
-            line.is_waiting_for_token = True
-            job = line.jobs[0]
-            self._turns.add(
-                key,
-                ticket,
-                name=job.parcel.name,
-                is_error=job.parcel.is_error,
-                is_slow=job.parcel.is_slow,
-                since=job.since,
-            )
+            _, _, key = heapq.heappop(self._creates)
+            self._queue_for_token(key, self._lines[key])
+
+    def _queue_for_token(self, key: str, line: _Line) -> None:
+        line.is_waiting_for_token = True
+        job, parcel = line.jobs[0], line.jobs[0].parcel
+        self._turns.add(
+            key, line.ticket, name=parcel.name, is_error=parcel.is_error, is_slow=parcel.is_slow, since=job.since
+        )
 
     def _is_current(self, key: str, ticket: int) -> bool:
         line = self._lines.get(key)

@@ -19,7 +19,7 @@ from pandaprobe_otel.transport.messages import Transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config import Config
-    from pandaprobe_otel.tracing.encoder import PartEncoder
+    from pandaprobe_otel.delivery.spool.adoption import Recover
 
 
 def open_delivery(
@@ -28,7 +28,7 @@ def open_delivery(
     has_spool: bool,
     transport: Transport | None,
     bucket: Callable[[], LeasedBucket] | None,
-    encoder: Callable[[], PartEncoder],
+    recover: Recover,
     ledger: Ledger,
     notices: Notices,
     max_bytes: int,
@@ -37,7 +37,7 @@ def open_delivery(
     """The delivery for these settings, which connects to nothing and touches no file yet.
 
     transport, bucket: None for those of the settings.
-    encoder: encodes the spans of a trace that a crashed process has left in the spool.
+    recover: makes parcels of the spans of traces that a crashed process has left in the spool.
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
 
@@ -46,7 +46,7 @@ def open_delivery(
             return None
         from pandaprobe_otel.delivery.spool.setup import spool_store
 
-        return spool_store(config, encoder=encoder, notices=notices, monotonic=monotonic)
+        return spool_store(config, recover=recover, notices=notices, monotonic=monotonic)
 
     return Delivery(
         dispatcher=lambda: Dispatcher(

@@ -30,6 +30,11 @@ class Shares:
         self._carried: dict[str, float] = {}
         """For how many traces, besides those that its own chance tells of, a trace on its way stands."""
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a trace stands for others, or is to."""
+        return bool(self._unsent or self._carried)
+
     def evicted(self, parcel: Parcel) -> None:
         """The trace was dropped for want of room; the next of its kind stands for it too."""
         self._add(parcel, 1.0 / parcel.sample_rate + self._carried.pop(parcel.trace_id, 0.0))

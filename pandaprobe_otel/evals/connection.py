@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.bootstrap import PandaProbe
     from pandaprobe_otel.evals.cache import JudgementCache
     from pandaprobe_otel.evals.local_judge import LocalJudge
-    from pandaprobe_otel.status_report import Status
+    from pandaprobe_otel.reporting.report import Status
 
 N = TypeVar("N", int, float)
 

@@ -12,7 +12,7 @@ from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
 from pandaprobe_otel.evals.tree_text import call_text
 from pandaprobe_otel.mapping.clean import encode
-from pandaprobe_otel.trace_tree import duration
+from pandaprobe_otel.reporting.trace_tree import duration
 
 _STYLE: Final = """
 :root{color-scheme:light dark}a{color:#0b57c2}

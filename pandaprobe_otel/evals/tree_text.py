@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
 from pandaprobe_otel.mapping.clean import encode
-from pandaprobe_otel.trace_tree import duration
+from pandaprobe_otel.reporting.trace_tree import duration
 
 _WIDTH: Final = 60
 

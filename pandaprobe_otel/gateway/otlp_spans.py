@@ -12,7 +12,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
-from pandaprobe_otel.tracing.remote_parents import state_of
+from pandaprobe_otel.assembly.remote_parents import state_of
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _KINDS: Final = {number: SpanKind(number - 1) for number in range(1, 6)}

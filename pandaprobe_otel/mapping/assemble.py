@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from pandaprobe_otel.encoded_spans import NO_SPANS
-from pandaprobe_otel.guard import failed
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.details import with_details
 from pandaprobe_otel.mapping.kinds import is_dropped
@@ -24,6 +23,7 @@ from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
 from pandaprobe_otel.mapping.tree import place_numbers
 from pandaprobe_otel.mapping.view import EventView, SpanView, read_log, read_span
+from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
-from pandaprobe_otel.guard import failed
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.process.guard import failed
 
 Mask: TypeAlias = Callable[[str], str]
 

@@ -12,9 +12,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pandaprobe_otel.guard import counted
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.process.guard import counted
 
 MARK: Final = "cost_computed_by"
 """Metadata key of spans whose cost was computed: which list said so."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from pandaprobe_otel.guard import counted, failed
 from pandaprobe_otel.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.conservation import add_unsaid
 from pandaprobe_otel.mapping.exact import type_of
@@ -32,6 +31,7 @@ from pandaprobe_otel.mapping.status import outcome
 from pandaprobe_otel.mapping.times import rfc3339, start_and_end
 from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
 from pandaprobe_otel.mapping.view import SpanView
+from pandaprobe_otel.process.guard import counted, failed
 
 
 def mapped_spans(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from pandaprobe_otel.guard import failed
-from pandaprobe_otel.setting_values import read_key
+from pandaprobe_otel.config.values import read_key
+from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.messages import KeyedTransport, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.verdict import VerdictKind, judge

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.forks import ForkedWhileLoadingError, loading
+from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.redaction import Redaction

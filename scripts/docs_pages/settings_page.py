@@ -6,7 +6,7 @@ import inspect
 
 import pandaprobe_otel
 from docs_pages.markdown import WRITTEN, table
-from pandaprobe_otel.settings import SETTINGS, Setting
+from pandaprobe_otel.config.settings import SETTINGS, Setting
 
 _INTRODUCTION = """\
 An argument of `init()` goes before its variable, the variable before OpenTelemetry's own (`OTEL_SERVICE_NAME`,

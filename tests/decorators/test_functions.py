@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.guard import failures
+from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
 
 

@@ -85,7 +85,7 @@ def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "join", recording)
-        dropped = delivery.close(time.monotonic() + 0.1)
+        dropped = delivery.close(time.monotonic() + 0.1).spans
     transport.over.set()
 
     assert dropped == 20

@@ -16,8 +16,8 @@ import pytest
 import pandaprobe_otel
 from doc_blocks import DOCS, ROOT, blocks
 from pandaprobe_otel import errors, evals, local, registry
+from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.mapping.switches import SWITCHES
-from pandaprobe_otel.settings import SETTINGS
 
 REFERENCE: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "api").glob("*.md")))
 WRITTEN_BY_HAND: Final = "\n".join(

@@ -128,7 +128,7 @@ def _taken_port(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyP
 
 
 def _no_key_for_pytest(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
-    patch.setattr("pandaprobe_otel.config.os.environ", {"HOME": str(home)})
+    patch.setattr("pandaprobe_otel.config.resolve.os.environ", {"HOME": str(home)})
     with pytest.raises(pytest.UsageError) as raised:
         Connection("eval", {}).check()
     return f"ERROR: {raised.value}"

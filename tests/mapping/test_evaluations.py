@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
+from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.parcel import Step
 from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions
 from pandaprobe_otel.mapping.evaluations import NAME, evaluation_scores
-from pandaprobe_otel.tracing.encoder import PartEncoder
-from pandaprobe_otel.tracing.span_filter import SpanFilter
-from pandaprobe_otel.tracing.trace_buffer import Memory, Part, Stage
 from spans import CHAT, SpanMaker
 from views import TRACE_ID, view
 

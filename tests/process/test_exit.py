@@ -91,6 +91,25 @@ def test_a_server_that_is_away_holds_the_exit_for_a_moment(waiting: int) -> None
     assert "PANDAPROBE_SHUTDOWN_TIMEOUT" not in result.stderr
 
 
+def test_a_trace_whose_end_is_not_delivered_is_named() -> None:
+    """It would be shown as running for ever, although none of its spans is missing."""
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503) if method == "PATCH" else None
+        code = """
+        from pandaprobe_otel.assembly import timing
+        root = tracer.start_span("long", attributes=CHAT)
+        with trace.use_span(root):
+            for n in range(timing.Timing().checkpoint_spans):
+                tracer.start_span("step", attributes=CHAT).end()
+        while handle.status().spans_delivered < 500: pass
+        root.end()
+        """
+        result = run_python(code, environment(server.url, PANDAPROBE_SHUTDOWN_TIMEOUT="2"))
+
+    assert result.returncode == 0
+    assert "1 traces stay RUNNING" in result.stderr
+
+
 def test_an_open_root_at_the_end_is_sent_as_running() -> None:
     """A run that was cut off is visible, and not shown as completed."""
     with StrictPandaProbe() as server:

@@ -110,7 +110,7 @@ def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None
     with StrictPandaProbe() as server:
         code = """
         import os, threading, warnings
-        from pandaprobe_otel import forks
+        from pandaprobe_otel.process import forks
         warnings.simplefilter("ignore", DeprecationWarning)
         forks.LONGEST_WAIT_S = 0.05
         is_loading, ends = threading.Event(), threading.Event()

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanContext
 
+from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.trace_buffer import Part
 from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping import MappingOptions
-from pandaprobe_otel.tracing.assembler import Assembler
-from pandaprobe_otel.tracing.encoder import PartEncoder
-from pandaprobe_otel.tracing.span_filter import SpanFilter
-from pandaprobe_otel.tracing.timing import Timing
-from pandaprobe_otel.tracing.trace_buffer import Part
 from simulated_world import Process
 from spans import CHAT, SpanMaker
 

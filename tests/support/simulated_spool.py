@@ -8,18 +8,18 @@ from typing import Final
 
 import orjson
 
+from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.journal import SpanJournal
+from pandaprobe_otel.assembly.recovery import recovered
+from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.delivery.spool.journal import SpanJournal
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from pandaprobe_otel.delivery.spool.recovery import recovered
 from pandaprobe_otel.delivery.spool.rows import JournalChange
 from pandaprobe_otel.mapping import MappingOptions
-from pandaprobe_otel.tracing.encoder import PartEncoder
-from pandaprobe_otel.tracing.span_filter import SpanFilter
 from simulated_world import Process, Server, World
 from spools import open_store
 

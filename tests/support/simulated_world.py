@@ -29,7 +29,7 @@ from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.delivery.spool.journal import SpanJournal
+    from pandaprobe_otel.assembly.journal import SpanJournal
     from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 LIMIT: Final = 100

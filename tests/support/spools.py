@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.recovery import recovered
+from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.delivery import Delivery
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
@@ -18,12 +21,9 @@ from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.adoption import Adoption, Recover
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
-from pandaprobe_otel.delivery.spool.recovery import recovered
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
-from pandaprobe_otel.tracing.encoder import PartEncoder
-from pandaprobe_otel.tracing.span_filter import SpanFilter
 from pandaprobe_otel.transport import HttpTransport, api_key_headers
 from pandaprobe_otel.transport.messages import Outcome, Request
 from strict_pandaprobe import StrictPandaProbe
@@ -206,7 +206,7 @@ class Service:
 
     def close(self, seconds: float = PATIENCE_S) -> int:
         """End in good order."""
-        return self.delivery.close(time.monotonic() + seconds)
+        return self.delivery.close(time.monotonic() + seconds).spans
 
     def _dispatcher(self) -> Dispatcher:
         return Dispatcher(

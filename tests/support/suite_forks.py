@@ -27,10 +27,10 @@ from pandaprobe_otel import cli
 _LONGEST_S: Final = 100
 _LOADED: Final = ("_pytest.junitxml", "pdb", "httpcore", "httpx", "stringprep", "queue", "encodings.idna")
 _PACKAGES: Final = (
-    *(f"pandaprobe_otel.{room}" for room in ("api", "delivery", "evals", "mapping", "tracing", "transport")),
+    *(f"pandaprobe_otel.{room}" for room in ("api", "delivery", "evals", "mapping", "assembly", "sdk", "transport")),
     *(f"pandaprobe_otel_integrations.{library}" for library in ("anthropic", "mistralai", "openai")),
 )
-_MODULES: Final = ("bootstrap", "cli.app", "cli.eval", "decorators", "pipeline", "scores", "status_report")
+_MODULES: Final = ("bootstrap", "cli.app", "cli.eval", "decorators", "pipeline", "scores", "reporting.report")
 
 
 def load() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
+from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.pipeline import ExportPipeline
-from pandaprobe_otel.status_report import Status
-from pandaprobe_otel.tracing import PandaProbeSpanProcessor
-from pandaprobe_otel.tracing.timing import Timing
+from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.sdk import PandaProbeSpanProcessor
 from pandaprobe_otel.transport import Outcome, Request, Transport, api_key_headers
 from pandaprobe_otel.transport.direct import delivery_transport
 from spans import CHAT

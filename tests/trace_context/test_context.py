@@ -13,8 +13,8 @@ from opentelemetry.context import attach, detach, get_current
 
 import pandaprobe_otel as pp
 from pandaprobe_otel import trace_context
-from pandaprobe_otel.guard import failures
 from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
 from turns import turns
 

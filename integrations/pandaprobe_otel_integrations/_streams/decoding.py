@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any, Final
 
-from pandaprobe_otel.guard import counted
+from pandaprobe_otel.process.guard import counted
 
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 

@@ -24,7 +24,7 @@ _LOCKING_MODULES: Final = (
     "opentelemetry.sdk",
     "opentelemetry.exporter",
     "pandaprobe_otel.delivery",
-    "pandaprobe_otel.tracing",
+    "pandaprobe_otel.sdk",
     "logging",
     "queue",
 )

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.delivery.fleet.redis_scripts import AGREE, LEAVE, LOOK, PUT_BACK, TAKE
-from pandaprobe_otel.forks import loading
+from pandaprobe_otel.process.forks import loading
 
 ANSWER_WITHIN_S: Final = 0.2
 """Redis answers in less than a millisecond; what takes longer than this counts as away."""

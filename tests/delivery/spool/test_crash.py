@@ -30,7 +30,7 @@ root = tracer.start_span("open", attributes={"gen_ai.operation.name": "invoke_ag
 with tracer.start_as_current_span("ended child", context=trace.set_span_in_context(root), attributes=CHAT):
     pass
 assert is_written.wait(60)  # of its own accord, without a flush
-handle.flush(0.0)  # and its transaction is over
+handle.flush(1)  # and its transaction is over
 os.kill(os.getpid(), 9)
 """
 

@@ -14,7 +14,7 @@ from subprocesses import environment
 from waiting import PATIENCE_S
 
 STOPS_ITSELF = """
-import os, signal
+import signal, threading
 import pandaprobe_otel as pp
 from pandaprobe_otel.delivery import budget
 from pandaprobe_otel.transport.direct import DirectTransport
@@ -25,7 +25,7 @@ connected, stops = DirectTransport._connected, iter([signal.SIGSTOP])
 def stopped(self, timeout_s):
     connection = connected(self, timeout_s)
     for stop in stops:
-        os.kill(os.getpid(), stop)
+        signal.pthread_kill(threading.get_ident(), stop)  # sent to the process, it may come while this thread goes on
     return connection
 
 DirectTransport._connected = stopped

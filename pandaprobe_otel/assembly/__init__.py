@@ -1,0 +1,1 @@
+"""From spans that end to complete traces, and from these to requests."""

@@ -1,0 +1,139 @@
+"""Parts of traces become parcels: chosen, mapped, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.trace_buffer import Part, Stage
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.randomness import randomness
+from pandaprobe_otel.delivery.shares import SAMPLE_RATE_KEY
+from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.mapping.evaluations import evaluation_scores
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.ledger import Ledger
+
+_FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
+"""What the end of a running trace changes; its start, which PATCH does not take, and its name stand."""
+_FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
+"""And what a root changes that comes after its trace was sent."""
+UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
+"""Metadata key of the names of spans that had not ended when their root's trace was sent."""
+_MOST_UNFINISHED: Final = 20
+_COPIED_BELOW: Final = 16 << 10
+
+# The mapping imports it with the first span: a fork at that moment would leave the child with a locked module.
+import_module("pandaprobe_otel.mapping.shape_compiler")
+
+
+class PartEncoder:
+    """Turns a part into the requests that deliver it. Pure but for the ledger and the trace's memory."""
+
+    def __init__(self, *, span_filter: SpanFilter, options: MappingOptions, ledger: Ledger, sample_rate: float) -> None:
+        self._filter = span_filter
+        self._options = options
+        self._ledger = ledger
+        self._sample_rate = sample_rate
+
+    def encode(self, part: Part) -> list[Parcel]:
+        """The parcels of a part, in the order in which they must be sent; none when nothing of it is wanted."""
+        if randomness(part.trace_id) < 1.0 - self._sample_rate:
+            self._ledger.dropped("sampled_out", len(part.ended))
+            return []
+        ended = [(span, joined(span, read_span(span))) for span in part.ended]
+        open_views = [joined(span, read_span(span)) for span in part.open]
+        if not part.memory.posted and not self._filter.is_wanted([view for _, view in ended] + open_views):
+            self._ledger.dropped("filtered", len(ended))
+            part.memory.parents.update((view.span_id, view.parent_id) for _, view in ended)
+            return []
+        kept = self._filter.keep(ended, open_views, part.memory)
+        self._ledger.dropped("filtered", kept.left_out)
+        views = kept.views
+        if part.stage is Stage.FIRST:
+            views += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
+            self._ledger.ended(len(views) - len(kept.views))  # an open root is sent once now and once at its end
+        if not views:
+            return []
+        return [*self._parcels(part, views), *self._scores(part, views)]
+
+    def _scores(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
+        return [
+            Parcel(step=Step.SCORE, trace_id=body["trace_id"], fields=orjson.dumps(body), name=body["name"])
+            for body in evaluation_scores(views, part.logs, self._options)
+        ]
+
+    def _parcels(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
+        mapped = map_views(views, part.logs, whole=part.stage is Stage.WHOLE, options=self._options)
+        spans = mapped.encoded_spans
+        memory, trace_id = part.memory, trace_uuid(part.trace_id)
+        is_error = mapped.trace.get("status") == "ERROR"
+        name = str(mapped.trace.get("name", ""))
+        memory.posted = True
+        if memory.created and not part.is_remote:
+            parcels = [Parcel(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
+            if part.stage is Stage.LAST:
+                final = self._final_fields(part, mapped)
+                memory.running = memory.lacks_root = False
+                parcels.append(Parcel(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
+            return parcels
+        fields = dict(mapped.trace)
+        if self._sample_rate < 1.0:  # so that counts can be scaled back
+            fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
+        if part.stage is Stage.WHOLE and (part.open or part.abandoned):
+            # Waited for in vain; those that end after all are appended.
+            names = [*(span.name for span in part.open), *part.abandoned][:_MOST_UNFINISHED]
+            fields["metadata"] = {**(fields.get("metadata") or {}), UNFINISHED_KEY: names}
+        if part.stage is Stage.FIRST and not part.is_remote:
+            fields.update(status="RUNNING", ended_at=None)
+            memory.running = True
+        memory.created = not part.is_remote
+        memory.lacks_root = not part.is_remote and not memory.has_root
+        memory.had_input = fields.get("input") is not None
+        memory.tags = tuple(fields.get("tags") or ())
+        return [
+            Parcel(
+                step=Step.APPEND if part.is_remote else Step.CREATE,
+                trace_id=trace_id,
+                fields=mapped.encoded_trace if fields == mapped.trace else _exact(orjson.dumps(fields)),
+                spans=spans,
+                name=name,
+                is_error=is_error,
+                is_remote=part.is_remote,
+                duration_s=_duration_s(views),
+                sample_rate=self._sample_rate,
+            )
+        ]
+
+    @staticmethod
+    def _final_fields(part: Part, mapped: MappedTrace) -> bytes:
+        names = (*_FINAL_FIELDS, *_FIELDS_OF_THE_ROOT) if part.memory.lacks_root else _FINAL_FIELDS
+        fields: dict[str, Any] = {key: mapped.trace[key] for key in names if mapped.trace.get(key)}
+        if part.memory.tags and "tags" in fields:  # PATCH replaces tags
+            fields["tags"] = sorted({*part.memory.tags, *fields["tags"]})
+        root = _root_of(mapped)
+        if root.get("input") is not None and mapped.trace.get("input") is not None and not part.memory.had_input:
+            fields["input"] = mapped.trace["input"]
+        return _exact(orjson.dumps(fields))
+
+
+def _duration_s(views: Sequence[SpanView]) -> float:
+    first = min(view.start_ns for view in views)
+    last = max(view.start_ns if view.end_ns is None else view.end_ns for view in views)
+    return max(last - first, 0) / 1e9
+
+
+def _exact(encoded: bytes) -> bytes:
+    """The same in a piece of memory of its size: the encoder gives at least 4 KB to the smallest result (measured)."""
+    return bytes(memoryview(encoded)) if len(encoded) < _COPIED_BELOW else encoded
+
+
+def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
+    return next((span for span in mapped.spans if span.get("parent_span_id") is None), dict[str, Any]())

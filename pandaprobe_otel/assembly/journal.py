@@ -1,0 +1,143 @@
+"""What of the traces that are not complete is written down, so that the run that crashed can be seen afterwards.
+
+Lives in the worker's thread. Nothing is written of a trace that would not be
+sent, which shows with its first GenAI span.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.span_record import encode_json, encode_span
+from pandaprobe_otel.assembly.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES
+from pandaprobe_otel.assembly.trace_buffer import Memory
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
+from pandaprobe_otel.mapping import SpanView, is_genai, read_span
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from pandaprobe_otel.assembly.trace_buffer import Part
+
+
+@dataclass(slots=True, eq=False)
+class _OpenTrace:
+    memory: Memory
+    open_spans: int = 0
+    roots: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
+    held: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
+    """Ended spans of a trace that may turn out not to be wanted."""
+    written_roots: dict[int, int] = field(default_factory=dict[int, int])
+    """Open roots that have been written, with the number of attributes that they had then."""
+    is_written: bool = False
+
+
+class SpanJournal:
+    """Follows starts and ends of spans, and what has become of their traces. Only the worker calls it."""
+
+    def __init__(self, *, content: bool, all_spans: bool, is_forked: bool = False) -> None:
+        self._is_forked = is_forked
+        self._content = content
+        self._all_spans = all_spans
+        self._traces: OrderedDict[int, _OpenTrace] = OrderedDict()
+        self._posted: OrderedDict[int, Memory] = OrderedDict()
+
+    def record(self, events: Sequence[tuple[ReadableSpan, bool]]) -> list[JournalChange]:
+        """Spans have started (True) or ended, in this order. Return what is to be written of that."""
+        touched: dict[int, _OpenTrace] = {}
+        for span, is_start in events:
+            context = span.context
+            if context is None:
+                continue
+            trace = self._trace(context.trace_id)
+            trace.memory.saw(span)
+            if is_start:
+                trace.open_spans += 1
+                if span.parent is None or span.parent.is_remote:
+                    trace.roots[context.span_id] = span
+            else:
+                trace.open_spans = max(trace.open_spans - 1, 0)
+                trace.roots.pop(context.span_id, None)
+                trace.written_roots.pop(context.span_id, None)
+                trace.held.append(span)
+                touched[context.trace_id] = trace
+        return self._written(touched)
+
+    def taken(self, part: Part) -> list[JournalChange]:
+        """The spans of a part have become parcels, or were not wanted. Return what is to be written with these."""
+        trace = self._traces.get(part.trace_id)
+        if trace is None:
+            return []
+        trace.held.clear()
+        trace.memory = part.memory
+        trace.is_written = trace.is_written or part.memory.posted
+        states: list[TraceState] = []
+        if part.open:
+            states.append(self._state(part.trace_id, trace, part.open[0]))
+        else:
+            del self._traces[part.trace_id]
+            self._remember(part)
+        return [JournalChange(cleared=_hex(part.trace_id), states=states)] if trace.is_written else []
+
+    def _remember(self, part: Part) -> None:
+        if part.memory.posted:
+            self._posted[part.trace_id] = part.memory
+            if len(self._posted) > REMEMBERED_TRACES:
+                self._posted.popitem(last=False)
+
+    def _trace(self, trace_id: int) -> _OpenTrace:
+        trace = self._traces.get(trace_id)
+        if trace is None:
+            memory = self._posted.get(trace_id) or Memory(inherits=self._is_forked)
+            trace = self._traces[trace_id] = _OpenTrace(memory, is_written=memory.posted)
+            if len(self._traces) > MAX_OPEN_TRACES:
+                self._traces.popitem(last=False)
+        return trace
+
+    def _written(self, touched: dict[int, _OpenTrace]) -> list[JournalChange]:
+        rows: list[JournalRow] = []
+        states: list[TraceState] = []
+        for trace_id, trace in touched.items():
+            views = [joined(span, read_span(span)) for span in trace.held]
+            trace.is_written = trace.is_written or self._all_spans or any(is_genai(view) for view in views)
+            if not trace.is_written or not views:
+                continue
+            rows += [self._row(trace_id, view, is_open=False) for view in views]
+            rows += self._open_roots(trace_id, trace)
+            states.append(self._state(trace_id, trace, trace.held[-1]))
+            trace.held.clear()
+        return [JournalChange(rows=rows, states=states)] if rows else []
+
+    def _open_roots(self, trace_id: int, trace: _OpenTrace) -> list[JournalRow]:
+        rows: list[JournalRow] = []
+        for span_id, span in trace.roots.items():
+            attributes = len(span.attributes or ())
+            if trace.written_roots.get(span_id) != attributes:
+                trace.written_roots[span_id] = attributes
+                rows.append(self._row(trace_id, joined(span, read_span(span)), is_open=True))
+        return rows
+
+    def _row(self, trace_id: int, view: SpanView, *, is_open: bool) -> JournalRow:
+        data = encode_span(view, content=self._content)
+        return JournalRow(trace_id=_hex(trace_id), span_id=f"{view.span_id:016x}", is_open=is_open, data=data)
+
+    def _state(self, trace_id: int, trace: _OpenTrace, span: ReadableSpan) -> TraceState:
+        memory = trace.memory
+        return TraceState(
+            trace_id=_hex(trace_id),
+            posted=memory.posted,
+            running=memory.running,
+            had_input=memory.had_input,
+            tags=memory.tags,
+            is_remote=memory.is_remote,
+            open_spans=trace.open_spans,
+            resource=encode_json(dict(span.resource.attributes)).decode(),
+        )
+
+
+def _hex(trace_id: int) -> str:
+    return f"{trace_id:032x}"

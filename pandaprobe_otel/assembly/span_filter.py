@@ -1,0 +1,154 @@
+"""Which spans go out, and to which parent their children go when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from pandaprobe_otel.assembly.ended_span import guarded
+from pandaprobe_otel.assembly.remote_parents import named_by
+from pandaprobe_otel.assembly.trace_buffer import Memory
+from pandaprobe_otel.mapping import (
+    SpanView,
+    is_dropped,
+    is_genai,
+    is_mcp_housekeeping,
+    is_plumbing,
+    is_served_tool,
+    is_tool_without_mcp,
+    kind_of,
+)
+from pandaprobe_otel.process.guard import failed
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+Selection = Literal["agent", "all"] | Callable[..., bool]
+
+_MACHINERY: Final[Mapping[str, tuple[str, ...]]] = {
+    "agent_framework": ("edge_group.process", "message.send"),
+    "gcp.vertex.agent": ("execute_tool (merged)",),
+}
+"""Scopes of frameworks, with how the names of spans begin that tell how messages travel, or the same once more."""
+_NOTHING: Final[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The views that go out, with their parents set right, and how many spans were left out."""
+
+    views: tuple[SpanView, ...]
+    left_out: int
+
+
+class SpanFilter:
+    """The rule behind the setting `spans`.
+
+    "agent": a trace without any GenAI span is not sent; inside a kept one, HTTP, database and messaging spans are
+    left out, except the local root; so are those that a framework has of its own machinery, and what an MCP server in
+    this process says of a call that the agent has a span of already. Those that spans of other services stand below,
+    or may without knowing better, are kept. "all": everything goes. A function is asked for each span.
+    """
+
+    def __init__(self, selection: Selection, *, is_marked: bool = False) -> None:
+        """`is_marked`: behind a span processor, by which other services know who stands for a span (`mark`)."""
+        self._selection = selection
+        self._is_marked = is_marked
+
+    def is_wanted(self, views: Sequence[SpanView]) -> bool:
+        """Whether a trace with these spans (ended or open) is to be sent at all."""
+        return self._selection != "agent" or any(is_genai(view) for view in views)
+
+    def keep(
+        self,
+        ended: Sequence[tuple[ReadableSpan, SpanView]],
+        open_views: Sequence[SpanView],
+        memory: Memory,
+    ) -> Kept:
+        """Choose among the ended spans. `memory` remembers the parent of each span that was left out."""
+        parents = memory.parents
+        here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
+        needed = memory.sent_below.keys() | {named for span, _ in ended if (named := named_by(span)) is not None}
+        for view in open_views:
+            if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
+                parents.setdefault(view.span_id, view.parent_id)
+        kept: list[SpanView] = []
+        for span, view in ended:
+            if self._wants(span, view, here, needed):
+                parents.pop(view.span_id, None)
+                kept.append(view)
+            else:
+                parents[view.span_id] = view.parent_id
+        views = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
+        for view in views:
+            if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here:
+                memory.sent_below[view.parent_id] = None
+        return Kept(views=views, left_out=len(ended) - len(kept))
+
+    def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
+        if is_dropped(view):
+            return False
+        if callable(self._selection):
+            return _is_chosen(self._selection, span)
+        if self._selection == "all":
+            return True
+        if _is_root(view, here):
+            # A server that lists its tools for an agent elsewhere has no root of its own to keep.
+            return view.parent_id is None or not is_mcp_housekeeping(view)
+        if not _is_noise(view) and not _is_told_twice(view, here):
+            return True
+        may_be = self._is_marked and is_plumbing(view) and _may_be_a_parent_elsewhere(span, view, here)
+        return may_be or view.span_id in needed
+
+
+def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
+    """Whether the app's function wants the span; where it fails, what it may have kept back must not go out."""
+    try:
+        return bool(choose(guarded(span)))
+    except BaseException as error:  # noqa: BLE001 - the app's function ran, in our thread; counted and logged
+        failed("spans", error)
+        return False
+
+
+def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
+    """Whether a call left this process by the span, and nobody was told who stands for it.
+
+    So it is with instrumentations that say only after the start what a span is about (Celery's, Kafka's). Databases
+    make no spans of ours, and the requests of a model call are the provider's.
+    """
+    if view.otel_kind not in ("CLIENT", "PRODUCER") or named_by(span) is not None:
+        return False
+    if any(key.startswith(("db.", "mcp.")) for key in view.attributes):
+        return False
+    above, seen = here.get(view.parent_id or 0), {view.span_id}
+    while above is not None and above.span_id not in seen:
+        if kind_of(above) in ("LLM", "EMBEDDING"):
+            return False
+        seen.add(above.span_id)
+        above = here.get(above.parent_id or 0)
+    return True
+
+
+def _is_noise(view: SpanView) -> bool:
+    """Whether the span tells of no work of an agent: what carries it, or what a framework says of its own machinery."""
+    return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, _NOTHING))
+
+
+def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:
+    parent = here.get(view.parent_id) if view.parent_id is not None and is_served_tool(view) else None
+    return parent is not None and is_tool_without_mcp(parent)
+
+
+def _is_root(view: SpanView, here: Mapping[int, SpanView]) -> bool:
+    """The local root: no parent, or one in another process."""
+    return view.parent_id is None or (view.parent_is_remote and view.parent_id not in here)
+
+
+def _reparent(view: SpanView, parents: Mapping[int, int | None]) -> SpanView:
+    parent = view.parent_id
+    seen = {view.span_id}
+    while parent is not None and parent in parents and parent not in seen:
+        seen.add(parent)
+        parent = parents[parent]
+    return view if parent == view.parent_id else replace(view, parent_id=parent)

@@ -1,0 +1,402 @@
+"""The hand-over from the app's threads, and the one thread that assembles.
+
+The app's threads put started spans into a dict and the fields of ended ones in their place, or, when the worker has
+taken the start already, into a deque. They do nothing else: no lock, no I/O, no encoding. The worker polls both while
+traces are open and sleeps otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.ended_span import Fields, cut_fields, fields_of, parent_of, span_of, text_size
+from pandaprobe_otel.assembly.log_queue import LogQueue
+from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, Part
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.process.late_patches import LockMaker
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+_PLACE: Final = SMALLEST_SPAN
+"""What may wait is counted in places of so many bytes, as the length of a queue is known without a lock: a span takes
+one, and one more, empty, for each of them that its text has."""
+_EMPTY: Final = (None,)
+_FEWEST_SHARE: Final = 8
+"""One part in so many of all bytes may wait here, however much waits elsewhere."""
+_MANY: Final = 64
+_MANY_PLACES: Final = (4 << 20) // _PLACE
+"""So many spans, or places, are taken without waiting for the next look: an app that makes them fast makes many."""
+_MOST_LOST: Final = 8_192
+_CUT_TO: Final = 65_536
+_POLL_S: Final = 0.1
+_JOURNAL_POLL_S: Final = 0.02
+"""With a journal: what has ended is on disk 50 ms later, the writing included."""
+
+_SAMPLED: Final = 1
+"""The bit of the trace flags, by W3C Trace Context."""
+
+Journal: TypeAlias = "Callable[[Sequence[tuple[ReadableSpan, bool]]], None]"
+"""Told of starts (True) and ends of spans, in this order."""
+
+
+class Worker:
+    """Takes span starts and ends from any thread; gives the parts that are ready to `deliver`, in its own.
+
+    `also` is called at each look: what else is to be done in the worker's thread. It never raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        assembler: Callable[[], Assembler],
+        deliver: Callable[[Part], None],
+        ledger: Ledger,
+        notices: Notices,
+        max_bytes: int = 64 << 20,
+        waiting_elsewhere: Callable[[], float] = lambda: 0.0,
+        may_cut: bool = True,
+        on_first_span: Callable[[], None] = lambda: None,
+        also: Callable[[], None] = lambda: None,
+        journal: Journal | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`max_bytes`: what may wait, on the way here, in the assembler and elsewhere.
+
+        `may_cut`: whether text may be shown in part; where masks must see all of it, it may not.
+        """
+        self._max_bytes = max_bytes
+        self._waiting_elsewhere = waiting_elsewhere
+        self._cut_to = _CUT_TO if may_cut else 0
+        self._journal = journal
+        self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
+        self._notices = notices
+        self._on_first_span = on_first_span
+        self._also = also
+        self._make_assembler = assembler
+        self._deliver = deliver
+        self._ledger = ledger
+        self._monotonic = monotonic
+        self._forked_at_ns = 0
+        self._start_empty()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: start empty, since the spans that are open now are the parent process's, copies all."""
+        self._start_empty()
+        self._forked_at_ns = time.time_ns()
+
+    def _start_empty(self) -> None:
+        """No spans, new locks and no thread."""
+        self._assembler = self._make_assembler()
+        self._new: dict[int, ReadableSpan | Fields] = {}
+        """By identity of their contexts: spans whose start the worker has not seen, open or ended, in their order."""
+        self._ended: deque[Fields | None] = deque()
+        """Those whose start it has seen, and the empty places that stand for text."""
+        self._lost: deque[tuple[int, int]] = deque(maxlen=_MOST_LOST)
+        """Trace and span ids of spans that have ended when there was no room for them."""
+        self._places = self._max_bytes // _PLACE
+        self._wake_at = _MANY
+        self._logs = LogQueue()
+        self._make_locks()
+        self._asleep = False
+        self._sees_starts = False
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def _make_locks(self) -> None:
+        self._lock_maker = LockMaker()
+        self._wake = threading.Event()
+        self._start_lock = threading.Lock()
+        self._work_lock = threading.RLock()
+
+    def started(self, span: ReadableSpan) -> None:
+        """A span has started."""
+        context = span.context
+        waiting = len(self._new)
+        if context is None or self._stopped or waiting + len(self._ended) >= self._places:
+            return
+        self._new[id(context)] = span
+        if self._thread is None:
+            self._sees_starts = True
+            self._start()
+        elif self._asleep or waiting >= self._wake_at:
+            self._wake_at = self._places  # once is enough
+            self._wake.set()
+
+    def ended(self, span: ReadableSpan) -> None:
+        """A span has ended. Where its text has no room it is cut; a span without any is counted as dropped.
+
+        The app must not wait for us.
+        """
+        fields = fields_of(span)
+        key = id(fields[0])
+        waiting = len(self._new) + len(self._ended)
+        more = text_size(fields) // _PLACE
+        if more and waiting + more >= self._places:
+            fields = cut_fields(fields, self._cut_to)
+            more = text_size(fields) // _PLACE
+        if self._stopped:
+            self._refuse(span)
+        elif key in self._new:
+            self._new[key] = fields
+        elif waiting + more < self._places * (1 + _is_local_root(fields)):
+            self._ended.append(fields)
+        else:
+            self._refuse(span)
+            more = 0
+        if more:
+            self._ended.extend(_EMPTY * more)
+        if self._thread is None:
+            self._start()
+        elif self._asleep or (more and waiting + more >= _MANY_PLACES):
+            self._wake.set()
+
+    def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
+        """Take over ended spans in the thread that calls, which waits for the worker; False when time was too short.
+
+        For those who can ask their senders to wait: nothing is refused for want of room.
+        """
+        if self._stopped:
+            return False
+        if self._thread is None:
+            self._start()
+        if not self._work_lock.acquire(timeout=max(deadline - self._monotonic(), 0.001)):
+            return False
+        try:
+            self._drain()
+            self._take_over([(span, False) for span in spans])
+        finally:
+            self._work_lock.release()
+        self._wake.set()  # also when it is about to sleep
+        return True
+
+    def logged(self, record: Any) -> None:
+        """A log record with content of a span. Over the bound it is left out, which is said."""
+        self._logs.put(record)
+
+    def call(self) -> None:
+        """Have the worker look around soon, for something else than spans (see `also`)."""
+        if self._thread is None:
+            self._start()
+        self._wake.set()
+
+    @property
+    def held_spans(self) -> int:
+        """Spans that have ended and are not handed to delivery yet, roughly (no lock is taken)."""
+        return self._assembler.ended_spans
+
+    def flush(self, deadline: float) -> bool:
+        """Hand over every trace whose root has ended; False when the deadline passed before the worker was free."""
+        return self._run_now(self._assembler.flush, deadline)
+
+    def close(self, deadline: float) -> int:
+        """Hand over everything and stop; return how many ended spans there was no time for, roughly."""
+        done = self._run_now(self._assembler.close, deadline)
+        self._stopped = True
+        self._wake.set()
+        if done:
+            return 0
+        arrived = sum(isinstance(seen, tuple) for seen in self._new.copy().values()) + len(self._ended)
+        return arrived + self._assembler.ended_spans
+
+    # -- the app's side -----------------------------------------------------------------------------------------------
+
+    def _refuse(self, span: ReadableSpan) -> None:
+        if _is_sampled(span):
+            self._ledger.ended(1)
+            self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
+            self._lost.append(_ids(span))
+
+    def _start(self) -> None:
+        if self._lock_maker.is_outdated:
+            self._make_locks()
+        with self._start_lock:
+            if self._thread is not None or self._stopped:
+                return
+            thread = threading.Thread(target=self._run, name="pandaprobe-worker", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the interpreter is shutting down: close() does the work in the thread that calls it
+            self._thread = thread
+        self._on_first_span()
+
+    # -- the worker's side --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopped:
+            with self._work_lock:
+                self._work(self._assembler.due)
+                is_idle = not len(self._assembler)
+            if is_idle:
+                self._asleep = True
+                if not (self._new or self._ended):  # a span that came after this look sets the event
+                    self._wake.wait()
+                self._asleep = False
+                self._wake.clear()
+                self._wake_at = _MANY
+            else:
+                self._pause()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """What came when there was no time left, or too little, is lost, and counted."""
+        with self._work_lock:
+            self._drain()
+            self._ledger.dropped("shutdown", self._assembler.ended_spans)
+            self._assembler = self._make_assembler()
+
+    def _pause(self) -> None:
+        """Wait for the next look. When many spans arrive meanwhile, take them, and look at once when they are large."""
+        end = time.monotonic() + self._poll_s
+        while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
+            self._wake.clear()
+            self._wake_at = _MANY
+            with self._work_lock:
+                self._drain()
+                if self._assembler.has_large:
+                    return
+
+    def _run_now(self, ready: Callable[[float], Iterable[Part]], deadline: float) -> bool:
+        remaining = deadline - self._monotonic()
+        if not self._work_lock.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.001)):
+            return False
+        try:
+            self._work(ready)
+        finally:
+            self._work_lock.release()
+        return True
+
+    def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
+        self._drain()
+        self._make_room()
+        self._also()
+        for part in ready(self._monotonic()):
+            try:
+                self._deliver(part)
+            except BaseException as error:  # the guard of the worker: costs this part, not the thread
+                self._ledger.dropped("internal_error", len(part.ended))
+                self._notices.say(
+                    f"encode: {type(error).__name__}",
+                    "A trace could not be encoded inside pandaprobe-otel; please report this: "
+                    + "".join(traceback.format_exception(error)),
+                    level=logging.ERROR,
+                )
+                if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+                    raise  # an interrupt of the app, which flushes or ends
+
+    def _drain(self) -> None:
+        """Move what has arrived into the assembler; later arrivals wait for the next round."""
+        logs = len(self._logs)  # counted first: the spans of these have started, so their starts are drained below
+        self._take_over(self._arrived())
+        now = self._monotonic()
+        for _ in range(len(self._lost)):
+            ids = self._lost.popleft()
+            self._assembler.lost(*ids, now)
+        for record in self._logs.take(logs):
+            self._assembler.logged(record)
+        if (refused := self._logs.take_refused() + self._assembler.take_refused_logs()) > 0:
+            self._notices.say(
+                "logs_full",
+                f"{refused} log records with content of spans were left out: they come faster than they are taken, or "
+                "belong to spans that stay open.",
+            )
+        if (given_up := self._assembler.take_given_up()) > 0:
+            self._notices.say(
+                "never_ended",
+                f"{given_up} open spans are waited for no longer, since too many do not end: what of their traces has "
+                "ended is sent as it is, and what ends later is added to it.",
+            )
+
+    def _make_room(self) -> None:
+        """Let wait on the way here what neither the assembler nor anybody else has room for."""
+        left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
+        self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
+
+    def _take_over(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+        ended = 0
+        now = self._monotonic()
+        for span, is_start in events:
+            if is_start:
+                self._assembler.started(span, now)
+            else:
+                ended += 1
+                self._assembler.ended(span, now)
+        if ended:
+            self._ledger.ended(ended)
+        if self._journal is not None and events:
+            self._write_down(self._journal, events)
+
+    def _arrived(self) -> list[tuple[ReadableSpan, bool]]:
+        """Starts (True) and ends of sampled spans since the last time; no end without its start, where these are told.
+
+        Counted before the starts are taken, the ends are those of spans whose ancestors are known then: a trace
+        never looks complete while an ancestor of its spans is open.
+        """
+        events: list[tuple[ReadableSpan, bool]] = []
+        starts: set[tuple[int, int]] = set()
+        ended = len(self._ended)
+        for key, seen in self._new.copy().items():  # a copy in one step: the app's threads go on
+            new = self._new.pop(key)
+            if isinstance(seen, tuple):
+                self._add_end(events, starts, seen, is_ours=True)
+                continue
+            if _is_sampled(seen):
+                starts.add(_ids(seen))
+                events.append((seen, True))
+            if isinstance(new, tuple):  # ended since the copy, so children of it may have come since: next round
+                self._ended.append(new)
+        for _ in range(ended):
+            if (fields := self._ended.popleft()) is not None:
+                self._add_end(events, starts, fields)
+        return events
+
+    def _add_end(
+        self,
+        events: list[tuple[ReadableSpan, bool]],
+        starts: set[tuple[int, int]],
+        fields: Fields,
+        *,
+        is_ours: bool = False,
+    ) -> None:
+        span = span_of(fields)
+        if not _is_sampled(span):
+            return
+        ids = _ids(span)
+        if ids not in starts and not self._assembler.has_open(*ids):
+            if not is_ours and (span.start_time or 0) < self._forked_at_ns:
+                return  # a copy of a span that is open in the parent process, which ends it too
+            if self._sees_starts:
+                events.append((span, True))
+        events.append((span, False))
+
+    def _write_down(self, journal: Journal, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+        try:
+            journal(events)
+        except Exception as error:  # noqa: BLE001 - the guard of the journal: costs what a crash would leave, no more
+            self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
+
+
+def _is_local_root(fields: Fields) -> bool:
+    """There is more room for them: without one, its trace would never be finished."""
+    parent = parent_of(fields)
+    return parent is None or parent.is_remote
+
+
+def _is_sampled(span: ReadableSpan) -> bool:
+    context = span.context
+    return context is not None and bool(context.trace_flags & _SAMPLED)
+
+
+def _ids(span: ReadableSpan) -> tuple[int, int]:
+    context = span.context
+    return (0, 0) if context is None else (context.trace_id, context.span_id)

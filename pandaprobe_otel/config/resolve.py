@@ -1,0 +1,284 @@
+"""Settings: one frozen object, resolved once, that remembers where each value came from.
+
+Order of sources: argument > `PANDAPROBE_*` variable > OpenTelemetry's own variable > `~/.pandaprobe/config.yaml`
+> default. `SETTINGS` is the one table: the resolver, the documentation and the tests all read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
+from urllib.parse import urlsplit
+
+from pandaprobe_otel.config.settings import SETTINGS, BadValueError, Setting
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+__all__ = ["SETTINGS", "Config", "ExportSettings", "Problem"]
+
+Capture = Literal["all", "metadata", "off"]
+
+LOCAL_API_KEY: Final = "sk_pp_local"
+"""Sent to a loopback endpoint when no key is set: a local PandaProbe without `--auth` takes any key."""
+
+_PLACEHOLDER_KEY = re.compile(
+    r"(?:<.*>|\$\{.*\}|x{3,}|\.{3,}|(?:your|my|insert|replace|change)[ _-]?.*|todo|changeme|none|null|api[ _-]?key|"
+    r"sk_pp_(?:x{3,}|\.{2,}|your.*))",
+    re.IGNORECASE,
+)
+_SECRETS_OF_URLS: Final = re.compile(r"(?<=://).*(?=@)|(?<=[?#]).+")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class ExportSettings(TypedDict, total=False):
+    """The settings that a span processor or exporter of its own takes; see `SETTINGS` for what each means."""
+
+    api_key: str | Callable[[], str] | None
+    project_name: str | None
+    endpoint: str | None
+    environment: str | None
+    release: str | None
+    enabled: bool | None
+    spans: str | Callable[[ReadableSpan], bool] | None
+    capture: str | Mapping[str, str] | None
+    mask: Any
+    compute_cost: bool | None
+    sample_rate: float | None
+    local: str | os.PathLike[str] | None
+    spool: str | None
+    redis_url: str | None
+    max_traces_per_day: int | None
+    verify: float | None
+    max_queue_bytes: int | None
+    max_spool_bytes: int | None
+    shutdown_timeout_s: float | None
+
+
+def settings_of_a_piece(given: Mapping[str, Any]) -> Config:
+    """Resolve the settings of a span processor or exporter; one that is none of theirs is a problem, not an error.
+
+    OpenTelemetry's configuration file hands over what its author wrote, and an exception would stop all telemetry.
+    """
+    known = {name: value for name, value in given.items() if name in ExportSettings.__annotations__}
+    config = Config.resolve(known)
+    problems = [
+        Problem(setting=name, message=f"{name} is no setting of a span processor or exporter; it is ignored.")
+        for name in given
+        if name not in known
+    ]
+    return dataclasses.replace(config, problems=(*config.problems, *problems)) if problems else config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A setting that cannot be used: what is wrong, where it came from and what to do."""
+
+    setting: str
+    message: str
+    fatal: bool = False
+    """True when nothing can be sent because of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting of this library, resolved. `sources` says for each name where its value came from."""
+
+    api_key: str | Callable[[], str] | None
+    project_name: str
+    endpoint: str
+    environment: str | None
+    release: str | None
+    service_name: str | None
+    enabled: bool
+    instrument: Literal["auto", False] | tuple[str, ...]
+    exclude: tuple[str, ...]
+    spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool]
+    capture: Capture | Mapping[str, Capture]
+    """One mode, or modes by kind with that of all other kinds under `*`."""
+    mask: Any
+    compute_cost: bool
+    sample_rate: float
+    local: str | None
+    spool: str | None
+    redis_url: str | None
+    console: bool
+    debug: bool
+    strict: bool
+    max_traces_per_day: int | None
+    verify: float
+    handle_sigterm: bool
+    max_queue_bytes: int
+    max_spool_bytes: int
+    shutdown_timeout_s: float
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def resolve(
+        cls,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        file: Path | None = None,
+    ) -> Config:
+        """Resolve every setting. Never raises: what cannot be used stands in `problems`, with the default in its place.
+
+        `arguments` maps setting names to values, None meaning "not given"; `environ` defaults to the process's
+        environment and `file` to `~/.pandaprobe/config.yaml`.
+        """
+        env = os.environ if environ is None else environ
+        problems: list[Problem] = []
+        from_file = _read_file(_default_file() if file is None else file, problems)
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for setting in SETTINGS:
+            value, source = _resolve_one(setting, arguments or {}, env, from_file, problems)
+            values[setting.name], sources[setting.name] = value, source
+        _check_key(values, sources, problems)
+        _keep_apart(values, sources, problems)
+        return cls(**values, sources=sources, problems=tuple(problems))
+
+    @property
+    def usable(self) -> bool:
+        """Whether traces can be sent with these settings."""
+        return self.enabled and not any(problem.fatal for problem in self.problems)
+
+    @property
+    def fixed_key(self) -> str | None:
+        """The API key where it is a text; None where there is none, or a function gives it."""
+        return self.api_key if isinstance(self.api_key, str) else None
+
+    def ask_key(self) -> str | None:
+        """The API key as it is now. What a function that gives it raises passes through."""
+        return self.api_key() if callable(self.api_key) else self.api_key
+
+    @property
+    def key_identity(self) -> str:
+        """What names the key's spool and budget: the key, or the name of the function, which stays when keys change."""
+        if self.api_key is None or isinstance(self.api_key, str):
+            return self.api_key or ""
+        function: Any = getattr(self.api_key, "func", self.api_key)  # that of a functools.partial
+        if not hasattr(function, "__qualname__"):  # an object that can be called
+            function = cast("Any", type(function))
+        return f"function {function.__module__}.{function.__qualname__}"
+
+    @property
+    def captures_content(self) -> bool:
+        """Whether inputs and outputs of any kind of span are sent."""
+        if isinstance(self.capture, str):
+            return self.capture == "all"
+        return "all" in self.capture.values() or "*" not in self.capture
+
+    @property
+    def destination(self) -> str:
+        """Where traces go: the endpoint, or a file."""
+        return self.local or self.endpoint
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the endpoint is on this machine."""
+        return urlsplit(self.endpoint).hostname in _LOOPBACK
+
+
+def _resolve_one(
+    setting: Setting,
+    arguments: Mapping[str, Any],
+    env: Mapping[str, str],
+    from_file: Mapping[str, Any],
+    problems: list[Problem],
+) -> tuple[Any, str]:
+    for raw, source in _candidates(setting, arguments, env, from_file):
+        try:
+            return setting.parse(raw), source
+        except BadValueError as error:
+            shown = "(not shown)" if setting.secret else repr(_without_secrets(raw))[:80]
+            fatal = setting.name in ("endpoint", "local")  # never send to where it was not meant
+            rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
+            if setting.fallback is not None:
+                rest = f"{setting.fallback!r} is used, to send nothing that was not meant to be"
+            problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {error}; {rest}.", fatal=fatal))
+            return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
+    return setting.default, "default"
+
+
+def _without_secrets(raw: Any) -> Any:
+    """A refused value as it may be shown: a URL can hold a password, or a token in its query."""
+    return _SECRETS_OF_URLS.sub("***", raw) if isinstance(raw, str) and "://" in raw else raw
+
+
+def _candidates(
+    setting: Setting, arguments: Mapping[str, Any], env: Mapping[str, str], from_file: Mapping[str, Any]
+) -> Sequence[tuple[Any, str]]:
+    found: list[tuple[Any, str]] = []
+    if arguments.get(setting.name) is not None:
+        found.append((arguments[setting.name], f"argument {setting.name}"))
+    # An empty variable counts as unset, as OpenTelemetry's specification says.
+    if setting.env and env.get(setting.env, "").strip():
+        found.append((env[setting.env].strip(), setting.env))
+    if setting.otel and (otel := setting.otel(env)) is not None:
+        found.append(otel)
+    found.extend(
+        (from_file[key], f"{_default_file()} ({key})")
+        for key in setting.file_keys
+        if from_file.get(key) not in (None, "")
+    )
+    return found
+
+
+def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
+    key = values["api_key"]
+    if not values["enabled"] or values["local"] is not None:
+        return
+    if key is None:
+        if urlsplit(str(values["endpoint"])).hostname in _LOOPBACK:
+            values["api_key"], sources["api_key"] = LOCAL_API_KEY, "default for a local endpoint"
+            return
+        message = (
+            "no API key: set PANDAPROBE_API_KEY (or pass api_key=...), or set PANDAPROBE_ENDPOINT to a local "
+            "PandaProbe (`pandaprobe-otel local`); no traces are sent."
+        )
+    elif isinstance(key, str) and _PLACEHOLDER_KEY.fullmatch(key):
+        message = f"{sources['api_key']} holds a placeholder, not an API key: put your key there; no traces are sent."
+    else:
+        return
+    problems.append(Problem(setting="api_key", message=message, fatal=True))
+
+
+def _keep_apart(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
+    """A spool may hold what others mean to send; with a file nothing is sent, and the file is where traces wait."""
+    if values["local"] is None or values["spool"] is None:
+        return
+    message = f"{sources['local']} writes traces to a file, so there is no spool: {sources['spool']} is ignored."
+    problems.append(Problem(setting="spool", message=message))
+    values["spool"] = None
+
+
+# -- the configuration file -----------------------------------------------------------------------------------------
+
+
+def _default_file() -> Path:
+    return Path(os.path.expanduser("~")) / ".pandaprobe" / "config.yaml"
+
+
+def _read_file(path: Path, problems: list[Problem]) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(setting="config file", message=f"{path} cannot be read ({error}); it is ignored."))
+        return {}
+    import yaml  # loaded only by who has the file
+
+    try:
+        content: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problems.append(Problem(setting="config file", message=f"{path} is not YAML ({error}); it is ignored."))
+        return {}
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}

@@ -1,0 +1,243 @@
+"""The table of all settings: for each its variable, its default, and how its value is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.config.otel_variables import otel_disabled, otel_resource, otel_service_name
+from pandaprobe_otel.config.values import (
+    CLOUD_ENDPOINT,
+    BadValueError,
+    read_anything,
+    read_bool,
+    read_bytes,
+    read_capture,
+    read_count,
+    read_endpoint,
+    read_file,
+    read_instrument,
+    read_key_or_function,
+    read_names,
+    read_priced,
+    read_project,
+    read_rate,
+    read_redis_url,
+    read_seconds,
+    read_spans,
+    read_text,
+)
+
+__all__ = ["CLOUD_ENDPOINT", "SETTINGS", "BadValueError", "Setting"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row of the table: a setting, its environment variables, its default and how it is read."""
+
+    name: str
+    parse: Callable[[Any], Any]
+    default: Any
+    doc: str
+    fallback: Any = None
+    """What is used instead of the default when a value was given that cannot be used."""
+    env: str | None = None
+    otel: Callable[[Mapping[str, str]], tuple[Any, str] | None] | None = None
+    file_keys: tuple[str, ...] = ()
+    secret: bool = False
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting(
+        name="api_key",
+        env="PANDAPROBE_API_KEY",
+        file_keys=("api_key",),
+        parse=read_key_or_function,
+        default=None,
+        secret=True,
+        doc="The API key (header X-API-Key), or a function that gives it: asked again when the server refuses the key.",
+    ),
+    Setting(
+        name="project_name",
+        env="PANDAPROBE_PROJECT_NAME",
+        file_keys=("project_name", "project"),
+        parse=read_project,
+        default="default",
+        doc="The project that traces go to; PandaProbe creates it on the first request that names it.",
+    ),
+    Setting(
+        name="endpoint",
+        env="PANDAPROBE_ENDPOINT",
+        file_keys=("endpoint",),
+        parse=read_endpoint,
+        default=CLOUD_ENDPOINT,
+        doc="Base URL of PandaProbe: the hosted service, your own, or a local one.",
+    ),
+    Setting(
+        name="environment",
+        env="PANDAPROBE_ENVIRONMENT",
+        otel=otel_resource("deployment.environment.name", "deployment.environment"),
+        parse=read_text,
+        default=None,
+        doc="Deployment environment written into each trace, such as `production`.",
+    ),
+    Setting(
+        name="release",
+        env="PANDAPROBE_RELEASE",
+        otel=otel_resource("service.version"),
+        parse=read_text,
+        default=None,
+        doc="Version of the app written into each trace.",
+    ),
+    Setting(
+        name="service_name",
+        otel=otel_service_name,
+        parse=read_text,
+        default=None,
+        doc="`service.name` of the provider that `init` creates.",
+    ),
+    Setting(
+        name="enabled",
+        env="PANDAPROBE_ENABLED",
+        otel=otel_disabled,
+        parse=read_bool,
+        default=True,
+        doc="False: nothing is traced and nothing is sent.",
+    ),
+    Setting(
+        name="instrument",
+        env="PANDAPROBE_INSTRUMENT",
+        parse=read_instrument,
+        default="auto",
+        doc="`auto`: every supported library that is installed; False; or a list of names.",
+    ),
+    Setting(
+        name="exclude",
+        env="PANDAPROBE_EXCLUDE",
+        parse=read_names,
+        default=(),
+        doc="Names of libraries that `instrument=auto` leaves alone.",
+    ),
+    Setting(
+        name="spans",
+        env="PANDAPROBE_SPANS",
+        parse=read_spans,
+        default="agent",
+        doc="`agent`: traces with a GenAI span, without HTTP and database spans; `all`; or a function of the span.",
+    ),
+    Setting(
+        name="capture",
+        env="PANDAPROBE_CAPTURE",
+        parse=read_capture,
+        default="all",
+        fallback="off",
+        doc="`all`: inputs and outputs too; `metadata`: names, times, models, tokens; `off`: no metadata either. "
+        'By kind: `{"*": "all", "TOOL": "metadata"}`, in the variable `all,TOOL=metadata`.',
+    ),
+    Setting(
+        name="mask",
+        parse=read_anything,
+        default=None,
+        doc="Regular expressions or functions that remove what must not leave the process.",
+    ),
+    Setting(
+        name="compute_cost",
+        env="PANDAPROBE_COMPUTE_COST",
+        parse=read_priced,
+        default=False,
+        doc="True: costs that no span states are computed from a price list (extra `cost`), and marked as computed.",
+    ),
+    Setting(
+        name="sample_rate",
+        env="PANDAPROBE_SAMPLE_RATE",
+        parse=read_rate,
+        default=1.0,
+        doc="Share of traces that is kept, 0 to 1, decided by the trace id.",
+    ),
+    Setting(
+        name="local",
+        env="PANDAPROBE_LOCAL",
+        parse=read_file,
+        default=None,
+        doc="A file: traces are written there, one JSON line each, and nothing is sent; `replay` sends them later.",
+    ),
+    Setting(
+        name="spool",
+        env="PANDAPROBE_SPOOL_DIR",
+        parse=lambda raw: str(raw),
+        default=None,
+        doc="Directory in which waiting traces survive the process; None: memory only.",
+    ),
+    Setting(
+        name="redis_url",
+        env="PANDAPROBE_REDIS_URL",
+        parse=read_redis_url,
+        default=None,
+        secret=True,
+        doc="Redis that shares one key's budget between machines (redis://, rediss:// or unix://).",
+    ),
+    Setting(
+        name="console",
+        env="PANDAPROBE_CONSOLE",
+        parse=read_bool,
+        default=False,
+        doc="True: each finished trace is also printed as a tree to standard error.",
+    ),
+    Setting(
+        name="debug",
+        env="PANDAPROBE_DEBUG",
+        parse=read_bool,
+        default=False,
+        doc="True: the log level of `pandaprobe_otel` is DEBUG.",
+    ),
+    Setting(
+        name="strict",
+        env="PANDAPROBE_STRICT",
+        parse=read_bool,
+        default=False,
+        doc="True: `init` raises ConfigError for a bad setting instead of warning.",
+    ),
+    Setting(
+        name="max_traces_per_day",
+        env="PANDAPROBE_MAX_TRACES_PER_DAY",
+        parse=read_count,
+        default=None,
+        doc="Most traces that this process posts in 24 hours (each is billed); None: as many as the rate allows.",
+    ),
+    Setting(
+        name="verify",
+        env="PANDAPROBE_VERIFY",
+        parse=read_rate,
+        default=0.0,
+        doc="Share of delivered traces that is looked up afterwards; one that the server lost is sent once more.",
+    ),
+    Setting(
+        name="handle_sigterm",
+        env="PANDAPROBE_HANDLE_SIGTERM",
+        parse=read_bool,
+        default=False,
+        doc="True: SIGTERM ends the process as `sys.exit(143)` does, so that traces are delivered (unless handled).",
+    ),
+    Setting(
+        name="max_queue_bytes",
+        env="PANDAPROBE_MAX_QUEUE_BYTES",
+        parse=read_bytes,
+        default=64 << 20,
+        doc="Bound of the memory that open and waiting traces may take, in bytes.",
+    ),
+    Setting(
+        name="max_spool_bytes",
+        env="PANDAPROBE_MAX_SPOOL_BYTES",
+        parse=read_bytes,
+        default=512 << 20,
+        doc="Bound of the disk space that waiting traces may take in the spool, in bytes; the oldest go first.",
+    ),
+    Setting(
+        name="shutdown_timeout_s",
+        env="PANDAPROBE_SHUTDOWN_TIMEOUT",
+        parse=read_seconds,
+        default=5.0,
+        doc="Seconds that the end of the process may wait for traces to be delivered.",
+    ),
+)

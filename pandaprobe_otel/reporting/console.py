@@ -1,0 +1,40 @@
+"""`console=True`: what is sent is also shown, as a tree on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class TraceConsole:
+    """Prints each posted trace. Needs rich (extra `cli`); without it, one warning says so and nothing is printed."""
+
+    def __init__(self) -> None:
+        self._usable = True
+
+    def show(self, parcels: Sequence[Parcel]) -> None:
+        """Print the traces among these parcels."""
+        for parcel in parcels:
+            if parcel.step is Step.CREATE and self._usable:
+                self._print(parcel)
+
+    def _print(self, parcel: Parcel) -> None:
+        try:
+            from rich.console import Console
+        except ImportError:
+            self._usable = False
+            _logger.warning('pandaprobe-otel: console=True needs rich: pip install "pandaprobe-otel[cli]"')
+            return
+        from pandaprobe_otel.reporting.trace_tree import trace_tree
+
+        fields: dict[str, Any] = orjson.loads(parcel.fields)
+        spans: list[dict[str, Any]] = [orjson.loads(span) for span in parcel.spans]
+        Console(file=sys.stderr).print(trace_tree({**fields, "spans": spans}))

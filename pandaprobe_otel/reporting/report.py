@@ -1,0 +1,64 @@
+"""What became of the spans, as the user sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pandaprobe_otel.config.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config import Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One reading: spans_ended = spans_delivered + sum(spans_dropped.values()) + spans_pending.
+
+    `answers` counts the server's answers by what they meant; `settings` holds (value, source) of each setting,
+    with secrets masked; `instrumented` says of each library whether it is hooked and why not.
+    """
+
+    enabled: bool
+    endpoint: str
+    project_name: str
+    spans_ended: int = 0
+    spans_delivered: int = 0
+    spans_pending: int = 0
+    spans_dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    traces_delivered: int = 0
+    answers: Mapping[str, int] = field(default_factory=dict[str, int])
+    last_error: str | None = None
+    problems: tuple[str, ...] = ()
+    settings: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, "tuple[str, str]"])
+    instrumented: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __str__(self) -> str:
+        """The counts in a few lines, for `print`; `repr` has everything."""
+        where = f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
+        dropped = "".join(f", {count} {reason}" for reason, count in self.spans_dropped.items() if count)
+        lines = [
+            f"PandaProbe: {where}",
+            f"spans: {self.spans_ended} ended, {self.spans_delivered} delivered, {self.spans_pending} waiting{dropped}",
+            f"traces: {self.traces_delivered} delivered",
+            *(f"problem: {problem}" for problem in self.problems),
+        ]
+        if self.last_error is not None:
+            lines.append(f"last error: {self.last_error}")
+        return "\n".join(lines)
+
+
+def described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields of `Status` that say what was set, secrets masked."""
+    settings: dict[str, tuple[str, str]] = {}
+    for setting in SETTINGS:
+        value = getattr(config, setting.name)
+        shown = "***" if setting.secret and value is not None else str(value)
+        settings[setting.name] = (shown, config.sources.get(setting.name, "default"))
+    return {
+        "endpoint": config.destination,
+        "project_name": config.project_name,
+        "problems": (*(problem.message for problem in config.problems), *more_problems),
+        "settings": settings,
+    }

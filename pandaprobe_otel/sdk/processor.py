@@ -1,0 +1,88 @@
+"""The span processor: sees starts and ends, so it knows exactly when a trace is complete."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Unpack
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+from pandaprobe_otel.assembly.remote_parents import leave_out_strangers, mark
+from pandaprobe_otel.config import ExportSettings, settings_of_a_piece
+from pandaprobe_otel.pipeline import Pipeline, open_pipeline
+from pandaprobe_otel.sdk.pieces import Piece, choose
+from pandaprobe_otel.trace_context import stamp
+from pandaprobe_otel.tracers import are_contexts_shared
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class PandaProbeSpanProcessor(Piece, SpanProcessor):
+    """Add it to a `TracerProvider`: each trace is assembled, mapped and delivered to PandaProbe.
+
+    Starting and ending a span costs the calling thread an append; everything else happens in background threads,
+    which start with the first span. Nothing is sent to the network by the constructor, and nothing raised: with
+    settings that cannot work (no API key), one warning is logged and spans are ignored.
+
+    The settings are those of `init` that concern the connection, the content and the delivery, all optional:
+    `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `compute_cost`,
+    `sample_rate`, `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
+    """
+
+    sees_starts = True
+
+    def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
+        if pipeline is None:
+            pipeline = open_pipeline(settings_of_a_piece(settings), counts_starts=True)
+        self._stamp_failed = False
+        self._seen: Any = None
+        self.lead_to(pipeline)
+
+    def lead_to(self, pipeline: Pipeline) -> None:
+        """Hand spans over to this pipeline from now on."""
+        self.pipeline = pipeline
+        self._started = pipeline.started
+        self._ended = pipeline.ended
+        self._marks = pipeline.selection is not None
+        self._leaves_out = pipeline.selection != "all"
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Stamp session, user, tags and metadata of the context on the span, and count it as open.
+
+        A span that is left out later, and may have children in other services, is told to them (`remote_parents`).
+        """
+        try:
+            # The tuple is another one when a processor is added.
+            processors: Any = getattr(span, "_span_processor", None)
+            if self._seen is not (seen := getattr(processors, "_span_processors", None)):
+                self._seen = seen
+                choose(processors)
+            if self.stands_aside:
+                return
+            if self._marks and span.parent is not None:
+                if are_contexts_shared():
+                    leave_out_strangers(span, parent_context)
+                mark(span, leaves_out=self._leaves_out)
+            stamp(span, parent_context)
+        except Exception:  # the guard of span starts: the app's span must start whatever its context holds
+            if not self._stamp_failed:
+                self._stamp_failed = True
+                _logger.exception("The context of a span could not be read; please report this")
+        self._started(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Hand the span over."""
+        if not self.stands_aside:
+            self._ended(span)
+
+    def shutdown(self) -> None:
+        """Deliver what can be delivered within the shutdown timeout, then stop."""
+        self.pipeline.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver every trace whose root has ended; False when that took longer than the timeout."""
+        return self.pipeline.flush(timeout_millis / 1000)

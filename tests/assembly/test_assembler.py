@@ -1,0 +1,257 @@
+"""When a trace is complete, in simulated time with real spans."""
+
+from __future__ import annotations
+
+from opentelemetry.sdk.trace import ReadableSpan, Span
+from opentelemetry.trace import SpanContext
+
+from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.trace_buffer import Part, Stage
+from spans import SpanMaker
+
+
+class Scene:
+    """An assembler with real spans and a clock that is set by hand."""
+
+    def __init__(self, *, counts_starts: bool = True, max_bytes: int = 1 << 26, awaits_root: bool = False) -> None:
+        self.maker = SpanMaker()
+        self.assembler = Assembler(
+            timing=Timing(), counts_starts=counts_starts, max_bytes=max_bytes, awaits_root=awaits_root
+        )
+
+    def start(self, name: str, parent: Span | None = None, *, at: float = 0.0) -> Span:
+        """Start a span."""
+        span = self.maker.start(name, parent)
+        self.assembler.started(span, at)
+        return span
+
+    def end(self, span: Span, *, at: float) -> None:
+        """End a span."""
+        self.assembler.ended(self.maker.end(span), at)
+
+    def due(self, at: float) -> list[Part]:
+        """The parts that are ready."""
+        return list(self.assembler.due(at))
+
+
+def names(spans: tuple[ReadableSpan, ...]) -> list[str]:
+    """Names of spans."""
+    return [span.name for span in spans]
+
+
+def test_a_trace_is_whole_half_a_second_after_its_last_span() -> None:
+    """No span is open and none follows: the trace goes out, once."""
+    scene = Scene()
+    root = scene.start("root")
+    scene.end(scene.start("child", root, at=1), at=2)
+    scene.end(root, at=3)
+
+    assert scene.due(3.4) == []
+    (part,) = scene.due(3.5)
+    assert (part.stage, names(part.ended)) == (Stage.WHOLE, ["child", "root"])
+    assert scene.due(100) == []
+
+
+def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
+    """A child that starts just after the root's end is waited for."""
+    scene = Scene()
+    root = scene.start("root")
+    scene.end(root, at=1)
+    late = scene.start("late", root, at=1.3)
+
+    assert scene.due(2) == []
+    scene.end(late, at=3)
+    (part,) = scene.due(3.6)
+    assert names(part.ended) == ["root", "late"]
+
+
+def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
+    """There was no room for it when it ended: the rest of the trace goes out half a second later, not after ten."""
+    scene = Scene()
+    root = scene.start("root")
+    lost = scene.start("lost", root)
+    scene.end(root, at=1)
+    scene.assembler.lost(lost.context.trace_id, lost.context.span_id, 2)
+
+    (part,) = scene.due(2.5)
+    assert (part.stage, names(part.ended)) == (Stage.WHOLE, ["root"])
+
+
+def test_children_that_stay_open_are_waited_for_ten_seconds_and_follow_later() -> None:
+    """A stream that is read after the root ended does not hold the trace back for ever."""
+    scene = Scene()
+    root = scene.start("root")
+    stream = scene.start("stream", root)
+    scene.end(root, at=1)
+
+    assert scene.due(10.9) == []
+    (first,) = scene.due(11)
+    assert (first.stage, names(first.ended)) == (Stage.WHOLE, ["root"])
+    first.memory.posted = True
+    scene.end(stream, at=60)
+    (second,) = scene.due(60.5)
+    assert (second.stage, names(second.ended)) == (Stage.MORE, ["stream"])
+
+
+def test_a_root_that_does_not_end_is_shown_as_running_and_finished_later() -> None:
+    """After five minutes there is something to see; it is brought up to date, and completed at the end."""
+    scene = Scene()
+    root = scene.start("root")
+    scene.end(scene.start("step 1", root), at=10)
+
+    assert scene.due(299) == []
+    (first,) = scene.due(300)
+    assert (first.stage, names(first.ended), names(first.open)) == (Stage.FIRST, ["step 1"], ["root"])
+    first.memory.posted = first.memory.running = True
+    scene.end(scene.start("step 2", root, at=310), at=311)
+    assert scene.due(329) == []
+    (more,) = scene.due(330)
+    assert (more.stage, names(more.ended)) == (Stage.MORE, ["step 2"])
+    scene.end(root, at=400)
+    (last,) = scene.due(400.5)
+    assert (last.stage, names(last.ended)) == (Stage.LAST, ["root"])
+
+
+def test_a_trace_of_many_spans_does_not_wait_in_memory() -> None:
+    """500 ended spans go out although the root is open."""
+    scene = Scene()
+    root = scene.start("root")
+    for number in range(500):
+        scene.end(scene.start(f"s{number}", root), at=1)
+
+    (part,) = scene.due(1.1)
+    assert (part.stage, len(part.ended)) == (Stage.FIRST, 500)
+    assert scene.assembler.ended_spans == 0
+
+
+def test_a_span_that_comes_after_the_trace_was_sent_follows_it() -> None:
+    """What was posted is remembered, so a late span is appended and not posted as a trace."""
+    scene = Scene()
+    root = scene.start("root")
+    scene.end(root, at=1)
+    (part,) = scene.due(2)
+    part.memory.posted = True
+    scene.end(scene.start("late", root, at=50), at=51)
+
+    (late,) = scene.due(52)
+    assert (late.stage, names(late.ended)) == (Stage.MORE, ["late"])
+
+
+def test_a_trace_whose_root_is_elsewhere_is_remote() -> None:
+    """A parent in another process makes a local root, and the trace is not ours to post."""
+    scene = Scene()
+    entry = scene.maker.start_remote("handler")
+    scene.assembler.started(entry, 0)
+    scene.end(scene.start("child", entry), at=1)
+    scene.end(entry, at=2)
+
+    (part,) = scene.due(3)
+    assert part.is_remote
+    assert names(part.ended) == ["child", "handler"]
+
+
+def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
+    """A remote parent that is open in this very process is no stranger."""
+    scene = Scene()
+    root = scene.start("root")
+    context = root.get_span_context()
+    entry = scene.maker.start_remote("handler", context.trace_id, context.span_id)
+    scene.assembler.started(entry, 0)
+    scene.end(entry, at=1)
+    assert scene.due(30) == []
+    scene.end(root, at=31)
+
+    (part,) = scene.due(32)
+    assert not part.is_remote
+    assert names(part.ended) == ["handler", "root"]
+
+
+def test_without_starts_a_root_and_five_quiet_seconds_complete_a_trace() -> None:
+    """An exporter sees only ends."""
+    scene = Scene(counts_starts=False)
+    root = scene.maker.start("root")
+    child = scene.maker.start("child", root)
+    scene.end(child, at=1)
+    scene.end(root, at=2)
+
+    assert scene.due(6.9) == []
+    (part,) = scene.due(7)
+    assert (part.stage, names(part.ended)) == (Stage.WHOLE, ["child", "root"])
+
+
+def test_without_starts_and_root_spans_go_out_after_a_minute() -> None:
+    """A root that never comes does not keep its children."""
+    scene = Scene(counts_starts=False)
+    root = scene.maker.start("root")
+    scene.end(scene.maker.start("child", root), at=1)
+
+    assert scene.due(60.9) == []
+    (part,) = scene.due(61)
+    assert names(part.ended) == ["child"]
+
+
+def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
+    """A flush inside a running trace does not tear it apart."""
+    scene = Scene()
+    done = scene.start("done")
+    scene.end(done, at=1)
+    running = scene.start("running", at=1)
+    scene.end(scene.start("child", running, at=1), at=1)
+
+    (part,) = scene.assembler.flush(1)
+    assert names(part.ended) == ["done"]
+
+
+def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
+    """At the end of the process nothing that ended is kept back."""
+    scene = Scene()
+    root = scene.start("root")
+    scene.end(scene.start("child", root), at=1)
+
+    (part,) = scene.assembler.close(1)
+    assert (part.stage, names(part.ended), names(part.open)) == (Stage.FIRST, ["child"], ["root"])
+
+
+def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
+    """Memory is bounded whatever stays open."""
+    scene = Scene(max_bytes=10_000)
+    roots = [scene.start(f"root {number}") for number in range(3)]
+    for root in roots:
+        for number in range(2):
+            scene.end(scene.start(f"child {number} of {root.name}", root), at=1)
+
+    parts = scene.due(1.1)
+    assert parts[0].ended[0].name == "child 0 of root 0"
+    assert scene.assembler.ended_spans * 2000 <= 10_000
+
+
+def test_a_gateway_waits_for_the_root_of_another_service() -> None:
+    """For a minute after the last span, which then go as spans of a trace of somebody else; a root makes it ours."""
+    scene = Scene(counts_starts=False, awaits_root=True)
+    span = scene.maker.start_remote("search", 7, 8)
+    scene.end(span, at=0)
+    assert scene.due(59) == []
+    (left,) = scene.due(60)
+    assert left.is_remote
+    left.memory.posted = True  # as the encoder notes
+
+    root = scene.maker.start("root")
+    assert root.context is not None
+    scene.assembler.ended(in_trace(scene.maker.end(root), 7), 70)
+    (part,) = scene.due(75)
+    assert (part.stage, part.is_remote, names(part.ended)) == (Stage.WHOLE, False, ["root"])
+
+
+def test_without_a_gateway_the_root_of_another_service_is_not_waited_for() -> None:
+    """Behind an exporter, it goes to its own process's trace after five seconds."""
+    scene = Scene(counts_starts=False)
+    scene.end(scene.maker.start_remote("search", 7, 8), at=0)
+    assert [part.is_remote for part in scene.due(5)] == [True]
+
+
+def in_trace(span: ReadableSpan, trace_id: int) -> ReadableSpan:
+    """The same span in a trace of this id."""
+    assert span.context is not None
+    context = SpanContext(trace_id, span.context.span_id, False, span.context.trace_flags)
+    return ReadableSpan(span.name, context=context, start_time=span.start_time, end_time=span.end_time)

@@ -1,0 +1,75 @@
+"""What is kept of a span says the same as the span."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import Link, SpanContext, StatusCode
+
+from pandaprobe_otel.assembly.ended_span import fields_of, parent_of, span_of
+from pandaprobe_otel.mapping import read_span
+
+
+def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
+    """A plain span, and one with everything that a span can have; with no more attributes than `limit`."""
+    from opentelemetry.sdk.trace import SpanLimits
+
+    seen: list[ReadableSpan] = []
+
+    class Keep(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            seen.append(span)
+
+    provider = TracerProvider(span_limits=SpanLimits(max_span_attributes=limit), shutdown_on_exit=False)
+    provider.add_span_processor(Keep())
+    tracer = provider.get_tracer("scope", "1.2")
+    with tracer.start_as_current_span("plain"):
+        pass
+    link = Link(SpanContext(1, 2, is_remote=True), {"why": "because"})
+    with tracer.start_as_current_span("full", attributes={"a": 1, "b": ("x", "y"), "c": "z"}, links=[link]) as span:
+        span.add_event("it happened", {"n": 1})
+        span.set_status(StatusCode.ERROR, "broken")
+    return seen
+
+
+def test_the_fields_of_a_span_read_as_the_span_does() -> None:
+    """The mapping sees no difference, whatever the span has."""
+    for span in ended_spans():
+        assert read_span(span_of(fields_of(span))) == read_span(span)
+
+
+def test_attributes_beyond_the_limit_are_still_counted() -> None:
+    """The count is what a user who sets limits looks for."""
+    full = ended_spans(limit=2)[1]
+
+    assert full.dropped_attributes == 1
+    assert span_of(fields_of(full)).dropped_attributes == 1
+
+
+def test_a_span_that_the_sdk_did_not_make_is_read_by_its_properties() -> None:
+    """Other libraries derive from ReadableSpan, with attributes and events of their own types."""
+    foreign = ReadableSpan(name="foreign", context=SpanContext(3, 4, is_remote=False), attributes={"a": "b"})
+    kept = span_of(fields_of(foreign))
+
+    assert read_span(kept) == read_span(foreign)
+    assert kept.attributes == {"a": "b"}
+
+
+def test_the_parent_is_known_whoever_made_the_span() -> None:
+    """Logfire hands over spans of its own making, with a parent."""
+    parent = SpanContext(3, 5, is_remote=True)
+    foreign = ReadableSpan(name="foreign", context=SpanContext(3, 4, is_remote=False), parent=parent)
+
+    assert parent_of(fields_of(foreign)) is parent
+    assert [parent_of(fields_of(span)) for span in ended_spans()] == [None, None]
+
+
+def test_user_code_gets_the_sdks_own_type() -> None:
+    """A selection of spans may call any method of a ReadableSpan."""
+    full = ended_spans()[1]
+    restored = span_of(fields_of(full))
+
+    assert type(restored) is ReadableSpan
+    assert restored.to_json() == full.to_json()
+    assert restored.get_span_context() == full.get_span_context()

@@ -1,0 +1,142 @@
+"""Spans that stay open: how much is held of them, how often they are looked at, and what becomes of their traces."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+from opentelemetry.sdk.trace import Span, TracerProvider
+
+from pandaprobe_otel.assembly import assembler as assembling
+from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.trace_buffer import Part, Stage, TraceBuffer
+from pandaprobe_otel.assembly.worker import Worker
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from spans import SpanMaker
+
+TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("t")
+
+
+def an_assembler() -> Assembler:
+    """As behind a processor."""
+    return Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20)
+
+
+def a_span() -> Span:
+    """A root of its own trace."""
+    span = TRACER.start_span("root")
+    assert isinstance(span, Span)
+    return span
+
+
+def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten polls a second, each looks at no more traces than something has happened to, whatever else is open."""
+    looked: list[TraceBuffer] = []
+    stage = Assembler._stage
+
+    def counting(self: Assembler, buffer: TraceBuffer, now: float) -> Stage | None:
+        looked.append(buffer)
+        return stage(self, buffer, now)
+
+    monkeypatch.setattr(Assembler, "_stage", counting)
+    assembler, maker = an_assembler(), SpanMaker()
+    roots = [maker.start("root") for _ in range(1000)]
+    for root in roots:
+        assembler.started(root, 0.0)
+        child = maker.start("child", root)
+        assembler.started(child, 0.0)
+        assembler.ended(maker.end(child), 0.0)
+        maker.exporter.clear()
+    for poll in range(1, 2990):  # five minutes
+        assert list(assembler.due(poll / 10)) == []
+    assert looked == []
+    for poll in range(1, 100):
+        assembler.ended(maker.end(roots[poll]), 299 + poll / 1000)
+        assert list(assembler.due(299 + poll / 1000)) == []
+    assert looked == []
+    parts = list(assembler.due(300.0))
+    assert len(looked) == 1000
+    assert sorted(part.stage for part in parts) == [Stage.FIRST] * 901 + [Stage.WHOLE] * 99
+
+
+def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
+    """Each change brings its trace's time forward or puts it off."""
+    assembler, maker = an_assembler(), SpanMaker()
+    root = maker.start("root")
+    assembler.started(root, 0.0)
+    child = maker.start("child", root)
+    assembler.started(child, 0.0)
+    assert list(assembler.due(0.1)) == []
+    assembler.ended(maker.end(child), 200.0)
+    assert list(assembler.due(200.1)) == []
+    assembler.ended(maker.end(root), 250.0)
+    assert list(assembler.due(250.4)) == []
+    (part,) = assembler.due(250.5)
+    assert part.stage is Stage.WHOLE
+    assert len(assembler) == 0
+
+
+def test_who_lets_go_of_a_span_lets_us_let_go_of_it() -> None:
+    """What is never ended is not kept alive, and its trace does not wait for it for ever."""
+    assembler = an_assembler()
+    span = a_span()
+    alive = weakref.ref(span)
+    assembler.started(span, 0.0)
+    del span
+    gc.collect()
+    assert alive() is None
+    assert list(assembler.due(0.0)) == []
+    assert list(assembler.due(300.0)) == []
+    assert list(assembler.due(300.1)) == []
+    assert len(assembler) == 0
+
+
+def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
+    """It goes out as it is."""
+    assembler, maker = an_assembler(), SpanMaker()
+    root = maker.start("root")
+    assembler.started(root, 0.0)
+    assembler.started(maker.start("forgotten", root), 0.0)
+    assembler.ended(maker.end(root), 1.0)
+    gc.collect()
+    assert list(assembler.due(1.5)) == []
+    parts = [*assembler.due(11.0), *assembler.due(11.5)]
+    (part,) = parts
+    assert (part.stage, part.open, part.abandoned) == (Stage.WHOLE, (), ("forgotten",))
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one trace", "in as many traces"])
+def test_too_many_open_spans_are_given_up_and_that_is_said(
+    together: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many are open, what is held of them is bounded; what ends after all still goes out."""
+    monkeypatch.setattr(assembling, "MAX_OPEN_SPANS", 100)
+    monkeypatch.setattr(assembling, "MAX_OPEN_TRACES", 60)
+    parts: list[Part] = []
+    made: list[Assembler] = []
+
+    def assembler() -> Assembler:
+        made.append(an_assembler())
+        return made[-1]
+
+    worker = Worker(assembler=assembler, deliver=parts.append, ledger=Ledger(), notices=Notices(lambda: 0.0))
+    maker = SpanMaker()
+    first = maker.start("first")
+    worker.started(first)
+    spans = [maker.start("more", first if together else None) for _ in range(1000)]
+    for number, span in enumerate(spans):
+        worker.started(span)
+        if number % 50 == 0:
+            worker._run_now(made[-1].due, 1e9)
+    worker._run_now(made[-1].due, 1e9)
+    assert made[-1]._open_spans <= 100
+    assert len(made[-1]) <= 60
+    assert len(made[-1]._looks) <= 1000 + 2 * 60
+    assert sum("are waited for no longer" in record.message for record in caplog.records) == 1
+    for span in [*spans[::100], first]:
+        worker.ended(maker.end(span))
+    worker.close(1e9)
+    assert sum(len(part.ended) for part in parts) == 11

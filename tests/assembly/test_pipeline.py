@@ -1,0 +1,482 @@
+"""From OpenTelemetry spans to a server over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
+from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.config import Config
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.transport import HttpTransport
+from spans import CHAT, HTTP, provider_with
+from strict_pandaprobe import Reply, StrictPandaProbe
+from waiting import PATIENCE_S, wait_until
+
+
+@contextmanager
+def traced(server: StrictPandaProbe, **settings: object) -> Iterator[tuple[trace.Tracer, PandaProbeSpanProcessor]]:
+    """A tracer whose spans go to the server."""
+    arguments = {"api_key": "sk_pp_x", "project_name": "shop", "endpoint": server.url, **settings}
+    processor = PandaProbeSpanProcessor(**arguments)  # type: ignore[arg-type]
+    with provider_with(processor) as tracer:
+        yield tracer, processor
+
+
+def balanced(status: Status) -> bool:
+    """Whether the ledger adds up."""
+    return status.spans_ended == status.spans_delivered + sum(status.spans_dropped.values()) + status.spans_pending
+
+
+def test_a_trace_arrives_whole_with_its_tree() -> None:
+    """One POST carries root, model call and tool with their parents, names and kinds."""
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}) as root:
+            with tracer.start_as_current_span("chat m", attributes=CHAT):
+                pass
+            with tracer.start_as_current_span(
+                "execute_tool t", attributes={"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}
+            ):
+                pass
+        assert processor.force_flush(60_000)
+        (post,) = server.posts()
+
+    context = root.get_span_context()
+    assert post.body["trace_id"] == trace_uuid(context.trace_id)
+    root_id = span_uuid(context.trace_id, context.span_id)
+    seen = [(span["name"], span["kind"], span.get("parent_span_id")) for span in post.body["spans"]]
+    assert seen == [("agent", "AGENT", None), ("chat m", "LLM", root_id), ("t", "TOOL", root_id)]
+    status = processor.pipeline.status()
+    assert (status.spans_ended, status.spans_delivered, status.traces_delivered) == (3, 3, 1)
+
+
+def test_a_trace_without_a_genai_span_is_not_sent_and_counted() -> None:
+    """One POST per web request would spend the quota on nothing."""
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        with tracer.start_as_current_span("GET /x", attributes=HTTP):
+            pass
+        assert processor.force_flush(60_000)
+        posts = server.posts()
+
+    assert posts == []
+    assert dict(processor.pipeline.status().spans_dropped) == {"filtered": 1}
+
+
+def test_a_tool_call_is_not_told_again_by_the_mcp_server_in_this_process() -> None:
+    """The framework's span stays, and what the tool does is below it; a server that nobody else tells of stays too."""
+    served = {"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
+    framework = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "mcp__weather"}
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        with (
+            tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}),
+            tracer.start_as_current_span("execute_tool", attributes=framework) as tool,
+            tracer.start_as_current_span("tools/call", kind=trace.SpanKind.SERVER, attributes=served),
+            tracer.start_as_current_span("look up"),
+        ):
+            pass
+        with tracer.start_as_current_span("tools/call", kind=trace.SpanKind.SERVER, attributes=served):
+            pass
+        assert processor.force_flush(60_000)
+        agent, alone = sorted(server.posts(), key=lambda post: -len(post.body["spans"]))
+
+    assert [span["name"] for span in agent.body["spans"]] == ["agent", "mcp__weather", "look up"]
+    context = tool.get_span_context()
+    assert agent.body["spans"][2]["parent_span_id"] == span_uuid(context.trace_id, context.span_id)
+    assert [span["kind"] for span in alone.body["spans"]] == ["TOOL"]
+
+
+def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
+    """The HTTP root stays, an HTTP span in between goes, and the model call hangs on the agent."""
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        with (
+            tracer.start_as_current_span("POST /ask", attributes=HTTP),
+            tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}) as agent,
+            tracer.start_as_current_span("GET", attributes=HTTP),
+            tracer.start_as_current_span("chat m", attributes=CHAT),
+        ):
+            pass
+        assert processor.force_flush(60_000)
+        (post,) = server.posts()
+
+    spans = {span["name"]: span for span in post.body["spans"]}
+    context = agent.get_span_context()
+    assert list(spans) == ["POST /ask", "agent", "chat m"]
+    assert spans["chat m"]["parent_span_id"] == span_uuid(context.trace_id, context.span_id)
+    assert processor.pipeline.status().spans_dropped == {"filtered": 1}
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [
+        ("agent_framework", "edge_group.process SingleEdgeGroup"),
+        ("agent_framework", "message.send"),
+        ("gcp.vertex.agent", "execute_tool (merged)"),
+    ],
+)
+def test_what_a_framework_says_of_its_machinery_goes(scope: str, name: str) -> None:
+    """It is no step of an agent: what is below it moves up, and a span of that name by somebody else stays."""
+    with StrictPandaProbe() as server:
+        processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
+        provider = TracerProvider()
+        provider.add_span_processor(processor)
+        tracer, frameworks = provider.get_tracer("app"), provider.get_tracer(scope)
+        with (
+            tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}) as agent,
+            frameworks.start_as_current_span(name),
+            tracer.start_as_current_span(name),
+        ):
+            pass
+        assert processor.force_flush(60_000)
+        provider.shutdown()
+        (post,) = server.posts()
+
+    context = agent.get_span_context()
+    (_, below) = post.body["spans"]
+    assert (below["name"], below["parent_span_id"]) == (name, span_uuid(context.trace_id, context.span_id))
+    assert below["metadata"]["scope"] != scope
+
+
+def test_spans_all_sends_everything() -> None:
+    """The switch turns the filter off."""
+    with StrictPandaProbe() as server, traced(server, spans="all") as (tracer, processor):
+        with tracer.start_as_current_span("GET /x", attributes=HTTP):
+            pass
+        assert processor.force_flush(60_000)
+
+        assert [span["name"] for span in server.posts()[0].body["spans"]] == ["GET /x"]
+
+
+def test_a_function_chooses_spans() -> None:
+    """`spans` may be a function of the ended span."""
+    with StrictPandaProbe() as server, traced(server, spans=lambda span: span.name != "noise") as (tracer, processor):
+        with tracer.start_as_current_span("root"), tracer.start_as_current_span("noise"):
+            pass
+        assert processor.force_flush(60_000)
+
+        assert [span["name"] for span in server.posts()[0].body["spans"]] == ["root"]
+
+
+def test_threads_and_tasks_each_keep_their_parents() -> None:
+    """Eight threads and twenty tasks at once: every child hangs on its own root."""
+
+    all_threads, all_tasks = threading.Barrier(8, timeout=PATIENCE_S), asyncio.Barrier(20)
+
+    def work(tracer: trace.Tracer, number: int) -> None:
+        with (
+            tracer.start_as_current_span(f"root {number}", attributes=CHAT),
+            tracer.start_as_current_span(f"child {number}"),
+        ):
+            all_threads.wait()
+
+    async def task(tracer: trace.Tracer, number: int) -> None:
+        with (
+            tracer.start_as_current_span(f"root {number}", attributes=CHAT),
+            tracer.start_as_current_span(f"child {number}"),
+        ):
+            await all_tasks.wait()
+
+    async def gather(tracer: trace.Tracer) -> None:
+        await asyncio.gather(*(task(tracer, number) for number in range(100, 120)))
+
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        threads = [threading.Thread(target=work, args=(tracer, number)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        asyncio.run(gather(tracer))
+        for thread in threads:
+            thread.join()
+        assert processor.force_flush(60_000)
+        posts = server.posts()
+
+    assert len(posts) == 28
+    for post in posts:
+        root, child = post.body["spans"]
+        assert child["parent_span_id"] == root["span_id"]
+        assert root["name"].split()[1] == child["name"].split()[1]
+
+
+def test_a_trace_of_more_than_five_hundred_spans_is_one_post_and_appends() -> None:
+    """The root and the first 499 are posted, the rest follows once the trace is stored."""
+    with StrictPandaProbe(persist_lag_s=0.2) as server, traced(server) as (tracer, processor):
+        with tracer.start_as_current_span("root", attributes=CHAT):
+            for number in range(1200):
+                with tracer.start_as_current_span(f"s{number}"):
+                    pass
+        assert processor.force_flush(60_000)
+
+        assert len(server.posts()) == 1
+        assert len(server.span_ids()) == 1201
+        (stored,) = server.traces.values()
+        assert stored.fields["status"] == "COMPLETED"
+
+
+def test_a_long_run_is_shown_as_running_and_completed_at_its_end() -> None:
+    """A checkpoint posts the trace once; the end finishes it with PATCH, which is not billed."""
+    with StrictPandaProbe() as server:
+        config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
+        timing = Timing(settle_s=0.05, checkpoint_after_s=0.3, append_every_s=0.3)
+        processor = PandaProbeSpanProcessor(pipeline=ExportPipeline(config, counts_starts=True, timing=timing))
+        with provider_with(processor) as tracer:
+            with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+                with tracer.start_as_current_span("chat m", attributes=CHAT):
+                    pass
+                wait_until(lambda: server.traces)
+                (running,) = [dict(stored.fields) for stored in server.traces.values()]
+                with tracer.start_as_current_span(
+                    "execute_tool t", attributes={"gen_ai.operation.name": "execute_tool"}
+                ):
+                    pass
+            assert processor.force_flush(60_000)
+        (stored,) = server.traces.values()
+
+    assert running["status"] == "RUNNING"
+    assert running.get("ended_at") is None
+    assert stored.fields["status"] == "COMPLETED"
+    assert stored.fields["ended_at"] is not None
+    assert {span["name"] for span in stored.spans.values()} == {"agent", "chat m", "execute_tool t"}
+    assert all(span["ended_at"] for span in stored.spans.values())
+    assert len(server.posts()) == 1
+    assert balanced(processor.pipeline.status())
+
+
+def test_a_span_that_ends_after_its_trace_was_posted_is_appended() -> None:
+    """No second billed POST for a straggler."""
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        root = tracer.start_span("root", attributes=CHAT)
+        child = tracer.start_span("stream", context=trace.set_span_in_context(root), attributes=CHAT)
+        root.end()
+        assert processor.force_flush(60_000)
+        child.end()
+        (stored,) = server.traces.values()
+        wait_until(lambda: {span["name"] for span in list(stored.spans.values())} == {"root", "stream"})
+
+        assert len(server.posts()) == 1
+
+
+def test_the_exporter_alone_assembles_traces_from_batches() -> None:
+    """Behind a BatchSpanProcessor only ends are seen, and the flush of the provider reaches us."""
+    with StrictPandaProbe() as server:
+        exporter = PandaProbeSpanExporter(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        tracer = provider.get_tracer("test")
+        for number in range(3):
+            with (
+                tracer.start_as_current_span(f"root {number}", attributes={"gen_ai.operation.name": "invoke_agent"}),
+                tracer.start_as_current_span("chat", attributes=CHAT),
+            ):
+                pass
+        provider.force_flush()
+        provider.shutdown()
+
+        assert sorted(post.body["name"] for post in server.posts()) == ["root 0", "root 1", "root 2"]
+        assert exporter.pipeline.status().spans_delivered == 6
+
+
+def test_an_unsampled_span_is_not_sent() -> None:
+    """The app's own sampler decides first."""
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    with StrictPandaProbe() as server:
+        processor = PandaProbeSpanProcessor(api_key="k", endpoint=server.url)
+        provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        with provider.get_tracer("t").start_as_current_span("root", attributes=CHAT):
+            pass
+        provider.shutdown()
+
+        assert server.log == []
+        assert processor.pipeline.status().spans_ended == 0
+
+
+def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
+    """Decided by the trace id as W3C and OpenTelemetry have it, so that every process decides alike."""
+    with StrictPandaProbe() as server, traced(server, sample_rate=0.25) as (tracer, processor):
+        for _ in range(80):
+            with tracer.start_as_current_span("root", attributes=CHAT):
+                pass
+        assert processor.force_flush(60_000)
+        status = processor.pipeline.status()
+        sent = [int(post.body["trace_id"].replace("-", ""), 16) for post in server.posts()]
+
+    assert sent
+    assert all(trace_id & ((1 << 56) - 1) >= 0.75 * (1 << 56) for trace_id in sent)
+    assert status.spans_dropped["sampled_out"] + status.spans_delivered == 80
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(status=401, body={"detail": "Invalid or revoked API key."}), "Invalid or revoked API key"),
+        (Reply(status=429, body={"detail": "You've reached the traces limit (100)"}), "quota is used up"),
+        (Reply(status=429, body={"error": "Rate limit exceeded: 100 per 1 minute"}), "limits the rate"),
+        (Reply(status=500, body=b"Internal Server Error"), "cannot be reached"),
+        (
+            Reply(
+                status=422, body={"detail": "Validation error", "errors": [{"field": "started_at", "message": "bad"}]}
+            ),
+            "started_at: bad",
+        ),
+    ],
+    ids=["401", "quota", "rate", "500", "422"],
+)
+def test_a_server_that_refuses_costs_the_app_nothing_and_the_log_one_line(
+    reply: Reply, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten traces, made before any answer has come, and one line for the cause; nothing goes without a count."""
+    may_answer = threading.Event()
+
+    def refuse(method: str, path: str) -> Reply:
+        assert may_answer.wait(PATIENCE_S)
+        return reply
+
+    def said() -> int:
+        return sum(words in record.message for record in caplog.records)
+
+    with StrictPandaProbe() as server, caplog.at_level(logging.WARNING, "pandaprobe_otel"):
+        server.answer = refuse
+        with traced(server, shutdown_timeout_s=0.2) as (tracer, processor):
+            for _ in range(10):
+                with tracer.start_as_current_span("root", attributes=CHAT):
+                    pass
+            may_answer.set()
+            wait_until(said)
+            processor.force_flush(100)
+            status, lines = processor.pipeline.status(), said()
+
+    assert lines == 1
+    assert balanced(status)
+    assert status.spans_ended == 10
+    after = processor.pipeline.status()
+    assert after.spans_pending == 0
+    assert sum(after.spans_dropped.values()) == 10
+
+
+def test_a_server_that_is_away_at_shutdown_does_not_hold_the_process(caplog: pytest.LogCaptureFixture) -> None:
+    """The end comes at the deadline, and says what was lost."""
+    with StrictPandaProbe() as server:
+        url = server.url
+    processor = PandaProbeSpanProcessor(api_key="k", endpoint=url, shutdown_timeout_s=0.2)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    for _ in range(5):
+        with provider.get_tracer("t").start_as_current_span("root", attributes=CHAT):
+            pass
+    with caplog.at_level(logging.WARNING, "pandaprobe_otel"):
+        provider.shutdown()
+
+    assert "5 spans were not delivered" in caplog.text
+    assert processor.pipeline.status().spans_dropped == {"shutdown": 5}
+    processor.shutdown()
+    assert caplog.text.count("were not delivered") == 1
+
+
+def test_a_span_that_ends_after_shutdown_is_counted() -> None:
+    """Nothing is lost without a count, not even afterwards."""
+    with StrictPandaProbe() as server:
+        processor = PandaProbeSpanProcessor(api_key="k", endpoint=server.url)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        span = provider.get_tracer("t").start_span("late", attributes=CHAT)
+        processor.shutdown()
+        span.end()
+
+    assert processor.pipeline.status().spans_dropped == {"after_shutdown": 1}
+
+
+def test_without_a_key_the_app_goes_on_untraced_with_one_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning names the variable and the fix."""
+    monkeypatch.delenv("PANDAPROBE_API_KEY", raising=False)
+    with caplog.at_level(logging.WARNING, "pandaprobe_otel"):
+        processor = PandaProbeSpanProcessor(endpoint="https://pandaprobe.example")
+        with provider_with(processor) as tracer, tracer.start_as_current_span("root"):
+            pass
+
+    assert len(caplog.records) == 1
+    assert "PANDAPROBE_API_KEY" in caplog.text
+    assert not processor.pipeline.status().enabled
+
+
+def test_our_own_requests_are_not_traced() -> None:
+    """Where httpx sends, it does so with instrumentation suppressed: no span about our own requests, so no loop."""
+    suppressed: list[object] = []
+    with StrictPandaProbe() as server:
+        import httpx
+
+        original = httpx.Client.send
+
+        def spying_send(self: httpx.Client, request: httpx.Request, **options: object) -> httpx.Response:
+            suppressed.append(otel_context.get_value("suppress_instrumentation"))
+            return original(self, request, **options)  # type: ignore[arg-type]
+
+        # What an instrumentation of httpx does: it wraps the client for the whole process.
+        httpx.Client.send = spying_send  # type: ignore[method-assign]
+        try:
+            config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
+            pipeline = ExportPipeline(config, counts_starts=True, transport=HttpTransport(server.url, {}))
+            processor = PandaProbeSpanProcessor(pipeline=pipeline)
+            with provider_with(processor) as tracer:
+                with tracer.start_as_current_span("root", attributes=CHAT):
+                    pass
+                assert processor.force_flush(60_000)
+        finally:
+            httpx.Client.send = original  # type: ignore[method-assign]
+
+    assert suppressed == [True]
+
+
+def test_the_bucket_paces_what_goes_beyond_the_limit() -> None:
+    """A window of a second: three times the limit is offered, none is refused, all arrive."""
+    with StrictPandaProbe(limit=10, window_s=1) as server:
+        config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
+        pipeline = ExportPipeline(
+            config, counts_starts=True, bucket=lambda: LeasedBucket(capacity=10, window_s=1.0, margin_s=0.02)
+        )
+        with provider_with(PandaProbeSpanProcessor(pipeline=pipeline)) as tracer:
+            for _ in range(30):
+                with tracer.start_as_current_span("root", attributes=CHAT):
+                    pass
+            assert pipeline.flush(60)
+        statuses = [post.status for post in server.posts()]
+
+    assert statuses == [202] * 30
+    assert server.accepted_at[29] - server.accepted_at[0] >= 2.0
+
+
+def test_messages_that_travel_as_log_records_join_their_span() -> None:
+    """GenAI events become content of the span within which they were emitted; other records are left alone."""
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    from log_records import emit
+    from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
+
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        logs = LoggerProvider(shutdown_on_exit=False)
+        logs.add_log_record_processor(PandaProbeLogProcessor(processor.pipeline))
+        logger = logs.get_logger("instrumentation")
+        with tracer.start_as_current_span("chat m", attributes=CHAT):
+            emit(logger, "gen_ai.user.message", {"content": "Where is it?"})
+            emit(logger, "app.event", "not ours")
+            answer = {"role": "assistant", "content": "Here."}
+            emit(logger, "gen_ai.choice", {"index": 0, "finish_reason": "stop", "message": answer})
+        emit(logger, "gen_ai.user.message", {"content": "of no span"})
+        assert processor.force_flush(60_000)
+        (span,) = server.posts()[0].body["spans"]
+
+    assert span["input"] == {"messages": [{"role": "user", "content": "Where is it?"}]}
+    assert span["output"] == {"messages": [{"role": "assistant", "content": "Here."}]}

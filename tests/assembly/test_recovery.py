@@ -1,0 +1,276 @@
+"""Traces whose process died: from spans to the journal, and from the journal to requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Status, StatusCode
+
+from pandaprobe_otel.assembly.journal import SpanJournal
+from pandaprobe_otel.assembly.recovery import recovered
+from pandaprobe_otel.assembly.span_record import decode_span, encode_json, encode_span
+from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
+from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping import SpanView, read_span
+from spans import CHAT, HTTP, SpanMaker
+from spools import Run, span_encoder
+
+AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "shop", "session.id": "s1"}
+
+
+class Disk:
+    """The journal's side of a spool directory, over the death of its process."""
+
+    def __init__(self, folder: Path, **options: bool) -> None:
+        self.folder = folder
+        self.run = Run(folder)
+        self.journal = SpanJournal(content=options.get("content", True), all_spans=False)
+        self.written: list[JournalChange] = []
+
+    def write(self, changes: Sequence[JournalChange]) -> None:
+        self.written += changes
+        self.run.write(*changes)
+
+    def start(self, *spans: ReadableSpan) -> None:
+        self.write(self.journal.record([(span, True) for span in spans]))
+
+    def end(self, *spans: ReadableSpan) -> None:
+        self.write(self.journal.record([(span, False) for span in spans]))
+
+    def taken(self, part: Part) -> None:
+        self.write(self.journal.taken(part))
+
+    def after_death(self) -> list[Parcel]:
+        """What the next process makes of it."""
+        self.run.die()
+        heir = Run(self.folder)
+        heir.look_around()
+        return recovered(heir.journal, heir.states, span_encoder)
+
+
+def part(span: ReadableSpan, *, stage: Stage, memory: Memory, still_open: Sequence[ReadableSpan] = ()) -> Part:
+    """A part with one ended span."""
+    assert span.context is not None
+    return Part(
+        trace_id=span.context.trace_id,
+        stage=stage,
+        ended=(span,),
+        open=tuple(still_open),
+        is_remote=False,
+        memory=memory,
+    )
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    """A fresh directory."""
+    return Disk(tmp_path)
+
+
+def test_what_had_ended_arrives_as_an_error_marked_incomplete(disk: Disk) -> None:
+    """The root that was open ends with the last span; the trace and it are errors; children keep their place."""
+    maker = SpanMaker()
+    root = maker.start("agent", attributes=AGENT)
+    chat = maker.start("chat", root, CHAT)
+    disk.start(root, chat)
+    disk.end(maker.end(chat))
+    (parcel,) = disk.after_death()
+
+    assert root.context is not None
+    fields = json.loads(parcel.fields)
+    spans = {span["name"]: span for span in map(json.loads, parcel.spans)}
+    assert (parcel.step, parcel.is_error) == (Step.CREATE, True)
+    assert parcel.trace_id == trace_uuid(root.context.trace_id)
+    assert fields["status"] == "ERROR"
+    assert fields["session_id"] == "s1"
+    assert fields["metadata"]["pandaprobe_otel.incomplete"] == "process died"
+    assert spans["agent"]["status"] == "ERROR"
+    assert spans["agent"]["ended_at"] == spans["chat"]["ended_at"]
+    assert spans["chat"]["parent_span_id"] == span_uuid(root.context.trace_id, root.context.span_id)
+    assert spans["chat"]["status"] == "OK"
+
+
+def test_a_trace_that_had_ended_is_not_called_incomplete(disk: Disk) -> None:
+    """The process died while waiting whether another span would follow."""
+    maker = SpanMaker()
+    root = maker.start("agent", attributes=AGENT)
+    chat = maker.start("chat", root, CHAT)
+    disk.start(root, chat)
+    disk.end(maker.end(chat), maker.end(root))
+    (parcel,) = disk.after_death()
+
+    fields = json.loads(parcel.fields)
+    assert fields["status"] == "COMPLETED"
+    assert "pandaprobe_otel.incomplete" not in fields.get("metadata", {})
+
+
+def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
+    """It had been posted: what came since is appended, and the PATCH says what happened."""
+    maker = SpanMaker()
+    root = maker.start("agent", attributes=AGENT)
+    first = maker.start("first", root, CHAT)
+    second = maker.start("second", root, CHAT)
+    disk.start(root, first, second)
+    ended = maker.end(first)
+    disk.end(ended)
+    memory = Memory(posted=True, running=True, tags=("a",))
+    disk.taken(part(ended, stage=Stage.FIRST, memory=memory, still_open=[root, second]))
+    disk.end(maker.end(second))
+    append, finish = disk.after_death()
+
+    assert (append.step, finish.step) == (Step.APPEND, Step.FINISH)
+    assert {json.loads(span)["name"] for span in append.spans} == {"second", "agent"}
+    fields = json.loads(finish.fields)
+    assert fields["status"] == "ERROR"
+    assert fields["metadata"]["pandaprobe_otel.incomplete"] == "process died"
+
+
+def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
+    """Otherwise it would be shown as running for ever."""
+    maker = SpanMaker()
+    root = maker.start("agent", attributes=AGENT)
+    chat = maker.start("chat", root, CHAT)
+    disk.start(root, chat)
+    ended = maker.end(chat)
+    disk.end(ended)
+    disk.taken(part(ended, stage=Stage.FIRST, memory=Memory(posted=True, running=True), still_open=[root]))
+    parcels = disk.after_death()
+
+    assert parcels[-1].step is Step.FINISH
+    assert json.loads(parcels[-1].fields)["status"] == "ERROR"
+    assert Step.CREATE not in {parcel.step for parcel in parcels}
+
+
+def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
+    """A second create would overwrite what the first one said."""
+    maker = SpanMaker()
+    root = maker.start("agent", attributes=AGENT)
+    late = maker.start("late", root, CHAT)
+    disk.start(root, late)
+    ended = maker.end(root)
+    disk.end(ended)
+    disk.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True), still_open=[late]))
+    disk.end(maker.end(late))
+    (parcel,) = disk.after_death()
+
+    assert parcel.step is Step.APPEND
+    assert not parcel.is_remote
+
+
+def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> None:
+    """The root's process creates the trace; only if it never does they become one of their own."""
+    maker = SpanMaker()
+    entry = maker.start_remote("serve")
+    chat = maker.start("chat", entry, CHAT)
+    disk.start(entry, chat)
+    disk.end(maker.end(chat))
+    (parcel,) = disk.after_death()
+
+    assert (parcel.step, parcel.is_remote) == (Step.APPEND, True)
+    assert json.loads(parcel.fields)["status"] == "ERROR"
+
+
+def test_what_became_a_parcel_is_not_sent_twice(disk: Disk) -> None:
+    """The journal of a trace ends with it."""
+    maker = SpanMaker()
+    root = maker.start("agent", attributes=AGENT)
+    disk.start(root)
+    ended = maker.end(root)
+    disk.end(ended)
+    disk.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True)))
+
+    assert disk.after_death() == []
+    assert [change.cleared is not None for change in disk.written] == [False, True]
+
+
+def test_nothing_is_written_of_a_trace_before_its_first_genai_span(disk: Disk) -> None:
+    """A web server's requests cost nothing; once one turns out to be an agent's, all of it is written."""
+    maker = SpanMaker()
+    root = maker.start("POST /ask", attributes=HTTP)
+    query = maker.start("SELECT", root, HTTP)
+    chat = maker.start("chat", root, CHAT)
+    disk.start(root, query, chat)
+    disk.end(maker.end(query))
+    assert disk.written == []
+    disk.end(maker.end(chat))
+    (change,) = disk.written
+
+    assert [(row.is_open, json.loads(row.data)["name"]) for row in change.rows] == [
+        (False, "SELECT"),
+        (False, "chat"),
+        (True, "POST /ask"),
+    ]
+
+
+def test_without_content_only_the_structure_is_on_disk(tmp_path: Path) -> None:
+    """With a mask or a restricted capture, nothing is written that the mask has not seen."""
+    disk = Disk(tmp_path, content=False)
+    maker = SpanMaker()
+    root = maker.start("agent", attributes={**AGENT, "pandaprobe.input": '"my secret"', "user.id": "secret user"})
+    chat = maker.start("chat", root, {**CHAT, "gen_ai.input.messages": "a secret"})
+    chat.add_event("secret event", {"x": "secret"})
+    chat.set_status(Status(StatusCode.ERROR, "secret words"))
+    disk.start(root, chat)
+    disk.end(maker.end(chat))
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    (parcel,) = disk.after_death()
+
+    assert b"secret" not in written
+    assert {json.loads(span)["name"] for span in parcel.spans} == {"agent", "chat"}
+
+
+def test_rows_that_are_no_spans_are_left_out() -> None:
+    """A journal from a damaged file: what can be read goes out."""
+    maker = SpanMaker()
+    view = read_span(maker.end(maker.start("agent", attributes=AGENT)))
+    good = JournalRow(
+        trace_id=f"{view.trace_id:032x}", span_id="1", is_open=False, data=encode_span(view, content=True)
+    )
+    bad = [
+        JournalRow(trace_id=good.trace_id, span_id="2", is_open=False, data=data)
+        for data in (b"", b"{}", b"[]", b"null", b'{"name":1}', good.data[:-5])
+    ]
+    parcels = recovered([*bad, good], [TraceState(trace_id=good.trace_id)], span_encoder)
+
+    assert [len(parcel.spans) for parcel in parcels] == [1]
+
+
+attribute_values = st.one_of(
+    st.text(),
+    st.integers(),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.binary(max_size=20),
+    st.lists(st.text(), max_size=3),
+    st.dictionaries(st.text(), st.text(), max_size=3),
+    st.just("\udce4 lone"),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    attributes=st.dictionaries(st.text(min_size=1), attribute_values, max_size=6),
+    end=st.one_of(st.none(), st.integers(1, 2**62)),
+)
+def test_any_span_survives_the_journal(attributes: dict[str, object], end: int | None) -> None:
+    """Written and read back, it is the same span to the mapping."""
+    view = SpanView("näme", 0xABC, 0xDEF, 0x123, True, 5, end, "ERROR", "words", attributes, scope_name="s")
+    again = read_span(decode_span(encode_span(view, content=True), {}))
+
+    assert again == view
+
+
+def test_big_and_broken_values_have_a_form_in_json() -> None:
+    """Integers over 64 bits, lone surrogates, bytes."""
+    value = {"big": 10**40, "lone": "\ud800", "raw": b"\xff"}
+    assert json.loads(encode_json(value)) == {"big": 10**40, "lone": "\ud800", "raw": {"$bytes": "/w=="}}
+    assert orjson.loads(encode_json({"a": 1})) == {"a": 1}

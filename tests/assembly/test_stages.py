@@ -1,0 +1,106 @@
+"""Whatever comes in which order and however much of it: a trace whose root has ended is said to be over."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import Span
+
+from pandaprobe_otel import PandaProbeSpanProcessor
+from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
+from spans import CHAT, SpanMaker, provider_with
+from strict_pandaprobe import Reply, StrictPandaProbe
+
+FEW = Timing(checkpoint_spans=3)
+STEPS = ["start", "end", "burst", "end root", "look", "wait", "wait long", "flush"]
+
+
+def encoded(part: Part) -> None:
+    """Note what the encoder notes of a part."""
+    memory: Memory = part.memory
+    memory.posted = memory.created = True
+    if part.stage is Stage.FIRST:
+        memory.running = True
+    if part.stage is Stage.LAST:
+        memory.running = False
+
+
+@given(
+    st.lists(st.sampled_from(["start", "end", "burst", "end root", "look", "wait", "wait long", "flush"]), max_size=20)
+)
+@settings(max_examples=200)
+def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) -> None:
+    """Also when it goes out early, since the trace is large or an update is due; and every span goes out once."""
+    assembler, maker = Assembler(timing=FEW, counts_starts=True, max_bytes=1 << 30), SpanMaker()
+    now, count = 0.0, 0
+    parts: list[Part] = []
+    root = maker.start("root")
+    assembler.started(root, now)
+    open_spans: list[Span] = []
+
+    def take(made: object) -> None:
+        for part in made:  # type: ignore[attr-defined]
+            encoded(part)
+            parts.append(part)
+
+    def end(span: Span) -> None:
+        assembler.ended(maker.end(span), now)
+
+    for step in [*steps, "end root"]:
+        if step == "start":
+            count += 1
+            open_spans.append(maker.start(f"s{count}", root))
+            assembler.started(open_spans[-1], now)
+        elif step == "burst":
+            for _ in range(3):
+                count += 1
+                child = maker.start(f"s{count}", root)
+                assembler.started(child, now)
+                end(child)
+        elif step == "end" and open_spans:
+            end(open_spans.pop(0))
+        elif step == "end root" and root.is_recording():
+            end(root)
+        elif step == "look":
+            take(assembler.due(now))
+        elif step == "flush":
+            take(assembler.flush(now))
+        elif step.startswith("wait"):
+            now += 31.0 if step == "wait long" else 0.2
+            take(assembler.due(now))
+    for span in open_spans:
+        end(span)
+    now += 1000.0
+    take(assembler.due(now))
+    sent = [span.name for part in parts for span in part.ended]
+    assert sorted(sent) == sorted(["root", *(f"s{n}" for n in range(1, count + 1))])
+    assert not parts[-1].memory.running
+    (with_root,) = [part for part in parts if any(span.name == "root" for span in part.ended)]
+    assert with_root.stage is Stage.LAST if parts[0].stage is Stage.FIRST else with_root.stage is Stage.WHOLE
+
+
+def test_a_long_trace_behind_a_busy_server_is_whole_and_over() -> None:
+    """Every fourth request is refused for now: 5,000 spans and the end of the root arrive all the same."""
+    requests = 0
+
+    def busy(method: str, path: str) -> Reply | None:
+        nonlocal requests
+        requests += 1
+        return Reply(status=503) if requests % 4 == 2 else None
+
+    with StrictPandaProbe(persist_lag_s=0.3) as server:
+        server.answer = busy
+        processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
+        with provider_with(processor) as tracer:
+            with tracer.start_as_current_span("run", attributes=CHAT):
+                for _ in range(4999):
+                    with tracer.start_as_current_span("step", attributes=CHAT):
+                        pass
+            assert processor.force_flush(120_000)
+            status = processor.pipeline.status()
+    assert dict(status.spans_dropped) == {}
+    (trace,) = server.traces.values()
+    assert (trace.fields["status"], len(trace.spans)) == ("COMPLETED", 5000)
+    assert len([post for post in server.posts() if post.status == 202]) == 1

@@ -1,0 +1,139 @@
+"""Functions of the app that run in this library's threads: whatever they raise, nothing leaks and nothing stops."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel import PandaProbeSpanProcessor, llm
+from pandaprobe_otel.assembly.worker import Worker
+from pandaprobe_otel.process.guard import failures
+from span_recorder import SpanRecorder
+from span_recorder import recording as recording_spans
+from spans import CHAT, provider_with
+from waiting import wait_until
+
+SECRET = "s3cr3t"
+
+
+class Odd(BaseException):
+    """Derived from nothing that is usually caught."""
+
+
+def endless(*_: object) -> Any:
+    """Call itself."""
+    return endless()
+
+
+def raising(kind: type[BaseException]) -> Any:
+    """A function that raises this, whatever it is given."""
+    if kind is RecursionError:
+        return endless
+
+    def function(*_: object) -> Any:
+        raise kind(SECRET)
+
+    return function
+
+
+KINDS = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, Odd, RecursionError, MemoryError]
+
+
+def workers() -> list[threading.Thread]:
+    """The threads that assemble traces."""
+    return [thread for thread in threading.enumerate() if thread.name == "pandaprobe-worker"]
+
+
+def sent(path: Path) -> list[dict[str, Any]]:
+    """The traces in the file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize("by", ["worker", "flush"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_that_raises_anything_fails_closed(
+    kind: type[BaseException], by: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trace goes out without its texts, the worker lives, `flush` and `shutdown` raise nothing; counted."""
+    before = failures().get("mask", 0)
+    running = set(workers())
+    processor = PandaProbeSpanProcessor(local=tmp_path / "traces", mask=raising(kind))
+    with provider_with(processor) as tracer:
+        for _ in range(2):
+            with tracer.start_as_current_span(SECRET, attributes={**CHAT, "pandaprobe.input": f'"{SECRET}"'}):
+                pass
+            if by == "worker":
+                _let_the_worker_look(processor)
+            assert processor.force_flush(60_000)
+        (worker,) = set(workers()) - running
+        assert worker.is_alive()
+        processor.shutdown()
+    traces = sent(tmp_path / "traces")
+    assert [trace["name"] for trace in traces] == ["[masked: the mask failed]"] * 2
+    assert SECRET not in json.dumps(traces) + caplog.text
+    assert failures()["mask"] > before
+    status = processor.pipeline.status()
+    assert (status.spans_ended, status.spans_delivered) == (2, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_choice_of_spans_that_raises_anything_leaves_the_span_out(kind: type[BaseException], tmp_path: Path) -> None:
+    """What it should have kept back does not go out; that is counted, and the next trace goes."""
+    fails = [True]
+
+    def choose(span: Any) -> Any:
+        return raising(kind)() if fails else True
+
+    processor = PandaProbeSpanProcessor(local=tmp_path / "traces", spans=choose)
+    with provider_with(processor) as tracer:
+        for name in (SECRET, "shown"):
+            with tracer.start_as_current_span(name, attributes=CHAT):
+                pass
+            assert processor.force_flush(60_000)
+            fails.clear()
+        processor.shutdown()
+    assert [trace["name"] for trace in sent(tmp_path / "traces")] == ["shown"]
+    assert dict(processor.pipeline.status().spans_dropped) == {"filtered": 1}
+    assert failures()["spans"] > 0
+
+
+@pytest.fixture
+def recorder() -> Iterator[SpanRecorder]:
+    """Spans of the decorators."""
+    with recording_spans() as recorder:
+        yield recorder
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not KeyboardInterrupt])
+def test_a_reduce_that_raises_anything_costs_the_output(kind: type[BaseException], recorder: SpanRecorder) -> None:
+    """The reader of the stream gets all of it and no exception; the output says why it is not there."""
+
+    @llm(reduce=raising(kind))
+    def stream() -> Iterator[str]:
+        yield SECRET
+
+    assert list(stream()) == [SECRET]
+    assert recorder.output() == "[left out: reduce failed]"
+
+
+def test_ctrl_c_in_reduce_is_the_apps(recorder: SpanRecorder) -> None:
+    """It runs in the app's thread, so an interrupt there is meant for the app; the span ends."""
+
+    @llm(reduce=raising(KeyboardInterrupt))
+    def stream() -> Iterator[str]:
+        yield SECRET
+
+    with pytest.raises(KeyboardInterrupt):
+        list(stream())
+    assert recorder.attributes()["pandaprobe.outcome"] == "cancelled"
+
+
+def _let_the_worker_look(processor: PandaProbeSpanProcessor) -> None:
+    """Wait until the worker itself has handed the trace over."""
+    worker: Worker = processor.pipeline._worker  # type: ignore[attr-defined]
+    wait_until(lambda: not (worker._new or worker._ended or len(worker._assembler)))

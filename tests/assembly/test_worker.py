@@ -1,0 +1,166 @@
+"""The hand-over from the app's threads, with the worker's own thread at rest between the calls of the test."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+
+from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import SpanContext
+
+from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.trace_buffer import Part
+from pandaprobe_otel.assembly.worker import Worker
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from spans import SpanMaker
+
+PATIENT = Timing(settle_s=math.inf)
+
+
+def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
+    """A worker that gives nothing away but when it is flushed."""
+    return Worker(
+        assembler=lambda: Assembler(timing=PATIENT, counts_starts=True, max_bytes=1 << 30),
+        deliver=parts.append,
+        ledger=ledger or Ledger(),
+        notices=Notices(lambda: 0.0),
+    )
+
+
+def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
+    """Whether the worker has seen the root's start before or not."""
+    parts: list[Part] = []
+    worker, maker = worker_with(parts), SpanMaker()
+    root = maker.start("root")
+    worker.started(root)
+    first = maker.start("first", root)
+    worker.started(first)
+    worker.ended(maker.end(first))
+    worker.flush(math.inf)
+    second = maker.start("second", root)
+    worker.started(second)
+    worker.ended(maker.end(second))
+    worker.flush(math.inf)
+    before = list(parts)
+    worker.ended(maker.end(root))
+    worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert before == []
+    assert [[span.name for span in part.ended] for part in parts] == [["first", "second", "root"]]
+
+
+def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
+    """Generators of ids that begin anew with each trace are allowed."""
+    parts: list[Part] = []
+    worker, maker = worker_with(parts), SpanMaker()
+    spans = [maker.start(name) for name in ("a", "b")]
+    first = spans[0].context
+    assert first is not None
+    spans[1]._context = type(first)(first.trace_id + 1, first.span_id, is_remote=False, trace_flags=first.trace_flags)
+    for span in spans:
+        worker.started(span)
+    for span in spans:
+        worker.ended(maker.end(span))
+    worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert sorted(span.name for part in parts for span in part.ended) == ["a", "b"]
+
+
+def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
+    """A sampler may record a span and not sample it: then it must not be exported (OpenTelemetry specification)."""
+
+    class RecordOnly(Sampler):
+        def should_sample(self, *args: object, **kwargs: object) -> SamplingResult:
+            return SamplingResult(Decision.RECORD_ONLY)
+
+        def get_description(self) -> str:
+            return "record only"
+
+    parts: list[Part] = []
+    ledger = Ledger()
+    worker = worker_with(parts, ledger)
+    span = TracerProvider(sampler=RecordOnly(), shutdown_on_exit=False).get_tracer("t").start_span("s")
+    assert isinstance(span, Span)
+    worker.started(span)
+    span.end()
+    worker.ended(span)
+    worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert parts == []
+    assert ledger.read().ended == 0
+
+
+class Telling(ReadableSpan):
+    """Calls a function when the worker looks at it: not the first time, when it is handed over, but the second."""
+
+    def __init__(self, name: str, context: SpanContext | None, tell: Callable[[], None]) -> None:
+        super().__init__(name, context)
+        self._looks = 0
+        self._tell = tell
+
+    @property
+    def context(self) -> SpanContext | None:
+        self._looks += 1
+        if self._looks == 2:
+            self._tell()
+        context: SpanContext | None = super().context
+        return context
+
+
+def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> None:
+    """The child started and ended after the worker had begun to look, so it sees it the next time only."""
+    parts: list[Part] = []
+    worker, maker = worker_with(parts), SpanMaker()
+    root = maker.start("root")
+
+    def first_look() -> None:  # what starts now is seen together, the next time
+        worker.started(Telling("other", maker.start("other").context, second_look))
+        worker.started(root)
+
+    def second_look() -> None:
+        child = maker.start("child", root)
+        worker.started(child)
+        worker.ended(maker.end(child))
+        worker.ended(maker.end(root))
+
+    worker.started(Telling("first", maker.start("first").context, first_look))
+    for _ in range(3):
+        worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert [[span.name for span in part.ended] for part in parts] == [["child", "root"]]
+
+
+def test_many_threads_lose_no_span() -> None:
+    """Starts and ends arrive while the worker takes others away."""
+    parts: list[Part] = []
+    ledger = Ledger()
+    worker = worker_with(parts, ledger)
+
+    def emit() -> None:
+        maker = SpanMaker()
+        for _ in range(300):
+            root = maker.start("root")
+            worker.started(root)
+            child = maker.start("child", root)
+            worker.started(child)
+            worker.ended(maker.end(child))
+            worker.ended(maker.end(root))
+            maker.exporter.clear()
+
+    threads = [threading.Thread(target=emit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert ledger.read().ended == 2400
+    assert [sorted(span.name for span in part.ended) for part in parts] == [["child", "root"]] * 1200

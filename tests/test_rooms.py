@@ -1,0 +1,63 @@
+"""The order of the rooms: data goes down the way of a span, and no module imports upwards."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandaprobe_otel
+
+PACKAGE = Path(pandaprobe_otel.__file__).parent
+ORDER = (
+    {"attributes", "encoded_spans", "enums", "errors", "ids", "outcomes", "trace_file"},
+    {"config", "process"},
+    {"mapping"},
+    {"transport"},
+    {"delivery"},
+    {"assembly", "reporting"},
+    {"pipeline"},
+    {"sdk"},
+)
+"""From the lowest up. A room imports itself and lower ones; the first are single modules, which may need each other."""
+BESIDE = {"sdk": {"trace_context", "tracers"}}
+"""What a room imports of those that are not on the way of a span."""
+
+
+def level(room: str) -> int | None:
+    """The place of a room in the order; None for those that are beside the way of a span, such as the command line."""
+    return next((index for index, rooms in enumerate(ORDER) if room in rooms), None)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The rooms that a module imports, also within functions and for type checkers."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "pandaprobe_otel" and rest:
+                yield rest.partition(".")[0]
+
+
+def test_no_module_of_the_way_of_a_span_imports_upwards() -> None:
+    """Whoever reads a room needs to know those below it, and no other."""
+    upwards: list[str] = []
+    seen: set[str] = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        here = level(room)
+        if here is None:
+            continue
+        seen.add(room)
+        for other in imported(path):
+            there = level(other)
+            is_lower = there is not None and (there < here or here == 0)
+            if not (other == room or is_lower or other in BESIDE.get(room, ())):
+                upwards.append(f"{path.relative_to(PACKAGE)} imports {other}")
+
+    assert upwards == []
+    assert seen == set().union(*ORDER)
