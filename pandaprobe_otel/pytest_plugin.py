@@ -27,7 +27,11 @@ OPTIONS: Final = (
     ("max-evals", "N", "with eval: start no evaluation when more than N would be billed"),
     ("report", "FILE", "write a report of the verdicts; the suffix is one of .html .md .json"),
     ("cache", "FILE", "with eval: take judgements about unchanged behaviour from this file, and add new ones"),
-    ("timeout", "SECONDS", "with eval: how long a run of evaluations may take (default: 600)"),
+    ("refresh", "", "with the cache: judge all the same, and renew what the file knows"),
+    ("judge", "MODEL", "with eval: a model that is asked from here, such as openai/gpt-4o-mini; needs no server"),
+    ("judge-url", "URL", "an OpenAI-compatible endpoint with that model, if not the provider's own"),
+    ("allow-no-evidence", "", "with eval: a verdict for which there is no evidence is skipped, and fails nothing"),
+    ("timeout", "SECONDS", "with eval: how long traces may take to be readable, and a run of evaluations (600)"),
     ("deliver-within", "SECONDS", "how long to wait at the end for traces to be delivered (default: 60)"),
 )
 """Name without `pandaprobe-`, value, help. The twins of `--pandaprobe-max-evals` are `pandaprobe_max_evals` in the
@@ -44,7 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, value, text in OPTIONS:
         full = f"pandaprobe-{name}".rstrip("-")
         dest = full.replace("-", "_")
-        group.addoption(f"--{full}", dest=dest, metavar=value, default=None, help=text)
+        kind: dict[str, Any] = {"metavar": value} if value else {"action": "store_const", "const": "1"}
+        group.addoption(f"--{full}", dest=dest, default=None, help=text, **kind)
         parser.addini(dest, text, default=None)
 
 
@@ -104,12 +109,6 @@ class Door:
             self._config.pluginmanager.register(self._suite, "pandaprobe_suite")
         return self._suite
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make an item of its own of each repetition."""
-        if metafunc.definition.get_closest_marker(_MARKER) is not None:
-            self.suite().repeat(metafunc)
-
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Load the rest with the first test that is marked."""
         if item.get_closest_marker(_MARKER) is not None:
@@ -135,7 +134,7 @@ class Door:
             result = yield
             if self._suite is not None:
                 self._suite.conclude(session)
-        except (KeyboardInterrupt, session.Failed):
+        except (KeyboardInterrupt, session.Failed, pytest.exit.Exception):
             if self._suite is not None:
                 self._suite.abandon()
             raise
@@ -154,7 +153,9 @@ def probe(request: pytest.FixtureRequest) -> Probe:
 @pytest.fixture
 def pandaprobe_repetition(request: pytest.FixtureRequest) -> int:
     """The number of this run of a repeated test, from 1."""
-    return int(getattr(request, "param", 1))
+    from pandaprobe_otel.evals.suite import number_of
+
+    return number_of(request.node)
 
 
 @pytest.fixture

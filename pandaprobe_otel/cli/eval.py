@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exits import exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.values import Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.comparison import Comparison
@@ -27,6 +28,7 @@ _OF_TASKS: Final = (
     ("--scorer", "scorers", ()),
     ("--repeat", "repeat", 1),
     ("--min-pass", "min_pass", 1.0),
+    ("--judge", "judge", None),
 )
 """What makes no sense without a task: how it is written, its name here, its default."""
 
@@ -36,10 +38,23 @@ _OF_TASKS: Final = (
 @click.option("--task", "task_name", metavar="MODULE:FUNCTION", help="With DATASET: called with each input.")
 @click.option("--trace", "traces", multiple=True, metavar="ID", help="Judge a stored trace; may be repeated.")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="Judge a stored session; may be repeated.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME[=MIN]", help="A metric; may be repeated.")
+@click.option(
+    "-m",
+    "--metric",
+    "metrics",
+    type=Metric(),
+    multiple=True,
+    metavar="NAME[=MIN]",
+    help="A metric, and the score that passes; may be repeated.",
+)
 @click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own, free.")
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of metrics without MIN."
+    "--threshold",
+    "thresholds",
+    type=Threshold(),
+    multiple=True,
+    metavar="NUMBER|METRIC=NUMBER",
+    help="The score that passes, of metrics without MIN, scorers included (0.5). May be repeated.",
 )
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each case.")
@@ -51,8 +66,18 @@ _OF_TASKS: Final = (
 )
 @click.option("--allow-vacuous", is_flag=True, help="Pass where there was nothing to judge.")
 @click.option("--model", metavar="MODEL", help="The judge, if not the server's own.")
+@click.option("--judge", metavar="MODEL", help="With DATASET: a model that is asked from here; no server is needed.")
+@click.option(
+    "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
+)
 @click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Judge nothing if more would be billed.")
 @click.option("--cache", type=click.Path(dir_okay=False), help="File of judgements about unchanged behaviour.")
+@click.option("--refresh", is_flag=True, help="With --cache: judge all the same, and renew the file.")
+@click.option("--pass-rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the cases.")
+@click.option("--allow-no-evidence", is_flag=True, help="End with 0 where nothing failed and not all was judged.")
+@click.option(
+    "--deliver-within", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to send the traces."
+)
 @click.option("--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds for a run.")
 @click.option("--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may be repeated.")
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with.")
@@ -63,40 +88,49 @@ def evaluate_command(output_format: str, **options: Any) -> int:
     Metrics of sessions judge each session that is given; those of traces judge each trace, and each trace of a
     session.
 
-    Exit code 1: a case did not pass; with --baseline: it is worse than the baseline, beyond chance. In GitHub Actions
-    the job's summary and annotations are written as well.
+    Exit code 1: a case failed, or with --baseline, a metric is worse than there, beyond chance. 6: no evidence, since
+    not all was judged. In GitHub Actions the job's summary and annotations are written as well.
     """
+    from pandaprobe_otel.evals.outcome import all_of
     from pandaprobe_otel.evals.report import Report, check_form
 
     for path in options["reports"]:
         _usable(partial(check_form, path))
     baseline = None if options["baseline"] is None else _usable(lambda: Report.load(options["baseline"]))
-    thresholds = dict(_split(metric, options["threshold"]) for metric in options["metrics"])
+    by_metric = dict(options["thresholds"])
+    own = {name: value for name, value in options["metrics"] if value is not None}
+    thresholds = {"": 0.5} | by_metric | own
+    for name, _ in options["metrics"]:
+        thresholds.setdefault(name, thresholds[""])
     judge = _of_stored if options["traces"] or options["sessions"] else _of_task
     report = _usable(lambda: judge(options, thresholds))
     comparison = None if baseline is None else report.compare(baseline)
     _save(report, options["reports"])
     _show(report, comparison, as_json=output_format == "json")
-    _tell_github(report, comparison, quiet=output_format == "json")
-    if comparison is not None:
-        return ExitCode.GENERAL if comparison.regressions else ExitCode.OK
-    return ExitCode.OK if report.passed else ExitCode.GENERAL
+    allowed = options["allow_no_evidence"]
+    _tell_github(report, comparison, quiet=output_format == "json", allow_no_evidence=allowed)
+    verdicts = [report.outcome] if comparison is None else [report.outcome, comparison.outcome]
+    return exit_code_of_outcome(all_of(verdicts), allow_no_evidence=allowed)
 
 
 def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.evals.experiment import evaluate
+    from pandaprobe_otel.evals.local_judge import LocalJudge
+    from pandaprobe_otel.evals.task_runs import scorer_name
 
     if options["dataset"] is None or options["task_name"] is None:
         raise click.UsageError("say what to judge: DATASET and --task, or --trace, or --session")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the task is usually here
     scorers = [_load(name) for name in options["scorers"]]
+    common = dict.fromkeys((scorer_name(scorer) for scorer in scorers), thresholds[""])
     return evaluate(
         options["dataset"],
         _load(options["task_name"]),
-        metrics=[*thresholds, *scorers],
-        thresholds=thresholds,
+        metrics=[*dict(options["metrics"]), *scorers],
+        thresholds=common | {name: value for name, value in thresholds.items() if name},
         concurrency=options["concurrency"],
         name=options["task_name"].rpartition(":")[2],
+        judge=LocalJudge(options["judge"], url=options["judge_url"]) if options["judge"] else None,
         model=options["model"],
         confirm=options["confirm"],
         allow_vacuous=options["allow_vacuous"],
@@ -104,27 +138,31 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
         min_pass=options["min_pass"],
         max_evaluations=options["max_evals"],
         cache=options["cache"],
+        refresh=options["refresh"],
         timeout=options["wait_timeout"],
+        deliver_within=options["deliver_within"],
+        pass_rate=options["pass_rate"],
     )
 
 
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.cache import JudgementCache
-    from pandaprobe_otel.evals.judging import Allowance, Bench
+    from pandaprobe_otel.evals.judging import Allowance
+    from pandaprobe_otel.evals.server_bench import ServerBench
     from pandaprobe_otel.evals.stored import judge_stored
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
         raise click.UsageError(f"{misplaced[0]} is about a task, and --trace and --session have been run already")
-    if not thresholds:
+    if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:
-        cache = options["cache"]
-        bench = Bench(
+        cache, judge = options["cache"], client.credentials.endpoint
+        bench = ServerBench(
             client,
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],
-            cache=None if cache is None else JudgementCache(Path(cache), judge=client.credentials.endpoint),
+            cache=None if cache is None else JudgementCache(Path(cache), judge=judge, refresh=options["refresh"]),
             say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
             progress=None,
         )
@@ -133,10 +171,12 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             bench,
             traces=options["traces"],
             sessions=options["sessions"],
-            thresholds=thresholds,
+            thresholds={name: thresholds[name] for name in dict(options["metrics"])},
             model=options["model"],
             answers=options["confirm"],
             allow_vacuous=options["allow_vacuous"],
+            visible_within_s=options["wait_timeout"],
+            pass_rate=options["pass_rate"],
         )
 
 
@@ -158,22 +198,14 @@ def _show(report: Report, comparison: Comparison | None, *, as_json: bool) -> No
         click.echo(f"\ncompared with the baseline:\n{comparison}")
 
 
-def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool) -> None:
+def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool, allow_no_evidence: bool) -> None:
     from pandaprobe_otel.evals.github import add_summary, error_commands
 
     changed = "" if comparison is None else f"\n```\n{comparison}\n```\n"
     add_summary(report.to_markdown() + changed, os.environ)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in error_commands(report):
+        for line in error_commands(report, allow_no_evidence=allow_no_evidence):
             click.echo(line, err=quiet)
-
-
-def _split(metric: str, threshold: float) -> tuple[str, float]:
-    name, sign, text = metric.partition("=")
-    try:
-        return name, float(text) if sign else threshold
-    except ValueError:
-        raise click.UsageError(f"--metric {metric}: {text!r} is not a number") from None
 
 
 def _load(name: str) -> Callable[..., Any]:

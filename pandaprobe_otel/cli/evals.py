@@ -15,7 +15,7 @@ from pandaprobe_otel.cli.options import console
 from pandaprobe_otel.cli.run_report import report, thresholds_of
 from pandaprobe_otel.cli.scores import scores
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
-from pandaprobe_otel.cli.values import Json, Threshold
+from pandaprobe_otel.cli.values import Json, Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -36,7 +36,7 @@ _wait_options = (
         type=Threshold(),
         multiple=True,
         metavar="NUMBER|METRIC=NUMBER",
-        help="With --wait: end with 1 where a score is under it, or meets it on no evidence. May be repeated.",
+        help="With --wait: end with 1 where a score is under it, 6 where there is none on evidence. May be repeated.",
     ),
 )
 _sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs over sessions.")
@@ -85,7 +85,16 @@ def template(client: Client, metric: str, output_format: str) -> None:
 
 
 @click.command("run")
-@click.option("-m", "--metric", "metrics", multiple=True, required=True, help="A metric; may be repeated.")
+@click.option(
+    "-m",
+    "--metric",
+    "named",
+    type=Metric(),
+    multiple=True,
+    required=True,
+    metavar="NAME[=MIN]",
+    help="A metric, with --wait also the score that passes; may be repeated.",
+)
 @click.option("--trace", "traces", multiple=True, metavar="ID", help="A trace to judge; may be repeated.")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="A session to judge; may be repeated.")
 @options_of(RunFilters)
@@ -100,7 +109,7 @@ def template(client: Client, metric: str, output_format: str) -> None:
 @with_client
 def run(
     client: Client,
-    metrics: Sequence[str],
+    named: Sequence[tuple[str, float | None]],
     traces: Sequence[str],
     sessions: Sequence[str],
     given: dict[str, Any],
@@ -114,7 +123,9 @@ def run(
 
     Each pair of target and metric is billed.
     """
-    wanted = thresholds_of(thresholds, metrics)
+    own = {name: value for name, value in named if value is not None}
+    metrics = list(dict(named))
+    wanted = thresholds_of(thresholds, metrics, own)
     if wanted and not wait:
         raise click.UsageError("--threshold needs --wait")
     if not (traces or sessions or given or options["everything"]):

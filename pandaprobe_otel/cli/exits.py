@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from pandaprobe_otel.errors import (
     AuthError,
@@ -12,6 +13,9 @@ from pandaprobe_otel.errors import (
     PandaProbeError,
     PermissionDenied,
 )
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.outcome import Outcome
 
 
 class ExitCode(IntEnum):
@@ -23,8 +27,17 @@ class ExitCode(IntEnum):
     NOT_FOUND = 3
     VALIDATION = 4
     API = 5
+    NO_EVIDENCE = 6
+    """An evaluation in which nothing failed, and not all was judged: ours alone."""
     INTERRUPTED = 130
     """Ctrl-C, by the convention of shells: 128 and the number of the signal."""
+
+
+def exit_code_of_outcome(outcome: Outcome, *, allow_no_evidence: bool = False) -> ExitCode:
+    """Return the exit code that a verdict stands for."""
+    if outcome == "no evidence":
+        return ExitCode.OK if allow_no_evidence else ExitCode.NO_EVIDENCE
+    return ExitCode.OK if outcome == "passed" else ExitCode.GENERAL
 
 
 def exit_code_of(error: PandaProbeError) -> ExitCode:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.cli.show import as_json, show_rows
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api import RunResult
 
 
-def thresholds_of(given: Sequence[tuple[str, float]], metrics: Sequence[str]) -> dict[str, float]:
-    """The threshold of each metric that has one: its own, else the one for all."""
-    by_metric = dict(given)
+def thresholds_of(
+    given: Sequence[tuple[str, float]], metrics: Sequence[str], own: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The threshold of each metric that has one: its own (`NAME=MIN`), else the one for all."""
+    by_metric = dict(given) | dict(own or {})
     wanted = {name: by_metric.get(name, by_metric.get("")) for name in metrics}
     if unknown := sorted(by_metric.keys() - {"", *metrics}):
         raise click.UsageError(f"there is a threshold for {unknown[0]}, which is not evaluated")
@@ -25,11 +27,15 @@ def thresholds_of(given: Sequence[tuple[str, float]], metrics: Sequence[str]) ->
 
 
 def report(result: RunResult, thresholds: Mapping[str, float], output_format: str) -> ExitCode:
-    """Print a result. 1: a pair failed or has no score, or is under its threshold or meets it on no evidence."""
+    """Print a result. 1: a score is under its threshold; 6: none is, and some pair has no score on evidence."""
+    from pandaprobe_otel.evals.outcome import Outcome
+
     below = result.below(thresholds)
-    code = ExitCode.OK
-    if result.failed or result.missing_count or not result.scores or below or (thresholds and result.vacuous):
-        code = ExitCode.GENERAL
+    outcome = Outcome.FAILED if below else Outcome.PASSED
+    unknown = result.failed or result.missing_count or not result.scores or (thresholds and result.vacuous)
+    if unknown and not below:
+        outcome = Outcome.NO_EVIDENCE
+    code = exit_code_of_outcome(outcome)
     if output_format == "json":
         print_json(_as_json(result, below, code))
         return code
@@ -42,6 +48,7 @@ def report(result: RunResult, thresholds: Mapping[str, float], output_format: st
 def _as_json(result: RunResult, below: Sequence[Any], code: ExitCode) -> dict[str, Any]:
     return {
         "ok": code is ExitCode.OK,
+        "outcome": {ExitCode.OK: "passed", ExitCode.GENERAL: "failed"}.get(code, "no evidence"),
         "run": as_json(result.run),
         "scores": as_json(result.scores),
         "failed": [str(score.id) for score in result.failed],

@@ -96,6 +96,27 @@ class JsonFile(Json):
         return super().convert(value if value == "-" else f"@{value}", param, ctx)
 
 
+class Metric(ParamType):
+    """The name of a metric, or `NAME=MIN` with the score that passes."""
+
+    name = "metric"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float | None]:
+        """Read it as a name and a threshold, None for none."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, float | None]", value)
+        name, sign, number = str(value).partition("=")
+        if not sign:
+            return name, None
+        try:
+            threshold = float(number)
+        except ValueError:
+            self.fail(f"{value}: {number!r} is not a number.")
+        if not 0.0 <= threshold <= 1.0:
+            self.fail(f"{value!r} is not between 0 and 1.")
+        return name, threshold
+
+
 class Threshold(ParamType):
     """A threshold for all metrics, or `METRIC=NUMBER` for one."""
 

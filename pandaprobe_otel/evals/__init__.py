@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.dataset import Case as Case
     from pandaprobe_otel.evals.dataset import load_cases as load_cases
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
+    from pandaprobe_otel.evals.local_judge import LocalJudge as LocalJudge
+    from pandaprobe_otel.evals.outcome import Outcome as Outcome
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
@@ -23,7 +25,9 @@ _HOME_OF = {
     "Case": "dataset",
     "CaseResult": "report",
     "Comparison": "comparison",
+    "LocalJudge": "local_judge",
     "MetricResult": "report",
+    "Outcome": "outcome",
     "Probe": "probe",
     "Report": "report",
     "SpanSet": "span_set",
@@ -36,7 +40,9 @@ __all__ = [
     "Case",
     "CaseResult",
     "Comparison",
+    "LocalJudge",
     "MetricResult",
+    "Outcome",
     "Probe",
     "Report",
     "SpanSet",

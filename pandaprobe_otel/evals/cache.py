@@ -13,18 +13,24 @@ from pandaprobe_otel.evals.judging import Finding, Judgement
 class JudgementCache:
     """A file with one JSON object a line; later lines win. Only scores on evidence are kept.
 
-    The key is the trace's content without ids and times, the metric and the judge. A file that cannot be read is
+    The key is the trace's content (`behaviour_text`), the metric and the judge. A file that cannot be read is
     as good as none: the judgements are then asked for.
     """
 
-    def __init__(self, path: Path, *, judge: str) -> None:
-        """`judge` names who judges where a question does not: the server's address."""
+    def __init__(self, path: Path, *, judge: str, refresh: bool = False) -> None:
+        """`judge` names who judges where a question does not: the server's address, or the model.
+
+        refresh: know nothing, and replace what the file knows.
+        """
+        self._refresh = refresh
         self._path = path
         self._judge = judge
         self._known: dict[str, Judgement] | None = None
 
     def get(self, content: str, metric: str, model: str | None) -> Judgement | None:
         """Return what is known from an earlier run."""
+        if self._refresh:
+            return None
         if self._known is None:
             self._known = _read(self._path)
         return self._known.get(self._key(content, metric, model))

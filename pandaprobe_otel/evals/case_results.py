@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
+from pandaprobe_otel.evals.outcome import Outcome, enough
 from pandaprobe_otel.evals.repetition import Repetition
 from pandaprobe_otel.evals.report import CaseResult, MetricResult
 from pandaprobe_otel.evals.task_runs import TaskRun
@@ -83,22 +84,18 @@ def _over_runs(
 ) -> MetricResult:
     """One result of all runs: the mean, and whether enough of them passed."""
     of_runs = [of_run[metric] for of_run in results.values() if metric in of_run]
+    said = [result.outcome for result in of_runs]
+    yes, unknown = said.count(Outcome.PASSED), said.count(Outcome.NO_EVIDENCE)
+    outcome = enough(passed=yes, failed=len(runs) - yes - unknown, unknown=unknown, needed=rules.repetition.needed)
     if not of_runs:  # every task failed, and min_pass=0 makes nothing of it
         of_runs = [MetricResult.of(metric, _ABSENT, rules.thresholds[metric])]
     if rules.repetition.repeat == 1:
-        return replace(of_runs[0], passed=of_runs[0].passed or rules.repetition.needed == 0)
-    yes = sum(result.passed for result in of_runs)
-    outcome = rules.repetition.outcome(passed=yes, unknown=sum(result.finding == "error" for result in of_runs))
-    telling = {
-        "passed": [result for result in of_runs if result.passed],
-        "error": [result for result in of_runs if result.finding == "error"],
-        "failed": [result for result in of_runs if not result.passed and result.finding != "error"],
-    }[outcome]
-    example = (telling or of_runs)[0]
+        return replace(of_runs[0], outcome=outcome)
+    example = next((result for result in of_runs if result.outcome is outcome), of_runs[0])
     values = [result.value for result in of_runs if result.finding == "scored" and result.value is not None]
     return replace(
         example,
         value=sum(values) / len(values) if values else None,
-        passed=outcome == "passed",
-        text=f"{metric}: {rules.repetition.text(yes, len(runs))}; {example.text}",
+        outcome=outcome,
+        text=f"{metric}: {rules.repetition.text(yes, len(runs), unknown)}; {example.text}",
     )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses
 
-Change = Literal["regression", "improvement", "no significant change"]
+Change = Literal["regression", "improvement", "no significant change", "too few cases to tell"]
+
+_LEAST: Final = 5
+"""Fewer cases than this cannot be significant at 5 %, whatever happens to them: 1 in 2⁴ is chance."""
+_Z: Final = 1.645
+"""95 % quantile of the standard normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +36,13 @@ class MetricChange:
     p: float
     p_lost: float
     change: Change
+    cases_to_tell: int | None = None
+    """How many cases would make such a change significant; None where there is none, or it is."""
 
     def __str__(self) -> str:
         moved = f"{self.before:.2f} → {self.after:.2f}"
-        said = [f"{self.metric}: {moved} over {self.cases} cases, {self.change} (p = {self.p:.3f})"]
+        enough = "" if self.cases_to_tell is None else f": {self.cases_to_tell} or more would do"
+        said = [f"{self.metric}: {moved} over {self.cases} cases, {self.change}{enough} (p = {self.p:.3f})"]
         said += [f"lost: {', '.join(self.lost)}"] if self.lost else []
         said += [f"won: {', '.join(self.won)}"] if self.won else []
         return "; ".join(said)
@@ -47,6 +57,13 @@ class Comparison:
     only_after: tuple[str, ...]
 
     @property
+    def outcome(self) -> Outcome:
+        """Failed with a regression, no evidence where nothing could be compared; the thresholds hold beside it."""
+        if not self.changes:
+            return Outcome.NO_EVIDENCE
+        return Outcome.FAILED if self.regressions else Outcome.PASSED
+
+    @property
     def regressions(self) -> tuple[MetricChange, ...]:
         """What has become worse, beyond chance."""
         return tuple(change for change in self.changes if change.change == "regression")
@@ -55,7 +72,7 @@ class Comparison:
         lines = [str(change) for change in self.changes]
         lines += [f"cases of the earlier report only: {', '.join(self.only_before)}"] if self.only_before else []
         lines += [f"new cases: {', '.join(self.only_after)}"] if self.only_after else []
-        return "\n".join(lines) or "the reports have no case in common"
+        return "\n".join([*([] if self.changes else ["the reports have no case in common"]), *lines])
 
 
 def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison:
@@ -86,8 +103,11 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
     p = chance_of_drop([sign * value for value in differences])
     p_lost = chance_of_losses(*((len(lost), len(won)) if falls else (len(won), len(lost))))
     change: Change = "no significant change"
+    cases_to_tell = None
     if p < alpha or p_lost < alpha:
         change = "regression" if falls else "improvement"
+    elif sum(differences) != 0 and (wanted := _cases_to_tell(differences)) > len(scored):
+        change, cases_to_tell = "too few cases to tell", wanted
     return MetricChange(
         metric=metric or "passed",
         cases=len(scored),
@@ -98,13 +118,20 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
         p=p,
         p_lost=p_lost,
         change=change,
+        cases_to_tell=cases_to_tell,
     )
+
+
+def _cases_to_tell(differences: Sequence[float]) -> int:
+    """Return how many cases that change as these do would be significant, in about half of all tries."""
+    squares, total = math.fsum(value * value for value in differences), math.fsum(differences)
+    return max(_LEAST, math.ceil(_Z * _Z * squares * len(differences) / (total * total)))
 
 
 def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
     """The score of a case and whether it passed; None where nothing was scored on evidence."""
     if metric is None:
-        return float(case.passed), case.passed
+        return None if case.outcome is Outcome.NO_EVIDENCE else (float(case.passed), case.passed)
     result = case.result(metric)
     if result is None or result.finding != "scored" or result.value is None:
         return None

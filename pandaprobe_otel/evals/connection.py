@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.bootstrap import PandaProbe
     from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.reporting.report import Status
 
 N = TypeVar("N", int, float)
@@ -32,7 +33,8 @@ class Connection:
     """Sends, or sees to it that nothing is sent."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
-        self._mode = mode
+        self.judge = _judge_of(settings) if mode == "eval" else None
+        self._mode = _mode_of_sending(mode, self.judge)
         self._instrumented = False
         self._undone = ExitStack()
         self._silenced = False
@@ -42,6 +44,7 @@ class Connection:
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
         self._a_sign_within_s = _A_SIGN_WITHIN_S if within_s is None else within_s
         self._cache_file = settings.get("cache")
+        self._refresh = is_set(settings, "refresh")
 
     def check(self) -> None:
         """Raise UsageError (exit code 4) for a mode that needs a key where there is none."""
@@ -117,13 +120,39 @@ class Connection:
         config = handle.config
         return Client(config.ask_key(), config.project_name, config.endpoint)
 
-    def cache(self, client: Client) -> JudgementCache | None:
-        """Return the cache of judgements, if one is wanted."""
+    def cache(self, judge: str) -> JudgementCache | None:
+        """Return the cache of judgements by this judge, or by that of this server, if one is wanted."""
         if self._cache_file is None:
             return None
         from pandaprobe_otel.evals.cache import JudgementCache
 
-        return JudgementCache(Path(self._cache_file).expanduser(), judge=client.credentials.endpoint)
+        return JudgementCache(Path(self._cache_file).expanduser(), judge=judge, refresh=self._refresh)
+
+
+def is_set(settings: Mapping[str, str | None], name: str) -> bool:
+    """Whether an option without a value is given, by itself or by its twins."""
+    return (settings.get(name) or "").lower() in ("1", "true", "yes", "on")
+
+
+def _judge_of(settings: Mapping[str, str | None]) -> LocalJudge | None:
+    model, url = settings.get("judge"), settings.get("judge-url")
+    if model is None:
+        return None
+    from pandaprobe_otel.evals.local_judge import LocalJudge
+
+    try:
+        return LocalJudge(model, url=url)
+    except ValueError as error:
+        raise pytest.UsageError(f"--pandaprobe-judge: {error}") from None
+
+
+def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
+    """Traces that are judged here need no server; they are sent all the same where there is a key."""
+    if judge is None:
+        return mode
+    from pandaprobe_otel.config import Config
+
+    return "record" if Config.resolve().usable else "off"
 
 
 def _is_hopeless(status: Status) -> bool:

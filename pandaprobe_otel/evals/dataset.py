@@ -32,11 +32,15 @@ def load_cases(dataset: Dataset) -> tuple[Case, ...]:
     dataset: the path of a `.jsonl` or `.csv` file, or an iterable of `Case`s, mappings or plain inputs.
 
     A mapping (a line, a row) with the key `input` is a case: `id`, `input`, `expected` (or `expected_output`,
-    `reference`), and the rest is metadata. Any other value is the input itself. Cases without an id get their number.
+    `reference`), and the rest is metadata. Any other value is the input itself, and so are the mappings of an iterable
+    of which none has that key. Cases without an id get their number.
 
-    Raises ValueError for a file that cannot be read so, for ids that occur twice, and for no cases at all.
+    Raises ValueError for a file that cannot be read so, for a mapping without `input` in a file or beside others that
+    have one, for ids that occur twice, and for no cases at all.
     """
-    items = _read(Path(dataset)) if isinstance(dataset, str | PathLike) else dataset
+    is_file = isinstance(dataset, str | PathLike)
+    items = _read(Path(dataset)) if isinstance(dataset, str | PathLike) else list(dataset)
+    _check_inputs(items, wanted=is_file or any(isinstance(item, Mapping) and "input" in item for item in items))
     cases = tuple(_case(number, item) for number, item in enumerate(items, 1))
     if not cases:
         raise ValueError("the dataset has no cases")
@@ -46,6 +50,13 @@ def load_cases(dataset: Dataset) -> tuple[Case, ...]:
             raise ValueError(f"the id {case.id!r} occurs twice in the dataset")
         seen.add(case.id)
     return cases
+
+
+def _check_inputs(items: Iterable[Any], *, wanted: bool) -> None:
+    for number, item in enumerate(items, 1):
+        if wanted and isinstance(item, Mapping) and "input" not in item:
+            keys = ", ".join(repr(key) for key in cast("Mapping[str, Any]", item))
+            raise ValueError(f"case {number} has no 'input'; it has {keys or 'nothing'}")
 
 
 def _case(number: int, item: Any) -> Case:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.cache import JudgementCache
@@ -19,15 +19,15 @@ from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
 from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
 from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
+from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics, send_scores
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
-from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, run_cases
+from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
+from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, check_scorer, run_cases, scorer_name
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.bootstrap import PandaProbe
-
-_DELIVER_WITHIN_S: Final = 60.0
 
 
 def evaluate(
@@ -39,6 +39,7 @@ def evaluate(
     *,
     name: str | None = None,
     client: Client | None = None,
+    judge: str | LocalJudge | None = None,
     model: str | None = None,
     confirm: int = 1,
     allow_vacuous: bool = False,
@@ -46,7 +47,10 @@ def evaluate(
     min_pass: float = 1.0,
     max_evaluations: int | None = None,
     cache: str | PathLike[str] | None = None,
+    refresh: bool = False,
     timeout: float = 600.0,
+    deliver_within: float = 60.0,
+    pass_rate: float = 1.0,
     say: Callable[[str], None] | None = None,
 ) -> Report:
     """Run a task over cases, trace each, judge all in one batch, and return the report.
@@ -56,10 +60,15 @@ def evaluate(
     thresholds: of all, or by name (default 0.5); a score below it fails the case.
     concurrency: how many cases run at once, in threads.
     client: for the judge; default: one of the project that the traces go to.
+    judge: a model that is asked from here, such as `openai/gpt-4o-mini`; then no server is needed, and nothing is sent
+    by this function. Where `init()` sends, the scores are sent after their traces.
     model, confirm, allow_vacuous: as of the pytest marker. max_evaluations: judge nothing if more would be billed.
     repeat, min_pass: run each case so many times; by each metric, this share of the runs must pass. It stops early
     when the runs that are left can change nothing. A case is shown with the mean of its runs and all traces.
-    cache: a file of judgements about unchanged behaviour. timeout: of a run of evaluations, in seconds.
+    cache: a file of judgements about unchanged behaviour. refresh: ask all the same, and renew what it knows.
+    timeout: how long traces may take to be readable, and a run of evaluations, in seconds.
+    deliver_within: how long to wait for the traces to be delivered, in seconds.
+    pass_rate: the share of the cases that must pass for the report to pass.
     say: gets a line for what is going on, the bill first; default: standard error.
 
     With names of metrics, `init()` is called unless it was; without, nothing is sent by this function, and the
@@ -79,24 +88,33 @@ def evaluate(
         repetition=Repetition(repeat=repeat, min_pass=min_pass),
     )
     whole(concurrency=concurrency, confirm=confirm)
+    share(pass_rate=pass_rate)
     title = name or str(getattr(task, "__name__", "evaluation"))
     trial = Trial(task=task, title=title, scorers=scorers, repeat=repeat, settled=rules.settled)
+    if isinstance(judge, str):
+        judge = LocalJudge(judge)
+    if judge is not None:
+        check_local_metrics(of_traces=names)
     run = partial(run_cases, cases, trial, concurrency=concurrency)
+    run_and_judge = partial(_run_and_judge, client) if judge is None else partial(_run_and_judge_here, judge)
     asking = _Asking(
         rules=rules,
         model=model,
         answers=confirm,
         allowance=Allowance(max_evaluations),
         cache=None if cache is None else Path(cache).expanduser(),
+        refresh=refresh,
         timeout_s=timeout,
+        deliver_within_s=deliver_within,
         say=say,
     )
-    of_cases, found, notes = _run_and_judge(run, client, asking) if names else (run(), {}, ())
+    of_cases, found, notes = run_and_judge(run, asking) if names else (run(), {}, ())
     return Report(
         name=title,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
         notes=notes,
+        pass_rate=pass_rate,
     )
 
 
@@ -112,25 +130,53 @@ class _Asking:
     answers: int
     allowance: Allowance
     cache: Path | None
+    refresh: bool
     timeout_s: float
+    deliver_within_s: float
     say: Callable[[str], None] | None
 
-    def judgements(self, client: Client, runs: Iterable[TaskRun]) -> Judgements:
-        bench = Bench(
+    def by_server(self, client: Client, runs: Iterable[TaskRun], *, delivered: bool) -> Judgements:
+        bench = ServerBench(
             client,
             allowance=self.allowance,
             timeout_s=self.timeout_s,
-            cache=None if self.cache is None else JudgementCache(self.cache, judge=client.credentials.endpoint),
+            visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
+            cache=self._cache_of(client.credentials.endpoint),
             say=self.say or _to_stderr,
             progress=False if self.say else None,
         )
+        return self._asked(bench, runs)
+
+    def by_model(self, judge: LocalJudge, runs: Sequence[TaskRun]) -> Judgements:
+        with closing(judge.open()) as asked:
+            bench = LocalBench(
+                asked,
+                {trace.trace_id: [trace] for run in runs for trace in run.traces},
+                allowance=self.allowance,
+                cache=self._cache_of(judge.name),
+                say=self.say or _to_stderr,
+            )
+            return self._asked(bench, runs)
+
+    def _cache_of(self, judge: str) -> JudgementCache | None:
+        return None if self.cache is None else JudgementCache(self.cache, judge=judge, refresh=self.refresh)
+
+    def _asked(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
         questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]
         return confirmed(bench, questions, bench.judge(questions), self.rules.thresholds, answers=self.answers)
 
 
-def _run_and_judge(
-    run: Callable[[], list[list[TaskRun]]], client: Client | None, asking: _Asking
-) -> tuple[list[list[TaskRun]], Judgements, tuple[str, ...]]:
+_Judged = tuple[list[list[TaskRun]], Judgements, tuple[str, ...]]
+
+
+def _run_and_judge_here(judge: LocalJudge, run: Callable[[], list[list[TaskRun]]], asking: _Asking) -> _Judged:
+    of_cases = run()
+    found = asking.by_model(judge, [run for of_case in of_cases for run in of_case])
+    send_scores(found)
+    return of_cases, found, ()
+
+
+def _run_and_judge(client: Client | None, run: Callable[[], list[list[TaskRun]]], asking: _Asking) -> _Judged:
     handle = _open()
     with ExitStack() as stack:
         if client is None:
@@ -140,9 +186,9 @@ def _run_and_judge(
             client = stack.enter_context(Client(config.ask_key(), config.project_name, config.endpoint))
         check_metrics(client, of_traces=asking.rules.judged)
         of_cases = run()
-        delivered = handle.flush(_DELIVER_WITHIN_S)
-        late = f"traces were not delivered within {_DELIVER_WITHIN_S:g} s: {handle.status().last_error}"
-        found = asking.judgements(client, (run for of_case in of_cases for run in of_case))
+        delivered = handle.flush(asking.deliver_within_s)
+        late = f"traces were not delivered within {asking.deliver_within_s:g} s: {handle.status().last_error}"
+        found = asking.by_server(client, (run for of_case in of_cases for run in of_case), delivered=delivered)
     return of_cases, found, () if delivered else (late,)
 
 
@@ -181,7 +227,11 @@ def _sorted_metrics(
         if isinstance(metric, str):
             names.append(metric)
         else:
-            scorers[getattr(metric, "__name__", type(metric).__name__)] = metric
+            name = scorer_name(metric)
+            check_scorer(name, metric)
+            if name in scorers:
+                raise ValueError(f"two scorers are called {name}")
+            scorers[name] = metric
     return names, scorers
 
 

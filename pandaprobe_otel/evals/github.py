@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.report_text import complaints
 
 
-def error_commands(report: Report) -> list[str]:
+def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[str]:
     """Return a workflow command for each case that did not pass; to be printed on standard output."""
     return [
-        error_command(title=f"{report.name}: {case.id}", text=said)
+        error_command(
+            level="warning" if allow_no_evidence and case.outcome is Outcome.NO_EVIDENCE else "error",
+            title=f"{report.name}: {case.id}",
+            text=said,
+        )
         for case in report.cases
         if not case.passed
         for said in complaints(case)
     ]
 
 
-def error_command(*, title: str, text: str, file: str = "", line: int | None = None) -> str:
+def error_command(*, title: str, text: str, file: str = "", line: int | None = None, level: str = "error") -> str:
     """Return the workflow command of an annotation. `line` counts from 0, as pytest does."""
     properties = {"file": file, "line": "" if line is None else str(line + 1), "title": title}
     given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
-    return f"::error {given}::{_data(text)}"
+    return f"::{level} {given}::{_data(text)}"
 
 
 def add_summary(text: str, environ: Mapping[str, str]) -> bool:

@@ -127,10 +127,12 @@ class SpanRecorder(SpanProcessor):
             return
         trace_id = span.context.trace_id
         with self._lock:
-            owner = self._owners.get(trace_id)
+            # A root begins a trace, even one whose id was there before: the app may draw its ids from a seed.
+            owner = None if span.parent is None else self._owners.get(trace_id)
             if owner is None:
                 owner = self._owner_in(parent_context)
                 if owner is None:
+                    self._owners.pop(trace_id, None)
                     return
                 self._owners[trace_id] = owner
                 if len(self._owners) > _REMEMBERED_TRACES:

@@ -7,8 +7,6 @@ from typing import Literal
 
 from pandaprobe_otel.evals.statistics import decided, needed, rate
 
-Outcome = Literal["passed", "failed", "error"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repetition:
@@ -30,16 +28,10 @@ class Repetition:
         """Whether the runs that are left can change nothing any more."""
         return decided(passed=passed, failed=failed, total=self.repeat, needed=self.needed)
 
-    def outcome(self, *, passed: int, unknown: int) -> Outcome:
-        """The outcome of all runs. `unknown` ones had no verdict: if they matter, nothing is known as a whole."""
-        if passed >= self.needed:
-            return "passed"
-        return "error" if unknown and passed + unknown >= self.needed else "failed"
-
-    def text(self, passed: int, ran: int) -> str:
+    def text(self, passed: int, ran: int, unknown: int = 0) -> str:
         """Return the rate in one line: `4/5 passed (80%, 95 % CI 38–96), 80% required`."""
         early = f", stopped early: {self.needed} of {self.repeat} needed" if ran < self.repeat else ""
-        return f"{rate(passed, ran)}{early}, {self.min_pass:.0%} required"
+        return f"{rate(passed, ran - unknown, unknown)}{early}, {self.min_pass:.0%} required"
 
 
 def whole(**counts: object) -> None:

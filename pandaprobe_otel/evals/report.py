@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
 from pandaprobe_otel.evals.runs import describe
-from pandaprobe_otel.evals.statistics import Rate, rate
+from pandaprobe_otel.evals.statistics import Rate, needed, rate
 from pandaprobe_otel.mapping.clean import encode
 
 if TYPE_CHECKING:
@@ -23,15 +24,20 @@ _MAX_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricResult:
-    """What a metric says about a case. `finding` is scored, vacuous or error; only the first can pass by itself."""
+    """What a metric says about a case. `finding` is scored, vacuous or error."""
 
     metric: str
     finding: str
     value: float | None
     threshold: float
-    passed: bool
+    outcome: Outcome
     text: str
     """The same in one line, with the reason."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the metric says yes, on evidence."""
+        return self.outcome is Outcome.PASSED
 
     @classmethod
     def of(cls, metric: str, judgement: Judgement, threshold: float, *, allow_vacuous: bool = False) -> Self:
@@ -41,9 +47,18 @@ class MetricResult:
             finding=judgement.finding.value,
             value=judgement.value,
             threshold=threshold,
-            passed=judgement.passes(threshold, allow_vacuous=allow_vacuous),
+            outcome=judgement.outcome(threshold, allow_vacuous=allow_vacuous),
             text=describe(metric, judgement, threshold),
         )
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `asdict` made; reports of earlier versions say `passed` and no outcome."""
+        fields = dict(plain)
+        passed = fields.pop("passed", None)
+        known = Outcome.FAILED if fields["finding"] == "scored" else Outcome.NO_EVIDENCE
+        fields["outcome"] = Outcome(fields.get("outcome") or (Outcome.PASSED if passed else known))
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,23 +74,25 @@ class CaseResult:
     results: tuple[MetricResult, ...] = ()
     traces: tuple[Mapping[str, Any], ...] = ()
     """The traces, as bodies of POST /traces."""
+    checked: bool = False
+    """Whether it has checks of its own, as a test has, and they passed: evidence without any metric."""
 
     @property
     def passed(self) -> bool:
         """Whether the task came to an end and every metric says yes."""
-        return self.error is None and all(result.passed for result in self.results)
+        return self.outcome is Outcome.PASSED
 
     def result(self, metric: str) -> MetricResult | None:
         """What the metric says; where it was asked about several traces, the worst. None where it was not asked."""
         found = [result for result in self.results if result.metric == metric]
-        return min(found, key=lambda result: (result.passed, result.value or 0.0), default=None)
+        return min(found, key=lambda result: (result.outcome.rank, result.value or 0.0), default=None)
 
     @property
-    def outcome(self) -> str:
-        """`passed`, `failed`, or `error` when the task failed or a metric could not be judged."""
-        if self.passed:
-            return "passed"
-        return "error" if self.error or any(result.finding == "error" for result in self.results) else "failed"
+    def outcome(self) -> Outcome:
+        """The worst that is said about it: failed, no evidence, or passed. A task that fails has failed."""
+        if self.error is not None:
+            return Outcome.FAILED
+        return all_of([*(result.outcome for result in self.results), *([Outcome.PASSED] if self.checked else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; what JSON has no form for becomes its text."""
@@ -84,6 +101,7 @@ class CaseResult:
             "id": self.id,
             "outcome": self.outcome,
             "error": self.error,
+            "checked": self.checked,
             "seconds": self.seconds,
             "results": [asdict(result) for result in self.results],
             **json.loads(encode(content, _MAX_BYTES)),
@@ -100,16 +118,28 @@ class Report:
     cases: tuple[CaseResult, ...]
     notes: tuple[str, ...] = field(default=())
     """What else went wrong, such as traces that were not delivered."""
+    pass_rate: float = 1.0
+    """Which share of the cases must pass."""
+    complete: bool = True
+    """False where the cases are not all that there were to be: the run was stopped."""
 
     @property
     def passed(self) -> bool:
-        """Whether every case passed."""
-        return all(case.passed for case in self.cases)
+        """Whether enough cases passed, on evidence."""
+        return self.outcome is Outcome.PASSED
+
+    @property
+    def outcome(self) -> Outcome:
+        """Passed, failed, or no evidence: where what was not judged could make the difference, and without cases."""
+        found = enough_of((case.outcome for case in self.cases), needed(self.pass_rate, len(self.cases)))
+        return Outcome.NO_EVIDENCE if found is Outcome.PASSED and not self.complete else found
 
     @property
     def rate(self) -> Rate:
-        """How many cases passed."""
-        return rate(sum(case.passed for case in self.cases), len(self.cases))
+        """How many of the cases that have evidence passed."""
+        outcomes = [case.outcome for case in self.cases]
+        unknown = outcomes.count(Outcome.NO_EVIDENCE)
+        return rate(outcomes.count(Outcome.PASSED), len(outcomes) - unknown, unknown)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -127,7 +157,7 @@ class Report:
         return {metric: sum(found) / len(found) for metric, found in values.items()}
 
     def assert_passed(self) -> None:
-        """Raise AssertionError with the table unless every case passed: for unittest and scripts."""
+        """Raise AssertionError with the table unless the report passed: for unittest and scripts."""
         __tracebackhide__ = True
         if not self.passed:
             raise AssertionError(f"{self.rate}\n\n{self}")
@@ -147,7 +177,9 @@ class Report:
         return {
             "name": self.name,
             "created_at": self.created_at,
-            "passed": self.passed,
+            "outcome": self.outcome,
+            "pass_rate": self.pass_rate,
+            "complete": self.complete,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
         }
@@ -158,10 +190,17 @@ class Report:
         cases: list[CaseResult] = []
         for body in plain["cases"]:
             fields = {name: value for name, value in body.items() if name != "outcome"}
-            fields["results"] = tuple(MetricResult(**result) for result in body["results"])
+            fields["results"] = tuple(MetricResult.from_dict(result) for result in body["results"])
             fields["traces"] = tuple(body["traces"])
             cases.append(CaseResult(**fields))
-        return cls(name=plain["name"], created_at=plain["created_at"], cases=tuple(cases), notes=tuple(plain["notes"]))
+        return cls(
+            name=plain["name"],
+            created_at=plain["created_at"],
+            cases=tuple(cases),
+            notes=tuple(plain["notes"]),
+            pass_rate=plain.get("pass_rate", 1.0),
+            complete=plain.get("complete", True),
+        )
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -226,5 +265,6 @@ def _cell(result: MetricResult | None) -> str:
     if result is None:
         return ""
     if result.finding != "scored" or result.value is None:
-        return {"vacuous": "inconclusive"}.get(result.finding, result.finding)
-    return f"{result.value:.2f}{'' if result.passed else f' < {result.threshold:.2f}'}"
+        return result.outcome
+    below = f" < {result.threshold:.2f}" if result.outcome is Outcome.FAILED else ""
+    return f"{result.value:.2f}{below}" + (" (a part)" if result.outcome is Outcome.NO_EVIDENCE else "")

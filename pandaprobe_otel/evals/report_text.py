@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from typing import Any, Final
 
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.tree_text import value_text
 
+_GAP: Final = 2
+_LEAST: Final = 10
+"""Characters of an input or output that are worth a column."""
 
-def table(report: Report) -> str:
-    """Return the report as aligned columns, and what the cases that did not pass say."""
+
+def table(report: Report, width: int | None = None) -> str:
+    """Return the report as aligned columns, and what the cases that did not pass say.
+
+    width: of the lines of the table; default: the terminal's. Inputs and outputs are shown as far as there is room.
+    """
     header, rows = case_table(report)
     lines = [list(header), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    room = (width or shutil.get_terminal_size((100, 24)).columns) - _width_of(lines)
+    if room < 0:  # ids of tests are long, and their ends tell them apart
+        longest = max(max(len(line[0]) for line in lines) + room, _LEAST)
+        lines = [[_end_of(line[0], longest), *line[1:]] for line in lines]
+    elif (each := room // 2 - _GAP) >= _LEAST:
+        shown = [("input", "output"), *((_short(case.input, each), _short(case.output, each)) for case in report.cases)]
+        lines = [[*line[:2], *pair, *line[2:]] for line, pair in zip(lines, [*shown, ("", "")], strict=True)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     told = [f"{case.id}: {said}" for case in report.cases if not case.passed for said in complaints(case)]
-    return "\n".join([*text, "", str(report.rate), *told, *report.notes])
+    return "\n".join([*text, "", verdict_line(report), *told, *report.notes])
+
+
+def _width_of(lines: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) + _GAP for column in zip(*lines, strict=True)) - _GAP
+
+
+def _short(value: Any, width: int) -> str:
+    text = " ".join((value if isinstance(value, str) else value_text(value)).split()) if value is not None else ""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _end_of(text: str, width: int) -> str:
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
 
 
 def markdown(report: Report) -> str:
     """Return the report as Markdown."""
     header, rows = case_table(report)
-    lines = [f"## {_escaped(report.name)}: {'passed' if report.passed else 'failed'}", "", str(report.rate), ""]
+    lines = [f"## {_escaped(report.name)}: {report.outcome}", "", str(report.rate), ""]
     lines += [_row(header), _row(["---"] * len(header)), *map(_row, rows)]
     failing = [case for case in report.cases if not case.passed]
     if failing:
@@ -36,10 +65,19 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def verdict_line(report: Report) -> str:
+    """Return the verdict and the rate in one line."""
+    wanted = "" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required"
+    return f"{report.outcome}: {report.rate}{wanted}"
+
+
 def complaints(case: CaseResult) -> list[str]:
     """Return why a case did not pass, a line each."""
-    said = [f"the task failed: {case.error}"] if case.error else []
-    return said + [result.text for result in case.results if not result.passed]
+    if case.passed:
+        return []
+    said = [case.error] if case.error else []
+    said += [result.text for result in case.results if not result.passed]
+    return said or ["no metric was asked"]
 
 
 def _row(cells: Sequence[str]) -> str:

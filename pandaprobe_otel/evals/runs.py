@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
-from pandaprobe_otel.evals.repetition import Outcome
+from pandaprobe_otel.evals.outcome import Outcome, enough_of
 
 Location = tuple[str, int | None, str]
+REPEAT: Final = "repeat"
+"""The label of the verdict about repetitions, which the test itself reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +35,19 @@ class TestRun:
 
     __test__ = False
 
-    base: str
-    """Id of the test without the number of the run."""
     nodeid: str
     number: int
     passed: bool
     ran: bool
-    """False when it was skipped: by the test itself, or since the outcome stood already."""
+    """False when it was skipped."""
     demand: Demand
     traces: tuple[TraceNote, ...] = ()
     tree: str = ""
     failure: str = ""
+    error: str = ""
+    """The failure in short."""
+    order: int = 0
+    """The place of its test in the collection."""
     location: Location = ("", None, "")
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -71,56 +75,55 @@ class TestRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """An outcome of its own for a test: that of a metric, or of its repetitions."""
+    """What a metric says about a test, over all of its runs, or what its repetitions come to."""
 
-    base: str
+    nodeid: str
     label: str
-    """The metric, or `repeat`."""
+    """The metric, or `REPEAT`."""
     outcome: Outcome
+    finding: Finding = Finding.SCORED
     text: str
     """What happened, for the reader of a failure."""
     summary: str
     """The same in one line."""
     location: Location
-    nodeids: tuple[str, ...] = ()
-    """The tests that it is about."""
     value: float | None = None
     threshold: float | None = None
 
     @property
     def id(self) -> str:
         """The id under which it is reported."""
-        return f"{self.base}::pandaprobe[{self.label}]"
+        return f"{self.nodeid}::pandaprobe[{self.label}]"
 
 
 def by_test(runs: Iterable[TestRun]) -> dict[str, list[TestRun]]:
     """Return the runs of each test, in order."""
     groups: dict[str, list[TestRun]] = {}
     for run in runs:
-        groups.setdefault(run.base, []).append(run)
-    return {base: sorted(group, key=lambda run: run.number) for base, group in groups.items()}
+        groups.setdefault(run.nodeid, []).append(run)
+    return {nodeid: sorted(group, key=lambda run: run.number) for nodeid, group in groups.items()}
 
 
 def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
     """Return the verdict about the repetitions of each test that has some."""
     verdicts: list[Verdict] = []
-    for base, group in by_test(runs).items():
+    for nodeid, group in by_test(runs).items():
         repetition, ran = group[0].demand.repetition, [run for run in group if run.ran]
         if repetition.repeat == 1 or not ran:
             continue
         passed = sum(run.passed for run in ran)
         summary = repetition.text(passed, len(ran))
         failures = [f"run {run.number}: {run.failure}" for run in ran if not run.passed]
-        ok = passed >= repetition.needed
+        outcome = enough_of(map(_own_outcome, ran), repetition.needed)
+        ok = outcome is Outcome.PASSED
         verdicts.append(
             Verdict(
-                base=base,
-                label="repeat",
-                outcome="passed" if ok else "failed",
+                nodeid=nodeid,
+                label=REPEAT,
+                outcome=outcome,
                 summary=summary,
                 text=summary if ok else "\n\n".join([summary, *failures]),
                 location=group[0].location,
-                nodeids=tuple(run.nodeid for run in group),
                 value=passed / len(ran),
                 threshold=repetition.min_pass,
             )
@@ -141,19 +144,20 @@ def metric_verdicts(runs: Iterable[TestRun], found: Judgements) -> list[Verdict]
 def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements) -> Verdict:
     repetition, threshold = runs[0].demand.repetition, runs[0].demand.metrics[metric]
     opinions = [_opinion(run, metric, threshold, found) for run in runs]
-    yes = sum(opinion.outcome == "passed" for opinion in opinions)
-    outcome = repetition.outcome(passed=yes, unknown=sum(opinion.outcome == "error" for opinion in opinions))
-    worst = next((o for o in opinions if o.outcome == outcome), opinions[0])
-    rate_text = f"{repetition.text(yes, len(runs))}, " if repetition.repeat > 1 else ""
-    told = [opinion.text for opinion in opinions if opinion.outcome != "passed"] or [opinions[0].text]
+    said = [opinion.outcome for opinion in opinions]
+    outcome = enough_of(said, repetition.needed)
+    worst = next((o for o in opinions if o.outcome is outcome), opinions[0])
+    rate_text = repetition.text(said.count(Outcome.PASSED), len(runs), said.count(Outcome.NO_EVIDENCE))
+    rate_text = f"{rate_text}, " if repetition.repeat > 1 else ""
+    told = [opinion.text for opinion in opinions if opinion.outcome is not Outcome.PASSED] or [opinions[0].text]
     return Verdict(
-        base=runs[0].base,
+        nodeid=runs[0].nodeid,
         label=metric,
         outcome=outcome,
+        finding=worst.finding,
         summary=rate_text + worst.summary,
         text="\n\n".join([rate_text.rstrip(", "), *told] if rate_text else told),
         location=runs[0].location,
-        nodeids=tuple(run.nodeid for run in runs),
         value=worst.value,
         threshold=threshold,
     )
@@ -164,27 +168,34 @@ class _Opinion:
     outcome: Outcome
     summary: str
     text: str
+    finding: Finding = Finding.ERROR
     value: float | None = None
+
+
+def _own_outcome(run: TestRun) -> Outcome:
+    return Outcome.PASSED if run.passed else Outcome.FAILED
 
 
 def _opinion(run: TestRun, metric: str, threshold: float, found: Judgements) -> _Opinion:
     """What a metric says about one run: the worst about any of its targets."""
     if not run.passed:
-        return _Opinion(outcome="failed", summary=f"run {run.number} failed", text=f"run {run.number}: {run.failure}")
+        said = f"run {run.number} failed"
+        return _Opinion(outcome=Outcome.FAILED, summary=said, text=f"run {run.number}: {run.failure}")
     if not run.targets:
         what = "no trace of the test has a session" if run.traces else "the test made no trace, so nothing was judged"
-        return _Opinion(outcome="error", summary=what, text=what)
+        return _Opinion(outcome=Outcome.NO_EVIDENCE, summary=what, text=what)
     absent = Judgement(finding=Finding.ERROR, reason="it was not judged")
     judged = [(target, found.get((target, metric), absent)) for target in run.targets]
-    target, worst = min(judged, key=lambda pair: _rank(pair[1], run.demand, threshold))
+    vacuous = run.demand.allow_vacuous
+    target, worst = min(
+        judged,
+        key=lambda pair: (pair[1].outcome(threshold, allow_vacuous=vacuous).rank, pair[1].value or 0.0),
+    )
     line = describe(metric, worst, threshold)
     session = f"\nsession {target}" if run.demand.session else ""
     text = f"{line}{session}\n\n{run.tree}".rstrip()
-    if worst.finding is Finding.ERROR:
-        outcome: Outcome = "error"
-    else:
-        outcome = "passed" if worst.passes(threshold, allow_vacuous=run.demand.allow_vacuous) else "failed"
-    return _Opinion(outcome=outcome, summary=line, text=text, value=worst.value)
+    outcome = worst.outcome(threshold, allow_vacuous=vacuous)
+    return _Opinion(outcome=outcome, summary=line, text=text, finding=worst.finding, value=worst.value)
 
 
 def describe(metric: str, judgement: Judgement, threshold: float) -> str:
@@ -199,11 +210,3 @@ def describe(metric: str, judgement: Judgement, threshold: float) -> str:
     sign = ">=" if judgement.value is not None and judgement.value >= threshold else "<"
     cached = " (cached)" if judgement.cached else ""
     return f"{metric} {judgement.value:.2f} {sign} {threshold:.2f}{cached}{reason}"
-
-
-def _rank(judgement: Judgement, demand: Demand, threshold: float) -> tuple[int, float]:
-    if judgement.is_no(threshold):
-        return 0, judgement.value or 0.0
-    if (judgement.finding is Finding.VACUOUS or judgement.unfinished is not None) and not demand.allow_vacuous:
-        return 1, 0.0
-    return (2, 0.0) if judgement.finding is Finding.ERROR else (3, judgement.value or 0.0)

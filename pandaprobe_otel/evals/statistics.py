@@ -16,12 +16,16 @@ _EXACT_UP_TO: Final = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How many of `total` passed, with the 95 % Wilson score interval of the share (0 to 1)."""
+    """How many of `total` passed, with the 95 % Wilson score interval of the share (0 to 1).
+
+    `unknown` more have no evidence, and count for neither.
+    """
 
     passed: int
     total: int
     low: float
     high: float
+    unknown: int = 0
 
     @property
     def share(self) -> float:
@@ -29,22 +33,24 @@ class Rate:
         return self.passed / self.total if self.total else 0.0
 
     def __str__(self) -> str:
-        return (
-            f"{self.passed}/{self.total} passed ({self.share:.0%}, 95 % CI {100 * self.low:.0f}–{100 * self.high:.0f})"
-        )
+        without = f"{self.unknown} without evidence"
+        if not self.total:
+            return f"nothing was judged: {without}" if self.unknown else "nothing was judged"
+        interval = f"{self.share:.0%}, 95 % CI {100 * self.low:.0f}–{100 * self.high:.0f}"
+        return f"{self.passed}/{self.total} passed ({interval})" + (f", {without}" if self.unknown else "")
 
 
-def rate(passed: int, total: int) -> Rate:
+def rate(passed: int, total: int, unknown: int = 0) -> Rate:
     """Return the rate and its Wilson score interval (Wilson 1927, without continuity correction)."""
     if total <= 0:
-        return Rate(passed=0, total=0, low=0.0, high=1.0)
+        return Rate(passed=0, total=0, low=0.0, high=1.0, unknown=unknown)
     share, z2 = passed / total, _Z_95 * _Z_95
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = _Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     # Rounding must not put the ends of 0 of n and n of n inside.
     low = 0.0 if passed == 0 else max(centre - half, 0.0)
     high = 1.0 if passed == total else min(centre + half, 1.0)
-    return Rate(passed=passed, total=total, low=low, high=high)
+    return Rate(passed=passed, total=total, low=low, high=high, unknown=unknown)
 
 
 def needed(min_pass: float, total: int) -> int:

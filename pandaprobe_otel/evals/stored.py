@@ -42,6 +42,7 @@ def judge_stored(
     answers: int = 1,
     allow_vacuous: bool = False,
     visible_within_s: float = _VISIBLE_WITHIN_S,
+    pass_rate: float = 1.0,
 ) -> Report:
     """Judge traces and sessions by their ids and return the report: a case for each.
 
@@ -70,6 +71,7 @@ def judge_stored(
         name="traces and sessions" if traces and sessions else "sessions" if sessions else "traces",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(_case(stored, judgements, thresholds, allow_vacuous) for stored in unique),
+        pass_rate=pass_rate,
     )
 
 

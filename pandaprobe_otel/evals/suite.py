@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.connection import Connection
-from pandaprobe_otel.evals.demand import Demand, Metrics, parse_metrics
-from pandaprobe_otel.evals.judging import Judgement, Judgements, Question, check_metrics
+from pandaprobe_otel.evals.connection import Connection, is_set
+from pandaprobe_otel.evals.demand import Demand, parse_metrics
+from pandaprobe_otel.evals.judging import UnknownMetric, check_metrics
+from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
+from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
+from pandaprobe_otel.evals.suite_services import Services
 from pandaprobe_otel.evals.tree_text import tree_text
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.report import Report
 
 T = TypeVar("T")
 
 _MAX_TEXT: Final = 8_000
-_RUN_ID: Final = re.compile(r"(?:-|(?<=\[))run\d+of\d+(?=\]$)")
-"""What the repetition adds to the id of a test."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,13 +42,9 @@ class ItemState:
     passed: bool = False
     ran: bool = False
     failure: str = ""
+    error: str = ""
+    """The failure in short."""
     scores: dict[str, float | bool | str] = field(default_factory=dict[str, float | bool | str])
-
-
-@dataclass(slots=True)
-class _Tally:
-    passed: int = 0
-    failed: int = 0
 
 
 _STATE: Final = pytest.StashKey[ItemState]()
@@ -64,8 +63,9 @@ class Suite:
 
             _usable("report", partial(check_form, self._reports))
         self.problems: list[str] = []
-        self._runs: dict[str, TestRun] = {}
-        self._tallies: dict[str, _Tally] = {}
+        self._runs: dict[str, list[TestRun]] = {}
+        self._order: dict[str, int] = {}
+        self._allows_no_evidence = is_set(settings, "allow-no-evidence")
         self._lines: list[str] = []
         self._verdicts: list[Verdict] = []
         self.connection = Connection(self.mode, settings)
@@ -73,15 +73,6 @@ class Suite:
         self.connection.prepare()
 
     # -- collection ---------------------------------------------------------------------------------------------------
-
-    def repeat(self, metafunc: pytest.Metafunc) -> None:
-        """Make an item of each repetition."""
-        demand = self._demand_of(metafunc.definition)
-        if demand is not None and (repeat := demand.repetition.repeat) > 1:
-            metafunc.fixturenames.append("pandaprobe_repetition")
-            numbers = range(1, repeat + 1)
-            ids = [f"run{number}of{repeat}" for number in numbers]
-            metafunc.parametrize("pandaprobe_repetition", numbers, ids=ids, indirect=True)
 
     def check(self, item: pytest.Item) -> None:
         """Refuse a marker that cannot be meant, before anything runs."""
@@ -92,25 +83,52 @@ class Suite:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """With the mode eval, refuse metrics that there are not; after the tests it would be late."""
+        self._order = {item.nodeid: number for number, item in enumerate(session.items)}
         if self.mode != "eval" or hasattr(self._config, "workerinput"):
             return
-        demands = [demand for item in session.items if (demand := self._demand_of(item)) is not None]
-        if any(demand.metrics for demand in demands):
-            with self.connection.client() as client:
-                of_traces = {name for demand in demands if not demand.session for name in demand.metrics}
-                of_sessions = {name for demand in demands if demand.session for name in demand.metrics}
-                _usable("metrics", partial(check_metrics, client, of_traces=of_traces, of_sessions=of_sessions))
+        asked = [(item, demand) for item in session.items if (demand := self._demand_of(item)) and demand.metrics]
+        if not asked:
+            return
+        of_traces, of_sessions = (
+            {name for _, demand in asked if demand.session is whole for name in demand.metrics}
+            for whole in (False, True)
+        )
+        try:
+            self._check(of_traces=of_traces, of_sessions=of_sessions)
+        except UnknownMetric as error:
+            by_option = error.metric in self._metrics and not error.of_sessions
+            item = next(i for i, d in asked if error.metric in d.metrics and d.session is error.of_sessions)
+            who = "--pandaprobe-metrics" if by_option else f"{item.nodeid}: @pytest.mark.pandaprobe"
+            raise pytest.UsageError(f"{who}: {error}") from None
+
+    def _check(self, *, of_traces: set[str], of_sessions: set[str]) -> None:
+        if self.connection.judge is not None:
+            from pandaprobe_otel.evals.local_judge import check_local_metrics
+
+            check_local_metrics(of_traces=of_traces, of_sessions=of_sessions)
+            return
+        with self.connection.client() as client:
+            check_metrics(client, of_traces=of_traces, of_sessions=of_sessions)
 
     # -- one test -----------------------------------------------------------------------------------------------------
 
-    @pytest.hookimpl(tryfirst=True)  # no wrapper: skipping must not keep the wrappers of others from their start
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a test as often as its marker says; pytest runs the others."""
+        demand = self._demand_of(item)
+        if demand is None or demand.repetition.repeat == 1:
+            return None
+        # A run that passed may still be rejected by the judge, so enough passed runs are no reason to stop then.
+        goes_on = bool(demand.metrics) and self.mode == "eval"
+        run_repeatedly(item, nextitem, demand.repetition, may_stop=lambda found: found == "out of reach" or not goes_on)
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Begin to record; skip a repetition that can change nothing."""
+        """Begin to record."""
         demand = self._demand_of(item)
         if demand is not None or "probe" in getattr(item, "fixturenames", ()):
             self._begin(item, demand)
-            if demand is not None:
-                self._skip_if_decided(item, demand)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -132,16 +150,16 @@ class Suite:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note the outcome; a repetition that fails fails nothing by itself, since `min_pass` decides."""
+        """Note the outcome, also that of fixtures."""
         report = yield
         state = item.stash.get(_STATE, None)
         if state is None:
             return report
-        if call.when == "call":
-            self._called(item, report, state)
-        elif call.when == "teardown":
+        if call.when == "call" or report.failed:
+            _note(report, state)
+        if call.when == "teardown":
             if state.demand is not None:
-                report.__dict__["pandaprobe"] = self._told(item, state)
+                report.__dict__["pandaprobe"] = [self._told(item, state)]
             RECORDER.begin(state.outer)
             state.recording.close()
             del item.stash[_STATE]
@@ -151,18 +169,17 @@ class Suite:
         """Return the fixture's object for a test."""
         state = item.stash.get(_STATE, None) or self._begin(item, self._demand_of(item))
         self._listen()
-        return Probe(state.recording, _Services(self, state), state.scores)
+        return Probe(state.recording, Services(self, state), state.scores)
 
     def _begin(self, item: pytest.Item, demand: Demand | None) -> ItemState:
         session = f"pytest-{uuid.uuid4()}" if demand is not None and demand.session else None
         recording = Recording(session=session)
-        params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
         RECORDER.attach(create=False)
         state = item.stash[_STATE] = ItemState(
             recording=recording,
             outer=RECORDER.begin(recording),
             demand=demand,
-            number=int(params.get("pandaprobe_repetition", 1)),
+            number=number_of(item),
         )
         return state
 
@@ -170,32 +187,6 @@ class Suite:
         self.connection.open()
         RECORDER.attach(create=True)
         self.connection.instrument()
-
-    def _called(self, item: pytest.Item, report: pytest.TestReport, state: ItemState) -> None:
-        if report.failed and (tree := tree_text(state.recording.traces())) not in report.longreprtext:
-            report.sections.append(("traces of the test", tree[:_MAX_TEXT]))
-        state.passed, state.ran = report.passed, not report.skipped
-        if state.demand is None or state.demand.repetition.repeat == 1 or report.skipped:
-            return
-        repetition = state.demand.repetition
-        tally = self._tallies.setdefault(base_of(item.nodeid), _Tally())
-        if report.passed:
-            tally.passed += 1
-            return
-        tally.failed += 1
-        state.failure = report.longreprtext[-_MAX_TEXT:]
-        report.outcome = "skipped"
-        report.wasxfail = f"run {state.number} of {repetition.repeat}; min_pass={repetition.min_pass:g} decides"
-
-    def _skip_if_decided(self, item: pytest.Item, demand: Demand) -> None:
-        tally, repetition = self._tallies.get(base_of(item.nodeid), _Tally()), demand.repetition
-        if repetition.repeat == 1:
-            return
-        found = repetition.settled(passed=tally.passed, failed=tally.failed)
-        # A run that passed may still be rejected by the judge, so enough passed runs are no reason to stop then.
-        if found == "out of reach" or (found == "reached" and not (demand.metrics and self.mode == "eval")):
-            wanted = f"{repetition.needed} of {repetition.repeat}"
-            pytest.skip(f"{tally.passed} passed and {tally.failed} failed: {wanted} {found}")
 
     def _told(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
         assert state.demand is not None
@@ -208,12 +199,11 @@ class Suite:
                 content=trace.content_hash,
                 unfinished=trace.unfinished,
                 session_id=trace.session_id,
-                body=trace.body if self._reports is not None else None,
+                body=trace.body if self._reports is not None or self.connection.judge is not None else None,
             )
             for trace in traces
         )
         return TestRun(
-            base=base_of(item.nodeid),
             nodeid=item.nodeid,
             number=state.number,
             passed=state.passed,
@@ -222,7 +212,9 @@ class Suite:
             traces=notes,
             tree=tree_text(traces)[:_MAX_TEXT] if keeps else "",
             failure=state.failure,
-            location=(item.location[0], item.location[1], base_of(item.location[2])),
+            error=state.error,
+            location=item.location,
+            order=self._order.get(item.nodeid, 0),
             scores=dict(state.scores),
         ).to_dict()
 
@@ -233,7 +225,7 @@ class Suite:
         if report.when == "setup":
             self._runs.pop(report.nodeid, None)
         elif (plain := report.__dict__.get("pandaprobe")) is not None:
-            self._runs[report.nodeid] = TestRun.from_dict(plain)
+            self._runs[report.nodeid] = [TestRun.from_dict(run) for run in plain]
 
     def conclude(self, session: pytest.Session) -> None:
         """Deliver, judge and report."""
@@ -245,48 +237,71 @@ class Suite:
             return
         if problem:
             self.problems.append(problem)
-        runs = list(self._runs.values())
+        runs = self._all_runs()
         self._verdicts = repeat_verdicts(runs)
-        judged, found = self._judged(runs)
-        self._verdicts += judged
+        self._verdicts += self._judged(runs)
         from pandaprobe_otel.evals import suite_output
 
-        suite_output.emit(session, self._verdicts)
-        if self._reports is None and self.mode != "eval":
-            return
-        report = suite_output.report_of(runs, found, tuple(self.problems))
-        if self._reports is not None:
-            suite_output.write_report(self._reports, report)
-        if self.mode == "eval" and report.cases:
-            self._lines += suite_output.tell_github(report, self._verdicts, os.environ)
+        suite_output.emit(session, self._verdicts, allow_no_evidence=self._allows_no_evidence)
+        report = self._report(runs, complete=True)
+        if report is not None and self.mode == "eval" and report.cases:
+            allowed = self._allows_no_evidence
+            told = suite_output.tell_github(report, runs, self._verdicts, os.environ, allow_no_evidence=allowed)
+            self._lines += told
 
     def abandon(self) -> None:
         """The tests were interrupted: nothing is judged, and that is said."""
-        if not hasattr(self._config, "workerinput") and (count := _count(self._to_judge())):
+        if hasattr(self._config, "workerinput"):
+            return
+        runs = self._all_runs()
+        self._verdicts = repeat_verdicts(runs)
+        if count := _count(self._to_judge(runs)):
             self._lines.append(f"{_skipped(count)}: the test run was stopped")
+        self._report(runs, complete=False)
 
-    def _to_judge(self) -> list[TestRun]:
-        lost = {verdict.base for verdict in self._verdicts if verdict.outcome != "passed"}
-        return [run for run in self._runs.values() if run.demand.metrics and run.base not in lost]
+    def _all_runs(self) -> list[TestRun]:
+        """The runs in the order of the tests, also where workers of xdist made them."""
+        return sorted((run for runs in self._runs.values() for run in runs), key=lambda run: (run.order, run.number))
 
-    def _judged(self, runs: list[TestRun]) -> tuple[list[Verdict], Judgements]:
-        wanted = self._to_judge()
+    def _report(self, runs: list[TestRun], *, complete: bool) -> Report | None:
+        """Write the report that is wanted; one of tests that were stopped has no evidence about the rest."""
+        if self._reports is None and self.mode != "eval":
+            return None
+        from pandaprobe_otel.evals import suite_output
+
+        notes = (*self._lines, *(f"not delivered: {problem}" for problem in self.problems))
+        report = suite_output.report_of(runs, self._verdicts, notes, complete=complete)
+        if self._reports is not None:
+            suite_output.write_report(self._reports, report)
+        return report
+
+    def _to_judge(self, runs: list[TestRun]) -> list[TestRun]:
+        lost = {verdict.nodeid for verdict in self._verdicts if verdict.outcome is not Outcome.PASSED}
+        return [run for run in runs if run.demand.metrics and run.nodeid not in lost]
+
+    def _judged(self, runs: list[TestRun]) -> list[Verdict]:
+        wanted = self._to_judge(runs)
         if self.mode != "eval":
             if count := _count(wanted):
                 said = f"the mode is {self.mode}, --pandaprobe=eval asks the judge"
                 self._lines.append(f"{_skipped(count)}: {said}")
-            return [], {}
+            return []
         from pandaprobe_otel.evals.suite_judging import judge_runs
         from pandaprobe_otel.evals.suite_output import Narrator
 
         judged = [run for run in wanted if run.passed]
         if not judged:
-            return [], {}
+            return []
         narrator = Narrator(self._config.pluginmanager.get_plugin("terminalreporter"))
         found = judge_runs(
             judged, self.connection, say=narrator.say, progress=narrator.progress, problems=self.problems
         )
-        return metric_verdicts(wanted, found), found
+        if self.connection.judge is not None:
+            from pandaprobe_otel.evals.local_judge import send_scores
+
+            send_scores(found)
+            self.connection.flush()
+        return metric_verdicts(wanted, found)
 
     def pytest_unconfigure(self) -> None:
         """Leave the process as it was found, for whoever called pytest in it."""
@@ -294,7 +309,7 @@ class Suite:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the verdicts, also those that passed, and what was not done."""
-        lines = [*(f"{_MARK[v.outcome]}  {v.base}  {v.summary}" for v in self._verdicts), *self._lines]
+        lines = [*(f"{_MARK[v.outcome]}  {v.nodeid}  {v.summary}" for v in self._verdicts), *self._lines]
         lines += [f"not delivered: {problem}" for problem in self.problems]
         if lines:
             terminalreporter.section("pandaprobe")
@@ -310,42 +325,20 @@ def _skipped(count: int) -> str:
     return f"{count} verdict{'' if count == 1 else 's'} of the judge skipped"
 
 
-_MARK: Final = {"passed": "ok   ", "failed": "FAIL ", "error": "ERROR"}
+def _note(report: pytest.TestReport, state: ItemState) -> None:
+    """Keep the outcome of a test, or of its fixtures where they fail."""
+    state.passed, state.ran = report.passed, state.ran or not report.skipped
+    if not report.failed:
+        return
+    tree = tree_text(state.recording.traces())
+    if report.when == "call" and tree not in report.longreprtext:
+        report.sections.append(("traces of the test", tree[:_MAX_TEXT]))
+    crash = getattr(getattr(report.longrepr, "reprcrash", None), "message", None)
+    state.failure = report.longreprtext[-_MAX_TEXT:]
+    state.error = str(crash or report.longreprtext).strip()[:_MAX_TEXT] or "the test failed"
 
 
-class _Services:
-    """What a probe may do in this mode."""
-
-    def __init__(self, suite: Suite, state: ItemState) -> None:
-        self._suite = suite
-        self._state = state
-
-    def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
-        from pandaprobe_otel.scores import score, score_body
-
-        if self._suite.mode == "off":
-            score_body(trace_id, name, value, reason=reason)  # refuses what is no score, as the other modes do
-        else:
-            score(trace_id, name, value, reason=reason)
-
-    def evaluate(self, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
-        __tracebackhide__ = True
-        if self._suite.mode != "eval":
-            pytest.skip(f"probe.evaluate() needs the judge: the mode is {self._suite.mode}, not eval")
-        from pandaprobe_otel.evals.suite_judging import judge_now
-
-        demand = self._state.demand or Demand.of()
-        wanted = Demand.of(metrics=metrics) if metrics is not None else demand
-        questions = [
-            Question(
-                target=trace.trace_id,
-                metrics=tuple(wanted.metrics),
-                model=demand.model,
-                unfinished=trace.unfinished,
-            )
-            for trace in probe.traces
-        ]
-        return judge_now(questions, self._suite.connection)
+_MARK: Final = {Outcome.PASSED: "ok   ", Outcome.FAILED: "FAIL ", Outcome.NO_EVIDENCE: "?    "}
 
 
 def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
@@ -369,9 +362,9 @@ def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
         raise pytest.UsageError(f"{node.nodeid}: @pytest.mark.pandaprobe: {error}") from None
 
 
-def base_of(nodeid: str) -> str:
-    """Return the id of a test without the number of its run."""
-    return _RUN_ID.sub("", nodeid).removesuffix("[]")
+def number_of(item: pytest.Item) -> int:
+    """Return which run of its test an item makes."""
+    return int(item.stash.get(NUMBER, 1))
 
 
 def _usable(option: str, action: Callable[[], T]) -> T:

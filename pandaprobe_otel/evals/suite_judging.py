@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
 from pandaprobe_otel.evals.runs import TestRun
+from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
+from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api.models import EvalRun
@@ -27,16 +30,9 @@ def judge_runs(
 ) -> Judgements:
     """Judge every trace (or session) of these runs, in one run of evaluations for each set of metrics."""
     asked = [(run, question) for run in runs for question in _questions(run)]
-    with connection.client() as client:
-        bench = Bench(
-            client,
-            allowance=connection.allowance,
-            timeout_s=connection.timeout_s,
-            cache=connection.cache(client),
-            say=say,
-            progress=progress,
-        )
-        found = bench.judge([question for _, question in asked])
+    questions = [question for _, question in asked]
+    with _bench(connection, _traces_of(runs), say=say, progress=progress, delivered=not problems) as bench:
+        found = bench.judge(questions)
         doubts = [doubt for run, question in asked for doubt in _doubts(run, question, found)]
         if doubts:
             say(f"{len(doubts)} × no: the judge is asked again")
@@ -44,17 +40,14 @@ def judge_runs(
     return _with_problems(found, problems)
 
 
-def judge_now(questions: Sequence[Question], connection: Connection) -> Mapping[str, Judgement]:
+def judge_now(
+    questions: Sequence[Question], traces: Sequence[TraceRecord], connection: Connection
+) -> Mapping[str, Judgement]:
     """Judge the traces of a test that waits for the numbers; of several traces the worst judgement counts."""
-    if problem := connection.flush():
+    problem = connection.flush()
+    if problem and connection.judge is None:
         raise ConfigError(f"the traces of this test could not be sent: {problem}")
-    with connection.client() as client:
-        bench = Bench(
-            client,
-            allowance=connection.allowance,
-            timeout_s=connection.timeout_s,
-            cache=connection.cache(client),
-        )
+    with _bench(connection, {trace.trace_id: [trace] for trace in traces}) as bench:
         found = bench.judge(questions)
     worst: dict[str, Judgement] = {}
     for (_, metric), judgement in found.items():
@@ -62,6 +55,46 @@ def judge_now(questions: Sequence[Question], connection: Connection) -> Mapping[
         if known is None or _rank(judgement) < _rank(known):
             worst[metric] = judgement
     return worst
+
+
+@contextmanager
+def _bench(
+    connection: Connection,
+    traces: Mapping[str, Sequence[TraceRecord]],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    progress: bool | Callable[[EvalRun], None] = False,
+    delivered: bool = True,
+) -> Generator[Bench]:
+    """Yield whoever judges: the model that was named, else the server."""
+    if connection.judge is not None:
+        from pandaprobe_otel.evals.local_judge import LocalBench
+
+        with closing(connection.judge.open()) as judge:
+            cache = connection.cache(connection.judge.name)
+            yield LocalBench(judge, traces, allowance=connection.allowance, cache=cache, say=say)
+        return
+    with connection.client() as client:
+        yield ServerBench(
+            client,
+            allowance=connection.allowance,
+            timeout_s=connection.timeout_s,
+            visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
+            cache=connection.cache(client.credentials.endpoint),
+            say=say,
+            progress=progress,
+        )
+
+
+def _traces_of(runs: Sequence[TestRun]) -> dict[str, list[TraceRecord]]:
+    """The traces by what is judged: by their ids, or by the sessions that they are of."""
+    found: dict[str, list[TraceRecord]] = {}
+    for run in runs:
+        for trace in run.traces:
+            target = trace.session_id if run.demand.session else trace.trace_id
+            if trace.body is not None and target is not None:
+                found.setdefault(target, []).append(TraceRecord(trace.body))
+    return found
 
 
 def _rank(judgement: Judgement) -> tuple[int, float]:

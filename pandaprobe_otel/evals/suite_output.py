@@ -10,40 +10,45 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pytest
 
 from pandaprobe_otel.evals.github import add_summary, error_command
-from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
+from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.runs import TestRun, Verdict
+from pandaprobe_otel.evals.runs import REPEAT, TestRun, Verdict, by_test
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api.models import EvalRun
 
 
-def emit(session: pytest.Session, verdicts: Sequence[Verdict]) -> None:
-    """Report each verdict as a test of its own, `test_x::pandaprobe[metric]`."""
+def emit(session: pytest.Session, verdicts: Sequence[Verdict], *, allow_no_evidence: bool) -> None:
+    """Report each verdict of the judge as a test of its own, `test_x::pandaprobe[metric]`."""
     hook = session.config.hook
+    verdicts = [verdict for verdict in verdicts if verdict.label != REPEAT]
     session.testscollected += len(verdicts)  # else the progress goes beyond 100 %
     for verdict in verdicts:
         hook.pytest_runtest_logstart(nodeid=verdict.id, location=_location(verdict))
-        for report in _reports(verdict):
+        for report in outcome_reports(verdict, allow_no_evidence=allow_no_evidence):
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=verdict.id, location=_location(verdict))
     _keep_out_of_last_failed(session.config, verdicts)
 
 
-def _reports(verdict: Verdict) -> list[pytest.TestReport]:
-    """A verdict fails as a test does; one that could not be given is an error, as of a fixture."""
-    failing: Literal["setup", "call"] = "setup" if verdict.outcome == "error" else "call"
+def outcome_reports(verdict: Verdict, *, allow_no_evidence: bool) -> list[pytest.TestReport]:
+    """A verdict fails as a test does; without evidence it is an error, as of a fixture, or skipped where allowed."""
+    failing: Literal["setup", "call"] = "setup" if verdict.outcome is Outcome.NO_EVIDENCE else "call"
     phases: list[Literal["setup", "call", "teardown"]] = ["setup", "teardown"]
-    if verdict.outcome != "error":
+    if failing == "call":
         phases.insert(1, "call")
+    bad: Literal["failed", "skipped"] = "failed"
+    told: Any = verdict.text
+    if failing == "setup" and allow_no_evidence:
+        bad, told = "skipped", (verdict.location[0], verdict.location[1] or 0, f"Skipped: {verdict.summary}")
     return [
         pytest.TestReport(
             nodeid=verdict.id,
             location=_location(verdict),
             keywords={"pandaprobe": 1},
-            outcome="failed" if verdict.outcome != "passed" and when == failing else "passed",
-            longrepr=verdict.text if verdict.outcome != "passed" and when == failing else None,
+            outcome=bad if verdict.outcome is not Outcome.PASSED and when == failing else "passed",
+            longrepr=told if verdict.outcome is not Outcome.PASSED and when == failing else None,
             when=when,
             # JUnit XML takes the properties of the last phase.
             user_properties=_properties(verdict) if when == "teardown" else (),
@@ -69,9 +74,8 @@ def _keep_out_of_last_failed(config: pytest.Config, verdicts: Sequence[Verdict])
         return
     for verdict in verdicts:
         plugin.pytest_runtest_logreport(report=_plain(verdict.id, "passed", verdict))
-        if verdict.outcome != "passed":
-            for nodeid in verdict.nodeids:
-                plugin.pytest_runtest_logreport(report=_plain(nodeid, "failed", verdict))
+        if verdict.outcome is not Outcome.PASSED:
+            plugin.pytest_runtest_logreport(report=_plain(verdict.nodeid, "failed", verdict))
 
 
 def _plain(nodeid: str, outcome: Literal["passed", "failed"], verdict: Verdict) -> pytest.TestReport:
@@ -80,13 +84,20 @@ def _plain(nodeid: str, outcome: Literal["passed", "failed"], verdict: Verdict) 
     )
 
 
-def report_of(runs: Sequence[TestRun], found: Judgements, notes: tuple[str, ...]) -> Report:
-    """Return the report of the suite: each run of a marked test is a case."""
+def report_of(
+    runs: Sequence[TestRun], verdicts: Sequence[Verdict], notes: tuple[str, ...], *, complete: bool
+) -> Report:
+    """Return the report of the suite: each marked test is a case, with the verdicts that pytest is told."""
+    of_tests: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        of_tests.setdefault(verdict.nodeid, []).append(verdict)
+    ran = by_test(run for run in runs if run.ran)
     return Report(
         name="test suite",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        cases=tuple(_case(run, found) for run in runs if run.ran),
+        cases=tuple(_case(group, of_tests.get(nodeid, ())) for nodeid, group in ran.items()),
         notes=notes,
+        complete=complete,
     )
 
 
@@ -98,15 +109,32 @@ def write_report(path: str, report: Report) -> None:
         raise pytest.UsageError(f"--pandaprobe-report: {error}") from None
 
 
-def tell_github(report: Report, verdicts: Sequence[Verdict], environ: Mapping[str, str]) -> list[str]:
-    """In a job of GitHub Actions: add the report to its summary, and return an annotation for each bad verdict."""
+def tell_github(
+    report: Report,
+    runs: Sequence[TestRun],
+    verdicts: Sequence[Verdict],
+    environ: Mapping[str, str],
+    *,
+    allow_no_evidence: bool,
+) -> list[str]:
+    """In a job of GitHub Actions: add the report to its summary, and return an annotation for all that is bad."""
     add_summary(report.to_markdown(), environ)
     if environ.get("GITHUB_ACTIONS") != "true":
         return []
-    return [
-        error_command(title=verdict.id, text=verdict.summary, file=verdict.location[0], line=verdict.location[1])
+    failed = [run for run in runs if run.ran and not run.passed and run.demand.repetition.repeat == 1]
+    lines = [
+        error_command(title=run.nodeid, text=run.error, file=run.location[0], line=run.location[1]) for run in failed
+    ]
+    return lines + [
+        error_command(
+            level="warning" if verdict.outcome is Outcome.NO_EVIDENCE and allow_no_evidence else "error",
+            title=verdict.id if verdict.label != REPEAT else verdict.nodeid,
+            text=verdict.summary,
+            file=verdict.location[0],
+            line=verdict.location[1],
+        )
         for verdict in verdicts
-        if verdict.outcome != "passed"
+        if verdict.outcome is not Outcome.PASSED
     ]
 
 
@@ -141,27 +169,32 @@ class Narrator:
             self.say(done)
 
 
-def _case(run: TestRun, found: Judgements) -> CaseResult:
-    traces = [TraceRecord(trace.body) for trace in run.traces if trace.body is not None]
+def _case(runs: Sequence[TestRun], verdicts: Sequence[Verdict]) -> CaseResult:
+    """Return a test as a case. Without repetitions its own failure decides, else the verdict about them."""
+    traces = [TraceRecord(trace.body) for run in runs for trace in run.traces if trace.body is not None]
+    failed = [run for run in runs if not run.passed]
+    lost = [verdict for verdict in verdicts if verdict.label == REPEAT and verdict.outcome is Outcome.FAILED]
+    error = None
+    if failed and (lost or runs[0].demand.repetition.repeat == 1):
+        error = failed[0].error if not lost else f"run {failed[0].number}: {failed[0].error}"
     return CaseResult(
-        id=run.nodeid,
+        id=runs[0].nodeid,
         input=traces[0].input if traces else None,
         output=traces[-1].output if traces else None,
-        error=None if run.passed else run.failure or "the test failed",
-        seconds=sum(trace.seconds for trace in traces),
-        results=_results(run, found),
+        error=error,
+        seconds=sum(trace.seconds for trace in traces) / len(runs),
+        results=tuple(_result(verdict) for verdict in verdicts),
         traces=tuple(trace.body for trace in traces),
+        checked=True,
     )
 
 
-def _results(run: TestRun, found: Judgements) -> tuple[MetricResult, ...]:
-    """What was judged; a run without traces, where others were judged, is no pass."""
-    judged = {key: judgement for key, judgement in found.items() if key[0] in run.targets}
-    if found and run.passed and not run.targets:
-        absent = Judgement(finding=Finding.ERROR, reason="the test made no trace")
-        judged = {("", metric): absent for metric in run.demand.metrics}
-    return tuple(
-        MetricResult.of(metric, judgement, run.demand.metrics[metric], allow_vacuous=run.demand.allow_vacuous)
-        for (_, metric), judgement in judged.items()
-        if metric in run.demand.metrics
+def _result(verdict: Verdict) -> MetricResult:
+    return MetricResult(
+        metric=verdict.label,
+        finding=verdict.finding.value,
+        value=verdict.value,
+        threshold=verdict.threshold or 0.0,
+        outcome=verdict.outcome,
+        text=f"repeated: {verdict.summary}" if verdict.label == REPEAT else verdict.summary,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.instrumentation import instrumentation
@@ -46,9 +46,32 @@ class TaskRun:
         return SpanSet.of(self.traces)
 
 
-Scorer = Callable[[TaskRun], "float | bool | None"]
-"""A metric of your own: returns a number from 0 to 1 or True or False. A failed assertion in it is a 0 with its text;
-returning nothing is a 1."""
+Scorer = Callable[[TaskRun], "float | bool | Awaitable[float | bool | None] | None"]
+"""A metric of your own, a function or coroutine function of one `TaskRun`: returns a number from 0 to 1, or True or
+False. A failed assertion in it is a 0 with its text; returning nothing is a 1; any other exception is no evidence."""
+
+
+def scorer_name(scorer: Callable[..., object]) -> str:
+    """Return the name of the metric that a function is."""
+    return str(getattr(scorer, "__name__", type(scorer).__name__))
+
+
+def check_scorer(name: str, scorer: Callable[..., object]) -> None:
+    """Raise ValueError for a function that cannot be called with one argument."""
+    try:
+        signature = inspect.signature(scorer)
+    except (ValueError, TypeError):  # some of C have none
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        needed = [
+            parameter.name
+            for parameter in list(signature.parameters.values())[1:]
+            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        ]
+        what = f"needs {needed[0]!r} as well" if needed else "takes no argument"
+        raise ValueError(f"{name} {what}: a scorer is called with one TaskRun, def {name}(run)") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +147,8 @@ async def _awaited(value: Any) -> Any:
 
 def _scored(scorer: Scorer, run: TaskRun) -> Judgement:
     try:
-        value = scorer(run)
+        returned = scorer(run)
+        value = cast("Any", asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned)
         number = 1.0 if value is None else float(value)
     except AssertionError as error:
         return Judgement(finding=Finding.SCORED, value=0.0, reason=str(error).strip() or "an assertion failed")

@@ -8,15 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, cast
 
+from pandaprobe_otel.evals.behaviour import behaviour_text
 from pandaprobe_otel.outcomes import UNFINISHED, outcome_in
-
-_NOT_CONTENT: Final = frozenset(
-    {"trace_id", "span_id", "parent_span_id", "started_at", "ended_at", "completion_start_time", "session_id"}
-)
-"""What differs between two runs of the same behaviour."""
-_NOT_BEHAVIOUR: Final = ("telemetry.", "service.", "process.", "host.", "pandaprobe_otel.")
 
 
 @dataclass(frozen=True)
@@ -149,18 +144,9 @@ class TraceRecord:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the behaviour: everything but ids, times, the session and who recorded it."""
-        places = {span.body.get("span_id"): number for number, span in enumerate(self.spans)}
-        spans = [{**_content(span.body), "parent": places.get(span.body.get("parent_span_id"))} for span in self.spans]
-        text = json.dumps([_content(self.body), spans], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _content(body: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in body.items() if name not in _NOT_CONTENT and name != "spans"}
-    metadata: Mapping[str, Any] = kept.get("metadata") or {}
-    kept["metadata"] = {name: value for name, value in metadata.items() if not name.startswith(_NOT_BEHAVIOUR)}
-    return kept
+        """SHA-256 of the behaviour; see `behaviour_text`."""
+        body = {**self.body, "spans": [span.body for span in self.spans]}
+        return hashlib.sha256(behaviour_text(body).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _said(value: Any) -> Any:

@@ -22,11 +22,12 @@ JSON for programs (`--format json`) and tables for people go to standard output,
 | exit code | means |
 |---|---|
 | 0 | ok |
-| 1 | general; also: a threshold was missed, or a target has no score |
+| 1 | general; also: a case failed, or a threshold was missed |
 | 2 | credentials |
 | 3 | not found |
 | 4 | bad input or settings |
 | 5 | another answer of the API |
+| 6 | no evidence: in an evaluation nothing failed, and not all was judged |
 | 130 | interrupted |
 
 [The client and the command line](client.md) shows the commands at work; this page lists all of them."""

@@ -205,9 +205,9 @@ def test_evaluations(command: Command, trace: str) -> None:
     assert command.json("evals", "template", "confidence")["metric"]["name"] == "confidence"
 
     started = command.json("evals", "run", "-m", "confidence", "--trace", trace, "--name", "n")
-    waited = command.json("evals", "runs", "wait", started["id"], code=ExitCode.GENERAL)
+    waited = command.json("evals", "runs", "wait", started["id"], code=ExitCode.NO_EVIDENCE)
     repeated = command.json("evals", "runs", "retry", started["id"])
-    command.table("evals", "runs", "retry", started["id"], "--wait", code=ExitCode.GENERAL)
+    command.table("evals", "runs", "retry", started["id"], "--wait", code=ExitCode.NO_EVIDENCE)
     assert "could not be evaluated" in command.error_output
     assert (waited["ok"], waited["run"]["status"], len(waited["failed"])) == (False, "COMPLETED", 1)
     assert [each["status"] for each in command.json("evals", "runs", "scores", started["id"])] == ["FAILED"]
@@ -222,9 +222,9 @@ def test_evaluations_of_sessions(command: Command, trace: str) -> None:
     """A session without evidence has full marks, and --threshold does not take them."""
     arguments = ("evals", "run", "-m", "agent_reliability", "--session", "s-1", "--wait")
     passed = command.json(*arguments)
-    refused = command.json(*arguments, "--threshold", "agent_reliability=0.5", code=ExitCode.GENERAL)
+    refused = command.json(*arguments, "-m", "agent_reliability=0.5", code=ExitCode.NO_EVIDENCE)
     assert (passed["ok"], len(passed["vacuous"])) == (True, 1)
-    assert (refused["ok"], refused["below"]) == (False, [])
+    assert (refused["ok"], refused["outcome"], refused["below"]) == (False, "no evidence", [])
 
     scores = ("scores", "sessions")
     (first, *_) = command.json(*scores, "list")["items"]
@@ -260,7 +260,7 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
     assert command.json("monitors", "list", "--status", "active")["total"] == 1
     assert command.json("monitors", "list", "--all")["total"] == 1
     run = command.json("monitors", "trigger", identity)
-    command.table("monitors", "trigger", identity, "--wait", code=ExitCode.GENERAL)
+    command.table("monitors", "trigger", identity, "--wait", code=ExitCode.NO_EVIDENCE)
     assert run["id"] in {each["id"] for each in command.json("monitors", "runs", identity)["items"]}
     assert command.json("monitors", "runs", identity, "--all")["total"] == 2
 

@@ -93,7 +93,7 @@ def test_what_is_stored(
 
     again = run_command(*both, "--max-evals", "2", **project)
     assert "= 3 evaluations, and the limit is 2 in all" in again.stdout
-    assert again.returncode == 1
+    assert again.returncode == 6
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ def test_a_row_of_csv_is_a_case(tmp_path: Path) -> None:
         ("x.jsonl", "", "has no cases"),
         ("x.txt", "a", "neither .jsonl nor .csv"),
         ("x.csv", "id,input\na,1\na,2\n", "'a' occurs twice"),
+        ("x.jsonl", '{"q": 1}', "case 1 has no 'input'; it has 'q'"),
+        ("x.jsonl", '"a"\n{"Input": 1, "id": 2}', "case 2 has no 'input'; it has 'Input', 'id'"),
+        ("x.csv", "question,expected\na,1\n", "case 1 has no 'input'; it has 'question', 'expected'"),
     ],
 )
 def test_a_dataset_that_cannot_be_used_says_why(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -50,6 +53,12 @@ def test_a_dataset_that_cannot_be_used_says_why(tmp_path: Path, name: str, text:
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=said):
         load_cases(tmp_path / name)
+
+
+def test_one_of_several_mappings_has_no_input() -> None:
+    """Where others have one, it is a slip."""
+    with pytest.raises(ValueError, match="case 2 has no 'input'; it has 'inptu'"):
+        load_cases([{"input": 1}, {"inptu": 2}])
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -45,6 +45,5 @@ def test_the_judges_decide_about_it_too(judged: RunSuite, server: LocalServer, t
         "test_tells_the_state_of_an_order::pandaprobe[task_completion]": "passed",
         "test_looks_before_it_pays::pandaprobe[task_completion]": "passed",
         "test_looks_before_it_pays::pandaprobe[tool_correctness]": "passed",
-        "test_answers_reliably::pandaprobe[repeat]": "passed",
         "test_a_conversation_of_two_turns::pandaprobe[agent_reliability]": "passed",
     }, outcome.out

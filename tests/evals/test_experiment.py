@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +70,7 @@ def test_offline_with_scorers_of_ones_own() -> None:
     """Cases run at once, each with its own trace; assertions and numbers decide; failures stay with their cases."""
     with recording():
         report = evaluate(range(1, 7), work, metrics=[calls_double, is_small], thresholds={"is_small": 0.5})
-    assert [case.outcome for case in report.cases] == ["passed", "passed", "error", "failed", "failed", "failed"]
+    assert [case.outcome for case in report.cases] == ["passed", "passed", "failed", "failed", "failed", "failed"]
     assert [case.output for case in report.cases] == [2, 4, None, 8, 10, 12]
     assert report.cases[2].error == "RuntimeError: three"
     assert report.means["calls_double"] == 1.0
@@ -85,6 +87,33 @@ def test_a_scorer_that_fails_is_no_verdict() -> None:
         report = evaluate([1], work, metrics=[cannot, lambda run: 7])
     assert [result.finding for result in report.cases[0].results] == ["error", "error"]
     assert "KeyError: '1'" in str(report)
+
+
+async def looks_later(run: TaskRun) -> bool:
+    """A scorer that waits, as one that asks a model does."""
+    await asyncio.sleep(0)
+    return bool(run.output == 2)
+
+
+def test_a_scorer_may_wait() -> None:
+    """A coroutine function is one as well."""
+    with recording():
+        report = evaluate([1, 2], work, metrics=[looks_later])
+    assert [case.outcome for case in report.cases] == ["passed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "said"),
+    [
+        (lambda: True, "takes no argument"),
+        (lambda run, expected: True, "needs 'expected' as well"),
+        (lambda *, run: True, "takes no argument"),
+    ],
+)
+def test_a_scorer_that_cannot_be_called_is_refused(scorer: Any, said: str) -> None:
+    """Before anything runs, with the signature that it should have."""
+    with pytest.raises(ValueError, match=f"{said}.*a scorer is called with one TaskRun"):
+        evaluate([1], lambda value: pytest.fail("it ran"), metrics=[scorer])
 
 
 @pytest.mark.parametrize("thresholds", [{"other": 0.5}, 1.5, {"is_small": -1}])
@@ -118,7 +147,7 @@ def test_judged_by_pandaprobe(server: LocalServer, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "pandaprobe: 2 traces × 1 metric = 2 evaluations" in done.stderr
     report = Report.load(tmp_path / "r.json")
-    assert [case.outcome for case in report.cases] == ["passed", "failed", "error"]
+    assert [case.outcome for case in report.cases] == ["passed", "failed", "failed"]
     assert report.cases[1].results[0].text == "task_completion 0.20 < 0.70: judged"
 
 

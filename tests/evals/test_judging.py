@@ -13,8 +13,9 @@ import pytest
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
-from pandaprobe_otel.evals.judging import Allowance, Bench, Finding, Judgement, Question, bill, groups_of
+from pandaprobe_otel.evals.judging import Allowance, Finding, Judgement, Question, bill, groups_of
 from pandaprobe_otel.evals.runs import describe
+from pandaprobe_otel.evals.server_bench import ServerBench
 from pandaprobe_otel.local import LocalServer
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -38,7 +39,7 @@ def test_one_run_for_each_set_of_metrics(client: Client) -> None:
     """Targets with the same metrics share a run; the bill says so before."""
     told: list[str] = []
     asked = [question(client, "task_completion", "plan_quality") for _ in range(3)] + [question(client, "coherence")]
-    found = Bench(client, say=told.append).judge(asked)
+    found = ServerBench(client, say=told.append).judge(asked)
     assert told == ["3 traces × 2 metrics + 1 trace × 1 metric = 7 evaluations"]
     assert {judgement.finding for judgement in found.values()} == {Finding.SCORED}
     assert len(found) == 7
@@ -57,17 +58,46 @@ def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
     here = question(client, "task_completion")
     gone = Question(target=str(uuid.uuid4()), metrics=("task_completion",))
     client.traces.wait_visible(here.target)
-    found = Bench(client, visible_within_s=0.5).judge([here, gone])
+    found = ServerBench(client, visible_within_s=0.5).judge([here, gone])
     assert found[here.target, "task_completion"].finding is Finding.SCORED
     missing = found[gone.target, "task_completion"]
     assert (missing.finding, missing.passes(0.0)) == (Finding.ERROR, False)
     assert "not in PandaProbe" in missing.reason
 
 
+class Waited:
+    """A clock that sleeping moves, and that says what time it is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Take no time."""
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("timeout_s", "finding"), [(600.0, Finding.SCORED), (5.0, Finding.ERROR)])
+def test_a_busy_server_is_waited_for_as_long_as_was_said(
+    client: Client, timeout_s: float, finding: Finding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace that can be read after 45 s only is judged, unless the timeout is shorter."""
+    asked = question(client, "task_completion")
+    client.traces.wait_visible(asked.target)
+    clock, readable = Waited(), client.traces.iter
+    monkeypatch.setattr("pandaprobe_otel.evals.server_bench.time", clock)
+    monkeypatch.setattr(client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(()))
+    judgement = ServerBench(client, timeout_s=timeout_s).judge([asked])[asked.target, "task_completion"]
+    assert judgement.finding is finding, judgement.reason
+
+
 def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
     """What the judge makes of a trace that was cancelled is told, and is no yes, unless that is allowed."""
     asked = replace(question(client, "task_completion"), unfinished="cancelled")
-    judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
+    judgement = ServerBench(client).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.SCORED
     assert (judgement.passes(0.0), judgement.passes(0.0, allow_vacuous=True)) == (False, True)
     assert (judgement.is_no(0.0), judgement.is_no(1.1)) == (False, True)
@@ -77,7 +107,7 @@ def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
 def test_a_session_that_is_not_there_is_no_pass(client: Client) -> None:
     """It gets no score, although the run completes."""
     asked = Question(target="nowhere", metrics=("agent_reliability",), session=True)
-    judgement = Bench(client).judge([asked])["nowhere", "agent_reliability"]
+    judgement = ServerBench(client).judge([asked])["nowhere", "agent_reliability"]
     assert (judgement.finding, judgement.passes(0.0, allow_vacuous=True)) == (Finding.ERROR, False)
     assert judgement.reason == "the run gave no score: the target is not in PandaProbe"
 
@@ -87,7 +117,7 @@ def test_a_quota_that_is_used_up_is_an_error(client: Client, server: LocalServer
     asked = question(client, "task_completion")
     client.traces.wait_visible(asked.target)
     server.faults.quota_used_up = True
-    judgement = Bench(client).judge([asked])[asked.target, "task_completion"]
+    judgement = ServerBench(client).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.ERROR
     assert judgement.reason.startswith("QuotaExceeded: ")
     assert "HOBBY plan" in judgement.reason
@@ -101,7 +131,7 @@ def test_a_run_that_crashes_is_an_error(client: Client, server: LocalServer) -> 
 
     server.judge.set("task_completion", crash)
     asked = question(client, "task_completion")
-    judgement = Bench(client, timeout_s=3.0).judge([asked])[asked.target, "task_completion"]
+    judgement = ServerBench(client, timeout_s=3.0).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.ERROR
     assert judgement.reason.startswith("RunFailed: ")
 
@@ -109,17 +139,17 @@ def test_a_run_that_crashes_is_an_error(client: Client, server: LocalServer) -> 
 def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
     """Over the limit nothing is judged; at the limit everything is."""
     asked = [question(client, "task_completion", "coherence")]
-    over = Bench(client, allowance=Allowance(1)).judge(asked)
+    over = ServerBench(client, allowance=Allowance(1)).judge(asked)
     assert {judgement.finding for judgement in over.values()} == {Finding.ERROR}
     assert list(client.evaluations.trace_runs.iter()) == []
-    assert {j.finding for j in Bench(client, allowance=Allowance(2)).judge(asked).values()} == {Finding.SCORED}
+    assert {j.finding for j in ServerBench(client, allowance=Allowance(2)).judge(asked).values()} == {Finding.SCORED}
 
 
 def test_an_allowance_is_shared(client: Client) -> None:
     """Who draws on the same one may start so many evaluations in all."""
     allowance = Allowance(3)
     asked = [question(client, "task_completion", "coherence")]
-    first, second = (Bench(client, allowance=allowance).judge(asked) for _ in range(2))
+    first, second = (ServerBench(client, allowance=allowance).judge(asked) for _ in range(2))
     assert {judgement.finding for judgement in first.values()} == {Finding.SCORED}
     assert {judgement.reason for judgement in second.values()} == {
         "not judged: 1 trace × 2 metrics = 2 evaluations, and the limit is 3 in all"
@@ -134,7 +164,7 @@ def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer,
     told: list[str] = []
 
     def judged(asked: Question, judge: str = "here") -> tuple[float | None, bool]:
-        bench = Bench(client, cache=JudgementCache(file, judge=judge), say=told.append)
+        bench = ServerBench(client, cache=JudgementCache(file, judge=judge), say=told.append)
         judgement = bench.judge([asked])[asked.target, "task_completion"]
         return judgement.value, judgement.cached
 
@@ -171,6 +201,6 @@ def test_a_no_is_confirmed_by_the_majority(
         answers=answers,
         first=Judgement(finding=Finding.SCORED, value=0.1, reason="no"),
     )
-    found = confirm(Bench(client), [doubt])
+    found = confirm(ServerBench(client), [doubt])
     assert found[doubt.question.target, "task_completion"].value == value
     assert len(list(client.evaluations.trace_runs.iter())) == asked

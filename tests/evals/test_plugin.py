@@ -133,26 +133,26 @@ def test_a_trace_that_was_cancelled_is_not_green(judged: RunSuite) -> None:
     """However well the judge thinks of what there is."""
     outcome = judged(CUT_SHORT)
     assert {name: value for name, value in outcome.cases.items() if "::" in name} == {
-        "test_cancelled::pandaprobe[task_completion]": "failure",
+        "test_cancelled::pandaprobe[task_completion]": "error",
         "test_cancelled_allowed::pandaprobe[task_completion]": "passed",
     }, outcome.out
     assert "the trace is cancelled: only a part was judged" in outcome.out
 
 
 def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """Nothing to judge is inconclusive, a metric that fails and a test without traces are errors: no pass."""
+    """Nothing to judge, a metric that fails and a test without traces: no evidence, and an error for pytest."""
     server.judge.fail("plan_quality", "the provider is on strike")
     outcome = judged(HONEST, "--pandaprobe-report=r.json")
     reported = {case.id.rpartition("::")[2]: case.outcome for case in Report.load(tmp_path / "r.json").cases}
     assert reported == {
-        "test_vacuous": "failed",
+        "test_vacuous": "no evidence",
         "test_vacuous_allowed": "passed",
-        "test_metric_fails": "error",
-        "test_no_trace": "error",
+        "test_metric_fails": "no evidence",
+        "test_no_trace": "no evidence",
         "test_session": "failed",
     }
     assert {name: value for name, value in outcome.cases.items() if "::" in name} == {
-        "test_vacuous::pandaprobe[coherence]": "failure",
+        "test_vacuous::pandaprobe[coherence]": "error",
         "test_vacuous_allowed::pandaprobe[coherence]": "passed",
         "test_metric_fails::pandaprobe[plan_quality]": "error",
         "test_no_trace::pandaprobe[task_completion]": "error",
@@ -231,21 +231,29 @@ def test_easy(probe):
 """
 
 
-def test_repetitions_are_items_and_the_share_decides(run_suite: RunSuite) -> None:
-    """The rate with its interval; the rest is skipped once the outcome stands, in both directions."""
-    outcome = run_suite(REPEATED)
-    verdicts = {name: value for name, value in outcome.cases.items() if "::" in name}
-    assert verdicts == {
-        "test_flaky[a]::pandaprobe[repeat]": "passed",
-        "test_flaky[b]::pandaprobe[repeat]": "passed",
-        "test_bad::pandaprobe[repeat]": "failure",
-        "test_easy::pandaprobe[repeat]": "passed",
-    }, outcome.out
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_a_repeated_test_is_one_test_and_the_share_decides(
+    run_suite: RunSuite, workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    """One outcome in the terminal, in JUnit and in the report; it stops once the outcome stands, in both directions."""
+    outcome = run_suite(REPEATED, "--pandaprobe-report=r.json", *workers, plugins=("xdist",) if workers else ())
+    wanted = {"test_flaky[a]": "passed", "test_flaky[b]": "passed", "test_bad": "failure", "test_easy": "passed"}
+    assert outcome.cases == wanted, outcome.out
+    assert "1 failed, 3 passed" in outcome.out
+    assert "xfailed" not in outcome.out
+    report = Report.load(tmp_path / "r.json")
+    found = {case.id.rpartition("::")[2]: case.outcome for case in report.cases}
+    assert list(found.items()) == [
+        ("test_flaky[a]", "passed"),
+        ("test_flaky[b]", "passed"),
+        ("test_bad", "failed"),
+        ("test_easy", "passed"),
+    ]
+    assert str(report.cases[2].error).startswith("run 1: assert 1 > 2")
     assert "4/5 passed (80%, 95 % CI 38–96), 80% required" in outcome.out
     assert "0/2 passed (0%, 95 % CI 0–66), stopped early" in outcome.out
     assert "assert 2 > 2" in outcome.out
-    single = [name for name in outcome.cases if name.startswith("test_easy[")]
-    assert [outcome.cases[name] for name in single] == ["passed", "skipped", "skipped"]
+    assert "test_easy  1/1 passed (100%, 95 % CI 21–100), stopped early: 1 of 3 needed" in outcome.out
     assert outcome.code == 1
 
 
@@ -387,7 +395,7 @@ def test_a_marker_that_cannot_be_meant_stops_the_collection(run_suite: RunSuite)
     """What is wrong with it is said before anything runs."""
     code = "@pytest.mark.pandaprobe(metrics=['task_completion'], threshold=7)\ndef test_x(probe):\n    pass\n"
     outcome = run_suite(code)
-    assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (2, True)
+    assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (4, True)
 
 
 def test_tests_that_are_seeded_alike_have_traces_of_their_own(run_suite: RunSuite) -> None:

@@ -29,6 +29,10 @@ TEXTS = {
     "max-evals": ("9", "0"),
     "report": ("one.json", "two.json"),
     "cache": ("one.jsonl", "two.jsonl"),
+    "refresh": ("1", "0"),
+    "judge": ("openai/one", "openai/two"),
+    "judge-url": ("http://127.0.0.1:9", "http://127.0.0.1:8"),
+    "allow-no-evidence": ("1", "0"),
     "timeout": ("30", "x"),
     "deliver-within": ("30", "x"),
 }
@@ -69,9 +73,14 @@ def test_every_option_has_twins(run_suite: RunSuite, tmp_path: Path) -> None:
     assert shown(run_suite(plain, "-s", **empty).out) == in_file
     off = {**environment, "PANDAPROBE_PYTEST": "off"}
     assert shown(run_suite(plain, "-s", **off).out) == {**firsts, "": "off"}
-    options = [f"--{full[name]}=option" for name in TEXTS if name]
+    flags = {name for name, value, _ in OPTIONS if not value}
+    options = [f"--{full[name]}" + ("" if name in flags else "=option") for name in TEXTS if name]
     by_option = shown(run_suite(plain, "-s", "--pandaprobe=off", *options, **off).out)
-    assert set(by_option.values()) == {"off", "option"}
+    assert {name: value for name, value in by_option.items() if value != "option"} == {
+        "": "off",
+        "refresh": "1",
+        "allow-no-evidence": "1",
+    }
 
 
 CONFIGURED = """
@@ -149,7 +158,10 @@ def test_metrics_of_markers_that_name_none(judged: RunSuite, project_client: Cli
 @pytest.mark.parametrize(
     ("marker", "said"),
     [
-        ("metrics=['task_complete']", "task_complete is no metric of traces; there are "),
+        (
+            "metrics=['task_complete']",
+            "test_suite.py::test_x: @pytest.mark.pandaprobe: task_complete is no metric of traces; there are ",
+        ),
         ("metrics=['task_completion'], session=True", "task_completion is no metric of sessions; there are agent_"),
     ],
 )
@@ -159,15 +171,22 @@ def test_metrics_that_there_are_not(judged: RunSuite, marker: str, said: str) ->
     assert (outcome.code, said in outcome.out, outcome.cases) == (4, True, {}), outcome.out
 
 
+def test_a_metric_of_the_option_that_there_is_not(judged: RunSuite) -> None:
+    """The option is blamed for what it says, and no test."""
+    outcome = judged(UNNAMED, "--pandaprobe-metrics=task_complete")
+    assert (outcome.code, outcome.cases) == (4, {})
+    assert "--pandaprobe-metrics: task_complete is no metric of traces" in outcome.out
+
+
 def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalServer) -> None:
     """`--pandaprobe-timeout` ends the wait; what is known about it is told."""
 
     release = threading.Event()
     server.judge.set("task_completion", lambda trace: 0.9 if release.wait(60) else 0.0)
-    outcome = judged(UNNAMED, "--pandaprobe-metrics=task_completion", "--pandaprobe-timeout=0.2")
+    outcome = judged(UNNAMED, "--pandaprobe-metrics=task_completion", "--pandaprobe-timeout=1")
     release.set()
     assert outcome.verdicts == {"test_x::pandaprobe[task_completion]": "error"}
-    assert re.search(r"WaitTimeout: Evaluation run \S+ is RUNNING after 0.2 s, with 0 of 1", outcome.out), outcome.out
+    assert re.search(r"WaitTimeout: Evaluation run \S+ is RUNNING after 1 s, with 0 of 1", outcome.out), outcome.out
 
 
 def test_a_report_in_the_mode_off(run_suite: RunSuite, tmp_path: Path) -> None:

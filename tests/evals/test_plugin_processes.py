@@ -193,3 +193,34 @@ def test_evaluate_undoes_what_it_instruments(run_suite: RunSuite) -> None:
     outcome = run_suite(BORROWED, PANDAPROBE_SHUTDOWN_TIMEOUT="0")
     assert set(outcome.cases.values()) == {"passed"}, outcome.out
     assert len(outcome.cases) == 4
+
+
+SAME_IDS = """
+from itertools import count
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+class Same(IdGenerator):
+    spans = count(1)
+
+    def generate_trace_id(self):
+        return 7
+
+    def generate_span_id(self):
+        return next(self.spans)
+
+trace.set_tracer_provider(TracerProvider(id_generator=Same()))
+
+@pytest.mark.pandaprobe
+@pytest.mark.parametrize("question", ["one", "two"])
+def test_x(probe, question):
+    assistant(question)
+    assert [trace.input for trace in probe.traces] == [question]
+"""
+
+
+def test_a_trace_id_that_comes_again_is_of_the_test_that_runs(run_suite: RunSuite) -> None:
+    """An app may have a generator of ids of its own, that a test seeds."""
+    outcome = run_suite(SAME_IDS)
+    assert outcome.cases == {"test_x[one]": "passed", "test_x[two]": "passed"}, outcome.out

@@ -67,7 +67,7 @@ def test_the_rate_is_shown_with_its_interval() -> None:
     assert (late.outcome, len(late.traces)) == ("passed", 5)
     with recording():
         (failing,) = evaluate(["ee"], Scripted(), [says_yes], repeat=5, min_pass=0.8).cases
-    assert (failing.outcome, failing.error) == ("error", "2 of 2 runs: RuntimeError: it cannot")
+    assert (failing.outcome, failing.error) == ("failed", "2 of 2 runs: RuntimeError: it cannot")
 
 
 def result(*verdicts: Judgement | None, min_pass: float) -> Any:
@@ -106,19 +106,22 @@ UNKNOWN = Judgement(finding=Finding.ERROR, reason="the provider is on strike")
         ((YES, YES, NO, YES), "passed", "scored", 0.7),
         ((YES, NO, NO, YES), "failed", "scored", 0.5),
         ((YES, UNKNOWN, YES, YES), "passed", "scored", 0.9),
-        ((YES, UNKNOWN, UNKNOWN, YES), "error", "error", 0.9),
+        ((YES, UNKNOWN, UNKNOWN, YES), "no evidence", "error", 0.9),
+        ((UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN), "no evidence", "error", None),
         ((NO, NO, UNKNOWN, YES), "failed", "scored", (0.1 + 0.1 + 0.9) / 3),
-        ((YES, VACUOUS, VACUOUS, YES), "failed", "vacuous", 0.9),
+        ((YES, VACUOUS, VACUOUS, YES), "no evidence", "vacuous", 0.9),
         ((YES, None, YES, YES), "passed", "scored", 0.9),
         ((YES, None, NO, YES), "failed", "scored", (0.9 + 0.1 + 0.9) / 3),
     ],
 )
-def test_judgements_about_runs(verdicts: Sequence[Judgement | None], outcome: str, finding: str, value: float) -> None:
-    """Three of four must say yes. What was not judged decides nothing; where it could, the case is an error."""
+def test_judgements_about_runs(
+    verdicts: Sequence[Judgement | None], outcome: str, finding: str, value: float | None
+) -> None:
+    """Three of four must say yes. What was not judged decides nothing; where it could, there is no evidence."""
     case = result(*verdicts, min_pass=0.75)
     (found,) = case.results
     assert (case.outcome, found.finding) == (outcome, finding)
-    assert found.value == pytest.approx(value)
+    assert found.value == (None if value is None else pytest.approx(value))
 
 
 def test_a_run_that_the_judge_may_reject_is_never_the_last() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.report_text import table
 
 TRACE = {
     "trace_id": "0af76519-16cd-43dd-8448-eb211c80319c",
@@ -31,9 +33,11 @@ TRACE = {
 
 def result(value: float | None, metric: str = "m", finding: str = "scored") -> MetricResult:
     """A result with a threshold of 0.5."""
-    passed = finding == "scored" and value is not None and value >= 0.5
+    outcome = Outcome.NO_EVIDENCE
+    if finding == "scored" and value is not None:
+        outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
     return MetricResult(
-        metric=metric, finding=finding, value=value, threshold=0.5, passed=passed, text=f"{metric}: said"
+        metric=metric, finding=finding, value=value, threshold=0.5, outcome=outcome, text=f"{metric}: said"
     )
 
 
@@ -57,11 +61,11 @@ MIXED = Report(
 
 
 def test_outcomes_and_means() -> None:
-    """Only scores on evidence count for the mean; an error is told apart from a failure."""
-    assert [case.outcome for case in MIXED.cases] == ["passed", "failed", "error", "error"]
+    """Only scores on evidence count for the mean; what has none is told apart from a failure."""
+    assert [case.outcome for case in MIXED.cases] == ["passed", "failed", "failed", "no evidence"]
     assert (MIXED.passed, MIXED.rate.passed, MIXED.metrics) == (False, 1, ("m", "n"))
     assert MIXED.means == {"m": pytest.approx(0.55)}
-    with pytest.raises(AssertionError, match=r"1/4 passed"):
+    with pytest.raises(AssertionError, match=r"1/3 passed .* 1 without evidence"):
         MIXED.assert_passed()
     report(0.9).assert_passed()
 
@@ -69,10 +73,28 @@ def test_outcomes_and_means() -> None:
 def test_the_table_and_markdown_name_what_failed() -> None:
     """Both forms have all cases and the reasons; Markdown cannot be broken out of."""
     text, marked = str(MIXED), MIXED.to_markdown()
-    for said in ("good", "0.20 < 0.50", "inconclusive", "broken: the task failed: ValueError: no", "a note"):
+    for said in ("good", "0.20 < 0.50", "no evidence", "broken: ValueError: no", "a note"):
         assert said in text
     assert "## shop \\| \\<script\\>: failed" in marked
-    assert "| bad | failed | 0.20 \\< 0.50 | inconclusive | 0.00 |" in marked
+    assert "| bad | failed | 0.20 \\< 0.50 | no evidence | 0.00 |" in marked
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_table_fits_the_terminal(width: int) -> None:
+    """With inputs and outputs as far as there is room; ids keep the end by which they are told apart."""
+    results = tuple(result(0.5, metric) for metric in ("task_completion", "tone"))
+    cases = tuple(
+        CaseResult(
+            id=f"tests/test_shop.py::test_refund[{n}]", input="Where is it?" * n, output={"a": n}, results=results
+        )
+        for n in (1, 9)
+    )
+    lines = table(Report(name="shop", created_at="", cases=cases), width).split("\n\n")[0].splitlines()
+    assert max(map(len, lines)) <= width
+    assert "test_refund[9]" in lines[2]
+    assert ("Where is it?" in lines[1], '{"a": 1}' in lines[1]) == (width > 100, width > 100)
+    short = Report(name="shop", created_at="", cases=(CaseResult(id="c", input="q" * 99, output="a", results=results),))
+    assert "qqqqqqqq…  a  " in table(short, 80)
 
 
 def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
@@ -99,7 +121,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.links += [str(value) for name, value in attrs if name in ("src", "href", "action", "data")]
-        if tag != "meta":
+        if tag not in ("meta", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -141,7 +163,9 @@ def test_lost_cases_are_named() -> None:
     comparison = report(*[0.2] * 6, 0.9).compare(report(*[0.9] * 6))
     assert {change.metric: len(change.lost) for change in comparison.regressions} == {"m": 6, "passed": 6}
     assert comparison.only_after == ("c6",)
-    assert str(report(1.0, prefix="x").compare(report(1.0))).startswith("cases of the earlier report only")
+    strange = report(1.0, prefix="x").compare(report(1.0))
+    assert strange.outcome == "no evidence"
+    assert str(strange).startswith("the reports have no case in common\ncases of the earlier report only: c0")
 
 
 def test_of_several_traces_the_worst_counts() -> None:

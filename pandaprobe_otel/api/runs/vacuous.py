@@ -30,14 +30,19 @@ _EVIDENCE: Final = ("verdicts", "plan")
 def vacuous_reason(score: Score) -> str | None:
     """Why a score says nothing; None when there was something to judge, or it is not the best score."""
     value = score.parsed
-    if not isinstance(value, float) or value < 1.0:
+    return said_of_nothing(value, score.reason, score.metadata) if isinstance(value, float) else None
+
+
+def said_of_nothing(value: float, reason: str | None, metadata: Mapping[str, Any]) -> str | None:
+    """The same of a score that no server has."""
+    if value < 1.0:
         return None
-    said = score.reason or "it gives no reason"
-    if "note" in score.metadata:
-        return f"{score.metadata['note']}: {said}"
-    if any(score.metadata.get(name) == [] for name in _EVIDENCE) or _REASONS.search(said):
+    said = reason or "it gives no reason"
+    if "note" in metadata:
+        return f"{metadata['note']}: {said}"
+    if any(metadata.get(name) == [] for name in _EVIDENCE) or _REASONS.search(said):
         return said
-    return _without_signals(score.metadata)
+    return _without_signals(metadata)
 
 
 def _without_signals(metadata: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,180 @@
+"""A judge that is asked from here, without a PandaProbe server: the same metrics, and any model behind them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pandaprobe_otel.evals.judging import (
+    Allowance,
+    Bench,
+    Finding,
+    Group,
+    Judgement,
+    Judgements,
+    Question,
+    UnknownMetric,
+    all_errors,
+)
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.evals.traces import TraceRecord
+    from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+    from pandaprobe_otel.local.evaluation.judge import Judge
+    from pandaprobe_otel.local.evaluation.results import Result
+
+_ENDPOINTS: Final = {
+    "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "anthropic": ("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
+    "google_genai": ("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
+}
+"""Where each provider answers in OpenAI's form, and the variable with its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalJudge:
+    """A model behind an OpenAI-compatible endpoint.
+
+    model: `openai/...`, `anthropic/...` or `google_genai/...`; with `url`, any name that the endpoint knows.
+    url: base URL of the endpoint, such as `http://localhost:11434/v1`; for OpenAI also OPENAI_BASE_URL.
+    key: default: PANDAPROBE_JUDGE_KEY, else the provider's own variable, such as OPENAI_API_KEY.
+    embedding_model: for coherence; without one words are compared, and the reason says so.
+
+    Raises ValueError for a model that no endpoint is known of, and where a provider's key is missing.
+    """
+
+    model: str
+    _: KW_ONLY
+    url: str | None = None
+    key: str | None = None
+    embedding_model: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.url is None and self.model.partition("/")[0] not in _ENDPOINTS:
+            known = ", ".join(f"{name}/…" for name in _ENDPOINTS)
+            raise ValueError(f"the judge {self.model} is none of {known}, and no URL is given")
+        if self.url is None and not self._key:
+            variable = _ENDPOINTS[self.model.partition("/")[0]][1]
+            raise ValueError(f"the judge {self.model} needs a key: set {variable} or PANDAPROBE_JUDGE_KEY")
+
+    @property
+    def name(self) -> str:
+        """What the cache knows it by."""
+        return f"{self._address} {self.model}"
+
+    @property
+    def _address(self) -> str:
+        provider = self.model.partition("/")[0]
+        own = os.environ.get("OPENAI_BASE_URL") if provider == "openai" else None
+        return self.url or own or _ENDPOINTS[provider][0]
+
+    @property
+    def _key(self) -> str | None:
+        variable = None if self.url is not None else _ENDPOINTS[self.model.partition("/")[0]][1]
+        return self.key or os.environ.get("PANDAPROBE_JUDGE_KEY") or (os.environ.get(variable) if variable else None)
+
+    def open(self) -> HttpJudge:
+        """Return the judge that asks; to be closed."""
+        from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+
+        served = self.model if self.url is not None else f"openai/{self.model.partition('/')[2]}"
+        return HttpJudge(self._address, key=self._key, model=served, embedding_model=self.embedding_model)
+
+
+def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
+    """Raise UnknownMetric for a name that is no metric of traces, or of sessions."""
+    from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS, TRACE_METRICS
+
+    for whole, names, known in ((False, of_traces, TRACE_METRICS), (True, of_sessions, SESSION_METRICS)):
+        if unknown := sorted(set(names) - set(known)):
+            raise UnknownMetric(unknown[0], of_sessions=whole, known=known)
+
+
+def send_scores(found: Judgements) -> None:
+    """Give the traces what the judge says about them, where traces are sent."""
+    from pandaprobe_otel import bootstrap, scores
+
+    handle = bootstrap.current()
+    if handle is None or not handle.enabled:
+        return
+    for (target, metric), judgement in found.items():
+        if judgement.finding is Finding.SCORED and judgement.value is not None:
+            scores.score(target, metric, judgement.value, reason=judgement.reason or None)
+
+
+class LocalBench(Bench):
+    """Has traces judged that are at hand, by target; of a session all of its traces, in order."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        traces: Mapping[str, Sequence[TraceRecord]],
+        *,
+        allowance: Allowance | None = None,
+        cache: JudgementCache | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        super().__init__(allowance=allowance, cache=cache, say=say)
+        self._judge_of_models = judge
+        self._traces = {target: [_plain(trace) for trace in found] for target, found in traces.items()}
+
+    def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
+        targets = [question.target for group in groups for question in group.questions]
+        missing = {target: "there is no trace of it" for target in targets if not self._traces.get(target)}
+        return list(groups), missing
+
+    def _answers(self, group: Group) -> Judgements:
+        pairs = [(question, metric) for question in group.questions for metric in group.metrics]
+        here = [(question, metric) for question, metric in pairs if self._traces.get(question.target)]
+        found = all_errors([group], "there is no trace of it")
+
+        def answer(pair: tuple[Question, str]) -> Judgement:
+            return self._answer(*pair, group.model)
+
+        with ThreadPoolExecutor(self._judge_of_models.parallel, thread_name_prefix="pandaprobe-judge") as pool:
+            answers = list(pool.map(answer, here))
+            found |= {(question.target, metric): one for (question, metric), one in zip(here, answers, strict=True)}
+        return found
+
+    def _answer(self, question: Question, metric: str, model: str | None) -> Judgement:
+        from pandaprobe_otel.local.evaluation.judge import JudgeError
+        from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
+
+        traces = self._traces[question.target]
+        try:
+            if question.session:
+                return _judgement(self._of_session(metric, traces, model))
+            return _judgement(evaluate_trace(metric, traces[0], self._judge_of_models, model=model))
+        except JudgeError as error:
+            return Judgement(finding=Finding.ERROR, reason=str(error))
+
+    def _of_session(self, metric: str, traces: Sequence[Mapping[str, Any]], model: str | None) -> Result:
+        from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
+        from pandaprobe_otel.local.evaluation.session_metrics import evaluate_session
+        from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
+
+        judge = self._judge_of_models
+        signals = {
+            trace["trace_id"]: {
+                name: evaluate_trace(name, trace, judge, model=model, earlier=traces[:place]).score for name in SIGNALS
+            }
+            for place, trace in enumerate(traces)
+        }
+        return evaluate_session(metric, signals, None)
+
+
+def _plain(trace: TraceRecord) -> Mapping[str, Any]:
+    return {"input": None, "output": None, **trace.body}
+
+
+def _judgement(result: Result) -> Judgement:
+    from pandaprobe_otel.api.runs.vacuous import said_of_nothing
+
+    nothing = said_of_nothing(result.score, result.reason, result.metadata)
+    if nothing is not None:
+        return Judgement(finding=Finding.VACUOUS, value=result.score, reason=nothing)
+    return Judgement(finding=Finding.SCORED, value=result.score, reason=result.reason or "")

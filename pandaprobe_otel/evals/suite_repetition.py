@@ -1,0 +1,97 @@
+"""A test that runs several times is one test, with one outcome: its share of passed runs decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from _pytest.runner import call_and_report  # pyright: ignore[reportUnknownVariableType] - as rerunfailures does
+
+from pandaprobe_otel.evals.outcome import Outcome, enough
+from pandaprobe_otel.evals.repetition import Repetition
+
+NUMBER = pytest.StashKey[int]()
+"""Which run of its test an item makes, from 1."""
+
+
+def run_repeatedly(
+    item: pytest.Item, nextitem: pytest.Item | None, repetition: Repetition, *, may_stop: Callable[[str], bool]
+) -> None:
+    """Run a test until its outcome stands, each run with its own fixtures, and report it once.
+
+    may_stop: whether to stop when the outcome is "reached" or "out of reach".
+    """
+    hook = item.ihook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    runs: list[list[pytest.TestReport]] = []
+    for number in range(1, repetition.repeat + 1):
+        item.stash[NUMBER] = number
+        runs.append(_until_teardown(item))
+        is_last = number == repetition.repeat or not _has_outcome(runs[-1]) or _is_over(item.session)
+        if not is_last:
+            passed = sum(reports[1].passed for reports in runs)
+            found = repetition.settled(passed=passed, failed=number - passed)
+            is_last = found is not None and may_stop(found)
+        # What the runs share, such as fixtures of the module, stays for as long as there are runs.
+        runs[-1].append(_torn_down(item, nextitem if is_last else item.parent))
+        if is_last:
+            break
+    del item.stash[NUMBER]
+    for report in _together(runs, repetition):
+        hook.pytest_runtest_logreport(report=report)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+
+def _until_teardown(item: pytest.Item) -> list[pytest.TestReport]:
+    function: Any = item
+    if hasattr(item, "_request") and not function._request:
+        function._initrequest()
+    reports = [call_and_report(item, "setup", log=False)]
+    if reports[0].passed and not item.config.getoption("setuponly", default=False):
+        reports.append(call_and_report(item, "call", log=False))
+    return reports
+
+
+def _torn_down(item: pytest.Item, nextitem: Any) -> pytest.TestReport:
+    function: Any = item
+    try:
+        return call_and_report(item, "teardown", log=False, nextitem=None if _is_over(item.session) else nextitem)
+    finally:
+        if hasattr(item, "_request"):
+            function._request, function.funcargs = False, None
+
+
+def _is_over(session: pytest.Session) -> bool:
+    return bool(session.shouldstop or session.shouldfail)
+
+
+def _has_outcome(reports: Sequence[pytest.TestReport]) -> bool:
+    """Whether the test itself was run, and neither skipped nor expected to fail."""
+    return len(reports) > 1 and not reports[1].skipped
+
+
+def _together(runs: Sequence[list[pytest.TestReport]], repetition: Repetition) -> list[pytest.TestReport]:
+    """Return the reports of the test. A run that was skipped, or whose fixtures failed, is reported as it is."""
+    *before, teardown = runs[-1]
+    told = [plain for reports in runs for plain in reports[-1].__dict__.get("pandaprobe", ())]
+    teardown = next((reports[-1] for reports in runs if reports[-1].failed), teardown)
+    teardown.__dict__["pandaprobe"] = told
+    if not _has_outcome(before):
+        return [*before, teardown]
+    calls = [reports[1] for reports in runs]
+    passed = sum(call.passed for call in calls)
+    outcome = enough(passed=passed, failed=len(calls) - passed, unknown=0, needed=repetition.needed)
+    call = next((call for call in calls if call.passed is (outcome is Outcome.PASSED)), calls[-1])
+    call.duration = sum(each.duration for each in calls)
+    if outcome is Outcome.PASSED:
+        call.outcome, call.longrepr = "passed", None
+    else:
+        call.outcome, call.longrepr = "failed", _failures(calls, repetition.text(passed, len(calls)))
+    return [before[0], call, teardown]
+
+
+def _failures(calls: Sequence[pytest.TestReport], summary: str) -> str:
+    """Return the rate, and the failure of each run that failed."""
+    told = [f"run {number}: {call.longreprtext}" for number, call in enumerate(calls, 1) if call.failed]
+    return "\n\n".join([summary, *told])

@@ -1,0 +1,123 @@
+"""A gate is not green without evidence: passed, failed, or no evidence, and the exit code says which."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.evals import Report
+from pandaprobe_otel.local import LocalServer
+from suites import RunCommand, RunSuite
+
+TASK = """
+from pandaprobe_otel import agent
+
+@agent
+def answer(question):
+    return "it is on its way: " + question
+
+def is_right(run):
+    import os
+    return os.environ.get("RIGHT", "1") == "1"
+"""
+
+COMMAND = ("eval", "cases.jsonl", "--task", "shop:answer")
+JUDGED = ("--metric", "task_completion=0.7")
+FREE = ("--scorer", "shop:is_right")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder with a task and four cases."""
+    (tmp_path / "shop.py").write_text(TASK)
+    (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(4)))
+    return tmp_path
+
+
+def test_a_baseline_does_not_replace_the_thresholds(shop: Path, run_command: RunCommand) -> None:
+    """With four cases no test can call a drop significant; every case fails all the same."""
+    assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
+    done = run_command(*COMMAND, *FREE, "--baseline", "base.json", RIGHT="0")
+    assert done.returncode == 1, done.stdout
+    assert "too few cases to tell: 5 or more would do" in done.stdout
+
+
+def test_what_no_judge_saw_is_no_evidence(
+    shop: Path, run_command: RunCommand, project: dict[str, str], server: LocalServer
+) -> None:
+    """With a baseline or without: the exit code, the terminal and the report say so; it can be allowed."""
+    assert run_command(*COMMAND, *JUDGED, "--report", "base.json", **project).returncode == 0
+    server.judge.fail("task_completion", "the provider is on strike")
+    for baseline in ((), ("--baseline", "base.json")):
+        done = run_command(*COMMAND, *JUDGED, *baseline, "--report", "r.json", "--report", "r.html", **project)
+        assert done.returncode == 6, done.stdout
+        assert "nothing was judged: 4 without evidence" in done.stdout
+        assert "%" not in done.stdout
+        assert json.loads((shop / "r.json").read_text())["outcome"] == "no evidence"
+        assert "no evidence</span></h1>" in (shop / "r.html").read_text()
+        allowed = run_command(*COMMAND, *JUDGED, *baseline, "--allow-no-evidence", **project)
+        assert allowed.returncode == 0, allowed.stdout
+
+
+def test_a_server_that_is_away_is_no_evidence(shop: Path, run_command: RunCommand) -> None:
+    """Nothing was delivered, nothing judged."""
+    assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
+    away = {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9", "PANDAPROBE_API_KEY": "sk", "PANDAPROBE_SHUTDOWN_TIMEOUT": "0"}
+    done = run_command(
+        *COMMAND, *JUDGED, "--deliver-within", "0.2", "--wait-timeout", "1", "--baseline", "base.json", **away
+    )
+    assert done.returncode == 6, done.stdout
+
+
+def test_without_any_metric_nothing_is_known(shop: Path, run_command: RunCommand) -> None:
+    """That a task came to its end says nothing about its answers."""
+    done = run_command(*COMMAND, "--report", "r.json")
+    assert done.returncode == 6, done.stdout
+    assert "no metric was asked" in done.stdout
+    assert Report.load(shop / "r.json").outcome == "no evidence"
+
+
+def test_a_baseline_of_other_cases_is_no_evidence(shop: Path, run_command: RunCommand) -> None:
+    """Nothing can be compared."""
+    assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
+    (shop / "cases.jsonl").write_text('{"id": "other", "input": "q"}\n')
+    done = run_command(*COMMAND, *FREE, "--baseline", "base.json")
+    assert done.returncode == 6, done.stdout
+    assert "no case in common" in done.stdout
+
+
+def test_a_share_of_the_cases_may_be_asked_for(shop: Path, run_command: RunCommand) -> None:
+    """A dataset with known faults is gated by its rate, and the report says the same."""
+    (shop / "shop.py").write_text(TASK + "\ndef most(run):\n    return run.case.id != 'c3'\n")
+    command = (*COMMAND, "--scorer", "shop:most", "--report", "r.json")
+    assert run_command(*command).returncode == 1
+    assert run_command(*command, "--pass-rate", "0.75").returncode == 0
+    assert Report.load(shop / "r.json").outcome == "passed"
+
+
+def test_a_threshold_for_all_is_one_of_scorers_too(shop: Path, run_command: RunCommand) -> None:
+    """As `evals run` takes it: for all metrics, or for one by its name."""
+    (shop / "shop.py").write_text(TASK + "\ndef half(run):\n    return 0.6\n")
+    command = (*COMMAND, "--scorer", "shop:half")
+    assert run_command(*command).returncode == 0
+    assert run_command(*command, "--threshold", "0.7").returncode == 1
+    assert run_command(*command, "--threshold", "0.7", "--threshold", "half=0.6").returncode == 0
+    refused = run_command(*command, "--threshold", "other=0.6")
+    assert (refused.returncode, "other, which is no metric" in refused.stderr) == (4, True)
+
+
+def test_a_suite_may_allow_what_has_no_evidence(run_suite: RunSuite, project: dict[str, str], tmp_path: Path) -> None:
+    """Then the verdict is skipped, which is no pass either."""
+    code = """
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+def test_no_trace(probe):
+    assert probe.traces == ()
+"""
+    env = {**project, "PANDAPROBE_PYTEST": "eval"}
+    outcome = run_suite(code, "--pandaprobe-report=r.json", **env)
+    assert (outcome.code, list(outcome.verdicts.values())) == (1, ["error"]), outcome.out
+    assert Report.load(tmp_path / "r.json").outcome == "no evidence"
+    outcome = run_suite(code, "--pandaprobe-allow-no-evidence", **env)
+    assert (outcome.code, list(outcome.verdicts.values())) == (0, ["skipped"]), outcome.out

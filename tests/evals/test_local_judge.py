@@ -1,0 +1,185 @@
+"""Judges that are asked from here: the same metrics and verdicts, without a PandaProbe server."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel import agent, tool
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.evals import LocalJudge, Report, evaluate
+from pandaprobe_otel.local import LocalServer
+from provider_server import ProviderServer, Received, Reply, json_reply
+from span_recorder import recording
+from subprocesses import environment, run_python
+from suites import RunCommand, RunSuite
+from waiting import wait_until
+
+
+@tool
+def look_up(number: str) -> float:
+    """A tool."""
+    return 39.0
+
+
+@agent
+def answer(question: str) -> str:
+    """An agent with a tool."""
+    return f"{question}: {look_up('17')}"
+
+
+def says(request: Received) -> Reply:
+    """A judge that dislikes what is bad, and is down for what is down."""
+    prompt = str(request.json["messages"])
+    if "is down" in prompt:
+        return Reply(status=401, chunks=(b"no key",))
+    score = 0.2 if "bad one" in prompt else 0.9
+    seen: dict[str, Any] = {"user_input": "q", "tools_called": [], "available_tools": []}
+    found = {"reason": "seen", "score": score, "task": "t", "outcome": "o", **seen}
+    if "plan" in request.json["response_format"]["json_schema"]["schema"]["properties"]:
+        found = {"reason": "none", "score": 1.0, "task": "t", "plan": []}
+    return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture
+def endpoint() -> Generator[ProviderServer]:
+    """The endpoint of the judge."""
+    with ProviderServer() as server:
+        server.script = says
+        yield server
+
+
+def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: Path) -> None:
+    """A yes, a no, nothing to judge and no answer are told apart; the cache knows them the next time."""
+    judge = LocalJudge("m", url=endpoint.url, key="k")
+    told: list[str] = []
+    cases = ["good one", "bad one", "is down"]
+    cache = tmp_path / "cache.jsonl"
+    with recording():
+        report = evaluate(cases, answer, ["task_completion"], judge=judge, cache=cache, say=told.append)
+        asked = len(endpoint.received)
+        evaluate(cases[:2], answer, ["task_completion"], judge=judge, cache=cache, say=told.append)
+        evaluate(cases[:1], answer, ["task_completion"], judge=judge, cache=cache, refresh=True, say=told.append)
+        empty = evaluate(["good one"], answer, ["plan_quality"], judge=judge, say=told.append)
+    assert [case.outcome for case in report.cases] == ["passed", "failed", "no evidence"]
+    assert report.cases[1].results[0].text == "task_completion 0.20 < 0.50: seen"
+    assert "HTTP 401: no key" in report.cases[2].results[0].text
+    assert told[0] == "3 traces × 1 metric = 3 evaluations"
+    assert told[1] == "nothing = 0 evaluations, 2 more known from the cache"
+    assert told[2] == "1 trace × 1 metric = 1 evaluation"
+    assert len(endpoint.received) == asked + 2
+    assert endpoint.received[0].headers["authorization"] == "Bearer k"
+    assert empty.outcome == "no evidence"
+
+
+def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> None:
+    """As with the server's judges."""
+    judge = LocalJudge("m", url=endpoint.url)
+    with recording():
+        report = evaluate(["bad one"], answer, ["task_completion"], judge=judge, confirm=3, say=quiet)
+        limited = evaluate(["good one"], answer, ["task_completion"], judge=judge, max_evaluations=0, say=quiet)
+    assert "(confirmed: 0.20, 0.20)" in report.cases[0].results[0].text
+    assert limited.outcome == "no evidence"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("gpt-4o", "is none of openai/…, anthropic/…, google_genai/…"), ("anthropic/claude", "set ANTHROPIC_API_KEY or")],
+)
+def test_a_judge_that_cannot_be_asked_is_refused(model: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything runs, with the remedy; so is a metric that there is not."""
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(ValueError, match=said):
+        evaluate([1], lambda value: pytest.fail("it ran"), ["task_completion"], judge=model)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    with pytest.raises(ValueError, match="task_complete is no metric of traces; there are argument_correctness, "):
+        evaluate([1], lambda value: pytest.fail("it ran"), ["task_complete"], judge="anthropic/claude")
+
+
+SHOP = """
+from pandaprobe_otel import agent
+
+@agent
+def answer(question):
+    return "about " + question
+"""
+
+
+def test_the_command_has_a_judge_too(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
+    """Without a key of PandaProbe, in one line."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "cases.jsonl").write_text('{"input": "good one"}\n{"input": "bad one"}\n')
+    command = ("eval", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion=0.7", "--report", "r.json")
+    done = run_command(*command, "--judge", "m", "--judge-url", endpoint.url)
+    assert done.returncode == 1, done.stderr
+    assert [case.outcome for case in Report.load(tmp_path / "r.json").cases] == ["passed", "failed"]
+
+
+def test_where_traces_are_sent_the_scores_are_too(
+    endpoint: ProviderServer, server: LocalServer, tmp_path: Path
+) -> None:
+    """On the server they stand at their traces."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    code = f"""
+    import sys; sys.path.insert(0, {str(tmp_path)!r})
+    import pandaprobe_otel
+    from shop import answer
+    from pandaprobe_otel.evals import LocalJudge, evaluate
+    pandaprobe_otel.init()
+    report = evaluate(["good one"], answer, "task_completion", judge=LocalJudge("m", url={endpoint.url!r}))
+    assert report.passed, str(report)
+    pandaprobe_otel.flush()
+    print(report.cases[0].traces[0]["trace_id"])
+    """
+    env = environment(server.url, PANDAPROBE_PROJECT_NAME=f"judge-{tmp_path.name}-{uuid.uuid4()}")
+    done = run_python(code, env, set_up=False)
+    assert done.returncode == 0, done.stderr
+    with Client(env["PANDAPROBE_API_KEY"], env["PANDAPROBE_PROJECT_NAME"], server.url) as client:
+        wait_until(lambda: [score.name for score in client.scores.iter()] == ["task_completion"])
+        (score,) = client.scores.iter()
+        assert (str(score.trace_id), score.parsed, score.reason) == (done.stdout.strip(), 0.9, "seen")
+
+
+SUITE = """
+@pytest.mark.pandaprobe(metrics=["task_completion"], repeat=2)
+@pytest.mark.parametrize("question", ["good one", "bad one"])
+def test_x(probe, question):
+    assistant(question)
+
+@pytest.mark.pandaprobe(metrics={"agent_reliability": 0.0}, session=True)
+def test_session(probe):
+    assistant("good one")
+    assistant("good two")
+
+def test_now(probe):
+    assistant("bad one")
+    assert not probe.evaluate(["task_completion"])["task_completion"].passes(0.5)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_a_suite_is_judged_without_a_server(
+    endpoint: ProviderServer, run_suite: RunSuite, workers: tuple[str, ...]
+) -> None:
+    """No key of PandaProbe is needed, and nothing is sent to one."""
+    options = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}", *workers)
+    outcome = run_suite(SUITE, *options, plugins=("xdist",) if workers else ())
+    assert outcome.cases == {
+        "test_x[good one]": "passed",
+        "test_x[bad one]": "passed",
+        "test_session": "passed",
+        "test_now": "passed",
+        "test_x[good one]::pandaprobe[task_completion]": "passed",
+        "test_x[bad one]::pandaprobe[task_completion]": "failure",
+        "test_session::pandaprobe[agent_reliability]": "passed",
+    }, outcome.out
+    assert "4 traces × 1 metric + 1 session × 1 metric = 5 evaluations" in outcome.out

@@ -1,0 +1,202 @@
+"""Whatever comes together, every output says the same about a case and about the whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.cli.exits import exit_code_of_outcome
+from pandaprobe_otel.evals import Report, TaskRun
+from pandaprobe_otel.evals.case_results import Rules, case_result
+from pandaprobe_otel.evals.dataset import Case
+from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.github import error_commands
+from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
+from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals.report_html import html_page
+from pandaprobe_otel.evals.runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
+from pandaprobe_otel.evals.suite_output import outcome_reports, report_of, tell_github
+
+METRICS = ("m", "n")
+YES, NO, EMPTY, PART, UNKNOWN = (
+    Judgement(finding=Finding.SCORED, value=0.9),
+    Judgement(finding=Finding.SCORED, value=0.1, reason="rude"),
+    Judgement(finding=Finding.VACUOUS, value=1.0),
+    Judgement(finding=Finding.SCORED, value=0.9, unfinished="cancelled"),
+    Judgement(finding=Finding.ERROR, reason="the limit of evaluations"),
+)
+JUDGED = st.sampled_from([YES, NO, EMPTY, PART, UNKNOWN, None])
+"""None: it was never asked."""
+RUN = st.tuples(st.booleans(), st.tuples(*(JUDGED for _ in METRICS)))
+"""Whether the run itself is well, and what its metrics say."""
+REPETITION = st.integers(1, 3).flatmap(
+    lambda repeat: st.builds(Repetition, repeat=st.just(repeat), min_pass=st.sampled_from([0.0, 0.5, 1.0]))
+)
+TESTS = st.lists(
+    st.tuples(REPETITION, st.booleans(), st.integers(0, len(METRICS)), st.lists(RUN, min_size=3, max_size=3)),
+    max_size=3,
+)
+"""Of each: its repetitions, whether what is vacuous passes, how many metrics it has, its runs."""
+
+
+def wanted(runs: list[list[str]], needed: int) -> str:
+    """The specification: `needed` runs say yes; no evidence, if those that say nothing could make the difference."""
+    flat = [found for (found,) in runs]
+    if set(flat) <= {"no evidence"}:
+        return "no evidence"
+    if flat.count("passed") >= needed:
+        return "passed"
+    return "no evidence" if len(flat) - flat.count("failed") >= needed else "failed"
+
+
+def of_judgement(judgement: Judgement | None, *, vacuous: bool) -> str:
+    """The specification of one answer."""
+    if judgement is NO:
+        return "failed"
+    if judgement is YES or (vacuous and judgement in (EMPTY, PART)):
+        return "passed"
+    return "no evidence"
+
+
+def worst(found: list[str]) -> str:
+    """A no beats ignorance, and that beats a yes."""
+    return next(
+        (outcome for outcome in ("failed", "no evidence") if outcome in found), "passed" if found else "no evidence"
+    )
+
+
+def agrees(report: Report, said: Mapping[str, str]) -> None:
+    """Hold all forms of a report against what is said of its cases, and of the whole."""
+    assert {case.id: case.outcome for case in report.cases} == said
+    whole = worst([*said.values(), *([] if report.complete else ["no evidence"])])
+    assert report.outcome == whole
+    assert report.passed == (whole == "passed")
+    assert f"\n{whole}: " in str(report)
+    assert report.to_markdown().startswith(f"## {report.name}: {whole}\n")
+    page = html_page(report)
+    assert re.findall(r"<h1>[^<]*<span class=[a-z-]+>([^<]*)</span></h1>", page) == [whole]
+    assert re.findall(r"<h2>([^<]*) <span class=[a-z-]+>([^<]*)</span></h2>", page) == list(said.items())
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert plain["outcome"] == whole
+    assert {case["id"]: case["outcome"] for case in plain["cases"]} == said
+    assert Report.from_dict(plain).outcome == whole
+    rows = dict(re.findall(r"^(c\d) +(passed|failed|no evidence)", str(report), re.MULTILINE))
+    assert rows == said
+    assert ("%" in str(report.rate)) == bool(set(said.values()) - {"no evidence"})
+    for allowed in (False, True):
+        code = {"passed": 0, "failed": 1, "no evidence": 0 if allowed else 6}[whole]
+        assert exit_code_of_outcome(report.outcome, allow_no_evidence=allowed) == code
+        told = {
+            re.sub(r".*%3A (c\d)::.*", r"\1", line)
+            for line in error_commands(report, allow_no_evidence=allowed)
+            if line.startswith("::error")
+        }
+        assert told == {
+            name for name, outcome in said.items() if outcome == "failed" or (outcome != "passed" and not allowed)
+        }
+
+
+@settings(max_examples=150)
+@given(TESTS)
+def test_of_a_task(cases: list[Any]) -> None:
+    """Terminal, JSON, Markdown, HTML, annotations and exit code of `evaluate()` and `pandaprobe-otel eval`."""
+    results, said = [], {}
+    for number, (repetition, vacuous, count, made) in enumerate(cases):
+        metrics, made = METRICS[:count], made[: repetition.repeat]
+        runs = [
+            TaskRun(
+                case=Case(id=f"c{number}", input="q"),
+                output="a",
+                error=None if well else "it broke",
+                seconds=1.0,
+                trace_id=str(n),
+                traces=(),
+                number=n,
+            )
+            for n, (well, _) in enumerate(made)
+        ]
+        found: Judgements = {
+            (str(n), metric): judgement
+            for n, (_, judgements) in enumerate(made)
+            for metric, judgement in zip(metrics, judgements, strict=False)
+            if judgement is not None
+        }
+        rules = Rules(
+            judged=metrics, thresholds=dict.fromkeys(metrics, 0.5), allow_vacuous=vacuous, repetition=repetition
+        )
+        results.append(case_result(runs, found, rules))
+        broken = [not well for well, _ in made]
+        by_metric = [
+            wanted(
+                [
+                    ["failed"] if lost else [of_judgement(judgements[n], vacuous=vacuous)]
+                    for lost, (_, judgements) in zip(broken, made, strict=True)
+                ],
+                repetition.needed,
+            )
+            for n in range(count)
+        ]
+        said[f"c{number}"] = "failed" if sum(broken) > repetition.repeat - repetition.needed else worst(by_metric)
+    agrees(Report(name="shop", created_at="now", cases=tuple(results)), said)
+
+
+@settings(max_examples=150)
+@given(TESTS, st.booleans(), st.booleans())
+def test_of_a_suite(tests: list[Any], complete: bool, allowed: bool) -> None:
+    """The same of a test suite, and what pytest is told of each test: green, red, or an error."""
+    runs: list[TestRun] = []
+    found: Judgements = {}
+    for number, (repetition, vacuous, count, made) in enumerate(tests):
+        metrics = METRICS[:count]
+        demand = Demand(metrics=dict.fromkeys(metrics, 0.5), repetition=repetition, allow_vacuous=vacuous)
+        for n, (well, judgements) in enumerate(made[: repetition.repeat], 1):
+            trace = TraceNote(trace_id=f"{number}/{n}", started_at="2026-01-01T00:00:00Z", content="")
+            runs.append(
+                TestRun(
+                    nodeid=f"c{number}",
+                    number=n,
+                    passed=well,
+                    ran=True,
+                    demand=demand,
+                    traces=(trace,),
+                    failure="it broke",
+                    error="it broke",
+                )
+            )
+            found |= {
+                (trace.trace_id, metric): judgement
+                for metric, judgement in zip(metrics, judgements, strict=False)
+                if judgement is not None
+            }
+    repeated = repeat_verdicts(runs)
+    lost = {verdict.nodeid for verdict in repeated if verdict.outcome != "passed"}
+    verdicts = repeated + metric_verdicts([run for run in runs if run.nodeid not in lost], found)
+    report = report_of(runs, verdicts, (), complete=complete)
+    own = {
+        f"c{n}": "passed"
+        if sum(well for well, _ in made[: repetition.repeat]) >= (repetition.needed if repetition.repeat > 1 else 1)
+        else "failed"
+        for n, (repetition, _, _, made) in enumerate(tests)
+    }
+    said = {
+        name: worst([outcome, *(verdict.outcome for verdict in verdicts if verdict.nodeid == name)])
+        for name, outcome in own.items()
+    }
+    agrees(report, said)
+
+    told = dict(own)
+    for verdict in verdicts:
+        for phase in outcome_reports(verdict, allow_no_evidence=allowed):
+            if phase.failed:
+                told[verdict.nodeid] = worst(
+                    [told[verdict.nodeid], "no evidence" if phase.when == "setup" else "failed"]
+                )
+    assert all(told[name] == outcome or (allowed and outcome == "no evidence") for name, outcome in said.items())
+    annotated = tell_github(report, runs, verdicts, {"GITHUB_ACTIONS": "true"}, allow_no_evidence=allowed)
+    red = {re.sub(r".*title=(c\d).*", r"\1", line) for line in annotated if line.startswith("::error")}
+    assert red == {name for name, outcome in told.items() if outcome != "passed"}

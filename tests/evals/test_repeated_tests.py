@@ -1,0 +1,156 @@
+"""A test that runs several times is one test for pytest and for other plugins, whatever happens in its runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pandaprobe_otel.evals import Report
+from suites import RunSuite
+
+FIXTURES = """
+import unittest
+made = []
+
+@pytest.fixture(scope="module")
+def shared():
+    made.append("shared")
+    yield
+    made.append("shared is over")
+
+@pytest.fixture
+def own(request, tmp_path):
+    made.append(f"own of {request.node.name}")
+    yield tmp_path
+    made.append("own is over")
+
+@pytest.mark.pandaprobe(repeat=3)
+def test_x(probe, shared, own, pandaprobe_repetition):
+    assert not list(own.iterdir())
+    (own / "mine").write_text("")
+    assert made == ["shared", *["own of test_x", "own is over"] * (pandaprobe_repetition - 1), "own of test_x"]
+    assistant("x")
+    assert len(probe.traces) == 1
+
+@pytest.mark.pandaprobe(repeat=2)
+class TestOld(unittest.TestCase):
+    def setUp(self):
+        self.value = 1
+
+    def test_method(self):
+        self.value += 1
+        assert self.value == 2
+
+def test_last(shared):
+    assert made[-1] == "own is over"
+"""
+
+
+def test_each_run_has_its_own_fixtures_and_shares_the_others(run_suite: RunSuite) -> None:
+    """Those of the function are made anew; those of the module stay."""
+    outcome = run_suite(FIXTURES)
+    assert outcome.cases == {"test_x": "passed", "TestOld::test_method": "passed", "test_last": "passed"}, outcome.out
+
+
+TROUBLE = """
+@pytest.mark.pandaprobe(repeat=3)
+def test_skipped(probe):
+    pytest.skip("not here")
+
+@pytest.mark.pandaprobe(repeat=3)
+@pytest.mark.skip(reason="never")
+def test_marked(probe):
+    pass
+
+@pytest.mark.pandaprobe(repeat=3)
+@pytest.mark.xfail(reason="known")
+def test_known(probe):
+    assert False
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("no")
+
+@pytest.mark.pandaprobe(repeat=3)
+def test_setup(probe, broken):
+    pass
+
+@pytest.fixture
+def leaves():
+    yield
+    raise RuntimeError("cannot clean up")
+
+@pytest.mark.pandaprobe(repeat=3)
+def test_teardown(probe, leaves):
+    pass
+
+@pytest.mark.pandaprobe(repeat=2, min_pass=0.5)
+def test_after(probe, pandaprobe_repetition):
+    assert pandaprobe_repetition == 2
+"""
+
+
+def test_skips_and_broken_fixtures_are_what_they_are(run_suite: RunSuite, tmp_path: Path) -> None:
+    """A skip is a skip and an error of a fixture an error, once; the test after them is not disturbed."""
+    outcome = run_suite(TROUBLE, "--pandaprobe-report=r.json")
+    assert outcome.cases == {
+        "test_skipped": "skipped",
+        "test_marked": "skipped",
+        "test_known": "skipped",
+        "test_setup": "error",
+        "test_teardown": "error",
+        "test_after": "passed",
+    }, outcome.out
+    assert "2 passed, 2 skipped, 1 xfailed, 2 errors" in outcome.out
+    cases = {case.id.rpartition("::")[2]: (case.outcome, case.error) for case in Report.load(tmp_path / "r.json").cases}
+    assert {name: found for name, (found, _) in cases.items()} == {
+        "test_setup": "failed",
+        "test_teardown": "failed",
+        "test_after": "passed",
+    }
+    assert "RuntimeError: no" in str(cases["test_setup"][1])
+
+
+def test_a_failed_assertion_is_told_with_its_text(run_suite: RunSuite, tmp_path: Path) -> None:
+    """A test that fails has failed, and is no error; the report has what was expected."""
+    code = """
+@pytest.mark.pandaprobe
+def test_x(probe):
+    assistant("x")
+    probe.spans.tool("refund").not_called()
+"""
+    assert run_suite(code, "--pandaprobe-report=r.json").code == 1
+    report = Report.load(tmp_path / "r.json")
+    assert (report.outcome, report.cases[0].outcome) == ("failed", "failed")
+    assert "expected tool 'refund' never, found 1" in str(report.cases[0].error)
+    assert "the task failed" not in str(report)
+
+
+@pytest.mark.parametrize("stop", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
+def test_what_was_stopped_is_no_evidence(run_suite: RunSuite, tmp_path: Path, stop: str) -> None:
+    """The report of an earlier run is not left in place, and a part of the tests is no pass."""
+    code = "@pytest.mark.pandaprobe(repeat=2)\ndef test_x(probe):\n    assistant('x')\n"
+    assert run_suite(code, "--pandaprobe-report=r.json").code == 0
+    assert Report.load(tmp_path / "r.json").outcome == "passed"
+    assert run_suite(f"{code}\ndef test_y():\n    {stop}\n", "--pandaprobe-report=r.json").code == 2
+    report = Report.load(tmp_path / "r.json")
+    assert (report.outcome, report.complete, len(report.cases)) == ("no evidence", False, 1)
+
+
+def test_reports_are_in_the_order_of_the_tests(run_suite: RunSuite, tmp_path: Path) -> None:
+    """Also where the workers of xdist end in another one."""
+    code = """
+import time
+
+@pytest.mark.pandaprobe
+@pytest.mark.parametrize("n", range(12))
+def test_x(probe, n):
+    time.sleep(0.05 * (n % 3 == 0))
+    assistant(str(n))
+"""
+    outcome = run_suite(code, "-n", "3", "--pandaprobe-report=r.json", plugins=("xdist",))
+    assert outcome.code == 0, outcome.out
+    assert [case.id.partition("[")[2] for case in Report.load(tmp_path / "r.json").cases] == [
+        f"{n}]" for n in range(12)
+    ]
