@@ -41,7 +41,8 @@ def endless(until: threading.Event, *, head: bytes = b"", byte: bytes = b"") -> 
 def endless_answers(until: threading.Event) -> list[Reply]:
     """Whose head, body, or beginning never ends."""
     head = b"HTTP/1.1 202 Accepted\r\nContent-Length: 90000\r\n\r\n"
-    return [endless(until, byte=b"H"), endless(until, head=head, byte=b" "), endless(until)]
+    in_a_header = b"HTTP/1.1 202 Accepted\r\nX-Endless: "
+    return [endless(until, head=in_a_header, byte=b"x"), endless(until, head=head, byte=b" "), endless(until)]
 
 
 @pytest.fixture
