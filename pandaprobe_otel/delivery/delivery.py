@@ -237,6 +237,7 @@ class Delivery:
             outcome = self._outcome_of(attempt, timeout_s)
             with self._changed:
                 self._in_flight -= 1
+                self._newest_request_at = -math.inf  # or it is not the newest, which is late by now
                 self._conclude(attempt, outcome)
                 attempt = self._next(deadline)
 
@@ -270,8 +271,8 @@ class Delivery:
             if isinstance(step, Attempt):
                 self._in_flight += 1
                 self._newest_request_at = now
-                if self._waiting == 0 and self._dispatcher.expected_at < math.inf:
-                    self._add_sender()
+                if self._waiting == 0 and (self._dispatcher.has_ready or self._dispatcher.expected_at < math.inf):
+                    self._add_sender()  # it looks whether this one keeps up
                 elif self._waiting and not self._is_watched and self._dispatcher.has_ready:
                     self._work.notify()
                 return step
