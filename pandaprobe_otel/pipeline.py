@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pandaprobe_otel.config import Config
-from pandaprobe_otel.process.forks import loading
+from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
+from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.life import finish_with_multiprocessing, watch_process
 from pandaprobe_otel.reporting.report import Status, described
 
@@ -247,7 +248,10 @@ class ExportPipeline:
 
     def begin(self) -> None:
         """Look for what earlier processes have left in the spool, and send it."""
-        self._opened().begin()
+        try:
+            self._opened().begin()
+        except ForkedWhileLoadingError as error:
+            failed("delivery of the spool", error)
 
     def _opened(self) -> Delivery:
         """The delivery, made with the first thing to deliver: apps that never trace load nothing of it."""
@@ -365,7 +369,10 @@ class ExportPipeline:
         deadline = self._monotonic() + max(timeout, 0.0)
         if not self._worker.flush(deadline):
             return False
-        delivery = self._opened() if self._inherits else self._delivery
+        try:
+            delivery = self._opened() if self._inherits else self._delivery
+        except ForkedWhileLoadingError:  # which `begin` has told
+            return False
         return delivery is None or delivery.wait_idle(deadline)
 
     def shutdown(self, timeout: float | None = None) -> bool:
@@ -383,6 +390,8 @@ class ExportPipeline:
         if delivery is None:
             return self._told_loss(late, 0, deadline)
         dropped = delivery.close(deadline)
+        if dropped is None:
+            return self._told_loss(max(late, self._ledger.read().pending), 0, deadline)
         if delivery.left_behind:
             _logger.warning(
                 "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
@@ -432,8 +441,14 @@ class ExportPipeline:
             self._worker.call()
 
     def _put_scores(self) -> None:
-        if self._scores:
-            self._opened().put([self._scores.popleft() for _ in range(len(self._scores))])
+        scores = [self._scores.popleft() for _ in range(len(self._scores))]
+        if not scores:
+            return
+        try:
+            self._opened().put(scores)
+        except Exception as error:  # noqa: BLE001 - the guard of the worker, which calls this, and of the app
+            for _ in scores:
+                failed("sending a score", error)
 
     def status(self) -> Status:
         """Read the counts."""

@@ -205,8 +205,8 @@ class Worker:
         self._wake.set()
         if done:
             return 0
-        arrived = sum(isinstance(seen, tuple) for seen in self._new.copy().values()) + len(self._ended)
-        return arrived + self._assembler.ended_spans
+        arrived = (*self._new.copy().values(), *self._ended.copy())
+        return sum(isinstance(seen, tuple) for seen in arrived) + self._assembler.ended_spans
 
     # -- the app's side -----------------------------------------------------------------------------------------------
 

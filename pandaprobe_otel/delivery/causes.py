@@ -70,6 +70,15 @@ class Causes:
             level=logging.ERROR,
         )
 
+    def stumbled(self, error: Exception) -> None:
+        """A mistake of ours that costs no trace."""
+        self._notices.say(
+            "stumbled",
+            f"Delivery failed inside pandaprobe-otel ({type(error).__name__}); please report this. "
+            "Traces wait and are tried again.",
+            level=logging.ERROR,
+        )
+
     def had_to_go(self, reason: str) -> None:
         """What waited was given up."""
         self._notices.say(reason, _HAD_TO_GO[reason])

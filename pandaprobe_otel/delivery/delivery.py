@@ -31,6 +31,8 @@ _PATIENCE_S: Final = 1.5
 _PATIENCE_ON_DISK_S: Final = 1.0
 """And nothing that is on disk is waited for longer than this without a request under way."""
 _FORK_WAIT_S: Final = 1.0
+_LEAVE_WAIT_S: Final = 1.0
+"""The longest write to disk that the end of the process waits for, after its deadline."""
 _JOIN_S: Final = 0.2
 
 
@@ -137,19 +139,27 @@ class Delivery:
                 self._changed.wait(min(deadline - now, _LOOK_AGAIN_S) if looks_again else deadline - now)
         return is_locked
 
-    def close(self, deadline: float) -> Dropped:
-        """Send what can be sent before the deadline, then stop; return what had to be dropped."""
+    def close(self, deadline: float) -> Dropped | None:
+        """Send what can be sent before the deadline, then stop; return what had to be dropped.
+
+        None: somebody holds the lock for longer than that, as on a disk that does not answer. Nothing is known then.
+        """
         with self._locked(deadline) as is_locked:
-            if self._stopped or not is_locked:
+            if self._stopped:
                 return Dropped()
+            if not is_locked:
+                self._stopped = True
+                return None
             self._dispatcher.closing = True
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
             self._due_at = 0.0  # unknown until the senders have looked again
             self._work.notify_all()
         self.wait_idle(deadline)
-        with self._changed:
+        with self._locked(max(deadline, self._monotonic() + _LEAVE_WAIT_S)) as is_locked:
             self._stopped = True
+            if not is_locked:
+                return None
             self.left_behind = self._dispatcher.saved_spans
             dropped = self._dispatcher.drop_all("shutdown")
             self._dispatcher.leave()
@@ -230,8 +240,8 @@ class Delivery:
 
     def _send_until(self, deadline: float) -> None:
         """Send until stopped, or, in a thread of the app at its end, until nothing can be sent in time."""
-        with self._changed:
-            attempt = self._next(deadline)
+        with self._locked(deadline) as is_locked:
+            attempt = self._next(deadline) if is_locked else None
         while attempt is not None:
             timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - self._monotonic(), 0.05))
             outcome = self._outcome_of(attempt, timeout_s)

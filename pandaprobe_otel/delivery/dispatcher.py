@@ -41,6 +41,7 @@ LARGEST_BODY: Final = 4 << 20
 """Bytes of one request until a server refuses less: the server itself has no bound, but lags behind large ones."""
 OUTAGE_AFTER_FAILURES: Final = 3
 POISON_AFTER_ERRORS: Final = 5
+_AFTER_FAULT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +173,8 @@ class Dispatcher:
             gone = self._outbox.put(piece, now)
             unposted = {job.parcel.trace_id for job, _ in gone if job.parcel.step is Step.CREATE}
             for job, reason in gone:
-                if job.parcel.step is not Step.FINISH or job.parcel.trace_id in unposted:
+                is_end = job.parcel.step is Step.FINISH and job.parcel.trace_id not in unposted
+                if not is_end or job.parcel.is_bare:  # what was on disk alone is not there any more
                     self._had_to_go(job, reason)
                     continue
                 # Some of its spans are lost, and counted; the trace is over all the same.
@@ -187,7 +189,15 @@ class Dispatcher:
         self._causes.had_to_go(reason)
 
     def next(self, now: float) -> Attempt | float:
-        """The next request, or the time at which to ask again (infinity: when something has changed)."""
+        """The next request, or the time at which to ask again (infinity: when something has changed). Never raises."""
+        try:
+            return self._step(now)
+        except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
+            counted("delivery", error)
+            self._causes.stumbled(error)
+            return now + _AFTER_FAULT_S
+
+    def _step(self, now: float) -> Attempt | float:
         if now >= self._outbox.inspect_at:
             self._note(self._outbox.inspect(now), now)
         self._stay(now)

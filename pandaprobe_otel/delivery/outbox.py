@@ -278,6 +278,8 @@ class Outbox:
         self._changes = Changes()
         saved = self._store.write(changes)
         self._saved += sum(job.place is not None for job in changes.added)
+        for job in changes.rewritten:
+            job.is_amended = job.is_amended or not saved
         for job in (*changes.added, *changes.rewritten):
             self._close(job)
         self._is_over = self._bytes > self._max_bytes or self._store.excess > 0

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from opentelemetry import context as otel_context
@@ -15,11 +16,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
+from pandaprobe_otel import pipeline as pipeline_module
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.process import forks
 from pandaprobe_otel.reporting.report import Status
 from pandaprobe_otel.transport import HttpTransport
 from spans import CHAT, HTTP, provider_with
@@ -480,3 +483,40 @@ def test_messages_that_travel_as_log_records_join_their_span() -> None:
 
     assert span["input"] == {"messages": [{"role": "user", "content": "Where is it?"}]}
     assert span["output"] == {"messages": [{"role": "assistant", "content": "Here."}]}
+
+
+def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here in a process that was forked while modules were loaded; told once, and the next trace goes."""
+    with StrictPandaProbe() as server:
+        config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
+        pipeline = ExportPipeline(config, counts_starts=True)
+        with monkeypatch.context() as patches:
+            patches.setattr(forks, "_is_broken", True)
+            for number in range(2_000):
+                pipeline.put_score({"trace_id": str(number), "name": "quality", "value": "1"})
+            assert pipeline.flush(PATIENCE_S)
+            told = [record for record in caplog.records if record.levelno == logging.WARNING]
+        with provider_with(PandaProbeSpanProcessor(pipeline=pipeline)) as tracer:
+            with tracer.start_as_current_span("agent", attributes=CHAT):
+                pass
+            assert pipeline.flush(PATIENCE_S)
+
+        assert len(server.posts()) == 1
+    assert len(told) == 1
+    assert "sending a score" in told[0].getMessage()
+
+
+def test_a_process_that_cannot_load_the_delivery_of_its_spool_says_so_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where earlier processes have left something: `flush` did not deliver it, and does not raise."""
+    with StrictPandaProbe() as server:
+        config = Config.resolve({"api_key": "k", "endpoint": server.url, "spool": str(tmp_path)}, environ={})
+        monkeypatch.setattr(pipeline_module, "_is_something_left", lambda config: True)
+        monkeypatch.setattr(forks, "_is_broken", True)
+        pipeline = ExportPipeline(config, counts_starts=True)
+        wait_until(lambda: "delivery of the spool" in caplog.text)
+        assert not pipeline.flush(PATIENCE_S)
+        pipeline.shutdown(0.1)

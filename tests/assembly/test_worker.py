@@ -164,3 +164,37 @@ def test_many_threads_lose_no_span() -> None:
 
     assert ledger.read().ended == 2400
     assert [sorted(span.name for span in part.ended) for part in parts] == [["child", "root"]] * 1200
+
+
+def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
+    """A span with much text takes many places, and is one."""
+    is_busy, over = threading.Event(), threading.Event()
+    parts: list[Part] = []
+
+    def deliver(part: Part) -> None:
+        parts.append(part)
+        is_busy.set()
+        over.wait(60)
+
+    worker = Worker(
+        assembler=lambda: Assembler(timing=PATIENT, counts_starts=True, max_bytes=1 << 30),
+        deliver=deliver,
+        ledger=Ledger(),
+        notices=Notices(lambda: 0.0),
+    )
+    maker = SpanMaker()
+    first = maker.start("first")
+    worker.started(first)
+    worker.ended(maker.end(first))
+    flushing = threading.Thread(target=worker.flush, args=(math.inf,))
+    flushing.start()
+    assert is_busy.wait(60)
+    late = maker.start("late")
+    late.set_attribute("text", "x" * 1_000_000)
+    worker.started(late)
+    worker.ended(maker.end(late))
+    reported = worker.close(0.0)
+    over.set()
+    flushing.join()
+
+    assert reported - len(parts) <= 1

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.delivery.delivery import Delivery
 from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -85,10 +85,11 @@ def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "join", recording)
-        dropped = delivery.close(time.monotonic() + 0.1).spans
+        dropped = delivery.close(time.monotonic() + 0.1)
     transport.over.set()
 
-    assert dropped == 20
+    assert dropped is not None
+    assert dropped.spans == 20
     assert len(waits) == 4
     assert sum(waits) < 0.25
 
@@ -105,3 +106,51 @@ def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
 
     assert ledger.read().delivered == 9
     assert dict(ledger.read().dropped) == {"internal_error": 1}
+
+
+def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told once, and everything goes."""
+    transport, ledger = Faulty(), Ledger()
+    transport.faults = iter(())
+    ledger.ended(3)
+    faults = iter([ZeroDivisionError(), KeyError()])
+    acquire = LeasedBucket.acquire
+
+    def failing(bucket: LeasedBucket, now: float, *, leave: int = 0) -> Lease | None:
+        for fault in faults:
+            raise fault
+        return acquire(bucket, now, leave=leave)
+
+    monkeypatch.setattr(LeasedBucket, "acquire", failing)
+    delivery = delivery_by(transport, ledger)
+    for number in range(3):
+        delivery.put([create(number)])
+    wait_until(lambda: ledger.read().delivered == 3)
+    delivery.close(time.monotonic() + 5)
+
+    assert len(caplog.records) == 1
+    assert "please report this" in caplog.text
+
+
+def test_a_lock_that_is_not_let_go_of_holds_up_neither_flush_nor_the_end() -> None:
+    """As on a disk that does not answer; the end does not claim that nothing was lost."""
+    delivery = delivery_by(Stalled(), Ledger())
+    is_held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with delivery._changed:
+            is_held.set()
+            over.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(60)
+    flushed = delivery.wait_idle(time.monotonic() + 0.1)
+    dropped = delivery.close(time.monotonic() + 0.1)
+    over.set()
+    holder.join()
+
+    assert not flushed
+    assert dropped is None

@@ -206,7 +206,9 @@ class Service:
 
     def close(self, seconds: float = PATIENCE_S) -> int:
         """End in good order."""
-        return self.delivery.close(time.monotonic() + seconds).spans
+        dropped = self.delivery.close(time.monotonic() + seconds)
+        assert dropped is not None
+        return dropped.spans
 
     def _dispatcher(self) -> Dispatcher:
         return Dispatcher(

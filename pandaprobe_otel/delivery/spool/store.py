@@ -175,6 +175,7 @@ class SpoolStore:
             )
             self.works, self._scan_at, self._retry_at = False, math.inf, math.inf
             self._suspects.clear()
+            self._broken.clear()
             return otherwise
 
     # -- when the disk does not take it -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import sqlite3
@@ -13,10 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.delivery.outbox import MAX_AGE_S
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import MAX_AGE_S, Job
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.destination import Destination
-from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
+from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
+from pandaprobe_otel.delivery.store import Place
 from pandaprobe_otel.encoded_spans import NO_SPANS
 from simulated_delivery import create
 from spools import DESTINATION, Run
@@ -394,6 +400,61 @@ def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
     run.die()
 
     assert Run(tmp_path).contents() == []
+
+
+def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Path) -> None:
+    """The server has refused part of it, and would again: what is on disk is not what is sent."""
+    run = Run(tmp_path)
+    (job,) = run.put(create(1, spans=2))
+    run.start(job)
+    own = run.folder.own
+    assert own is not None
+    own.open().execute("PRAGMA query_only = ON")
+    run.outbox.replace(job, (create(1, spans=1),), 1.0)
+    run.outbox.save()
+
+    assert run.outbox.open(job, 1.0)
+    assert job.parcel == create(1, spans=1)
+
+
+def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_path: Path) -> None:
+    """The disk takes nothing and the memory is full: what is left can all be read."""
+    run = Run(tmp_path, max_memory=25_000)
+    dispatcher = Dispatcher(
+        outbox=run.outbox,
+        bucket=LeasedBucket(),
+        ledger=Ledger(),
+        notices=Notices(lambda: 0.0),
+        project="shop",
+    )
+    dispatcher.put(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
+    dispatcher.save()
+    own = run.folder.own
+    assert own is not None
+    own.open().execute("PRAGMA query_only = ON")
+    for number in (2, 3):
+        dispatcher.put(create(number, size=10_000), 0.0)
+        dispatcher.save()
+        under_way = run.outbox.next_create(0.0)
+        assert under_way is not None
+        run.outbox.start(under_way, 0.0)
+    dispatcher.put(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
+
+    assert len(run.outbox) > 0
+    assert [job for job in run.outbox if job.parcel.is_bare and job.place is None] == []
+
+
+def test_a_fault_with_a_parcel_that_cannot_be_read_ends_the_looking(tmp_path: Path) -> None:
+    """The spool is off then: who would call again at once, and again, finds nothing to look after."""
+    run = Run(tmp_path)
+    run.put(create(1))
+    assert run.store.read(Place(OWN, 1, 1, 1)) is None
+
+    def jobs() -> Iterable[Job]:
+        raise ZeroDivisionError
+
+    run.store.tend(jobs, 0.0)
+    assert run.store.tend_at == math.inf
 
 
 def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) -> None:
