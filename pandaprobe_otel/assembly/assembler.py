@@ -47,7 +47,7 @@ class Assembler:
         self.has_large = False
         """Whether a trace has grown, since the last look, beyond what may wait in memory."""
         self.bytes = 0
-        """What the ended spans and the log records take, roughly."""
+        """Bytes that the ended spans and the log records take, roughly."""
         self._buffers: dict[int, TraceBuffer] = {}
         self._touched: set[TraceBuffer] = set()
         """Those that something has happened to since the last look."""
@@ -117,7 +117,7 @@ class Assembler:
         return refused
 
     def take_given_up(self) -> int:
-        """How many open spans were too many since the last call, and are waited for no longer."""
+        """The number of open spans that were too many since the last call, and are waited for no longer."""
         given_up, self._given_up = self._given_up, 0
         return given_up
 

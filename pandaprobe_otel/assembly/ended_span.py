@@ -1,4 +1,4 @@
-"""What is kept of a span that has ended, so that the span itself can go.
+"""The part of an ended span that is kept, so that the span itself can go.
 
 A span of the SDK is a dozen objects (locks, bounded lists and what is in them). Thousands of them that wait for the
 rest of their traces cost the app a tenth of its time in garbage collections (benchmarks/delivery/bench_cpu.py), and

@@ -1,7 +1,7 @@
-"""What of the traces that are not complete is written down, so that the run that crashed can be seen afterwards.
+"""The record of traces that are not complete, so that a run that crashed can be seen afterwards.
 
-Lives in the worker's thread. Nothing is written of a trace that would not be
-sent, which shows with its first GenAI span.
+Lives in the worker's thread. Nothing is written of a trace before its first
+GenAI span, without which it is not sent.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 _PLACE: Final = SMALLEST_SPAN
-"""What may wait is counted in places of so many bytes, as the length of a queue is known without a lock: a span takes
+"""Bytes of a place. What may wait is counted in places, as the length of a queue is known without a lock: a span takes
 one, and one more, empty, for each of them that its text has."""
 _EMPTY: Final = (None,)
 _FEWEST_SHARE: Final = 8

@@ -80,7 +80,7 @@ class Causes:
         )
 
     def had_to_go(self, reason: str) -> None:
-        """What waited was given up."""
+        """Waiting traces were given up."""
         self._notices.say(reason, _HAD_TO_GO[reason])
 
     def overload(self) -> None:

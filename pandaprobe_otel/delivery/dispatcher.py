@@ -46,7 +46,7 @@ _AFTER_FAULT_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """What was given up."""
+    """Spans and ends that were given up."""
 
     spans: int = 0
     ends: int = 0

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a gate tries again: first and longest wait, in seconds."""
+    """The pace at which a gate tries again: first and longest wait, in seconds."""
 
     first_s: float
     longest_s: float
     share: float | None = None
-    """How long a wait may be, as a share of the time since the cause was first seen; it is drawn from the upper half
+    """The length of a wait, as a share of the time since the cause was first seen; it is drawn from the upper half
     of that, so that many clients do not come back in one moment. None: each wait is twice the one before it."""
 
 

@@ -1,4 +1,4 @@
-"""What waits to be sent: one queue for each trace, bounded in bytes, its content in memory or in a store on disk."""
+"""Parcels that wait to be sent: one queue for each trace, bounded in bytes, its content in memory or in a store on disk."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 PACK_ABOVE: Final = 4 << 20
 """Bytes that may wait as they are. Above, traces come faster than they go, and will wait for some time."""
 MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""What has waited on disk for longer is given up: nobody looks at a trace of last week that turns up today."""
+"""Parcels that have waited on disk for longer are given up: nobody looks at a trace of last week that turns up today."""
 LOOK_AFTER_S: Final = 5.0
-"""What a process sent just before its death may arrive this much later."""
+"""A request that a process sent just before its death may arrive this much later."""
 _READ_AGAIN_S: Final = 1.0
 
 
@@ -49,7 +49,7 @@ class Job:
     since: float = 0.0
     """When the parcel came."""
     place: Place | None = None
-    """Where its content lies on disk, if it does."""
+    """The place of its content on disk, if it has one."""
     is_amended: bool = False
     """Its content is no longer the one on disk."""
 
@@ -66,7 +66,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What has changed without anybody's doing: what was found, what is gone (and for which reason)."""
+    """Changes that nobody asked for: parcels that were found, and jobs that are gone, with the reason."""
 
     found: tuple[Parcel, ...] = ()
     damaged_spans: int = 0

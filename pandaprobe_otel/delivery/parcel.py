@@ -75,7 +75,7 @@ class Parcel:
 
     @property
     def span_count(self) -> int:
-        """How many spans there are, here or not."""
+        """The number of spans, here or not."""
         return self.closed_spans or len(self.spans)
 
     @property

@@ -1,4 +1,4 @@
-"""What an outbox asks of the place on disk where it keeps the content of what waits."""
+"""The interface between an outbox and the place on disk where the content of waiting parcels lies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a parcel lies: the number of the file in this process, the row, and what it counts for."""
+    """The place of a parcel on disk: the number of the file in this process, the row, and what it counts for."""
 
     file: int
     row: int
@@ -25,7 +25,7 @@ class Place:
 
 @dataclass(slots=True, kw_only=True)
 class Changes:
-    """What is to be written in one transaction."""
+    """Changes to be written in one transaction."""
 
     added: dict[Job, None] = field(default_factory=dict["Job", None])
     rewritten: dict[Job, None] = field(default_factory=dict["Job", None])
@@ -60,7 +60,7 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Tended:
-    """What has come of looking after the store."""
+    """The result of looking after the store."""
 
     found: list[Found] = field(default_factory=list[Found])
     lost: list[Job] = field(default_factory=list["Job"])
@@ -68,7 +68,7 @@ class Tended:
     damaged_spans: int = 0
     """Spans that others have left, and that cannot be read."""
     works_again: bool = False
-    """What is in memory alone can be written."""
+    """Jobs that are in memory alone can be written."""
     body_cap: int | None = None
 
 

@@ -1,4 +1,4 @@
-"""What a trace did, without what differs each time it does the same: ids, times, tokens, costs."""
+"""The behaviour of a trace: its content without what differs each time, as ids, times, tokens and costs."""
 
 from __future__ import annotations
 

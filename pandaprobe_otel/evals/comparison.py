@@ -37,7 +37,7 @@ class MetricChange:
     p_lost: float
     change: Change
     cases_to_tell: int | None = None
-    """How many cases would make such a change significant; None where there is none, or it is."""
+    """The number of cases that would make such a change significant; None where there is no change, or it is."""
 
     def __str__(self) -> str:
         moved = f"{self.before:.2f} → {self.after:.2f}"

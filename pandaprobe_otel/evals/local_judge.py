@@ -32,7 +32,7 @@ _ENDPOINTS: Final = {
     "anthropic": ("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
     "google_genai": ("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
 }
-"""Where each provider answers in OpenAI's form, and the variable with its key."""
+"""Address at which each provider answers in OpenAI's form, and the variable with its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class LocalJudge:
 
     @property
     def name(self) -> str:
-        """What the cache knows it by."""
+        """Its name in the cache."""
         return f"{self._address} {self.model}"
 
     @property

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What a verdict says."""
+    """A kind of verdict."""
 
     FAILED = "failed"
     NO_EVIDENCE = "no evidence"

@@ -24,7 +24,7 @@ _MAX_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricResult:
-    """What a metric says about a case. `finding` is scored, vacuous or error."""
+    """Verdict of a metric on a case. `finding` is scored, vacuous or error."""
 
     metric: str
     finding: str
@@ -136,7 +136,7 @@ class Report:
 
     @property
     def rate(self) -> Rate:
-        """How many of the cases that have evidence passed."""
+        """The number of cases that passed, of those that have evidence."""
         outcomes = [case.outcome for case in self.cases]
         unknown = outcomes.count(Outcome.NO_EVIDENCE)
         return rate(outcomes.count(Outcome.PASSED), len(outcomes) - unknown, unknown)

@@ -75,7 +75,7 @@ class TestRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a metric says about a test, over all of its runs, or what its repetitions come to."""
+    """Verdict of a metric on a test, over all of its runs, or that of its repetitions together."""
 
     nodeid: str
     label: str

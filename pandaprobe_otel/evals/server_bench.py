@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAUSE_S: Final = 0.4
 _SPARE_S: Final = 2.0
 UNDELIVERED_WITHIN_S: Final = 30.0
-"""How long traces that were not all delivered in time are looked for all the same."""
+"""Seconds for which traces that were not all delivered in time are looked for all the same."""
 
 
 class ServerBench(Bench):

@@ -16,7 +16,7 @@ _EXACT_UP_TO: Final = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How many of `total` passed, with the 95 % Wilson score interval of the share (0 to 1).
+    """The number of `total` that passed, with the 95 % Wilson score interval of the share (0 to 1).
 
     `unknown` more have no evidence, and count for neither.
     """

@@ -1,4 +1,4 @@
-"""What the fixture `probe` may do in a test run, by its mode."""
+"""Services that the fixture `probe` may use in a test run, by its mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """What a probe may do in this mode."""
+    """Services that a probe may use in this mode."""
 
     def __init__(self, suite: Suite, state: ItemState) -> None:
         self._suite = suite

@@ -179,7 +179,7 @@ class _Cleaner:
         return self._object(value, depth)
 
     def _share(self, depth: int, first: object) -> int:
-        """How many items like the first of a container are looked at.
+        """The number of items like the first of a container that are looked at.
 
         Not all that may be, or nothing would be left for what is in them, or for what stands beside the container.
         """

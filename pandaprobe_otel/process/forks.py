@@ -44,7 +44,7 @@ def loading() -> Generator[None]:
 
 
 class Watcher(Protocol):
-    """What is told of forks. No call raises."""
+    """Someone who is told of forks. No call raises."""
 
     def before_fork(self) -> None:
         """In the parent, before a fork, when no thread is loading modules."""

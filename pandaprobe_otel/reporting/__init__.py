@@ -1,1 +1,1 @@
-"""What became of the spans: for the user, as metrics, in the terminal."""
+"""Reports of what became of the spans: for the user, as metrics, in the terminal."""

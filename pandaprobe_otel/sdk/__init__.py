@@ -1,4 +1,4 @@
-"""What OpenTelemetry's SDK calls: span processor, exporter, log processor."""
+"""The objects that OpenTelemetry's SDK calls: span processor, exporter, log processor."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class NotSentError(Exception):
 
 
 class NotHttpError(Exception):
-    """What came back is no answer, or one without end."""
+    """The server sent no answer, or one without end."""
 
 
 class Connection:

@@ -150,7 +150,7 @@ class DirectTransport:
 
 
 def _opener(host: bytes, port: int, *, is_tls: bool) -> Callable[[float], Connection]:
-    """What opens connections; all that a request needs is imported here."""
+    """The opener of connections; all that a request needs is imported here."""
     from pandaprobe_otel.transport.connection import Connection
 
     tls = _tls(host.decode()) if is_tls else None

@@ -106,7 +106,7 @@ class HttpTransport:
 
 
 class _TooLateError(Exception):
-    """What allowed the request was over when there was a connection for it."""
+    """The token that allowed the request was over when there was a connection for it."""
 
 
 def _check_in_time(request: Request, event: str, info: object) -> None:

@@ -89,7 +89,7 @@ class TraceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalChange:
-    """What has become of traces that are not complete: spans of some, or (`cleared`) that a trace's are parcels now."""
+    """State of traces that are not complete: spans of some, or (`cleared`) that a trace's are parcels now."""
 
     rows: Sequence[JournalRow] = ()
     states: Sequence[TraceState] = ()

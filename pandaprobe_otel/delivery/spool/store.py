@@ -28,7 +28,7 @@ from pandaprobe_otel.delivery.store import Changes, Place, Tended
 MAX_BYTES: Final = 512 << 20
 """Bytes that waiting parcels may take on disk."""
 SCAN_EVERY_S: Final = 5.0
-"""How often files of processes that have died meanwhile are looked for."""
+"""Seconds between two looks for files of processes that have died."""
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 30.0
 _MOST_UNDONE: Final = 10_000
@@ -67,7 +67,7 @@ class SpoolStore:
         self._cap = BodyCap(folder.path, folder.destination)
         self._has_looked = False
         self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
-        """What the disk did not remove, to be made up for."""
+        """Rows that the disk did not remove, to be removed later."""
         self._suspects: dict[int, Exception] = {}
         """Files that have shown damage, by number."""
         self._broken: set[Place] = set()
@@ -310,7 +310,7 @@ class SpoolStore:
         return sum(file.bytes for file in self.folder.files.values())
 
     def _share(self) -> int:
-        """What other processes leave of the bound, but at least an equal part of it."""
+        """The bytes of the bound that other processes leave, but at least an equal part of it."""
         folder = self.folder
         return max(self._max_bytes // (folder.living + 1), self._max_bytes - folder.living_bytes)
 
