@@ -1,4 +1,4 @@
-"""Parcels that wait to be sent: one queue for each trace, bounded in bytes, its content in memory or in a store on disk."""
+"""Parcels that wait to be sent: a queue for each trace, bounded in bytes, its content in memory or on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PACK_ABOVE: Final = 4 << 20
 """Bytes that may wait as they are. Above, traces come faster than they go, and will wait for some time."""
 MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""Parcels that have waited on disk for longer are given up: nobody looks at a trace of last week that turns up today."""
+"""Parcels that have waited longer on disk are given up: nobody looks at a trace of last week that turns up today."""
 LOOK_AFTER_S: Final = 5.0
 """A request that a process sent just before its death may arrive this much later."""
 _READ_AGAIN_S: Final = 1.0
