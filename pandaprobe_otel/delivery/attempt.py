@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.delivery.outbox import Job
 from pandaprobe_otel.transport.messages import Request
+
+_MOST_READ: Final = 128 << 10
+"""Bytes of an answer: of an error's, five hundred refused fields are 75 KB; of a success nothing is read."""
+_MOST_LOOKED_AT: Final = 16 << 20
+"""Bytes of a trace that is looked at. Of a larger one it cannot be told which spans it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +30,9 @@ class Attempt:
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
         """The HTTP request of this attempt."""
-        if self.lease is None:
-            return Request(method=self.method, path=self.path, body=self._body(), timeout_s=timeout_s)
-        return Request(
-            method=self.method,
-            path=self.path,
-            body=self._body(),
-            timeout_s=timeout_s,
-            time_left_s=self.lease.time_left_s,
-        )
+        most_read = _MOST_LOOKED_AT if self.is_check else _MOST_READ
+        asked = Request(method=self.method, path=self.path, body=self._body(), timeout_s=timeout_s, most_read=most_read)
+        return asked if self.lease is None else replace(asked, time_left_s=self.lease.time_left_s)
 
     @property
     def method(self) -> str:

@@ -15,9 +15,8 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from pandaprobe_otel.transport.messages import Answer
+from pandaprobe_otel.transport.messages import LARGEST_BODY, Answer
 
-_MAX_BODY: Final = 64 << 20
 _MAX_HEAD: Final = 1 << 20
 _AT_ONCE: Final = 64 << 10
 _JOINED_BELOW: Final = 128 << 10
@@ -71,8 +70,8 @@ class Connection:
             return bool(poll.poll(0))
         return bool(select.select([self._socket], [], [], 0)[0])
 
-    def exchange(self, head: bytes, body: bytes, deadline: float) -> Answer:
-        """Send a request and read its answer before the deadline (of `time.monotonic`).
+    def exchange(self, head: bytes, body: bytes, deadline: float, most_read: int | None = None) -> Answer:
+        """Send a request and read its answer, or its first bytes, before the deadline (of `time.monotonic`).
 
         `NotSentError` when it did not go out whole; OSError (`TimeoutError` included) or `NotHttpError` when it did,
         but no answer came.
@@ -84,21 +83,21 @@ class Connection:
         except TimeoutError as error:
             raise NotSentError from error
         except OSError as error:
-            return self._early_answer(error)
-        return self._answer()
+            return self._early_answer(error, most_read)
+        return self._answer(most_read)
 
-    def _early_answer(self, error: OSError) -> Answer:
+    def _early_answer(self, error: OSError, most_read: int | None) -> Answer:
         """A server may refuse a request (too large, say) and hang up before it has read all of it."""
         self._deadline = min(self._deadline, time.monotonic() + _EARLY_ANSWER_S)
         try:
-            answer = self._answer()
+            answer = self._answer(most_read)
         except (OSError, NotHttpError):
             raise NotSentError from error
         self.is_reusable = False
         return answer
 
-    def _answer(self) -> Answer:
-        reading = _Reading()
+    def _answer(self, most_read: int | None) -> Answer:
+        reading = _Reading(most_read)
         while not reading.is_complete:
             self._limit_time()
             data = self._socket.recv(_AT_ONCE)
@@ -127,7 +126,8 @@ class Connection:
 class _Reading:
     """An answer that is being read; its methods that begin with `on_` are called by the parser."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_read: int | None) -> None:
+        self._most_read = most_read
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body: list[bytes] = []
@@ -150,7 +150,7 @@ class _Reading:
             if not self.is_complete:  # behind the answer anything may come: the connection is given up
                 raise NotHttpError(f"not an HTTP answer: {error}") from error
             self.may_go_on = False
-        if self._head_bytes > _MAX_HEAD + _AT_ONCE or self._body_bytes > _MAX_BODY:
+        if self._head_bytes > _MAX_HEAD + _AT_ONCE or self._body_bytes > LARGEST_BODY:
             raise NotHttpError("the answer is too large")
 
     def end(self) -> None:
@@ -186,6 +186,8 @@ class _Reading:
         if not self.is_complete:
             self.body.append(data)
             self._body_bytes += len(data)
+            if self._most_read is not None and self._body_bytes >= self._most_read:
+                self.is_complete, self.may_go_on = True, False  # what follows is left to whoever sends it
 
     def on_message_complete(self) -> None:
         """The end of an interim answer, or of the one that counts."""

@@ -112,7 +112,7 @@ class DirectTransport:
         length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
         head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n{self._headers}{length}\r\n"
         try:
-            return connection.exchange(head.encode("latin-1"), body, deadline)
+            return connection.exchange(head.encode("latin-1"), body, deadline, request.most_read)
         except NotSentError as error:
             return NoAnswer(reason=describe(error.__cause__ or error), may_have_arrived=False)
         except (OSError, NotHttpError, ValueError) as error:

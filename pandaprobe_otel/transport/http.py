@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.transport.failures import describe
-from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.messages import LARGEST_BODY, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class HttpTransport:
         return self._redaction.applied_to(self._send(request))
 
     def _send(self, request: Request) -> Outcome:
+        deadline = time.monotonic() + request.timeout_s
         try:
             client = self._connected()
         except (ForkedWhileLoadingError, ImportError) as error:  # without httpx: an app may have httpx2 alone
@@ -56,7 +58,7 @@ class HttpTransport:
 
         try:
             with httpx_pieces.Quiet():
-                response = client.request(
+                asked = client.stream(
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
@@ -64,11 +66,12 @@ class HttpTransport:
                     timeout=httpx_pieces.timeout(request),
                     extensions={"trace": partial(_check_in_time, request)},
                 )
+                with asked as response:
+                    return httpx_pieces.answer_of(response, _read(response, request, deadline))
         except _TooLateError:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
         except httpx_pieces.FAILURES as error:
             return httpx_pieces.no_answer(error)
-        return httpx_pieces.answer_of(response)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -107,6 +110,22 @@ class HttpTransport:
 
 class _TooLateError(Exception):
     """The token that allowed the request was over when there was a connection for it."""
+
+
+def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
+    """The body, or as much of it as is of use: httpx limits the time of each read, and nothing else."""
+    import httpx
+
+    body = bytearray()
+    for piece in response.iter_bytes():
+        body += piece
+        if request.most_read is not None and len(body) >= request.most_read:
+            break
+        if len(body) > LARGEST_BODY:
+            raise httpx.ReadError("the answer is too large")
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("timed out")
+    return bytes(body)
 
 
 def _check_in_time(request: Request, event: str, info: object) -> None:

@@ -50,7 +50,7 @@ class AsyncHttpTransport:
                 )
         except httpx_pieces.FAILURES as error:
             return httpx_pieces.no_answer(error)
-        return httpx_pieces.answer_of(response)
+        return httpx_pieces.answer_of(response, response.content)
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""

@@ -45,9 +45,9 @@ def timeout(request: Request) -> httpx.Timeout:
     return httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s))
 
 
-def answer_of(response: httpx.Response) -> Answer:
+def answer_of(response: httpx.Response, body: bytes) -> Answer:
     """The answer in our own terms."""
-    return Answer(status=response.status_code, body=response.content, headers=dict(response.headers))
+    return Answer(status=response.status_code, body=body, headers=dict(response.headers))
 
 
 def no_answer(error: Exception) -> NoAnswer:

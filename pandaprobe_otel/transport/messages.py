@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+LARGEST_BODY: Final = 64 << 20
+"""Bytes of an answer; one that is longer is none."""
 
 
 def _for_ever() -> float:
@@ -20,6 +23,9 @@ class Request:
     path: str
     body: bytes | None = None
     timeout_s: float = 30.0
+    most_read: int | None = None
+    """Bytes of the answer's body that the caller has a use for: the rest is cut off and not waited for. PandaProbe
+    answers a PATCH with the whole trace, which may be larger than all that this process may hold. None: all of it."""
     time_left_s: Callable[[], float] = _for_ever
     """Asked when there is a connection, right before anything is written: for how many seconds what allows this
     request does so. The exchange takes no longer, and does not begin when none are left: see `NoAnswer.is_late`."""

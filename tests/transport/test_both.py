@@ -111,3 +111,27 @@ def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: 
         assert not outcome.may_have_arrived
         assert "httpx" in outcome.reason
     assert isinstance(directly, Answer)
+
+
+@kinds
+def test_an_answer_is_read_as_far_as_it_is_of_use(kind: Kind) -> None:
+    """PandaProbe answers a PATCH with the whole trace, of any size: the rest is neither kept nor waited for."""
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 100_000, hang_up=False) as url:
+        transport = kind(url, {})
+        answer = transport.send(Request(method="PATCH", path="/traces/x", body=b"{}", most_read=50_000, timeout_s=60.0))
+        transport.close()
+
+    assert isinstance(answer, Answer)
+    assert answer.status == 200
+    assert 50_000 <= len(answer.body) <= 100_000
+
+
+@kinds
+def test_an_answer_that_never_ends_is_given_up(kind: Kind) -> None:
+    """What asks for all of a body gets it up to a bound of memory, and no success without its end."""
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * ((64 << 20) + 1)
+    with answering(endless, hang_up=False) as url:
+        answer = look(kind, url)
+
+    assert isinstance(answer, NoAnswer)
+    assert "too large" in answer.reason
