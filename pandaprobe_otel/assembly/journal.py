@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.remote_parents import joined
 from pandaprobe_otel.assembly.span_record import encode_json, encode_span
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from pandaprobe_otel.assembly.trace_buffer import Part
+
+
+_RESOURCE: Final = ("service.", "telemetry.", "deployment.")
 
 
 @dataclass(slots=True, eq=False)
@@ -135,8 +138,13 @@ class SpanJournal:
             tags=memory.tags,
             is_remote=memory.is_remote,
             open_spans=trace.open_spans,
-            resource=encode_json(dict(span.resource.attributes)).decode(),
+            resource=encode_json(self._resource(span)).decode(),
         )
+
+    @staticmethod
+    def _resource(span: ReadableSpan) -> dict[str, Any]:
+        """The attributes of the resource that a trace tells; a command line, say, is nothing to keep on disk."""
+        return {key: value for key, value in span.resource.attributes.items() if key.startswith(_RESOURCE)}
 
 
 def _hex(trace_id: int) -> str:

@@ -52,6 +52,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("tool_name", "`name` of TOOL spans"),
             ("display_name", "`name` of other spans, before the span's own"),
+            ("rendered_name", "`name` after that: a template with its values, so it is content (see `capture`)"),
             ("function_id", "`name`: what stands before the operation"),
             ("operation_id", "`name`: the operation after a function id"),
             ("model", "`model` of LLM, EMBEDDING and RETRIEVER spans, `metadata.model` of others"),

@@ -6,13 +6,18 @@ import dataclasses
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import Capture
+from pandaprobe_otel.mapping.span_fields import name_of
 from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _TELLING: Final = frozenset(
     {
+        "agent_description",
+        "full_name",
         "reasoning_summary",
         "stack_trace",
+        "tool_description",
         "tools",
         "prompt_template",
         "db.query.text",
@@ -24,9 +29,11 @@ _TELLING: Final = frozenset(
         "status_message",
         "trace_input",
         "trace_output",
+        "url.full",
+        "url.path",
     }
 )
-"""Metadata that holds texts of the app or of its users."""
+"""Metadata that holds texts of the app or of its users; addresses hold queries and names of what is asked for."""
 
 
 _NUMBERS: Final = frozenset({int, float, bool})
@@ -49,11 +56,14 @@ def _event_without(event: EventView, hidden: tuple[str, ...]) -> EventView:
     return EventView(event.name, event.time_ns, attributes, None if silent else event.body)
 
 
-def restrict(body: dict[str, Any], capture: Capture) -> None:
+def restrict(span: MappedSpan, capture: Capture) -> None:
     """Take out of a span's body what `capture` does not allow; its content was never read."""
     if capture == "all":
         return
-    metadata: dict[str, Any] = body["metadata"]
+    body, metadata = span.body, span.metadata
+    if "rendered_name" in span.found:
+        span.found = {field: value for field, value in span.found.items() if field != "rendered_name"}
+        body["name"] = name_of(span)
     if "error" in body:
         body["error"] = str(metadata.get("exception_type") or metadata.get("error_type") or "error")
     parameters = body.get("model_parameters")

@@ -17,6 +17,8 @@ from pandaprobe_otel.mapping.values import is_absent
 _NO_METADATA: Final[Mapping[str, Any]] = {}
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
+_SHOWN_NAMES: Final = ("display_name", "rendered_name")
+"""What emitters show instead of the span's name."""
 MAX_LINKS: Final = 32
 MAX_STACK_TRACE: Final = 4096
 
@@ -43,7 +45,7 @@ def name_of(span: MappedSpan) -> str:
 def _keep_others(span: MappedSpan, name: str | None) -> None:
     """Keep what else the span is called, unless that repeats the name."""
     known = f"{name} {span.view.name}"
-    if name is not None and name not in span.view.name and "display_name" not in span.found:
+    if name is not None and name not in span.view.name and span.found.keys().isdisjoint(_SHOWN_NAMES):
         put(span, "span_name", span.view.name)
     for field in ("tool_name", "display_name", "function_id") if name is not None else ("tool_name",):
         other = span.found.get(field)
@@ -52,8 +54,11 @@ def _keep_others(span: MappedSpan, name: str | None) -> None:
 
 
 def _told_name(span: MappedSpan) -> Any:
-    name = span.found.get("tool_name") if span.kind == "TOOL" else None
-    return span.found.get("display_name") if name is None else name
+    found = span.found
+    name = found.get("tool_name") if span.kind == "TOOL" else None
+    for field in _SHOWN_NAMES:
+        name = found.get(field) if name is None else name
+    return name
 
 
 def add_model(span: MappedSpan) -> None:

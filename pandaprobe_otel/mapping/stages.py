@@ -63,7 +63,7 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
                 add_unsaid(span)
     else:
         for span in spans:
-            restrict(span.body, options.capture_of(span.kind))
+            restrict(span, options.capture_of(span.kind))
     return spans
 
 

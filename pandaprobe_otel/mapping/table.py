@@ -100,7 +100,7 @@ FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
 OUTCOMES: Final = FAILURES | {"outcome"}
 """Fields that say how a span ended."""
 
-NAMES: Final = frozenset({"tool_name", "display_name", "function_id"})
+NAMES: Final = frozenset({"tool_name", "display_name", "rendered_name", "function_id"})
 """Fields that go before the span's own name, or into it."""
 
 NUMBERS: Final = frozenset({"usage.bag", "aggregated.bag", "cost"})

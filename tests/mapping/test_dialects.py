@@ -116,7 +116,8 @@ def test_every_dialect_is_listed_once_under_its_own_name() -> None:
 def test_rows_name_fields_that_exist() -> None:
     """A typing mistake in a field would silently read nothing."""
     known = {
-        *CONTENT_FIELDS, *CONTEXT_FIELDS, *MERGED_FIELDS, "tool_name", "display_name", "function_id", "operation_id",
+        *CONTENT_FIELDS, *CONTEXT_FIELDS, *MERGED_FIELDS, "tool_name", "display_name", "rendered_name",
+        "function_id", "operation_id",
         "model", "cost", "error.own", "error.text", "error_type", "error.flag", "outcome", "first_token_ns",
         "first_token_after", "first_token_event", "root_tags",
     }  # fmt: skip

@@ -121,7 +121,7 @@ DIALECT: Final = Dialect(
         Row("model", ("model_name",), text),
         Row("metadata.agent_name", ("agent_name",), text),
         Row("metadata.tools", ("model_request_parameters",), _tools),
-        Row("display_name", ("logfire.msg",), text, "the span's name is a template"),
+        Row("rendered_name", ("logfire.msg",), text, "the span's name is a template; with content only"),
         Row("tags", ("logfire.tags",), texts),
         Row("metadata.log_level", ("logfire.level_num",), count),
     ),
