@@ -40,7 +40,8 @@ _MEMORY = ":memory:"
     "--retry-after/--no-retry-after",
     default=True,
     show_default=True,
-    help="Whether a refusal for the rate says when to come back; without, server 0.5.0's own failures are also kept.",
+    help="Whether a refusal for the rate says when to come back; without, an empty name and a value too deep are a 500,"
+    " as on server 0.5.0.",
 )
 @click.option("--fail", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Answer this share with 500.")
 @click.option("--slow", "slow_s", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Answer late.")

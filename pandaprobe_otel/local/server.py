@@ -43,6 +43,7 @@ class LocalServer:
     window_s: seconds of a rate limit's window.
     retry_after: whether 429 carries Retry-After, as the documentation says. Without, answers are as they were measured
         on server 0.5.0: no such header, and a 500 where a name is empty or a value too deep, which are a 422 with it.
+        What else that server fails on is refused either way (docs/local.md lists it).
     fail, slow_s: faults; see `.faults`, where they and more can be changed while it runs.
     scripted_judge: evaluations get fixed answers, which `.judge` can change; no model is asked.
     judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without a judge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from contract_cases import Case, Replay, Target, differences, load_cases
 from pandaprobe_otel.local import LocalServer
 
 CASES = load_cases(Path(__file__).parent / "data" / "contract")
+FAULTS = load_cases(Path(__file__).parent / "data" / "faults")
+"""Cases in which the real server fails, or loses or poisons data."""
+AS_THERE = {"sessions/id_with_slash", "sessions/id_analytics"}
 
 
 def _target(server: LocalServer, quota_key: str | None = None) -> Target:
@@ -65,3 +69,17 @@ def test_the_comparison_sees_differences() -> None:
     assert differences(expected, {"a": 1, "b": []})
     assert differences(expected, {**expected, "b": ["0f4f6f4e-0000-4000-8000-000000000001"], "d": 1})
     assert not differences(expected, {"a": 1, "b": ["0f4f6f4e-0000-4000-8000-000000000001"], "c": None})
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
+def test_what_the_real_server_fails_on_is_refused_with_a_reason(case: Case, targets: dict[str, Target]) -> None:
+    """The first answer that differs is a refusal in the words of the API, never a failure; docs/local.md lists them."""
+    target = targets["plain"]
+    with httpx.Client(base_url=target.base_url, trust_env=False, timeout=30) as http:
+        different = Replay(case, target, http).run()
+
+    if case.id in AS_THERE:
+        assert different == []
+        return
+    assert different
+    assert re.search(r"status 4(04|22) instead of (500|20[12]): \{\"detail\"", different[0])

@@ -101,16 +101,17 @@ def _containing(text: str, *, in_spans: bool) -> tuple[str, list[Any]]:
     """Return the condition for traces with a text in name, input, output or id, or also somewhere in their spans."""
     stored = dumps(text).decode()[1:-1]  # as it stands inside of JSON
     payload = "instr(lower(input), lower(?)) > 0 OR instr(lower(output), lower(?)) > 0"
+    # Trace by trace, so that those of other projects are not looked into.
     places = [
         "instr(folded_name, ?) > 0",
         "trace_id = ?",
-        f"seq IN (SELECT seq FROM trace_payloads WHERE {payload})",
+        f"EXISTS (SELECT 1 FROM trace_payloads WHERE trace_payloads.seq = traces.seq AND ({payload}))",
     ]
     values = [text.lower(), text.strip().lower(), stored, stored]
     if in_spans:
         places.append(
-            "seq IN (SELECT trace_seq FROM spans WHERE"
-            f" instr(lower(name), lower(?)) > 0 OR instr(lower(error), lower(?)) > 0 OR {payload})"
+            "EXISTS (SELECT 1 FROM spans WHERE trace_seq = traces.seq AND"
+            f" (instr(lower(spans.name), lower(?)) > 0 OR instr(lower(error), lower(?)) > 0 OR {payload}))"
         )
         values += [text, text, stored, stored]
     return f"({' OR '.join(places)})", values

@@ -1,0 +1,103 @@
+"""Lists and searches cost what their own project holds, whatever stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pandaprobe_otel.api.enums import SessionSortBy, SortOrder, TraceSortBy
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.models.traces import TraceCreate
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+
+PAGE = Slice(limit=25, offset=0)
+FEW, MANY = 20, 1500
+STEPS_OF_VM = 100
+"""SQLite's own unit of work: the handler below is called after so many of its instructions."""
+
+
+def fill(services: Services, name: str, traces: int) -> str:
+    """Store traces in a project of this name; return the project's id."""
+    project = services.accounts.project_named(services.accounts.home.id, name)
+    now = datetime.now(UTC)
+    with services.database.write() as connection:
+        services.accounts.keep(project, connection)
+        for number in range(traces):
+            span = {"span_id": str(uuid4()), "name": f"step {number}", "started_at": now, "input": f"asked {number}"}
+            body = {
+                "trace_id": str(uuid4()), "name": f"run {number}", "started_at": now, "session_id": f"s{number}",
+                "input": "a question", "output": "an answer", "tags": ["t"], "spans": [span],
+            }  # fmt: skip
+            services.traces.save(connection, project.id, TraceCreate.model_validate(body), now=services.now())
+    return project.id
+
+
+@contextmanager
+def counted(services: Services) -> Generator[list[int]]:
+    """Count SQLite's instructions within the block, in hundreds."""
+    count = [0]
+
+    def tick() -> int:
+        count[0] += 1
+        return 0
+
+    with services.database.read() as connection:
+        connection.set_progress_handler(tick, STEPS_OF_VM)
+        try:
+            yield count
+        finally:
+            connection.set_progress_handler(None, 0)
+
+
+LOOKS: dict[str, Callable[[Services, str], Any]] = {
+    "search": lambda services, project: traces(services, project, TraceFilter(text="question")),
+    "search in spans": lambda services, project: traces(
+        services, project, TraceFilter(text="asked 7", text_in_spans=True)
+    ),
+    "search for nothing": lambda services, project: traces(
+        services, project, TraceFilter(text="zebra", text_in_spans=True)
+    ),
+    "list": lambda services, project: traces(services, project, TraceFilter()),
+    "tags": lambda services, project: traces(services, project, TraceFilter(tags=["t"])),
+    "sessions": lambda services, project: services.queries.sessions(
+        project, TraceFilter(), PAGE, SessionSortBy.RECENT, SortOrder.DESC
+    ),
+}
+
+
+def traces(services: Services, project: str, wanted: TraceFilter) -> Any:
+    """One page of traces, the newest first."""
+    return services.queries.traces(project, wanted, PAGE, TraceSortBy.STARTED_AT, SortOrder.DESC)
+
+
+@pytest.fixture(scope="module")
+def cost() -> Generator[Callable[[str], tuple[int, int]]]:
+    """Return the work that a look is in a small project: alone, and beside a large one that is newer."""
+    with LocalServer(limit=None) as alone, LocalServer(limit=None) as beside:
+        small = fill(alone.services, "small", FEW), fill(beside.services, "small", FEW)
+        fill(beside.services, "large", MANY)
+
+        def of(look: str) -> tuple[int, int]:
+            found: list[int] = []
+            for services, project in zip((alone.services, beside.services), small, strict=True):
+                with counted(services) as count:
+                    LOOKS[look](services, project)
+                found.append(count[0])
+            return found[0], found[1]
+
+        yield of
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_other_projects_cost_nothing(look: str, cost: Callable[[str], tuple[int, int]]) -> None:
+    """The same work within a tenth, and a few hundred instructions for a deeper index."""
+    alone, beside = cost(look)
+
+    assert alone > 0
+    assert beside <= alone * 1.1 + 5, (alone, beside)
