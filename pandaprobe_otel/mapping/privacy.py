@@ -15,6 +15,7 @@ _TELLING: Final = frozenset(
     {
         "agent_description",
         "full_name",
+        "rendered_name",
         "reasoning_summary",
         "stack_trace",
         "tool_description",

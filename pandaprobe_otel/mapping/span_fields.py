@@ -19,6 +19,7 @@ MAX_NAME: Final = 512
 MAX_ID: Final = 255
 _SHOWN_NAMES: Final = ("display_name", "rendered_name")
 """What emitters show instead of the span's name."""
+_OTHER_NAMES: Final = ("tool_name", *_SHOWN_NAMES, "function_id")
 MAX_LINKS: Final = 32
 MAX_STACK_TRACE: Final = 4096
 
@@ -47,7 +48,7 @@ def _keep_others(span: MappedSpan, name: str | None) -> None:
     known = f"{name} {span.view.name}"
     if name is not None and name not in span.view.name and span.found.keys().isdisjoint(_SHOWN_NAMES):
         put(span, "span_name", span.view.name)
-    for field in ("tool_name", "display_name", "function_id") if name is not None else ("tool_name",):
+    for field in _OTHER_NAMES if name is not None else ("tool_name",):
         other = span.found.get(field)
         if other is not None and other not in known:
             put(span, field, other)

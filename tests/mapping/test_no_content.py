@@ -120,6 +120,17 @@ def test_a_rendered_name_is_content(capture: Any, scope: str, size: int) -> None
 
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
+def test_a_rendered_name_that_is_not_the_name_is_content_too(capture: Any) -> None:
+    """The tool's own name goes before it."""
+    attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "pay", "logfire.msg": f"pay {SECRET}"}
+    body = map_views([view(attributes)], options=MappingOptions(capture=capture)).body()
+
+    assert [*places(body)] == []
+    assert body["spans"][0]["name"] == "pay"
+    assert [*places(map_views([view(attributes)]).body())] == ["spans[].metadata.rendered_name"]
+
+
+@pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_what_is_beside_attributes_holds_no_content_either(capture: Any) -> None:
     """Statuses, events, log records, the resource, and reasons of evaluations."""
     event = EventView("note", 2, {"message": SECRET, "gen_ai.evaluation.explanation": SECRET}, SECRET)
