@@ -17,6 +17,7 @@ from pandaprobe_otel.cli.options import format_option, print_json
 from pandaprobe_otel.cli.values import Metric, Threshold
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.cli.case_table import Trees
     from pandaprobe_otel.evals.comparison import Comparison
     from pandaprobe_otel.evals.report import Report
 
@@ -81,6 +82,14 @@ _OF_TASKS: Final = (
 @click.option("--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds for a run.")
 @click.option("--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may be repeated.")
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with.")
+@click.option(
+    "--tree",
+    "trees",
+    type=click.Choice(["failed", "all", "none"]),
+    default="failed",
+    show_default=True,
+    help="Cases whose traces are shown below the table.",
+)
 @format_option
 def evaluate_command(output_format: str, **options: Any) -> int:
     """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; judge and report.
@@ -106,7 +115,7 @@ def evaluate_command(output_format: str, **options: Any) -> int:
     report = _usable(lambda: judge(options, thresholds))
     comparison = None if baseline is None else report.compare(baseline)
     _save(report, options["reports"])
-    _show(report, comparison, as_json=output_format == "json")
+    _show(report, comparison, as_json=output_format == "json", trees=options["trees"])
     allowed = options["allow_no_evidence"]
     _tell_github(report, comparison, quiet=output_format == "json", allow_no_evidence=allowed)
     verdicts = [report.outcome] if comparison is None else [report.outcome, comparison.outcome]
@@ -185,7 +194,9 @@ def _save(report: Report, paths: Sequence[str]) -> None:
         report.save(path)
 
 
-def _show(report: Report, comparison: Comparison | None, *, as_json: bool) -> None:
+def _show(report: Report, comparison: Comparison | None, *, as_json: bool, trees: Trees) -> None:
+    from pandaprobe_otel.cli.case_table import show_report
+
     if as_json:
         plain = report.to_dict()
         if comparison is not None:
@@ -193,7 +204,7 @@ def _show(report: Report, comparison: Comparison | None, *, as_json: bool) -> No
             plain["comparison"] = str(comparison)
         print_json(plain)
         return
-    click.echo(str(report))
+    show_report(report, trees)
     if comparison is not None:
         click.echo(f"\ncompared with the baseline:\n{comparison}")
 

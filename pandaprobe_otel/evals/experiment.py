@@ -24,6 +24,7 @@ from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, check_scorer, run_cases, scorer_name
+from pandaprobe_otel.evals.trace_links import trace_url
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -115,6 +116,7 @@ def evaluate(
         cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
         notes=notes,
         pass_rate=pass_rate,
+        trace_url=_trace_url(),
     )
 
 
@@ -201,6 +203,14 @@ def _open() -> PandaProbe:
         off = "sending is turned off, by init(enabled=False) or by pytest without --pandaprobe=eval."
         raise ConfigError(f"the judge cannot be asked: {problems or off}")
     return handle
+
+
+def _trace_url() -> str | None:
+    """Of the traces that were sent."""
+    from pandaprobe_otel import bootstrap
+
+    handle = bootstrap.current()
+    return None if handle is None or not handle.enabled else trace_url(handle.config.endpoint)
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:

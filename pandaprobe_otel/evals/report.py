@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
 from pandaprobe_otel.evals.runs import describe
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
+from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.mapping.clean import encode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.comparison import Comparison
+
+N = TypeVar("N", int, float)
 
 _MAX_BYTES: Final = 16 << 20
 """Of one case; what is over is cut, with a marker."""
@@ -78,6 +81,21 @@ class CaseResult:
     """Whether it has checks of its own, as a test has, and they passed: evidence without any metric."""
 
     @property
+    def records(self) -> tuple[TraceRecord, ...]:
+        """The traces, to be read."""
+        return tuple(map(TraceRecord, self.traces))
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of its traces, of all runs; None where no span has any."""
+        return _sum(span.tokens for trace in self.records for span in trace.spans)
+
+    @property
+    def cost(self) -> float | None:
+        """Cost of its traces in US dollars, of all runs; None where no span has any."""
+        return _sum(span.cost for trace in self.records for span in trace.spans)
+
+    @property
     def passed(self) -> bool:
         """Whether the task came to an end and every metric says yes."""
         return self.outcome is Outcome.PASSED
@@ -122,6 +140,8 @@ class Report:
     """Which share of the cases must pass."""
     complete: bool = True
     """False where the cases are not all that there were to be: the run was stopped."""
+    trace_url: str | None = None
+    """Address of the page of a trace, with `{trace_id}` in it; None where there is none."""
 
     @property
     def passed(self) -> bool:
@@ -140,6 +160,16 @@ class Report:
         outcomes = [case.outcome for case in self.cases]
         unknown = outcomes.count(Outcome.NO_EVIDENCE)
         return rate(outcomes.count(Outcome.PASSED), len(outcomes) - unknown, unknown)
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of all traces; None where no span has any."""
+        return _sum(case.tokens for case in self.cases)
+
+    @property
+    def cost(self) -> float | None:
+        """Cost of all traces in US dollars, the judge's not included; None where no span has any."""
+        return _sum(case.cost for case in self.cases)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -180,6 +210,7 @@ class Report:
             "outcome": self.outcome,
             "pass_rate": self.pass_rate,
             "complete": self.complete,
+            "trace_url": self.trace_url,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
         }
@@ -200,6 +231,7 @@ class Report:
             notes=tuple(plain["notes"]),
             pass_rate=plain.get("pass_rate", 1.0),
             complete=plain.get("complete", True),
+            trace_url=plain.get("trace_url"),
         )
 
     @classmethod
@@ -241,6 +273,11 @@ class Report:
         from pandaprobe_otel.evals.report_html import html_table
 
         return html_table(self)
+
+
+def _sum(values: Iterable[N | None]) -> N | None:
+    known = [value for value in values if value is not None]
+    return sum(known[1:], known[0]) if known else None
 
 
 def check_form(path: str | PathLike[str]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
+from pandaprobe_otel.evals.trace_links import page_of
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
 from pandaprobe_otel.evals.tree_text import call_text
 from pandaprobe_otel.mapping.clean import encode
@@ -33,7 +33,7 @@ def html_page(report: Report) -> str:
     """Return the report as a page."""
     state = report.outcome
     notes = "".join(f"<p class=error>{escape(note)}</p>" for note in report.notes)
-    cases = "".join(map(_case, range(len(report.cases)), report.cases))
+    cases = "".join(_case(number, case, report.trace_url) for number, case in enumerate(report.cases))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(report.name)}: {state}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body>'
@@ -75,7 +75,7 @@ def html_table(report: Report, *, links: bool = False) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _case(number: int, case: CaseResult) -> str:
+def _case(number: int, case: CaseResult, trace_url: str | None) -> str:
     results = "".join(f"<li class={result.outcome.slug}>{escape(result.text)}</li>" for result in case.results)
     slug = case.outcome.slug
     error = f"<pre class=error>{escape(case.error)}</pre>" if case.error else ""
@@ -84,14 +84,16 @@ def _case(number: int, case: CaseResult) -> str:
         f'<section id="case-{number}" data-outcome={slug}>'
         f"<h2>{escape(case.id)} <span class={slug}>{case.outcome}</span></h2>"
         f"{_field('input', case.input)}{_field('output', case.output)}{expected}{error}<ul>{results}</ul>"
-        f"{''.join(map(_trace, case.traces))}</section>"
+        f"{''.join(_trace(trace, trace_url) for trace in case.records)}</section>"
     )
 
 
-def _trace(body: Mapping[str, Any]) -> str:
-    trace = TraceRecord(body)
+def _trace(trace: TraceRecord, trace_url: str | None) -> str:
     spans = "".join(_span(depth, span) for depth, span in walk(trace))
-    return f"<details open><summary>trace {escape(trace.trace_id)}</summary>{spans}</details>"
+    name = escape(trace.trace_id)
+    if page := page_of(trace.trace_id, trace_url):
+        name = f'<a href="{escape(page)}">{name}</a>'
+    return f"<details open><summary>trace {name}</summary>{spans}</details>"
 
 
 def _span(depth: int, span: SpanRecord) -> str:

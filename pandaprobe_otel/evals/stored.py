@@ -12,6 +12,7 @@ from pandaprobe_otel.errors import NotFound, WaitTimeout
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.trace_links import trace_url
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def judge_stored(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(_case(stored, judgements, thresholds, allow_vacuous) for stored in unique),
         pass_rate=pass_rate,
+        trace_url=trace_url(client.credentials.endpoint),
     )
 
 

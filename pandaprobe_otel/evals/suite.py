@@ -270,7 +270,9 @@ class Suite:
         from pandaprobe_otel.evals import suite_output
 
         notes = (*self._lines, *(f"not delivered: {problem}" for problem in self.problems))
-        report = suite_output.report_of(runs, self._verdicts, notes, complete=complete)
+        report = suite_output.report_of(
+            runs, self._verdicts, notes, complete=complete, trace_url=self.connection.trace_url()
+        )
         if self._reports is not None:
             suite_output.write_report(self._reports, report)
         return report

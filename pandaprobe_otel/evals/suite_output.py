@@ -85,7 +85,12 @@ def _plain(nodeid: str, outcome: Literal["passed", "failed"], verdict: Verdict) 
 
 
 def report_of(
-    runs: Sequence[TestRun], verdicts: Sequence[Verdict], notes: tuple[str, ...], *, complete: bool
+    runs: Sequence[TestRun],
+    verdicts: Sequence[Verdict],
+    notes: tuple[str, ...],
+    *,
+    complete: bool,
+    trace_url: str | None = None,
 ) -> Report:
     """Return the report of the suite: each marked test is a case, with the verdicts that pytest is told."""
     of_tests: dict[str, list[Verdict]] = {}
@@ -98,6 +103,7 @@ def report_of(
         cases=tuple(_case(group, of_tests.get(nodeid, ())) for nodeid, group in ran.items()),
         notes=notes,
         complete=complete,
+        trace_url=trace_url,
     )
 
 
