@@ -31,6 +31,7 @@ _LATER = {
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",
     "replay": "pandaprobe_otel.cli.replay:replay",
+    "report": "pandaprobe_otel.cli.report:report",
     "scores": "pandaprobe_otel.cli.scores:scores",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
     "spool": "pandaprobe_otel.cli.spool:spool",

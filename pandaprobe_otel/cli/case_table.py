@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -37,8 +36,8 @@ def show_report(report: Report, trees: Trees = "failed", *, out: Console | None 
     ticks = _TICKS
     if not out.encoding.lower().startswith("utf"):
         ticks = _TICKS_IN_ASCII
-        if isinstance(out.file, io.TextIOWrapper):  # better a report with question marks than none
-            out.file.reconfigure(errors="replace")
+        if (reconfigure := getattr(out.file, "reconfigure", None)) is not None:
+            reconfigure(errors="replace")  # better a report with question marks than none
     out.print(_table(report, ticks))
     shown = [case for case in report.cases if trees == "all" or not case.passed]
     most = len(shown) if trees == "all" else _MOST_TREES

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.evidence import Evidence
+from pandaprobe_otel.evals.judging import Finding
 from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
-from pandaprobe_otel.evals.runs import describe
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
 from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.mapping.clean import encode
@@ -36,6 +36,8 @@ class MetricResult:
     outcome: Outcome
     text: str
     """The same in one line, with the reason."""
+    evidence: Evidence | None = field(default=None, repr=False)
+    """What it was decided from; None where other thresholds cannot be held against it."""
 
     @property
     def passed(self) -> bool:
@@ -43,24 +45,37 @@ class MetricResult:
         return self.outcome is Outcome.PASSED
 
     @classmethod
-    def of(cls, metric: str, judgement: Judgement, threshold: float, *, allow_vacuous: bool = False) -> Self:
-        """Return a judgement as the result of a case."""
+    def of(cls, metric: str, evidence: Evidence, threshold: float) -> Self:
+        """Return the verdict that follows from the evidence."""
+        shown = evidence.worst(evidence.example(threshold), threshold)
         return cls(
             metric=metric,
-            finding=judgement.finding.value,
-            value=judgement.value,
+            finding=Finding.ERROR.value if shown is None else shown.finding.value,
+            value=evidence.value(threshold),
             threshold=threshold,
-            outcome=judgement.outcome(threshold, allow_vacuous=allow_vacuous),
-            text=describe(metric, judgement, threshold),
+            outcome=evidence.outcome(threshold),
+            text=evidence.text(metric, threshold),
+            evidence=evidence,
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**self.row(), "evidence": None if self.evidence is None else self.evidence.to_dict()}
+
+    def row(self) -> dict[str, Any]:
+        """Return the verdict without its evidence, as flat values."""
+        names = ("metric", "finding", "value", "threshold", "outcome", "text")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `asdict` made; reports of earlier versions say `passed` and no outcome."""
+        """Read what `to_dict` made; reports of earlier versions say `passed` and no outcome."""
         fields = dict(plain)
         passed = fields.pop("passed", None)
         known = Outcome.FAILED if fields["finding"] == "scored" else Outcome.NO_EVIDENCE
         fields["outcome"] = Outcome(fields.get("outcome") or (Outcome.PASSED if passed else known))
+        if (evidence := fields.get("evidence")) is not None:
+            fields["evidence"] = Evidence.from_dict(evidence)
         return cls(**fields)
 
 
@@ -121,7 +136,7 @@ class CaseResult:
             "error": self.error,
             "checked": self.checked,
             "seconds": self.seconds,
-            "results": [asdict(result) for result in self.results],
+            "results": [result.to_dict() for result in self.results],
             **json.loads(encode(content, _MAX_BYTES)),
         }
 
@@ -200,7 +215,7 @@ class Report:
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat row for each case and metric, for example for pandas."""
-        return [{"case": case.id, **asdict(result)} for case in self.cases for result in case.results]
+        return [{"case": case.id, **result.row()} for case in self.cases for result in case.results]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

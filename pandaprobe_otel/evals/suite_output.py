@@ -203,4 +203,5 @@ def _result(verdict: Verdict) -> MetricResult:
         threshold=verdict.threshold or 0.0,
         outcome=verdict.outcome,
         text=f"repeated: {verdict.summary}" if verdict.label == REPEAT else verdict.summary,
+        evidence=verdict.evidence,
     )
