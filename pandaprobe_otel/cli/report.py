@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pandaprobe_otel.cli.exits import exit_code_of_outcome
+from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.values import Link
 from pandaprobe_otel.cli.verdict import concluded, load, metric_options, thresholds_in, verdict_options
 
 _run = click.argument("run", type=click.Path(exists=True, dir_okay=False))
@@ -17,7 +19,7 @@ _run = click.argument("run", type=click.Path(exists=True, dir_okay=False))
 
 @click.group("report")
 def report() -> None:
-    """Gate and compare finished runs, from their .json reports: nothing runs, and nothing is paid."""
+    """Gate, compare and tell of finished runs, from their .json reports: nothing runs, and nothing is paid."""
 
 
 @report.command("gate")
@@ -70,3 +72,34 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     else:
         click.echo(str(comparison))
     return exit_code_of_outcome(comparison.outcome)
+
+
+@report.command("comment")
+@_run
+@click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base.")
+@click.option("--repo", metavar="OWNER/NAME", help="The repository. [default: GITHUB_REPOSITORY]")
+@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="The pull request. [default: that of the job]")
+@click.option("--key", help="Tells several comments on one pull request apart. [default: the name of the run]")
+@click.option("--link", "links", type=Link(), multiple=True, metavar="NAME=URL", help="To be shown; may be repeated.")
+@click.option("--print", "prints", is_flag=True, help="Print the comment; nothing is sent.")
+def comment(run: str, baseline: str | None, key: str | None, prints: bool, links: Any, **place: Any) -> int:
+    """Write RUN.json as a comment on a pull request of GitHub, or update the one that was written before.
+
+    GITHUB_TOKEN needs the permission `pull-requests: write`. Where it has not, as for a pull request from a fork, the
+    comment goes into the summary of the job. The verdict does not count for the exit code: `report gate` is for that.
+    """
+    from pandaprobe_otel.cli.pull_request_comment import deliver, link_to_job
+    from pandaprobe_otel.evals.comment import comment as text_of
+
+    later, earlier = load(run), None if baseline is None else load(baseline)
+    text = text_of(
+        later,
+        key=key or later.name,
+        before=earlier,
+        comparison=None if earlier is None else later.compare(earlier),
+        links=dict(links) | link_to_job(os.environ),
+    )
+    if prints:
+        click.echo(text, nl=False)
+        return ExitCode.OK
+    return deliver(text, repository=place["repo"], number=place["pr"], environ=os.environ)
