@@ -108,6 +108,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.cache import JudgementCache
     from pandaprobe_otel.evals.judging import Allowance
+    from pandaprobe_otel.evals.progress import of_judge
     from pandaprobe_otel.evals.server_bench import ServerBench
     from pandaprobe_otel.evals.stored import judge_stored
 
@@ -122,8 +123,8 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],
             cache=None if cache is None else JudgementCache(Path(cache), judge=judge, refresh=options["refresh"]),
-            say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
-            progress=None,
+            say=_say,
+            progress=of_judge(_say, live=True),
         )
         return judge_stored(
             client,
@@ -137,6 +138,10 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             visible_within_s=options["wait_timeout"],
             pass_rate=options["pass_rate"],
         )
+
+
+def _say(line: str) -> None:
+    click.echo(f"pandaprobe: {line}", err=True)
 
 
 def _load(name: str) -> Callable[..., Any]:

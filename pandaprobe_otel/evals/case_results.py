@@ -38,6 +38,16 @@ class Rules:
             states.append(self.repetition.settled(passed=passed, failed=len(runs) - passed))
         return "out of reach" in states or all(state == "reached" for state in states)
 
+    def is_lost(self, runs: Sequence[TaskRun]) -> bool:
+        """Whether the case has failed, whatever PandaProbe says about it."""
+        lost = [run.error is not None for run in runs]
+        if self.repetition.settled(passed=0, failed=sum(lost)) == "out of reach":
+            return True
+        return any(
+            _evidence(metric, runs, {}, self).outcome(self.thresholds[metric]) is Outcome.FAILED
+            for metric in self.thresholds.keys() - set(self.judged)
+        )
+
     def _passes(self, metric: str, run: TaskRun) -> bool:
         found = run.judgements.get(metric)
         return found is not None and found.passes(self.thresholds[metric])

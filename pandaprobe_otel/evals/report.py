@@ -108,7 +108,7 @@ class CaseResult:
     @property
     def cost(self) -> float | None:
         """Cost of its traces in US dollars, of all runs; None where no span has any."""
-        return _sum(span.cost for trace in self.records for span in trace.spans)
+        return _sum(trace.cost for trace in self.records)
 
     @property
     def passed(self) -> bool:

@@ -28,6 +28,8 @@ class TraceNote:
     unfinished: str | None = None
     """Its outcome, if it was cancelled, timed out or left early."""
     session_id: str | None = None
+    cost: float | None = None
+    """In US dollars, as far as its spans state it."""
     body: Mapping[str, Any] | None = None
     """The whole trace, where a report is to show it."""
 
@@ -51,6 +53,8 @@ class TestRun:
     """The failure in short."""
     order: int = 0
     """The place of its test in the collection."""
+    marked: int = 0
+    """The number of tests in the collection that are marked."""
     location: Location = ("", None, "")
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

@@ -135,6 +135,12 @@ class TraceRecord:
         return tuple(SpanRecord(span) for span in self.body["spans"])
 
     @property
+    def cost(self) -> float | None:
+        """Cost of its spans in US dollars; None where none states it."""
+        known = [span.cost for span in self.spans if span.cost is not None]
+        return sum(known) if known else None
+
+    @property
     def seconds(self) -> float:
         """From its start to its end."""
         if not self.body.get("ended_at"):
