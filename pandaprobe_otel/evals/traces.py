@@ -175,7 +175,9 @@ def walk(trace: TraceRecord) -> Iterator[tuple[int, SpanRecord]]:
         parent = span.body.get("parent_span_id")
         children.setdefault(parent if parent in known else None, []).append(span)
     waiting = [(0, span) for span in reversed(children.pop(None, []))]
-    while waiting:
+    while waiting or children:
+        if not waiting:  # what is left hangs below a span that is its own ancestor
+            waiting = [(0, span) for span in reversed(children.pop(next(iter(children))))]
         depth, span = waiting.pop()
         yield depth, span
         # `pop`: a span that is its own ancestor is shown once and not for ever.

@@ -14,6 +14,7 @@ from pandaprobe_otel.evals.comparison_html import comparison_page
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.side_by_side import paired
 from pandaprobe_otel.evals.sums import sums
+from pandaprobe_otel.evals.traces import TraceRecord, walk
 
 
 def trace(*names: str, **fields: Any) -> dict[str, Any]:
@@ -87,6 +88,14 @@ def test_spans_are_matched_by_name_kind_and_depth() -> None:
         ("changed", ("output",), 1),
     ]
     assert pair.differing == 2
+
+
+def test_spans_that_are_their_own_ancestors_are_shown_once() -> None:
+    """Of one that is its own parent, of a circle, and of what hangs below them."""
+    odd = trace("a", "b", "c", "d", "e")
+    for span, parent in zip(odd["spans"], (None, "b", "d", "c", "d"), strict=True):
+        span["parent_span_id"] = parent
+    assert sorted(span.name for _, span in walk(TraceRecord(odd))) == ["a", "b", "c", "d", "e"]
 
 
 def test_sums_are_of_the_cases_of_both_runs() -> None:
