@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -41,7 +41,7 @@ def comment(
     if links:
         lines += [" · ".join(f"[{name}]({_address(url)})" for name, url in links.items()), ""]
     if before is not None and comparison is not None:
-        lines += [*_compared(before, report, comparison)]
+        lines += _compared(before, report, comparison)
     else:
         means = [[code(metric), f"{value:.2f}"] for metric, value in report.means.items()]
         lines += [*_table(["metric", "mean"], means), totals(report), ""]
@@ -87,7 +87,7 @@ def _not_passed(report: Report) -> list[str]:
         return []
     told = [line for case in bad[:_MOST_ROWS] for line in _told(case)]
     more = [f"- and {len(bad) - _MOST_ROWS:,} more"] if len(bad) > _MOST_ROWS else []
-    return [*_folded(f"{counted(len(bad), 'case')} did not pass", [*told, *more, ""])]
+    return list(_folded(f"{counted(len(bad), 'case')} did not pass", [*told, *more, ""]))
 
 
 def _told(case: CaseResult) -> list[str]:
@@ -100,7 +100,7 @@ def _folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
     yield from (f"<details><summary>{summary}</summary>", "", *lines, "</details>", "")
 
 
-def _table(header: Sequence[str], rows: Iterator[list[str]] | Sequence[list[str]] | map[list[str]]) -> Iterator[str]:
+def _table(header: Sequence[str], rows: Iterable[list[str]]) -> Iterator[str]:
     shown = list(islice(rows, _MOST_ROWS))
     if shown:
         yield from (f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *shown))

@@ -16,8 +16,10 @@ from pandaprobe_otel.cli.case_table import show_report
 from pandaprobe_otel.cli.exits import exit_code_of_outcome
 from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.case_results import Rules, case_result
+from pandaprobe_otel.evals.comment import comment
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.gate import gated
 from pandaprobe_otel.evals.github import error_commands
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
 from pandaprobe_otel.evals.repetition import Repetition
@@ -80,6 +82,9 @@ def agrees(report: Report, said: Mapping[str, str]) -> None:
     assert report.outcome == whole
     assert report.passed == (whole == "passed")
     assert f"\n{whole}: " in str(report)
+    tick = {"passed": "✔", "failed": "✘"}.get(whole, "?")
+    assert f"\n### {tick} `{report.name}`: {whole}\n" in comment(report, key="k")
+    assert gated(report).outcome == whole
     assert report.to_markdown().startswith(f"## {report.name}: {whole}\n")
     page = html_page(report)
     assert re.findall(r"<h1>[^<]*<span class=[a-z-]+>([^<]*)</span></h1>", page) == [whole]
