@@ -12,6 +12,7 @@ from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_text import complaints, counted, totals, verdict_line
 from pandaprobe_otel.evals.sums import sums
+from pandaprobe_otel.evals.trace_links import page_of
 
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
 _MOST_ROWS: Final = 30
@@ -85,15 +86,17 @@ def _not_passed(report: Report) -> list[str]:
     bad = [case for case in report.cases if not case.passed]
     if not bad:
         return []
-    told = [line for case in bad[:_MOST_ROWS] for line in _told(case)]
+    told = [line for case in bad[:_MOST_ROWS] for line in _told(case, report.trace_url)]
     more = [f"- and {len(bad) - _MOST_ROWS:,} more"] if len(bad) > _MOST_ROWS else []
     return list(_folded(f"{counted(len(bad), 'case')} did not pass", [*told, *more, ""]))
 
 
-def _told(case: CaseResult) -> list[str]:
+def _told(case: CaseResult, trace_url: str | None) -> list[str]:
     said = complaints(case)
     more = [f"  - and {len(said) - 3} more"] if len(said) > 3 else []
-    return [f"- {_TICKS[case.outcome]} {code(case.id)}", *(f"  - {code(one)}" for one in said[:3]), *more]
+    pages = filter(None, (page_of(trace.trace_id, trace_url) for trace in case.records[:3]))
+    links = "".join(f" [trace]({_address(page)})" for page in pages)
+    return [f"- {_TICKS[case.outcome]} {code(case.id)}{links}", *(f"  - {code(one)}" for one in said[:3]), *more]
 
 
 def _folded(summary: str, lines: Sequence[str]) -> Iterator[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-import httpx
-
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -19,6 +17,8 @@ def trace_url(endpoint: str | None) -> str | None:
         return named
     if endpoint is None or urlsplit(endpoint).hostname not in _LOOPBACK:
         return None
+    import httpx
+
     try:
         found = httpx.get(f"{endpoint}/ui", timeout=1.0, trust_env=False, follow_redirects=False)
     except httpx.HTTPError:

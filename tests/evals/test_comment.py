@@ -70,6 +70,8 @@ def test_what_nobody_can_tell_is_folded_up() -> None:
     assert "Nothing has changed beyond chance." in text
     assert text.index("too few cases to tell: 5 or more would do") > text.index("<summary>Not beyond chance</summary>")
     assert "| `m` | 0.20 |" in comment(bad, key="shop")
+    linked = report(case("c", 0.2), trace_url="https://example.com/{trace_id}")
+    assert "- ✘ `c` [trace](https://example.com/t)\n" in comment(linked, key="shop")
     other = report(case("other", 0.9))
     assert "no case in common" in comment(bad, key="shop", before=other, comparison=bad.compare(other))
 
@@ -89,7 +91,7 @@ def test_what_an_agent_says_mentions_nobody() -> None:
 def test_a_long_run_has_room() -> None:
     """The comment stays below what GitHub takes, and says what it leaves out."""
     cases = [case("c" * 400 + str(n), 0.2, "`" * 4000) for n in range(300)]
-    long = report(*cases, notes=("n" * 5000,) * 100)
+    long = report(*cases, notes=("n" * 5000,) * 100, trace_url=f"https://example.com/{'p' * 60}/{{trace_id}}")
     good = report(*(case(each.id, 0.9) for each in cases))
     text = comment(long, key="k" * 999, before=good, comparison=long.compare(good))
     assert len(text) < 65_000
