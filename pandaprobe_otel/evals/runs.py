@@ -11,6 +11,7 @@ from pandaprobe_otel.evals.evidence import Evidence, describe
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
 from pandaprobe_otel.evals.outcome import Outcome, enough_of
 from pandaprobe_otel.evals.report import MetricResult
+from pandaprobe_otel.evals.trace_links import page_of
 
 Location = tuple[str, int | None, str]
 REPEAT: Final = "repeat"
@@ -139,17 +140,20 @@ def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
     return verdicts
 
 
-def metric_verdicts(runs: Iterable[TestRun], found: Judgements) -> list[Verdict]:
-    """Return the verdict of each metric about each test of which at least one run passed on its own."""
+def metric_verdicts(runs: Iterable[TestRun], found: Judgements, trace_url: str | None = None) -> list[Verdict]:
+    """Return the verdict of each metric about each test of which at least one run passed on its own.
+
+    trace_url: where the pages of traces are; see `Report`.
+    """
     verdicts: list[Verdict] = []
     for group in by_test(runs).values():
         judged = [run for run in group if run.ran]
         if any(run.passed for run in judged):
-            verdicts += [_metric_verdict(judged, metric, found) for metric in group[0].demand.metrics]
+            verdicts += [_metric_verdict(judged, metric, found, trace_url) for metric in group[0].demand.metrics]
     return verdicts
 
 
-def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements) -> Verdict:
+def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements, trace_url: str | None) -> Verdict:
     demand, threshold = runs[0].demand, runs[0].demand.metrics[metric]
     evidence = Evidence(
         runs=tuple(_judgements(run, metric, found) if run.passed else None for run in runs),
@@ -159,7 +163,11 @@ def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements) -> 
     result = MetricResult.of(metric, evidence, threshold)
     said = evidence.of_runs(threshold)
     shown = [number for number, outcome in enumerate(said) if outcome is not Outcome.PASSED] or [0]
-    told = [_told(runs[number], metric, evidence.worst(number, threshold), threshold, found) for number in shown]
+    told: list[str] = []
+    for number in shown:
+        story = _told(runs[number], metric, evidence.worst(number, threshold), threshold, found)
+        pages = filter(None, (page_of(trace.trace_id, trace_url) for trace in runs[number].traces))
+        told.append("\n".join([story, *pages]))
     rate = demand.repetition.text(said.count(Outcome.PASSED), len(runs), said.count(Outcome.NO_EVIDENCE))
     return Verdict(
         nodeid=runs[0].nodeid,

@@ -320,7 +320,7 @@ class Suite:
 
             send_scores(found)
             self.connection.flush()
-        return metric_verdicts(wanted, found)
+        return metric_verdicts(wanted, found, self.connection.trace_url())
 
     def pytest_unconfigure(self) -> None:
         """Leave the process as it was found, for whoever called pytest in it."""
