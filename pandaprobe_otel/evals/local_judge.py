@@ -96,7 +96,8 @@ def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[
 
 def send_scores(found: Judgements) -> None:
     """Give the traces what the judge says about them, where traces are sent."""
-    from pandaprobe_otel import bootstrap, scores
+    from pandaprobe_otel import bootstrap
+    from pandaprobe_otel.capture import scores
 
     handle = bootstrap.current()
     if handle is None or not handle.enabled:

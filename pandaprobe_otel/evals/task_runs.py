@@ -122,7 +122,7 @@ def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
 def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
     from opentelemetry.context import Context, attach, detach
 
-    from pandaprobe_otel.decorators import start_trace
+    from pandaprobe_otel.capture.public import start_trace
 
     recording, output, failed = Recording(), None, None
     token = attach(recording.applied_to(Context()))
