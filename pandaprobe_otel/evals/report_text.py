@@ -71,6 +71,19 @@ def verdict_line(report: Report) -> str:
     return f"{report.outcome}: {report.rate}{wanted}"
 
 
+def totals(report: Report) -> str:
+    """Return what the run took, in one line: cases, traces, tokens and cost as far as spans state them, time."""
+    parts = [counted(len(report.cases), "case"), counted(sum(len(case.traces) for case in report.cases), "trace")]
+    parts += [f"{report.tokens:,} tokens"] if report.tokens is not None else []
+    parts += [f"${report.cost:.4g}"] if report.cost is not None else []
+    return ", ".join([*parts, f"{sum(case.seconds for case in report.cases):.1f} s"])
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: `1 case`, `2 cases`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def complaints(case: CaseResult) -> list[str]:
     """Return why a case did not pass, a line each."""
     if case.passed:
