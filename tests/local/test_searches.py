@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from pandaprobe_otel.api.enums import SessionSortBy, SortOrder, TraceSortBy
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.models.traces import TraceCreate
+from pandaprobe_otel.local.models.fields import SortOrder
+from pandaprobe_otel.local.models.traces import SessionSortBy, TraceCreate, TraceSortBy
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.store.queries import Slice, TraceFilter
 
@@ -64,7 +64,7 @@ LOOKS: dict[str, Callable[[Services, str], Any]] = {
         services, project, TraceFilter(text="zebra", text_in_spans=True)
     ),
     "list": lambda services, project: traces(services, project, TraceFilter()),
-    "tags": lambda services, project: traces(services, project, TraceFilter(tags=["t"])),
+    "tags": lambda services, project: traces(services, project, TraceFilter(tags=("t",))),
     "sessions": lambda services, project: services.queries.sessions(
         project, TraceFilter(), PAGE, SessionSortBy.RECENT, SortOrder.DESC
     ),
