@@ -319,7 +319,8 @@ def _newest_sessions(connection: sqlite3.Connection, project_id: str, page: Slic
     """
     found: dict[str, None] = {}
     walk = connection.execute(
-        "SELECT session_id FROM traces NOT INDEXED WHERE project_id = ? AND session_id IS NOT NULL ORDER BY seq DESC",
+        "SELECT session_id FROM traces INDEXED BY traces_by_arrival"
+        " WHERE project_id = ? AND session_id IS NOT NULL ORDER BY seq DESC",
         (project_id,),
     )
     for row in walk:
