@@ -72,19 +72,21 @@ class Assembler:
 
     def started(self, span: ReadableSpan, now: float) -> None:
         """A span has started."""
-        if span.context is not None:
-            buffer = self._buffer(span.context.trace_id, now)
+        context = span.context  # asked once: each question to an SDK's span is a call
+        if context is not None:
+            buffer = self._buffer(context.trace_id, now)
             before = len(buffer.open)
-            buffer.start(span, now)
+            buffer.start(span, context.span_id, now)
             self._open_spans += len(buffer.open) - before
 
     def ended(self, span: ReadableSpan, now: float) -> int:
         """A span has ended. Returns the bytes that it takes, roughly."""
-        if span.context is None:
+        context = span.context
+        if context is None:
             return SMALLEST_SPAN
-        buffer = self._buffer(span.context.trace_id, now)
+        buffer = self._buffer(context.trace_id, now)
         before = len(buffer.open)
-        size = buffer.end(span, now)
+        size = buffer.end(span, context.span_id, now)
         self._open_spans += len(buffer.open) - before
         self.bytes += size
         self.has_large = self.has_large or buffer.bytes >= self._timing.checkpoint_bytes

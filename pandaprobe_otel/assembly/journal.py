@@ -57,7 +57,7 @@ class SpanJournal:
             if context is None:
                 continue
             trace = self._trace(context.trace_id)
-            trace.memory.saw(span)
+            trace.memory.saw(span.parent)
             if is_start:
                 trace.open_spans += 1
                 if span.parent is None or span.parent.is_remote:

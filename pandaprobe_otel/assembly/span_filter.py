@@ -17,6 +17,7 @@ from pandaprobe_otel.mapping import (
     is_plumbing,
     is_served_tool,
     is_tool_without_mcp,
+    is_work,
     kind_of,
 )
 from pandaprobe_otel.process.guard import failed
@@ -87,6 +88,8 @@ class SpanFilter:
         return Kept(views=views, left_out=len(ended) - len(kept))
 
     def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
+        if self._selection == "agent" and is_work(view) and view.scope_name not in _MACHINERY:
+            return True  # as what follows would say of most spans
         if is_dropped(view):
             return False
         if callable(self._selection):

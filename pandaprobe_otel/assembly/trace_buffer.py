@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext
 
 
 class Stage(StrEnum):
@@ -54,11 +55,11 @@ class Memory:
         """Whether the root of this trace is in another process, which alone may post the trace under its id."""
         return not self.has_root and (self.has_remote_parent or self.inherits)
 
-    def saw(self, span: ReadableSpan) -> None:
-        """Learn from a span of the trace."""
-        if span.parent is None:
+    def saw(self, parent: SpanContext | None) -> None:
+        """Learn from the parent of a span of the trace."""
+        if parent is None:
             self.has_root = True
-        elif span.parent.is_remote:
+        elif parent.is_remote:
             self.has_remote_parent = True
 
 
@@ -123,17 +124,15 @@ class TraceBuffer:
     """When the assembler will look at it next."""
     abandoned: tuple[str, ...] = ()
 
-    def start(self, span: ReadableSpan, now: float) -> None:
+    def start(self, span: ReadableSpan, span_id: int, now: float) -> None:
         """A span has started."""
-        span_id = _span_id(span)
         if self._is_entry(span):
             self.open_entries[span_id] = None
         self.open[span_id] = _reference(span)
         self.last_change = now
 
-    def end(self, span: ReadableSpan, now: float) -> int:
+    def end(self, span: ReadableSpan, span_id: int, now: float) -> int:
         """A span has ended. Returns the bytes that it takes, roughly."""
-        span_id = _span_id(span)
         if span_id not in self.open:  # its start was not seen: the processor was added later, or there is none
             if self._is_entry(span):
                 self.entries_ended_at = now
@@ -183,7 +182,7 @@ class TraceBuffer:
             open=tuple(span for each in self.open.values() if (span := each()) is not None),
             is_remote=self.memory.is_remote,
             memory=self.memory,
-            logs=tuple(record for span in self.ended for record in self.logs.pop(_span_id(span), ())),
+            logs=tuple(record for span in self.ended for record in self._logs_of(span)) if self.logs else (),
             abandoned=self.abandoned,
         )
         self.log_bytes -= sum(map(log_size, part.logs))
@@ -192,19 +191,18 @@ class TraceBuffer:
         self.last_part = now
         return part
 
+    def _logs_of(self, span: ReadableSpan) -> Sequence[Any]:
+        context = span.context
+        return self.logs.pop(0 if context is None else context.span_id, ())
+
     def _is_entry(self, span: ReadableSpan) -> bool:
-        self.memory.saw(span)
         parent = span.parent
+        self.memory.saw(parent)
         if parent is None:
             return True
         if self.awaits_root:
             return False
         return parent.is_remote and parent.span_id not in self.open  # one that is open here is this process's own
-
-
-def _span_id(span: ReadableSpan) -> int:
-    context = span.context
-    return 0 if context is None else context.span_id
 
 
 _MOST_NAMES: Final = 20

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.kinds import is_plumbing as is_plumbing
     from pandaprobe_otel.mapping.kinds import is_served_tool as is_served_tool
     from pandaprobe_otel.mapping.kinds import is_tool_without_mcp as is_tool_without_mcp
+    from pandaprobe_otel.mapping.kinds import is_work as is_work
     from pandaprobe_otel.mapping.kinds import kind_of as kind_of
     from pandaprobe_otel.mapping.mapped_trace import MappedTrace as MappedTrace
     from pandaprobe_otel.mapping.options import MappingOptions as MappingOptions
@@ -37,6 +38,7 @@ _HOMES: Final = {
         "is_plumbing",
         "is_served_tool",
         "is_tool_without_mcp",
+        "is_work",
         "kind_of",
     ),
     "options": ("MappingOptions",),
@@ -57,6 +59,7 @@ __all__ = [
     "is_plumbing",
     "is_served_tool",
     "is_tool_without_mcp",
+    "is_work",
     "kind_of",
     "map_trace",
     "map_views",

@@ -52,6 +52,11 @@ def is_genai(view: SpanView) -> bool:
     return shape.genai or view.scope_name.startswith(_SCOPES) or kind_in(shape, view) != "OTHER"
 
 
+def is_work(view: SpanView) -> bool:
+    """Whether the names of its attributes alone say that the span is about GenAI work; False says nothing."""
+    return view.shape is not None and view.shape.is_work
+
+
 def is_plumbing(view: SpanView) -> bool:
     """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
     if is_mcp_housekeeping(view):

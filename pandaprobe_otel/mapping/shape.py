@@ -84,6 +84,8 @@ class Shape:
     """Whether an attribute shows that the span is about GenAI work."""
     plumbing: bool
     """Whether an attribute belongs to HTTP, databases, messaging or the like."""
+    is_work: bool
+    """Whether all such spans are about GenAI work, and none is a message of a protocol or a copy of another span."""
     is_span: bool
     """Whether no attribute can show that the span is none of its own (`kinds.is_dropped`)."""
     custom: tuple[str, ...]
@@ -138,6 +140,7 @@ NO_SHAPE: Final = Shape(
     has_context=False,
     genai=False,
     plumbing=False,
+    is_work=False,
     is_span=True,
     custom=(),
     watched=(),

@@ -119,6 +119,8 @@ _KIND_KEYS: Final = {key for key, rule in _KIND_RULES if rule.values}
 _NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in dialect.namespaces)
 _PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.", "asgi.")
 _OF_NO_SPANS: Final = frozenset({"logfire.span_type", "ag2.usage.kind"})
+_OTHERS_WORK: Final = _OF_NO_SPANS | {"mcp.method.name"}
+"""Attributes whose values decide whether a span is left out, or told of twice."""
 _CONTEXT_SOURCES: Final = tuple(
     source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
 )
@@ -169,6 +171,8 @@ def _shape(
     members = {key for ranked in answered if isinstance(ranked.source, tuple) for key, _ in ranked.source}
     read = known | members | _KIND_KEYS
     unread = [key for key in attributes if key not in read and left_out(key) is None]
+    genai = any(map(_shows_genai, attributes))
+    plumbing = any(key.startswith(_PLUMBING) for key in attributes)
     custom = tuple(key for key in unread if not key.startswith(_NAMESPACES))
     return Shape(
         floats=_getter(floats) if floats else None,
@@ -192,8 +196,9 @@ def _shape(
         tells_metadata=bool(custom) or "metadata" in names,
         tells_parameters=bool(parameters) or "parameters" in names,
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
-        genai=any(map(_shows_genai, attributes)),
-        plumbing=any(key.startswith(_PLUMBING) for key in attributes),
+        genai=genai,
+        plumbing=plumbing,
+        is_work=genai and not plumbing and _OTHERS_WORK.isdisjoint(attributes),
         is_span=_OF_NO_SPANS.isdisjoint(attributes),
         custom=custom,
         watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),

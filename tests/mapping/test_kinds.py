@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 import captures
-from pandaprobe_otel.mapping import is_dropped, is_genai, is_plumbing, kind_of, map_trace, read_span
+from pandaprobe_otel.mapping import (
+    is_dropped,
+    is_genai,
+    is_plumbing,
+    is_served_tool,
+    is_work,
+    kind_of,
+    map_trace,
+    read_span,
+)
+from pandaprobe_otel.mapping.kinds import is_poll
+from pandaprobe_otel.mapping.shape import shape_of
 from views import view
 
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [
@@ -134,3 +145,18 @@ def test_ag2s_accounts_of_model_calls_are_no_spans() -> None:
     """The call has a span with the same tokens; those of other work, which has none, stay."""
     assert is_dropped(view("record_usage model_call", {"ag2.usage.kind": "model_call", "gen_ai.usage.input_tokens": 3}))
     assert not is_dropped(view("record_usage compaction", {"ag2.usage.kind": "compaction"}))
+
+
+def test_what_is_work_by_its_names_is_what_every_other_question_keeps() -> None:
+    """The filter asks nothing more of such spans, so of each that was recorded the longer way says the same."""
+    spans = [span for name in captures.names() for trace in captures.capture(name).traces for span in trace]
+    for span in spans:
+        shape_of(read_span(span))  # seen once, so that it is known when it is read
+    work = [read for read in map(read_span, spans) if is_work(read)]
+
+    assert len(work) > len(spans) // 2
+    for read in work:
+        assert is_genai(read) or is_poll(read)
+        assert not (is_dropped(read))
+        assert not (is_plumbing(read))
+        assert not (is_served_tool(read))
