@@ -8,30 +8,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.evals.checks import ExactMatch as ExactMatch
+    from pandaprobe_otel.evals.checks import MatchesSchema as MatchesSchema
+    from pandaprobe_otel.evals.checks import ToolCall as ToolCall
+    from pandaprobe_otel.evals.checks import ToolUse as ToolUse
     from pandaprobe_otel.evals.comparison import Comparison as Comparison
     from pandaprobe_otel.evals.dataset import Case as Case
     from pandaprobe_otel.evals.dataset import load_cases as load_cases
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
+    from pandaprobe_otel.evals.judging import Judgement as Judgement
     from pandaprobe_otel.evals.local_judge import LocalJudge as LocalJudge
+    from pandaprobe_otel.evals.model_metrics import Criterion as Criterion
+    from pandaprobe_otel.evals.model_metrics import Groundedness as Groundedness
     from pandaprobe_otel.evals.outcome import Outcome as Outcome
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
     from pandaprobe_otel.evals.report import Report as Report
     from pandaprobe_otel.evals.span_set import SpanSet as SpanSet
+    from pandaprobe_otel.evals.task_runs import Scorer as Scorer
     from pandaprobe_otel.evals.task_runs import TaskRun as TaskRun
 
 _HOME_OF = {
     "Case": "dataset",
     "CaseResult": "report",
     "Comparison": "comparison",
+    "Criterion": "model_metrics",
+    "ExactMatch": "checks",
+    "Groundedness": "model_metrics",
+    "Judgement": "judging",
     "LocalJudge": "local_judge",
+    "MatchesSchema": "checks",
     "MetricResult": "report",
     "Outcome": "outcome",
     "Probe": "probe",
     "Report": "report",
+    "Scorer": "task_runs",
     "SpanSet": "span_set",
     "TaskRun": "task_runs",
+    "ToolCall": "checks",
+    "ToolUse": "checks",
     "evaluate": "experiment",
     "load_cases": "dataset",
 }
@@ -40,13 +56,21 @@ __all__ = [
     "Case",
     "CaseResult",
     "Comparison",
+    "Criterion",
+    "ExactMatch",
+    "Groundedness",
+    "Judgement",
     "LocalJudge",
+    "MatchesSchema",
     "MetricResult",
     "Outcome",
     "Probe",
     "Report",
+    "Scorer",
     "SpanSet",
     "TaskRun",
+    "ToolCall",
+    "ToolUse",
     "evaluate",
     "load_cases",
 ]

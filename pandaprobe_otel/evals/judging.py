@@ -33,7 +33,10 @@ class Finding(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What is known about one target and one metric; `value` is None without a score."""
+    """What is known about one target and one metric; `value` is None without a score.
+
+    A scorer may return one, made by `scored`, `vacuous` or `error`.
+    """
 
     finding: Finding
     value: float | None = None
@@ -41,6 +44,21 @@ class Judgement:
     cached: bool = False
     unfinished: str | None = None
     """Outcome of a trace that was cancelled, timed out or left early: what was judged is only a part."""
+
+    @classmethod
+    def scored(cls, value: float, reason: str = "") -> Judgement:
+        """Return a score from 0 to 1, with its reason."""
+        return cls(finding=Finding.SCORED, value=float(value), reason=reason)
+
+    @classmethod
+    def vacuous(cls, reason: str) -> Judgement:
+        """Return that there was nothing to judge: no evidence, unless that is allowed."""
+        return cls(finding=Finding.VACUOUS, value=1.0, reason=reason)
+
+    @classmethod
+    def error(cls, reason: str) -> Judgement:
+        """Return that no score could be given: no evidence."""
+        return cls(finding=Finding.ERROR, reason=reason)
 
     def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
         """Return the verdict. A yes about nothing, or about a part, is none unless that is allowed; a no is a no."""

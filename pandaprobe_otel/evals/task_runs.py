@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.instrumentation import instrumentation
-from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.traces import TraceRecord
@@ -46,14 +46,19 @@ class TaskRun:
         return SpanSet.of(self.traces)
 
 
-Scorer = Callable[[TaskRun], "float | bool | Awaitable[float | bool | None] | None"]
-"""A metric of your own, a function or coroutine function of one `TaskRun`: returns a number from 0 to 1, or True or
-False. A failed assertion in it is a 0 with its text; returning nothing is a 1; any other exception is no evidence."""
+Said = float | bool | Judgement | None
+"""What a scorer returns."""
+Scorer = Callable[[TaskRun], Said | Awaitable[Said]]
+"""A metric of your own, a function or coroutine function of one `TaskRun`, or an object that is called like one.
+
+It returns a number from 0 to 1, True or False, or a `Judgement`, which has a reason. A failed assertion in it is a 0
+with its text; returning nothing is a 1; any other exception is no evidence. An object may have a `name`, which is that
+of the metric; a function has its own."""
 
 
 def scorer_name(scorer: Callable[..., object]) -> str:
-    """Return the name of the metric that a function is."""
-    return str(getattr(scorer, "__name__", type(scorer).__name__))
+    """Return the name of the metric that a function, or an object that is called like one, is."""
+    return str(getattr(scorer, "__name__", None) or getattr(scorer, "name", None) or type(scorer).__name__)
 
 
 def check_scorer(name: str, scorer: Callable[..., object]) -> None:
@@ -149,11 +154,19 @@ def _scored(scorer: Scorer, run: TaskRun) -> Judgement:
     try:
         returned = scorer(run)
         value = cast("Any", asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned)
+        if isinstance(value, Judgement):
+            return _checked(value)
         number = 1.0 if value is None else float(value)
     except AssertionError as error:
-        return Judgement(finding=Finding.SCORED, value=0.0, reason=str(error).strip() or "an assertion failed")
+        return Judgement.scored(0.0, str(error).strip() or "an assertion failed")
     except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
-        return Judgement(finding=Finding.ERROR, reason=f"{type(error).__name__}: {error}")
-    if not 0.0 <= number <= 1.0:
-        return Judgement(finding=Finding.ERROR, reason=f"it returned {value!r}, which is not between 0 and 1")
-    return Judgement(finding=Finding.SCORED, value=number)
+        return Judgement.error(f"{type(error).__name__}: {error}")
+    return _checked(Judgement.scored(number), value)
+
+
+def _checked(found: Judgement, returned: Any = None) -> Judgement:
+    """Return a judgement whose score is one."""
+    if found.value is None or 0.0 <= found.value <= 1.0:
+        return found
+    returned = found.value if returned is None else returned
+    return Judgement.error(f"it returned {returned!r}, which is not between 0 and 1")

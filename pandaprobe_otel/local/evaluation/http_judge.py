@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import httpx
 
+from pandaprobe_otel.local.evaluation.answers import object_in, with_schema
 from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
 
@@ -18,7 +17,6 @@ _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 120.0
 _RETRY_STATUSES: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 _MAX_WAIT_S: Final = 20.0
-_FENCE: Final = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 _OTHER_PROVIDERS: Final = {provider.key: provider for provider in PROVIDERS if provider is not OPENAI}
 # From the most to the least that an endpoint may understand; the answer is checked whichever it was.
 _MODES: Final = ("json_schema", "json_object", "text")
@@ -76,8 +74,8 @@ class HttpJudge(Judge):
         problem = ""
         for _ in range(_ATTEMPTS):
             try:
-                return _object_in(self._completion(question, served))
-            except _UnusableError as error:
+                return object_in(self._completion(question, served))
+            except (_UnusableError, ValueError) as error:
                 problem = str(error)
         raise JudgeError(f"LLM call to {name} failed after {_ATTEMPTS} attempts: {problem}")
 
@@ -107,8 +105,7 @@ class HttpJudge(Judge):
                 schema = {"name": question.metric, "schema": question.schema, "strict": True}
                 body["response_format"] = {"type": "json_schema", "json_schema": schema}
             else:
-                structure = json.dumps(question.schema)
-                body["messages"][0]["content"] += f"\n\nThe structure, as JSON Schema:\n{structure}"
+                body["messages"][0]["content"] = with_schema(question.prompt, question.schema)
                 if _MODES[mode] == "json_object":
                     body["response_format"] = {"type": "json_object"}
             try:
@@ -157,17 +154,3 @@ def _json_of(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         raise _UnusableError("the answer is no JSON") from None
-
-
-def _object_in(content: str) -> Mapping[str, Any]:
-    """Return the JSON object that a model wrote, with or without a code fence around it."""
-    text = content.strip()
-    if (fenced := _FENCE.match(text)) is not None:
-        text = fenced.group(1)
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise _UnusableError(str(error)) from None
-    if not isinstance(value, dict):
-        raise _UnusableError("the answer is no JSON object")
-    return cast(dict[str, Any], value)
