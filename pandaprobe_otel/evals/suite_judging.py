@@ -49,6 +49,10 @@ def judge_now(
         raise ConfigError(f"the traces of this test could not be sent: {problem}")
     with _bench(connection, {trace.trace_id: [trace] for trace in traces}) as bench:
         found = bench.judge(questions)
+    if connection.judge is not None:
+        from pandaprobe_otel.evals.local_judge import send_scores
+
+        send_scores(found)
     worst: dict[str, Judgement] = {}
     for (_, metric), judgement in found.items():
         known = worst.get(metric)
