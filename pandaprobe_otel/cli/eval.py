@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from pandaprobe_otel.cli.exits import exit_code_of_outcome
+from pandaprobe_otel.cli.functions import load_function
 from pandaprobe_otel.cli.options import format_option, print_json
 from pandaprobe_otel.cli.values import Metric, Threshold
 
@@ -120,12 +119,11 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 
     if options["dataset"] is None or options["task_name"] is None:
         raise click.UsageError("say what to judge: DATASET and --task, or --trace, or --session")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the task is usually here
-    scorers = [_load(name) for name in options["scorers"]]
+    scorers = [load_function(name) for name in options["scorers"]]
     common = dict.fromkeys((scorer_name(scorer) for scorer in scorers), thresholds[""])
     return evaluate(
         options["dataset"],
-        _load(options["task_name"]),
+        load_function(options["task_name"]),
         metrics=[*dict(options["metrics"]), *scorers],
         thresholds=common | {name: value for name, value in thresholds.items() if name},
         concurrency=options["concurrency"],
@@ -206,19 +204,6 @@ def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool, 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in error_commands(report, allow_no_evidence=allow_no_evidence):
             click.echo(line, err=quiet)
-
-
-def _load(name: str) -> Callable[..., Any]:
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise click.UsageError(f"{name} cannot be loaded: {error}") from error
-    if not callable(found):
-        raise click.UsageError(f"{name} is not a function")
-    return cast("Callable[..., Any]", found)
 
 
 def _usable(action: Callable[[], T]) -> T:

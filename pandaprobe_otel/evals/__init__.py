@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.dataset import Case as Case
     from pandaprobe_otel.evals.dataset import load_cases as load_cases
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
+    from pandaprobe_otel.evals.judge_quality import JudgeQuality as JudgeQuality
+    from pandaprobe_otel.evals.judge_quality import measure_judge as measure_judge
     from pandaprobe_otel.evals.judging import Judgement as Judgement
+    from pandaprobe_otel.evals.kappa import Agreement as Agreement
     from pandaprobe_otel.evals.local_judge import LocalJudge as LocalJudge
     from pandaprobe_otel.evals.model_metrics import Criterion as Criterion
     from pandaprobe_otel.evals.model_metrics import Groundedness as Groundedness
@@ -30,12 +33,14 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.task_runs import TaskRun as TaskRun
 
 _HOME_OF = {
+    "Agreement": "kappa",
     "Case": "dataset",
     "CaseResult": "report",
     "Comparison": "comparison",
     "Criterion": "model_metrics",
     "ExactMatch": "checks",
     "Groundedness": "model_metrics",
+    "JudgeQuality": "judge_quality",
     "Judgement": "judging",
     "LocalJudge": "local_judge",
     "MatchesSchema": "checks",
@@ -50,15 +55,18 @@ _HOME_OF = {
     "ToolUse": "checks",
     "evaluate": "experiment",
     "load_cases": "dataset",
+    "measure_judge": "judge_quality",
 }
 
 __all__ = [
+    "Agreement",
     "Case",
     "CaseResult",
     "Comparison",
     "Criterion",
     "ExactMatch",
     "Groundedness",
+    "JudgeQuality",
     "Judgement",
     "LocalJudge",
     "MatchesSchema",
@@ -73,6 +81,7 @@ __all__ = [
     "ToolUse",
     "evaluate",
     "load_cases",
+    "measure_judge",
 ]
 
 

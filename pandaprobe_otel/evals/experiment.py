@@ -23,7 +23,7 @@ from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_loca
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
-from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, check_scorer, run_cases, scorer_name
+from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, run_cases, sorted_metrics
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -80,7 +80,7 @@ def evaluate(
         ConfigError: there are metrics to judge, and no key to do it with.
     """
     cases = load_cases(dataset)
-    names, scorers = _sorted_metrics(metrics)
+    names, scorers = sorted_metrics(metrics)
     rules = Rules(
         judged=names,
         thresholds=_thresholds([*names, *scorers], metrics, thresholds),
@@ -216,23 +216,6 @@ def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
-
-
-def _sorted_metrics(
-    metrics: str | Mapping[str, float] | Iterable[str | Scorer],
-) -> tuple[list[str], dict[str, Scorer]]:
-    names: list[str] = []
-    scorers: dict[str, Scorer] = {}
-    for metric in (metrics,) if isinstance(metrics, str) else metrics:
-        if isinstance(metric, str):
-            names.append(metric)
-        else:
-            name = scorer_name(metric)
-            check_scorer(name, metric)
-            if name in scorers:
-                raise ValueError(f"two scorers are called {name}")
-            scorers[name] = metric
-    return names, scorers
 
 
 def _thresholds(

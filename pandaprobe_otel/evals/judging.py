@@ -109,8 +109,8 @@ class Group:
 
     def __str__(self) -> str:
         return (
-            f"{_counted(len(self.questions), 'session' if self.session else 'trace')}"
-            f" × {_counted(len(self.metrics), 'metric')}"
+            f"{counted(len(self.questions), 'session' if self.session else 'trace')}"
+            f" × {counted(len(self.metrics), 'metric')}"
         )
 
 
@@ -134,7 +134,7 @@ def groups_of(questions: Iterable[Question]) -> list[Group]:
 def bill(groups: Sequence[Group]) -> str:
     """Return what the runs will cost: `42 traces × 2 metrics = 84 evaluations`."""
     total = sum(group.evaluations for group in groups)
-    return f"{' + '.join(map(str, groups)) or 'nothing'} = {_counted(total, 'evaluation')}"
+    return f"{' + '.join(map(str, groups)) or 'nothing'} = {counted(total, 'evaluation')}"
 
 
 class UnknownMetric(ValueError):
@@ -287,5 +287,6 @@ def all_errors(groups: Iterable[Group], reason: str, *, only: Mapping[str, str] 
     }
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """Return `1 trace`, `2 traces`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
@@ -79,6 +79,24 @@ def check_scorer(name: str, scorer: Callable[..., object]) -> None:
         raise ValueError(f"{name} {what}: a scorer is called with one TaskRun, def {name}(run)") from None
 
 
+def sorted_metrics(
+    metrics: str | Mapping[str, float] | Iterable[str | Scorer],
+) -> tuple[list[str], dict[str, Scorer]]:
+    """Return the names of metrics, and the functions by theirs. Raises ValueError for a function that is no scorer."""
+    names: list[str] = []
+    scorers: dict[str, Scorer] = {}
+    for metric in (metrics,) if isinstance(metrics, str) else metrics:
+        if isinstance(metric, str):
+            names.append(metric)
+        else:
+            name = scorer_name(metric)
+            check_scorer(name, metric)
+            if name in scorers:
+                raise ValueError(f"two scorers are called {name}")
+            scorers[name] = metric
+    return names, scorers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What is done with each case: the task, then the scorers, `repeat` times or until `settled` says so."""
@@ -107,7 +125,7 @@ def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
     runs: list[TaskRun] = []
     for number in range(1, trial.repeat + 1):
         run = _run_once(case, trial, number)
-        judgements = {} if run.error else {name: _scored(scorer, run) for name, scorer in trial.scorers.items()}
+        judgements = {} if run.error else {name: scored(scorer, run) for name, scorer in trial.scorers.items()}
         runs.append(replace(run, judgements=judgements))
         if trial.settled(runs):
             break
@@ -150,7 +168,8 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _scored(scorer: Scorer, run: TaskRun) -> Judgement:
+def scored(scorer: Scorer, run: TaskRun) -> Judgement:
+    """Return what a scorer says about a run; never raises."""
     try:
         returned = scorer(run)
         value = cast("Any", asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned)
