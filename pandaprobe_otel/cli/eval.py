@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -145,7 +146,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.evals.cache import Caches
     from pandaprobe_otel.evals.judging import Allowance
     from pandaprobe_otel.evals.server_bench import ServerBench
     from pandaprobe_otel.evals.stored import judge_stored
@@ -155,16 +156,17 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:
-        cache, judge = options["cache"], client.credentials.endpoint
+        file = options["cache"]
+        caches = Caches(None if file is None else Path(file), refresh=options["refresh"])
         bench = ServerBench(
             client,
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],
-            cache=None if cache is None else JudgementCache(Path(cache), judge=judge, refresh=options["refresh"]),
+            cache=caches.of(client.credentials.endpoint),
             say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
             progress=None,
         )
-        return judge_stored(
+        report = judge_stored(
             client,
             bench,
             traces=options["traces"],
@@ -176,6 +178,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             visible_within_s=options["wait_timeout"],
             pass_rate=options["pass_rate"],
         )
+    return replace(report, cache=caches.uses)
 
 
 def _save(report: Report, paths: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.evals.cache import JudgementCache
+from pandaprobe_otel.evals.cache import Caches
 from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
@@ -90,7 +90,15 @@ def evaluate(
     whole(concurrency=concurrency, confirm=confirm)
     share(pass_rate=pass_rate)
     title = name or str(getattr(task, "__name__", "evaluation"))
-    trial = Trial(task=task, title=title, scorers=scorers, repeat=repeat, settled=rules.settled)
+    caches = Caches(None if cache is None else Path(cache).expanduser(), refresh=refresh)
+    trial = Trial(
+        task=task,
+        title=title,
+        scorers=scorers,
+        cache=caches.of(""),
+        repeat=repeat,
+        settled=rules.settled,
+    )
     if isinstance(judge, str):
         judge = LocalJudge(judge)
     if judge is not None:
@@ -102,8 +110,7 @@ def evaluate(
         model=model,
         answers=confirm,
         allowance=Allowance(max_evaluations),
-        cache=None if cache is None else Path(cache).expanduser(),
-        refresh=refresh,
+        caches=caches,
         timeout_s=timeout,
         deliver_within_s=deliver_within,
         say=say,
@@ -115,6 +122,7 @@ def evaluate(
         cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
         notes=notes,
         pass_rate=pass_rate,
+        cache=caches.uses,
     )
 
 
@@ -129,8 +137,7 @@ class _Asking:
     model: str | None
     answers: int
     allowance: Allowance
-    cache: Path | None
-    refresh: bool
+    caches: Caches
     timeout_s: float
     deliver_within_s: float
     say: Callable[[str], None] | None
@@ -141,7 +148,7 @@ class _Asking:
             allowance=self.allowance,
             timeout_s=self.timeout_s,
             visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
-            cache=self._cache_of(client.credentials.endpoint),
+            cache=self.caches.of(client.credentials.endpoint),
             say=self.say or _to_stderr,
             progress=False if self.say else None,
         )
@@ -153,13 +160,10 @@ class _Asking:
                 asked,
                 {trace.trace_id: [trace] for run in runs for trace in run.traces},
                 allowance=self.allowance,
-                cache=self._cache_of(judge.name),
+                cache=self.caches.of(judge.name),
                 say=self.say or _to_stderr,
             )
             return self._asked(bench, runs)
-
-    def _cache_of(self, judge: str) -> JudgementCache | None:
-        return None if self.cache is None else JudgementCache(self.cache, judge=judge, refresh=self.refresh)
 
     def _asked(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
         questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]

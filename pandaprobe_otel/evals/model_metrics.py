@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from pandaprobe_otel.evals.asking import Model, ask_for
 from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.local_judge import LocalJudge
 from pandaprobe_otel.mapping.clean import encode
 
 if TYPE_CHECKING:
@@ -67,13 +69,20 @@ class Groundedness:
         sources = self._sources(run)
         if not sources:
             return Judgement.vacuous("there are no sources: no tool or retriever gave anything")
-        data = {"sources": sources, "task": run.case.input, "answer": run.output}
-        found = await ask_for(self.model, prompt(_GROUNDED, data), Claims, purpose=self.name)
+        found = await ask_for(self.model, self._prompt(run, sources), Claims, purpose=self.name)
         if not found.claims:
             return Judgement.vacuous("the answer makes no claims")
         bad = [claim.claim for claim in found.claims if not claim.supported]
         told = f"not supported: {'; '.join(bad)}" if bad else f"{len(found.claims)} claims, all supported"
         return Judgement.scored(1 - len(bad) / len(found.claims), told)
+
+    def asks(self, run: TaskRun) -> tuple[str, str] | None:
+        """Return who judges what, for the cache; None for a function, behind which any model may be."""
+        sources = self._sources(run)
+        return kept(self.model, self._prompt(run, sources)) if sources else None
+
+    def _prompt(self, run: TaskRun, sources: list[Any]) -> str:
+        return prompt(_GROUNDED, {"sources": sources, "task": run.case.input, "answer": run.output})
 
     def _sources(self, run: TaskRun) -> list[Any]:
         if self.source is not None:
@@ -98,13 +107,27 @@ class Criterion:
 
     async def __call__(self, run: TaskRun) -> Judgement:
         """Ask."""
-        data = {"task": run.case.input, "expected": run.case.expected, "answer": run.output}
-        if self.trace:
-            data["trace"] = [trace.body for trace in run.traces]
-        question = f"How far does the answer meet this criterion, from 0 (not at all) to 1 (fully)?\n{self.text}"
-        shown = {name: value for name, value in data.items() if name != "expected" or value is not None}
-        found = await ask_for(self.model, prompt(question, shown), Opinion, purpose=self.name)
+        trace = [trace.body for trace in run.traces]
+        found = await ask_for(self.model, self._prompt(run, trace), Opinion, purpose=self.name)
         return Judgement.scored(found.score, found.reason)
+
+    def asks(self, run: TaskRun) -> tuple[str, str] | None:
+        """As of `Groundedness`; of a trace its behaviour counts."""
+        return kept(self.model, self._prompt(run, [trace.content_hash for trace in run.traces]))
+
+    def _prompt(self, run: TaskRun, trace: Any) -> str:
+        data = {"task": run.case.input, "answer": run.output}
+        data |= {} if run.case.expected is None else {"expected": run.case.expected}
+        data |= {"trace": trace} if self.trace else {}
+        question = f"How far does the answer meet this criterion, from 0 (not at all) to 1 (fully)?\n{self.text}"
+        return prompt(question, data)
+
+
+def kept(model: Model, asked: str) -> tuple[str, str] | None:
+    """Return the judge's name and a hash of what it is asked."""
+    if not isinstance(model, LocalJudge):
+        return None
+    return model.name, hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def prompt(question: str, data: Mapping[str, Any]) -> str:

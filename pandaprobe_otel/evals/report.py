@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from pandaprobe_otel.evals.cache_use import CacheUse, cache_uses
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
 from pandaprobe_otel.evals.runs import describe
@@ -122,6 +123,8 @@ class Report:
     """Which share of the cases must pass."""
     complete: bool = True
     """False where the cases are not all that there were to be: the run was stopped."""
+    cache: tuple[CacheUse, ...] = ()
+    """How many judgements were known, by judge."""
 
     @property
     def passed(self) -> bool:
@@ -182,6 +185,7 @@ class Report:
             "complete": self.complete,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
+            "caches": [use.to_dict() for use in cache_uses(self)],
         }
 
     @classmethod
@@ -200,6 +204,7 @@ class Report:
             notes=tuple(plain["notes"]),
             pass_rate=plain.get("pass_rate", 1.0),
             complete=plain.get("complete", True),
+            cache=tuple(CacheUse.from_dict(use) for use in plain.get("caches", ()) if "judge" in use),
         )
 
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
+from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
 from pandaprobe_otel.evals.tree_text import call_text
@@ -33,6 +34,7 @@ def html_page(report: Report) -> str:
     """Return the report as a page."""
     state = report.outcome
     notes = "".join(f"<p class=error>{escape(note)}</p>" for note in report.notes)
+    notes += "".join(f"<p class=dim>{escape(str(use))}</p>" for use in cache_uses(report))
     cases = "".join(map(_case, range(len(report.cases)), report.cases))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(report.name)}: {state}</title>'

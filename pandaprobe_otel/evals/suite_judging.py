@@ -75,7 +75,7 @@ def _bench(
         from pandaprobe_otel.evals.local_judge import LocalBench
 
         with closing(connection.judge.open()) as judge:
-            cache = connection.cache(connection.judge.name)
+            cache = connection.caches.of(connection.judge.name)
             yield LocalBench(judge, traces, allowance=connection.allowance, cache=cache, say=say)
         return
     with connection.client() as client:
@@ -84,7 +84,7 @@ def _bench(
             allowance=connection.allowance,
             timeout_s=connection.timeout_s,
             visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
-            cache=connection.cache(client.credentials.endpoint),
+            cache=connection.caches.of(client.credentials.endpoint),
             say=say,
             progress=progress,
         )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.instrumentation import instrumentation
@@ -16,6 +16,9 @@ from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.traces import TraceRecord
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.cache import JudgementCache
 
 _NO_TRACE: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -54,6 +57,15 @@ Scorer = Callable[[TaskRun], Said | Awaitable[Said]]
 It returns a number from 0 to 1, True or False, or a `Judgement`, which has a reason. A failed assertion in it is a 0
 with its text; returning nothing is a 1; any other exception is no evidence. An object may have a `name`, which is that
 of the metric; a function has its own."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A scorer that asks a model, and whose answers can be kept."""
+
+    def asks(self, run: TaskRun) -> tuple[str, str] | None:
+        """Return the name of who judges, and all that the opinion is about; None where it cannot be kept."""
+        ...
 
 
 def scorer_name(scorer: Callable[..., object]) -> str:
@@ -104,6 +116,8 @@ class Trial:
     task: Callable[[Any], Any]
     title: str
     scorers: Mapping[str, Scorer]
+    cache: JudgementCache | None
+    """What scorers that ask a model have been told before."""
     repeat: int
     settled: Callable[[Sequence[TaskRun]], bool]
 
@@ -125,7 +139,8 @@ def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
     runs: list[TaskRun] = []
     for number in range(1, trial.repeat + 1):
         run = _run_once(case, trial, number)
-        judgements = {} if run.error else {name: scored(scorer, run) for name, scorer in trial.scorers.items()}
+        scorers: Mapping[str, Scorer] = {} if run.error else trial.scorers
+        judgements = {name: _known_or_scored(name, scorer, run, trial.cache) for name, scorer in scorers.items()}
         runs.append(replace(run, judgements=judgements))
         if trial.settled(runs):
             break
@@ -166,6 +181,19 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
 
 async def _awaited(value: Any) -> Any:
     return await value
+
+
+def _known_or_scored(name: str, scorer: Scorer, run: TaskRun, cache: JudgementCache | None) -> Judgement:
+    """Return what the cache knows of a scorer's opinion, where that names the judge and what it is asked."""
+    asker: object = scorer
+    asked = asker.asks(run) if cache is not None and isinstance(asker, Asking) else None
+    if cache is None or asked is None:
+        return scored(scorer, run)
+    judge, content = asked
+    found = cache.get(content, name, judge) or scored(scorer, run)
+    if not found.cached:
+        cache.put(content, name, judge, found)
+    return found
 
 
 def scored(scorer: Scorer, run: TaskRun) -> Judgement:
