@@ -23,12 +23,10 @@ Model = LocalJudge | Ask
 """A model that is asked from here."""
 
 
-async def ask_for(
-    model: Model, prompt: str, structure: type[T], *, purpose: str, about: Mapping[str, Any] | None = None
-) -> T:
+async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str, seed: int | None = None) -> T:
     """Ask a model, and return its answer; up to three times, if it is none of this structure.
 
-    purpose: what the answer is called where the model is told of its structure. about: the trace that is asked about.
+    purpose: what the answer is called where the model is told of its structure. seed: told to judges that know one.
 
     What the model's client would record of it is not recorded: it is no part of what is judged. Raises JudgeError when
     there is no such answer.
@@ -42,7 +40,7 @@ async def ask_for(
     with suppress_instrumentation():
         for _ in range(_ATTEMPTS):
             try:
-                return structure.model_validate(await _answer(model, prompt, structure, purpose, about or {}))
+                return structure.model_validate(await _answer(model, prompt, structure, purpose, seed))
             except ValidationError as error:
                 first = error.errors()[0]
                 problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -52,7 +50,7 @@ async def ask_for(
 
 
 async def _answer(
-    model: Model, prompt: str, structure: type[BaseModel], purpose: str, about: Mapping[str, Any]
+    model: Model, prompt: str, structure: type[BaseModel], purpose: str, seed: int | None
 ) -> Mapping[str, Any]:
     from pandaprobe_otel.local.evaluation.answers import object_in, schema_of, with_schema
     from pandaprobe_otel.local.evaluation.judge import Question
@@ -61,6 +59,6 @@ async def _answer(
     if not isinstance(model, LocalJudge):
         said = model(with_schema(prompt, schema))
         return object_in(await said if inspect.isawaitable(said) else said)
-    question = Question(metric=purpose, prompt=prompt, schema=schema, trace=about)
+    question = Question(metric=purpose, prompt=prompt, schema=schema, trace={}, seed=seed)
     with closing(model.open()) as judge:
         return await asyncio.to_thread(judge.ask, question, None)

@@ -64,7 +64,7 @@ def _results(run: TaskRun, found: Judgements, rules: Rules) -> dict[str, MetricR
     """What each metric says about one run; nothing about one whose task failed."""
     if run.error is not None:
         return {}
-    judgements = {metric: found.get((run.trace_id, metric), _ABSENT) for metric in rules.judged} | {**run.judgements}
+    judgements = {metric: found.get((run.target, metric), _ABSENT) for metric in rules.judged} | {**run.judgements}
     return {
         metric: MetricResult.of(metric, judgement, rules.thresholds[metric], allow_vacuous=rules.allow_vacuous)
         for metric, judgement in judgements.items()

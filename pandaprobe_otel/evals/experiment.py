@@ -23,6 +23,7 @@ from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_loca
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
+from pandaprobe_otel.evals.simulation import Simulation
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, run_cases, sorted_metrics
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def evaluate(
 ) -> Report:
     """Run a task over cases, trace each, judge all in one batch, and return the report.
 
-    dataset: cases; see `load_cases`. task: takes the input of a case; may be a coroutine function.
+    dataset: cases; see `load_cases`.
+    task: takes the input of a case; may be a coroutine function, or a `Simulation`: then each input is a simulated
+    user, and PandaProbe's metrics are those of sessions.
     metrics: names of PandaProbe's metrics of traces, and functions (see `Scorer`), which cost nothing.
     thresholds: of all, or by name (default 0.5); a score below it fails the case.
     concurrency: how many cases run at once, in threads.
@@ -93,6 +96,7 @@ def evaluate(
     caches = Caches(None if cache is None else Path(cache).expanduser(), refresh=refresh)
     trial = Trial(
         task=task,
+        personas={case.id: task.persona(case.input) for case in cases} if isinstance(task, Simulation) else {},
         title=title,
         scorers=scorers,
         cache=caches.of(""),
@@ -101,12 +105,14 @@ def evaluate(
     )
     if isinstance(judge, str):
         judge = LocalJudge(judge)
+    asked = {"of_sessions" if isinstance(task, Simulation) else "of_traces": names}
     if judge is not None:
-        check_local_metrics(of_traces=names)
+        check_local_metrics(**asked)
     run = partial(run_cases, cases, trial, concurrency=concurrency)
     run_and_judge = partial(_run_and_judge, client) if judge is None else partial(_run_and_judge_here, judge)
     asking = _Asking(
         rules=rules,
+        asked=asked,
         model=model,
         answers=confirm,
         allowance=Allowance(max_evaluations),
@@ -134,6 +140,8 @@ class _Asking:
     """How PandaProbe is asked."""
 
     rules: Rules
+    asked: Mapping[str, Sequence[str]]
+    """The metrics, as `of_traces` or, of a simulation, `of_sessions`."""
     model: str | None
     answers: int
     allowance: Allowance
@@ -158,7 +166,7 @@ class _Asking:
         with closing(judge.open()) as asked:
             bench = LocalBench(
                 asked,
-                {trace.trace_id: [trace] for run in runs for trace in run.traces},
+                {run.target: run.judged for run in runs},
                 allowance=self.allowance,
                 cache=self.caches.of(judge.name),
                 say=self.say or _to_stderr,
@@ -188,7 +196,7 @@ def _run_and_judge(client: Client | None, run: Callable[[], list[list[TaskRun]]]
 
             config = handle.config
             client = stack.enter_context(Client(config.ask_key(), config.project_name, config.endpoint))
-        check_metrics(client, of_traces=asking.rules.judged)
+        check_metrics(client, **asking.asked)
         of_cases = run()
         delivered = handle.flush(asking.deliver_within_s)
         late = f"traces were not delivered within {asking.deliver_within_s:g} s: {handle.status().last_error}"
@@ -208,14 +216,16 @@ def _open() -> PandaProbe:
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:
-    trace = next((trace for trace in run.traces if trace.trace_id == run.trace_id), None)
+    traces = run.judged
     return Question(
-        target=run.trace_id,
+        target=run.target,
         metrics=tuple(names),
+        session=run.conversation is not None,
         model=model,
-        content=None if trace is None else trace.content_hash,
-        started=None if trace is None else datetime.fromisoformat(str(trace.body["started_at"])),
-        unfinished=None if trace is None else trace.unfinished,
+        content=" ".join(trace.content_hash for trace in traces) or None,
+        started=min((datetime.fromisoformat(str(trace.body["started_at"])) for trace in traces), default=None),
+        unfinished=run.unfinished or next((outcome for trace in traces if (outcome := trace.unfinished)), None),
+        traces=tuple(trace.trace_id for trace in traces),
     )
 
 

@@ -91,6 +91,8 @@ class Question:
     started: datetime | None = None
     unfinished: str | None = None
     """Outcome of the trace, if it was cancelled, timed out or left early."""
+    traces: tuple[str, ...] = ()
+    """Of a session, the ids of its traces, where they are known: it is judged when all can be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

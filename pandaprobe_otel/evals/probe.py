@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pandaprobe_otel.evals.budget import Budget
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.tree_text import tree_text
 
@@ -86,24 +87,8 @@ class Probe:
         that fails too, and does not pass in silence.
         """
         __tracebackhide__ = True
-        traces, calls = self.traces, self.llm_calls
-        spans = [span for trace in traces for span in trace.spans]
-        over: list[str] = []
-        sums: list[tuple[str, float | None, list[float | None]]] = [
-            ("tokens", tokens, [span.tokens for span in spans]),
-            ("cost", cost, [span.cost for span in spans]),
-        ]
-        for what, bound, values in sums:
-            known = [value for value in values if value is not None]
-            if bound is not None and calls and not known:
-                over.append(f"{what}: no model call says what it used, so the bound of {bound:g} cannot be checked")
-            elif bound is not None and sum(known) > bound:
-                over.append(f"{what}: {sum(known):g}, at most {bound:g} allowed")
-        took = sum(trace.seconds for trace in traces)
-        if seconds is not None and took > seconds:
-            over.append(f"seconds: {took:.2f}, at most {seconds:g} allowed")
-        if llm_calls is not None and len(calls) > llm_calls:
-            over.append(f"model calls: {len(calls)}, at most {llm_calls} allowed")
+        traces = self.traces
+        over = Budget(tokens=tokens, cost=cost, seconds=seconds, llm_calls=llm_calls).over(traces)
         if over:
             raise AssertionError("over budget\n  " + "\n  ".join(over) + f"\n\n{tree_text(traces)}")
 

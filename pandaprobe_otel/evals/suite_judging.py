@@ -114,7 +114,15 @@ def _questions(run: TestRun) -> list[Question]:
     if run.demand.session:
         unfinished = {trace.session_id: trace.unfinished for trace in run.traces if trace.unfinished is not None}
         return [
-            Question(target=target, metrics=metrics, session=True, model=model, unfinished=unfinished.get(target))
+            Question(
+                target=target,
+                metrics=metrics,
+                session=True,
+                model=model,
+                unfinished=unfinished.get(target),
+                started=min(datetime.fromisoformat(trace.started_at) for trace in run.traces),
+                traces=tuple(trace.trace_id for trace in run.traces if trace.session_id == target),
+            )
             for target in run.targets
         ]
     return [

@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
+from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.personas import Persona
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.simulation import PersonaError, Simulation
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.traces import TraceRecord
 
@@ -37,11 +40,26 @@ class TaskRun:
     """Which run of the case this is, from 1."""
     judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
     """What the scorers said, by their names; empty while they look."""
+    conversation: Conversation | None = None
+    """That of a simulated user; `output` is what was said in it."""
+    unfinished: str | None = None
+    """What cut a conversation short that is no fault of the agent's."""
 
     @property
     def is_traced(self) -> bool:
         """Whether there is something to judge: the task came to an end, and its trace is being sent."""
         return self.error is None and self.trace_id != _NO_TRACE
+
+    @property
+    def target(self) -> str:
+        """What is judged: the id of the trace, or the session of a conversation."""
+        return self.trace_id if self.conversation is None else self.conversation.session
+
+    @property
+    def judged(self) -> tuple[TraceRecord, ...]:
+        """The traces of that target."""
+        of_session = self.conversation is not None
+        return tuple(t for t in self.traces if (t.session_id if of_session else t.trace_id) == self.target)
 
     @property
     def spans(self) -> SpanSet:
@@ -114,6 +132,8 @@ class Trial:
     """What is done with each case: the task, then the scorers, `repeat` times or until `settled` says so."""
 
     task: Callable[[Any], Any]
+    personas: Mapping[str, Persona]
+    """Of a task that is a simulation, the simulated user of each case."""
     title: str
     scorers: Mapping[str, Scorer]
     cache: JudgementCache | None
@@ -139,15 +159,23 @@ def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
     runs: list[TaskRun] = []
     for number in range(1, trial.repeat + 1):
         run = _run_once(case, trial, number)
-        scorers: Mapping[str, Scorer] = {} if run.error else trial.scorers
-        judgements = {name: _known_or_scored(name, scorer, run, trial.cache) for name, scorer in scorers.items()}
-        runs.append(replace(run, judgements=judgements))
+        runs.append(replace(run, judgements=_judgements(run, trial)))
         if trial.settled(runs):
             break
     return runs
 
 
+def _judgements(run: TaskRun, trial: Trial) -> dict[str, Judgement]:
+    if run.error is not None:
+        return {}
+    if run.conversation is not None and run.unfinished is not None:
+        return dict.fromkeys(trial.scorers, Judgement.error(run.conversation.reason))
+    return {name: _known_or_scored(name, scorer, run, trial.cache) for name, scorer in trial.scorers.items()}
+
+
 def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
+    if isinstance(trial.task, Simulation):
+        return _talk_once(case, trial.task, trial.personas[case.id], number)
     from opentelemetry.context import Context, attach, detach
 
     from pandaprobe_otel.decorators import start_trace
@@ -176,6 +204,36 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
         trace_id=handle.trace_id,
         traces=traces,
         number=number,
+    )
+
+
+def _talk_once(case: Case, simulation: Simulation, persona: Persona, number: int) -> TaskRun:
+    from opentelemetry.context import Context, attach, detach
+
+    recording, conversation = Recording(), simulation.begin(f"{case.id} {number}")
+    failed = cut = None
+    token = attach(recording.applied_to(Context()))
+    begun = time.perf_counter()
+    try:
+        simulation(persona, conversation)
+    except PersonaError:
+        cut = "interrupted"
+    except Exception as error:  # noqa: BLE001 - the agent's own failure is the result of its case, and is shown there
+        failed = f"{type(error).__name__}: {error}"
+    finally:
+        detach(token)
+    took, traces = time.perf_counter() - begun, recording.traces()
+    recording.close()
+    return TaskRun(
+        case=case,
+        output=conversation.to_list(),
+        error=failed,
+        seconds=took,
+        trace_id=conversation.trace_ids[-1] if conversation.trace_ids else _NO_TRACE,
+        traces=traces,
+        number=number,
+        conversation=conversation,
+        unfinished=cut,
     )
 
 

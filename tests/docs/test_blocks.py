@@ -15,7 +15,9 @@ from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 
-SEND_NOTHING: Final = frozenset({"existing-opentelemetry", "integrations", "local", "metrics", "troubleshooting"})
+SEND_NOTHING: Final = frozenset(
+    {"existing-opentelemetry", "integrations", "local", "metrics", "simulated-users", "troubleshooting"}
+)
 """Pages whose programs make no trace of an agent, or send it to a server that the page starts."""
 PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
 """No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
@@ -82,6 +84,7 @@ def test_few_blocks_are_not_run() -> None:
         "docs/migration/langfuse.md": 1,
         "docs/migration/official-sdk.md": 2,
         "docs/migration/openllmetry.md": 1,
+        "docs/simulated-users.md": 1,
     }
 
 
