@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.context import attach, detach, get_current
 
 from pandaprobe_otel import agent, context, start_trace, tool
 from pandaprobe_otel.api import Client
@@ -30,6 +31,7 @@ from pandaprobe_otel.evals import (
     evaluate,
     goal_reached,
 )
+from pandaprobe_otel.evals.recorder import Recording
 from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Received, Reply, json_reply
@@ -124,9 +126,16 @@ def test_a_budget_ends_it(
 
 
 def test_a_budget_is_of_one_conversation(spans: SpanRecorder) -> None:
-    """What others have used is not counted."""
-    simulation = Simulation(shop, seconds=60.0, llm_calls=0)
-    assert [simulation(["hello", "order 17"]).ended for _ in range(2)] == [Ended.DONE, Ended.DONE]
+    """What others in the same test have used is not counted."""
+
+    def spender(message: str) -> str:
+        with start_trace("unused") as trace, trace.span("call", kind="LLM"):
+            return "ok"
+
+    simulation = Simulation(spender, llm_calls=1)
+    token = attach(Recording().applied_to(get_current()))
+    assert [simulation(["hello"]).ended for _ in range(3)] == [Ended.DONE] * 3
+    detach(token)
 
 
 def test_a_seed_repeats_what_is_drawn() -> None:
