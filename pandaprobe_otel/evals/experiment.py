@@ -24,7 +24,7 @@ from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.simulation import Simulation
-from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, run_cases, sorted_metrics
+from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -122,6 +122,7 @@ def evaluate(
         say=say,
     )
     of_cases, found, notes = run_and_judge(run, asking) if names else (run(), {}, ())
+    send_scores(_opinions(of_cases, scorers))
     return Report(
         name=title,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -213,6 +214,18 @@ def _open() -> PandaProbe:
         off = "sending is turned off, by init(enabled=False) or by pytest without --pandaprobe=eval."
         raise ConfigError(f"the judge cannot be asked: {problems or off}")
     return handle
+
+
+def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Scorer]) -> Judgements:
+    """What scorers say that ask a model: where traces are sent, that is worth keeping beside them."""
+    asking: dict[str, object] = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, Asking)}
+    return {
+        (run.trace_id, name): judgement
+        for of_case in of_cases
+        for run in of_case
+        for name, judgement in run.judgements.items()
+        if name in asking and run.is_traced and run.conversation is None
+    }
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pandaprobe_otel.evals.budget import Budget
+from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.runs import describe
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.tree_text import tree_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.demand import Metrics
-    from pandaprobe_otel.evals.judging import Judgement
     from pandaprobe_otel.evals.recorder import Recording
+    from pandaprobe_otel.evals.task_runs import Scorer
     from pandaprobe_otel.evals.traces import TraceRecord
 
 
@@ -104,6 +107,24 @@ class Probe:
             raise AssertionError(f"score {name!r}: no trace was made that could be scored")
         self._services.score(traces[-1].trace_id, name, value, reason)
         self.scores[name] = value
+
+    def check(self, scorer: Scorer, *, expected: Any = None, threshold: float = 0.5, **metadata: Any) -> Judgement:
+        """Assert that a metric of your own, or a ready-made one, gives the traces at least `threshold`.
+
+        scorer: is called with a `TaskRun` of a case that has the input of the traces, `expected` and `metadata`; its
+        output is that of the last trace. What it gives is kept, and sent, as by `score`.
+
+        Raises AssertionError for a score below, and where there is none on evidence.
+        """
+        __tracebackhide__ = True
+        from pandaprobe_otel.evals.checking import check
+
+        name, found = check(scorer, self.traces, expected=expected, metadata=metadata)
+        if found.finding is Finding.SCORED and found.value is not None:
+            self.score(name, found.value, reason=found.reason or None)
+        if found.outcome(threshold) is not Outcome.PASSED:
+            raise AssertionError(f"{describe(name, found, threshold)}\n\n{self.tree}")
+        return found
 
     def evaluate(self, metrics: Metrics | None = None) -> Mapping[str, Judgement]:
         """Judge the traces now and return the judgement of each metric (of several traces the worst).

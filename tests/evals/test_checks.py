@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Generator, Mapping, Sequence
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from openai import AsyncOpenAI, OpenAI
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from pandaprobe_otel import agent, retriever, tool
+from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import (
     Case,
     Criterion,
@@ -30,8 +32,12 @@ from pandaprobe_otel.evals import (
     evaluate,
 )
 from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
+from subprocesses import environment, run_python
+from suites import RunSuite
+from waiting import wait_until
 
 
 def run_of(output: Any, *, expected: Any = None, calls: Sequence[tuple[str, Any]] = (), **metadata: Any) -> TaskRun:
@@ -302,3 +308,74 @@ def test_a_judgement_beyond_the_scale_is_no_evidence() -> None:
     assert (
         report.cases[0].results[0].text == "too_much could not be judged: it returned 1.5, which is not between 0 and 1"
     )
+
+
+# -- in a test --------------------------------------------------------------------------------------------------------
+
+SUITE = """
+from pandaprobe_otel.evals import Criterion, ExactMatch, Judgement, LocalJudge, ToolUse
+
+polite = Criterion("is_polite", "It is polite.", LocalJudge("m", url={url!r}))
+
+def test_passes(probe):
+    assistant("refund")
+    probe.check(ToolUse(["look_up", "refund"], ordered=True))
+    probe.check(ExactMatch(ignore_case=True), expected={expected!r})
+    assert probe.check(polite, threshold=0.7).reason == "seen"
+    assert probe.scores == {{"tool_use": 1.0, "exact_match": 1.0, "is_polite": 0.75}}
+
+def test_of_ones_own(probe):
+    assistant("refund")
+    probe.check(lambda run: run.case.metadata["lang"] == "de", lang="de")
+
+def test_fails(probe):
+    assistant("refund")
+    probe.check(polite, threshold=0.8)
+
+def test_nothing_to_compare(probe):
+    assistant("refund")
+    probe.check(ExactMatch())
+
+def test_no_trace(probe):
+    probe.check(ToolUse("refund"))
+
+async def awaited(probe):
+    assistant("refund")
+    return probe.check(polite)
+
+def test_in_a_coroutine(probe):
+    import asyncio
+    assert asyncio.run(awaited(probe)).value == 0.75
+"""
+
+
+def test_metrics_can_be_checked_in_a_test(endpoint: ProviderServer, run_suite: RunSuite) -> None:
+    """Ready-made ones and one's own; what is below the threshold, or no evidence, fails."""
+    endpoint.replies(completion({"reason": "seen", "score": 0.75}))
+    expected = "REFUNDED: refund"
+    outcome = run_suite(SUITE.format(url=endpoint.url, expected=expected))
+    failing = {"test_fails", "test_nothing_to_compare", "test_no_trace"}
+    assert {name for name, found in outcome.cases.items() if found == "failure"} == failing, outcome.out
+    assert "is_polite 0.75 < 0.80: seen" in outcome.out
+    assert "exact_match is inconclusive, there was nothing to judge: the case expects nothing" in outcome.out
+    assert "tool_use is inconclusive, there was nothing to judge: no trace was made" in outcome.out
+
+
+def test_opinions_are_sent_where_traces_are(endpoint: ProviderServer, server: LocalServer, tmp_path: Path) -> None:
+    """Those of models; what a function says that asks none stays in the report."""
+    endpoint.replies(completion({"reason": "seen", "score": 0.75}))
+    code = f"""
+    import pandaprobe_otel
+    from pandaprobe_otel.evals import Criterion, ExactMatch, LocalJudge, evaluate
+    pandaprobe_otel.init()
+    polite = Criterion("is_polite", "It is polite.", LocalJudge("m", url={endpoint.url!r}))
+    cases = [{{"input": "a", "expected": "A"}}]
+    assert evaluate(cases, pandaprobe_otel.agent(str.upper), [polite, ExactMatch()]).passed
+    """
+    env = environment(server.url, PANDAPROBE_PROJECT_NAME=f"opinions-{tmp_path.name}")
+    done = run_python(code, env, set_up=False)
+    assert done.returncode == 0, done.stderr
+    with Client(env["PANDAPROBE_API_KEY"], env["PANDAPROBE_PROJECT_NAME"], server.url) as client:
+        wait_until(lambda: [score.name for score in client.scores.iter()] == ["is_polite"])
+        (score,) = client.scores.iter()
+    assert (score.parsed, score.reason) == (0.75, "seen")
