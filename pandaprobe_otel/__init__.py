@@ -21,15 +21,27 @@ if TYPE_CHECKING:
     from pandaprobe_otel.bootstrap import init as init
     from pandaprobe_otel.bootstrap import shutdown as shutdown
     from pandaprobe_otel.bootstrap import status as status
-    from pandaprobe_otel.decorators import agent as agent
-    from pandaprobe_otel.decorators import chain as chain
-    from pandaprobe_otel.decorators import embedding as embedding
-    from pandaprobe_otel.decorators import llm as llm
-    from pandaprobe_otel.decorators import retriever as retriever
-    from pandaprobe_otel.decorators import span as span
-    from pandaprobe_otel.decorators import start_trace as start_trace
-    from pandaprobe_otel.decorators import tool as tool
-    from pandaprobe_otel.decorators import trace as trace
+    from pandaprobe_otel.capture.public import agent as agent
+    from pandaprobe_otel.capture.public import chain as chain
+    from pandaprobe_otel.capture.public import embedding as embedding
+    from pandaprobe_otel.capture.public import llm as llm
+    from pandaprobe_otel.capture.public import retriever as retriever
+    from pandaprobe_otel.capture.public import span as span
+    from pandaprobe_otel.capture.public import start_trace as start_trace
+    from pandaprobe_otel.capture.public import tool as tool
+    from pandaprobe_otel.capture.public import trace as trace
+    from pandaprobe_otel.capture.scores import score as score
+    from pandaprobe_otel.capture.trace_context import context as context
+    from pandaprobe_otel.capture.trace_context import context_executor as context_executor
+    from pandaprobe_otel.capture.trace_context import current_trace_id as current_trace_id
+    from pandaprobe_otel.capture.trace_context import reset_current_session_id as reset_current_session_id
+    from pandaprobe_otel.capture.trace_context import reset_current_user_id as reset_current_user_id
+    from pandaprobe_otel.capture.trace_context import session as session
+    from pandaprobe_otel.capture.trace_context import set_current_session_id as set_current_session_id
+    from pandaprobe_otel.capture.trace_context import set_current_user_id as set_current_user_id
+    from pandaprobe_otel.capture.trace_context import set_session as set_session
+    from pandaprobe_otel.capture.trace_context import set_user as set_user
+    from pandaprobe_otel.capture.trace_context import user as user
     from pandaprobe_otel.enums import ScoreDataType as ScoreDataType
     from pandaprobe_otel.enums import SpanKind as SpanKind
     from pandaprobe_otel.enums import SpanStatusCode as SpanStatusCode
@@ -45,26 +57,14 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import wrap_litellm as wrap_litellm
     from pandaprobe_otel.registry import wrap_mistral as wrap_mistral
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
-    from pandaprobe_otel.scores import score as score
     from pandaprobe_otel.sdk import PandaProbeSpanExporter as PandaProbeSpanExporter
     from pandaprobe_otel.sdk import PandaProbeSpanProcessor as PandaProbeSpanProcessor
     from pandaprobe_otel.serverless import flush_on_return as flush_on_return
-    from pandaprobe_otel.trace_context import context as context
-    from pandaprobe_otel.trace_context import context_executor as context_executor
-    from pandaprobe_otel.trace_context import current_trace_id as current_trace_id
-    from pandaprobe_otel.trace_context import reset_current_session_id as reset_current_session_id
-    from pandaprobe_otel.trace_context import reset_current_user_id as reset_current_user_id
-    from pandaprobe_otel.trace_context import session as session
-    from pandaprobe_otel.trace_context import set_current_session_id as set_current_session_id
-    from pandaprobe_otel.trace_context import set_current_user_id as set_current_user_id
-    from pandaprobe_otel.trace_context import set_session as set_session
-    from pandaprobe_otel.trace_context import set_user as set_user
-    from pandaprobe_otel.trace_context import user as user
 
 _HOMES = {
     "api": ("AsyncClient", "Client"),
     "bootstrap": ("PandaProbe", "aflush", "flush", "get_client", "init", "shutdown", "status"),
-    "decorators": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
+    "capture.public": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
     "serverless": ("flush_on_return",),
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
     "errors": ("PandaProbeError",),
@@ -80,8 +80,8 @@ _HOMES = {
         "wrap_mistral",
         "wrap_openai",
     ),
-    "scores": ("score",),
-    "trace_context": (
+    "capture.scores": ("score",),
+    "capture.trace_context": (
         "context",
         "context_executor",
         "current_trace_id",

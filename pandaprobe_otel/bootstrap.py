@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pandaprobe_otel import first_use, joined
+from pandaprobe_otel import connections
+from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.config import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-    from pandaprobe_otel.decorators import TraceHandle
+    from pandaprobe_otel.capture.handles import TraceHandle
     from pandaprobe_otel.sdk import PandaProbeSpanProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -79,7 +80,7 @@ class PandaProbe:
 
     def trace(self, name: str, **options: Any) -> TraceHandle:
         """`pandaprobe_otel.start_trace`, which the official SDK's client has as a method; same arguments."""
-        from pandaprobe_otel.decorators import start_trace
+        from pandaprobe_otel.capture.public import start_trace
 
         return start_trace(name, **options)
 
@@ -88,7 +89,7 @@ class PandaProbe:
 
         Raises InvalidRequest when the score cannot be one.
         """
-        from pandaprobe_otel.scores import score_with
+        from pandaprobe_otel.capture.scores import score_with
 
         score_with(self, trace_id, name, value, **options)
 
@@ -235,7 +236,7 @@ def _differs(before: Any, config: Config, name: str) -> bool:
 def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None) -> PandaProbe:
     from pandaprobe_otel.pipeline import open_pipeline
 
-    piece = joined.processor_of_the_app(config, provider)
+    piece = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if piece is None else piece.pipeline
     if piece is not None:
         _tell_ignored(piece, config, arguments)
@@ -246,7 +247,7 @@ def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvid
     if config.captures_content:
         for name, value in CONTENT_SWITCHES.items():
             os.environ.setdefault(name, value)
-    joined.lead(pipeline, config, provider, has_processor=piece is not None)
+    connections.lead(pipeline, config, provider, has_processor=piece is not None)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeVar
 
-from pandaprobe_otel import first_use
+from pandaprobe_otel.capture import first_use
 
 State = Literal["hooked", "skipped", "failed", "adopted"]
 _Client = TypeVar("_Client")

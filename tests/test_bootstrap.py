@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel import Client, joined
+from pandaprobe_otel import Client, connections
 from pandaprobe_otel.local import LocalServer
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
@@ -319,7 +319,7 @@ def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkey
     monkeypatch.setitem(sys.modules, "opentelemetry._events", api)
     sdk = SimpleNamespace(EventLoggerProvider=lambda logs: ("events", logs))
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk._events", sdk)
-    joined._forward_events("logs")
+    connections._forward_events("logs")
     assert given == [("events", "logs")]
 
 

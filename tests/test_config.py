@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.config import LOCAL_API_KEY, SETTINGS, Config
+from pandaprobe_otel.config import SETTINGS, Config
 from pandaprobe_otel.config.settings import CLOUD_ENDPOINT
 
 NO_FILE = Path("/nonexistent/config.yaml")
@@ -139,10 +139,10 @@ def test_a_key_is_never_shown() -> None:
 
 
 def test_a_local_endpoint_needs_no_key() -> None:
-    """A local PandaProbe takes any key."""
+    """A local PandaProbe may be open; no key is made up for one that is not."""
     config = resolve(PANDAPROBE_ENDPOINT="http://localhost:8000/")
 
-    assert (config.api_key, config.endpoint, config.usable) == (LOCAL_API_KEY, "http://localhost:8000", True)
+    assert (config.api_key, config.endpoint, config.usable) == ("", "http://localhost:8000", True)
 
 
 def test_a_broken_file_is_ignored_and_named(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import INVALID_SPAN
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.trace_context import stamp
-from pandaprobe_otel.tracers import use_tracer_provider
+from pandaprobe_otel.capture.trace_context import stamp
+from pandaprobe_otel.capture.tracers import use_tracer_provider
 
 CALLS = 300
 PROSE = "The quick brown fox jumps over the lazy dog, while the panda probes the traces of its agents. "

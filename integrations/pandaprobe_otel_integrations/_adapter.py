@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pandaprobe_otel import first_use
-from pandaprobe_otel.trace_context import trace_values
+from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture.trace_context import trace_values
 
 if TYPE_CHECKING:
     from pandaprobe_otel import PandaProbe

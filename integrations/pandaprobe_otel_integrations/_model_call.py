@@ -10,7 +10,7 @@ from typing import Any, Final
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Tracer
 
-from pandaprobe_otel.attributes import CANCELLED, OUTCOME, PARTIAL
+from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
 
 from ._begun import BEGUN
 from ._content import encoded

@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel.attributes import OPERATION_NAME
+from pandaprobe_otel.mapping.attributes import OPERATION_NAME
 
 _MODEL_CALLS: Final = frozenset({"chat", "embeddings", "generate_content", "text_completion"})
 _OPENINFERENCE_MODEL: Final = "llm.model_name"

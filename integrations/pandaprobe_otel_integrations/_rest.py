@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Set
 from typing import Any, Final
 
-from pandaprobe_otel.attributes import MODEL_PARAMETERS, SPAN_METADATA
+from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
 
 from . import _parts as parts
 from ._content import Content

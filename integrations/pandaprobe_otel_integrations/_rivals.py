@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from opentelemetry.trace import ProxyTracer, Tracer, get_tracer_provider
 
-from pandaprobe_otel.tracers import share_contexts
+from pandaprobe_otel.capture.tracers import share_contexts
 
 _OURS: Final = frozenset({"PandaProbeSpanProcessor", "PandaProbeSpanExporter"})
 _logger = logging.getLogger("pandaprobe_otel.integrations")

@@ -9,7 +9,7 @@ from typing import Any, cast
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, set_span_in_context
 
-from pandaprobe_otel.decorators.wrapping import ContextScope, Scope, wrap
+from pandaprobe_otel.capture.wrapping import ContextScope, Scope, wrap
 
 from ._guard import guarded
 from ._llm_span import without_llm_span

@@ -7,9 +7,9 @@ from typing import Any
 
 from opentelemetry.trace import Span, Status, StatusCode
 
-from pandaprobe_otel.attributes import ERROR_TYPE
-from pandaprobe_otel.decorators.outcome import record_exception
-from pandaprobe_otel.outcomes import outcome_of
+from pandaprobe_otel.capture.outcome import record_exception
+from pandaprobe_otel.mapping.attributes import ERROR_TYPE
+from pandaprobe_otel.mapping.outcomes import outcome_of
 
 
 def present(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,12 +81,18 @@ def resolve_credentials(
     usable = not any(problem.setting == "api_key" for problem in config.problems)
     return Credentials(
         endpoint=config.endpoint,
-        api_key=config.fixed_key if usable and not by_token else None,
+        api_key=_key(config, token) if usable and not by_token else None,
         project_name=config.project_name,
         token=_token(token),
         project_id=_uuid("project_id", project_id),
         organization_id=_uuid("organization_id", organization_id),
     )
+
+
+def _key(config: Config, token: str | None) -> str | None:
+    """The key; empty for an open local server. Who has a token alone, and names no project, means the token."""
+    is_without = not config.fixed_key and token is not None and config.sources["project_name"] == "default"
+    return None if is_without else config.fixed_key
 
 
 def _token(token: str | None) -> str | None:

@@ -23,7 +23,7 @@ from pandaprobe_otel.errors import (
     SentRequest,
     ServerError,
 )
-from pandaprobe_otel.transport import Answer, Outcome, Request, Verdict, VerdictKind
+from pandaprobe_otel.transport import Answer, Outcome, Request, Verdict, VerdictKind, lacks_key
 
 # The SQL of these reads the token counts of every trace of the project (measured on server 0.5.0).
 _BROKEN_BY_TOKEN_COUNTS: Final = frozenset({"/traces", "/sessions", "/sessions/{session_id}", "/traces/analytics"})
@@ -81,6 +81,8 @@ def _auth(failure: Failure, said: str, facts: dict[str, Any]) -> PandaProbeError
         return InvalidRequest(f"{said} Is the endpoint the base URL of a PandaProbe?", **facts)
     if "expired" in failure.verdict.message.lower():
         return KeyExpired(said, **facts)
+    if lacks_key(failure.verdict):
+        said += " No API key is set: pass api_key, or set PANDAPROBE_API_KEY."
     return AuthError(said, **facts)
 
 

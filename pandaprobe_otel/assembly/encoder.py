@@ -14,9 +14,9 @@ from pandaprobe_otel.assembly.trace_buffer import Part, Stage
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.randomness import randomness
 from pandaprobe_otel.delivery.shares import SAMPLE_RATE_KEY
-from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
 from pandaprobe_otel.mapping.evaluations import evaluation_scores
+from pandaprobe_otel.mapping.ids import trace_uuid
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import Ledger

@@ -14,7 +14,7 @@ from pandaprobe_otel.assembly.span_record import decode_span
 from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
-from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.mapping.ids import trace_uuid
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

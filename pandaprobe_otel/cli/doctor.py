@@ -96,12 +96,12 @@ def masked(value: str) -> str:
 
 
 def _settings(config: Config) -> list[dict[str, Any]]:
-    from pandaprobe_otel.config import LOCAL_API_KEY, SETTINGS
+    from pandaprobe_otel.config import SETTINGS
 
     rows: list[dict[str, Any]] = []
     for setting in SETTINGS:
         value = getattr(config, setting.name)
-        if setting.secret and value is not None and value != LOCAL_API_KEY:
+        if setting.secret and value:
             value = masked(str(value))
         rows.append({"name": setting.name, "value": value, "source": config.sources[setting.name], "env": setting.env})
     return rows

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.errors import AuthError, ServerError
 from pandaprobe_otel.transport import HttpTransport, Request, Transport, VerdictKind, judge
+
+NO_KEY: Final = "the endpoint wants an API key, and there is none: set PANDAPROBE_API_KEY"
 
 
 class KeyState(StrEnum):
@@ -50,11 +53,15 @@ def require_key(endpoint: str, api_key: str) -> None:
 
 def check_key_at(endpoint: str, api_key: str) -> KeyCheck:
     """Check a key over a connection of its own."""
-    transport = HttpTransport(endpoint, {"X-API-Key": api_key})
+    transport = HttpTransport(endpoint, {"X-API-Key": api_key} if api_key else {})
     try:
-        return check_key(transport)
+        check = check_key(transport)
     finally:
         transport.close()
+    if api_key or check.state not in (KeyState.GOOD, KeyState.REFUSED):
+        return check
+    message = "the endpoint needs none" if check.state is KeyState.GOOD else f"{NO_KEY} ({check.message})"
+    return replace(check, message=message)
 
 
 def check_key(transport: Transport, *, timeout_s: float = 10.0) -> KeyCheck:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pandaprobe_otel.outcomes import outcome_in
+from pandaprobe_otel.mapping.outcomes import outcome_in
 from pandaprobe_otel.reporting.trace_tree import duration
 
 

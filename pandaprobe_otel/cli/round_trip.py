@@ -39,7 +39,7 @@ def round_trip(config: Config) -> RoundTrip:
     """Send one trace (billed, and it creates the project if there is none of this name) and wait until it is there."""
     from opentelemetry.sdk.trace import TracerProvider
 
-    from pandaprobe_otel.ids import trace_uuid
+    from pandaprobe_otel.mapping.ids import trace_uuid
     from pandaprobe_otel.pipeline import ExportPipeline
     from pandaprobe_otel.sdk import PandaProbeSpanProcessor
 

@@ -29,7 +29,7 @@ def view(file: Path, output: str | None, serve: bool, port: int, opens: bool | N
     from pandaprobe_otel.local import LocalServer
     from pandaprobe_otel.local.from_file import load, records_of
     from pandaprobe_otel.local.pages.document import MAX_TRACES, html_document
-    from pandaprobe_otel.trace_file import read_entries
+    from pandaprobe_otel.transport.trace_file import read_entries
 
     opens_it = sys.stdout.isatty() if opens is None else opens
     with LocalServer(port=port, limit=None) as server:

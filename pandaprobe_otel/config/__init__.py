@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pandaprobe_otel.config.resolve import LOCAL_API_KEY, Config, ExportSettings, Problem, settings_of_a_piece
+from pandaprobe_otel.config.resolve import Config, ExportSettings, Problem, settings_of_a_piece
 from pandaprobe_otel.config.settings import SETTINGS
 
-__all__ = ["LOCAL_API_KEY", "SETTINGS", "Config", "ExportSettings", "Problem", "settings_of_a_piece"]
+__all__ = ["SETTINGS", "Config", "ExportSettings", "Problem", "settings_of_a_piece"]

@@ -24,9 +24,6 @@ __all__ = ["SETTINGS", "Config", "ExportSettings", "Problem"]
 
 Capture = Literal["all", "metadata", "off"]
 
-LOCAL_API_KEY: Final = "sk_pp_local"
-"""Sent to a loopback endpoint when no key is set: a local PandaProbe without `--auth` takes any key."""
-
 _PLACEHOLDER_KEY = re.compile(
     r"(?:<.*>|\$\{.*\}|x{3,}|\.{3,}|(?:your|my|insert|replace|change)[ _-]?.*|todo|changeme|none|null|api[ _-]?key|"
     r"sk_pp_(?:x{3,}|\.{2,}|your.*))",
@@ -151,7 +148,7 @@ class Config:
 
     @property
     def fixed_key(self) -> str | None:
-        """The API key where it is a text; None where there is none, or a function gives it."""
+        """The API key where it is a text; empty for a local endpoint without one. None where a function gives it."""
         return self.api_key if isinstance(self.api_key, str) else None
 
     def ask_key(self) -> str | None:
@@ -237,7 +234,8 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
         return
     if key is None:
         if urlsplit(str(values["endpoint"])).hostname in _LOOPBACK:
-            values["api_key"], sources["api_key"] = LOCAL_API_KEY, "default for a local endpoint"
+            # A PandaProbe on this machine may be open. One that wants a key says so; none is made up for it.
+            values["api_key"], sources["api_key"] = "", "none, as an open local server needs none"
             return
         message = (
             "no API key: set PANDAPROBE_API_KEY (or pass api_key=...), or set PANDAPROBE_ENDPOINT to a local "

@@ -7,7 +7,7 @@ from typing import Final
 
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.transport.verdict import Verdict
+from pandaprobe_otel.transport.verdict import Verdict, lacks_key
 
 _HAD_TO_GO: Final = {
     "queue_full": "Traces are dropped: they come faster than PandaProbe takes them, and the memory for waiting ones is "
@@ -47,13 +47,14 @@ class Causes:
 
     def auth(self, verdict: Verdict) -> None:
         """Key, project or endpoint are refused."""
-        self._notices.say(
-            "auth",
-            f"PandaProbe refuses these settings ({verdict.message}). Check PANDAPROBE_API_KEY, "
-            "PANDAPROBE_PROJECT_NAME and PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`). "
-            "Traces wait and are tried again.",
-            level=logging.ERROR,
-        )
+        if lacks_key(verdict):
+            told = "The PandaProbe at this endpoint wants an API key, and none is set: set PANDAPROBE_API_KEY."
+        else:
+            told = (
+                f"PandaProbe refuses these settings ({verdict.message}). Check PANDAPROBE_API_KEY, "
+                "PANDAPROBE_PROJECT_NAME and PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`)."
+            )
+        self._notices.say("auth", f"{told} Traces wait and are tried again.", level=logging.ERROR)
 
     def outage(self, verdict: Verdict) -> None:
         """No answer, or one that says try later."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 SMALLEST_CAP: Final = 64 * 1024
 """Below this many bytes a body is not made smaller: whatever refuses it is not about size."""

@@ -11,7 +11,7 @@ import zlib
 from array import array
 from typing import Final
 
-from pandaprobe_otel.encoded_spans import EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 SMALLEST: Final = 512
 """Bytes below which packing is not worth it."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from pandaprobe_otel.delivery.packing import SMALLEST, pack, unpack
-from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 
 MAX_SPANS: Final = 500
 """The server refuses a request with more spans than this (measured, and in its published contract)."""

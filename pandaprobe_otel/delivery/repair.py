@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.errors import FieldError
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 MAX_REPAIRS: Final = 2
 MARK: Final = "pandaprobe_otel.repaired"

@@ -18,9 +18,9 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import EncodedSpans
-from pandaprobe_otel.trace_file import Entry, EntryKind, read_entries, stand_in
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.messages import Transport
+from pandaprobe_otel.transport.trace_file import Entry, EntryKind, read_entries, stand_in
 from pandaprobe_otel.transport.verdict import VerdictKind
 
 _BATCH: Final = 100

@@ -119,7 +119,8 @@ def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[
 
 def send_scores(found: Judgements) -> None:
     """Give the traces what the judge says about them, where traces are sent. The API takes no scores of sessions."""
-    from pandaprobe_otel import bootstrap, scores
+    from pandaprobe_otel import bootstrap
+    from pandaprobe_otel.capture import scores
     from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS
 
     handle = bootstrap.current()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.sdk.trace import SpanProcessor
 
-from pandaprobe_otel import attributes as names
 from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.mapping import attributes as names
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -104,8 +104,8 @@ class SpanRecorder(SpanProcessor):
         """
         from opentelemetry import trace
 
+        from pandaprobe_otel.capture.tracers import current_tracer
         from pandaprobe_otel.id_generator import draw_from_system
-        from pandaprobe_otel.tracers import current_tracer
 
         provider: Any = trace.get_tracer_provider()
         if not hasattr(provider, "add_span_processor") and create and isinstance(provider, trace.ProxyTracerProvider):

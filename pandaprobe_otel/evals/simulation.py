@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import attach, detach, get_current
 
-from pandaprobe_otel.decorators import start_trace
+from pandaprobe_otel.capture.public import start_trace
+from pandaprobe_otel.capture.trace_context import values_alone
 from pandaprobe_otel.evals.budget import Budget
 from pandaprobe_otel.evals.conversation import Conversation, Ended
 from pandaprobe_otel.evals.local_judge import LocalJudge
 from pandaprobe_otel.evals.personas import End, Persona, persona_of
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.repetition import whole
-from pandaprobe_otel.trace_context import values_alone
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.asking import Model

@@ -8,7 +8,7 @@ from typing import Any, cast, overload
 
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord
 from pandaprobe_otel.evals.tree_text import call_text, shortened, tree_text, value_text
-from pandaprobe_otel.outcomes import UNFINISHED
+from pandaprobe_otel.mapping.outcomes import UNFINISHED
 
 
 class SpanSet(Sequence[SpanRecord]):

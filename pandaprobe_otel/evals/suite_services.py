@@ -24,7 +24,7 @@ class Services:
 
     def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
         """Give a trace a score, which is sent where traces are."""
-        from pandaprobe_otel.scores import score, score_body
+        from pandaprobe_otel.capture.scores import score, score_body
 
         if self._suite.mode == "off":
             score_body(trace_id, name, value, reason=reason)  # refuses what is no score, as the other modes do

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from pandaprobe_otel.evals.behaviour import behaviour_text
-from pandaprobe_otel.outcomes import UNFINISHED, outcome_in
+from pandaprobe_otel.mapping.outcomes import UNFINISHED, outcome_in
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from fastapi import Depends
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pandaprobe_otel.config import LOCAL_API_KEY
 from pandaprobe_otel.local.errors import InvalidFieldError, refused
 from pandaprobe_otel.local.payloads import unstorable
 from pandaprobe_otel.local.services import Services, services_of
 from pandaprobe_otel.local.store.accounts import Organization, Project
 
+LOCAL_API_KEY: Final = "sk_pp_local"
+"""The key that is always good on an open local server, so that a program that insists on one has it."""
 NAME_RULE: Final = (
     "must start and end with a letter or digit and contain only letters, digits, spaces, hyphens, underscores, dots, "
     "or apostrophes."

@@ -1,12 +1,17 @@
 """The outermost layer, written as plain ASGI because every request passes through it.
 
-It checks the Host header (a web page must not reach a loopback server under its own name), makes faults happen and
-puts `x-request-id` on every answer that has one on the real server.
+It keeps web pages of other sites out, makes faults happen and puts `x-request-id` on every answer that has one on the
+real server.
+
+A page that a browser shows may send requests to a server on loopback. It cannot do so under its own name (Host), what
+changes anything must come from our own pages or from a program (Origin), and a body that has no type is no JSON, which
+old versions of FastAPI take it for: a page needs no permission to send one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +23,11 @@ from pandaprobe_otel.local.errors import plain_500
 from pandaprobe_otel.local.faults import Faults
 
 PAGES: Final = "/ui"
+_SCHEMES: Final = ("http", "https")
+"""A proxy in front may speak TLS."""
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII)
+_BAD_ORIGIN = "A web page of another site may not change anything here."
 _BAD_HOST = "This Host is not served here: use the address that the server printed, or start it with --host."
 
 
@@ -42,6 +52,12 @@ class OuterLayer:
         if not self._host_allowed(headers.get("host", "")):
             await JSONResponse({"detail": _BAD_HOST}, status_code=400)(scope, receive, send)
             return
+        if scope["method"] not in _SAFE:
+            if not _is_of_this_site(headers):
+                await JSONResponse({"detail": _BAD_ORIGIN}, status_code=403)(scope, receive, send)
+                return
+            if "content-type" not in headers:
+                scope["headers"] = [*scope["headers"], (b"content-type", b"application/octet-stream")]
         if not scope["path"].startswith(PAGES) and await self._fault(scope, receive, send):
             return
         await self._app(scope, receive, _with_request_id(scope, headers.get("x-request-id"), send))
@@ -49,8 +65,8 @@ class OuterLayer:
     def _host_allowed(self, host: str) -> bool:
         if "*" in self._allowed_hosts:
             return True
-        name = host.rsplit("]", 1)[0].lstrip("[") if host.startswith("[") else host.rsplit(":", 1)[0]
-        return name.lower() in self._allowed_hosts
+        found = _HOST.fullmatch(host)
+        return found is not None and (found[1] or found[2]).lower() in self._allowed_hosts
 
     async def _fault(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Make the next fault happen; True when the request needs no further handling."""
@@ -68,6 +84,12 @@ class OuterLayer:
         # The ASGI server must see the lost connection before the request ends, or it would try to answer.
         await asyncio.sleep(0.01)
         return True
+
+
+def _is_of_this_site(headers: Headers) -> bool:
+    """Whether a browser's page, if one has sent this, came from here. Programs send no Origin."""
+    origin = headers.get("origin")
+    return origin is None or origin.lower() in {f"{scheme}://{headers.get('host', '').lower()}" for scheme in _SCHEMES}
 
 
 def _failure(status: int) -> Response:

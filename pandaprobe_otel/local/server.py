@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from pandaprobe_otel.config import LOCAL_API_KEY
 from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.local.auth import LOCAL_API_KEY
 from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.services import Services, build_services

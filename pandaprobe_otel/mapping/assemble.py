@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.encoded_spans import NO_SPANS
-from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.details import with_details
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
+from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.mapped_trace import MappedTrace

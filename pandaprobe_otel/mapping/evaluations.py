@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping.clean import clean
+from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.shrink import shrink

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pandaprobe_otel.encoded_spans import EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 
 @dataclass(frozen=True, slots=True)

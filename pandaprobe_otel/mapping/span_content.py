@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.attributes import INPUT, OUTPUT
+from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
     any_content,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from pandaprobe_otel.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.conservation import add_unsaid
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict

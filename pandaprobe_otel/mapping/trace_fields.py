@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from pandaprobe_otel.attributes import CANCELLED, TIMED_OUT
+from pandaprobe_otel.mapping.attributes import CANCELLED, TIMED_OUT
 from pandaprobe_otel.mapping.content import whole_content
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.outcomes import outcome_in
+from pandaprobe_otel.mapping.outcomes import outcome_in
 
 if TYPE_CHECKING:
     from rich.text import Text

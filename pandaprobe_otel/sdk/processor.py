@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 from opentelemetry.sdk.trace import SpanProcessor
 
 from pandaprobe_otel.assembly.remote_parents import leave_out_strangers, mark
+from pandaprobe_otel.capture.trace_context import stamp
+from pandaprobe_otel.capture.tracers import are_contexts_shared
 from pandaprobe_otel.config import ExportSettings, settings_of_a_piece
 from pandaprobe_otel.pipeline import Pipeline, open_pipeline
 from pandaprobe_otel.sdk.pieces import Piece, choose
-from pandaprobe_otel.trace_context import stamp
-from pandaprobe_otel.tracers import are_contexts_shared
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -6,7 +6,7 @@ from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request, Transport
 from pandaprobe_otel.transport.retry_after import parse_retry_after
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge, lacks_key
 
 __all__ = [
     "Answer",
@@ -19,5 +19,6 @@ __all__ = [
     "VerdictKind",
     "api_key_headers",
     "judge",
+    "lacks_key",
     "parse_retry_after",
 ]

@@ -7,11 +7,12 @@ from functools import cache
 
 
 def api_key_headers(api_key: str, project_name: str) -> Mapping[str, str]:
-    """Headers of an API key with its project.
+    """Headers of an API key, if there is one, with its project.
 
     No Authorization header beside it: the server would then count the rate limit by that (measured on 0.5.0).
     """
-    return {"X-API-Key": api_key, "X-Project-Name": project_name, "User-Agent": user_agent()}
+    project = {"X-Project-Name": project_name, "User-Agent": user_agent()}
+    return {"X-API-Key": api_key, **project} if api_key else project
 
 
 def bearer_headers(

@@ -86,6 +86,11 @@ def judge(outcome: Outcome) -> Verdict:
     )
 
 
+def lacks_key(verdict: Verdict) -> bool:
+    """Whether a request is refused since it had no key at all, in the server's words (measured on 0.5.0)."""
+    return verdict.status == 401 and "missing credentials" in verdict.message.lower()
+
+
 def _wait(status: int, headers: Mapping[str, str]) -> float | None:
     seconds = parse_retry_after(headers.get("retry-after"), headers.get("date"))
     return parse_rate_limit_reset(headers) if seconds is None and status == 429 else seconds

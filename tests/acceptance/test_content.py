@@ -13,8 +13,8 @@ import httpx
 import orjson
 import pytest
 
-from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, Outcome, Request, api_key_headers
 from simulated_world import Process, Server, World, trace_parcel
 from storable import assert_storable

@@ -20,7 +20,7 @@ from pandaprobe_otel import pipeline as pipeline_module
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline import ExportPipeline
 from pandaprobe_otel.process import forks
 from pandaprobe_otel.reporting.report import Status

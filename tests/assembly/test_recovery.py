@@ -19,8 +19,8 @@ from pandaprobe_otel.assembly.span_record import decode_span, encode_json, encod
 from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
-from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping import SpanView, read_span
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from spans import CHAT, HTTP, SpanMaker
 from spools import Run, span_encoder
 

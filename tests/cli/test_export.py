@@ -18,14 +18,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status as ProtoStatus
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, Status, StatusCode
 
-from pandaprobe_otel import attributes as names
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.cli import app as app_module
 from pandaprobe_otel.cli.markdown import markdown
 from pandaprobe_otel.cli.otlp_json import otlp_json
-from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping import map_trace
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 
 TRACE_ID = 0x0123456789ABCDEF0123456789ABCDEF
 

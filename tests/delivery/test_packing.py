@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel.delivery.outbox import PACK_ABOVE, Outbox
 from pandaprobe_otel.delivery.packing import pack, unpack
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 TEXT = b"Agents call models and tools, and their traces wait for their turn. "
 

@@ -12,8 +12,8 @@ from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.fitting import fit
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MARK, repair
-from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.errors import FieldError
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 

@@ -12,7 +12,7 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.randomness import randomness, randomness_of_uuid
 from pandaprobe_otel.delivery.slowness import Slowness
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
-from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.mapping.ids import trace_uuid
 from simulated_world import simulated_id
 
 MINUTE = 60.0

@@ -16,7 +16,7 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from command_line import clean_environment, run_here
 from doc_blocks import DOCS
-from pandaprobe_otel import joined, registry
+from pandaprobe_otel import connections, registry
 from pandaprobe_otel.cli import run_report
 from pandaprobe_otel.cli.environment_notes import environment_notes
 from pandaprobe_otel.cli.extras import missing_extra
@@ -24,9 +24,9 @@ from pandaprobe_otel.config import Config
 from pandaprobe_otel.delivery.causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import EncodedSpans
 from pandaprobe_otel.errors import OutcomeUnknown
 from pandaprobe_otel.evals.connection import Connection
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, NoAnswer, judge
 from subprocesses import environment, run_python
 
@@ -100,7 +100,7 @@ def _unknown_library(home: Path, log: pytest.LogCaptureFixture, patch: pytest.Mo
 def _foreign_provider(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
     config = Config.resolve({"endpoint": "http://127.0.0.1:1"}, environ={}, file=home / "none")
     patch.setattr("opentelemetry.trace.get_tracer_provider", NoOpTracerProvider)
-    joined._lead_spans(None, config, None)  # type: ignore[arg-type]
+    connections._lead_spans(None, config, None)  # type: ignore[arg-type]
     return log.text
 
 

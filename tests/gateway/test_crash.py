@@ -12,7 +12,7 @@ import httpx
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otlp_senders import agent_trace, body_of, post
-from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment
 from waiting import wait_until

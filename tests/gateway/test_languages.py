@@ -14,8 +14,8 @@ import pytest
 
 from node_programs import require_node, run_node, serving
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping.ids import trace_uuid
 from subprocesses import environment
 
 URLS = {"http/json": "{http}/v1/traces", "http/protobuf": "{http}/v1/traces", "grpc": "http://127.0.0.1:{grpc}"}

@@ -28,9 +28,9 @@ from otlp_senders import AGENT, CHAT, agent_trace, body_of, post, tracer_of
 from pandaprobe_otel.assembly.remote_parents import joined
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.gateway.otlp_spans import spans_of
-from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping import read_span
+from pandaprobe_otel.mapping.ids import trace_uuid
 
 
 def over_http(gateway: Gateway) -> SpanExporter:

@@ -82,7 +82,7 @@ def _client(server: ProviderServer) -> genai.Client:
 
 def _traffic(ending: str) -> Reply:
     if ending == "cancelled":
-        return events_reply(chunks()[:4], done=False, hangs_s=1.0)
+        return events_reply(chunks()[:4], done=False, hangs_s=60.0)
     return events_reply(chunks(), done=False, pause_s=PAUSE_S)
 
 
@@ -480,7 +480,7 @@ def _interaction_traffic(ending: str) -> Reply:
     thought = {"type": "thought_summary", "content": {"type": "text", "text": "Hm."}}
     steps = ({"type": "thought"}, [thought]), SPOKEN, called("get_weather", place="Paris")
     events = interaction_events(*steps, status="requires_action")
-    cut, hangs_s = (7, 1.0) if ending == "cancelled" else (len(events), 0.0)
+    cut, hangs_s = (7, 60.0) if ending == "cancelled" else (len(events), 0.0)
     return events_reply(events[:cut], named=True, done=not hangs_s, hangs_s=hangs_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +18,8 @@ import pytest
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
+from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.middleware import OuterLayer
 
 STARTED = "2026-01-02T03:04:05.678901+00:00"
 TRACE = {"name": "t", "started_at": STARTED}
@@ -133,9 +137,72 @@ def test_a_foreign_host_header_is_refused() -> None:
         port = server.url.rsplit(":", 1)[1]
         statuses = {
             host: httpx.get(server.url + "/health", headers={"Host": host}, trust_env=False, timeout=60).status_code
-            for host in ("evil.example", f"evil.example:{port}", f"localhost:{port}", f"127.0.0.1:{port}", "[::1]")
+            for host in (*FOREIGN_HOSTS, f"evil.example:{port}", f"localhost:{port}", f"127.0.0.1:{port}", "[::1]")
         }
-    assert list(statuses.values()) == [400, 400, 200, 200, 200]
+    assert list(statuses.values()) == [400] * (len(FOREIGN_HOSTS) + 1) + [200, 200, 200]
+
+
+FOREIGN_HOSTS = (
+    "evil.example",
+    "[::1]evil",
+    "[::1].evil.example",
+    "[::1",
+    "localhost.evil.example",
+    "localhost:80@evil",
+    "",
+)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
+def test_a_page_of_another_site_changes_nothing(method: str, origin: str) -> None:
+    """A browser says where a request comes from, also one that needs no permission to send it."""
+    with LocalServer() as server:
+        for path in ("/organizations", "/traces", "/ui/sign-in", "/evaluations/monitors/1"):
+            answer = httpx.request(method, server.url + path, headers={"Origin": origin}, trust_env=False, timeout=60)
+            assert answer.status_code == 403, path
+            assert "another site" in answer.text
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_a_page_of_our_own_may(name: str) -> None:
+    """Its origin is the address under which the server is reached; programs send none."""
+    with LocalServer() as server:
+        url = server.url.replace("127.0.0.1", name)
+        made = httpx.post(
+            url + "/organizations", json={"name": "own"}, headers={"Origin": url}, trust_env=False, timeout=60
+        )
+
+    assert made.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> None:
+    """A page of any site may send these without asking; FastAPI before 0.132 took one without a type for JSON."""
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    with LocalServer() as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+        answer = http.post("/organizations", content=b'{"name": "sent"}', headers=headers)
+        names = [one["name"] for one in http.get("/organizations").json()]
+
+    assert answer.status_code == 422
+    assert "sent" not in names
+
+
+def test_no_version_of_the_framework_sees_a_body_without_a_type() -> None:
+    """Whatever it would make of one, the outer layer gives it a type first."""
+    seen: list[Any] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"]).get(b"content-type"))
+
+    layer = OuterLayer(inner, faults=Faults(), allowed_hosts=frozenset({"localhost"}))
+    for method, headers in (("POST", []), ("POST", [(b"content-type", b"application/json")]), ("GET", [])):
+        scope = {"type": "http", "method": method, "path": "/traces", "headers": [(b"host", b"localhost"), *headers]}
+        asyncio.run(layer(scope, None, None))  # type: ignore[arg-type]
+
+    assert seen == [b"application/octet-stream", b"application/json", None]
 
 
 def test_unknown_keys_are_good_until_one_is_made() -> None:

@@ -12,9 +12,9 @@ from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.parcel import Step
-from pandaprobe_otel.ids import trace_uuid
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions
 from pandaprobe_otel.mapping.evaluations import NAME, evaluation_scores
+from pandaprobe_otel.mapping.ids import trace_uuid
 from spans import CHAT, SpanMaker
 from views import TRACE_ID, view
 

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from pandaprobe_otel.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping import MappingOptions, map_views
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.shrink import shrink
 from views import mapped, only_span, view
 

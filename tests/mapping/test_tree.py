@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.encoded_spans import NO_SPANS
-from pandaprobe_otel.ids import span_uuid
 from pandaprobe_otel.mapping import SpanView, map_views
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
+from pandaprobe_otel.mapping.ids import span_uuid
 from views import mapped, view
 
 TRACE_ID = 0xABC

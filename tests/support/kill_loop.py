@@ -32,7 +32,7 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from pandaprobe_otel.ids import span_uuid
+from pandaprobe_otel.mapping.ids import span_uuid
 from pandaprobe_otel.pipeline import ExportPipeline
 config = Config.resolve()
 def bucket():

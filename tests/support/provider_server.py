@@ -47,6 +47,9 @@ class Reply:
 
 Script = Callable[[Received], Reply]
 
+fell_silent = threading.Event()
+"""Set when a server of this process has sent what it had, and keeps its client waiting for the end."""
+
 
 def json_reply(content: Any, *, status: int = 200, waits_s: float = 0.0) -> Reply:
     """A JSON document in one chunk."""
@@ -170,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
             if not chunk:
                 continue  # written down, it would be the end of the body
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-        self._stay_silent(reply.hangs_s)
+        if reply.hangs_s > 0:
+            fell_silent.set()
+            self._stay_silent(reply.hangs_s)
         if reply.breaks_off:
             self.close_connection = True
         else:

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import ProxyTracerProvider
 
-from pandaprobe_otel.tracers import use_tracer_provider
+from pandaprobe_otel.capture.tracers import use_tracer_provider
 from span_recorder import SpanRecorder, recording
 
 

@@ -13,8 +13,8 @@ from pandaprobe_otel.assembly.encoder import PartEncoder
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.assembly.trace_buffer import Part
-from pandaprobe_otel.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping import MappingOptions
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from simulated_world import Process
 from spans import CHAT, SpanMaker
 

@@ -25,7 +25,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:

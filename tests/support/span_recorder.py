@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import Tracer
 
-from pandaprobe_otel.tracers import use_tracer_provider
+from pandaprobe_otel.capture.tracers import use_tracer_provider
 
 
 class SpanRecorder:

@@ -13,6 +13,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Asyn
 from dataclasses import dataclass, field
 from typing import Any
 
+from provider_server import fell_silent
+
 
 class AppError(Exception):
     """Raised by the app in the middle of a stream."""
@@ -63,8 +65,8 @@ AsyncForm = Callable[[Any, Sighting], Awaitable[AsyncOpened]]
 Ending = Callable[[Form, Any, Sighting], None]
 AsyncEnding = Callable[[AsyncForm, Any, Sighting], Awaitable[None]]
 
-SILENCE_IS_MEANT_S = 0.05
-"""The provider of a stream that is to be cancelled falls silent; by now everything before that has been read."""
+ROUNDS_WITHOUT_NEWS = 200
+"""Each piece takes a few rounds through a client's layers."""
 
 
 def _some(opened: Opened, sighting: Sighting) -> None:
@@ -276,13 +278,24 @@ async def cancelled_async(form: AsyncForm, client: Any, sighting: Sighting) -> N
             if count == opened.reads:
                 read_some.set()
 
+    fell_silent.clear()
     task = asyncio.create_task(reads())
     waiting = asyncio.create_task(read_some.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    await asyncio.sleep(SILENCE_IS_MEANT_S)
+    while not (fell_silent.is_set() or task.done()):  # noqa: ASYNC110 - the provider is a thread
+        await asyncio.sleep(0.001)
+    await _all_read(sighting)
     task.cancel()
     await task
+
+
+async def _all_read(sighting: Sighting) -> None:
+    """Go round the event loop until nothing more is read: on loopback, what was sent has arrived."""
+    rounds, known = 0, -1
+    while rounds < ROUNDS_WITHOUT_NEWS:
+        await asyncio.sleep(0)
+        rounds, known = (rounds + 1, known) if len(sighting.items) == known else (0, len(sighting.items))
 
 
 ASYNC_ENDINGS: dict[str, AsyncEnding] = {

@@ -7,7 +7,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import assert_type
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.decorators import SpanBlock, SpanHandle, TraceHandle
+from pandaprobe_otel.capture.factories import SpanBlock
+from pandaprobe_otel.capture.handles import SpanHandle, TraceHandle
 
 
 @pp.trace

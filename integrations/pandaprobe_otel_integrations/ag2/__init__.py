@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel.decorators.wrapping import Scope, wrap
+from pandaprobe_otel.capture.wrapping import Scope, wrap
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt

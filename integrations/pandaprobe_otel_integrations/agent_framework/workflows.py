@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel import attributes as ours
-from pandaprobe_otel.trace_context import attributes_in
+from pandaprobe_otel.capture.trace_context import attributes_in
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import encoded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._shape import obj
 from pandaprobe_otel_integrations._span_scope import SpanScope

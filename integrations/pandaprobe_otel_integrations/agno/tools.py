@@ -7,8 +7,8 @@ from contextlib import aclosing
 from inspect import isasyncgen, isgenerator
 from typing import Any
 
-from pandaprobe_otel import attributes as ours
-from pandaprobe_otel.decorators.wrapping import wrap
+from pandaprobe_otel.capture.wrapping import wrap
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded

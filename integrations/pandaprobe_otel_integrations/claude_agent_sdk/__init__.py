@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, attach
 
-from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration

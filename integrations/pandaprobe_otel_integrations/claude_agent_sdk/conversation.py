@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel import attributes as ours
-from pandaprobe_otel.trace_context import TraceValues, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues, with_values
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._json import to_json

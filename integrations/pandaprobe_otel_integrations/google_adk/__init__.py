@@ -7,7 +7,7 @@ from types import ModuleType
 
 from opentelemetry import trace
 
-from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt

@@ -12,8 +12,8 @@ from typing import Any, Final
 from opentelemetry.context import get_current
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel.attributes import INTERRUPTED, KIND, OUTCOME, USER_ID
-from pandaprobe_otel.trace_context import TraceValues, attributes_in, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues, attributes_in, with_values
+from pandaprobe_otel.mapping.attributes import INTERRUPTED, KIND, OUTCOME, USER_ID
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._native_spans import scope_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from pandaprobe_otel.trace_context import TraceValues
+from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._integration import Integration, Outcome
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable

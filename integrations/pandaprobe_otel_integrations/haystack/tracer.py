@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.context import get_current, set_value
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
-from pandaprobe_otel.trace_context import TraceValues, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span

@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
 
-from pandaprobe_otel.attributes import CANCELLED, OUTCOME
+from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, Run
 

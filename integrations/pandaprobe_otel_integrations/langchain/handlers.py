@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pandaprobe_otel.trace_context import trace_values
+from pandaprobe_otel.capture.trace_context import trace_values
 from pandaprobe_otel_integrations._adapter import use
 
 from . import LangChainInstrumentor

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span, SpanKind, get_current_span, set_span_in_context
 
-from pandaprobe_otel import attributes as ours
-from pandaprobe_otel.outcomes import outcome_of
-from pandaprobe_otel.trace_context import TraceValues, trace_values, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded

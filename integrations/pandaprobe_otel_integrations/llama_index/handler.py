@@ -11,9 +11,9 @@ from typing import Any, Final
 from opentelemetry.context import Context, get_current, get_value, set_value
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
-from pandaprobe_otel import attributes as ours
-from pandaprobe_otel.decorators.wrapping import ContextScope
-from pandaprobe_otel.outcomes import outcome_of
+from pandaprobe_otel.capture.wrapping import ContextScope
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded

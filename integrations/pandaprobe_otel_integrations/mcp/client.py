@@ -10,7 +10,7 @@ from typing import Any, Final
 from opentelemetry.context import attach, get_current, get_value, set_value
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 
-from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded

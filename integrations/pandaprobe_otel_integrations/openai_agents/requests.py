@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import Span
 
-from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._parts import Part

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel.attributes import OPERATION_NAME
+from pandaprobe_otel.mapping.attributes import OPERATION_NAME
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration

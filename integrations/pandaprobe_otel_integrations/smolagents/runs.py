@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
-from pandaprobe_otel import attributes as ours
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._llm_span import with_llm_span

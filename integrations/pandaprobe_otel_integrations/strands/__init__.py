@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel.outcomes import outcome_of
+from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt

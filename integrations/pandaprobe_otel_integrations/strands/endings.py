@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel.attributes import CANCELLED, INTERRUPTED, OUTCOME
-from pandaprobe_otel.outcomes import outcome_of
+from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, OUTCOME
+from pandaprobe_otel.mapping.outcomes import outcome_of
 
 _STOPS: Final = {"interrupt": INTERRUPTED, "cancelled": CANCELLED}
 

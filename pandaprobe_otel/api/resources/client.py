@@ -11,9 +11,9 @@ from pandaprobe_otel.api.operation import Resource, operation
 from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of
 from pandaprobe_otel.api.protocol import Steps
 from pandaprobe_otel.api.scoring import CREATE, give_score
+from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.errors import OutcomeUnknown
-from pandaprobe_otel.scores import score_body
 
 
 class ClientOperations(Resource):

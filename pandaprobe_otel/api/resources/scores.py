@@ -39,8 +39,8 @@ from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import TraceRef, session_of, trace_uuid_of, uuid_of
 from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.scoring import CREATE, LIST, give_score
+from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.enums import ScoreDataType
-from pandaprobe_otel.scores import score_body
 
 TraceScores: TypeAlias = list[TraceScore]
 SessionScores: TypeAlias = list[SessionScore]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 
 OWN: Final = 0
 """Number of this process's own file; those of dead processes have higher ones."""

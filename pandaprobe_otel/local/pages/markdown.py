@@ -9,7 +9,7 @@ from typing import Any
 from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.rendering import duration
 from pandaprobe_otel.local.pages.tree import Node, Tree
-from pandaprobe_otel.outcomes import outcome_in
+from pandaprobe_otel.mapping.outcomes import outcome_in
 
 
 def markdown_of(trace: Mapping[str, Any], tree: Tree, span_id: str | None) -> str:

@@ -19,7 +19,7 @@ from pandaprobe_otel.local.pages.conversation import as_messages, beside_message
 from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, long_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
-from pandaprobe_otel.outcomes import outcome_in
+from pandaprobe_otel.mapping.outcomes import outcome_in
 
 if TYPE_CHECKING:
     from jinja2 import Environment

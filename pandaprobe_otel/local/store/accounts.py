@@ -1,6 +1,7 @@
 """Organizations, projects and API keys, kept in memory too: every request asks for them.
 
-The store belongs to one process, so memory and file cannot differ. API keys are stored as SHA-256 hashes only.
+The store belongs to one process, and memory changes when a transaction is committed, so the two do not differ. API
+keys are stored as SHA-256 hashes only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -116,28 +118,31 @@ class Accounts:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (new.id, name, plan, now, new.subscription_id, now, new.period_end),
             )
-            self._organizations[new.id] = new
+            self._database.after_commit(partial(self._organizations.__setitem__, new.id, new))
         return new
 
     def rename_organization(self, org_id: str, name: str) -> None:
         """Rename an organization."""
         with self._lock, self._database.write() as connection:
             connection.execute("UPDATE organizations SET name = ? WHERE id = ?", (name, org_id))
-            self._organizations[org_id].name = name
+            self._database.after_commit(partial(setattr, self._organizations[org_id], "name", name))
 
     def delete_organization(self, org_id: str) -> None:
         """Delete an organization with its projects, traces and keys."""
         with self._lock, self._database.write() as connection:
             connection.execute("DELETE FROM organizations WHERE id = ?", (org_id,))
-            self._organizations.pop(org_id, None)
-            self._projects = {at: project for at, project in self._projects.items() if project.org_id != org_id}
-            self._keys = {at: key for at, key in self._keys.items() if key.org_id != org_id}
+            self._database.after_commit(partial(self._forget_organization, org_id))
+
+    def _forget_organization(self, org_id: str) -> None:
+        self._organizations.pop(org_id, None)
+        self._projects = {at: project for at, project in self._projects.items() if project.org_id != org_id}
+        self._keys = {at: key for at, key in self._keys.items() if key.org_id != org_id}
 
     def count(self, connection: sqlite3.Connection, org_id: str, kind: str, amount: int) -> None:
         """Add to what an organization has used, inside the caller's transaction. `kind` is a counter's name."""
         org = self._organizations[org_id]
-        setattr(org, kind, getattr(org, kind) + amount)
         connection.execute(f"UPDATE organizations SET {kind} = {kind} + ? WHERE id = ?", (amount, org_id))
+        self._database.after_commit(lambda: setattr(org, kind, getattr(org, kind) + amount))
 
     def use_up(self, org_id: str, traces: int) -> None:
         """Set the number of traces used in this period."""
@@ -150,51 +155,51 @@ class Accounts:
         if now < org.period_end:
             return
         with self._lock, self._database.write() as connection:
-            org.period_start, org.period_end = now, now + PERIOD
-            org.traces = org.trace_evals = org.session_evals = 0
             connection.execute(
                 "UPDATE organizations SET period_start = ?, period_end = ?, traces = 0, trace_evals = 0,"
                 " session_evals = 0 WHERE id = ?",
-                (now, org.period_end, org.id),
+                (now, now + PERIOD, org.id),
             )
+            self._database.after_commit(lambda: _begin_period(org, now))
 
     # -- projects -----------------------------------------------------------------------------------------------------
 
     def projects(self, org_id: str) -> list[Project]:
-        """Return the stored projects of an organization, oldest first."""
-        return [project for project in self._projects.values() if project.org_id == org_id and project.stored]
+        """Return the projects of an organization, oldest first."""
+        return [project for project in list(self._projects.values()) if project.org_id == org_id]
 
     def project(self, project_id: str) -> Project | None:
-        """Return a stored project by id."""
-        return next((p for p in list(self._projects.values()) if p.id == project_id and p.stored), None)
+        """Return a project by id."""
+        return next((project for project in list(self._projects.values()) if project.id == project_id), None)
 
     def project_named(self, org_id: str, name: str) -> Project:
-        """Return a project by name; an unknown one gets its id now and is stored by `keep`."""
+        """Return a project by name; an unknown one is a new one that nobody else knows until `keep` stores it."""
         found = self._projects.get((org_id, name))
         if found is not None:
             return found
-        with self._lock:
-            return self._projects.setdefault(
-                (org_id, name),
-                Project(
-                    id=str(uuid4()), org_id=org_id, name=name, description="", created_at=self._now(), stored=False
-                ),
-            )
+        return Project(id=str(uuid4()), org_id=org_id, name=name, description="", created_at=self._now(), stored=False)
 
     def keep(self, project: Project, connection: sqlite3.Connection | None = None) -> None:
-        """Store a project that exists in memory only; in the caller's transaction if there is one."""
+        """Store a project that is not yet there; in the caller's transaction if there is one."""
         if project.stored:
             return
         if connection is None:
             with self._lock, self._database.write() as own:
                 self.keep(project, own)
             return
+        known = self._projects.get((project.org_id, project.name))
+        if known is not None:  # another first request was faster
+            project.id, project.stored = known.id, True
+            return
         connection.execute(
-            "INSERT INTO projects (id, org_id, name, description, created_at) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO projects (id, org_id, name, description, created_at) VALUES (?, ?, ?, ?, ?)",
             (project.id, project.org_id, project.name, project.description, project.created_at),
         )
+        self._database.after_commit(partial(self._note_project, project))
+
+    def _note_project(self, project: Project) -> None:
         project.stored = True
+        self._projects[(project.org_id, project.name)] = project
 
     def add_project(self, org_id: str, name: str, description: str) -> Project:
         """Create a project; raises NameTakenError."""
@@ -209,26 +214,32 @@ class Accounts:
     def change_project(self, project: Project, name: str | None, description: str | None) -> None:
         """Rename or describe a project; raises NameTakenError."""
         with self._lock:
-            target = (project.org_id, name or project.name)
-            other = self._projects.get(target)
-            if other is not None and other is not project and other.stored:
+            new_name = name or project.name
+            new_description = project.description if description is None else description
+            if self._projects.get((project.org_id, new_name), project) is not project:
                 raise NameTakenError(name)
-            del self._projects[(project.org_id, project.name)]
-            project.name, project.description = target[1], project.description if description is None else description
-            self._projects[target] = project
             with self._database.write() as connection:
                 connection.execute(
                     "UPDATE projects SET name = ?, description = ? WHERE id = ?",
-                    (project.name, project.description, project.id),
+                    (new_name, new_description, project.id),
                 )
+                self._database.after_commit(partial(self._rename_project, project, new_name, new_description))
+
+    def _rename_project(self, project: Project, name: str, description: str) -> None:
+        del self._projects[(project.org_id, project.name)]
+        project.name, project.description = name, description
+        self._projects[(project.org_id, name)] = project
 
     def delete_project(self, project: Project) -> None:
         """Delete a project with its traces, scores, runs and monitors; its name is free again."""
         with self._lock, self._database.write() as connection:
             connection.execute("DELETE FROM projects WHERE id = ?", (project.id,))
-            self._projects.pop((project.org_id, project.name), None)
-            # Requests that hold the object must not store rows under an id that is gone.
-            project.stored = False
+            self._database.after_commit(partial(self._forget_project, project))
+
+    def _forget_project(self, project: Project) -> None:
+        self._projects.pop((project.org_id, project.name), None)
+        # Requests that hold the object must not store rows under an id that is gone.
+        project.stored = False
 
     # -- API keys -----------------------------------------------------------------------------------------------------
 
@@ -273,20 +284,23 @@ class Accounts:
                     " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
                     (new.id, org_id, name, digest, new.key_prefix, new.created_at, expires_at),
                 )
-            self._keys[digest] = new
+                self._database.after_commit(partial(self._keys.__setitem__, digest, new))
         return new, secret
 
     def revoke_key(self, key: ApiKey) -> None:
         """Refuse a key from now on."""
         with self._lock, self._database.write() as connection:
             connection.execute("UPDATE api_keys SET is_active = 0 WHERE id = ?", (key.id,))
-            key.is_active = False
+            self._database.after_commit(partial(setattr, key, "is_active", False))
 
     def delete_key(self, key: ApiKey) -> None:
         """Forget a key."""
         with self._lock, self._database.write() as connection:
             connection.execute("DELETE FROM api_keys WHERE id = ?", (key.id,))
-            self._keys = {digest: other for digest, other in self._keys.items() if other is not key}
+            self._database.after_commit(partial(self._forget_key, key))
+
+    def _forget_key(self, key: ApiKey) -> None:
+        self._keys = {digest: other for digest, other in self._keys.items() if other is not key}
 
     def _load(self) -> None:
         with self._database.read() as connection:
@@ -299,6 +313,11 @@ class Accounts:
                 digest = fields.pop("key_hash")
                 fields["is_active"] = bool(fields["is_active"])
                 self._keys[digest] = ApiKey(**fields)
+
+
+def _begin_period(org: Organization, now: int) -> None:
+    org.period_start, org.period_end = now, now + PERIOD
+    org.traces = org.trace_evals = org.session_evals = 0
 
 
 def hash_of(secret: str) -> str:

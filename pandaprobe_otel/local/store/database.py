@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Database:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._guard = None if self.in_memory else _FileGuard(Path(self.path))
         self._closed = False
+        self._after_commit: list[Callable[[], object]] = []
         self._commits = 0
         self._opened = time.time_ns()
         try:
@@ -52,11 +53,23 @@ class Database:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                self._after_commit.clear()
+                if self._writer.in_transaction:  # SQLite itself ends one for which the disk has no room
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
             self._commits += 1
+            actions, self._after_commit = self._after_commit, []
+            for action in actions:
+                action()
+
+    def after_commit(self, action: Callable[[], object]) -> None:
+        """Within `write`: do this once the transaction is committed, and never if it is rolled back.
+
+        Whatever is kept in memory beside the tables changes so, or the two differ after a request that failed.
+        """
+        self._after_commit.append(action)
 
     @property
     def state(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel import attributes as names
+from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping import usage
 from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.exact import type_of

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.encoded_spans import NO_SPANS
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from simulated_delivery import create
 from spools import Service

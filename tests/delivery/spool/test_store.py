@@ -23,7 +23,7 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.store import Place
-from pandaprobe_otel.encoded_spans import NO_SPANS
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from simulated_delivery import create
 from spools import DESTINATION, Run
 

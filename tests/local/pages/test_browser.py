@@ -22,7 +22,7 @@ from chromium import chromium
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.from_file import load, records_of
 from pandaprobe_otel.local.pages.document import html_document
-from pandaprobe_otel.trace_file import read_entries
+from pandaprobe_otel.transport.trace_file import read_entries
 from waiting import wait_until
 
 DAYS = 2

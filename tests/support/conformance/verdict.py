@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from pandaprobe_otel.attributes import OUTCOME
+from pandaprobe_otel.mapping.attributes import OUTCOME
 from streamed_forms import Sighting
 
 from .adapter import Adapter, Expected

@@ -9,11 +9,11 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from pandaprobe_otel import attributes as names
-from pandaprobe_otel.decorators.activity import Activity, start
-from pandaprobe_otel.decorators.arguments import NOTHING, ArgumentReader
-from pandaprobe_otel.decorators.content import StreamContent, encode, is_result, stream_text
-from pandaprobe_otel.decorators.plan import SpanPlan
+from pandaprobe_otel.capture.activity import Activity, start
+from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
+from pandaprobe_otel.capture.content import StreamContent, encode, is_result, stream_text
+from pandaprobe_otel.capture.plan import SpanPlan
+from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.process.guard import failed
 
 

@@ -10,13 +10,13 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.decorators.arguments import ArgumentReader, parameters_of
-from pandaprobe_otel.decorators.call import CallRecipe
-from pandaprobe_otel.decorators.handles import SpanHandle
-from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
-from pandaprobe_otel.decorators.wrapping import wrap
+from pandaprobe_otel.capture.arguments import ArgumentReader, parameters_of
+from pandaprobe_otel.capture.call import CallRecipe
+from pandaprobe_otel.capture.handles import SpanHandle
+from pandaprobe_otel.capture.plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.trace_context import trace_values
+from pandaprobe_otel.capture.wrapping import wrap
 from pandaprobe_otel.process.guard import mistake, unused
-from pandaprobe_otel.trace_context import trace_values
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 H = TypeVar("H", bound=SpanHandle)

@@ -16,7 +16,7 @@ from opentelemetry.trace import get_current_span
 import pandaprobe_otel
 from pandaprobe_otel import agent, start_trace
 from pandaprobe_otel import session as in_session
-from pandaprobe_otel.tracers import use_tracer_provider
+from pandaprobe_otel.capture.tracers import use_tracer_provider
 
 LIBRARY = str(Path(pandaprobe_otel.__file__).parent)
 _MOMENTS = ("call", "return", "c_return")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.decorators.content import MAX_ITEMS, MAX_TEXT_CHARS, StreamContent, encode, is_result
+from pandaprobe_otel.capture.content import MAX_ITEMS, MAX_TEXT_CHARS, StreamContent, encode, is_result
 from pandaprobe_otel.mapping.clean import encode as careful_encode
 
 VALUES = st.recursive(

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import StatusCode
 
-from pandaprobe_otel import attributes as names
-from pandaprobe_otel.decorators.activity import Activity, start
-from pandaprobe_otel.decorators.content import encode
-from pandaprobe_otel.decorators.outcome import record_exception
-from pandaprobe_otel.decorators.plan import SpanPlan, kind_of
-from pandaprobe_otel.decorators.token_counts import odd_counts
-from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.capture.activity import Activity, start
+from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.capture.outcome import record_exception
+from pandaprobe_otel.capture.plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.token_counts import odd_counts
+from pandaprobe_otel.capture.trace_context import first_items, metadata_in
+from pandaprobe_otel.mapping import attributes as names
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.process.guard import failed, unused
-from pandaprobe_otel.trace_context import first_items, metadata_in
 
 if TYPE_CHECKING:  # both cost more to load than most apps ever use of them
     from datetime import datetime

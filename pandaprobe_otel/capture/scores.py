@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from pandaprobe_otel import first_use
+from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.errors import FieldError, InvalidRequest
 from pandaprobe_otel.process.guard import mistake

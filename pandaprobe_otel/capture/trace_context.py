@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
-from pandaprobe_otel import attributes as names
-from pandaprobe_otel import first_use
-from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.mapping import attributes as names
+from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failed, unused
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class ContextBlock:
 
     def __call__(self, function: F) -> F:
         """Decorate a function: the values hold while it runs (for a generator: while it is iterated)."""
-        from pandaprobe_otel.decorators.wrapping import ContextScope, wrap
+        from pandaprobe_otel.capture.wrapping import ContextScope, wrap
 
         self._is_used = True
         return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
@@ -293,7 +293,7 @@ def context_executor(executor: Executor) -> Executor:
     The returned executor and the given one share their threads; shutting one down shuts down both. A process
     pool cannot take a context along: its tasks run as they would without this function.
     """
-    from pandaprobe_otel.executors import ContextExecutor
+    from pandaprobe_otel.capture.executors import ContextExecutor
 
     return ContextExecutor(executor)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.decorators.factories import SpanFactory
-from pandaprobe_otel.decorators.handles import SpanHandle, TraceHandle
-from pandaprobe_otel.decorators.plan import SpanPlan
+from pandaprobe_otel.capture.factories import SpanFactory
+from pandaprobe_otel.capture.handles import SpanHandle, TraceHandle
+from pandaprobe_otel.capture.plan import SpanPlan
+from pandaprobe_otel.capture.trace_context import trace_values
 from pandaprobe_otel.process.guard import mistake
-from pandaprobe_otel.trace_context import trace_values
 
 trace: Final = SpanFactory(
     "CHAIN",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.first_use import NOTHING_IS_RECORDED
+from pandaprobe_otel.capture.first_use import NOTHING_IS_RECORDED
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -165,7 +165,7 @@ def test_a_process_that_is_forked_during_the_start_does_not_wait() -> None:
     """The thread that starts exists in the parent only."""
     code = f"""{SET_UP}
 import os, threading, time
-from pandaprobe_otel import first_use
+from pandaprobe_otel.capture import first_use
 held, done = threading.Event(), threading.Event()
 def hold():
     with first_use._lock:

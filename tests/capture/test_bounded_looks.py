@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel import agent, start_trace
-from pandaprobe_otel.decorators.content import encode
+from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.mapping.clean import MAX_LOOKS
 from span_recorder import SpanRecorder
 

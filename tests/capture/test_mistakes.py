@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.decorators.token_counts import KNOWN
+from pandaprobe_otel.capture.token_counts import KNOWN
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.process import guard
 from span_recorder import SpanRecorder

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.decorators.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, tell_of_uncaptured
+from pandaprobe_otel.capture.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, tell_of_uncaptured
 from pandaprobe_otel.process.guard import failed
 
 NOTHING: Final = object()

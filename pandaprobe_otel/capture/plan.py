@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from opentelemetry.util.types import AttributeValue
 
-from pandaprobe_otel import attributes as names
-from pandaprobe_otel.decorators.content import encode
-from pandaprobe_otel.trace_context import TraceValues, first_items
+from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.capture.trace_context import TraceValues, first_items
+from pandaprobe_otel.mapping import attributes as names
 
 KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.encoded_spans import NO_SPANS, EncodedSpans
-from pandaprobe_otel.ids import span_uuid
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
+from pandaprobe_otel.mapping.ids import span_uuid
 
 TRACE = 0x0123456789ABCDEF0123456789ABCDEF
 

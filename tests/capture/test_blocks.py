@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
 

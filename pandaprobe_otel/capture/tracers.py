@@ -6,7 +6,7 @@ from typing import Final
 
 from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider, get_tracer_provider
 
-from pandaprobe_otel import first_use
+from pandaprobe_otel.capture import first_use
 
 SCOPE_NAME: Final = "pandaprobe_otel"
 """Instrumentation scope of every span that this library makes by hand."""

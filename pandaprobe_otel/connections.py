@@ -72,8 +72,8 @@ def lead(pipeline: Pipeline, config: Config, provider: TracerProvider | None, *,
 def _join(provider: TracerProvider | None) -> TracerProvider:
     from opentelemetry import trace
 
+    from pandaprobe_otel.capture.tracers import use_tracer_provider
     from pandaprobe_otel.id_generator import draw_from_system
-    from pandaprobe_otel.tracers import use_tracer_provider
 
     if provider is not None:
         use_tracer_provider(provider)
@@ -85,9 +85,9 @@ def _join(provider: TracerProvider | None) -> TracerProvider:
 def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
     from opentelemetry import trace
 
+    from pandaprobe_otel.capture.tracers import chosen_tracer_provider, use_tracer_provider
     from pandaprobe_otel.id_generator import draw_from_system
     from pandaprobe_otel.sdk import PandaProbeSpanProcessor
-    from pandaprobe_otel.tracers import chosen_tracer_provider, use_tracer_provider
 
     target: Any = provider or chosen_tracer_provider() or trace.get_tracer_provider()
     if not hasattr(target, "add_span_processor"):

@@ -115,7 +115,7 @@ def _nobody_traces() -> bool:
     """Whether spans go nowhere: not to PandaProbe, and to no provider of the app's own either."""
     from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
-    from pandaprobe_otel.tracers import chosen_tracer_provider
+    from pandaprobe_otel.capture.tracers import chosen_tracer_provider
 
     return chosen_tracer_provider() is None and isinstance(get_tracer_provider(), ProxyTracerProvider)
 

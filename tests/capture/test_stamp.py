@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.trace import INVALID_SPAN
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.trace_context import stamp
+from pandaprobe_otel.capture.trace_context import stamp
 from span_recorder import SpanRecorder
 
 

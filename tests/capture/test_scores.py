@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.errors import InvalidRequest
-from pandaprobe_otel.scores import score_body
 from subprocesses import environment, run_python
 
 TRACE = "18f151b4-deac-4eb0-8f06-ac7b20a519de"

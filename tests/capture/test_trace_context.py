@@ -12,8 +12,8 @@ from opentelemetry import baggage
 from opentelemetry.context import attach, detach, get_current
 
 import pandaprobe_otel as pp
-from pandaprobe_otel import trace_context
-from pandaprobe_otel.ids import trace_uuid
+from pandaprobe_otel.capture import trace_context
+from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
 from turns import turns

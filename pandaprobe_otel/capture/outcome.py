@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 
 from opentelemetry.trace import Span, StatusCode
 
-from pandaprobe_otel import attributes as names
-from pandaprobe_otel.outcomes import outcome_of
+from pandaprobe_otel.mapping import attributes as names
+from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel.process.guard import counted
 
 MAX_MESSAGE_CHARS: Final = 10_000

@@ -8,13 +8,13 @@ from typing import Final
 from opentelemetry.context import Context, attach, detach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
-from pandaprobe_otel import attributes as names
-from pandaprobe_otel.decorators.content import encode
-from pandaprobe_otel.decorators.outcome import record_exception
-from pandaprobe_otel.decorators.plan import SpanPlan
+from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.capture.outcome import record_exception
+from pandaprobe_otel.capture.plan import SpanPlan
+from pandaprobe_otel.capture.trace_context import attributes_in, metadata_in, with_values
+from pandaprobe_otel.capture.tracers import current_tracer
+from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.process.guard import failed
-from pandaprobe_otel.trace_context import attributes_in, metadata_in, with_values
-from pandaprobe_otel.tracers import current_tracer
 
 _IN_TRACE_KEY: Final = "pandaprobe-in-trace"
 

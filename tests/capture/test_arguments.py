@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.decorators.arguments import NOTHING, ArgumentReader
+from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
 
 SENTINEL = object()
 

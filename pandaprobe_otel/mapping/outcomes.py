@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from pandaprobe_otel.attributes import CANCELLED, INTERRUPTED, PARTIAL, TIMED_OUT
+from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, PARTIAL, TIMED_OUT
 
 UNFINISHED: Final = frozenset({CANCELLED, TIMED_OUT, PARTIAL})
 """Outcomes after which nothing follows: what there is, is only a part. Interrupted work has stopped where it should."""

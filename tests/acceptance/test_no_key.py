@@ -1,0 +1,90 @@
+"""A server on this machine and no key: none is made up, an open server takes the traces, another says what it wants."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from command_line import clean_environment, run_here
+from pandaprobe_otel.api import AsyncClient, Client
+from pandaprobe_otel.errors import AuthError, ConfigError
+from pandaprobe_otel.local import LocalServer
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment, run_python
+
+TRACED = """
+import pandaprobe_otel
+from opentelemetry import trace
+handle = pandaprobe_otel.init(instrument=False)
+with trace.get_tracer("app").start_as_current_span("answer", attributes={"gen_ai.operation.name": "chat"}):
+    pass
+print(handle.flush(4))
+"""
+
+
+def run_without_key(url: str) -> subprocess.CompletedProcess[str]:
+    """Trace one call in a program that knows nothing but where to send it."""
+    known = {name: value for name, value in environment(url).items() if name != "PANDAPROBE_API_KEY"}
+    return run_python(TRACED, known)
+
+
+def test_an_open_local_server_takes_traces_without_a_key() -> None:
+    """As it takes those of a plain `curl`."""
+    with LocalServer() as server:
+        result = run_without_key(server.url)
+        with Client(endpoint=server.url, project_name="shop") as client:
+            stored = [trace.name for trace in client.traces.list().items]
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "True\n", "")
+    assert stored == ["answer"]
+
+
+def test_no_key_is_sent_that_nobody_has_set() -> None:
+    """Whatever listens on this machine is told nothing that it could take for a key."""
+    with StrictPandaProbe() as server:
+        run_without_key(server.url)
+
+    assert server.log
+    for entry in server.log:
+        assert "x-api-key" not in entry.headers
+        assert "authorization" not in entry.headers
+
+
+def test_a_server_that_wants_a_key_is_answered_by_one_clear_line() -> None:
+    """Not by the words for a key that was revoked."""
+    with LocalServer(auth=True) as server:
+        result = run_without_key(server.url)
+
+    refused = [line for line in result.stderr.splitlines() if "API key" in line]
+    assert result.stdout == "False\n"
+    assert len(refused) == 1
+    assert "none is set: set PANDAPROBE_API_KEY" in refused[0]
+    assert "revoked" not in result.stderr
+
+
+def test_clients_say_that_there_is_no_key(tmp_path: Path) -> None:
+    """Both of them, and the doctor."""
+    with LocalServer(auth=True) as server:
+        with pytest.raises(AuthError, match="No API key is set"), Client(endpoint=server.url) as client:
+            list(client.traces.list())
+
+        async def ask() -> None:
+            async with AsyncClient(endpoint=server.url) as other:
+                await other.traces.get("00000000-0000-0000-0000-000000000001")
+
+        with pytest.raises(AuthError, match="No API key is set"):
+            asyncio.run(ask())
+        told = run_here("doctor", environment=clean_environment(tmp_path, PANDAPROBE_ENDPOINT=server.url))
+
+    assert "set PANDAPROBE_API_KEY" in " ".join(told.stdout.split())
+
+
+def test_a_token_without_a_project_is_not_helped_out_by_a_key() -> None:
+    """The project's routes say what is missing, without a request."""
+    with LocalServer() as server, Client(endpoint=server.url, token="any") as client:
+        assert client.organizations.list()
+        with pytest.raises(ConfigError, match="needs an API key"):
+            list(client.traces.list())

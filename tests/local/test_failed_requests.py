@@ -1,0 +1,157 @@
+"""A request that fails leaves nothing behind, in memory or in the database, whatever came before and after it."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Generator
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.store.accounts import Project
+
+PROJECTS = ("first", "second", "third")
+START = "2026-01-01T00:00:00Z"
+Sent = Callable[[httpx.Client, str, int], httpx.Response]
+
+
+def trace(http: httpx.Client, project: str, number: int, **fields: Any) -> httpx.Response:
+    """POST one trace; a field given as bytes is JSON as it stands."""
+    body = {"trace_id": str(UUID(int=number + 1)), "name": "t", "started_at": START, "spans": [], **fields}
+    parts = (f"{json.dumps(key)}: {json_text(value)}" for key, value in body.items())
+    content = "{" + ", ".join(parts) + "}"
+    sent = {"X-Project-Name": project, "Content-Type": "application/json"}
+    return http.post("/traces", content=content, headers=sent)
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON."""
+    return value.decode() if isinstance(value, bytes) else json.dumps(value)
+
+
+def span(number: int, **fields: Any) -> dict[str, Any]:
+    """The body of one span."""
+    return {"span_id": str(UUID(int=number + 1)), "name": "s", "started_at": START, **fields}
+
+
+def named(method: str, path: str, body: Any) -> Sent:
+    """Return what sends a request for a project."""
+    return lambda http, project, number: http.request(
+        method, path.format(trace=UUID(int=number + 1)), json=body, headers={"X-Project-Name": project}
+    )
+
+
+DEEP = b"[" * 300 + b"]" * 300
+GOOD: dict[str, Sent] = {
+    "trace": trace,
+    "trace with spans": lambda http, project, number: trace(http, project, number, spans=[span(number)]),
+    "monitor": named(
+        "POST",
+        "/evaluations/monitors",
+        {"name": "m", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"},
+    ),
+}
+BAD: dict[str, Sent] = {
+    "too deep": lambda http, project, number: trace(http, project, number, input=DEEP),
+    "too deep in a span": lambda http, project, number: trace(
+        http, project, number, spans=[span(number)], metadata=b'{"a":' + DEEP + b"}"
+    ),
+    "no number that is stored": lambda http, project, number: trace(
+        http, project, number, spans=[span(number, token_usage={"prompt_tokens": 10**30})]
+    ),
+    "no name": lambda http, project, number: trace(http, project, number, name=""),
+    "no kind": lambda http, project, number: trace(http, project, number, spans=[span(number, kind="THING")]),
+    "no JSON": lambda http, project, number: trace(http, project, number, input=b"{"),
+    "spans of nothing": named("POST", "/traces/{trace}/spans", [span(1)]),
+    "change of nothing": named("PATCH", "/traces/{trace}", {"name": "x"}),
+    "score of nothing": named(
+        "POST", "/evaluations/trace-scores", {"trace_id": str(UUID(int=1 << 100)), "name": "n", "value": "1"}
+    ),
+    "monitor without cadence": named(
+        "POST",
+        "/evaluations/monitors",
+        {"name": "m", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "x"},
+    ),
+}
+STEPS = st.lists(st.tuples(st.sampled_from([*GOOD, *BAD]), st.sampled_from(PROJECTS)), min_size=1, max_size=12)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Generator[tuple[httpx.Client, httpx.Client]]:
+    """A server for all requests and one for the good ones among them."""
+    with (
+        LocalServer(limit=None) as every,
+        LocalServer(limit=None) as only_good,
+        client(every) as all_of_them,
+        client(only_good) as good_ones,
+    ):
+        yield all_of_them, good_ones
+
+
+_runs = count()
+
+
+@settings(max_examples=30, deadline=None)
+@given(steps=STEPS)
+def test_after_any_requests_the_server_is_as_if_the_failed_ones_had_not_been(
+    pair: tuple[httpx.Client, httpx.Client], steps: list[tuple[str, str]]
+) -> None:
+    """None of them is a server error, and what is counted and listed is what the good ones made."""
+    all_of_them, good_ones = pair
+    run = next(_runs)  # the servers stay, so each run has projects and traces of its own
+    for number, (kind, project) in enumerate(steps, start=run * 100):
+        answer = {**GOOD, **BAD}[kind](all_of_them, f"{project} {run}", number)
+        assert answer.status_code < 500, (kind, answer.text)
+        assert answer.is_success == (kind in GOOD), (kind, answer.text)
+        if kind in GOOD:
+            GOOD[kind](good_ones, f"{project} {run}", number).raise_for_status()
+    assert state(all_of_them, f" {run}") == state(good_ones, f" {run}")
+
+
+def client(server: LocalServer) -> httpx.Client:
+    """A client that every door opens to."""
+    headers = {"X-API-Key": server.api_key, "Authorization": "Bearer any"}
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+
+
+def state(http: httpx.Client, ending: str) -> dict[str, Any]:
+    """What the server has in projects whose names end so, without ids and times that are its own."""
+    organization = http.get("/organizations").json()[0]["id"]
+    projects = sorted(one["name"] for one in http.get(f"/organizations/{organization}/projects").json())
+    projects = [name for name in projects if name.endswith(ending)]
+    listed = {name: http.get("/traces", headers={"X-Project-Name": name}).json() for name in projects}
+    used = http.get(f"/organizations/{organization}/subscriptions/usage").json()
+    return {
+        "projects": projects,
+        "traces": {name: sorted(item["trace_id"] for item in page["items"]) for name, page in listed.items()},
+        "used": {key: value for key, value in used.items() if "period" not in key},
+    }
+
+
+def test_names_of_projects_that_were_refused_take_no_memory() -> None:
+    """A project is there once a request in it has succeeded."""
+    with LocalServer(limit=None) as server, client(server) as http:
+        for number in range(50):
+            BAD["too deep"](http, f"refused {number}", number)
+
+        gc.collect()
+        held = [found.name for found in gc.get_objects() if isinstance(found, Project) and "refused" in found.name]
+    assert len(held) <= 1  # of the last request
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BAD if "trace" in kind or "deep" in kind or "stored" in kind])
+def test_a_project_whose_first_request_is_refused_takes_the_next(kind: str) -> None:
+    """The refusal rolled back what the first request had stored."""
+    with LocalServer(limit=None) as server, client(server) as http:
+        refused = BAD[kind](http, "new", 1)
+        taken = [trace(http, "new", number) for number in range(3)]
+
+    assert refused.is_client_error
+    assert [answer.status_code for answer in taken] == [202] * 3

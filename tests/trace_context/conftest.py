@@ -1,4 +1,0 @@
-from __future__ import annotations
-
-from quiet_recording import recorder as recorder
-from quiet_recording import silence as silence
