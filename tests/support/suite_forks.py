@@ -30,7 +30,15 @@ _PACKAGES: Final = (
     *(f"pandaprobe_otel.{room}" for room in ("api", "delivery", "evals", "mapping", "assembly", "sdk", "transport")),
     *(f"pandaprobe_otel_integrations.{library}" for library in ("anthropic", "mistralai", "openai")),
 )
-_MODULES: Final = ("bootstrap", "cli.app", "cli.eval", "decorators", "pipeline", "scores", "reporting.report")
+_MODULES: Final = (
+    "bootstrap",
+    "capture.public",
+    "capture.scores",
+    "cli.app",
+    "cli.eval",
+    "pipeline",
+    "reporting.report",
+)
 
 
 def load() -> None:
