@@ -68,8 +68,10 @@ def test_a_span_without_its_parent_stands_at_the_top() -> None:
 
 
 def test_a_span_that_is_its_own_ancestor_does_not_hang() -> None:
-    """The server accepts such trees; they end."""
-    assert lines(span("root", None, 0), span("loop", "loop", 1))[0] == "trace t-1  COMPLETED"
+    """The server accepts such trees; they end, and each span is shown once."""
+    shown = lines(span("root", None, 0), span("loop", "loop", 1), span("here", "there", 2), span("there", "here", 3))
+    assert shown[0] == "trace t-1  COMPLETED"
+    assert sorted(line.split()[2] for line in shown[1:]) == ["here", "loop", "root", "there"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,10 @@ from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.cli.run import run_command
 from pandaprobe_otel.errors import OutcomeUnknown, PandaProbeError
 
-_EPILOG = "Exit codes: 0 ok, 1 general, 2 credentials, 3 not found, 4 bad input or settings, 5 other answer of the API."
+_EPILOG = (
+    "Exit codes: 0 ok, 1 general, 2 credentials, 3 not found, 4 bad input or settings, 5 other answer of the API, "
+    "6 no evidence."
+)
 
 
 # Those that ask the API load pydantic, which the others do without.
@@ -31,6 +34,7 @@ _LATER = {
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",
     "replay": "pandaprobe_otel.cli.replay:replay",
+    "report": "pandaprobe_otel.cli.report:report",
     "scores": "pandaprobe_otel.cli.scores:scores",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
     "spool": "pandaprobe_otel.cli.spool:spool",

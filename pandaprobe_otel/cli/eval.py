@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.exits import exit_code_of_outcome
 from pandaprobe_otel.cli.functions import load_function
-from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.values import Metric, Threshold
+from pandaprobe_otel.cli.verdict import concluded, metric_options, thresholds_in, verdict_options
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.comparison import Comparison
     from pandaprobe_otel.evals.report import Report
-
-T = TypeVar("T")
 
 _OF_TASKS: Final = (
     ("DATASET", "dataset", None),
@@ -38,24 +31,8 @@ _OF_TASKS: Final = (
 @click.option("--task", "task_name", metavar="MODULE:FUNCTION", help="With DATASET: called with each input.")
 @click.option("--trace", "traces", multiple=True, metavar="ID", help="Judge a stored trace; may be repeated.")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="Judge a stored session; may be repeated.")
-@click.option(
-    "-m",
-    "--metric",
-    "metrics",
-    type=Metric(),
-    multiple=True,
-    metavar="NAME[=MIN]",
-    help="A metric, and the score that passes; may be repeated.",
-)
+@metric_options
 @click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own, free.")
-@click.option(
-    "--threshold",
-    "thresholds",
-    type=Threshold(),
-    multiple=True,
-    metavar="NUMBER|METRIC=NUMBER",
-    help="The score that passes, of metrics without MIN, scorers included (0.5). May be repeated.",
-)
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each case.")
 @click.option(
@@ -74,43 +51,25 @@ _OF_TASKS: Final = (
 @click.option("--cache", type=click.Path(dir_okay=False), help="File of judgements about unchanged behaviour.")
 @click.option("--refresh", is_flag=True, help="With --cache: judge all the same, and renew the file.")
 @click.option("--pass-rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the cases.")
-@click.option("--allow-no-evidence", is_flag=True, help="End with 0 where nothing failed and not all was judged.")
 @click.option(
     "--deliver-within", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to send the traces."
 )
 @click.option("--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds for a run.")
-@click.option("--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may be repeated.")
-@click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with.")
-@format_option
-def evaluate_command(output_format: str, **options: Any) -> int:
+@verdict_options
+def evaluate_command(**options: Any) -> int:
     """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; judge and report.
 
     Metrics of sessions judge each session that is given; those of traces judge each trace, and each trace of a
-    session.
+    session. A metric without a threshold passes at 0.5.
 
     Exit code 1: a case failed, or with --baseline, a metric is worse than there, beyond chance. 6: no evidence, since
     not all was judged. In GitHub Actions the job's summary and annotations are written as well.
     """
-    from pandaprobe_otel.evals.outcome import all_of
-    from pandaprobe_otel.evals.report import Report, check_form
-
-    for path in options["reports"]:
-        _usable(partial(check_form, path))
-    baseline = None if options["baseline"] is None else _usable(lambda: Report.load(options["baseline"]))
-    by_metric = dict(options["thresholds"])
-    own = {name: value for name, value in options["metrics"] if value is not None}
-    thresholds = {"": 0.5} | by_metric | own
+    thresholds = {"": 0.5} | thresholds_in(options)
     for name, _ in options["metrics"]:
         thresholds.setdefault(name, thresholds[""])
     judge = _of_stored if options["traces"] or options["sessions"] else _of_task
-    report = _usable(lambda: judge(options, thresholds))
-    comparison = None if baseline is None else report.compare(baseline)
-    _save(report, options["reports"])
-    _show(report, comparison, as_json=output_format == "json")
-    allowed = options["allow_no_evidence"]
-    _tell_github(report, comparison, quiet=output_format == "json", allow_no_evidence=allowed)
-    verdicts = [report.outcome] if comparison is None else [report.outcome, comparison.outcome]
-    return exit_code_of_outcome(all_of(verdicts), allow_no_evidence=allowed)
+    return concluded(options, lambda: judge(options, thresholds))
 
 
 def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
@@ -148,6 +107,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.cache import Caches
     from pandaprobe_otel.evals.judging import Allowance
+    from pandaprobe_otel.evals.progress import of_judge
     from pandaprobe_otel.evals.server_bench import ServerBench
     from pandaprobe_otel.evals.stored import judge_stored
 
@@ -163,8 +123,8 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],
             cache=caches.of(client.credentials.endpoint),
-            say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
-            progress=None,
+            say=_say,
+            progress=of_judge(_say, live=True),
         )
         report = judge_stored(
             client,
@@ -181,36 +141,5 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     return replace(report, cache=caches.uses)
 
 
-def _save(report: Report, paths: Sequence[str]) -> None:
-    for path in paths:
-        report.save(path)
-
-
-def _show(report: Report, comparison: Comparison | None, *, as_json: bool) -> None:
-    if as_json:
-        plain = report.to_dict()
-        if comparison is not None:
-            plain["regressions"] = [change.metric for change in comparison.regressions]
-            plain["comparison"] = str(comparison)
-        print_json(plain)
-        return
-    click.echo(str(report))
-    if comparison is not None:
-        click.echo(f"\ncompared with the baseline:\n{comparison}")
-
-
-def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool, allow_no_evidence: bool) -> None:
-    from pandaprobe_otel.evals.github import add_summary, error_commands
-
-    changed = "" if comparison is None else f"\n```\n{comparison}\n```\n"
-    add_summary(report.to_markdown() + changed, os.environ)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in error_commands(report, allow_no_evidence=allow_no_evidence):
-            click.echo(line, err=quiet)
-
-
-def _usable(action: Callable[[], T]) -> T:
-    try:
-        return action()
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+def _say(line: str) -> None:
+    click.echo(f"pandaprobe: {line}", err=True)

@@ -45,7 +45,9 @@ def _in_order(trace: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int
         parent = span["parent_span_id"]
         children.setdefault(parent if parent in known and parent != span["span_id"] else None, []).append(span)
     waiting = [(span, 0) for span in reversed(children.pop(None, []))]
-    while waiting:
+    while waiting or children:
+        if not waiting:  # what is left hangs below a span that is its own ancestor
+            waiting = [(span, 0) for span in reversed(children.pop(next(iter(children))))]
         span, depth = waiting.pop()
         yield span, depth
         waiting.extend((child, depth + 1) for child in reversed(children.pop(span["span_id"], [])))

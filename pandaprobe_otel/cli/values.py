@@ -134,3 +134,18 @@ class Threshold(ParamType):
         if not 0.0 <= threshold <= 1.0:
             self.fail(f"{value!r} is not between 0 and 1.")
         return metric, threshold
+
+
+class Link(ParamType):
+    """`NAME=URL`, an address of the web under a name."""
+
+    name = "link"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Read it as a name and an address."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, str]", value)
+        name, _, url = str(value).partition("=")
+        if not name or not url.startswith(("http://", "https://")):
+            self.fail(f"{value!r} is not NAME=URL, with a URL of the web.")
+        return name, url

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
-from pandaprobe_otel.evals.outcome import Outcome, enough
+from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.repetition import Repetition
 from pandaprobe_otel.evals.report import CaseResult, MetricResult
 from pandaprobe_otel.evals.task_runs import TaskRun
@@ -37,6 +38,16 @@ class Rules:
             states.append(self.repetition.settled(passed=passed, failed=len(runs) - passed))
         return "out of reach" in states or all(state == "reached" for state in states)
 
+    def is_lost(self, runs: Sequence[TaskRun]) -> bool:
+        """Whether the case has failed, whatever PandaProbe says about it."""
+        lost = [run.error is not None for run in runs]
+        if self.repetition.settled(passed=0, failed=sum(lost)) == "out of reach":
+            return True
+        return any(
+            _evidence(metric, runs, {}, self).outcome(self.thresholds[metric]) is Outcome.FAILED
+            for metric in self.thresholds.keys() - set(self.judged)
+        )
+
     def _passes(self, metric: str, run: TaskRun) -> bool:
         found = run.judgements.get(metric)
         return found is not None and found.passes(self.thresholds[metric])
@@ -44,10 +55,11 @@ class Rules:
 
 def case_result(runs: Sequence[TaskRun], found: Judgements, rules: Rules) -> CaseResult:
     """Return the result of a case. What it shows as output is that of the first run that failed, else of the last."""
-    results = {run.number: _results(run, found, rules) for run in runs}
-    bad = [run for run in runs if run.error or not all(result.passed for result in results[run.number].values())]
-    shown = bad[0] if bad else runs[-1]
+    of_metrics = {metric: _evidence(metric, runs, found, rules) for metric in rules.thresholds}
+    said = [evidence.of_runs(rules.thresholds[metric]) for metric, evidence in of_metrics.items()]
+    shown = next((run for run, *each in zip(runs, *said, strict=True) if run.error or not _all(each)), runs[-1])
     error = _error(runs, rules.repetition)
+    results = [MetricResult.of(metric, known, rules.thresholds[metric]) for metric, known in of_metrics.items()]
     return CaseResult(
         id=shown.case.id,
         input=shown.case.input,
@@ -55,20 +67,28 @@ def case_result(runs: Sequence[TaskRun], found: Judgements, rules: Rules) -> Cas
         expected=shown.case.expected,
         error=error,
         seconds=sum(run.seconds for run in runs) / len(runs),
-        results=() if error else tuple(_over_runs(metric, runs, results, rules) for metric in rules.thresholds),
+        results=() if error else tuple(results),
         traces=tuple(trace.body for run in runs for trace in run.traces),
     )
 
 
-def _results(run: TaskRun, found: Judgements, rules: Rules) -> dict[str, MetricResult]:
-    """What each metric says about one run; nothing about one whose task failed."""
-    if run.error is not None:
-        return {}
-    judgements = {metric: found.get((run.target, metric), _ABSENT) for metric in rules.judged} | {**run.judgements}
-    return {
-        metric: MetricResult.of(metric, judgement, rules.thresholds[metric], allow_vacuous=rules.allow_vacuous)
-        for metric, judgement in judgements.items()
-    }
+def _all(outcomes: Sequence[Outcome]) -> bool:
+    return all(outcome is Outcome.PASSED for outcome in outcomes)
+
+
+def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, rules: Rules) -> Evidence:
+    """What a metric says about each run; nothing about one whose task failed."""
+
+    def said(run: TaskRun) -> Judgement:
+        if metric in rules.judged and metric not in run.judgements:
+            return found.get((run.target, metric), _ABSENT)
+        return run.judgements.get(metric, _ABSENT)
+
+    return Evidence(
+        runs=tuple(None if run.error is not None else (said(run),) for run in runs),
+        repetition=rules.repetition,
+        allow_vacuous=rules.allow_vacuous,
+    )
 
 
 def _error(runs: Sequence[TaskRun], repetition: Repetition) -> str | None:
@@ -77,25 +97,3 @@ def _error(runs: Sequence[TaskRun], repetition: Repetition) -> str | None:
     if repetition.settled(passed=0, failed=len(errors)) != "out of reach":
         return None
     return errors[0] if repetition.repeat == 1 else f"{len(errors)} of {len(runs)} runs: {errors[0]}"
-
-
-def _over_runs(
-    metric: str, runs: Sequence[TaskRun], results: Mapping[int, Mapping[str, MetricResult]], rules: Rules
-) -> MetricResult:
-    """One result of all runs: the mean, and whether enough of them passed."""
-    of_runs = [of_run[metric] for of_run in results.values() if metric in of_run]
-    said = [result.outcome for result in of_runs]
-    yes, unknown = said.count(Outcome.PASSED), said.count(Outcome.NO_EVIDENCE)
-    outcome = enough(passed=yes, failed=len(runs) - yes - unknown, unknown=unknown, needed=rules.repetition.needed)
-    if not of_runs:  # every task failed, and min_pass=0 makes nothing of it
-        of_runs = [MetricResult.of(metric, _ABSENT, rules.thresholds[metric])]
-    if rules.repetition.repeat == 1:
-        return replace(of_runs[0], outcome=outcome)
-    example = next((result for result in of_runs if result.outcome is outcome), of_runs[0])
-    values = [result.value for result in of_runs if result.finding == "scored" and result.value is not None]
-    return replace(
-        example,
-        value=sum(values) / len(values) if values else None,
-        outcome=outcome,
-        text=f"{metric}: {rules.repetition.text(yes, len(runs), unknown)}; {example.text}",
-    )

@@ -13,6 +13,7 @@ from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses
 
 Change = Literal["regression", "improvement", "no significant change", "too few cases to tell"]
 
+_WEIGHT: Final[tuple[Change, ...]] = ("regression", "improvement", "too few cases to tell", "no significant change")
 _LEAST: Final = 5
 """Fewer cases than this cannot be significant at 5 %, whatever happens to them: 1 in 2⁴ is chance."""
 _Z: Final = 1.645
@@ -39,10 +40,15 @@ class MetricChange:
     cases_to_tell: int | None = None
     """The number of cases that would make such a change significant; None where there is no change, or it is."""
 
+    @property
+    def verdict(self) -> str:
+        """The change in words, with the number of cases that would tell."""
+        enough = "" if self.cases_to_tell is None else f": {self.cases_to_tell} or more would do"
+        return f"{self.change}{enough}"
+
     def __str__(self) -> str:
         moved = f"{self.before:.2f} → {self.after:.2f}"
-        enough = "" if self.cases_to_tell is None else f": {self.cases_to_tell} or more would do"
-        said = [f"{self.metric}: {moved} over {self.cases} cases, {self.change}{enough} (p = {self.p:.3f})"]
+        said = [f"{self.metric}: {moved} over {self.cases} cases, {self.verdict} (p = {self.p:.3f})"]
         said += [f"lost: {', '.join(self.lost)}"] if self.lost else []
         said += [f"won: {', '.join(self.won)}"] if self.won else []
         return "; ".join(said)
@@ -67,6 +73,11 @@ class Comparison:
     def regressions(self) -> tuple[MetricChange, ...]:
         """What has become worse, beyond chance."""
         return tuple(change for change in self.changes if change.change == "regression")
+
+    @property
+    def by_weight(self) -> tuple[MetricChange, ...]:
+        """The changes, what is worse beyond chance first, then what is better, then what nobody can tell."""
+        return tuple(sorted(self.changes, key=lambda change: _WEIGHT.index(change.change)))
 
     def __str__(self) -> str:
         lines = [str(change) for change in self.changes]

@@ -120,6 +120,17 @@ class Connection:
         config = handle.config
         return Client(config.ask_key(), config.project_name, config.endpoint)
 
+    def trace_url(self) -> str | None:
+        """Return the address of the traces' pages, with `{trace_id}` in it; None where nothing is sent."""
+        if self._mode == "off":
+            return None
+        from pandaprobe_otel import bootstrap
+        from pandaprobe_otel.config import Config
+        from pandaprobe_otel.evals.trace_links import trace_url
+
+        handle = bootstrap.current()  # none on the controller of xdist
+        return trace_url((Config.resolve() if handle is None else handle.config).endpoint)
+
 
 def is_set(settings: Mapping[str, str | None], name: str) -> bool:
     """Whether an option without a value is given, by itself or by its twins."""

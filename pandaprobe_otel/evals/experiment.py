@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,11 +21,13 @@ from pandaprobe_otel.evals.dataset import Dataset, load_cases
 from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
 from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics, send_scores
+from pandaprobe_otel.evals.progress import Tally, follow, of_judge, shown
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.simulation import Simulation
 from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
+from pandaprobe_otel.evals.trace_links import trace_url
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -72,7 +75,8 @@ def evaluate(
     timeout: how long traces may take to be readable, and a run of evaluations, in seconds.
     deliver_within: how long to wait for the traces to be delivered, in seconds.
     pass_rate: the share of the cases that must pass for the report to pass.
-    say: gets a line for what is going on, the bill first; default: standard error.
+    say: gets a line for what is going on, such as the bill, and how far it is each 10 s; default: standard error,
+    and how far it is in place where that is a terminal.
 
     With names of metrics, `init()` is called unless it was; without, nothing is sent by this function, and the
     libraries that it instruments are as before when it returns. A task that fails is an error of its case, and the
@@ -108,7 +112,7 @@ def evaluate(
     asked = {"of_sessions" if isinstance(task, Simulation) else "of_traces": names}
     if judge is not None:
         check_local_metrics(**asked)
-    run = partial(run_cases, cases, trial, concurrency=concurrency)
+    run = partial(run_cases, cases, trial, concurrency=concurrency, watch=partial(_watch, rules, say))
     run_and_judge = partial(_run_and_judge, client) if judge is None else partial(_run_and_judge_here, judge)
     asking = _Asking(
         rules=rules,
@@ -130,7 +134,19 @@ def evaluate(
         notes=notes,
         pass_rate=pass_rate,
         cache=caches.uses,
+        trace_url=_trace_url(),
     )
+
+
+def _watch(rules: Rules, say: Callable[[str], None] | None, futures: Sequence[Future[list[TaskRun]]]) -> None:
+    """Tell how far the cases are."""
+
+    def count(tally: Tally, runs: list[TaskRun]) -> None:
+        known = [trace.cost for run in runs for trace in run.traces if trace.cost is not None]
+        tally.add(failed=rules.is_lost(runs), cost=sum(known) if known else None)
+
+    with shown(say or _to_stderr, live=say is None) as show:
+        follow(futures, Tally(what="cases done", total=len(futures)), count, show)
 
 
 # -- judging ----------------------------------------------------------------------------------------------------------
@@ -159,7 +175,7 @@ class _Asking:
             visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
             cache=self.caches.of(client.credentials.endpoint),
             say=self.say or _to_stderr,
-            progress=False if self.say else None,
+            progress=of_judge(self.say or _to_stderr, live=self.say is None),
         )
         return self._asked(bench, runs)
 
@@ -226,6 +242,14 @@ def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Score
         for name, judgement in run.judgements.items()
         if name in asking and run.is_traced and run.conversation is None
     }
+
+
+def _trace_url() -> str | None:
+    """Of the traces that were sent."""
+    from pandaprobe_otel import bootstrap
+
+    handle = bootstrap.current()
+    return None if handle is None or not handle.enabled else trace_url(handle.config.endpoint)
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:

@@ -291,4 +291,4 @@ def all_errors(groups: Iterable[Group], reason: str, *, only: Mapping[str, str] 
 
 def counted(count: int, noun: str) -> str:
     """Return `1 trace`, `2 traces`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pandaprobe_otel.evals.budget import Budget
+from pandaprobe_otel.evals.evidence import describe
 from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.outcome import Outcome
-from pandaprobe_otel.evals.runs import describe
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.tree_text import tree_text
 

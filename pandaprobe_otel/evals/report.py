@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pandaprobe_otel.evals.cache_use import CacheUse, cache_uses
-from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.evidence import Evidence
+from pandaprobe_otel.evals.judging import Finding
 from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
-from pandaprobe_otel.evals.runs import describe
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
+from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.mapping.clean import encode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.comparison import Comparison
+
+N = TypeVar("N", int, float)
 
 _MAX_BYTES: Final = 16 << 20
 """Of one case; what is over is cut, with a marker."""
@@ -34,6 +37,8 @@ class MetricResult:
     outcome: Outcome
     text: str
     """The same in one line, with the reason."""
+    evidence: Evidence | None = field(default=None, repr=False)
+    """What it was decided from; None where other thresholds cannot be held against it."""
 
     @property
     def passed(self) -> bool:
@@ -41,24 +46,37 @@ class MetricResult:
         return self.outcome is Outcome.PASSED
 
     @classmethod
-    def of(cls, metric: str, judgement: Judgement, threshold: float, *, allow_vacuous: bool = False) -> Self:
-        """Return a judgement as the result of a case."""
+    def of(cls, metric: str, evidence: Evidence, threshold: float) -> Self:
+        """Return the verdict that follows from the evidence."""
+        shown = evidence.worst(evidence.example(threshold), threshold)
         return cls(
             metric=metric,
-            finding=judgement.finding.value,
-            value=judgement.value,
+            finding=Finding.ERROR.value if shown is None else shown.finding.value,
+            value=evidence.value(threshold),
             threshold=threshold,
-            outcome=judgement.outcome(threshold, allow_vacuous=allow_vacuous),
-            text=describe(metric, judgement, threshold),
+            outcome=evidence.outcome(threshold),
+            text=evidence.text(metric, threshold),
+            evidence=evidence,
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**self.row(), "evidence": None if self.evidence is None else self.evidence.to_dict()}
+
+    def row(self) -> dict[str, Any]:
+        """Return the verdict without its evidence, as flat values."""
+        names = ("metric", "finding", "value", "threshold", "outcome", "text")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `asdict` made; reports of earlier versions say `passed` and no outcome."""
+        """Read what `to_dict` made; reports of earlier versions say `passed` and no outcome."""
         fields = dict(plain)
         passed = fields.pop("passed", None)
         known = Outcome.FAILED if fields["finding"] == "scored" else Outcome.NO_EVIDENCE
         fields["outcome"] = Outcome(fields.get("outcome") or (Outcome.PASSED if passed else known))
+        if (evidence := fields.get("evidence")) is not None:
+            fields["evidence"] = Evidence.from_dict(evidence)
         return cls(**fields)
 
 
@@ -77,6 +95,21 @@ class CaseResult:
     """The traces, as bodies of POST /traces."""
     checked: bool = False
     """Whether it has checks of its own, as a test has, and they passed: evidence without any metric."""
+
+    @property
+    def records(self) -> tuple[TraceRecord, ...]:
+        """The traces, to be read."""
+        return tuple(map(TraceRecord, self.traces))
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of its traces, of all runs; None where no span has any."""
+        return _sum(span.tokens for trace in self.records for span in trace.spans)
+
+    @property
+    def cost(self) -> float | None:
+        """Cost of its traces in US dollars, of all runs; None where no span has any."""
+        return _sum(trace.cost for trace in self.records)
 
     @property
     def passed(self) -> bool:
@@ -104,7 +137,7 @@ class CaseResult:
             "error": self.error,
             "checked": self.checked,
             "seconds": self.seconds,
-            "results": [asdict(result) for result in self.results],
+            "results": [result.to_dict() for result in self.results],
             **json.loads(encode(content, _MAX_BYTES)),
         }
 
@@ -125,6 +158,8 @@ class Report:
     """False where the cases are not all that there were to be: the run was stopped."""
     cache: tuple[CacheUse, ...] = ()
     """How many judgements were known, by judge."""
+    trace_url: str | None = None
+    """Address of the page of a trace, with `{trace_id}` in it; None where there is none."""
 
     @property
     def passed(self) -> bool:
@@ -143,6 +178,16 @@ class Report:
         outcomes = [case.outcome for case in self.cases]
         unknown = outcomes.count(Outcome.NO_EVIDENCE)
         return rate(outcomes.count(Outcome.PASSED), len(outcomes) - unknown, unknown)
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of all traces; None where no span has any."""
+        return _sum(case.tokens for case in self.cases)
+
+    @property
+    def cost(self) -> float | None:
+        """Cost of all traces in US dollars, the judge's not included; None where no span has any."""
+        return _sum(case.cost for case in self.cases)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -173,7 +218,7 @@ class Report:
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat row for each case and metric, for example for pandas."""
-        return [{"case": case.id, **asdict(result)} for case in self.cases for result in case.results]
+        return [{"case": case.id, **result.row()} for case in self.cases for result in case.results]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -183,6 +228,7 @@ class Report:
             "outcome": self.outcome,
             "pass_rate": self.pass_rate,
             "complete": self.complete,
+            "trace_url": self.trace_url,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
             "caches": [use.to_dict() for use in cache_uses(self)],
@@ -205,6 +251,7 @@ class Report:
             pass_rate=plain.get("pass_rate", 1.0),
             complete=plain.get("complete", True),
             cache=tuple(CacheUse.from_dict(use) for use in plain.get("caches", ()) if "judge" in use),
+            trace_url=plain.get("trace_url"),
         )
 
     @classmethod
@@ -246,6 +293,11 @@ class Report:
         from pandaprobe_otel.evals.report_html import html_table
 
         return html_table(self)
+
+
+def _sum(values: Iterable[N | None]) -> N | None:
+    known = [value for value in values if value is not None]
+    return sum(known[1:], known[0]) if known else None
 
 
 def check_form(path: str | PathLike[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.evals.cache_use import cache_uses
+from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.tree_text import value_text
 
@@ -71,6 +72,14 @@ def verdict_line(report: Report) -> str:
     """Return the verdict and the rate in one line."""
     wanted = "" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required"
     return f"{report.outcome}: {report.rate}{wanted}"
+
+
+def totals(report: Report) -> str:
+    """Return what the run took, in one line: cases, traces, tokens and cost as far as spans state them, time."""
+    parts = [counted(len(report.cases), "case"), counted(sum(len(case.traces) for case in report.cases), "trace")]
+    parts += [f"{report.tokens:,} tokens"] if report.tokens is not None else []
+    parts += [f"${report.cost:.4g}"] if report.cost is not None else []
+    return ", ".join([*parts, f"{sum(case.seconds for case in report.cases):.1f} s"])
 
 
 def complaints(case: CaseResult) -> list[str]:

@@ -7,12 +7,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
 from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.evidence import Evidence, describe
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
 from pandaprobe_otel.evals.outcome import Outcome, enough_of
+from pandaprobe_otel.evals.report import MetricResult
+from pandaprobe_otel.evals.trace_links import page_of
 
 Location = tuple[str, int | None, str]
 REPEAT: Final = "repeat"
 """The label of the verdict about repetitions, which the test itself reports."""
+_ABSENT: Final = Judgement(finding=Finding.ERROR, reason="it was not judged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,8 @@ class TraceNote:
     unfinished: str | None = None
     """Its outcome, if it was cancelled, timed out or left early."""
     session_id: str | None = None
+    cost: float | None = None
+    """In US dollars, as far as its spans state it."""
     body: Mapping[str, Any] | None = None
     """The whole trace, where a report is to show it."""
 
@@ -48,6 +54,8 @@ class TestRun:
     """The failure in short."""
     order: int = 0
     """The place of its test in the collection."""
+    marked: int = 0
+    """The number of tests in the collection that are marked."""
     location: Location = ("", None, "")
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -89,6 +97,7 @@ class Verdict:
     location: Location
     value: float | None = None
     threshold: float | None = None
+    evidence: Evidence | None = None
 
     @property
     def id(self) -> str:
@@ -131,82 +140,68 @@ def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
     return verdicts
 
 
-def metric_verdicts(runs: Iterable[TestRun], found: Judgements) -> list[Verdict]:
-    """Return the verdict of each metric about each test of which at least one run passed on its own."""
+def metric_verdicts(runs: Iterable[TestRun], found: Judgements, trace_url: str | None = None) -> list[Verdict]:
+    """Return the verdict of each metric about each test of which at least one run passed on its own.
+
+    trace_url: where the pages of traces are; see `Report`.
+    """
     verdicts: list[Verdict] = []
     for group in by_test(runs).values():
         judged = [run for run in group if run.ran]
         if any(run.passed for run in judged):
-            verdicts += [_metric_verdict(judged, metric, found) for metric in group[0].demand.metrics]
+            verdicts += [_metric_verdict(judged, metric, found, trace_url) for metric in group[0].demand.metrics]
     return verdicts
 
 
-def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements) -> Verdict:
-    repetition, threshold = runs[0].demand.repetition, runs[0].demand.metrics[metric]
-    opinions = [_opinion(run, metric, threshold, found) for run in runs]
-    said = [opinion.outcome for opinion in opinions]
-    outcome = enough_of(said, repetition.needed)
-    worst = next((o for o in opinions if o.outcome is outcome), opinions[0])
-    rate_text = repetition.text(said.count(Outcome.PASSED), len(runs), said.count(Outcome.NO_EVIDENCE))
-    rate_text = f"{rate_text}, " if repetition.repeat > 1 else ""
-    told = [opinion.text for opinion in opinions if opinion.outcome is not Outcome.PASSED] or [opinions[0].text]
+def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements, trace_url: str | None) -> Verdict:
+    demand, threshold = runs[0].demand, runs[0].demand.metrics[metric]
+    evidence = Evidence(
+        runs=tuple(_judgements(run, metric, found) if run.passed else None for run in runs),
+        repetition=demand.repetition,
+        allow_vacuous=demand.allow_vacuous,
+    )
+    result = MetricResult.of(metric, evidence, threshold)
+    said = evidence.of_runs(threshold)
+    shown = [number for number, outcome in enumerate(said) if outcome is not Outcome.PASSED] or [0]
+    told: list[str] = []
+    for number in shown:
+        story = _told(runs[number], metric, evidence.worst(number, threshold), threshold, found)
+        pages = filter(None, (page_of(trace.trace_id, trace_url) for trace in runs[number].traces))
+        told.append("\n".join([story, *pages]))
+    rate = demand.repetition.text(said.count(Outcome.PASSED), len(runs), said.count(Outcome.NO_EVIDENCE))
     return Verdict(
         nodeid=runs[0].nodeid,
         label=metric,
-        outcome=outcome,
-        finding=worst.finding,
-        summary=rate_text + worst.summary,
-        text="\n\n".join([rate_text.rstrip(", "), *told] if rate_text else told),
+        outcome=result.outcome,
+        finding=Finding(result.finding),
+        summary=result.text,
+        text="\n\n".join([rate, *told] if demand.repetition.repeat > 1 else told),
         location=runs[0].location,
-        value=worst.value,
+        value=result.value,
         threshold=threshold,
+        evidence=evidence,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opinion:
-    outcome: Outcome
-    summary: str
-    text: str
-    finding: Finding = Finding.ERROR
-    value: float | None = None
 
 
 def _own_outcome(run: TestRun) -> Outcome:
     return Outcome.PASSED if run.passed else Outcome.FAILED
 
 
-def _opinion(run: TestRun, metric: str, threshold: float, found: Judgements) -> _Opinion:
-    """What a metric says about one run: the worst about any of its targets."""
-    if not run.passed:
-        said = f"run {run.number} failed"
-        return _Opinion(outcome=Outcome.FAILED, summary=said, text=f"run {run.number}: {run.failure}")
+def _judgements(run: TestRun, metric: str, found: Judgements) -> tuple[Judgement, ...]:
+    """What a metric says about a run: of each of its traces, or sessions."""
     if not run.targets:
         what = "no trace of the test has a session" if run.traces else "the test made no trace, so nothing was judged"
-        return _Opinion(outcome=Outcome.NO_EVIDENCE, summary=what, text=what)
-    absent = Judgement(finding=Finding.ERROR, reason="it was not judged")
-    judged = [(target, found.get((target, metric), absent)) for target in run.targets]
-    vacuous = run.demand.allow_vacuous
-    target, worst = min(
-        judged,
-        key=lambda pair: (pair[1].outcome(threshold, allow_vacuous=vacuous).rank, pair[1].value or 0.0),
-    )
+        return (Judgement(finding=Finding.ERROR, reason=what),)
+    return tuple(found.get((target, metric), _ABSENT) for target in run.targets)
+
+
+def _told(run: TestRun, metric: str, worst: Judgement | None, threshold: float, found: Judgements) -> str:
+    """The story of one run, for the reader of a failure."""
+    if worst is None:
+        return f"run {run.number}: {run.failure}"
     line = describe(metric, worst, threshold)
+    if not run.targets:
+        return line
+    target = next(target for target in run.targets if found.get((target, metric), _ABSENT) is worst)
     session = f"\nsession {target}" if run.demand.session else ""
-    text = f"{line}{session}\n\n{run.tree}".rstrip()
-    outcome = worst.outcome(threshold, allow_vacuous=vacuous)
-    return _Opinion(outcome=outcome, summary=line, text=text, finding=worst.finding, value=worst.value)
-
-
-def describe(metric: str, judgement: Judgement, threshold: float) -> str:
-    """Return a judgement as one line."""
-    reason = f": {judgement.reason}" if judgement.reason else ""
-    if judgement.finding is Finding.ERROR:
-        return f"{metric} could not be judged{reason}"
-    if judgement.finding is Finding.VACUOUS:
-        return f"{metric} is inconclusive, there was nothing to judge{reason}"
-    if judgement.unfinished is not None:
-        reason += f"; the trace is {judgement.unfinished.replace('_', ' ')}: only a part was judged"
-    sign = ">=" if judgement.value is not None and judgement.value >= threshold else "<"
-    cached = " (cached)" if judgement.cached else ""
-    return f"{metric} {judgement.value:.2f} {sign} {threshold:.2f}{cached}{reason}"
+    return f"{line}{session}\n\n{run.tree}".rstrip()

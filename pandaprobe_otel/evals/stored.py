@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.errors import NotFound, WaitTimeout
 from pandaprobe_otel.evals.confirmation import confirmed
+from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.trace_links import trace_url
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def judge_stored(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(_case(stored, judgements, thresholds, allow_vacuous) for stored in unique),
         pass_rate=pass_rate,
+        trace_url=trace_url(client.credentials.endpoint),
     )
 
 
@@ -140,9 +143,8 @@ def _case(stored: Stored, found: Judgements, thresholds: Mapping[str, float], al
         results=tuple(
             MetricResult.of(
                 metric,
-                found.get((stored.question.target, metric), absent),
+                Evidence.of_one(found.get((stored.question.target, metric), absent), allow_vacuous=allow_vacuous),
                 thresholds[metric],
-                allow_vacuous=allow_vacuous,
             )
             for metric in stored.question.metrics
         ),

@@ -24,6 +24,7 @@ from pandaprobe_otel.evals.tree_text import tree_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.report import Report
+    from pandaprobe_otel.evals.suite_progress import Watch
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ class Suite:
         self.problems: list[str] = []
         self._runs: dict[str, list[TestRun]] = {}
         self._order: dict[str, int] = {}
+        self._marked = 0
+        self._watch: Watch | None = None
         self._allows_no_evidence = is_set(settings, "allow-no-evidence")
         self._lines: list[str] = []
         self._verdicts: list[Verdict] = []
@@ -84,6 +87,7 @@ class Suite:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """With the mode eval, refuse metrics that there are not; after the tests it would be late."""
         self._order = {item.nodeid: number for number, item in enumerate(session.items)}
+        self._marked = sum(item.get_closest_marker("pandaprobe") is not None for item in session.items)
         if self.mode != "eval" or hasattr(self._config, "workerinput"):
             return
         asked = [(item, demand) for item in session.items if (demand := self._demand_of(item)) and demand.metrics]
@@ -199,6 +203,7 @@ class Suite:
                 content=trace.content_hash,
                 unfinished=trace.unfinished,
                 session_id=trace.session_id,
+                cost=trace.cost,
                 body=trace.body if self._reports is not None or self.connection.judge is not None else None,
             )
             for trace in traces
@@ -215,6 +220,7 @@ class Suite:
             error=state.error,
             location=item.location,
             order=self._order.get(item.nodeid, 0),
+            marked=self._marked,
             scores=dict(state.scores),
         ).to_dict()
 
@@ -226,6 +232,17 @@ class Suite:
             self._runs.pop(report.nodeid, None)
         elif (plain := report.__dict__.get("pandaprobe")) is not None:
             self._runs[report.nodeid] = [TestRun.from_dict(run) for run in plain]
+            self._tell()
+
+    def _tell(self) -> None:
+        """Where tests cost something, and nobody sees the terminal, say how far they are."""
+        if self.mode == "off" or hasattr(self._config, "workerinput"):
+            return
+        if self._watch is None:
+            from pandaprobe_otel.evals.suite_progress import Watch
+
+            self._watch = Watch(self._config.pluginmanager.get_plugin("terminalreporter"))
+        self._watch.tell(self._runs.values())
 
     def conclude(self, session: pytest.Session) -> None:
         """Deliver, judge and report."""
@@ -270,7 +287,9 @@ class Suite:
         from pandaprobe_otel.evals import suite_output
 
         notes = (*self._lines, *(f"not delivered: {problem}" for problem in self.problems))
-        report = suite_output.report_of(runs, self._verdicts, notes, complete=complete)
+        report = suite_output.report_of(
+            runs, self._verdicts, notes, complete=complete, trace_url=self.connection.trace_url()
+        )
         report = replace(report, cache=self.connection.caches.uses)
         if self._reports is not None:
             suite_output.write_report(self._reports, report)
@@ -302,7 +321,7 @@ class Suite:
 
             send_scores(found)
             self.connection.flush()
-        return metric_verdicts(wanted, found)
+        return metric_verdicts(wanted, found, self.connection.trace_url())
 
     def pytest_unconfigure(self) -> None:
         """Leave the process as it was found, for whoever called pytest in it."""

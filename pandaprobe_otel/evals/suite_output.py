@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from pandaprobe_otel.evals.github import add_summary, error_command
 from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.progress import Ticker, judged
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.runs import REPEAT, TestRun, Verdict, by_test
 from pandaprobe_otel.evals.traces import TraceRecord
@@ -85,7 +86,12 @@ def _plain(nodeid: str, outcome: Literal["passed", "failed"], verdict: Verdict) 
 
 
 def report_of(
-    runs: Sequence[TestRun], verdicts: Sequence[Verdict], notes: tuple[str, ...], *, complete: bool
+    runs: Sequence[TestRun],
+    verdicts: Sequence[Verdict],
+    notes: tuple[str, ...],
+    *,
+    complete: bool,
+    trace_url: str | None = None,
 ) -> Report:
     """Return the report of the suite: each marked test is a case, with the verdicts that pytest is told."""
     of_tests: dict[str, list[Verdict]] = {}
@@ -98,6 +104,7 @@ def report_of(
         cases=tuple(_case(group, of_tests.get(nodeid, ())) for nodeid, group in ran.items()),
         notes=notes,
         complete=complete,
+        trace_url=trace_url,
     )
 
 
@@ -141,14 +148,10 @@ def tell_github(
 class Narrator:
     """Tells in the terminal what the judge does: lines, and how far a run is."""
 
-    _EVERY_S: Final = 15.0
-    """Where a line cannot be replaced, as in the log of a CI job."""
-
     def __init__(self, terminal: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`terminal` is pytest's reporter, None for none."""
         self._terminal = terminal
-        self._clock = clock
-        self._said_at = clock()
+        self._ticker = Ticker(self.say, clock=clock)
         if terminal is not None:
             terminal.write("\n")  # after the line of dots
 
@@ -161,12 +164,11 @@ class Narrator:
         """Show the state of a run: in place on a terminal, else as a line now and then."""
         if self._terminal is None:
             return
-        done = f"{run.evaluated_count} of {run.total_targets} judged ({', '.join(run.metric_names)})"
         if self._terminal.isatty:
-            self._terminal.rewrite("" if run.status == "COMPLETED" else f"pandaprobe: {done}", erase=True)
-        elif self._clock() - self._said_at >= self._EVERY_S:
-            self._said_at = self._clock()
-            self.say(done)
+            done = f"pandaprobe: {judged(run).text(self._ticker.seconds)}"
+            self._terminal.rewrite("" if run.status == "COMPLETED" else done, erase=True)
+        else:
+            self._ticker.tick(lambda: judged(run))
 
 
 def _case(runs: Sequence[TestRun], verdicts: Sequence[Verdict]) -> CaseResult:
@@ -197,4 +199,5 @@ def _result(verdict: Verdict) -> MetricResult:
         threshold=verdict.threshold or 0.0,
         outcome=verdict.outcome,
         text=f"repeated: {verdict.summary}" if verdict.label == REPEAT else verdict.summary,
+        evidence=verdict.evidence,
     )

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
@@ -142,13 +142,23 @@ class Trial:
     settled: Callable[[Sequence[TaskRun]], bool]
 
 
-def run_cases(cases: Sequence[Case], trial: Trial, *, concurrency: int) -> list[list[TaskRun]]:
-    """Return the runs of each case; cases run at once, in threads, the runs of one case one after the other."""
+def run_cases(
+    cases: Sequence[Case],
+    trial: Trial,
+    *,
+    concurrency: int,
+    watch: Callable[[Sequence[Future[list[TaskRun]]]], None] = lambda futures: None,
+) -> list[list[TaskRun]]:
+    """Return the runs of each case; cases run at once, in threads, the runs of one case one after the other.
+
+    watch: gets what is being done, and may wait for it.
+    """
     RECORDER.attach(create=True)
     threads = ThreadPoolExecutor(max_workers=max(concurrency, 1), thread_name_prefix="pandaprobe-case")
     with instrumentation(), threads as pool:
         futures = [pool.submit(_run_case, case, trial) for case in cases]
         try:
+            watch(futures)
             return [future.result() for future in futures]
         except BaseException:  # Ctrl-C: what has not begun does not begin
             pool.shutdown(wait=False, cancel_futures=True)

@@ -135,6 +135,12 @@ class TraceRecord:
         return tuple(SpanRecord(span) for span in self.body["spans"])
 
     @property
+    def cost(self) -> float | None:
+        """Cost of its spans in US dollars; None where none states it."""
+        known = [span.cost for span in self.spans if span.cost is not None]
+        return sum(known) if known else None
+
+    @property
     def seconds(self) -> float:
         """From its start to its end."""
         if not self.body.get("ended_at"):
@@ -169,7 +175,9 @@ def walk(trace: TraceRecord) -> Iterator[tuple[int, SpanRecord]]:
         parent = span.body.get("parent_span_id")
         children.setdefault(parent if parent in known else None, []).append(span)
     waiting = [(0, span) for span in reversed(children.pop(None, []))]
-    while waiting:
+    while waiting or children:
+        if not waiting:  # what is left hangs below a span that is its own ancestor
+            waiting = [(0, span) for span in reversed(children.pop(next(iter(children))))]
         depth, span = waiting.pop()
         yield depth, span
         # `pop`: a span that is its own ancestor is shown once and not for ever.

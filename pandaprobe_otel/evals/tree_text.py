@@ -54,7 +54,17 @@ def value_text(value: Any) -> str:
         return shortened(repr(value))
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
-    return shortened(json.dumps(json.loads(encode(value)), ensure_ascii=False))
+    return shortened(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON in one line; what JSON has no form for becomes its text."""
+    return json.dumps(json.loads(encode(value)), ensure_ascii=False)
+
+
+def plain_text(text: str) -> str:
+    """Return a text without what a terminal would obey: colours, movements of the cursor, titles."""
+    return "".join(each for each in text if each.isprintable() or each == "\n")
 
 
 def shortened(text: str) -> str:

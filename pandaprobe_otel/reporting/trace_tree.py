@@ -35,6 +35,8 @@ def trace_tree(trace: Mapping[str, Any]) -> Tree:
         parent = span.get("parent_span_id")
         branches.setdefault(parent if parent in known else None, []).append(span)
     _grow(tree, None, branches)
+    while branches:  # what is left hangs below a span that is its own ancestor
+        _grow(tree, next(iter(branches)), branches)
     return tree
 
 

@@ -242,5 +242,7 @@ def test_a_broken_tree_is_shown_once() -> None:
     exported = otlp_json([{**TRACE, "spans": [own, orphan]}])["resourceSpans"][0]["scopeSpans"][0]["spans"]
 
     assert headings == ["## OTHER span 1 (1.00 s)", "## OTHER span 2 (1.00 s)"]
+    circle = [span(n, parent_span_id=span_uuid(TRACE_ID, 7 - n)) for n in (3, 4)]
+    assert sum(line.startswith("##") for line in markdown({**TRACE, "spans": circle}).splitlines()) == 2
     assert len(exported) == 2
     assert "parentSpanId" not in exported[1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pandaprobe_otel.api import Client
@@ -89,6 +91,8 @@ def test_what_is_stored(
     assert [case.outcome for case in report.cases if case.id != "talk"] == ["passed", "failed"]
     assert [result.metric for result in report.cases[0].results] == ["agent_reliability"]
     assert "::error title=sessions%3A " in done.stdout
+    (page, *_) = re.findall(rf"^  ({server.url}/ui/traces/[0-9a-f-]+)$", done.stdout, re.MULTILINE)
+    assert httpx.get(page, follow_redirects=True).status_code == 200
     assert "## sessions: failed" in (tmp_path / "summary.md").read_text()
 
     again = run_command(*both, "--max-evals", "2", **project)

@@ -13,8 +13,8 @@ import pytest
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
+from pandaprobe_otel.evals.evidence import describe
 from pandaprobe_otel.evals.judging import Allowance, Finding, Judgement, Question, bill, groups_of
-from pandaprobe_otel.evals.runs import describe
 from pandaprobe_otel.evals.server_bench import ServerBench
 from pandaprobe_otel.local import LocalServer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -9,12 +10,16 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from pandaprobe_otel.cli.case_table import show_report
 from pandaprobe_otel.cli.exits import exit_code_of_outcome
 from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.case_results import Rules, case_result
+from pandaprobe_otel.evals.comment import comment
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.gate import gated
 from pandaprobe_otel.evals.github import error_commands
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
 from pandaprobe_otel.evals.repetition import Repetition
@@ -77,6 +82,9 @@ def agrees(report: Report, said: Mapping[str, str]) -> None:
     assert report.outcome == whole
     assert report.passed == (whole == "passed")
     assert f"\n{whole}: " in str(report)
+    tick = {"passed": "✔", "failed": "✘"}.get(whole, "?")
+    assert f"\n### {tick} `{report.name}`: {whole}\n" in comment(report, key="k")
+    assert gated(report).outcome == whole
     assert report.to_markdown().startswith(f"## {report.name}: {whole}\n")
     page = html_page(report)
     assert re.findall(r"<h1>[^<]*<span class=[a-z-]+>([^<]*)</span></h1>", page) == [whole]
@@ -87,6 +95,12 @@ def agrees(report: Report, said: Mapping[str, str]) -> None:
     assert Report.from_dict(plain).outcome == whole
     rows = dict(re.findall(r"^(c\d) +(passed|failed|no evidence)", str(report), re.MULTILINE))
     assert rows == said
+    screen = on_screen(report)
+    assert re.findall(r"^(?:✘|\?) (c\d): (.*)$", screen, re.MULTILINE) == [
+        (name, outcome) for name, outcome in said.items() if outcome != "passed"
+    ]
+    assert {name for name, outcome in said.items() if outcome == "passed"} == set(re.findall(r"✔ (c\d)", screen))
+    assert f"\n{whole}: " in screen
     assert ("%" in str(report.rate)) == bool(set(said.values()) - {"no evidence"})
     for allowed in (False, True):
         code = {"passed": 0, "failed": 1, "no evidence": 0 if allowed else 6}[whole]
@@ -99,6 +113,13 @@ def agrees(report: Report, said: Mapping[str, str]) -> None:
         assert told == {
             name for name, outcome in said.items() if outcome == "failed" or (outcome != "passed" and not allowed)
         }
+
+
+def on_screen(report: Report) -> str:
+    """The report as `pandaprobe-otel eval` shows it."""
+    screen = io.StringIO()
+    show_report(report, out=Console(width=120, file=screen))
+    return screen.getvalue()
 
 
 @settings(max_examples=150)

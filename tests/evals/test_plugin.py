@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pandaprobe_otel.api import Client
@@ -54,10 +55,12 @@ def test_off_runs_everything_but_the_judge(run_suite: RunSuite) -> None:
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
-def test_eval_reports_each_verdict_as_a_test(judged: RunSuite, workers: tuple[str, ...]) -> None:
-    """Both outcomes, in JUnit, terminal and exit code, with the bill first; the same with xdist."""
+def test_eval_reports_each_verdict_as_a_test(judged: RunSuite, server: LocalServer, workers: tuple[str, ...]) -> None:
+    """Both outcomes, in JUnit, terminal and exit code, the bill first, and the trace's page; with xdist too."""
     outcome = judged(MARKED, *workers, plugins=("xdist",) if workers else ())
     assert outcome.cases == BOTH_VERDICTS, outcome.out
+    (page,) = re.findall(rf"^({server.url}/ui/traces/[0-9a-f-]+)$", outcome.out, re.MULTILINE)
+    assert httpx.get(page, follow_redirects=True).status_code == 200
     assert outcome.code == 1
     bill = "1 trace × 2 metrics + 1 trace × 1 metric = 3 evaluations"
     assert bill in outcome.out.replace("1 trace × 1 metric + 1 trace × 2 metrics", bill.partition(" =")[0])

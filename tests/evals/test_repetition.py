@@ -61,9 +61,9 @@ def test_the_rate_is_shown_with_its_interval() -> None:
         report = evaluate(["yyyny", "ene", "nyyyy"], Scripted(), [says_yes], repeat=5, min_pass=0.8)
     good, broken, late = report.cases
     assert (good.outcome, good.output, good.results[0].value) == ("passed", "n", 0.8)
-    assert good.results[0].text.startswith("says_yes: 4/5 passed (80%, 95 % CI 38–96), 80% required; says_yes 1.00")
+    assert good.results[0].text.startswith("4/5 passed (80%, 95 % CI 38–96), 80% required, says_yes 1.00")
     assert (broken.outcome, broken.error) == ("failed", None)
-    assert "says_yes: 0/2 passed (0%, 95 % CI 0–66), stopped early: 4 of 5 needed" in broken.results[0].text
+    assert "0/2 passed (0%, 95 % CI 0–66), stopped early: 4 of 5 needed" in broken.results[0].text
     assert (late.outcome, len(late.traces)) == ("passed", 5)
     with recording():
         (failing,) = evaluate(["ee"], Scripted(), [says_yes], repeat=5, min_pass=0.8).cases

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chromium import chromium
+from command_line import clean_environment, run_here
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.outcome import Outcome
 
@@ -124,6 +125,111 @@ def test_the_page_can_be_read_in_the_light_and_in_the_dark_and_filtered(tmp_path
             page.goto(f"file://{tmp_path}/report.html")
             assert page.evaluate(_FAINT) == [], scheme
             assert page.locator("section:visible").count() == 3
+            page.get_by_label("search").fill(" CASE 2")
+            assert page.locator("section:visible h2").all_inner_texts() == ["case 2 passed"]
+            assert page.locator("tr:visible").count() == 3  # with header and means
+            assert page.locator("#found").inner_text() == "1 of 3"
+            page.get_by_label("search").fill("a-17")  # in a span that is folded up
+            assert page.locator("section:visible").count() == 3
+            page.get_by_label("search").fill("")
             page.get_by_label("no evidence (1)").check()
             assert page.locator("section:visible h2").all_inner_texts() == ["case 1 no evidence"]
+            page.close()
+
+
+def test_a_page_of_others_runs_no_script_but_its_own(tmp_path: Path) -> None:
+    """Whatever an agent has answered: the policy of the page has one script, by its hash."""
+    report = Report(
+        name="<script>document.title = 'hijacked'</script>",
+        created_at="now",
+        cases=(CaseResult(id="<img src=x onerror=\"document.title = 'hijacked'\">", traces=(TRACE,)),),
+    )
+    report.save(tmp_path / "report.html")
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"file://{tmp_path}/report.html")
+        page.evaluate("() => { document.body.insertAdjacentHTML('beforeend', '<svg onload=\"document.title=1\">') }")
+        assert page.title() == "<script>document.title = 'hijacked'</script>: no evidence"
+
+
+def span(name: str, start: int, parent: str | None = None, **fields: object) -> dict[str, object]:
+    """A span of a trace."""
+    moment = f"2026-01-01T00:00:{start:02}Z"
+    known = {"span_id": name, "name": name, "kind": "TOOL", "started_at": moment, "ended_at": moment}
+    return {**known, "parent_span_id": parent, "status": "OK", **fields}
+
+
+def run(*spans: dict[str, object], value: float, output: str) -> Report:
+    """A report of a case with these spans, and of one that is always the same."""
+    outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
+    score = MetricResult(
+        metric="m", finding="scored", value=value, threshold=0.5, outcome=outcome, text=f"m {value}: <b>said</b>"
+    )
+    changing = CaseResult(
+        id="changing <b>",
+        input="q",
+        output=output,
+        results=(score,),
+        traces=({**TRACE, "spans": list(spans)},),
+    )
+    return Report(
+        name="shop",
+        created_at="2026-01-01T00:00:00+00:00",
+        cases=(changing, CaseResult(id="steady", input="q", traces=(TRACE,))),
+    )
+
+
+def test_two_runs_side_by_side(tmp_path: Path) -> None:
+    """What differs is marked, in the light and in the dark, and found; what is the same is told to be."""
+    call = {"tool_calls": [{"id": "call_1", "function": {"name": "look_up"}}]}
+    again = {"tool_calls": [{"id": "call_2", "function": {"name": "look_up"}}]}
+    before = run(
+        span("agent", 0, kind="AGENT"),
+        span("ask", 1, "agent", kind="LLM", output=call),
+        span("look_up", 2, "agent", input={"number": "A-17"}, output="kettle"),
+        span("refund", 3, "agent"),
+        value=0.9,
+        output="refunded\nthank you",
+    )
+    after = run(
+        span("agent", 0, kind="AGENT"),
+        span("ask", 1, "agent", kind="LLM", output=again),
+        span("look_up", 2, "agent", input={"number": "A-71"}, output="kettle"),
+        span("apologise", 3, "agent"),
+        value=0.2,
+        output="sorry\nthank you",
+    )
+    before.save(tmp_path / "before.json")
+    after.save(tmp_path / "after.json")
+    done = run_here(
+        *("report", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json")),
+        *("--html", str(tmp_path / "new" / "both.html")),
+        environment=clean_environment(tmp_path),
+    )
+    assert (done.returncode, "lost: changing <b>" in done.stdout) == (0, True), done.stderr
+    with chromium() as browser:
+        for scheme in ("light", "dark"):
+            page = browser.new_page(color_scheme=scheme, viewport={"width": 1400, "height": 900})
+            page.goto(f"file://{tmp_path}/new/both.html")
+            assert page.evaluate(_FAINT) == [], scheme
+            assert page.locator("section h2").all_inner_texts() == [
+                "changing <b> passed → failed",
+                "steady no evidence → no evidence",
+            ]
+            spans = page.locator("#case-0 .pair:has(.kind)")
+            marks = [(spans.nth(n).get_attribute("class") or "").split()[1] for n in range(spans.count())]
+            assert marks == ["same", "same", "changed", "left", "right"]
+            assert "refund() 0 ms before only" in spans.nth(3).inner_text()
+            assert page.get_by_text("3 spans of 5 not the same").is_visible()
+            page.locator("summary", has_text="input changed").click()
+            assert page.locator("#case-0 del:visible").all_inner_texts() == ["- refunded", '-   "number": "A-17"']
+            assert page.locator("#case-0 ins:visible").all_inner_texts() == ["+ sorry", '+   "number": "A-71"']
+            left, right = (
+                spans.nth(n).locator(":scope > div").nth(side).bounding_box() for n, side in ((2, 0), (2, 1))
+            )
+            assert left is not None
+            assert right is not None
+            assert left["x"] + left["width"] <= right["x"]
+            page.get_by_label("lost (1)").check()
+            assert page.locator("section:visible").count() == 1
             page.close()

@@ -1,0 +1,113 @@
+"""A report of an evaluation in the terminal: its cases as a table, and the traces of those that did not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pandaprobe_otel.cli.options import console
+from pandaprobe_otel.evals.cache_use import cache_uses
+from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
+from pandaprobe_otel.evals.trace_links import page_of
+from pandaprobe_otel.evals.tree_text import json_text, plain_text, tree_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pandaprobe_otel.evals.report import CaseResult, Report
+
+Trees = Literal["failed", "all", "none"]
+
+_MOST_TREES: Final = 10
+"""Of cases that did not pass, unless all are asked for."""
+_MOST_CHARACTERS: Final = 240
+_COLOURS: Final = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.NO_EVIDENCE: "yellow"}
+_TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
+_TICKS_IN_ASCII: Final = {Outcome.PASSED: "ok", Outcome.FAILED: "FAIL", Outcome.NO_EVIDENCE: "?"}
+
+
+def show_report(report: Report, trees: Trees = "failed", *, out: Console | None = None) -> None:
+    """Print the cases with inputs, outputs, scores and reasons, then trees of traces, and the verdict in the end."""
+    from rich.text import Text
+
+    out = out or console()
+    ticks = _TICKS
+    if not out.encoding.lower().startswith("utf"):
+        ticks = _TICKS_IN_ASCII
+        if (reconfigure := getattr(out.file, "reconfigure", None)) is not None:
+            reconfigure(errors="replace")  # better a report with question marks than none
+    out.print(_table(report, ticks))
+    shown = [case for case in report.cases if trees == "all" or not case.passed]
+    most = len(shown) if trees == "all" else _MOST_TREES
+    for case in shown[:most]:
+        _print_case(out, case, report.trace_url, ticks, with_tree=trees != "none")
+    if len(shown) > most:
+        out.print(Text(f"\nand {len(shown) - most} more: --tree all, or --report", style="dim"))
+    out.print()
+    for note in report.notes:
+        out.print(Text(plain_text(note), style="red"))
+    for use in cache_uses(report):
+        out.print(Text(plain_text(str(use)), style="dim"), soft_wrap=True)
+    out.print(Text(totals(report), style="dim"))
+    out.print(Text(verdict_line(report), style=f"bold {_COLOURS[report.outcome]}"))
+
+
+def _table(report: Report, ticks: dict[Outcome, str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.HORIZONTALS, show_lines=True, pad_edge=False, header_style="bold")
+    for name, ratio in (("case", 2), ("input", 3), ("output", 3), ("scores", 4)):
+        table.add_column(name, overflow="fold", ratio=ratio)
+    for case in report.cases:
+        table.add_row(*_cells(case, ticks))
+    return table
+
+
+def _cells(case: CaseResult, ticks: dict[Outcome, str]) -> Iterator[Text]:
+    from rich.text import Text
+
+    yield _ticked(case.outcome, case.id, ticks).append(f"\n{case.seconds:.2f} s", style="dim")
+    yield Text(_shortened(case.input))
+    output = Text(_shortened(case.output))
+    if case.expected is not None and case.expected != case.output:
+        output.append(f"\nexpected: {_shortened(case.expected)}", style="dim")
+    yield output
+    said = [(result.outcome, result.text) for result in case.results]
+    if case.error is not None:
+        said.insert(0, (Outcome.FAILED, case.error))
+    yield Text("\n").join(_ticked(outcome, _shortened(text), ticks) for outcome, text in said)
+
+
+def _ticked(outcome: Outcome, text: str, ticks: dict[Outcome, str]) -> Text:
+    from rich.text import Text
+
+    return Text(f"{ticks[outcome]} ", style=_COLOURS[outcome]).append(plain_text(text), style="default")
+
+
+def _print_case(
+    out: Console, case: CaseResult, trace_url: str | None, ticks: dict[Outcome, str], *, with_tree: bool
+) -> None:
+    from rich.style import Style
+    from rich.text import Text
+
+    out.print()
+    out.print(_ticked(case.outcome, f"{case.id}: {case.outcome}", ticks))
+    for said in complaints(case):
+        out.print(Text(f"  {plain_text(said)}"), soft_wrap=True)
+    for trace in case.records if with_tree else ():
+        out.print(Text(_indented(tree_text([trace]).splitlines()), style="dim"), soft_wrap=True)
+        if page := page_of(trace.trace_id, trace_url):
+            out.print(Text(f"  {page}", style=Style(link=page)), soft_wrap=True)
+
+
+def _indented(lines: Sequence[str]) -> str:
+    return "\n".join(f"  {plain_text(line)}" for line in lines)
+
+
+def _shortened(value: Any) -> str:
+    text = "" if value is None else plain_text(value if isinstance(value, str) else json_text(value))
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"

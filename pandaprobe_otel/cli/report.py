@@ -1,0 +1,105 @@
+"""`pandaprobe-otel report`: what is done with the report of a finished run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.values import Link
+from pandaprobe_otel.cli.verdict import concluded, load, metric_options, thresholds_in, verdict_options
+
+_run = click.argument("run", type=click.Path(exists=True, dir_okay=False))
+
+
+@click.group("report")
+def report() -> None:
+    """Gate, compare and tell of finished runs, from their .json reports: nothing runs, and nothing is paid."""
+
+
+@report.command("gate")
+@_run
+@metric_options
+@click.option("--allow-vacuous", is_flag=True, help="Pass where there was nothing to judge.")
+@click.option("--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases. [default: as the run had it]")
+@verdict_options
+def gate(run: str, **options: Any) -> int:
+    """Decide about RUN.json again, with other thresholds; without any, as the run did.
+
+    With --metric only the metrics that are named count. What is not given is as it was in the run.
+
+    Exit codes and outputs are those of `eval`.
+    """
+    from pandaprobe_otel.evals.gate import gated
+
+    return concluded(
+        options,
+        lambda: gated(
+            load(run),
+            metrics=list(dict(options["metrics"])),
+            thresholds=thresholds_in(options),
+            pass_rate=options["pass_rate"],
+            allow_vacuous=options["allow_vacuous"],
+        ),
+    )
+
+
+@report.command("compare")
+@click.argument("before", type=click.Path(exists=True, dir_okay=False))
+@_run
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write both runs side by side, one page.")
+@format_option
+def compare(before: str, run: str, html: str | None, output_format: str) -> int:
+    """Compare RUN.json with BEFORE.json, case by case; the page marks the spans that differ.
+
+    Exit code 1: a metric is worse, beyond chance. 6: the runs have no case in common. Thresholds count for nothing
+    here: `report gate --baseline` holds both.
+    """
+    earlier, later = load(before), load(run)
+    comparison = later.compare(earlier)
+    if html is not None:
+        from pandaprobe_otel.evals.comparison_html import comparison_page
+
+        Path(html).parent.mkdir(parents=True, exist_ok=True)
+        Path(html).write_text(comparison_page(earlier, later, comparison), encoding="utf-8", errors="replace")
+    if output_format == "json":
+        print_json({"outcome": comparison.outcome, **asdict(comparison)})
+    else:
+        click.echo(str(comparison))
+    return exit_code_of_outcome(comparison.outcome)
+
+
+@report.command("comment")
+@_run
+@click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base.")
+@click.option("--repo", metavar="OWNER/NAME", help="The repository. [default: GITHUB_REPOSITORY]")
+@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="The pull request. [default: that of the job]")
+@click.option("--key", help="Tells several comments on one pull request apart. [default: the name of the run]")
+@click.option("--link", "links", type=Link(), multiple=True, metavar="NAME=URL", help="To be shown; may be repeated.")
+@click.option("--print", "prints", is_flag=True, help="Print the comment; nothing is sent.")
+def comment(run: str, baseline: str | None, key: str | None, prints: bool, links: Any, **place: Any) -> int:
+    """Write RUN.json as a comment on a pull request of GitHub, or update the one that was written before.
+
+    GITHUB_TOKEN needs the permission `pull-requests: write`. Where it has not, as for a pull request from a fork, the
+    comment goes into the summary of the job. The verdict does not count for the exit code: `report gate` is for that.
+    """
+    from pandaprobe_otel.cli.pull_request_comment import deliver, link_to_job
+    from pandaprobe_otel.evals.comment import comment as text_of
+
+    later, earlier = load(run), None if baseline is None else load(baseline)
+    text = text_of(
+        later,
+        key=key or later.name,
+        before=earlier,
+        comparison=None if earlier is None else later.compare(earlier),
+        links=dict(links) | link_to_job(os.environ),
+    )
+    if prints:
+        click.echo(text, nl=False)
+        return ExitCode.OK
+    return deliver(text, repository=place["repo"], number=place["pr"], environ=os.environ)

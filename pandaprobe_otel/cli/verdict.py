@@ -1,0 +1,138 @@
+"""The end of every command that comes to a report: files, the terminal, GitHub, and the exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.values import Metric, Threshold
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.cli.case_table import Trees
+    from pandaprobe_otel.evals.comparison import Comparison
+    from pandaprobe_otel.evals.report import Report
+
+T = TypeVar("T")
+
+_METRICS = (
+    click.option(
+        "-m",
+        "--metric",
+        "metrics",
+        type=Metric(),
+        multiple=True,
+        metavar="NAME[=MIN]",
+        help="A metric, and the score that passes; may be repeated.",
+    ),
+    click.option(
+        "--threshold",
+        "thresholds",
+        type=Threshold(),
+        multiple=True,
+        metavar="NUMBER|METRIC=NUMBER",
+        help="The score that passes, of metrics without MIN, scorers included. May be repeated.",
+    ),
+)
+_ENDS = (
+    click.option("--allow-no-evidence", is_flag=True, help="End with 0 where nothing failed and not all was judged."),
+    click.option("--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may repeat."),
+    click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with."),
+    click.option(
+        "--tree",
+        "trees",
+        type=click.Choice(["failed", "all", "none"]),
+        default="failed",
+        show_default=True,
+        help="Cases whose traces are shown below the table.",
+    ),
+    format_option,
+)
+
+
+def metric_options(command: Any) -> Any:
+    """Give a command the options about metrics and thresholds."""
+    return _with(command, _METRICS)
+
+
+def verdict_options(command: Any) -> Any:
+    """Give a command the options that `concluded` reads."""
+    return _with(command, _ENDS)
+
+
+def _with(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def thresholds_in(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the thresholds that are given, by metric, "" for all others. `NAME=MIN` goes before `--threshold`."""
+    return dict(options["thresholds"]) | {name: value for name, value in options["metrics"] if value is not None}
+
+
+def concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCode:
+    """Make a report, save and show it, compare it with the baseline, tell GitHub, and return the exit code.
+
+    What cannot be meant is refused before anything is made.
+    """
+    from pandaprobe_otel.evals.outcome import all_of
+    from pandaprobe_otel.evals.report import check_form
+
+    for path in options["reports"]:
+        usable(partial(check_form, path))
+    baseline = None if options["baseline"] is None else load(options["baseline"])
+    report = usable(make)
+    comparison = None if baseline is None else report.compare(baseline)
+    for path in options["reports"]:
+        report.save(path)
+    as_json, allowed = options["output_format"] == "json", options["allow_no_evidence"]
+    _show(report, comparison, as_json=as_json, trees=options["trees"])
+    _tell_github(report, comparison, quiet=as_json, allow_no_evidence=allowed)
+    verdicts = [report.outcome] if comparison is None else [report.outcome, comparison.outcome]
+    return exit_code_of_outcome(all_of(verdicts), allow_no_evidence=allowed)
+
+
+def load(path: str) -> Report:
+    """Read a .json report. Raises UsageError for a file that is none."""
+    from pandaprobe_otel.evals.report import Report
+
+    return usable(lambda: Report.load(path))
+
+
+def usable(action: Callable[[], T]) -> T:
+    """Return what an action returns. Raises UsageError for its ValueError."""
+    try:
+        return action()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _show(report: Report, comparison: Comparison | None, *, as_json: bool, trees: Trees) -> None:
+    from pandaprobe_otel.cli.case_table import show_report
+
+    if as_json:
+        plain = report.to_dict()
+        if comparison is not None:
+            plain["regressions"] = [change.metric for change in comparison.regressions]
+            plain["comparison"] = str(comparison)
+        print_json(plain)
+        return
+    show_report(report, trees)
+    if comparison is not None:
+        click.echo(f"\ncompared with the baseline:\n{comparison}")
+
+
+def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool, allow_no_evidence: bool) -> None:
+    from pandaprobe_otel.evals.github import add_summary, error_commands
+
+    changed = "" if comparison is None else f"\n```\n{comparison}\n```\n"
+    add_summary(report.to_markdown() + changed, os.environ)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in error_commands(report, allow_no_evidence=allow_no_evidence):
+            click.echo(line, err=quiet)

@@ -1,0 +1,122 @@
+"""What a metric was told about the runs of a case: enough to decide, and to decide again with another threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.outcome import Outcome, enough
+from pandaprobe_otel.evals.repetition import Repetition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Judgements of one metric about one case."""
+
+    runs: tuple[tuple[Judgement, ...] | None, ...]
+    """Of each run, a judgement for each of its traces or sessions; None: the run itself failed."""
+    repetition: Repetition
+    allow_vacuous: bool = False
+
+    @classmethod
+    def of_one(cls, judgement: Judgement, *, allow_vacuous: bool = False) -> Self:
+        """Return what is known where there is one run with one judgement."""
+        return cls(runs=((judgement,),), repetition=Repetition(), allow_vacuous=allow_vacuous)
+
+    def outcome(self, threshold: float) -> Outcome:
+        """Return the verdict. Runs that were not made count as those without evidence."""
+        said = self.of_runs(threshold)
+        return enough(
+            passed=said.count(Outcome.PASSED),
+            failed=said.count(Outcome.FAILED),
+            unknown=said.count(Outcome.NO_EVIDENCE) + self.repetition.repeat - len(said),
+            needed=self.repetition.needed,
+        )
+
+    def of_runs(self, threshold: float) -> list[Outcome]:
+        """Return the verdict about each run by itself."""
+        return [
+            Outcome.FAILED if (one := self.worst(number, threshold)) is None else self._of(one, threshold)
+            for number in range(len(self.runs))
+        ]
+
+    def worst(self, run: int, threshold: float) -> Judgement | None:
+        """Return the judgement that counts of a run, the worst one; None where the run itself failed."""
+        judgements = self.runs[run]
+        if judgements is None:
+            return None
+        return min(judgements, key=lambda one: (self._of(one, threshold).rank, one.value or 0.0))
+
+    def _of(self, judgement: Judgement, threshold: float) -> Outcome:
+        return judgement.outcome(threshold, allow_vacuous=self.allow_vacuous)
+
+    def example(self, threshold: float) -> int:
+        """Return the number, from 0, of a run that shows why the verdict is as it is; if possible one with scores."""
+        outcome, said = self.outcome(threshold), self.of_runs(threshold)
+        wanted = [number for number, each in enumerate(said) if each is outcome]
+        judged = [number for number, judgements in enumerate(self.runs) if judgements is not None]
+        return next((n for n in wanted if n in judged), next(iter(judged or wanted), 0))
+
+    def value(self, threshold: float) -> float | None:
+        """Return the score: of several runs the mean of those on evidence."""
+        found = [self.worst(number, threshold) for number in range(len(self.runs))]
+        if self.repetition.repeat == 1:
+            return None if found[0] is None else found[0].value
+        scored = [one.value for one in found if one and one.finding is Finding.SCORED and one.value is not None]
+        return sum(scored) / len(scored) if scored else None
+
+    def text(self, metric: str, threshold: float) -> str:
+        """Return the verdict and its reason in one line."""
+        number = self.example(threshold)
+        one = self.worst(number, threshold)
+        said = f"run {number + 1} failed" if one is None else describe(metric, one, threshold)
+        if self.repetition.repeat == 1:
+            return said
+        outcomes = self.of_runs(threshold)
+        yes, unknown = outcomes.count(Outcome.PASSED), outcomes.count(Outcome.NO_EVIDENCE)
+        return f"{self.repetition.text(yes, len(outcomes), unknown)}, {said}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "runs": [None if run is None else list(map(_plain, run)) for run in self.runs],
+            "repetition": asdict(self.repetition),
+            "allow_vacuous": self.allow_vacuous,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` made."""
+        return cls(
+            runs=tuple(None if run is None else _judgements(run) for run in plain["runs"]),
+            repetition=Repetition(**plain["repetition"]),
+            allow_vacuous=plain["allow_vacuous"],
+        )
+
+
+def describe(metric: str, judgement: Judgement, threshold: float) -> str:
+    """Return a judgement as one line."""
+    reason = f": {judgement.reason}" if judgement.reason else ""
+    if judgement.finding is Finding.ERROR:
+        return f"{metric} could not be judged{reason}"
+    if judgement.finding is Finding.VACUOUS:
+        return f"{metric} is inconclusive, there was nothing to judge{reason}"
+    if judgement.unfinished is not None:
+        reason += f"; the trace is {judgement.unfinished.replace('_', ' ')}: only a part was judged"
+    sign = ">=" if judgement.value is not None and judgement.value >= threshold else "<"
+    cached = " (cached)" if judgement.cached else ""
+    return f"{metric} {judgement.value:.2f} {sign} {threshold:.2f}{cached}{reason}"
+
+
+def _plain(judgement: Judgement) -> dict[str, Any]:
+    return {**asdict(judgement), "finding": judgement.finding.value}
+
+
+def _judgements(run: Sequence[Mapping[str, Any]]) -> tuple[Judgement, ...]:
+    read: list[Judgement] = []
+    for plain in run:
+        fields: dict[str, Any] = {**plain, "finding": Finding(plain["finding"])}
+        read.append(Judgement(**fields))
+    return tuple(read)

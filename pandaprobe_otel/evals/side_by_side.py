@@ -1,0 +1,109 @@
+"""Two runs of the same cases: which cases changed, and which spans of their traces differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Literal
+
+from pandaprobe_otel.evals.behaviour import behaviour_text
+from pandaprobe_otel.evals.report import CaseResult, Report
+from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
+from pandaprobe_otel.local.pages.diff import DiffRow, diff_trees
+from pandaprobe_otel.local.pages.tree import Node, Tree
+
+Kind = Literal["lost", "won", "different", "same", "new", "gone"]
+
+_EMPTY = {"input": None, "output": None, "error": None, "model": None, "status": "UNSET"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanPair:
+    """A span of both traces, or of one alone. `fields` are those that differ."""
+
+    before: SpanRecord | None
+    after: SpanRecord | None
+    depth: int
+    fields: tuple[str, ...] = ()
+
+    @property
+    def change(self) -> Literal["same", "changed", "left", "right"]:
+        """Where it is, and whether it is the same there."""
+        if self.before is None or self.after is None:
+            return "right" if self.before is None else "left"
+        return "changed" if self.fields else "same"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePair:
+    """The traces of the same run of a case; one may be missing."""
+
+    before: TraceRecord | None
+    after: TraceRecord | None
+    spans: tuple[SpanPair, ...]
+
+    @property
+    def differing(self) -> int:
+        """How many spans are not the same."""
+        return sum(pair.change != "same" for pair in self.spans)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CasePair:
+    """A case of both runs, or of one alone."""
+
+    id: str
+    before: CaseResult | None
+    after: CaseResult | None
+    traces: tuple[TracePair, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """`lost`: it passed before only; `won`: now only; `different`: something else of it has changed."""
+        if self.before is None or self.after is None:
+            return "new" if self.before is None else "gone"
+        if self.before.passed != self.after.passed:
+            return "lost" if self.before.passed else "won"
+        verdicts = [[(one.metric, one.outcome) for one in case.results] for case in (self.before, self.after)]
+        differs = verdicts[0] != verdicts[1] or self.before.output != self.after.output
+        return "different" if differs or any(trace.differing for trace in self.traces) else "same"
+
+
+def paired(before: Report, after: Report) -> list[CasePair]:
+    """Return all cases of both reports: those of the later one first, in its order."""
+    old, new = ({case.id: case for case in report.cases} for report in (before, after))
+    names = [*new, *(name for name in old if name not in new)]
+    return [_pair(name, old.get(name), new.get(name)) for name in names]
+
+
+def _pair(name: str, before: CaseResult | None, after: CaseResult | None) -> CasePair:
+    records = [() if case is None else case.records for case in (before, after)]
+    return CasePair(id=name, before=before, after=after, traces=tuple(_traces(*pair) for pair in zip_longest(*records)))
+
+
+def _traces(before: TraceRecord | None, after: TraceRecord | None) -> TracePair:
+    return TracePair(before=before, after=after, spans=tuple(map(_spans, diff_trees(_tree(before), _tree(after)))))
+
+
+def _spans(row: DiffRow) -> SpanPair:
+    left, right = (None if node is None else SpanRecord(node.span) for node in (row.left, row.right))
+    shown = row.right or row.left
+    fields = [name for name in row.fields if left and right and _behaves(name, left) != _behaves(name, right)]
+    return SpanPair(before=left, after=right, depth=shown.depth if shown else 0, fields=tuple(fields))
+
+
+def _behaves(field: str, span: SpanRecord) -> str:
+    """Return a field without the ids that a provider gives to calls: they are new each time."""
+    return behaviour_text({field: span.body[field]})
+
+
+def _tree(trace: TraceRecord | None) -> Tree:
+    """Return a trace as the pages of the local server compare it."""
+    rows: Sequence[Node] = [] if trace is None else [_node(depth, span) for depth, span in walk(trace)]
+    return Tree(roots=(), rows=rows, length_ms=0.0)
+
+
+def _node(depth: int, span: SpanRecord) -> Node:
+    body: dict[str, Any] = {**_EMPTY, **span.body, "name": span.name, "kind": span.kind}
+    return Node(span=body, depth=depth)

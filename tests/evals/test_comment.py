@@ -1,0 +1,296 @@
+"""The comment on a pull request: what it says, and that there is one, whatever GitHub answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import clean_environment, run_here
+from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api, limited
+from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.comment import code, comment, marker
+from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.pull_request import Comments, PullRequest, RefusedError
+from provider_server import Received, Reply
+
+PULL = PullRequest(repository="shop/agent", number=7)
+MARK = marker("shop")
+
+
+def case(name: str, value: float | None, reason: str = "said", tokens: int = 1000, **fields: Any) -> CaseResult:
+    """A case with one score, of a trace that took so many tokens."""
+    outcome = Outcome.NO_EVIDENCE if value is None else Outcome.PASSED if value >= 0.5 else Outcome.FAILED
+    text = f"m {value}: {reason}"
+    score = MetricResult(metric="m", finding="scored", value=value, threshold=0.5, outcome=outcome, text=text)
+    now = "2026-01-01T00:00:00Z"
+    span = {"span_id": "1", "name": "ask", "kind": "LLM", "started_at": now}
+    usage = {"token_usage": {"prompt_tokens": tokens}, "cost": {"total": tokens / 1e6}}
+    trace = {"trace_id": "t", "started_at": now, "spans": [{**span, **usage}]}
+    return CaseResult(id=name, results=(score,), traces=(trace,), seconds=1.0, **fields)
+
+
+def report(*cases: CaseResult, **fields: Any) -> Report:
+    """A report of these cases."""
+    return Report(name="shop", created_at="now", cases=cases, **fields)
+
+
+GOOD = report(*(case(f"c{n}", 0.9) for n in range(6)))
+BAD = report(*(case(f"c{n}", 0.2, tokens=1500) for n in range(6)))
+
+
+def test_what_is_worse_comes_first() -> None:
+    """Then the cases that were lost, then tokens, cost and time against the base."""
+    links = {"side by side": "https://example.com/a (1)"}
+    text = comment(BAD, key="shop", before=GOOD, comparison=BAD.compare(GOOD), links=links)
+    wanted = [
+        f"{MARK}\n### ✘ `shop`: failed\n",
+        "failed: 0/6 passed",
+        "[side by side](https://example.com/a%20%281%29)",
+        "| `m` | 0.90 | 0.20 | **regression** | 0.016 |",
+        "6 cases lost: `c0`, `c1`",
+        "| tokens | 6,000 | 9,000 | +50% |",
+        "| cost | $0.0060 | $0.0090 | +50% |",
+        "<summary>6 cases did not pass</summary>",
+        "- ✘ `c0`\n  - `m 0.2: said`",
+    ]
+    places = [text.index(each) for each in wanted]
+    assert places == sorted(places)
+    assert "Not beyond chance" not in text
+
+
+def test_what_nobody_can_tell_is_folded_up() -> None:
+    """Of a run of few cases nothing is called worse, though all have failed; without a base the means are there."""
+    few, bad = report(case("c", 0.9)), report(case("c", 0.2))
+    text = comment(bad, key="shop", before=few, comparison=bad.compare(few))
+    assert "Nothing has changed beyond chance." in text
+    assert text.index("too few cases to tell: 5 or more would do") > text.index("<summary>Not beyond chance</summary>")
+    assert "| `m` | 0.20 |" in comment(bad, key="shop")
+    linked = report(case("c", 0.2), trace_url="https://example.com/{trace_id}")
+    assert "- ✘ `c` [trace](https://example.com/t)\n" in comment(linked, key="shop")
+    other = report(case("other", 0.9))
+    assert "no case in common" in comment(bad, key="shop", before=other, comparison=bad.compare(other))
+
+
+def test_what_an_agent_says_mentions_nobody() -> None:
+    """It is code, whose fence it cannot end: no mention, no reference, no picture, no row of a table."""
+    odd = "@shop/owners see #1 ![x](http://e.com/x.png) `` | <img src=x> --> \n# heading"
+    name = "a | b ``` @anna"
+    text = comment(report(case(name, 0.2, odd), notes=("@anna",)), key="x --> @anna <b>")
+    assert text.splitlines()[0] == "<!-- pandaprobe-otel report: x anna b -->"
+    outside = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", text.partition("\n")[2])
+    assert [each for each in ("@", "#1", "![", "<img", "heading", "anna") if each in outside] == []
+    assert code("a`") == "`` a` ``"
+    assert code("\n") == "` `"
+
+
+def test_a_long_run_has_room() -> None:
+    """The comment stays below what GitHub takes, and says what it leaves out."""
+    cases = [case("c" * 400 + str(n), 0.2, "`" * 4000) for n in range(300)]
+    long = report(*cases, notes=("n" * 5000,) * 100, trace_url=f"https://example.com/{'p' * 60}/{{trace_id}}")
+    good = report(*(case(each.id, 0.9) for each in cases))
+    text = comment(long, key="k" * 999, before=good, comparison=long.compare(good))
+    assert len(text) < 65_000
+    assert "and 270 more" in text
+
+
+@pytest.fixture
+def github() -> Generator[GitHubApi]:
+    """GitHub, with other comments on the pull request."""
+    with github_api() as api:
+        for number in range(205):
+            api.add(f"comment {number}", ANNA)
+        yield api
+
+
+def put(api: GitHubApi, body: str, token: str = JOB, waited: list[float] | None = None) -> str:
+    """Write a comment, and wait for nothing."""
+    seconds = [] if waited is None else waited
+    with Comments(token, api_url=api.url, wait=seconds.append) as comments:
+        return comments.put(PULL, body)
+
+
+def ours(api: GitHubApi) -> list[str]:
+    """What stands in the comments that begin with our line."""
+    return [one["body"] for one in api.comments if one["body"].startswith(MARK)]
+
+
+@pytest.mark.parametrize("token", [JOB, PERSON])
+def test_there_is_one_comment_and_it_is_updated(github: GitHubApi, token: str) -> None:
+    """Also where it is on the third page, with comments after it; the token may be a job's or a person's."""
+    first = put(github, f"{MARK}\nfirst", token)
+    github.add("thanks", ANNA)
+    assert put(github, f"{MARK}\nsecond", token) == first == github.comments[205]["html_url"]
+    assert ours(github) == [f"{MARK}\nsecond"]
+    assert sum(asked.startswith("GET /repos") for asked in github.asked) == 6
+    put(github, f"{marker('other')}\nanother run", token)
+    assert ours(github) == [f"{MARK}\nsecond"]
+
+
+def test_a_comment_of_somebody_else_is_left_alone(github: GitHubApi) -> None:
+    """A copied line is no claim: who has written it could change what it says. Nor is one further down."""
+    github.add(f"{MARK}\nall is well", ANNA)
+    github.add(f"> {MARK}\nquoted", BOT)
+    put(github, f"{MARK}\nours")
+    assert ours(github) == [f"{MARK}\nall is well", f"{MARK}\nours"]
+
+
+def test_a_comment_that_is_deleted_meanwhile_is_written_anew(github: GitHubApi) -> None:
+    """The answer to the update is then 404."""
+    put(github, f"{MARK}\nfirst")
+
+    def deleted(request: Received) -> None:
+        if request.method == "PATCH":
+            github.comments.pop()
+
+    github.in_the_way = [deleted] * 5
+    put(github, f"{MARK}\nsecond")
+    assert ours(github) == [f"{MARK}\nsecond"]
+
+
+def test_an_answer_that_was_lost_makes_no_second_comment(github: GitHubApi) -> None:
+    """The comment was written and the connection broke: the next try finds it."""
+
+    def written_and_cut(request: Received) -> Reply | None:
+        if request.method != "POST":
+            return None
+        github.add(request.json["body"], BOT)
+        return Reply(chunks=(b"{",), breaks_off=True)
+
+    github.in_the_way = [written_and_cut] * 5
+    waited: list[float] = []
+    put(github, f"{MARK}\nours", waited=waited)
+    assert (ours(github), waited) == ([f"{MARK}\nours"], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "waits"),
+    [
+        (limited(403, retry_after="7"), 7.0),
+        (limited(429, retry_after="0"), 0.0),
+        (limited(403, x_ratelimit_remaining="0", x_ratelimit_reset="0"), 0.0),
+        (limited(403), 60.0),
+        (Reply(status=502, chunks=(b"<html>",)), 1.0),
+        (Reply(status=200, chunks=(b"<html>",)), 1.0),
+    ],
+)
+def test_a_limit_that_ends_soon_is_waited_for(github: GitHubApi, answer: Reply, waits: float) -> None:
+    """As long as GitHub asks for, and trouble of its own for a moment."""
+    github.in_the_way = [answer]
+    waited: list[float] = []
+    put(github, f"{MARK}\nours", waited=waited)
+    assert (ours(github), waited) == ([f"{MARK}\nours"], [waits])
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries"),
+    [
+        ([limited(403, retry_after="3600")], 1),
+        ([limited(403, x_ratelimit_remaining="0", x_ratelimit_reset="9999999999")], 1),
+        ([Reply(status=503)] * 3, 3),
+    ],
+)
+def test_a_limit_that_ends_late_is_not(github: GitHubApi, answers: list[Reply], tries: int) -> None:
+    """A job is paid by the minute; nor is anything tried for ever."""
+    github.in_the_way = [*answers]
+    with pytest.raises(RefusedError) as caught:
+        put(github, f"{MARK}\nours")
+    assert (caught.value.why, len(github.asked), ours(github)) == ("unavailable", tries, [])
+
+
+def job(folder: Path, github: GitHubApi, token: str, **more: str) -> dict[str, str]:
+    """The environment of a job for the pull request."""
+    event = folder / "event.json"
+    event.write_text(json.dumps({"pull_request": {"number": 7}}))
+    return clean_environment(
+        folder,
+        GITHUB_ACTIONS="true",
+        GITHUB_API_URL=github.url,
+        GITHUB_EVENT_PATH=str(event),
+        GITHUB_REPOSITORY="shop/agent",
+        GITHUB_SERVER_URL="https://github.com",
+        GITHUB_RUN_ID="123",
+        GITHUB_STEP_SUMMARY=str(folder / "summary.md"),
+        GITHUB_TOKEN=token,
+        GITHUB_REF="refs/heads/x",
+        **more,
+    )
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[str]:
+    """The arguments that name the reports of a run and of its base."""
+    BAD.save(tmp_path / "run.json")
+    GOOD.save(tmp_path / "base.json")
+    return ["report", "comment", str(tmp_path / "run.json"), "--baseline", str(tmp_path / "base.json")]
+
+
+def test_the_command_in_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]) -> None:
+    """It finds the pull request, writes one comment, and updates it; a failed run is no failure of the command."""
+    environment = job(tmp_path, github, JOB)
+    for link in ("https://example.com/1", "https://example.com/2"):
+        done = run_here(*runs, "--link", f"side by side={link}", environment=environment)
+        assert (done.returncode, done.stdout) == (0, f"{github.comments[205]['html_url']}\n"), done.stderr
+    (body,) = ours(github)
+    assert "[side by side](https://example.com/2) · [job](https://github.com/shop/agent/actions/runs/123)" in body
+    assert not (tmp_path / "summary.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("token", "more", "code", "said"),
+    [
+        (FORK, {}, 0, "must not write comments (pull-requests: write), as that of a pull request from a fork"),
+        ("", {}, 4, "GITHUB_TOKEN is not set"),
+        ("wrong", {}, 2, "401: Bad credentials"),
+        (JOB, {"GITHUB_REPOSITORY": "shop/gone"}, 3, "404: Not Found"),
+        (JOB, {"GITHUB_EVENT_PATH": ""}, 0, "this job is of no pull request"),
+        (JOB, {"GITHUB_API_URL": "http://127.0.0.1:9"}, 5, "ConnectError"),
+    ],
+)
+def test_where_no_comment_can_be_written_the_summary_has_it(
+    tmp_path: Path, github: GitHubApi, runs: list[str], token: str, more: dict[str, str], code: int, said: str
+) -> None:
+    """And the command says why. A fork, and a job without a pull request, are no failure."""
+    done = run_here(*runs, environment=job(tmp_path, github, token) | more)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert done.stderr.strip().endswith("; the summary of the job has it")
+    assert (tmp_path / "summary.md").read_text().startswith(f"{MARK}\n### ✘ `shop`: failed")
+    assert ours(github) == []
+
+
+def test_outside_of_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]) -> None:
+    """The pull request is named; `--print` sends nothing."""
+    plain = clean_environment(tmp_path, GITHUB_TOKEN=PERSON, GITHUB_API_URL=github.url)
+    plain = {name: value for name, value in plain.items() if name in ("GITHUB_TOKEN", "GITHUB_API_URL", "HOME", "PATH")}
+    done = run_here(*runs, environment=plain)
+    assert (done.returncode, "is no repository (OWNER/NAME)" in done.stderr) == (4, True)
+    done = run_here(*runs, "--link", "x=javascript:1", environment=plain)
+    assert (done.returncode, "is not NAME=URL" in done.stderr) == (4, True)
+    done = run_here(*runs, "--print", environment=plain)
+    assert (done.returncode, done.stdout.startswith(MARK), github.asked) == (0, True, [])
+    done = run_here(*runs, "--repo", "shop/agent", "--pr", "7", "--key", "nightly", environment=plain)
+    assert (done.returncode, github.comments[-1]["body"].splitlines()[0]) == (0, marker("nightly"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "number"),
+    [
+        ({"GITHUB_REF": "refs/pull/12/merge"}, 12),
+        ({"event": {"issue": {"number": 3}}}, 3),
+        ({"event": {"workflow_run": {"pull_requests": [{"number": 4}]}}}, 4),
+        ({"event": {"workflow_run": {"pull_requests": []}}}, None),
+        ({"event": ["odd"]}, None),
+        ({}, None),
+    ],
+)
+def test_the_pull_request_of_a_job(tmp_path: Path, environ: dict[str, Any], number: int | None) -> None:
+    """By the reference or the event, of whatever kind that is."""
+    event = tmp_path / "event.json"
+    if "event" in environ:
+        event.write_text(json.dumps(environ.pop("event")))
+    found = PullRequest.of_job({"GITHUB_REPOSITORY": "a/b", "GITHUB_EVENT_PATH": str(event), **environ})
+    assert (None if found is None else found.number) == number

@@ -1,0 +1,184 @@
+"""How far an evaluation is: a line each 10 s, or in place on a terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from command_line import COMMAND, clean_environment
+from pandaprobe_otel.evals import progress
+from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.progress import Tally, Ticker, follow
+from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals.runs import TestRun, TraceNote
+from pandaprobe_otel.evals.suite_progress import Watch
+from suites import RunSuite
+from terminal import Terminal
+
+
+class Clock:
+    """A clock that goes on by so many seconds, when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("done", "failed", "cost", "seconds", "said"),
+    [
+        (0, 0, None, 30.0, "0 of 40 cases"),
+        (10, 0, None, 30.0, "10 of 40 cases, about 90 s left"),
+        (10, 2, 0.01234, 60.0, "10 of 40 cases, 2 failed, $0.01234 so far, about 3 min left"),
+        (1, 0, None, 3600.0, "1 of 40 cases, about 39.0 h left"),
+        (40, 1, 2.0, 60.0, "40 of 40 cases, 1 failed, $2 so far"),
+    ],
+)
+def test_the_state_in_one_line(done: int, failed: int, cost: float | None, seconds: float, said: str) -> None:
+    """What is not known is left out."""
+    assert Tally(what="cases", total=40, done=done, failed=failed, cost=cost).text(seconds) == said
+
+
+def test_a_line_each_ten_seconds() -> None:
+    """Not more often, however often it is asked; and nothing of what takes less."""
+    clock, lines = Clock(), list[str]()
+    ticker = Ticker(lines.append, clock=clock)
+    tally = Tally(what="cases", total=100)
+    for _ in range(100):
+        clock.now += 0.3
+        tally.add(failed=False, cost=0.01)
+        ticker.tick(lambda: tally)
+    assert lines == [
+        "34 of 100 cases, $0.34 so far, about 20 s left",
+        "68 of 100 cases, $0.68 so far, about 10 s left",
+    ]
+
+
+def test_it_is_said_also_while_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case that takes minutes is no reason for silence; one that raises ends the watch."""
+    monkeypatch.setattr(progress, "_PAUSE_S", 0.01)
+    futures: list[Future[int]] = [Future(), Future(), Future()]
+    shown: list[tuple[int, int]] = []
+
+    def show(tally: Tally) -> None:
+        shown.append((tally.done, tally.failed))
+        if shown.count((0, 0)) == 3 and not futures[1].done():
+            futures[1].set_result(1)
+        if shown.count((1, 1)) == 3 and not futures[2].done():
+            futures[2].set_exception(ValueError("no"))
+
+    follow(futures, Tally(what="cases", total=3), lambda tally, value: tally.add(failed=value == 1), show)
+    assert set(shown) == {(0, 0), (1, 1)}
+
+
+TASK = """
+import time
+from pathlib import Path
+from pandaprobe_otel import agent, llm
+
+@agent
+def answer(question):
+    print("asked:", question)
+    while not Path(question).exists():
+        time.sleep(0.01)
+    return question
+
+def is_first(run):
+    return run.case.input == "first"
+"""
+
+
+def test_in_place_on_a_terminal(tmp_path: Path) -> None:
+    """What the task prints stays above it; the line is gone when the report comes."""
+    (tmp_path / "shop.py").write_text(TASK)
+    (tmp_path / "cases.jsonl").write_text('{"input": "first"}\n{"input": "second"}\n{"input": "third"}\n')
+    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:is_first", "--concurrency", "1")
+    program = f"import os, sys; os.chdir({str(tmp_path)!r}); os.execv(sys.argv[1], sys.argv[1:])"
+    environment = clean_environment(tmp_path)
+    with Terminal(sys.executable, "-c", program, COMMAND, *command, environment=environment) as terminal:
+        terminal.wait_for("0 of 3 cases done")
+        (tmp_path / "first").touch()
+        terminal.wait_for(r"1 of 3 cases done, about \d+ s left")
+        (tmp_path / "second").touch()
+        terminal.wait_for(r"2 of 3 cases done, 1 failed, about \d+ s left")
+        (tmp_path / "third").touch()
+        terminal.wait_for("failed: 1/3 passed")
+        assert terminal.end() == 1
+        assert re.findall("asked: .*", terminal.text) == ["asked: first", "asked: second", "asked: third"]
+
+
+class Reporter:
+    """The parts of pytest's reporter that are used."""
+
+    def __init__(self, *, isatty: bool) -> None:
+        self.isatty = isatty
+        writer = SimpleNamespace(width_of_current_line=0)
+        self.config = SimpleNamespace(get_terminal_writer=lambda: writer)
+        self.lines: list[str] = []
+
+    def ensure_newline(self) -> None:
+        """End a line of dots."""
+
+    def write_line(self, line: str) -> None:
+        """Write a line."""
+        self.lines.append(line)
+
+
+def ran(name: str, *passed: bool, min_pass: float = 1.0) -> list[TestRun]:
+    """A marked test, one of ten, whose runs cost a cent each."""
+    demand = Demand(metrics={}, repetition=Repetition(repeat=max(len(passed), 1), min_pass=min_pass))
+    trace = TraceNote(trace_id="t", started_at="", content="", cost=0.01)
+    return [
+        TestRun(nodeid=name, number=n, passed=each, ran=True, demand=demand, traces=(trace,), marked=10)
+        for n, each in enumerate(passed, 1)
+    ]
+
+
+def test_marked_tests_in_the_log_of_a_job() -> None:
+    """Repeated tests count once, and as failed when they cannot pass any more; a terminal has pytest's own."""
+    clock, reporter, terminal = Clock(), Reporter(isatty=False), Reporter(isatty=True)
+    watches = [Watch(reporter, clock=clock), Watch(terminal, clock=clock), Watch(None, clock=clock)]
+    tests = [ran("a", True), ran("b", False), ran("c", False, True, min_pass=0.5)]
+    for seconds in (0.0, 9.0, 2.0, 2.0):
+        clock.now += seconds
+        for watch in watches:
+            watch.tell(tests)
+    assert (reporter.lines, terminal.lines) == (
+        ["pandaprobe: 3 of 10 marked tests, 1 failed, $0.04 so far, about 26 s left"],
+        [],
+    )
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_a_suite_tells_how_far_it_is(judged: RunSuite, tmp_path: Path, workers: tuple[str, ...]) -> None:
+    """With xdist the controller does, about the tests of all workers; the judge's part is told as well."""
+    (tmp_path / "conftest.py").write_text("from pandaprobe_otel.evals import progress\nprogress.EVERY_S = 0.0\n")
+    code = """
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+@pytest.mark.parametrize("number", range(3))
+def test_x(probe, number):
+    assistant(str(number))
+    assert number != 1
+
+def test_not_marked():
+    pass
+"""
+    outcome = judged(code, *workers, plugins=("xdist",) if workers else ())
+    lines = [line.partition(", about")[0] for line in outcome.out.splitlines() if "marked tests" in line]
+    assert [line.partition(" of")[0] for line in lines] == [f"pandaprobe: {n}" for n in (1, 2, 3)]
+    assert lines[-1] == "pandaprobe: 3 of 3 marked tests, 1 failed"
+    assert "pandaprobe: 2 of 2 judged (task_completion)" in outcome.out
+
+
+def test_a_run_on_the_server_is_a_tally() -> None:
+    """Of targets, with those that failed."""
+    run: Any = SimpleNamespace(metric_names=["a", "b"], total_targets=9, evaluated_count=3, failed_count=1)
+    assert progress.judged(run).text(3.0) == "3 of 9 judged (a, b), 1 failed, about 6 s left"

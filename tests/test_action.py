@@ -1,0 +1,193 @@
+"""The composite action, `action.yml`: its steps run in bash as GitHub's runner runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from command_line import clean_environment
+from doc_blocks import blocks
+from github_api import FORK, JOB, GitHubApi, github_api
+from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.evidence import Evidence
+from pandaprobe_otel.evals.judging import Finding, Judgement
+
+ROOT: Final = Path(__file__).parents[1]
+ACTION: Final[dict[str, Any]] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+STEPS: Final[list[dict[str, Any]]] = ACTION["runs"]["steps"]
+PAGES: Final = "https://github.com/shop/agent/actions/runs/1/artifacts/2"
+
+
+def report(*values: float | None) -> Report:
+    """A report of cases with these scores, None for one that was not judged."""
+    cases: list[CaseResult] = []
+    for number, value in enumerate(values):
+        found = Finding.ERROR if value is None else Finding.SCORED
+        known = Evidence.of_one(Judgement(finding=found, value=value, reason="said"))
+        cases.append(CaseResult(id=f"c{number}", results=(MetricResult.of("tone", known, 0.5),)))
+    return Report(name="shop", created_at="now", cases=tuple(cases))
+
+
+class Job:
+    """A job that uses the action, in a folder of its own."""
+
+    def __init__(self, folder: Path, github: GitHubApi, token: str) -> None:
+        self.folder = folder
+        self.given = {name: str(each.get("default", "")) for name, each in ACTION["inputs"].items()}
+        self.outputs: dict[str, str] = {"pages.artifact-url": PAGES}
+        self.said = ""
+        self.kept: list[str] = []
+        (folder / "temp").mkdir()
+        self._token = token
+        self._environment = clean_environment(
+            folder,
+            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            GITHUB_ACTION_PATH=str(ROOT),
+            GITHUB_ACTIONS="true",
+            GITHUB_API_URL=github.url,
+            GITHUB_REF="refs/pull/7/merge",
+            GITHUB_REPOSITORY="shop/agent",
+            GITHUB_STEP_SUMMARY=str(folder / "summary.md"),
+            RUNNER_TEMP=str(folder / "temp"),
+        )
+
+    def run(self, **inputs: str) -> int:
+        """Run the steps, up to the first that fails, and return the exit code of the job."""
+        self.given |= {name.replace("_", "-"): value for name, value in inputs.items()}
+        for step in STEPS:
+            if "uses" in step:
+                path = Path(self._filled(step["with"]["path"]))
+                self.kept = sorted(each.name for each in path.iterdir())
+            elif code := self._bash(step):
+                return code
+        return 0
+
+    def _bash(self, step: dict[str, Any]) -> int:
+        output = self.folder / "output"
+        output.write_text("")
+        script = self.folder / "step.sh"
+        script.write_text(step["run"], encoding="utf-8")
+        environment = {name: self._filled(value) for name, value in step.get("env", {}).items()}
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
+            cwd=self.folder,
+            env={**self._environment, "GITHUB_OUTPUT": str(output), **environment},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=100,
+            check=False,
+        )
+        self.said += done.stdout + done.stderr
+        found = re.findall(r"^([\w-]+)=(.*)$", output.read_text(), re.MULTILINE)
+        self.outputs |= {f"{step['id']}.{name}": value for name, value in found}
+        return done.returncode
+
+    def _filled(self, text: str) -> str:
+        def value(match: re.Match[str]) -> str:
+            kind, _, rest = match[1].partition(".")
+            if kind == "inputs":
+                return self._filled(self.given[rest])
+            if kind == "steps":
+                step, _, name = rest.partition(".outputs.")
+                return self.outputs[f"{step}.{name}"]
+            assert match[1] == "github.token"
+            return self._token
+
+        return re.sub(r"\$\{\{ ([\w.-]+) \}\}", value, text)
+
+
+@pytest.fixture
+def github() -> Iterator[GitHubApi]:
+    """GitHub."""
+    with github_api() as api:
+        yield api
+
+
+def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> None:
+    """The comment has what is worse, and leads to the pages of both runs; the second run updates it."""
+    report(*[0.9] * 6).save(tmp_path / "base.json")
+    report(*[0.2] * 6).save(tmp_path / "run.json")
+    job = Job(tmp_path, github, JOB)
+    for _ in range(2):
+        assert job.run(run="run.json", baseline="base.json") == 1, job.said
+    (comment,) = github.comments
+    assert f"[side by side]({PAGES})" in comment["body"]
+    assert "**regression**" in comment["body"]
+    assert job.kept == ["base.json", "run.html", "run.json", "side-by-side.html"]
+    assert (job.outputs["gate.exit-code"], "::error title=shop%3A c0::" in job.said) == ("1", True)
+
+
+@pytest.mark.outer
+@pytest.mark.parametrize(
+    ("values", "inputs", "code"),
+    [
+        ((0.9, 0.6), {}, 0),
+        ((0.9, 0.6), {"metrics": "\n  tone=0.7 \n\n"}, 1),
+        ((0.9, 0.6), {"metrics": "tone=0.7", "pass_rate": "0.5"}, 0),
+        ((0.9, None), {}, 6),
+        ((0.9, None), {"allow_no_evidence": "true"}, 0),
+        ((0.9,), {"baseline": "gone.json"}, 0),
+        ((0.9,), {"metrics": "other=0.7"}, 4),
+    ],
+)
+def test_the_inputs(
+    tmp_path: Path, github: GitHubApi, values: tuple[float | None, ...], inputs: dict[str, str], code: int
+) -> None:
+    """Each does what its description says; the comment is about the verdict of the gate."""
+    report(*values).save(tmp_path / "run of main.json")
+    job = Job(tmp_path, github, JOB)
+    assert job.run(run="run of main.json", **inputs) == code, job.said
+    verdict = {0: "passed", 1: "failed", 6: "no evidence"}.get(code)
+    if code == 0 and "allow_no_evidence" in inputs:
+        verdict = "no evidence"
+    assert [one["body"].splitlines()[1].rpartition(": ")[2] for one in github.comments] == (
+        [verdict] if verdict else []
+    )
+
+
+@pytest.mark.outer
+def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
+    """What a pull request names after itself is never run; nor is what its agent has said."""
+    odd = '"; touch hacked; $(touch hacked) `touch hacked` #'
+    name = f"{odd.replace('/', '')}.json"
+    replace(report(0.9), name=odd).save(tmp_path / name)
+    job = Job(tmp_path, github, JOB)
+    assert job.run(run=name, baseline=odd, key=odd) == 0, job.said
+    assert job.run(run=name, metrics=odd) == 4
+    assert job.run(run=name, metrics="", pass_rate=odd) == 4
+    assert not (tmp_path / "hacked").exists()
+    assert len(github.comments) == 1
+
+
+def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
+    """Its token may write nothing: the summary of the job has the comment, and the verdict is what it is."""
+    report(0.9).save(tmp_path / "run.json")
+    job = Job(tmp_path, github, FORK)
+    assert job.run(run="run.json") == 0, job.said
+    assert "as that of a pull request from a fork" in job.said
+    assert "### ✔ `shop`: passed" in (tmp_path / "summary.md").read_text()
+
+
+def test_the_action_is_safe_and_documented() -> None:
+    """No expression stands in a script, other actions are pinned, and the page about evaluation names each input."""
+    scripts = [step["run"] for step in STEPS if "run" in step]
+    assert not [script for script in scripts if "${{" in script]
+    assert all(step["shell"] == "bash" for step in STEPS if "run" in step)
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]) for step in STEPS if "uses" in step)
+    used = set(re.findall(r"\$\{\{ inputs\.([\w-]+) \}\}", (ROOT / "action.yml").read_text(encoding="utf-8")))
+    assert used == set(ACTION["inputs"])
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert [name for name in ACTION["inputs"] if f"`{name}`" not in page] == []
+    (text,) = (block.text for block in blocks(ROOT / "docs" / "evaluation.md") if block.language == "yaml")
+    workflow = yaml.safe_load(text)
+    (step,) = (step for step in workflow["jobs"]["evaluate"]["steps"] if "/pandaprobe-otel@" in step.get("uses", ""))
+    assert step["with"].keys() <= ACTION["inputs"].keys()
