@@ -45,6 +45,12 @@ OTHER_EXTRAS: Final[Mapping[str, Program]] = {
         is_python=True,
     ),
     "demo": Program(text="pandaprobe-otel demo", says="Look at it in the browser"),
+    "evals": Program(
+        text="from pandaprobe_otel.evals import MatchesSchema, evaluate\n\n"
+        "print(evaluate(['1'], str, [MatchesSchema({'type': 'integer'})]).rate)\n",
+        says="1/1 passed",
+        is_python=True,
+    ),
     "gateway": Program(text=_SERVED.format(command="pandaprobe-otel gateway --http-port 0 --grpc-port 0"), says="OTLP"),
     "local": Program(text=_SERVED.format(command="pandaprobe-otel local --port 0"), says="PANDAPROBE_ENDPOINT="),
     "pandas": Program(

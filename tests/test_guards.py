@@ -52,7 +52,8 @@ GUARDS = {
 RESULTS = {
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
-    "evals/task_runs.py": {"_run_once", "_scored"},
+    "evals/simulation.py": {"_driven", "_driven_async"},
+    "evals/task_runs.py": {"_run_once", "_talk_once", "scored"},
 }
 """Those that neither count nor log, since the fault is the result that the caller gets, or goes on elsewhere."""
 

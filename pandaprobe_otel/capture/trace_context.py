@@ -100,6 +100,12 @@ def with_values(values: TraceValues, context: Context) -> Context:
     return set_value(_VALUES_KEY, values.over(_values_in(context)), context)
 
 
+def values_alone(context: Context) -> Context:
+    """Return a context with the values of this one and nothing else, for a trace that is no part of the current one."""
+    values = context.get(_VALUES_KEY)
+    return Context() if values is None else set_value(_VALUES_KEY, values, Context())
+
+
 def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
     """Return the attributes that a span started in this context gets, None when nothing is set (the usual case)."""
     values = cast("TraceValues | None", context.get(_VALUES_KEY))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel.cli.options import console
+from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
 from pandaprobe_otel.evals.trace_links import page_of
@@ -48,6 +49,8 @@ def show_report(report: Report, trees: Trees = "failed", *, out: Console | None 
     out.print()
     for note in report.notes:
         out.print(Text(plain_text(note), style="red"))
+    for use in cache_uses(report):
+        out.print(Text(plain_text(str(use)), style="dim"), soft_wrap=True)
     out.print(Text(totals(report), style="dim"))
     out.print(Text(verdict_line(report), style=f"bold {_COLOURS[report.outcome]}"))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pandaprobe_otel.cli.functions import load_function
 from pandaprobe_otel.cli.verdict import concluded, metric_options, thresholds_in, verdict_options
 
 if TYPE_CHECKING:
@@ -79,12 +79,11 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 
     if options["dataset"] is None or options["task_name"] is None:
         raise click.UsageError("say what to judge: DATASET and --task, or --trace, or --session")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the task is usually here
-    scorers = [_load(name) for name in options["scorers"]]
+    scorers = [load_function(name) for name in options["scorers"]]
     common = dict.fromkeys((scorer_name(scorer) for scorer in scorers), thresholds[""])
     return evaluate(
         options["dataset"],
-        _load(options["task_name"]),
+        load_function(options["task_name"]),
         metrics=[*dict(options["metrics"]), *scorers],
         thresholds=common | {name: value for name, value in thresholds.items() if name},
         concurrency=options["concurrency"],
@@ -106,7 +105,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.evals.cache import Caches
     from pandaprobe_otel.evals.judging import Allowance
     from pandaprobe_otel.evals.progress import of_judge
     from pandaprobe_otel.evals.server_bench import ServerBench
@@ -117,16 +116,17 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:
-        cache, judge = options["cache"], client.credentials.endpoint
+        file = options["cache"]
+        caches = Caches(None if file is None else Path(file), refresh=options["refresh"])
         bench = ServerBench(
             client,
             allowance=Allowance(options["max_evals"]),
             timeout_s=options["wait_timeout"],
-            cache=None if cache is None else JudgementCache(Path(cache), judge=judge, refresh=options["refresh"]),
+            cache=caches.of(client.credentials.endpoint),
             say=_say,
             progress=of_judge(_say, live=True),
         )
-        return judge_stored(
+        report = judge_stored(
             client,
             bench,
             traces=options["traces"],
@@ -138,20 +138,8 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
             visible_within_s=options["wait_timeout"],
             pass_rate=options["pass_rate"],
         )
+    return replace(report, cache=caches.uses)
 
 
 def _say(line: str) -> None:
     click.echo(f"pandaprobe: {line}", err=True)
-
-
-def _load(name: str) -> Callable[..., Any]:
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise click.UsageError(f"{name} cannot be loaded: {error}") from error
-    if not callable(found):
-        raise click.UsageError(f"{name} is not a function")
-    return cast("Callable[..., Any]", found)

@@ -13,6 +13,7 @@ _EXTRA_OF: Final = {
     "uvicorn": "local",
     "jinja2": "local",
     "openai": "openai",
+    "jsonschema": "evals",
 }
 
 

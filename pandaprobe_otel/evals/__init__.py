@@ -8,47 +8,107 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.evals.checks import ExactMatch as ExactMatch
+    from pandaprobe_otel.evals.checks import MatchesSchema as MatchesSchema
+    from pandaprobe_otel.evals.checks import ToolCall as ToolCall
+    from pandaprobe_otel.evals.checks import ToolUse as ToolUse
     from pandaprobe_otel.evals.comparison import Comparison as Comparison
+    from pandaprobe_otel.evals.conversation import Conversation as Conversation
+    from pandaprobe_otel.evals.conversation import Ended as Ended
+    from pandaprobe_otel.evals.conversation import goal_reached as goal_reached
     from pandaprobe_otel.evals.dataset import Case as Case
     from pandaprobe_otel.evals.dataset import load_cases as load_cases
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
+    from pandaprobe_otel.evals.judge_quality import JudgeQuality as JudgeQuality
+    from pandaprobe_otel.evals.judge_quality import measure_judge as measure_judge
+    from pandaprobe_otel.evals.judging import Judgement as Judgement
+    from pandaprobe_otel.evals.kappa import Agreement as Agreement
     from pandaprobe_otel.evals.local_judge import LocalJudge as LocalJudge
+    from pandaprobe_otel.evals.model_metrics import Criterion as Criterion
+    from pandaprobe_otel.evals.model_metrics import Groundedness as Groundedness
     from pandaprobe_otel.evals.outcome import Outcome as Outcome
+    from pandaprobe_otel.evals.personas import End as End
+    from pandaprobe_otel.evals.personas import ModelPersona as ModelPersona
+    from pandaprobe_otel.evals.personas import Persona as Persona
+    from pandaprobe_otel.evals.personas import ScriptedPersona as ScriptedPersona
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
     from pandaprobe_otel.evals.report import Report as Report
+    from pandaprobe_otel.evals.simulation import PersonaError as PersonaError
+    from pandaprobe_otel.evals.simulation import Simulation as Simulation
     from pandaprobe_otel.evals.span_set import SpanSet as SpanSet
+    from pandaprobe_otel.evals.task_runs import Scorer as Scorer
     from pandaprobe_otel.evals.task_runs import TaskRun as TaskRun
 
 _HOME_OF = {
+    "Agreement": "kappa",
     "Case": "dataset",
     "CaseResult": "report",
     "Comparison": "comparison",
+    "Conversation": "conversation",
+    "Criterion": "model_metrics",
+    "End": "personas",
+    "Ended": "conversation",
+    "ExactMatch": "checks",
+    "Groundedness": "model_metrics",
+    "JudgeQuality": "judge_quality",
+    "Judgement": "judging",
     "LocalJudge": "local_judge",
+    "MatchesSchema": "checks",
     "MetricResult": "report",
+    "ModelPersona": "personas",
     "Outcome": "outcome",
+    "Persona": "personas",
+    "PersonaError": "simulation",
     "Probe": "probe",
     "Report": "report",
+    "Scorer": "task_runs",
+    "ScriptedPersona": "personas",
+    "Simulation": "simulation",
     "SpanSet": "span_set",
     "TaskRun": "task_runs",
+    "ToolCall": "checks",
+    "ToolUse": "checks",
     "evaluate": "experiment",
+    "goal_reached": "conversation",
     "load_cases": "dataset",
+    "measure_judge": "judge_quality",
 }
 
 __all__ = [
+    "Agreement",
     "Case",
     "CaseResult",
     "Comparison",
+    "Conversation",
+    "Criterion",
+    "End",
+    "Ended",
+    "ExactMatch",
+    "Groundedness",
+    "JudgeQuality",
+    "Judgement",
     "LocalJudge",
+    "MatchesSchema",
     "MetricResult",
+    "ModelPersona",
     "Outcome",
+    "Persona",
+    "PersonaError",
     "Probe",
     "Report",
+    "Scorer",
+    "ScriptedPersona",
+    "Simulation",
     "SpanSet",
     "TaskRun",
+    "ToolCall",
+    "ToolUse",
     "evaluate",
+    "goal_reached",
     "load_cases",
+    "measure_judge",
 ]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any, cast
 
+from pandaprobe_otel.evals.cache_use import CacheUse
 from pandaprobe_otel.evals.judging import Finding, Judgement
 
 
@@ -26,14 +28,24 @@ class JudgementCache:
         self._path = path
         self._judge = judge
         self._known: dict[str, Judgement] | None = None
+        self._lock = threading.Lock()
+        self._counts: dict[str, list[int]] = {}
+
+    @property
+    def uses(self) -> tuple[CacheUse, ...]:
+        """How many judgements were wanted and known, by judge and model."""
+        return tuple(CacheUse(judge=judge, known=known, wanted=all) for judge, (known, all) in self._counts.items())
 
     def get(self, content: str, metric: str, model: str | None) -> Judgement | None:
         """Return what is known from an earlier run."""
-        if self._refresh:
-            return None
-        if self._known is None:
-            self._known = _read(self._path)
-        return self._known.get(self._key(content, metric, model))
+        with self._lock:
+            if self._known is None:
+                self._known = {} if self._refresh else _read(self._path)
+            found = self._known.get(self._key(content, metric, model))
+            counts = self._counts.setdefault(f"{self._judge} {model or ''}".strip(), [0, 0])
+            counts[0] += found is not None
+            counts[1] += 1
+        return found
 
     def put(self, content: str, metric: str, model: str | None, judgement: Judgement) -> None:
         """Remember a score for later runs; this one does not see it, so that repetitions are judged one by one."""
@@ -52,6 +64,27 @@ class JudgementCache:
 
     def _key(self, content: str, metric: str, model: str | None) -> str:
         return hashlib.sha256("\n".join((content, metric, model or "", self._judge)).encode()).hexdigest()
+
+
+class Caches:
+    """The caches of one evaluation, in one file: one for each who judges."""
+
+    def __init__(self, path: Path | None, *, refresh: bool) -> None:
+        self._path = path
+        self._refresh = refresh
+        self._made: list[JudgementCache] = []
+
+    def of(self, judge: str) -> JudgementCache | None:
+        """Return the cache of judgements by this judge; None where there is no file."""
+        if self._path is None:
+            return None
+        self._made.append(JudgementCache(self._path, judge=judge, refresh=self._refresh))
+        return self._made[-1]
+
+    @property
+    def uses(self) -> tuple[CacheUse, ...]:
+        """What they were used for."""
+        return tuple(use for cache in self._made for use in cache.uses)
 
 
 def _read(path: Path) -> dict[str, Judgement]:

@@ -81,7 +81,7 @@ def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, rules: Ru
 
     def said(run: TaskRun) -> Judgement:
         if metric in rules.judged and metric not in run.judgements:
-            return found.get((run.trace_id, metric), _ABSENT)
+            return found.get((run.target, metric), _ABSENT)
         return run.judgements.get(metric, _ABSENT)
 
     return Evidence(

@@ -8,9 +8,10 @@ from itertools import islice
 from typing import Final
 
 from pandaprobe_otel.evals.comparison import Comparison, MetricChange
+from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
-from pandaprobe_otel.evals.report_text import complaints, counted, totals, verdict_line
+from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
 from pandaprobe_otel.evals.sums import sums
 from pandaprobe_otel.evals.trace_links import page_of
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from pandaprobe_otel.evals.comparison import Comparison
 from pandaprobe_otel.evals.html_page import chooser, json_field, page, slug_of
+from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_html import span_line, trace_name
-from pandaprobe_otel.evals.report_text import counted
 from pandaprobe_otel.evals.side_by_side import CasePair, SpanPair, TracePair, paired
 from pandaprobe_otel.evals.sums import sums
 from pandaprobe_otel.local.pages.diff import diff_payloads

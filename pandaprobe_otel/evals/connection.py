@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
+from pandaprobe_otel.evals.cache import Caches
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Allowance
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.bootstrap import PandaProbe
-    from pandaprobe_otel.evals.cache import JudgementCache
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.reporting.report import Status
 
@@ -43,8 +43,8 @@ class Connection:
         within_s = _number(settings, "deliver-within", float)
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
         self._a_sign_within_s = _A_SIGN_WITHIN_S if within_s is None else within_s
-        self._cache_file = settings.get("cache")
-        self._refresh = is_set(settings, "refresh")
+        file = settings.get("cache")
+        self.caches = Caches(None if file is None else Path(file).expanduser(), refresh=is_set(settings, "refresh"))
 
     def check(self) -> None:
         """Raise UsageError (exit code 4) for a mode that needs a key where there is none."""
@@ -130,14 +130,6 @@ class Connection:
 
         handle = bootstrap.current()  # none on the controller of xdist
         return trace_url((Config.resolve() if handle is None else handle.config).endpoint)
-
-    def cache(self, judge: str) -> JudgementCache | None:
-        """Return the cache of judgements by this judge, or by that of this server, if one is wanted."""
-        if self._cache_file is None:
-            return None
-        from pandaprobe_otel.evals.cache import JudgementCache
-
-        return JudgementCache(Path(self._cache_file).expanduser(), judge=judge, refresh=self._refresh)
 
 
 def is_set(settings: Mapping[str, str | None], name: str) -> bool:

@@ -39,7 +39,7 @@ def load_cases(dataset: Dataset) -> tuple[Case, ...]:
     have one, for ids that occur twice, and for no cases at all.
     """
     is_file = isinstance(dataset, str | PathLike)
-    items = _read(Path(dataset)) if isinstance(dataset, str | PathLike) else list(dataset)
+    items = read_items(dataset)
     _check_inputs(items, wanted=is_file or any(isinstance(item, Mapping) and "input" in item for item in items))
     cases = tuple(_case(number, item) for number, item in enumerate(items, 1))
     if not cases:
@@ -50,6 +50,11 @@ def load_cases(dataset: Dataset) -> tuple[Case, ...]:
             raise ValueError(f"the id {case.id!r} occurs twice in the dataset")
         seen.add(case.id)
     return cases
+
+
+def read_items(dataset: Dataset) -> list[Any]:
+    """Return what a dataset holds, as it stands there. Raises ValueError for a file that cannot be read."""
+    return _read(Path(dataset)) if isinstance(dataset, str | PathLike) else list(dataset)
 
 
 def _check_inputs(items: Iterable[Any], *, wanted: bool) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.evals.cache import JudgementCache
+from pandaprobe_otel.evals.cache import Caches
 from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
@@ -25,7 +25,8 @@ from pandaprobe_otel.evals.progress import Tally, follow, of_judge, shown
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
-from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, Trial, check_scorer, run_cases, scorer_name
+from pandaprobe_otel.evals.simulation import Simulation
+from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
 from pandaprobe_otel.evals.trace_links import trace_url
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def evaluate(
 ) -> Report:
     """Run a task over cases, trace each, judge all in one batch, and return the report.
 
-    dataset: cases; see `load_cases`. task: takes the input of a case; may be a coroutine function.
+    dataset: cases; see `load_cases`.
+    task: takes the input of a case; may be a coroutine function, or a `Simulation`: then each input is a simulated
+    user, and PandaProbe's metrics are those of sessions.
     metrics: names of PandaProbe's metrics of traces, and functions (see `Scorer`), which cost nothing.
     thresholds: of all, or by name (default 0.5); a score below it fails the case.
     concurrency: how many cases run at once, in threads.
@@ -84,7 +87,7 @@ def evaluate(
         ConfigError: there are metrics to judge, and no key to do it with.
     """
     cases = load_cases(dataset)
-    names, scorers = _sorted_metrics(metrics)
+    names, scorers = sorted_metrics(metrics)
     rules = Rules(
         judged=names,
         thresholds=_thresholds([*names, *scorers], metrics, thresholds),
@@ -94,31 +97,43 @@ def evaluate(
     whole(concurrency=concurrency, confirm=confirm)
     share(pass_rate=pass_rate)
     title = name or str(getattr(task, "__name__", "evaluation"))
-    trial = Trial(task=task, title=title, scorers=scorers, repeat=repeat, settled=rules.settled)
+    caches = Caches(None if cache is None else Path(cache).expanduser(), refresh=refresh)
+    trial = Trial(
+        task=task,
+        personas={case.id: task.persona(case.input) for case in cases} if isinstance(task, Simulation) else {},
+        title=title,
+        scorers=scorers,
+        cache=caches.of(""),
+        repeat=repeat,
+        settled=rules.settled,
+    )
     if isinstance(judge, str):
         judge = LocalJudge(judge)
+    asked = {"of_sessions" if isinstance(task, Simulation) else "of_traces": names}
     if judge is not None:
-        check_local_metrics(of_traces=names)
+        check_local_metrics(**asked)
     run = partial(run_cases, cases, trial, concurrency=concurrency, watch=partial(_watch, rules, say))
     run_and_judge = partial(_run_and_judge, client) if judge is None else partial(_run_and_judge_here, judge)
     asking = _Asking(
         rules=rules,
+        asked=asked,
         model=model,
         answers=confirm,
         allowance=Allowance(max_evaluations),
-        cache=None if cache is None else Path(cache).expanduser(),
-        refresh=refresh,
+        caches=caches,
         timeout_s=timeout,
         deliver_within_s=deliver_within,
         say=say,
     )
     of_cases, found, notes = run_and_judge(run, asking) if names else (run(), {}, ())
+    send_scores(_opinions(of_cases, scorers))
     return Report(
         name=title,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
         notes=notes,
         pass_rate=pass_rate,
+        cache=caches.uses,
         trace_url=_trace_url(),
     )
 
@@ -142,11 +157,12 @@ class _Asking:
     """How PandaProbe is asked."""
 
     rules: Rules
+    asked: Mapping[str, Sequence[str]]
+    """The metrics, as `of_traces` or, of a simulation, `of_sessions`."""
     model: str | None
     answers: int
     allowance: Allowance
-    cache: Path | None
-    refresh: bool
+    caches: Caches
     timeout_s: float
     deliver_within_s: float
     say: Callable[[str], None] | None
@@ -157,7 +173,7 @@ class _Asking:
             allowance=self.allowance,
             timeout_s=self.timeout_s,
             visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
-            cache=self._cache_of(client.credentials.endpoint),
+            cache=self.caches.of(client.credentials.endpoint),
             say=self.say or _to_stderr,
             progress=of_judge(self.say or _to_stderr, live=self.say is None),
         )
@@ -167,15 +183,12 @@ class _Asking:
         with closing(judge.open()) as asked:
             bench = LocalBench(
                 asked,
-                {trace.trace_id: [trace] for run in runs for trace in run.traces},
+                {run.target: run.judged for run in runs},
                 allowance=self.allowance,
-                cache=self._cache_of(judge.name),
+                cache=self.caches.of(judge.name),
                 say=self.say or _to_stderr,
             )
             return self._asked(bench, runs)
-
-    def _cache_of(self, judge: str) -> JudgementCache | None:
-        return None if self.cache is None else JudgementCache(self.cache, judge=judge, refresh=self.refresh)
 
     def _asked(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
         questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]
@@ -200,7 +213,7 @@ def _run_and_judge(client: Client | None, run: Callable[[], list[list[TaskRun]]]
 
             config = handle.config
             client = stack.enter_context(Client(config.ask_key(), config.project_name, config.endpoint))
-        check_metrics(client, of_traces=asking.rules.judged)
+        check_metrics(client, **asking.asked)
         of_cases = run()
         delivered = handle.flush(asking.deliver_within_s)
         late = f"traces were not delivered within {asking.deliver_within_s:g} s: {handle.status().last_error}"
@@ -219,6 +232,18 @@ def _open() -> PandaProbe:
     return handle
 
 
+def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Scorer]) -> Judgements:
+    """What scorers say that ask a model: where traces are sent, that is worth keeping beside them."""
+    asking: dict[str, object] = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, Asking)}
+    return {
+        (run.trace_id, name): judgement
+        for of_case in of_cases
+        for run in of_case
+        for name, judgement in run.judgements.items()
+        if name in asking and run.is_traced and run.conversation is None
+    }
+
+
 def _trace_url() -> str | None:
     """Of the traces that were sent."""
     from pandaprobe_otel import bootstrap
@@ -228,35 +253,20 @@ def _trace_url() -> str | None:
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:
-    trace = next((trace for trace in run.traces if trace.trace_id == run.trace_id), None)
+    traces = run.judged
     return Question(
-        target=run.trace_id,
+        target=run.target,
         metrics=tuple(names),
+        session=run.conversation is not None,
         model=model,
-        content=None if trace is None else trace.content_hash,
-        started=None if trace is None else datetime.fromisoformat(str(trace.body["started_at"])),
-        unfinished=None if trace is None else trace.unfinished,
+        content=" ".join(trace.content_hash for trace in traces) or None,
+        started=min((datetime.fromisoformat(str(trace.body["started_at"])) for trace in traces), default=None),
+        unfinished=run.unfinished or next((outcome for trace in traces if (outcome := trace.unfinished)), None),
+        traces=tuple(trace.trace_id for trace in traces),
     )
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
-
-
-def _sorted_metrics(
-    metrics: str | Mapping[str, float] | Iterable[str | Scorer],
-) -> tuple[list[str], dict[str, Scorer]]:
-    names: list[str] = []
-    scorers: dict[str, Scorer] = {}
-    for metric in (metrics,) if isinstance(metrics, str) else metrics:
-        if isinstance(metric, str):
-            names.append(metric)
-        else:
-            name = scorer_name(metric)
-            check_scorer(name, metric)
-            if name in scorers:
-                raise ValueError(f"two scorers are called {name}")
-            scorers[name] = metric
-    return names, scorers
 
 
 def _thresholds(

@@ -33,7 +33,10 @@ class Finding(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What is known about one target and one metric; `value` is None without a score."""
+    """What is known about one target and one metric; `value` is None without a score.
+
+    A scorer may return one, made by `scored`, `vacuous` or `error`.
+    """
 
     finding: Finding
     value: float | None = None
@@ -41,6 +44,21 @@ class Judgement:
     cached: bool = False
     unfinished: str | None = None
     """Outcome of a trace that was cancelled, timed out or left early: what was judged is only a part."""
+
+    @classmethod
+    def scored(cls, value: float, reason: str = "") -> Judgement:
+        """Return a score from 0 to 1, with its reason."""
+        return cls(finding=Finding.SCORED, value=float(value), reason=reason)
+
+    @classmethod
+    def vacuous(cls, reason: str) -> Judgement:
+        """Return that there was nothing to judge: no evidence, unless that is allowed."""
+        return cls(finding=Finding.VACUOUS, value=1.0, reason=reason)
+
+    @classmethod
+    def error(cls, reason: str) -> Judgement:
+        """Return that no score could be given: no evidence."""
+        return cls(finding=Finding.ERROR, reason=reason)
 
     def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
         """Return the verdict. A yes about nothing, or about a part, is none unless that is allowed; a no is a no."""
@@ -73,6 +91,8 @@ class Question:
     started: datetime | None = None
     unfinished: str | None = None
     """Outcome of the trace, if it was cancelled, timed out or left early."""
+    traces: tuple[str, ...] = ()
+    """Of a session, the ids of its traces, where they are known: it is judged when all can be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +111,8 @@ class Group:
 
     def __str__(self) -> str:
         return (
-            f"{_counted(len(self.questions), 'session' if self.session else 'trace')}"
-            f" × {_counted(len(self.metrics), 'metric')}"
+            f"{counted(len(self.questions), 'session' if self.session else 'trace')}"
+            f" × {counted(len(self.metrics), 'metric')}"
         )
 
 
@@ -116,7 +136,7 @@ def groups_of(questions: Iterable[Question]) -> list[Group]:
 def bill(groups: Sequence[Group]) -> str:
     """Return what the runs will cost: `42 traces × 2 metrics = 84 evaluations`."""
     total = sum(group.evaluations for group in groups)
-    return f"{' + '.join(map(str, groups)) or 'nothing'} = {_counted(total, 'evaluation')}"
+    return f"{' + '.join(map(str, groups)) or 'nothing'} = {counted(total, 'evaluation')}"
 
 
 class UnknownMetric(ValueError):
@@ -269,5 +289,6 @@ def all_errors(groups: Iterable[Group], reason: str, *, only: Mapping[str, str] 
     }
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """Return `1 trace`, `2 traces`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -23,26 +23,28 @@ from pandaprobe_otel.evals.judging import (
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache
     from pandaprobe_otel.evals.traces import TraceRecord
+    from pandaprobe_otel.local.evaluation.catalogue import Provider
     from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
     from pandaprobe_otel.local.evaluation.judge import Judge
     from pandaprobe_otel.local.evaluation.results import Result
 
 _ENDPOINTS: Final = {
-    "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "anthropic": ("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
-    "google_genai": ("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
+    "openai": ("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"),
+    "anthropic": ("https://api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
+    "google_genai": ("https://generativelanguage.googleapis.com", "GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY"),
 }
-"""Address at which each provider answers in OpenAI's form, and the variable with its key."""
+"""Address of each provider, and the variables of its own client that name another one, and the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalJudge:
-    """A model behind an OpenAI-compatible endpoint.
+    """A model of OpenAI, Anthropic or Google, each asked in its own form, or behind an OpenAI-compatible endpoint.
 
     model: `openai/...`, `anthropic/...` or `google_genai/...`; with `url`, any name that the endpoint knows.
-    url: base URL of the endpoint, such as `http://localhost:11434/v1`; for OpenAI also OPENAI_BASE_URL.
+    url: base URL of a compatible endpoint, such as `http://localhost:11434/v1`. Without one, OPENAI_BASE_URL,
+    ANTHROPIC_BASE_URL and GOOGLE_GEMINI_BASE_URL stand for the providers' own addresses.
     key: default: PANDAPROBE_JUDGE_KEY, else the provider's own variable, such as OPENAI_API_KEY.
-    embedding_model: for coherence; without one words are compared, and the reason says so.
+    embedding_model: for coherence; without one words are compared, and the reason says so. Anthropic has none.
 
     Raises ValueError for a model that no endpoint is known of, and where a provider's key is missing.
     """
@@ -54,11 +56,13 @@ class LocalJudge:
     embedding_model: str | None = None
 
     def __post_init__(self) -> None:
-        if self.url is None and self.model.partition("/")[0] not in _ENDPOINTS:
+        if self.url is not None:
+            return
+        if self._provider not in _ENDPOINTS:
             known = ", ".join(f"{name}/…" for name in _ENDPOINTS)
             raise ValueError(f"the judge {self.model} is none of {known}, and no URL is given")
-        if self.url is None and not self._key:
-            variable = _ENDPOINTS[self.model.partition("/")[0]][1]
+        if not self._key:
+            variable = _ENDPOINTS[self._provider][2]
             raise ValueError(f"the judge {self.model} needs a key: set {variable} or PANDAPROBE_JUDGE_KEY")
 
     @property
@@ -67,22 +71,41 @@ class LocalJudge:
         return f"{self._address} {self.model}"
 
     @property
+    def _provider(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
     def _address(self) -> str:
-        provider = self.model.partition("/")[0]
-        own = os.environ.get("OPENAI_BASE_URL") if provider == "openai" else None
-        return self.url or own or _ENDPOINTS[provider][0]
+        if self.url is not None:
+            return self.url
+        address, variable, _ = _ENDPOINTS[self._provider]
+        return os.environ.get(variable) or address
 
     @property
     def _key(self) -> str | None:
-        variable = None if self.url is not None else _ENDPOINTS[self.model.partition("/")[0]][1]
-        return self.key or os.environ.get("PANDAPROBE_JUDGE_KEY") or (os.environ.get(variable) if variable else None)
+        own = None if self.url is not None else os.environ.get(_ENDPOINTS[self._provider][2])
+        return self.key or os.environ.get("PANDAPROBE_JUDGE_KEY") or own
 
     def open(self) -> HttpJudge:
         """Return the judge that asks; to be closed."""
+        from pandaprobe_otel.local.evaluation.catalogue import ANTHROPIC, GOOGLE_GENAI, OPENAI
         from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+        from pandaprobe_otel.local.evaluation.wire_forms import AnthropicForm, GeminiForm, OpenAIForm, WireForm
 
-        served = self.model if self.url is not None else f"openai/{self.model.partition('/')[2]}"
-        return HttpJudge(self._address, key=self._key, model=served, embedding_model=self.embedding_model)
+        forms: dict[str, tuple[WireForm, Provider]] = {
+            OPENAI.key: (OpenAIForm(), OPENAI),
+            ANTHROPIC.key: (AnthropicForm(), ANTHROPIC),
+            GOOGLE_GENAI.key: (GeminiForm(), GOOGLE_GENAI),
+        }
+        form, named_by = (OpenAIForm(), None) if self.url is not None else forms[self._provider]
+        return HttpJudge(
+            self._address,
+            key=self._key,
+            model=self.model,
+            embedding_model=self.embedding_model,
+            form=form,
+            named_by=named_by,
+        )
 
 
 def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
@@ -95,15 +118,16 @@ def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[
 
 
 def send_scores(found: Judgements) -> None:
-    """Give the traces what the judge says about them, where traces are sent."""
+    """Give the traces what the judge says about them, where traces are sent. The API takes no scores of sessions."""
     from pandaprobe_otel import bootstrap
     from pandaprobe_otel.capture import scores
+    from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS
 
     handle = bootstrap.current()
     if handle is None or not handle.enabled:
         return
     for (target, metric), judgement in found.items():
-        if judgement.finding is Finding.SCORED and judgement.value is not None:
+        if judgement.finding is Finding.SCORED and judgement.value is not None and metric not in SESSION_METRICS:
             scores.score(target, metric, judgement.value, reason=judgement.reason or None)
 
 

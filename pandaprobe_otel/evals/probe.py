@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pandaprobe_otel.evals.budget import Budget
+from pandaprobe_otel.evals.evidence import describe
+from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.tree_text import tree_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.demand import Metrics
-    from pandaprobe_otel.evals.judging import Judgement
     from pandaprobe_otel.evals.recorder import Recording
+    from pandaprobe_otel.evals.task_runs import Scorer
     from pandaprobe_otel.evals.traces import TraceRecord
 
 
@@ -86,24 +90,8 @@ class Probe:
         that fails too, and does not pass in silence.
         """
         __tracebackhide__ = True
-        traces, calls = self.traces, self.llm_calls
-        spans = [span for trace in traces for span in trace.spans]
-        over: list[str] = []
-        sums: list[tuple[str, float | None, list[float | None]]] = [
-            ("tokens", tokens, [span.tokens for span in spans]),
-            ("cost", cost, [span.cost for span in spans]),
-        ]
-        for what, bound, values in sums:
-            known = [value for value in values if value is not None]
-            if bound is not None and calls and not known:
-                over.append(f"{what}: no model call says what it used, so the bound of {bound:g} cannot be checked")
-            elif bound is not None and sum(known) > bound:
-                over.append(f"{what}: {sum(known):g}, at most {bound:g} allowed")
-        took = sum(trace.seconds for trace in traces)
-        if seconds is not None and took > seconds:
-            over.append(f"seconds: {took:.2f}, at most {seconds:g} allowed")
-        if llm_calls is not None and len(calls) > llm_calls:
-            over.append(f"model calls: {len(calls)}, at most {llm_calls} allowed")
+        traces = self.traces
+        over = Budget(tokens=tokens, cost=cost, seconds=seconds, llm_calls=llm_calls).over(traces)
         if over:
             raise AssertionError("over budget\n  " + "\n  ".join(over) + f"\n\n{tree_text(traces)}")
 
@@ -119,6 +107,24 @@ class Probe:
             raise AssertionError(f"score {name!r}: no trace was made that could be scored")
         self._services.score(traces[-1].trace_id, name, value, reason)
         self.scores[name] = value
+
+    def check(self, scorer: Scorer, *, expected: Any = None, threshold: float = 0.5, **metadata: Any) -> Judgement:
+        """Assert that a metric of your own, or a ready-made one, gives the traces at least `threshold`.
+
+        scorer: is called with a `TaskRun` of a case that has the input of the traces, `expected` and `metadata`; its
+        output is that of the last trace. What it gives is kept, and sent, as by `score`.
+
+        Raises AssertionError for a score below, and where there is none on evidence.
+        """
+        __tracebackhide__ = True
+        from pandaprobe_otel.evals.checking import check
+
+        name, found = check(scorer, self.traces, expected=expected, metadata=metadata)
+        if found.finding is Finding.SCORED and found.value is not None:
+            self.score(name, found.value, reason=found.reason or None)
+        if found.outcome(threshold) is not Outcome.PASSED:
+            raise AssertionError(f"{describe(name, found, threshold)}\n\n{self.tree}")
+        return found
 
     def evaluate(self, metrics: Metrics | None = None) -> Mapping[str, Judgement]:
         """Judge the traces now and return the judgement of each metric (of several traces the worst).

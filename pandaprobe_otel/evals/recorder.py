@@ -92,6 +92,10 @@ class SpanRecorder(SpanProcessor):
         before, self._current = self._current, recording
         return before
 
+    def recording(self) -> Recording | None:
+        """Return the recording that a trace would be given to which starts here; None for none."""
+        return self._owner_in(None)
+
     def attach(self, *, create: bool) -> None:
         """Listen to the tracer providers in use: the global one, and the one that the decorators use.
 

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from pandaprobe_otel.evals.cache_use import CacheUse, cache_uses
 from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.judging import Finding
 from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
@@ -155,6 +156,8 @@ class Report:
     """Which share of the cases must pass."""
     complete: bool = True
     """False where the cases are not all that there were to be: the run was stopped."""
+    cache: tuple[CacheUse, ...] = ()
+    """How many judgements were known, by judge."""
     trace_url: str | None = None
     """Address of the page of a trace, with `{trace_id}` in it; None where there is none."""
 
@@ -228,6 +231,7 @@ class Report:
             "trace_url": self.trace_url,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
+            "caches": [use.to_dict() for use in cache_uses(self)],
         }
 
     @classmethod
@@ -246,6 +250,7 @@ class Report:
             notes=tuple(plain["notes"]),
             pass_rate=plain.get("pass_rate", 1.0),
             complete=plain.get("complete", True),
+            cache=tuple(CacheUse.from_dict(use) for use in plain.get("caches", ()) if "judge" in use),
             trace_url=plain.get("trace_url"),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from html import escape
 
+from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.html_page import chooser, json_field, page
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.report_text import totals
@@ -26,6 +27,7 @@ def html_page(report: Report) -> str:
                 "</span></p>"
             ),
             *(f"<p class=error>{escape(note)}</p>" for note in report.notes),
+            *(f"<p class=dim>{escape(str(use))}</p>" for use in cache_uses(report)),
             chooser(Counter(str(case.outcome) for case in report.cases)),
             html_table(report, links=True),
             *(_case(number, case, report.trace_url) for number, case in enumerate(report.cases)),

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pandaprobe_otel.evals.cache_use import cache_uses
+from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.tree_text import value_text
 
@@ -31,7 +33,7 @@ def table(report: Report, width: int | None = None) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     told = [f"{case.id}: {said}" for case in report.cases if not case.passed for said in complaints(case)]
-    return "\n".join([*text, "", verdict_line(report), *told, *report.notes])
+    return "\n".join([*text, "", verdict_line(report), *told, *map(str, cache_uses(report)), *report.notes])
 
 
 def _width_of(lines: Sequence[Sequence[str]]) -> int:
@@ -62,6 +64,7 @@ def markdown(report: Report) -> str:
         ]
         lines += ["", *(f"- {_escaped(said)}" for said in complaints(case))]
     lines += ["", *(_escaped(note) for note in report.notes)] if report.notes else []
+    lines += [f"\n{_escaped(str(use))}" for use in cache_uses(report)]
     return "\n".join(lines) + "\n"
 
 
@@ -77,11 +80,6 @@ def totals(report: Report) -> str:
     parts += [f"{report.tokens:,} tokens"] if report.tokens is not None else []
     parts += [f"${report.cost:.4g}"] if report.cost is not None else []
     return ", ".join([*parts, f"{sum(case.seconds for case in report.cases):.1f} s"])
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number of things: `1 case`, `2 cases`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def complaints(case: CaseResult) -> list[str]:

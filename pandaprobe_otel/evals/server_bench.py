@@ -66,14 +66,15 @@ class ServerBench(Bench):
 
         The server counts traces that it does not have as evaluated and gives them no score.
         """
-        wanted = {q.target: q for group in groups if not group.session for q in group.questions}
+        questions = [question for group in groups for question in group.questions]
+        wanted = {trace: q for q in questions for trace in (q.traces if q.session else (q.target,))}
         missing: dict[str, str] = {}
         try:
             left = self._wait_visible(wanted)
             reason = f"the trace is not in PandaProbe {self._visible_within_s:g} s after it was sent"
         except PandaProbeError as error:
             left, reason = set(wanted), f"{type(error).__name__}: {error}"
-        missing.update(dict.fromkeys(left, reason))
+        missing.update({wanted[trace].target: reason for trace in left})
         here = [replace(g, questions=tuple(q for q in g.questions if q.target not in missing)) for g in groups]
         return [group for group in here if group.questions], missing
 

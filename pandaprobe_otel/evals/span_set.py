@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast, overload
 
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord
@@ -97,7 +97,7 @@ class SpanSet(Sequence[SpanRecord]):
         must be true for it.
         """
         __tracebackhide__ = True
-        found = [span for span in self._spans if _matches(span, arguments)]
+        found = [span for span in self._spans if matches(span, arguments)]
         wanted = ", ".join(f"{name}={_wanted_text(value)}" for name, value in arguments.items())
         if not found:
             self._fail(f"expected {self._label} with {wanted}")
@@ -179,7 +179,8 @@ class SpanSet(Sequence[SpanRecord]):
         raise AssertionError(f"{message}\n\n{tree_text(self._traces)}")
 
 
-def _matches(span: SpanRecord, wanted: dict[str, Any]) -> bool:
+def matches(span: SpanRecord, wanted: Mapping[str, Any]) -> bool:
+    """Whether a call has these arguments: equal ones, or such as a pattern is found in or a function is true for."""
     return all(name in span.arguments and _fits(span.arguments[name], value) for name, value in wanted.items())
 
 

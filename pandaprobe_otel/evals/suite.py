@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -290,6 +290,7 @@ class Suite:
         report = suite_output.report_of(
             runs, self._verdicts, notes, complete=complete, trace_url=self.connection.trace_url()
         )
+        report = replace(report, cache=self.connection.caches.uses)
         if self._reports is not None:
             suite_output.write_report(self._reports, report)
         return report
@@ -329,6 +330,7 @@ class Suite:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the verdicts, also those that passed, and what was not done."""
         lines = [*(f"{_MARK[v.outcome]}  {v.nodeid}  {v.summary}" for v in self._verdicts), *self._lines]
+        lines += map(str, self.connection.caches.uses)
         lines += [f"not delivered: {problem}" for problem in self.problems]
         if lines:
             terminalreporter.section("pandaprobe")

@@ -49,6 +49,10 @@ def judge_now(
         raise ConfigError(f"the traces of this test could not be sent: {problem}")
     with _bench(connection, {trace.trace_id: [trace] for trace in traces}) as bench:
         found = bench.judge(questions)
+    if connection.judge is not None:
+        from pandaprobe_otel.evals.local_judge import send_scores
+
+        send_scores(found)
     worst: dict[str, Judgement] = {}
     for (_, metric), judgement in found.items():
         known = worst.get(metric)
@@ -71,7 +75,7 @@ def _bench(
         from pandaprobe_otel.evals.local_judge import LocalBench
 
         with closing(connection.judge.open()) as judge:
-            cache = connection.cache(connection.judge.name)
+            cache = connection.caches.of(connection.judge.name)
             yield LocalBench(judge, traces, allowance=connection.allowance, cache=cache, say=say)
         return
     with connection.client() as client:
@@ -80,7 +84,7 @@ def _bench(
             allowance=connection.allowance,
             timeout_s=connection.timeout_s,
             visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
-            cache=connection.cache(client.credentials.endpoint),
+            cache=connection.caches.of(client.credentials.endpoint),
             say=say,
             progress=progress,
         )
@@ -110,7 +114,15 @@ def _questions(run: TestRun) -> list[Question]:
     if run.demand.session:
         unfinished = {trace.session_id: trace.unfinished for trace in run.traces if trace.unfinished is not None}
         return [
-            Question(target=target, metrics=metrics, session=True, model=model, unfinished=unfinished.get(target))
+            Question(
+                target=target,
+                metrics=metrics,
+                session=True,
+                model=model,
+                unfinished=unfinished.get(target),
+                started=min(datetime.fromisoformat(trace.started_at) for trace in run.traces),
+                traces=tuple(trace.trace_id for trace in run.traces if trace.session_id == target),
+            )
             for target in run.targets
         ]
     return [

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
+from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.instrumentation import instrumentation
-from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.personas import Persona
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.simulation import PersonaError, Simulation
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.traces import TraceRecord
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.cache import JudgementCache
 
 _NO_TRACE: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -34,6 +40,10 @@ class TaskRun:
     """Which run of the case this is, from 1."""
     judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
     """What the scorers said, by their names; empty while they look."""
+    conversation: Conversation | None = None
+    """That of a simulated user; `output` is what was said in it."""
+    unfinished: str | None = None
+    """What cut a conversation short that is no fault of the agent's."""
 
     @property
     def is_traced(self) -> bool:
@@ -41,19 +51,44 @@ class TaskRun:
         return self.error is None and self.trace_id != _NO_TRACE
 
     @property
+    def target(self) -> str:
+        """What is judged: the id of the trace, or the session of a conversation."""
+        return self.trace_id if self.conversation is None else self.conversation.session
+
+    @property
+    def judged(self) -> tuple[TraceRecord, ...]:
+        """The traces of that target."""
+        of_session = self.conversation is not None
+        return tuple(t for t in self.traces if (t.session_id if of_session else t.trace_id) == self.target)
+
+    @property
     def spans(self) -> SpanSet:
         """The spans, for assertions as in tests."""
         return SpanSet.of(self.traces)
 
 
-Scorer = Callable[[TaskRun], "float | bool | Awaitable[float | bool | None] | None"]
-"""A metric of your own, a function or coroutine function of one `TaskRun`: returns a number from 0 to 1, or True or
-False. A failed assertion in it is a 0 with its text; returning nothing is a 1; any other exception is no evidence."""
+Said = float | bool | Judgement | None
+"""What a scorer returns."""
+Scorer = Callable[[TaskRun], Said | Awaitable[Said]]
+"""A metric of your own, a function or coroutine function of one `TaskRun`, or an object that is called like one.
+
+It returns a number from 0 to 1, True or False, or a `Judgement`, which has a reason. A failed assertion in it is a 0
+with its text; returning nothing is a 1; any other exception is no evidence. An object may have a `name`, which is that
+of the metric; a function has its own."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A scorer that asks a model, and whose answers can be kept."""
+
+    def asks(self, run: TaskRun) -> tuple[str, str] | None:
+        """Return the name of who judges, and all that the opinion is about; None where it cannot be kept."""
+        ...
 
 
 def scorer_name(scorer: Callable[..., object]) -> str:
-    """Return the name of the metric that a function is."""
-    return str(getattr(scorer, "__name__", type(scorer).__name__))
+    """Return the name of the metric that a function, or an object that is called like one, is."""
+    return str(getattr(scorer, "__name__", None) or getattr(scorer, "name", None) or type(scorer).__name__)
 
 
 def check_scorer(name: str, scorer: Callable[..., object]) -> None:
@@ -74,13 +109,35 @@ def check_scorer(name: str, scorer: Callable[..., object]) -> None:
         raise ValueError(f"{name} {what}: a scorer is called with one TaskRun, def {name}(run)") from None
 
 
+def sorted_metrics(
+    metrics: str | Mapping[str, float] | Iterable[str | Scorer],
+) -> tuple[list[str], dict[str, Scorer]]:
+    """Return the names of metrics, and the functions by theirs. Raises ValueError for a function that is no scorer."""
+    names: list[str] = []
+    scorers: dict[str, Scorer] = {}
+    for metric in (metrics,) if isinstance(metrics, str) else metrics:
+        if isinstance(metric, str):
+            names.append(metric)
+        else:
+            name = scorer_name(metric)
+            check_scorer(name, metric)
+            if name in scorers:
+                raise ValueError(f"two scorers are called {name}")
+            scorers[name] = metric
+    return names, scorers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What is done with each case: the task, then the scorers, `repeat` times or until `settled` says so."""
 
     task: Callable[[Any], Any]
+    personas: Mapping[str, Persona]
+    """Of a task that is a simulation, the simulated user of each case."""
     title: str
     scorers: Mapping[str, Scorer]
+    cache: JudgementCache | None
+    """What scorers that ask a model have been told before."""
     repeat: int
     settled: Callable[[Sequence[TaskRun]], bool]
 
@@ -112,14 +169,23 @@ def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
     runs: list[TaskRun] = []
     for number in range(1, trial.repeat + 1):
         run = _run_once(case, trial, number)
-        judgements = {} if run.error else {name: _scored(scorer, run) for name, scorer in trial.scorers.items()}
-        runs.append(replace(run, judgements=judgements))
+        runs.append(replace(run, judgements=_judgements(run, trial)))
         if trial.settled(runs):
             break
     return runs
 
 
+def _judgements(run: TaskRun, trial: Trial) -> dict[str, Judgement]:
+    if run.error is not None:
+        return {}
+    if run.conversation is not None and run.unfinished is not None:
+        return dict.fromkeys(trial.scorers, Judgement.error(run.conversation.reason))
+    return {name: _known_or_scored(name, scorer, run, trial.cache) for name, scorer in trial.scorers.items()}
+
+
 def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
+    if isinstance(trial.task, Simulation):
+        return _talk_once(case, trial.task, trial.personas[case.id], number)
     from opentelemetry.context import Context, attach, detach
 
     from pandaprobe_otel.capture.public import start_trace
@@ -151,19 +217,71 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
     )
 
 
+def _talk_once(case: Case, simulation: Simulation, persona: Persona, number: int) -> TaskRun:
+    from opentelemetry.context import Context, attach, detach
+
+    recording, conversation = Recording(), simulation.begin(f"{case.id} {number}")
+    failed = cut = None
+    token = attach(recording.applied_to(Context()))
+    begun = time.perf_counter()
+    try:
+        simulation(persona, conversation)
+    except PersonaError:
+        cut = "interrupted"
+    except Exception as error:  # noqa: BLE001 - the agent's own failure is the result of its case, and is shown there
+        failed = f"{type(error).__name__}: {error}"
+    finally:
+        detach(token)
+    took, traces = time.perf_counter() - begun, recording.traces()
+    recording.close()
+    return TaskRun(
+        case=case,
+        output=conversation.to_list(),
+        error=failed,
+        seconds=took,
+        trace_id=conversation.trace_ids[-1] if conversation.trace_ids else _NO_TRACE,
+        traces=traces,
+        number=number,
+        conversation=conversation,
+        unfinished=cut,
+    )
+
+
 async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _scored(scorer: Scorer, run: TaskRun) -> Judgement:
+def _known_or_scored(name: str, scorer: Scorer, run: TaskRun, cache: JudgementCache | None) -> Judgement:
+    """Return what the cache knows of a scorer's opinion, where that names the judge and what it is asked."""
+    asker: object = scorer
+    asked = asker.asks(run) if cache is not None and isinstance(asker, Asking) else None
+    if cache is None or asked is None:
+        return scored(scorer, run)
+    judge, content = asked
+    found = cache.get(content, name, judge) or scored(scorer, run)
+    if not found.cached:
+        cache.put(content, name, judge, found)
+    return found
+
+
+def scored(scorer: Scorer, run: TaskRun) -> Judgement:
+    """Return what a scorer says about a run; never raises."""
     try:
         returned = scorer(run)
         value = cast("Any", asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned)
+        if isinstance(value, Judgement):
+            return _checked(value)
         number = 1.0 if value is None else float(value)
     except AssertionError as error:
-        return Judgement(finding=Finding.SCORED, value=0.0, reason=str(error).strip() or "an assertion failed")
+        return Judgement.scored(0.0, str(error).strip() or "an assertion failed")
     except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
-        return Judgement(finding=Finding.ERROR, reason=f"{type(error).__name__}: {error}")
-    if not 0.0 <= number <= 1.0:
-        return Judgement(finding=Finding.ERROR, reason=f"it returned {value!r}, which is not between 0 and 1")
-    return Judgement(finding=Finding.SCORED, value=number)
+        return Judgement.error(f"{type(error).__name__}: {error}")
+    return _checked(Judgement.scored(number), value)
+
+
+def _checked(found: Judgement, returned: Any = None) -> Judgement:
+    """Return a judgement whose score is one."""
+    if found.value is None or 0.0 <= found.value <= 1.0:
+        return found
+    returned = found.value if returned is None else returned
+    return Judgement.error(f"it returned {returned!r}, which is not between 0 and 1")

@@ -15,7 +15,12 @@ from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 
-SEND_NOTHING: Final = frozenset({"existing-opentelemetry", "integrations", "local", "production", "troubleshooting"})
+SEND_NOTHING: Final = frozenset(
+    {
+        "existing-opentelemetry", "integrations", "local", "metrics", "production", "simulated-users",
+        "troubleshooting",
+    }
+)  # fmt: skip
 """Pages whose programs make no trace of an agent, or send it to a server that the page starts."""
 PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
 """No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
@@ -78,9 +83,11 @@ def test_few_blocks_are_not_run() -> None:
         "docs/client.md": 1,
         "docs/delivery.md": 1,
         "docs/evaluation.md": 1,
+        "docs/metrics.md": 1,
         "docs/migration/langfuse.md": 1,
         "docs/migration/official-sdk.md": 2,
         "docs/migration/openllmetry.md": 1,
+        "docs/simulated-users.md": 1,
     }
 
 

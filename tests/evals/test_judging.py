@@ -104,6 +104,17 @@ def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
     assert "the trace is cancelled: only a part was judged" in describe("task_completion", judgement, 0.0)
 
 
+def test_a_session_is_judged_when_all_of_it_is_there(client: Client) -> None:
+    """One of which a trace has not arrived would be judged by a part."""
+    here = client.traces.create(name="t", started_at=NOW, input="a", output="b", session_id="whole")
+    traces = (str(here.trace_id), str(uuid.uuid4()))
+    asked = Question(target="whole", metrics=("agent_reliability",), session=True, traces=traces, started=NOW)
+    bench = ServerBench(client, visible_within_s=0.5)
+    assert "not in PandaProbe" in bench.judge([asked])["whole", "agent_reliability"].reason
+    whole = replace(asked, traces=traces[:1])
+    assert bench.judge([whole])["whole", "agent_reliability"].finding is not Finding.ERROR
+
+
 def test_a_session_that_is_not_there_is_no_pass(client: Client) -> None:
     """It gets no score, although the run completes."""
     asked = Question(target="nowhere", metrics=("agent_reliability",), session=True)

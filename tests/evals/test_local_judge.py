@@ -183,3 +183,16 @@ def test_a_suite_is_judged_without_a_server(
         "test_session::pandaprobe[agent_reliability]": "passed",
     }, outcome.out
     assert "4 traces × 1 metric + 1 session × 1 metric = 5 evaluations" in outcome.out
+
+
+def test_the_judgements_of_a_suite_are_sent_too(
+    endpoint: ProviderServer, run_suite: RunSuite, project: dict[str, str], project_client: Client
+) -> None:
+    """Also those that a test waits for; a session has no scores but the server's own, so its verdict stays here."""
+    options = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}")
+    outcome = run_suite(SUITE, *options, **project)
+    assert outcome.cases["test_session::pandaprobe[agent_reliability]"] == "passed", outcome.out
+    assert outcome.cases["test_x[bad one]::pandaprobe[task_completion]"] == "failure", outcome.out
+    sent = [(score.name, score.parsed, score.reason) for score in project_client.scores.iter()]
+    good, bad = ("task_completion", 0.9, "seen"), ("task_completion", 0.2, "seen")
+    assert sorted(sent) == [bad, bad, bad, good, good]

@@ -71,22 +71,19 @@ VERTEX_AI: Final = Provider(
     description="Google Vertex AI (Gemini, Claude, etc.)",
     variable="GOOGLE_CLOUD_PROJECT",
 )
-PROVIDERS: Final[Sequence[Provider]] = (
-    OPENAI,
-    Provider(
-        key="anthropic",
-        name="Anthropic",
-        description="Anthropic Claude models (claude-3.5-sonnet, etc.)",
-        variable="ANTHROPIC_API_KEY",
-    ),
-    Provider(
-        key="google_genai",
-        name="Google GenAI",
-        description="Google Gemini via AI Studio API key",
-        variable="GEMINI_API_KEY",
-    ),
-    VERTEX_AI,
+ANTHROPIC: Final = Provider(
+    key="anthropic",
+    name="Anthropic",
+    description="Anthropic Claude models (claude-3.5-sonnet, etc.)",
+    variable="ANTHROPIC_API_KEY",
 )
+GOOGLE_GENAI: Final = Provider(
+    key="google_genai",
+    name="Google GenAI",
+    description="Google Gemini via AI Studio API key",
+    variable="GEMINI_API_KEY",
+)
+PROVIDERS: Final[Sequence[Provider]] = (OPENAI, ANTHROPIC, GOOGLE_GENAI, VERTEX_AI)
 
 
 def metric_records(metrics: Mapping[str, str], category: str) -> list[dict[str, str]]:

@@ -1,34 +1,33 @@
-"""A judge behind any OpenAI-compatible endpoint: the hosted ones, a gateway, or a model on this machine."""
+"""A judge behind an HTTP endpoint: of a provider, a gateway, or a model on this machine."""
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import httpx
 
+from pandaprobe_otel.local.evaluation.answers import object_in
 from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
+from pandaprobe_otel.local.evaluation.wire_forms import OpenAIForm, UnusableError, WireForm
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 120.0
-_RETRY_STATUSES: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
+_RETRY_STATUSES: Final = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _MAX_WAIT_S: Final = 20.0
-_FENCE: Final = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
-_OTHER_PROVIDERS: Final = {provider.key: provider for provider in PROVIDERS if provider is not OPENAI}
-# From the most to the least that an endpoint may understand; the answer is checked whichever it was.
-_MODES: Final = ("json_schema", "json_object", "text")
+_PROVIDERS: Final = {provider.key: provider for provider in PROVIDERS}
 
 
 class HttpJudge(Judge):
-    """Asks `{url}/chat/completions`, and `{url}/embeddings` when there is an embedding model.
+    """Asks a model, in the form of its endpoint, and for vectors when there is an embedding model.
 
-    url: base URL such as `https://api.openai.com/v1`. A question is tried three times; an answer that is no JSON of
-    the wanted structure fails the metric.
+    url: base URL such as `https://api.openai.com/v1`. named_by: the provider whose key begins the names of its models,
+    as in `openai/gpt-4o`, where the endpoint knows them without; None: the endpoint knows them as they are.
+
+    A question is tried three times; an answer that is no JSON of the wanted structure fails the metric.
     """
 
     parallel = 4
@@ -41,8 +40,12 @@ class HttpJudge(Judge):
         model: str,
         embedding_model: str | None,
         sleep: Callable[[float], None] = time.sleep,
+        form: WireForm | None = None,
+        named_by: Provider | None = OPENAI,
     ) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._form = form or OpenAIForm()
+        self._named_by = named_by
+        headers = self._form.headers(key) if key else {}
         self._client = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT_S)
         self._model = model
         self._embedding_model = embedding_model
@@ -62,24 +65,29 @@ class HttpJudge(Judge):
 
     def model(self, requested: str | None) -> str:
         """Return the requested model, or the configured one, with its provider."""
-        if requested:
-            return requested
-        return self._model if "/" in self._model else f"{OPENAI.key}/{self._model}"
+        if requested or self._named_by is None:
+            return requested or self._model
+        return self._model if "/" in self._model else f"{self._named_by.key}/{self._model}"
 
     def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
         """Ask, and return the object that was answered; raises JudgeError."""
         name = self.model(model)
-        prefix, _, rest = name.partition("/")
-        if prefix in _OTHER_PROVIDERS:
-            raise JudgeError(_OTHER_PROVIDERS[prefix].missing)
-        served = rest if prefix == OPENAI.key and rest else name
+        served = self._served(name)
         problem = ""
         for _ in range(_ATTEMPTS):
             try:
-                return _object_in(self._completion(question, served))
-            except _UnusableError as error:
+                return object_in(self._completion(question, served))
+            except (UnusableError, ValueError) as error:
                 problem = str(error)
         raise JudgeError(f"LLM call to {name} failed after {_ATTEMPTS} attempts: {problem}")
+
+    def _served(self, name: str) -> str:
+        prefix, _, rest = name.partition("/")
+        if self._named_by is None or prefix not in _PROVIDERS:
+            return name
+        if prefix != self._named_by.key:
+            raise JudgeError(_PROVIDERS[prefix].missing)
+        return rest or name
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
         """Return a vector for each text; None without an embedding model; raises JudgeError."""
@@ -88,10 +96,11 @@ class HttpJudge(Judge):
         missing = sorted({text for text in texts if text not in self._vectors})
         if missing:
             try:
-                answer = self._post("/embeddings", {"model": self._embedding_model, "input": missing})
-                vectors = [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
-            except (_UnusableError, KeyError, TypeError) as error:
+                vectors = self._form.vectors(self._post(*self._form.embedding(missing, self._embedding_model)))
+            except (UnusableError, KeyError, TypeError) as error:
                 raise JudgeError(f"Embedding call to {self._embedding_model} failed: {error}") from None
+            if len(vectors) != len(missing):
+                raise JudgeError(f"Embedding call to {self._embedding_model} failed: {len(vectors)} vectors came back")
             with self._lock:
                 if len(self._vectors) > 2000:
                     self._vectors.clear()
@@ -102,27 +111,12 @@ class HttpJudge(Judge):
     def _completion(self, question: Question, model: str) -> str:
         while True:
             mode = self._mode
-            body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question.prompt}]}
-            if _MODES[mode] == "json_schema":
-                schema = {"name": question.metric, "schema": question.schema, "strict": True}
-                body["response_format"] = {"type": "json_schema", "json_schema": schema}
-            else:
-                structure = json.dumps(question.schema)
-                body["messages"][0]["content"] += f"\n\nThe structure, as JSON Schema:\n{structure}"
-                if _MODES[mode] == "json_object":
-                    body["response_format"] = {"type": "json_object"}
             try:
-                answer = self._post("/chat/completions", body)
-            except _NotUnderstoodError as error:
-                if mode + 1 == len(_MODES):
-                    raise _UnusableError(str(error)) from None
+                return self._form.said(self._post(*self._form.asking(question, model, mode)))
+            except _NotUnderstoodError:
+                if mode + 1 == self._form.modes:
+                    raise
                 self._mode = max(self._mode, mode + 1)
-                continue
-            try:
-                content = answer["choices"][0]["message"]["content"]
-            except (KeyError, IndexError, TypeError):
-                raise _UnusableError("the answer has no message") from None
-            return content if isinstance(content, str) else ""
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         problem = ""
@@ -138,17 +132,13 @@ class HttpJudge(Judge):
                 if response.status_code in (400, 422):
                     raise _NotUnderstoodError(problem)
                 if response.status_code not in _RETRY_STATUSES:
-                    raise _UnusableError(problem)
+                    raise UnusableError(problem)
             if attempt + 1 < _ATTEMPTS:
                 self._sleep(min(2.0**attempt, _MAX_WAIT_S))
-        raise _UnusableError(problem)
+        raise UnusableError(problem)
 
 
-class _UnusableError(Exception):
-    """No usable answer."""
-
-
-class _NotUnderstoodError(_UnusableError):
+class _NotUnderstoodError(UnusableError):
     """The endpoint refused the form of the request."""
 
 
@@ -156,18 +146,4 @@ def _json_of(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        raise _UnusableError("the answer is no JSON") from None
-
-
-def _object_in(content: str) -> Mapping[str, Any]:
-    """Return the JSON object that a model wrote, with or without a code fence around it."""
-    text = content.strip()
-    if (fenced := _FENCE.match(text)) is not None:
-        text = fenced.group(1)
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise _UnusableError(str(error)) from None
-    if not isinstance(value, dict):
-        raise _UnusableError("the answer is no JSON object")
-    return cast(dict[str, Any], value)
+        raise UnusableError("the answer is no JSON") from None

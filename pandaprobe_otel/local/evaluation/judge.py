@@ -18,12 +18,16 @@ class JudgeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a judge is asked: `schema` is the JSON Schema of the answer, `trace` the evaluated trace as an object."""
+    """What a judge is asked: `schema` is the JSON Schema of the answer, `trace` the evaluated trace as an object.
+
+    `seed` makes answers more alike, with models that know one.
+    """
 
     metric: str
     prompt: str
     schema: Mapping[str, Any]
     trace: Mapping[str, Any]
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

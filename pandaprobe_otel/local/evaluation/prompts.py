@@ -7,10 +7,12 @@ evidence comes before the score, because a model that writes down what it saw fi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
+
+from pandaprobe_otel.local.evaluation.answers import schema_of
 
 _Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -165,19 +167,4 @@ def prompt_for(metric: str, trace: Mapping[str, Any]) -> str:
 def schema_for(metric: str) -> dict[str, Any]:
     """Return the JSON Schema of a metric's answer, with every field required as strict decoders want it."""
     model, _ = QUESTIONS[metric]
-    schema: dict[str, Any] = _strict(model.model_json_schema())
-    return schema
-
-
-def _strict(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_strict(item) for item in cast(Sequence[Any], schema)]
-    if not isinstance(schema, dict):
-        return schema
-    # Bounds and defaults are checked after decoding; not every endpoint knows them.
-    items = cast(dict[str, Any], schema).items()
-    kept = {key: _strict(value) for key, value in items if key not in ("minimum", "maximum", "default")}
-    if kept.get("type") == "object":
-        kept["required"] = list(kept.get("properties", {}))
-        kept["additionalProperties"] = False
-    return kept
+    return schema_of(model)

@@ -1,0 +1,128 @@
+"""`pandaprobe-otel evals agreement`: whether a judge agrees with people, and with itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pandaprobe_otel.cli.exits import exit_code_of_outcome
+from pandaprobe_otel.cli.functions import load_function
+from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.values import Metric, Threshold
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.judge_quality import JudgeQuality
+
+_SHOWN: Final = 10
+"""Cases that a judge is wrong about; JSON has all."""
+
+
+@click.command("agreement")
+@click.argument("labelled", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "-m",
+    "--metric",
+    "metrics",
+    type=Metric(),
+    multiple=True,
+    metavar="NAME[=MIN]",
+    help="A metric, and the score that is a yes; may be repeated.",
+)
+@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own.")
+@click.option(
+    "--threshold",
+    "thresholds",
+    type=Threshold(),
+    multiple=True,
+    metavar="NUMBER|METRIC=NUMBER",
+    help="The score that is a yes, of metrics without MIN (0.5). May be repeated.",
+)
+@click.option("--judge", metavar="MODEL", help="The model that is asked for metrics; scorers ask for themselves.")
+@click.option(
+    "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
+)
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Ask about each case so often.")
+@click.option(
+    "--min-kappa", type=click.FloatRange(-1, 1), metavar="NUMBER", help="What the agreement must be, beyond doubt."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws that the interval is made of.")
+@click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Ask nothing if there were more questions.")
+@click.option("--allow-no-evidence", is_flag=True, help="End with 0 where there are too few cases to tell.")
+@format_option
+def agreement(output_format: str, **options: Any) -> int:
+    """Ask a judge about the cases of LABELLED (.jsonl, .csv), and compare its answers with the labels.
+
+    Each case has a label, and an input and an output, or a trace. Told are Cohen's kappa with its 95 % interval, what
+    the judge gets wrong, and, with --repeat, how much its answers about one case differ.
+
+    Exit code 1: the agreement is below --min-kappa. 6: there are too few cases, or answers, to tell.
+    """
+    from pandaprobe_otel.evals.judge_quality import measure_judge
+    from pandaprobe_otel.evals.local_judge import LocalJudge
+    from pandaprobe_otel.evals.outcome import all_of
+    from pandaprobe_otel.evals.task_runs import scorer_name
+
+    scorers = [load_function(name) for name in options["scorers"]]
+    names = [*dict(options["metrics"]), *map(scorer_name, scorers)]
+    if not names:
+        raise click.UsageError("say what to measure: --metric with --judge, or --scorer")
+    by_metric: dict[str, float] = dict(options["thresholds"])
+    own: dict[str, float] = {name: value for name, value in options["metrics"] if value is not None}
+    if unknown := sorted(by_metric.keys() - {"", *names}):
+        raise click.UsageError(f"there is a threshold for {unknown[0]}, which is not measured")
+    thresholds = {name: by_metric.get(name, by_metric.get("", 0.5)) for name in names} | own
+    try:
+        found = measure_judge(
+            options["labelled"],
+            [*dict(options["metrics"]), *scorers],
+            judge=LocalJudge(options["judge"], url=options["judge_url"]) if options["judge"] else None,
+            thresholds=thresholds,
+            repeat=options["repeat"],
+            min_kappa=options["min_kappa"],
+            seed=options["seed"],
+            max_evaluations=options["max_evals"],
+            say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if output_format == "json":
+        print_json([one.to_dict() for one in found])
+    else:
+        click.echo("\n\n".join("\n".join(_lines(one)) for one in found))
+    outcome = all_of(one.outcome for one in found)
+    return exit_code_of_outcome(outcome, allow_no_evidence=options["allow_no_evidence"])
+
+
+def _lines(found: JudgeQuality) -> Sequence[str]:
+    seen = found.agreement
+    kappa = "cannot be said" if seen.kappa is None else f"{seen.kappa:.2f}, 95 % CI {seen.low:.2f} to {seen.high:.2f}"
+    wanted = "" if found.min_kappa is None else f", {found.min_kappa:g} required"
+    lines = [
+        f"{found.metric}: {found.outcome}",
+        f"  kappa      {kappa}{wanted}",
+        f"  agreement  {seen.share:.0%} of {seen.cases} cases, {seen.yes} of them with the label yes",
+        f"  wrong      {seen.false_yes:g} × yes where the label is no, {seen.false_no:g} × no where it is yes",
+    ]
+    if found.repeat > 1:
+        lines.append(f"  repeated   {_steadiness(found)}")
+    lines += [f"  {words}" for words in ((seen.lack,) if seen.lack else ())]
+    lines += [f"  {name}: no answer: {reason}" for name, reason in found.unanswered.items()]
+    for one in found.disagreements[:_SHOWN]:
+        scores = ", ".join(f"{value:.2f}" for value in one.values)
+        lines.append(f"  {one.id}: the label is {'yes' if one.label else 'no'}, the score {scores}: {one.reason}")
+    if (more := len(found.disagreements) - _SHOWN) > 0:
+        lines.append(f"  and {more} more cases; --format json has all")
+    return lines
+
+
+def _steadiness(found: JudgeQuality) -> str:
+    if found.deviation is None:
+        return "nothing to compare: no case was answered twice"
+    steady = found.steady
+    interval = f"95 % CI {100 * steady.low:.0f}–{100 * steady.high:.0f}"
+    return (
+        f"the scores of one case differ by ± {found.deviation:.2f} (standard deviation); the verdict stays the same in "
+        f"{steady.share:.0%} of {steady.total} cases ({interval})"
+    )

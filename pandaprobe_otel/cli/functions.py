@@ -1,0 +1,27 @@
+"""Functions of the user's, named on the command line as MODULE:FUNCTION."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """Return a function, or an object that is called like one; raises UsageError where there is none."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does: it is usually here
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise click.UsageError(f"{name} cannot be loaded: {error}") from error
+    if not callable(found):
+        raise click.UsageError(f"{name} is not a function")
+    return cast("Callable[..., Any]", found)

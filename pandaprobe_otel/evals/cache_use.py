@@ -1,0 +1,72 @@
+"""How much of what was asked was known: judgements from the cache, and tokens from the caches of providers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.report import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """How many of the judgements that were wanted of a judge the cache had."""
+
+    judge: str
+    known: int
+    wanted: int
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` made."""
+        return cls(**{name: plain[name] for name in ("judge", "known", "wanted")})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "rate": self.known / self.wanted}
+
+    def __str__(self) -> str:
+        return f"cache of judgements: {_share(self.known, self.wanted)} known, of {self.judge}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCacheUse:
+    """How many of a model's input tokens its provider took from a cache, by the calls that say so."""
+
+    model: str
+    read: int
+    tokens: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "rate": self.read / self.tokens}
+
+    def __str__(self) -> str:
+        return f"cache of prompts: {_share(self.read, self.tokens)} tokens read, of {self.model}"
+
+
+def prompt_caches(traces: Iterable[Mapping[str, Any]]) -> list[PromptCacheUse]:
+    """Return the use of prompt caches by model; of a model whose calls tell of no cache, nothing is known."""
+    read: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for trace in traces:
+        for span in trace.get("spans") or ():
+            usage: Mapping[str, Any] = span.get("token_usage") or {}
+            from_cache, prompt = usage.get("cache_read_tokens"), usage.get("prompt_tokens")
+            if isinstance(from_cache, int) and isinstance(prompt, int) and prompt > 0:
+                model = str(span.get("model") or "a model without a name")
+                read[model] += from_cache
+                tokens[model] += prompt
+    return [PromptCacheUse(model=model, read=read[model], tokens=count) for model, count in tokens.items()]
+
+
+def cache_uses(report: Report) -> Sequence[CacheUse | PromptCacheUse]:
+    """Return what a report knows of caches, a line each."""
+    return [*report.cache, *prompt_caches(trace for case in report.cases for trace in case.traces)]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} ({part / whole:.0%})"

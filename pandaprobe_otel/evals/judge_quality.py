@@ -1,0 +1,217 @@
+"""Measuring a judge: whether it agrees with people, and with itself."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from pandaprobe_otel.evals.dataset import Dataset
+from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted
+from pandaprobe_otel.evals.kappa import Agreement, agreement
+from pandaprobe_otel.evals.labels import Labelled, load_labelled
+from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics
+from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.repetition import share, whole
+from pandaprobe_otel.evals.statistics import Rate, rate
+from pandaprobe_otel.evals.task_runs import Scorer, scored, sorted_metrics
+
+_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledAnswers:
+    """One case: the label of a person, and the answers of the judge that have a score."""
+
+    id: str
+    label: bool
+    values: tuple[float, ...]
+    reason: str
+    """That of the last answer."""
+    threshold: float
+
+    @property
+    def share(self) -> float:
+        """The share of the answers that were a yes."""
+        return sum(value >= self.threshold for value in self.values) / len(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeQuality:
+    """What was found out about a judge and a metric."""
+
+    metric: str
+    threshold: float
+    repeat: int
+    answers: tuple[LabelledAnswers, ...]
+    unanswered: Mapping[str, str]
+    """Cases without any score, and why."""
+    min_kappa: float | None = None
+    seed: int = 0
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """That of the labels with the answers."""
+        return agreement(((one.label, one.share) for one in self.answers), seed=self.seed)
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the scores of one case, over the cases; None where none was asked about twice."""
+        variances = [statistics.variance(one.values) for one in self.answers if len(one.values) > 1]
+        return math.sqrt(statistics.fmean(variances)) if variances else None
+
+    @property
+    def steady(self) -> Rate:
+        """How many of the cases that were asked about more than once got the same verdict each time."""
+        repeated = [one for one in self.answers if len(one.values) > 1]
+        return rate(sum(one.share in (0.0, 1.0) for one in repeated), len(repeated))
+
+    @property
+    def outcome(self) -> Outcome:
+        """No evidence: too few cases to say. With `min_kappa` the interval decides: above it, below it, or across."""
+        if self.agreement.kappa is None or (self.agreement.lack is not None and self.min_kappa is None):
+            return Outcome.NO_EVIDENCE
+        if self.min_kappa is None or self.agreement.low >= self.min_kappa:
+            return Outcome.PASSED
+        return Outcome.FAILED if self.agreement.high < self.min_kappa else Outcome.NO_EVIDENCE
+
+    @property
+    def disagreements(self) -> tuple[LabelledAnswers, ...]:
+        """The cases in which an answer is not the label, the clearest first."""
+        wrong = [one for one in self.answers if one.share != float(one.label)]
+        return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        found = self.agreement
+        return {
+            "metric": self.metric,
+            "outcome": self.outcome,
+            "threshold": self.threshold,
+            "cases": found.cases,
+            "unanswered": dict(self.unanswered),
+            "kappa": found.kappa,
+            "interval": [found.low, found.high],
+            "lack": found.lack,
+            "agreement": found.share,
+            "false_yes": found.false_yes,
+            "false_no": found.false_no,
+            "repeat": self.repeat,
+            "deviation": self.deviation,
+            "steady": None if self.deviation is None else self.steady.share,
+            "answers": [
+                {"id": one.id, "label": one.label, "scores": list(one.values), "reason": one.reason}
+                for one in self.answers
+            ],
+        }
+
+
+def measure_judge(
+    dataset: Dataset,
+    metrics: str | Mapping[str, float] | Sequence[str | Scorer],
+    *,
+    judge: str | LocalJudge | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    repeat: int = 1,
+    min_kappa: float | None = None,
+    seed: int = 0,
+    max_evaluations: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[JudgeQuality]:
+    """Ask about cases that a person has labelled, `repeat` times, and return how well the answers agree, by metric.
+
+    dataset: see `load_labelled`. metrics: names of metrics of traces, which need a `judge`, and scorers.
+    thresholds: by metric (default 0.5): from there on a score is a yes. seed: of the interval.
+    min_kappa: what the agreement must be. max_evaluations: ask nothing if the judge would be asked more often.
+
+    Raises ValueError for what cannot be meant, and where the limit would be passed.
+    """
+    cases = load_labelled(dataset)
+    whole(repeat=repeat)
+    names, scorers = sorted_metrics(metrics)
+    given = {**(metrics if isinstance(metrics, Mapping) else {}), **(thresholds or {})}
+    share(**given)
+    limits = {name: given.get(name, 0.5) for name in (*names, *scorers)}
+    judge = LocalJudge(judge) if isinstance(judge, str) else judge
+    if names and judge is None:
+        raise ValueError(f"{names[0]} needs a judge")
+    check_local_metrics(of_traces=names)
+    if not limits:
+        raise ValueError("there is no metric to measure")
+    asked = len(cases) * len(names) * repeat
+    parts = (counted(len(cases), "case"), counted(len(names), "metric"), counted(repeat, "answer"))
+    bill = f"{' × '.join(parts)} = {counted(asked, 'evaluation')}"
+    if max_evaluations is not None and asked > max_evaluations:
+        raise ValueError(f"{bill}, and the limit is {max_evaluations}")
+    if names:
+        say(bill)
+    found = {name: _by_scorer(scorer, cases, repeat) for name, scorer in scorers.items()}
+    if names and judge is not None:
+        found |= _by_judge(judge, names, cases, repeat)
+    return [_quality(name, cases, found[name], limits[name], repeat, min_kappa, seed) for name in limits]
+
+
+_Answers = list[list[Judgement]]
+"""Of each case, in order."""
+
+
+def _by_judge(judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int) -> dict[str, _Answers]:
+    traces = {case.run.trace_id: case.run.traces for case in cases}
+    questions = [Question(target=target, metrics=tuple(names)) for target in traces]
+    with closing(judge.open()) as opened:
+        bench = LocalBench(opened, traces)
+        rounds = [bench.judge(questions), *(bench.again(questions) for _ in range(repeat - 1))]
+    return {name: [[answers[target, name] for answers in rounds] for target in traces] for name in names}
+
+
+def _by_scorer(scorer: Scorer, cases: Sequence[Labelled], repeat: int) -> _Answers:
+    def answers(case: Labelled) -> list[Judgement]:
+        return [scored(scorer, case.run) for _ in range(repeat)]
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pandaprobe-judge") as pool:
+        return list(pool.map(answers, cases))
+
+
+def _quality(
+    metric: str,
+    cases: Sequence[Labelled],
+    found: _Answers,
+    threshold: float,
+    repeat: int,
+    min_kappa: float | None,
+    seed: int,
+) -> JudgeQuality:
+    answered: list[LabelledAnswers] = []
+    unanswered: dict[str, str] = {}
+    for case, label, answers in _with_labels(metric, threshold, cases, found):
+        values = [one.value for one in answers if one.finding is Finding.SCORED and one.value is not None]
+        if not values:
+            unanswered[case.run.case.id] = answers[-1].reason
+            continue
+        reason = next(one.reason for one in reversed(answers) if one.finding is Finding.SCORED)
+        answered.append(
+            LabelledAnswers(id=case.run.case.id, label=label, values=tuple(values), reason=reason, threshold=threshold)
+        )
+    return JudgeQuality(
+        metric=metric,
+        threshold=threshold,
+        repeat=repeat,
+        answers=tuple(answered),
+        unanswered=unanswered,
+        min_kappa=min_kappa,
+        seed=seed,
+    )
+
+
+def _with_labels(
+    metric: str, threshold: float, cases: Sequence[Labelled], found: _Answers
+) -> Iterator[tuple[Labelled, bool, list[Judgement]]]:
+    for case, answers in zip(cases, found, strict=True):
+        label = case.is_good(metric, threshold)
+        if label is not None:
+            yield case, label, answers

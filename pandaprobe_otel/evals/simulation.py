@@ -1,0 +1,229 @@
+"""Simulated users against an agent: many turns, traced as one session, until a goal or a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, cast
+
+from opentelemetry.context import attach, detach, get_current
+
+from pandaprobe_otel.capture.public import start_trace
+from pandaprobe_otel.capture.trace_context import values_alone
+from pandaprobe_otel.evals.budget import Budget
+from pandaprobe_otel.evals.conversation import Conversation, Ended
+from pandaprobe_otel.evals.local_judge import LocalJudge
+from pandaprobe_otel.evals.personas import End, Persona, persona_of
+from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.repetition import whole
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.asking import Model
+
+Agent = Callable[[str], Any] | Callable[[str, Conversation], Any]
+"""What is tested: a function or coroutine function of the user's message, or of that and the conversation so far."""
+
+_Steps = Generator[Any, Any, Conversation]
+
+
+class PersonaError(Exception):
+    """The simulated user gave no message: the fault of whoever plays it, and not of the agent."""
+
+
+class Simulation:
+    """Lets simulated users talk to an agent.
+
+    agent: takes the user's message, and returns the answer; with a second parameter it gets the `Conversation`, whose
+    `session` tells conversations apart, and whose `messages` end with this one.
+    model: plays the personas that are described in words; a name such as `openai/gpt-4o-mini`, a `LocalJudge`, or a
+    function that takes a prompt and returns the answer. Scripts need none.
+    turns: how often a user speaks at the most.
+    tokens, cost, seconds, llm_calls: what the agent may use in one conversation, looked at after each turn.
+    seed: the same one makes personas draw the same.
+    name: of the traces; default: that of the agent.
+
+    Raises ValueError for what cannot be meant.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        model: str | Model | None = None,
+        turns: int = 10,
+        tokens: int | None = None,
+        cost: float | None = None,
+        seconds: float | None = None,
+        llm_calls: int | None = None,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
+        whole(turns=turns)
+        self._takes_conversation = _takes_conversation(agent)
+        self._agent = agent
+        self._model = LocalJudge(model) if isinstance(model, str) else model
+        self._turns = turns
+        self._budget = Budget(tokens=tokens, cost=cost, seconds=seconds, llm_calls=llm_calls)
+        self._seed = seed
+        self.__name__ = name or str(getattr(agent, "__name__", "simulation"))
+
+    def __call__(self, user: Any, conversation: Conversation | None = None) -> Conversation:
+        """Let a user talk to the agent, and return the conversation.
+
+        user: a description, a list of messages, a mapping (see `persona_of`), or a persona.
+        conversation: one that has just begun; default: `begin()`.
+
+        Raises PersonaError where whoever plays the user gives no message, and what the agent raises.
+        """
+        return _driven(self._steps(self.persona(user), conversation or self.begin()))
+
+    async def run_async(self, user: Any, conversation: Conversation | None = None) -> Conversation:
+        """Do the same where a loop runs already, as in tests that are coroutines."""
+        return await _driven_async(self._steps(self.persona(user), conversation or self.begin()))
+
+    def begin(self, name: str = "") -> Conversation:
+        """Return a new conversation; what its persona draws depends on the seed and on this name."""
+        return Conversation(random=random.Random(f"{self._seed} {name}"))
+
+    def persona(self, user: Any) -> Persona:
+        """Return the simulated user that a value stands for. Raises ValueError for one that stands for none."""
+        return persona_of(user, self._model)
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    def _steps(self, persona: Persona, conversation: Conversation) -> _Steps:
+        """Yield what the agent and the persona return, to be given what comes of it."""
+        with _recording() as recording:
+            while (message := (yield from self._message(persona, conversation))) is not None:
+                if (bound := self._bound(conversation, recording)) is not None:
+                    conversation.end(*bound)
+                    break
+                conversation.messages.append({"role": "user", "content": message})
+                answer = yield from self._answer(message, conversation, recording)
+                conversation.messages.append({"role": "assistant", "content": answer})
+        return conversation
+
+    def _message(self, persona: Persona, conversation: Conversation) -> Generator[Any, Any, str | None]:
+        """Ask for the next message; None where the user has no more, which also follows the last answer."""
+        try:
+            said: str | End = yield persona(conversation)
+        except Exception as error:
+            conversation.end(Ended.FAILED, f"the simulated user gave no message: {type(error).__name__}: {error}")
+            raise PersonaError(conversation.reason) from error
+        if not isinstance(said, End):
+            return said
+        kind = {True: Ended.GOAL, False: Ended.GAVE_UP, None: Ended.DONE}[said.reached]
+        conversation.end(kind, said.reason)
+        return None
+
+    def _answer(self, message: str, conversation: Conversation, recording: Recording) -> Generator[Any, Any, Any]:
+        """Ask the agent, in a trace of its own."""
+        token = attach(recording.applied_to(values_alone(get_current())))
+        handle = start_trace(
+            self.__name__,
+            input=message,
+            session_id=conversation.session,
+            metadata={"turn": conversation.turns, "simulated": True},
+        )
+        agent = cast("Any", self._agent)
+        try:
+            with handle:
+                conversation.trace_ids.append(handle.trace_id)
+                answer = yield agent(message, conversation) if self._takes_conversation else agent(message)
+                handle.set_output(answer)
+        except Exception as error:
+            conversation.end(Ended.FAILED, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            detach(token)
+        return answer
+
+    def _bound(self, conversation: Conversation, recording: Recording) -> tuple[Ended, str] | None:
+        """Return which bound is reached, if one is."""
+        if self._budget != Budget():
+            traces = [trace for trace in recording.traces() if trace.session_id == conversation.session]
+            if over := self._budget.over(traces):
+                return Ended.BUDGET, "; ".join(over)
+        if conversation.turns >= self._turns:
+            return Ended.TURNS, f"{self._turns} turns are the most"
+        return None
+
+
+@contextmanager
+def _recording() -> Generator[Recording]:
+    """The recording of the test or case that runs, else one of its own."""
+    RECORDER.attach(create=True)
+    if (current := RECORDER.recording()) is not None:
+        yield current
+        return
+    own = Recording()
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+def _takes_conversation(agent: Agent) -> bool:
+    try:
+        signature = inspect.signature(agent)
+    except (ValueError, TypeError):  # some of C have none
+        return False
+    for arguments in ((None, None), (None,)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return len(arguments) == 2
+    raise ValueError("an agent is called by agent(message), or, with two parameters, by agent(message, conversation)")
+
+
+def _driven(steps: _Steps) -> Conversation:
+    runner = asyncio.Runner()  # one loop for all turns, since clients of the agent may be bound to it
+    try:
+        step = next(steps)
+        while True:
+            try:
+                got = _waited(runner, step) if inspect.isawaitable(step) else step
+            except Exception as error:  # noqa: BLE001 - raised where it was yielded, whose blocks note it
+                step = steps.throw(error)
+            else:
+                step = steps.send(got)
+    except StopIteration as done:
+        return cast("Conversation", done.value)
+    finally:
+        steps.close()
+        runner.close()
+
+
+async def _driven_async(steps: _Steps) -> Conversation:
+    try:
+        step = next(steps)
+        while True:
+            try:
+                got = await step if inspect.isawaitable(step) else step
+            except Exception as error:  # noqa: BLE001 - raised where it was yielded, whose blocks note it
+                step = steps.throw(error)
+            else:
+                step = steps.send(got)
+    except StopIteration as done:
+        return cast("Conversation", done.value)
+    finally:
+        steps.close()
+
+
+def _waited(runner: asyncio.Runner, step: Awaitable[Any]) -> Any:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return runner.run(_awaited(step), context=copy_context())
+    if inspect.iscoroutine(step):
+        step.close()
+    raise RuntimeError("a loop runs here already: await simulation.run_async(...)")
+
+
+async def _awaited(step: Awaitable[Any]) -> Any:
+    return await step
