@@ -10,6 +10,7 @@ from . import (
     openai_responses,
     openai_speakers,
     others,
+    refusals,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "openai_responses",
     "openai_speakers",
     "others",
+    "refusals",
 ]

@@ -16,7 +16,8 @@ from .plants import Plants, planted
 Json = dict[str, Any]
 
 
-def _client(server: ProviderServer) -> Any:
+def client_of(server: ProviderServer) -> Any:
+    """Google's client, on the Gemini API."""
     return genai.Client(api_key="none", vertexai=False, http_options=types.HttpOptions(base_url=server.url))
 
 
@@ -109,7 +110,7 @@ def asked(plant: Plants) -> Json:
 @planted("google_genai", "content")
 def _content(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(answer(plant)))
-    client = _client(server)
+    client = client_of(server)
     try:
         return client.models.generate_content(**asked(plant))
     finally:
@@ -128,7 +129,7 @@ def _content_stream(server: ProviderServer, plant: Plants) -> object:
     chunks.append({"candidates": [{"groundingMetadata": candidate.pop("groundingMetadata")}]})
     chunks.append({**whole, "candidates": [candidate]})
     server.replies(events_reply(chunks, done=False))
-    client = _client(server)
+    client = client_of(server)
     try:
         return list(client.models.generate_content_stream(**asked(plant)))
     finally:
@@ -138,7 +139,7 @@ def _content_stream(server: ProviderServer, plant: Plants) -> object:
 @planted("google_genai", "embedding")
 def _embedding(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply({"embeddings": [{"values": [0.5, 1.0]}], "new": plant.text("beside")}))
-    client = _client(server)
+    client = client_of(server)
     try:
         config: Any = {"task_type": plant.text("task"), "title": plant.text("title")}
         return client.models.embed_content(model="m", contents=[plant.text("text")], config=config)
@@ -196,7 +197,7 @@ def _interaction(server: ProviderServer, plant: Plants) -> object:
             }
         )
     )
-    client = _client(server)
+    client = client_of(server)
     skip_without(client, "interactions")
     try:
         return client.interactions.create(
