@@ -8,6 +8,7 @@ took everything.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -30,6 +31,11 @@ _MIN_CONTAINED: Final = 12
 """Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
 
 _NUMBERS: Final = frozenset({int, float})
+_KEYED: Final = frozenset({bool, int, float})
+_MIN_RARE: Final = 1000
+"""Numbers from here on, and those with a fraction, are hardly the same by chance."""
+_COUNT: Final = re.compile("token|usage|cache|reasoning", re.IGNORECASE)
+_OF_A_KIND: Final = re.compile(r"(?:text|image|audio|video)[^.]*(?:\.[^.]*)?\Z", re.IGNORECASE)
 _STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.name", "mime_type", "modality"})
 """Keys that say what form a value has; alone they say nothing."""
 
@@ -113,6 +119,19 @@ class Said:
         """Whether the body has this truth under this key: a truth alone says nothing."""
         return (key, value) in self._leaves
 
+    def holds_number(self, name: str, value: float) -> bool:
+        """Whether the body has this number, and not by chance: small ones stand for many things.
+
+        Counts of tokens have many names, of which the body has one. A sum does not say that all are of one kind.
+        """
+        if not self.holds(value):
+            return False
+        if (name.rpartition(".")[2], value) in self._leaves:
+            return True
+        if not value or abs(value) >= _MIN_RARE or value != int(value):
+            return True
+        return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
+
     def holds(self, leaf: Any) -> bool:
         """Whether the leaf, or a text that contains it, is in the body."""
         if type_of(leaf) is not str:
@@ -142,9 +161,9 @@ class Said:
                     self._add(inner, level + 1)
         elif kind is dict:
             for key, item in value.items() if level < _MAX_LEVELS else ():
-                if type_of(item) is bool:
+                if type_of(item) in _KEYED:
                     self._leaves.add((key, item))
-                else:
+                if type_of(item) is not bool:
                     self._add(item, level + 1)
         elif kind is list:
             for item in value if level < _MAX_LEVELS else ():
@@ -157,13 +176,13 @@ def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return of these named values what the body does not say, with the structure around it."""
     rest: dict[str, Any] = {}
     for name, value in items:
-        fresh = _fresh(said, value, 0)
+        fresh = _fresh(said, value, 0, name)
         if fresh is not _NOTHING:
             rest[name] = shown(name, fresh)
     return rest
 
 
-def _fresh(said: Said, value: Any, level: int) -> Any:
+def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
     kind = type_of(value)
     if level >= _MAX_LEVELS:
         return value
@@ -175,10 +194,10 @@ def _fresh(said: Said, value: Any, level: int) -> Any:
         if value[:1] in _JSON_STARTS:
             inner = decoded(value)
             if inner is not value and type_of(inner) is not str:
-                return _fresh(said, inner, level + 1)
+                return _fresh(said, inner, level + 1, name)
         return _NOTHING if said.holds(value) else value
     if kind is dict:
-        return _fresh_items(said, value, level)
+        return _fresh_items(said, value, level, name)
     if kind is list:
         if is_vector(value):
             return vector_marker(value)
@@ -188,10 +207,10 @@ def _fresh(said: Said, value: Any, level: int) -> Any:
         return value
     if value is None:
         return _NOTHING
-    return _NOTHING if said.holds(value) else value
+    return _NOTHING if (said.holds_number(name, value) if name and kind in _NUMBERS else said.holds(value)) else value
 
 
-def _fresh_items(said: Said, value: Any, level: int) -> Any:
+def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
     kept: dict[str, Any] = {}
     if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: where nothing else is said, it is what is said
         kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
@@ -205,7 +224,10 @@ def _fresh_items(said: Said, value: Any, level: int) -> Any:
             if not said.holds_switch(key, item):
                 kept[key] = item
             continue
-        fresh = _fresh(said, item, level + 1)
+        if type_of(item) in _NUMBERS:
+            fresh = _NOTHING if said.holds_number(f"{name}.{key}", item) else item
+        else:
+            fresh = _fresh(said, item, level + 1, key)
         if fresh is not _NOTHING:
             kept[key] = SECRET if hides(key, item) else fresh
     if not kept or all(type_of(item) is bool for item in kept.values()):

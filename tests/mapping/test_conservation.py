@@ -95,6 +95,29 @@ def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
     assert span["metadata"]["attributes"] == {name: value}
 
 
+def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
+    """Small numbers are often the same by chance: two pictures, a second try, an input that is all text."""
+    request = json.dumps({"model": "m", "max_tokens": 2, "n_images": 2, "retry": 1, "seed": 7})
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.request.seed": 7,
+        "llm.invocation_parameters": request,
+        "gen_ai.usage.input_tokens": 20,
+        "gen_ai.usage.output_tokens": 6,
+        "gen_ai.usage.text.input_tokens": 20,
+        "gen_ai.usage.image.output_tokens": 6,
+        "llm.token_count.prompt": 20,
+    }
+    span = only_span(mapped(view("work", attributes)))
+    assert span["model_parameters"] == {"seed": 7, "max_tokens": 2}
+    assert span["metadata"]["attributes"] == {
+        "llm.invocation_parameters": {"n_images": 2, "retry": 1},
+        "gen_ai.usage.text.input_tokens": 20,
+        "gen_ai.usage.image.output_tokens": 6,
+    }
+
+
 def test_the_costs_of_litellm_are_costs() -> None:
     """They were in no part of the trace."""
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.output_cost": 0.5}
