@@ -32,6 +32,12 @@ _MIN_CONTAINED: Final = 12
 
 _NUMBERS: Final = frozenset({int, float})
 _KEYED: Final = frozenset({bool, int, float})
+_OF_MANY_NAMES: Final = re.compile(
+    r"(?:id|name|type|role|text|content|reason|system|provider|model|query|prompt|question|answer|message|response|"
+    r"result|value|input|output)\Z",
+    re.IGNORECASE,
+)
+"""Ends of names of what every vocabulary has a name of its own for."""
 _MIN_RARE: Final = 1000
 """Numbers from here on, and those with a fraction, are hardly the same by chance."""
 _COUNT: Final = re.compile("token|usage|cache|reasoning", re.IGNORECASE)
@@ -132,6 +138,15 @@ class Said:
             return True
         return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
 
+    def holds_text(self, name: str, text: str) -> bool:
+        """Whether the body has this text, and not by chance: short ones, such as "auto", stand for many things."""
+        if not self.holds(text):
+            return False
+        text = text.strip()
+        if len(text) >= _MIN_CONTAINED or (name.rpartition(".")[2], text) in self._leaves:
+            return True
+        return _OF_MANY_NAMES.search(name) is not None
+
     def holds(self, leaf: Any) -> bool:
         """Whether the leaf, or a text that contains it, is in the body."""
         if type_of(leaf) is not str:
@@ -163,6 +178,8 @@ class Said:
             for key, item in value.items() if level < _MAX_LEVELS else ():
                 if type_of(item) in _KEYED:
                     self._leaves.add((key, item))
+                elif type_of(item) is str and len(item) < _MIN_CONTAINED:
+                    self._leaves.add((key, item.strip()))
                 if type_of(item) is not bool:
                     self._add(item, level + 1)
         elif kind is list:
@@ -195,7 +212,7 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
             inner = decoded(value)
             if inner is not value and type_of(inner) is not str:
                 return _fresh(said, inner, level + 1, name)
-        return _NOTHING if said.holds(value) else value
+        return _NOTHING if (said.holds_text(name, value) if name else said.holds(value)) else value
     if kind is dict:
         return _fresh_items(said, value, level, name)
     if kind is list:

@@ -118,6 +118,22 @@ def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
     }
 
 
+def test_a_word_that_stands_for_something_else_is_not_this_one() -> None:
+    """Nor is "auto" here "auto" there; names of models, reasons and the like have many names themselves."""
+    request = {"model": "gpt-5", "tool_choice": "auto", "verbosity": "low", "detail": "high"}
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.response.model": "gpt-5",
+        "gen_ai.openai.request.service_tier": "auto",
+        "gen_ai.request.reasoning.level": "low",
+        "llm.invocation_parameters": json.dumps(request),
+    }
+    span = only_span(mapped(view("work", attributes)))
+    assert span["model_parameters"] == {"service_tier": "auto", "reasoning_effort": "low"}
+    left = {"tool_choice": "auto", "verbosity": "low", "detail": "high"}
+    assert span["metadata"]["attributes"] == {"llm.invocation_parameters": left}
+
+
 def test_the_costs_of_litellm_are_costs() -> None:
     """They were in no part of the trace."""
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.output_cost": 0.5}
