@@ -10,6 +10,7 @@ from . import (
     openai_responses,
     openai_speakers,
     others,
+    rarer_calls,
     refusals,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "openai_responses",
     "openai_speakers",
     "others",
+    "rarer_calls",
     "refusals",
 ]

@@ -21,7 +21,8 @@ def client_of(server: ProviderServer) -> Any:
     return genai.Client(api_key="none", vertexai=False, http_options=types.HttpOptions(base_url=server.url))
 
 
-def _vertex(server: ProviderServer) -> Any:
+def vertex(server: ProviderServer) -> Any:
+    """Google's client, on Vertex AI."""
     given: Any = {"vertexai": True, "project": "p", "location": "l", "credentials": Credentials(token="none")}  # type: ignore[no-untyped-call, unused-ignore]
     return genai.Client(http_options=types.HttpOptions(base_url=server.url), **given)
 
@@ -156,7 +157,7 @@ def _images(server: ProviderServer, plant: Plants) -> object:
         "safetyAttributes": {"categories": [plant.text("safety")], "scores": [0.5]},
     }
     server.replies(json_reply({"predictions": [made]}))
-    client = _vertex(server)
+    client = vertex(server)
     try:
         config: Any = {"aspect_ratio": plant.text("aspect"), "guidance_scale": plant.number("guidance")}
         return client.models.generate_images(model="imagen-4", prompt=plant.text("prompt"), config=config)
