@@ -32,8 +32,8 @@ def message_in(body: Any) -> str | None:
 
 def beside_message(body: Any, message: str | None) -> dict[str, Any]:
     """What an error body says beside its message: the code, the parameter, what a filter has found."""
-    left: Any = _without(message, rest(obj(body), _OF_BOTOCORE))
-    return left if isinstance(left, dict) else {}
+    left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
+    return left
 
 
 def body_of(error: BaseException) -> Mapping[str, Any] | None:

@@ -148,6 +148,7 @@ def bounded_attributes(attributes: dict[str, Any], dropped: int) -> BoundedAttri
 
 def bounded_list(items: Sequence[Any], dropped: int) -> BoundedList[Any]:
     """Events or links that know how many others there were."""
-    bounded: BoundedList[Any] = BoundedList.from_seq(None, items)
+    bounded: BoundedList[Any] = BoundedList(None)
+    bounded.extend(items)
     bounded.dropped = dropped
     return bounded

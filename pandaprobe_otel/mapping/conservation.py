@@ -217,7 +217,9 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
         return _fresh_items(said, value, level, name)
     if kind is list:
         if is_vector(value):
-            return vector_marker(value)
+            marker = vector_marker(value)
+            is_said = said.holds(marker) or (said.holds(value[0]) and said.holds(value[-1]))
+            return _NOTHING if is_said else marker
         kept = [item for one in value if (item := _fresh(said, one, level + 1)) is not _NOTHING]
         return kept or _NOTHING
     if kind is bool:

@@ -95,6 +95,15 @@ def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
     assert span["metadata"]["attributes"] == {name: value}
 
 
+@pytest.mark.parametrize("kind", ["RETRIEVER", "EMBEDDING", "CHAIN"])
+def test_a_vector_is_told_once(kind: str) -> None:
+    """By its mark, or whole where it is a value of the app's own; not by another mark beside that."""
+    given = json.dumps({"query_embedding": [0.123] * 1536, "top_k": 3})
+    span = only_span(mapped(view("look up", {"pandaprobe.span.kind": kind, "pandaprobe.input": given})))
+    assert "query_embedding" in span["input"]
+    assert span["metadata"] == {}
+
+
 def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
     """Small numbers are often the same by chance: two pictures, a second try, an input that is all text."""
     request = json.dumps({"model": "m", "max_tokens": 2, "n_images": 2, "retry": 1, "seed": 7})

@@ -42,70 +42,68 @@ def _error(plant: Plants) -> Json:
 
 
 @planted("openai", "refused chat")
-def _openai(server: ProviderServer, plant: Plants) -> object:
+def _openai(server: ProviderServer, plant: Plants) -> None:
     with openai_protocol.client(server) as made:
-        return refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED))
+        refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED))
 
 
 @planted("openai", "refused stream")
-def _openai_stream(server: ProviderServer, plant: Plants) -> object:
+def _openai_stream(server: ProviderServer, plant: Plants) -> None:
     with openai_protocol.client(server) as made:
-        return refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED, stream=True))
+        refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED, stream=True))
 
 
 @planted("groq", "refused chat")
-def _groq(server: ProviderServer, plant: Plants) -> object:
+def _groq(server: ProviderServer, plant: Plants) -> None:
     with stainless("groq", "Groq", server) as made:
-        return refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED))
+        refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED))
 
 
 @planted("together", "refused chat")
-def _together(server: ProviderServer, plant: Plants) -> object:
+def _together(server: ProviderServer, plant: Plants) -> None:
     with stainless("together", "Together", server, "/v1") as made:
-        return refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED))
+        refused(server, _error(plant), lambda: made.chat.completions.create(**ASKED))
 
 
 @planted("anthropic", "refused message")
-def _anthropic(server: ProviderServer, plant: Plants) -> object:
+def _anthropic(server: ProviderServer, plant: Plants) -> None:
     error = {"type": plant.text("type"), "message": plant.text("message")}
     body = {"type": "error", "error": error, "request_id": plant.text("request")}
     with anthropic_messages.client(server) as made:
-        return refused(server, body, lambda: made.messages.create(**ASKED, max_tokens=1))
+        refused(server, body, lambda: made.messages.create(**ASKED, max_tokens=1))
 
 
 @planted("cohere", "refused chat")
-def _cohere(server: ProviderServer, plant: Plants) -> object:
+def _cohere(server: ProviderServer, plant: Plants) -> None:
     body = {"id": plant.text("id"), "message": plant.text("message"), "more": [plant.text("more")]}
     with cohere.ClientV2(api_key="none", base_url=server.url) as made:
-        return refused(server, body, lambda: made.chat(**ASKED))
+        refused(server, body, lambda: made.chat(**ASKED))
 
 
 @planted("mistralai", "refused chat")
-def _mistral(server: ProviderServer, plant: Plants) -> object:
+def _mistral(server: ProviderServer, plant: Plants) -> None:
     body = {"message": plant.text("message"), "type": plant.text("type"), "code": plant.text("code")}
     with mistral(server) as made:
-        return refused(server, body, lambda: made.chat.complete(**ASKED))
+        refused(server, body, lambda: made.chat.complete(**ASKED))
 
 
 @planted("google_genai", "refused content")
-def _google(server: ProviderServer, plant: Plants) -> object:
+def _google(server: ProviderServer, plant: Plants) -> None:
     details = [{"@type": plant.text("type"), "fieldViolations": [{"field": plant.text("field")}]}]
     body = {"error": {"code": 400, "message": plant.text("message"), "status": "INVALID", "details": details}}
     made = google.client_of(server)
     try:
-        return refused(server, body, lambda: made.models.generate_content(model="m", contents="q"))
+        refused(server, body, lambda: made.models.generate_content(model="m", contents="q"))
     finally:
         made.close()
 
 
 @planted("bedrock", "refused conversation")
-def _bedrock(server: ProviderServer, plant: Plants) -> object:
+def _bedrock(server: ProviderServer, plant: Plants) -> None:
     asked: Json = {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "q"}]}]}
-    return refused(
-        server, {"message": plant.text("message")}, lambda: bedrock_conversations.client(server).converse(**asked)
-    )
+    refused(server, {"message": plant.text("message")}, lambda: bedrock_conversations.client(server).converse(**asked))
 
 
 @planted("ollama", "refused chat")
-def _ollama(server: ProviderServer, plant: Plants) -> object:
-    return refused(server, {"error": plant.text("message")}, lambda: ollama.Client(host=server.url).chat(**ASKED))
+def _ollama(server: ProviderServer, plant: Plants) -> None:
+    refused(server, {"error": plant.text("message")}, lambda: ollama.Client(host=server.url).chat(**ASKED))
