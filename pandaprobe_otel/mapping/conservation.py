@@ -31,7 +31,6 @@ _MIN_CONTAINED: Final = 12
 """Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
 
 _NUMBERS: Final = frozenset({int, float})
-_KEYED: Final = frozenset({bool, int, float})
 _OF_MANY_NAMES: Final = re.compile(
     r"(?:id|name|type|role|text|content|reason|system|provider|model|query|prompt|question|answer|message|response|"
     r"result|value|input|output)\Z",
@@ -139,21 +138,15 @@ class Said:
         return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
 
     def holds_text(self, name: str, text: str) -> bool:
-        """Whether the body has this text, and not by chance: short ones, such as "auto", stand for many things."""
-        if not self.holds(text):
-            return False
-        text = text.strip()
-        if len(text) >= _MIN_CONTAINED or (name.rpartition(".")[2], text) in self._leaves:
-            return True
-        return _OF_MANY_NAMES.search(name) is not None
+        """Whether the body has this text, or one that contains it.
 
-    def holds(self, leaf: Any) -> bool:
-        """Whether the leaf, or a text that contains it, is in the body."""
-        if type_of(leaf) is not str:
-            return leaf in self._leaves or str(leaf) in self._leaves
-        text = leaf.strip()
+        A short one must stand under its own name: "auto" is said of many things. Without a name it may stand anywhere.
+        """
+        text = text.strip()
         if text in self._leaves:
-            return True
+            if not name or len(text) >= _MIN_CONTAINED or (name.rpartition(".")[2], text) in self._leaves:
+                return True
+            return _OF_MANY_NAMES.search(name) is not None
         if len(text) < _MIN_CONTAINED:
             return False
         if len(text) >= MIN_DATA_URL and " " not in text and self._holds_digest(text):
@@ -162,6 +155,12 @@ class Said:
             self._all = "\0".join(leaf for leaf in self._leaves if type(leaf) is str)
         return text in self._all
 
+    def holds(self, leaf: Any) -> bool:
+        """Whether the leaf stands anywhere in the body."""
+        if type_of(leaf) is str:
+            return self.holds_text("", leaf)
+        return leaf in self._leaves or str(leaf) in self._leaves
+
     def _holds_digest(self, text: str) -> bool:
         digest = digest_of_data_url(text if text.startswith("data:") else f"data:;base64,{text}")
         return digest is not None and digest["sha256"] in self._leaves
@@ -169,24 +168,41 @@ class Said:
     def _add(self, value: Any, level: int) -> None:
         kind = type_of(value)
         if kind is str:
-            self._leaves.add(value.strip())
-            if value[:1] in _JSON_STARTS and level < _MAX_LEVELS:
-                inner = decoded(value)
-                if inner is not value:
-                    self._add(inner, level + 1)
+            self._add_text(value, level)
         elif kind is dict:
-            for key, item in value.items() if level < _MAX_LEVELS else ():
-                if type_of(item) in _KEYED:
-                    self._leaves.add((key, item))
-                elif type_of(item) is str and len(item) < _MIN_CONTAINED:
-                    self._leaves.add((key, item.strip()))
-                if type_of(item) is not bool:
-                    self._add(item, level + 1)
+            self._add_items(value, level)
         elif kind is list:
             for item in value if level < _MAX_LEVELS else ():
                 self._add(item, level + 1)
         elif kind in _NUMBERS:
             self._leaves.add(value)
+
+    def _add_items(self, value: Any, level: int) -> None:
+        leaves = self._leaves
+        for key, item in value.items() if level < _MAX_LEVELS else ():
+            kind = type_of(item)
+            if kind is str:
+                text = item.strip()
+                leaves.add(text)
+                if len(text) < _MIN_CONTAINED:
+                    leaves.add((key, text))
+                if item[:1] in _JSON_STARTS:
+                    self._add_text(item, level + 1)
+            elif kind is dict:
+                self._add_items(item, level + 1)
+            elif kind is list:
+                self._add(item, level + 1)
+            elif item is not None:
+                leaves.add((key, item))
+                if kind is not bool:
+                    leaves.add(item)
+
+    def _add_text(self, text: str, level: int) -> None:
+        self._leaves.add(text.strip())
+        if text[:1] in _JSON_STARTS and level < _MAX_LEVELS:
+            inner = decoded(text)
+            if inner is not text:
+                self._add(inner, level + 1)
 
 
 def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -212,7 +228,7 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
             inner = decoded(value)
             if inner is not value and type_of(inner) is not str:
                 return _fresh(said, inner, level + 1, name)
-        return _NOTHING if (said.holds_text(name, value) if name else said.holds(value)) else value
+        return _NOTHING if said.holds_text(name, value) else value
     if kind is dict:
         return _fresh_items(said, value, level, name)
     if kind is list:
