@@ -54,6 +54,17 @@ def test_every_integration_has_tests(name: str) -> None:
     assert re.search(rf"[\[,]{name}[\],]", " ".join(EXTRAS["all"]).replace(" ", ""))
 
 
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_every_integration_is_planted(name: str) -> None:
+    """What is planted in what goes into it is looked for in the trace (`support/planting.py`, `support/planted/`)."""
+    tests = ROOT / "tests"
+    if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
+        files, planting = (tests / "frameworks").glob(f"test_{name}*.py"), "def test_what_is_planted_comes_out("
+    else:
+        files, planting = (tests / "support" / "planted").glob("*.py"), f'@planted("{name}", '
+    assert any(planting in file.read_text(encoding="utf-8") for file in files)
+
+
 def test_it_is_known_what_to_run_of_every_extra() -> None:
     """`make extras` leaves out those alone that are other extras together, or for the work on the library."""
     assert {*test_extras.extras(), *test_extras.WITHOUT_A_PAGE} == set(EXTRAS)

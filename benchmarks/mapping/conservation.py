@@ -24,6 +24,7 @@ from pandaprobe_otel.mapping.rest import MACHINES, is_connection, left_out
 FORM: Final = frozenset({"type", "role", "object", "kind", "event.name"})
 PLACEHOLDERS: Final = frozenset({"<elided>", "<not specified>", "None", "{}", "[]"})
 _SPACE: Final = re.compile(r"\s+")
+_MEMBER: Final = re.compile(r"[A-Z]\w+\.([A-Z_]+)\Z")
 
 
 def main() -> None:
@@ -181,7 +182,8 @@ class Kept:
     def __contains__(self, value: str | float) -> bool:
         if not isinstance(value, str):
             return value in self.numbers or str(value) in self.all
-        plain = plain_text(value)
+        member = _MEMBER.match(value)  # of an enum, told by its value
+        plain = plain_text(value if member is None else member[1])
         return plain in self.texts or plain in self.all or all(part in self.texts for part in plain.split(", "))
 
     def _add(self, value: Any) -> None:

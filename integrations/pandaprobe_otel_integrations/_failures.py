@@ -1,10 +1,19 @@
-"""What the body of a refused or failed call says is wrong, in the many forms that services use."""
+"""The body of a refused or failed call: its message, in the many forms that services use, and what stands beside it."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
 
+from ._rest import is_empty, rest
 from ._shape import items, obj, string
+
+_HOLDERS: Final = ("body", "details", "response")
+"""Attributes under which exceptions of client libraries have the answer."""
+_OF_BOTOCORE: Final = frozenset({"ResponseMetadata", "Error"})
+"""Headers; code and message, which its exception's text says."""
 
 
 def message_in(body: Any) -> str | None:
@@ -19,3 +28,30 @@ def message_in(body: Any) -> str | None:
         return string(detail)
     messages = [string(obj(item).get("msg")) for item in items(detail)]
     return "; ".join(message for message in messages if message) or None
+
+
+def beside_message(body: Any, message: str | None) -> dict[str, Any]:
+    """What an error body says beside its message: the code, the parameter, what a filter has found."""
+    left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
+    return left
+
+
+def body_of(error: BaseException) -> Mapping[str, Any] | None:
+    """The answer that an exception of a client library has, unless its text says all of it."""
+    for name in _HOLDERS:
+        body: Any = getattr(error, name, None)
+        if isinstance(body, str):
+            with suppress(ValueError):
+                body = json.loads(body)
+        if isinstance(body, Mapping):
+            return None if str(body) in str(error) else obj(body)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return None
+
+
+def _without(message: str | None, value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {name: _without(message, item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+        return {name: item for name, item in kept.items() if not is_empty(item)}
+    if isinstance(value, list):
+        return [item for one in items(value) if not is_empty(item := _without(message, one))]  # pyright: ignore[reportUnknownArgumentType]
+    return None if value == message else value

@@ -15,9 +15,10 @@ from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
 from ._begun import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
-from ._failures import message_in
+from ._failures import beside_message, body_of, message_in
 from ._guard import guarded
 from ._llm_span import with_llm_span
+from ._rest import RESPONSE
 from ._span_writing import fail, present
 
 _OPERATION: Final = "gen_ai.operation.name"
@@ -101,13 +102,15 @@ class ModelCall:
 
     def raised(self, error: BaseException) -> None:
         """The call ended with an exception. Cancellation and its like are control flow, not a failure."""
-        self.is_settled = True
+        was_answered, self.is_settled = self.is_settled, True
         if not isinstance(error, Exception):
             self.span.set_attribute(OUTCOME, CANCELLED)
             return
         # The provider's error text may quote the prompt.
         text = str(error) if self._recorder.with_content else type(error).__name__
         fail(self.span, _type_name(error), text)
+        if self._recorder.with_content and not was_answered and (body := body_of(error)) is not None:
+            self._tell_refusal(body, message_in({"error": body}))
 
     def left(self) -> None:
         """The answer broke off, or nobody read on: it is only a part, unless it says by itself how it ended."""
@@ -115,10 +118,16 @@ class ModelCall:
             self.span.set_attribute(OUTCOME, PARTIAL)
 
     def refused(self, status: int, body: Body | None) -> None:
-        """The service answered with an HTTP error status, and nobody raised that here."""
+        """The service answered with an HTTP error status; whether anybody raises that is not known yet."""
         reason = f"HTTP {status}"
         said = message_in(body) if self._recorder.with_content else None
+        if self._recorder.with_content:
+            self._tell_refusal(body, said)
         fail(self.span, str(status), f"{reason}: {said}" if said else reason)
+
+    def _tell_refusal(self, body: Body | None, message: str | None) -> None:
+        if more := beside_message(body, message):
+            self.span.set_attributes(encoded({RESPONSE: {"response": more}}))
 
     def end(self, end_ns: int | None = None) -> None:
         """The span ends, now or at `end_ns` (epoch ns)."""

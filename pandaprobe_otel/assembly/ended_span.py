@@ -7,13 +7,14 @@ take twice the memory of what they say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util import BoundedList
 
 from pandaprobe_otel.mapping.text import cut_text
 
@@ -36,6 +37,7 @@ _NAMES: Final = (
 # The SDK's properties copy events and links, under a lock each; one call for all fields is four times as fast.
 _fields: Final[Callable[[Any], Fields]] = attrgetter(*_NAMES)
 _lists: Final[Callable[[Any], tuple[Any, Any]]] = attrgetter("_events._dq", "_links._dq")
+_dropped: Final[Callable[[Any], tuple[int, int]]] = attrgetter("_events.dropped", "_links.dropped")
 _BARE: Final = len(_NAMES)
 """Fields of a span without events and links."""
 
@@ -45,7 +47,7 @@ def fields_of(span: ReadableSpan) -> Fields:
     try:
         events, links = _lists(span)
         if events or links:
-            return (*_fields(span), tuple(events), tuple(links))
+            return (*_fields(span), tuple(events), tuple(links), *_dropped(span))
         return _fields(span)
     except AttributeError:  # not a span that this SDK made
         return (span.context, span)
@@ -120,8 +122,10 @@ def span_of(fields: Fields) -> ReadableSpan:
         span._resource,
         dropped,
     ) = fields[:_BARE]
-    span._attributes = attributes if not dropped else _with_dropped(attributes, dropped)
-    span._events, span._links = fields[_BARE:] or ((), ())
+    span._attributes = attributes if not dropped else bounded_attributes(attributes, dropped)
+    events, links, dropped_events, dropped_links = fields[_BARE:] or ((), (), 0, 0)
+    span._events = events if not dropped_events else bounded_list(events, dropped_events)
+    span._links = links if not dropped_links else bounded_list(links, dropped_links)
     span._instrumentation_info = None
     return cast("ReadableSpan", span)
 
@@ -135,8 +139,16 @@ def guarded(span: ReadableSpan) -> ReadableSpan:
     return span
 
 
-def _with_dropped(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
+def bounded_attributes(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
     """Attributes that know how many others there were."""
-    bounded = BoundedAttributes(attributes=attributes, immutable=True)
+    bounded: Any = BoundedAttributes(immutable=True)
+    bounded._dict, bounded.dropped = attributes, dropped  # as they are: it would refuse nested values
+    return cast("BoundedAttributes", bounded)
+
+
+def bounded_list(items: Sequence[Any], dropped: int) -> BoundedList[Any]:
+    """Events or links that know how many others there were."""
+    bounded: BoundedList[Any] = BoundedList(None)
+    bounded.extend(items)
     bounded.dropped = dropped
     return bounded

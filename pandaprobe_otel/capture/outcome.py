@@ -13,7 +13,7 @@ from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel.process.guard import counted
 
-MAX_MESSAGE_CHARS: Final = 10_000
+MAX_MESSAGE_CHARS: Final = 16_384
 MAX_FRAMES: Final = 50
 """Frames of a recorded stack trace, the innermost; without a bound, an error that leaves n nested spans costs n²."""
 MAX_GROUPED: Final = 10
@@ -58,7 +58,11 @@ def _message(error: BaseException) -> str:
     except Exception as fault:  # noqa: BLE001 - the exception's own `__str__` ran; the placeholder tells of it
         counted("the text of an exception", fault)
         return f"<{type(error).__name__}: cannot be shown>"
-    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
+    if len(text) <= MAX_MESSAGE_CHARS:
+        return text
+    from pandaprobe_otel.mapping.text import cut_text
+
+    return cut_text(text, MAX_MESSAGE_CHARS)
 
 
 def _lines(error: BaseException) -> Iterator[str]:

@@ -26,10 +26,12 @@ _CONTENT_SWITCHES: Final = {
     "OPENINFERENCE_HIDE_OUTPUTS": frozenset({"true"}),
 }
 
+_LENGTH_LIMITS: Final = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
+
 
 def environment_notes(environ: Mapping[str, str]) -> list[str]:
-    """Return one sentence for each variable that is misspelt, not read, or takes the content away."""
-    return [*_unknown(environ), *_without_content(environ)]
+    """Return one sentence for each variable that is misspelt, not read, or takes the content away or cuts it."""
+    return [*_unknown(environ), *_without_content(environ), *_cut_off(environ)]
 
 
 def _unknown(environ: Mapping[str, str]) -> list[str]:
@@ -53,4 +55,12 @@ def _without_content(environ: Mapping[str, str]) -> list[str]:
         "that obey it: an evaluation of them has nothing to read."
         for name, off in _CONTENT_SWITCHES.items()
         if environ.get(name, "").strip().lower() in off
+    ]
+
+
+def _cut_off(environ: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name}={environ[name]} has OpenTelemetry cut off every input and output after so many characters."
+        for name in _LENGTH_LIMITS
+        if environ.get(name, "").strip()
     ]

@@ -12,6 +12,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
+from pandaprobe_otel.assembly.ended_span import bounded_attributes, bounded_list
 from pandaprobe_otel.assembly.remote_parents import state_of
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -51,13 +52,26 @@ def _span(span: Any, resource: Resource, scope: InstrumentationScope) -> Readabl
         resource=resource,
         instrumentation_scope=scope,
         kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
-        attributes=_attributes(span.attributes),
-        events=[Event(event.name, _attributes(event.attributes), event.time_unix_nano) for event in span.events],
-        links=list(_links(span.links)),
+        attributes=_counted(_attributes(span.attributes), span.dropped_attributes_count),
+        events=_counted_list(map(_event, span.events), span.dropped_events_count),
+        links=_counted_list(_links(span.links), span.dropped_links_count),
         status=_status(span.status),
         start_time=start_ns,
         end_time=max(span.end_time_unix_nano, start_ns),
     )
+
+
+def _event(event: Any) -> Event:
+    attributes = _counted(_attributes(event.attributes), event.dropped_attributes_count)
+    return Event(event.name, attributes, event.time_unix_nano)
+
+
+def _counted(attributes: dict[str, Any], dropped: int) -> Any:
+    return bounded_attributes(attributes, dropped) if dropped else attributes
+
+
+def _counted_list(items: Iterable[Any], dropped: int) -> Any:
+    return bounded_list((*items,), dropped) if dropped else [*items]
 
 
 def _parent(trace_id: int, parent_id: int, span: Any) -> SpanContext:

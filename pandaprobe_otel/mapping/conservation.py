@@ -8,6 +8,7 @@ took everything.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -30,6 +31,16 @@ _MIN_CONTAINED: Final = 12
 """Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
 
 _NUMBERS: Final = frozenset({int, float})
+_OF_MANY_NAMES: Final = re.compile(
+    r"(?:id|name|type|role|text|content|reason|system|provider|model|query|prompt|question|answer|message|response|"
+    r"result|value|input|output)\Z",
+    re.IGNORECASE,
+)
+"""Ends of names of what every vocabulary has a name of its own for."""
+_MIN_RARE: Final = 1000
+"""Numbers from here on, and those with a fraction, are hardly the same by chance."""
+_COUNT: Final = re.compile("token|usage|cache|reasoning", re.IGNORECASE)
+_OF_A_KIND: Final = re.compile(r"(?:text|image|audio|video)[^.]*(?:\.[^.]*)?\Z", re.IGNORECASE)
 _STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.name", "mime_type", "modality"})
 """Keys that say what form a value has; alone they say nothing."""
 
@@ -113,13 +124,29 @@ class Said:
         """Whether the body has this truth under this key: a truth alone says nothing."""
         return (key, value) in self._leaves
 
-    def holds(self, leaf: Any) -> bool:
-        """Whether the leaf, or a text that contains it, is in the body."""
-        if type_of(leaf) is not str:
-            return leaf in self._leaves or str(leaf) in self._leaves
-        text = leaf.strip()
-        if text in self._leaves:
+    def holds_number(self, name: str, value: float) -> bool:
+        """Whether the body has this number, and not by chance: small ones stand for many things.
+
+        Counts of tokens have many names, of which the body has one. A sum does not say that all are of one kind.
+        """
+        if not self.holds(value):
+            return False
+        if (name.rpartition(".")[2], value) in self._leaves:
             return True
+        if not value or abs(value) >= _MIN_RARE or value != int(value):
+            return True
+        return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
+
+    def holds_text(self, name: str, text: str) -> bool:
+        """Whether the body has this text, or one that contains it.
+
+        A short one must stand under its own name: "auto" is said of many things. Without a name it may stand anywhere.
+        """
+        text = text.strip()
+        if text in self._leaves:
+            if not name or len(text) >= _MIN_CONTAINED or (name.rpartition(".")[2], text) in self._leaves:
+                return True
+            return _OF_MANY_NAMES.search(name) is not None
         if len(text) < _MIN_CONTAINED:
             return False
         if len(text) >= MIN_DATA_URL and " " not in text and self._holds_digest(text):
@@ -128,6 +155,12 @@ class Said:
             self._all = "\0".join(leaf for leaf in self._leaves if type(leaf) is str)
         return text in self._all
 
+    def holds(self, leaf: Any) -> bool:
+        """Whether the leaf stands anywhere in the body."""
+        if type_of(leaf) is str:
+            return self.holds_text("", leaf)
+        return leaf in self._leaves or str(leaf) in self._leaves
+
     def _holds_digest(self, text: str) -> bool:
         digest = digest_of_data_url(text if text.startswith("data:") else f"data:;base64,{text}")
         return digest is not None and digest["sha256"] in self._leaves
@@ -135,35 +168,54 @@ class Said:
     def _add(self, value: Any, level: int) -> None:
         kind = type_of(value)
         if kind is str:
-            self._leaves.add(value.strip())
-            if value[:1] in _JSON_STARTS and level < _MAX_LEVELS:
-                inner = decoded(value)
-                if inner is not value:
-                    self._add(inner, level + 1)
+            self._add_text(value, level)
         elif kind is dict:
-            for key, item in value.items() if level < _MAX_LEVELS else ():
-                if type_of(item) is bool:
-                    self._leaves.add((key, item))
-                else:
-                    self._add(item, level + 1)
+            self._add_items(value, level)
         elif kind is list:
             for item in value if level < _MAX_LEVELS else ():
                 self._add(item, level + 1)
         elif kind in _NUMBERS:
             self._leaves.add(value)
 
+    def _add_items(self, value: Any, level: int) -> None:
+        leaves = self._leaves
+        for key, item in value.items() if level < _MAX_LEVELS else ():
+            kind = type_of(item)
+            if kind is str:
+                text = item.strip()
+                leaves.add(text)
+                if len(text) < _MIN_CONTAINED:
+                    leaves.add((key, text))
+                if item[:1] in _JSON_STARTS:
+                    self._add_text(item, level + 1)
+            elif kind is dict:
+                self._add_items(item, level + 1)
+            elif kind is list:
+                self._add(item, level + 1)
+            elif item is not None:
+                leaves.add((key, item))
+                if kind is not bool:
+                    leaves.add(item)
+
+    def _add_text(self, text: str, level: int) -> None:
+        self._leaves.add(text.strip())
+        if text[:1] in _JSON_STARTS and level < _MAX_LEVELS:
+            inner = decoded(text)
+            if inner is not text:
+                self._add(inner, level + 1)
+
 
 def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return of these named values what the body does not say, with the structure around it."""
     rest: dict[str, Any] = {}
     for name, value in items:
-        fresh = _fresh(said, value, 0)
+        fresh = _fresh(said, value, 0, name)
         if fresh is not _NOTHING:
             rest[name] = shown(name, fresh)
     return rest
 
 
-def _fresh(said: Said, value: Any, level: int) -> Any:
+def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
     kind = type_of(value)
     if level >= _MAX_LEVELS:
         return value
@@ -175,23 +227,25 @@ def _fresh(said: Said, value: Any, level: int) -> Any:
         if value[:1] in _JSON_STARTS:
             inner = decoded(value)
             if inner is not value and type_of(inner) is not str:
-                return _fresh(said, inner, level + 1)
-        return _NOTHING if said.holds(value) else value
+                return _fresh(said, inner, level + 1, name)
+        return _NOTHING if said.holds_text(name, value) else value
     if kind is dict:
-        return _fresh_items(said, value, level)
+        return _fresh_items(said, value, level, name)
     if kind is list:
         if is_vector(value):
-            return vector_marker(value)
+            marker = vector_marker(value)
+            is_said = said.holds(marker) or (said.holds(value[0]) and said.holds(value[-1]))
+            return _NOTHING if is_said else marker
         kept = [item for one in value if (item := _fresh(said, one, level + 1)) is not _NOTHING]
         return kept or _NOTHING
     if kind is bool:
         return value
     if value is None:
         return _NOTHING
-    return _NOTHING if said.holds(value) else value
+    return _NOTHING if (said.holds_number(name, value) if name and kind in _NUMBERS else said.holds(value)) else value
 
 
-def _fresh_items(said: Said, value: Any, level: int) -> Any:
+def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
     kept: dict[str, Any] = {}
     if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: where nothing else is said, it is what is said
         kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
@@ -205,7 +259,10 @@ def _fresh_items(said: Said, value: Any, level: int) -> Any:
             if not said.holds_switch(key, item):
                 kept[key] = item
             continue
-        fresh = _fresh(said, item, level + 1)
+        if type_of(item) in _NUMBERS:
+            fresh = _NOTHING if said.holds_number(f"{name}.{key}", item) else item
+        else:
+            fresh = _fresh(said, item, level + 1, key)
         if fresh is not _NOTHING:
             kept[key] = SECRET if hides(key, item) else fresh
     if not kept or all(type_of(item) is bool for item in kept.values()):

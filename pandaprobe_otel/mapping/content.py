@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from pandaprobe_otel.mapping.cut_json import completed
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.messages import Conversation, unwrapped
 from pandaprobe_otel.mapping.parameters import KNOWN as KNOWN_PARAMETERS
@@ -257,7 +258,7 @@ def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content
     """
     value = decoded(raw)
     if type_of(value) is str:
-        value = decoded(value)
+        value = completed(raw) if own and value is raw else decoded(value)
     built = type_of(raw) is not str or '"lc"' in raw
     if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
         return Content(value)  # what steps of an app's own say, by far most of what comes here

@@ -116,6 +116,7 @@ def _text(draft: Draft, part: Any) -> None:
     draft.add_text(text)
 
 
+_RESULT_ENVELOPE: Final = frozenset({"type", "kind", "id", "response", "result", "content", "role", "tool_call_id"})
 _TEXT_ENVELOPE: Final = frozenset({"type", "text", "content", "value", "id", "index", "cache_control", "kind"})
 """Keys of a part of text that are read, or say nothing about the text."""
 
@@ -125,7 +126,11 @@ def _call(draft: Draft, part: Any) -> None:
 
 
 def _call_response(draft: Draft, part: Any) -> None:
-    draft.add_result(part.get("id"), _first(part, "response", "result", "content"))
+    response = _first(part, "response", "result", "content")
+    draft.add_result(part.get("id"), response)
+    if len(part) > 3 and response is not None:  # such as that the tool has failed
+        more = {key: value for key, value in part.items() if key not in _RESULT_ENVELOPE and not is_absent(value)}
+        draft.results[-1] |= more
 
 
 def _tool_result(draft: Draft, part: Any) -> None:

@@ -94,11 +94,15 @@ def silence_tools(value: Any) -> Any:
     return {**value, "messages": [_without_tools(message) for message in messages]}
 
 
+_OF_ANY_RESULT: Final = ("role", "tool_call_id", "name", "is_error")
+"""What may be said of a tool's result that is not to be sent; anything else beside it may be part of it."""
+
+
 def _without_tools(message: Any) -> Any:
     if type_of(message) is not dict:
         return message
     if message.get("role") == "tool":
-        return {**message, "content": None}
+        return {"content": None, **{key: message[key] for key in _OF_ANY_RESULT if key in message}}
     if "tool_calls" in message:
         calls = [
             {**call, "function": {"name": call["function"].get("name"), "arguments": "{}"}}

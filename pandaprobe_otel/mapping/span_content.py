@@ -14,6 +14,7 @@ from pandaprobe_otel.mapping.content import (
     tool_result,
     unwrap_envelope,
 )
+from pandaprobe_otel.mapping.cut_json import completed
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
@@ -114,7 +115,7 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
                     _add_finish_reasons(span, [one["finish_reason"] for one in raw if one.get("finish_reason")])
                 return {"messages": messages}, (), whole
             talk = Conversation()
-            talk.add_all(raw, DEFAULT_ROLE[side])
+            talk.add_all(completed(raw) if type_of(raw) is str else raw, DEFAULT_ROLE[side])
             more = system is not None and _add_system(talk, system, span)
             if side == "output":
                 _add_finish_reasons(span, talk.finish_reasons)
@@ -161,8 +162,10 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, b
         else:
             value = content_value(candidate, view)
         if type_of(value) is str:
-            value = decoded(value)
-            if type_of(value) is str:
+            raw, value = value, decoded(value)
+            if value is raw and source in (INPUT, OUTPUT):
+                value = completed(raw)
+            elif type_of(value) is str:
                 value = decoded(value)
         if type_of(value) is dict:
             inner = unwrap_envelope(value)

@@ -117,7 +117,7 @@ def add_rest(span: MappedSpan, rest: Mapping[str, Any]) -> None:
 
 
 def add_rare_metadata(span: MappedSpan) -> None:
-    """Add to the metadata what few spans have: an error, another outcome, links, attributes that were dropped."""
+    """Add to the metadata what few spans have: an error, another outcome, links, how much was dropped."""
     view = span.view
     if "outcome" in span.found:
         put(span, "outcome", span.found["outcome"])
@@ -130,8 +130,10 @@ def add_rare_metadata(span: MappedSpan) -> None:
         put(span, "links", links)
         if len(view.links) > MAX_LINKS:
             put(span, "left_out_links", len(view.links) - MAX_LINKS)
-    if view.dropped_attributes:
-        put(span, "dropped_attributes", view.dropped_attributes)
+    if view.dropped is not None:
+        for what, count in view.dropped._asdict().items():
+            if count:
+                put(span, f"dropped_{what}", count)
 
 
 def _add_error(span: MappedSpan) -> None:

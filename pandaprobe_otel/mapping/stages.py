@@ -114,7 +114,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
                 put(span, "scope", view.scope_name)
             else:
                 metadata["scope"] = view.scope_name
-        if error is not None or view.links or view.dropped_attributes or status == "UNSET":
+        if error is not None or view.links or view.dropped is not None or status == "UNSET":
             add_rare_metadata(span)
         parameters = span.parameters
         if shape.tells_parameters:
@@ -170,7 +170,7 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
 
 def bare_span(view: SpanView) -> MappedSpan:
     """Return the span with its name and times only, and a note that its attributes could not be read."""
-    bare = dataclasses.replace(view, attributes={}, events=(), links=(), scope_name="", dropped_attributes=0)
+    bare = dataclasses.replace(view, attributes={}, events=(), links=(), scope_name="", dropped=None)
     span = mapped_span(bare, NO_SHAPE, "OTHER")
     _set_fields((span,))
     span.metadata["unreadable"] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, Final
 
@@ -100,8 +101,27 @@ def decoded(value: Any) -> Any:
         if start not in _JSON_STARTS and not (start.isspace() and value.lstrip()[0] in _JSON_STARTS):
             return value
         return orjson.loads(value)
-    except (ValueError, IndexError):  # IndexError: there is nothing in it
+    except IndexError:  # there is nothing in it
         return value
+    except ValueError:
+        return _decoded_all_the_same(value)
+
+
+def _decoded_all_the_same(text: str) -> Any:
+    """Parse what Python's and JavaScript's encoders write and no JSON is: NaN, and halves of surrogate pairs."""
+    if not any(sign in text for sign in _NO_JSON):
+        return text
+    try:
+        return json.loads(text, parse_constant=_nothing)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _nothing(_: str) -> None:
+    """No number stands for what is none."""
+
+
+_NO_JSON: Final = ("NaN", "Infinity", "\\ud", "\\uD")
 
 
 def scalar(value: Any) -> Any:

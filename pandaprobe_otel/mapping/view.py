@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from pandaprobe_otel.mapping.exact import type_of
 
@@ -43,6 +43,14 @@ class LinkView:
     span_id: int
 
 
+class Dropped(NamedTuple):
+    """How much of a span the SDK that made it had no room for."""
+
+    attributes: int = 0
+    events: int = 0
+    links: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SpanView:
     """A span with plain values: text, numbers, booleans, None, bytes, lists and dicts of them.
@@ -68,7 +76,8 @@ class SpanView:
     scope_version: str = ""
     resource: Mapping[str, Any] = field(default_factory=dict[str, Any])
     otel_kind: str = "INTERNAL"
-    dropped_attributes: int = field(default=0, compare=False)
+    dropped: Dropped | None = field(default=None, compare=False)
+    """None where nothing was."""
     shape: Any = field(default=None, init=False, compare=False, repr=False)
     """The shape of the attributes (`shape.py`) if it was known when the span was read; None says nothing."""
 
@@ -115,15 +124,20 @@ def read_span(span: ReadableSpan) -> SpanView:
         view.status_code, view.status_description = status._status_code._name_, status._description
         view.scope_name, view.scope_version = scope._name, scope._version or ""
         view.resource, view.otel_kind = made._resource._attributes, made._kind._name_
-        if type_of(attributes) is dict:  # as they are kept of a span that has ended
-            view.dropped_attributes = 0
-        else:
-            view.dropped_attributes, attributes = attributes.dropped, attributes._dict
+        view.dropped = None
+        if type_of(attributes) is not dict:  # as they are kept of a span that has ended
+            if attributes.dropped:
+                view.dropped = _dropped(made)
+            attributes = attributes._dict
         # What is in the SDK's bounded lists, whose own length and iteration are calls in Python.
         events, links = made._events, made._links
         if type_of(events) is not tuple:
+            if events.dropped:
+                view.dropped = _dropped(made)
             events = events._dq
         if type_of(links) is not tuple:
+            if links.dropped:
+                view.dropped = _dropped(made)
             links = links._dq
         view.events = (*map(_read_event, events),) if events else ()
         view.links = (*map(_read_link, links),) if links else ()
@@ -178,8 +192,16 @@ def _read_properties(span: ReadableSpan) -> SpanView:
         (scope.version or "") if scope is not None else "",
         span.resource.attributes,
         span.kind.name,
-        span.dropped_attributes,
+        _or_none(Dropped(span.dropped_attributes, span.dropped_events, span.dropped_links)),
     )
+
+
+def _dropped(span: Any) -> Dropped | None:
+    return _or_none(Dropped(*(getattr(held, "dropped", 0) for held in (span._attributes, span._events, span._links))))
+
+
+def _or_none(dropped: Dropped) -> Dropped | None:
+    return dropped if any(dropped) else None
 
 
 def read_log(record: Any) -> LogView | None:
@@ -194,7 +216,7 @@ def read_log(record: Any) -> LogView | None:
     trace_id, span_id = getattr(log, "trace_id", None), getattr(log, "span_id", None)
     if not trace_id or not span_id:
         return None
-    attributes = plain_attributes(getattr(log, "attributes", None))
+    attributes = _told(getattr(log, "attributes", None))
     # The name moved from an attribute to a field of its own; both are still emitted.
     name = getattr(log, "event_name", None) or attributes.get("event.name") or ""
     body = plain(getattr(log, "body", None))
@@ -271,7 +293,16 @@ def _plain_other(value: Any) -> Any:
 
 
 def _read_event(event: Any) -> EventView:
-    return EventView(event.name, event.timestamp, plain_attributes(event.attributes))
+    return EventView(event.name, event.timestamp, _told(event.attributes))
+
+
+def _told(attributes: Any) -> dict[str, Any]:
+    """Attributes of an event or a log record, with a mark for those that its SDK had no room for."""
+    told = plain_attributes(attributes)
+    dropped = getattr(attributes, "dropped", 0)
+    if dropped:
+        told["…"] = f"[cut {dropped} of {len(told) + dropped} keys]"
+    return told
 
 
 def _read_link(link: Any) -> LinkView:

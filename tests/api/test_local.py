@@ -62,6 +62,17 @@ async def test_traces(client: Any) -> None:
     assert await rows_of(client.users.iter()) == []
 
 
+@pytest.mark.parametrize(
+    ("told", "outcome"), [("cancelled", "cancelled"), ("partial", "partial"), ("well", None), (None, None)]
+)
+async def test_outcomes(client: Any, told: str | None, outcome: str | None) -> None:
+    """A trace and a span that neither succeeded nor failed say how they ended; the app's own word is none of these."""
+    metadata = {} if told is None else {"outcome": told}
+    span = {"name": "call", "kind": "LLM", "started_at": NOW, "ended_at": NOW, "metadata": metadata}
+    trace = await settled(client.traces.get(await make_trace(client, metadata=metadata, spans=[span])))
+    assert (trace.outcome, trace.spans[0].outcome) == (outcome, outcome)
+
+
 async def test_analytics(client: Any) -> None:
     """The rows of all metrics, of traces and of sessions."""
     await make_trace(client, session_id="s-1", ended_at=NOW + timedelta(seconds=2))

@@ -8,11 +8,11 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, SpanContext, StatusCode
 
 from pandaprobe_otel.assembly.ended_span import fields_of, parent_of, span_of
-from pandaprobe_otel.mapping import read_span
+from pandaprobe_otel.mapping import map_trace, read_span
 
 
 def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
-    """A plain span, and one with everything that a span can have; with no more attributes than `limit`."""
+    """A plain span, and one with everything that a span can have; with no more of each than `limit`."""
     from opentelemetry.sdk.trace import SpanLimits
 
     seen: list[ReadableSpan] = []
@@ -21,14 +21,16 @@ def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
         def on_end(self, span: ReadableSpan) -> None:
             seen.append(span)
 
-    provider = TracerProvider(span_limits=SpanLimits(max_span_attributes=limit), shutdown_on_exit=False)
+    limits = SpanLimits(max_span_attributes=limit, max_events=limit, max_links=limit, max_event_attributes=limit)
+    provider = TracerProvider(span_limits=limits, shutdown_on_exit=False)
     provider.add_span_processor(Keep())
     tracer = provider.get_tracer("scope", "1.2")
     with tracer.start_as_current_span("plain"):
         pass
-    link = Link(SpanContext(1, 2, is_remote=True), {"why": "because"})
-    with tracer.start_as_current_span("full", attributes={"a": 1, "b": ("x", "y"), "c": "z"}, links=[link]) as span:
-        span.add_event("it happened", {"n": 1})
+    links = [Link(SpanContext(1, 2, is_remote=True), {"why": "because"})] * 5
+    with tracer.start_as_current_span("full", attributes={"a": 1, "b": ("x", "y"), "c": "z"}, links=links) as span:
+        for number in range(4):
+            span.add_event("it happened", {"n": number, "k": 1, "l": 2})
         span.set_status(StatusCode.ERROR, "broken")
     return seen
 
@@ -39,12 +41,16 @@ def test_the_fields_of_a_span_read_as_the_span_does() -> None:
         assert read_span(span_of(fields_of(span))) == read_span(span)
 
 
-def test_attributes_beyond_the_limit_are_still_counted() -> None:
-    """The count is what a user who sets limits looks for."""
+def test_what_is_beyond_the_limits_of_the_sdk_is_still_counted() -> None:
+    """It keeps the last ones, so the question may be gone: that anything is missing must be seen."""
     full = ended_spans(limit=2)[1]
+    kept = span_of(fields_of(full))
 
-    assert full.dropped_attributes == 1
-    assert span_of(fields_of(full)).dropped_attributes == 1
+    assert (kept.dropped_attributes, kept.dropped_events, kept.dropped_links) == (1, 2, 3)
+    assert read_span(kept).dropped == read_span(full).dropped == (1, 2, 3)
+    metadata = map_trace([kept])["spans"][0]["metadata"]
+    assert [metadata[f"dropped_{what}"] for what in ("attributes", "events", "links")] == [1, 2, 3]
+    assert [event["attributes"]["…"] for event in metadata["events"]] == ["[cut 1 of 3 keys]"] * 2
 
 
 def test_a_span_that_the_sdk_did_not_make_is_read_by_its_properties() -> None:

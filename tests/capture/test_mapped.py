@@ -183,3 +183,17 @@ def test_a_stream_that_was_left_early_is_marked(recorder: SpanRecorder) -> None:
     assert span["output"] == [0]
     assert span["status"] == "UNSET"
     assert span["metadata"]["outcome"] == trace["metadata"]["outcome"] == "partial"
+
+
+def test_a_long_error_says_how_much_is_missing(recorder: SpanRecorder) -> None:
+    """Of its text the beginning is kept, of its stack trace the end."""
+
+    @pp.tool
+    def fail() -> None:
+        raise ValueError("e" * 20_000)
+
+    with pytest.raises(ValueError, match="eee"):
+        fail()
+    (span,) = map_trace(recorder.spans)["spans"]
+    assert span["error"] == f"{'e' * 16_384}…[cut 3616 of 20000 characters]"
+    assert span["metadata"]["stack_trace"].startswith("[cut ")

@@ -171,12 +171,14 @@ def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
         PANDAPROBE_PROJECT="shop",
         PANDAPROBE_BATCH_SIZE="10",
         TRACELOOP_TRACE_CONTENT="false",
+        OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT="4095",
     )
 
     notes = "\n".join(report["notes"])
     assert "PANDAPROBE_PROJECT is no setting. Did you mean PANDAPROBE_PROJECT_NAME?" in notes
     assert "PANDAPROBE_BATCH_SIZE is not read here" in notes
     assert "TRACELOOP_TRACE_CONTENT=false" in notes
+    assert "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=4095 has OpenTelemetry cut off" in notes
 
 
 def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from agno.agent import Agent
 from agno.agent import _run as agent_runs
 from agno.db.in_memory import InMemoryDb
 from agno.exceptions import StopAgentRun
+from agno.media import Image
 from agno.models.openai import OpenAIChat
 from agno.team import Team
 from agno.team.mode import TeamMode
@@ -38,6 +40,7 @@ from old_versions import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping import map_trace
 from planting import Planted
 from weather_model import WEATHER, weather_model
 from weather_model import weather as look_up
@@ -578,3 +581,26 @@ def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartMod
     ask(agent, planted["the question"])
 
     assert planted.missing_in(traces.one().body) == []
+
+
+def test_what_the_model_is_not_told_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """The state and the dependencies of a run, and files that are given to it."""
+    planted = Planted()
+    agent = forecaster(
+        model(lambda _: Reply(text="Fine.")),
+        session_state={"plan": planted["the state"]},
+        dependencies={"unit": planted["a dependency"]},
+    )
+    pictures = [
+        Image(content=b"a picture", mime_type="image/png"),
+        Image(url=f"https://a.test/{planted['an address']}"),
+    ]
+    with recorded_apart("agno") as recorder:
+        agent.run(planted["the question"], images=pictures)
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
+    assert sha256(b"a picture").hexdigest() in str(map_trace(recorder.spans)["spans"])
+
+    with recorded_apart("agno", capture_content=False) as recorder:
+        agent.run(planted["the question"], images=pictures)
+    assert len(planted.unrecorded(recorder)) == 4

@@ -455,7 +455,9 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
     def script(messages: Sequence[Message]) -> Reply:
         return Reply(text=f"[[ ## answer ## ]]\n{planted['the answer']}\n\n[[ ## completed ## ]]")
 
-    with recorded_apart("dspy") as recorder, dspy.context(lm=model_of(model(script))):
+    lm = model_of(model(script))
+    lm.kwargs["user"] = planted["a parameter of the model"]
+    with recorded_apart("dspy") as recorder, dspy.context(lm=lm):
         Planting()(question=planted["the question"], tenant=planted["beside the question"])
     assert planted.unrecorded(recorder) == []
     assert planted.lost(recorder) == []

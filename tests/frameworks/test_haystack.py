@@ -36,8 +36,10 @@ from framework_cases import (
     run_beside_another_vendor,
     told_by,
 )
+from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel_integrations.haystack.tracer import HaystackTracer
 from planting import Planted
 from weather_model import WEATHER, weather, weather_model
@@ -348,3 +350,40 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
         pipeline.run({"agent": {"messages": asked}, "grader": {"tenant": planted["a component's input"]}})
     assert planted.unrecorded(recorder) == []
     assert planted.lost(recorder) == []
+
+
+def test_what_stands_beside_messages_and_queries_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """The state of an agent, how a retriever looks, and what a model's call and answer have besides."""
+    planted = Planted()
+
+    @component
+    class Finder:
+        """A retriever of the app's own; by its name it is one."""
+
+        @component.output_types(documents=list[Document])
+        def run(self, query: str, top_k: int, filters: dict[str, Any]) -> dict[str, Any]:
+            """Find one."""
+            return {"documents": [Document(content=planted["a document"], meta={"note": planted["of a document"]})]}
+
+    Finder.__name__ = "FinderRetriever"
+    pipeline = Pipeline()
+    settings = {"generation_kwargs": {"user": planted["a parameter"]}}
+    agent = Agent(
+        chat_generator=generator(model(lambda _: Reply(text=planted["the answer"]))),
+        tools=[],
+        state_schema={"tenant": {"type": str}},
+    )
+    pipeline.add_component("finder", Finder())
+    pipeline.add_component("agent", agent)
+    asked = {"messages": [ChatMessage.from_user(planted["the question"])], "tenant": planted["the state"], **settings}
+    with recorded_apart("haystack") as recorder:
+        query = {"query": planted["the query"], "top_k": 7_000_001, "filters": {"lang": planted["a filter"]}}
+        pipeline.run({"finder": query, "agent": asked})
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
+    spans = {span["name"]: span for span in map_trace(recorder.spans)["spans"]}
+    assert spans["finder"]["kind"] == "RETRIEVER"
+    assert spans["finder"]["input"]["top_k"] == 7_000_001
+    for side in ("input", "output"):
+        assert spans["agent"][side]["tenant"] == planted["the state"]
+        assert "content" in spans["agent"][side]["messages"][-1]

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from langchain.tools import ToolRuntime
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import CallbackManagerForRetrieverRun, dispatch_custom_event
 from langchain_core.documents import Document
-from langchain_core.language_models import FakeListLLM
-from langchain_core.messages import HumanMessage
+from langchain_core.language_models import BaseChatModel, FakeListLLM
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
@@ -23,9 +24,11 @@ from openai import OpenAI
 from opentelemetry.trace import get_current_span
 
 from agent_traces import SentTraces
-from framework_cases import StartModel
+from framework_cases import StartModel, recorded_apart
 from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.mapping import map_trace
+from planting import Planted
 from provider_server import ProviderServer, json_reply
 from weather_model import weather_model
 
@@ -264,3 +267,98 @@ def test_pictures_are_named_and_not_carried(traces: SentTraces, model: StartMode
     assert trace.only("LLM")["input"]["messages"][0]["content"]
     assert "What is it?" in str(trace.root["input"])
     assert "aGVsbG8gd29ybGQ=" not in str(trace.body)
+
+
+class Told(BaseChatModel):
+    """Answers with all that a message of LangChain's can hold."""
+
+    planted: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "told"
+
+    def _generate(self, messages: list[BaseMessage], *given: Any, **more: Any) -> ChatResult:
+        planted = self.planted
+        said: list[Any] = [
+            {"type": "reasoning", "reasoning": planted["a thought"], "extras": {"note": planted["beside a thought"]}},
+            {"type": "text", "text": planted["the answer"], "annotations": [{"url": planted["a citation"]}]},
+            {"type": "new", "inside": {"deep": planted["a part of a new kind"]}},
+        ]
+        message = AIMessage(
+            content=said,
+            name=planted["who answers"],
+            tool_calls=[{"id": "c1", "name": planted["a tool"], "args": {"a": planted["an argument"]}}],
+            additional_kwargs={"reasoning_content": planted["another thought"], "refusal": planted["a refusal"]},
+            response_metadata={
+                "model_name": "told",
+                "finish_reason": "stop",
+                "logprobs": {"content": [{"token": planted["a token"]}]},
+                "grounding_metadata": {"queries": [planted["a query"]]},
+                "token_usage": {"total_tokens": 3, "num_sources_used": 7_000_001},
+            },
+            usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+        )
+        generation = ChatGeneration(message=message, generation_info={"safety": planted["a rating"]})
+        return ChatResult(generations=[generation], llm_output={"told": planted["beside the answers"]})
+
+
+def told_messages(planted: Planted) -> list[BaseMessage]:
+    """Messages of each role, with what they can hold."""
+    picture = {"url": "https://example.com/cat.png", "detail": planted["a detail"]}
+    asked: list[Any] = [
+        {"type": "text", "text": planted["the question"], "cache": {"kind": planted["beside a text"]}},
+        {"type": "image_url", "image_url": picture},
+        {"type": "file", "id": planted["a file"], "title": planted["a title"]},
+    ]
+    call: Any = {"id": "c0", "name": "look_up", "args": {"city": planted["an earlier argument"]}}
+    return [
+        SystemMessage(planted["the instructions"], additional_kwargs={"note": planted["beside the instructions"]}),
+        HumanMessage(asked, name=planted["who asks"]),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage(
+            planted["a result"],
+            tool_call_id="c0",
+            name=planted["which tool"],
+            status="error",
+            artifact={"rows": [planted["an artifact"]]},
+        ),
+    ]
+
+
+def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
+    """Of a model's call, which no client below it tells of, and of the steps of a chain."""
+    planted = Planted()
+    parameters = {
+        "tool_choice": planted["a choice"],
+        "response_format": {"type": "json_schema", "json_schema": {"name": planted["a schema"]}},
+        "user": planted["a user"],
+        "parallel_tool_calls": False,
+    }
+    with recorded_apart("langchain") as recorder:
+        Told(planted=planted).bind(**parameters).invoke(told_messages(planted))
+    assert planted.unrecorded(recorder) == planted.lost(recorder) == ["an artifact"]
+    (told,) = map_trace(recorder.spans)["spans"]
+    assert "7000001" in str(told["metadata"])
+    failed = told["input"]["messages"][3]
+    assert (failed["is_error"], failed["artifact"]) == (True, "[not for the model: the tool's span has it]")
+
+    with recorded_apart("langchain") as recorder:
+        RunnableLambda(lambda state: state).invoke({"messages": told_messages(again := Planted()), "n": 1})
+    assert again.lost(recorder) == []
+
+
+def test_what_a_tool_gives_to_the_app_alone_comes_out(traces: SentTraces) -> None:
+    """The artifact beside the text for the model, and events of the app's own."""
+    planted = Planted()
+
+    @tool(response_format="content_and_artifact")
+    def look_up(city: str) -> tuple[str, dict[str, Any]]:
+        """Look a city up."""
+        dispatch_custom_event("progress", {"done": planted["an event"]})
+        return planted["the text"], {"rows": [planted["the artifact"]]}
+
+    call = {"type": "tool_call", "id": "c1", "name": "look_up", "args": {"city": "Rome"}}
+    with recorded_apart("langchain") as recorder:
+        look_up.invoke(call)
+    assert planted.lost(recorder) == []

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import nullcontext
+from hashlib import sha256
 from typing import Any
 
 import llama_index_instrumentation
 import pytest
 from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
-from llama_index.core.llms import ChatMessage, CompletionResponse, CompletionResponseGen, CustomLLM, LLMMetadata
-from llama_index.core.llms.callbacks import llm_completion_callback
+from llama_index.core.base.llms.types import (
+    CitableBlock,
+    CitationBlock,
+    DocumentBlock,
+    ImageBlock,
+    LogProb,
+    TextBlock,
+    ThinkingBlock,
+)
+from llama_index.core.llms import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    CompletionResponseGen,
+    CustomLLM,
+    LLMMetadata,
+)
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.workflow import (
     Context,
@@ -35,6 +53,7 @@ from framework_cases import StartModel, growth, is_silent_beside_another_vendor,
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
 from planting import Planted
 from span_recorder import SpanRecorder
@@ -303,6 +322,73 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
     recorder = plant(planted, model)
     assert planted.unrecorded(recorder) == []
     assert planted.lost(recorder) == []
+
+
+class Told(CustomLLM):
+    """Answers with all that a message of LlamaIndex's can hold."""
+
+    planted: Any
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """Its name."""
+        return LLMMetadata(model_name="told", is_chat_model=True)
+
+    def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:
+        """Is not called."""
+        raise NotImplementedError
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponseGen:
+        """Is not called."""
+        raise NotImplementedError
+
+    @llm_chat_callback()
+    def chat(self, messages: Any, **_: Any) -> ChatResponse:
+        """An answer that was cut off."""
+        planted = self.planted
+        blocks: list[Any] = [
+            ThinkingBlock(content=planted["a thought"], additional_information={"note": planted["beside a thought"]}),
+            TextBlock(text=planted["the answer"]),
+            CitationBlock(
+                cited_content=TextBlock(text=planted["cited text"]),
+                source=planted["a source"],
+                title=planted["a title"],
+                additional_location_info={"page": 7_000_001},
+            ),
+        ]
+        choice = {"index": 0, "finish_reason": "length", "message": {"annotations": [planted["an annotation"]]}}
+        return ChatResponse(
+            message=ChatMessage(role="assistant", blocks=blocks, additional_kwargs={"refusal": planted["a refusal"]}),
+            raw={"id": "r", "model": "told", "choices": [choice], "grounding": [planted["a query"]]},
+            logprobs=[[LogProb(token=planted["a token"], logprob=-1.0)]],
+            additional_kwargs={"note": planted["beside the answer"]},
+        )
+
+
+def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
+    """Of a model's call, which no client below it tells of."""
+    planted = Planted()
+    blocks: list[Any] = [
+        TextBlock(text=planted["the question"]),
+        ImageBlock(url="https://example.com/cat.png", detail=planted["a detail"]),
+        DocumentBlock(data=b64encode(b"a document"), title=planted["a document's title"]),
+        CitableBlock(
+            title=planted["a citable title"], source="s", content=[TextBlock(text=planted["what may be cited"])]
+        ),
+    ]
+    result = {"tool_call_id": "c1", "is_error": planted["how a tool failed"]}
+    asked = [
+        ChatMessage(role="user", blocks=blocks, additional_kwargs={"name": planted["who asks"]}),
+        ChatMessage(planted["a tool's result"], role="tool", additional_kwargs=result),
+    ]
+    with recorded_apart("llama_index") as recorder:
+        Told(planted=planted).chat(asked, tool_choice=planted["a choice"], response_format={"n": planted["a schema"]})
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
+    (span,) = map_trace(recorder.spans)["spans"]
+    assert "7000001" in str(span["output"])
+    assert sha256(b"a document").hexdigest() in str(span["input"])
+    assert span["metadata"]["finish_reasons"] == ["length"]
 
 
 def test_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:

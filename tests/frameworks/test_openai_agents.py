@@ -333,6 +333,7 @@ def test_what_is_planted_comes_out(model_of: Callable[[Any], Any], traces: SentT
         return Reply(tool_calls=(ToolCall(name="look_up", arguments=arguments),))
 
     agent = forecaster(model_of(model(script)), tools=[look_up], instructions=planted["the instructions"])
+    agent.model_settings = ModelSettings(metadata={"deal": planted["metadata"]}, tool_choice="auto")
     agent.handoffs = [Agent(name="other", handoff_description=planted["a hand-off's description"])]
     with recorded_apart("openai_agents") as recorder:
         config = RunConfig(group_id=planted["the group"])

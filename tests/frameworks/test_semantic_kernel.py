@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -40,6 +40,7 @@ from framework_cases import (
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping import map_trace
 from planting import Planted
 from weather_model import WEATHER
 from weather_model import weather as look_up
@@ -542,3 +543,38 @@ def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartMod
     asyncio.run(run())
 
     assert planted.missing_in(traces.one().body) == []
+
+
+@dataclass
+class Found:
+    """What a function of the app's gives."""
+
+    place: str
+    notes: list[str]
+
+
+def test_values_of_the_apps_own_come_out(traces: SentTraces) -> None:
+    """A data class by its fields, and arguments that the function has no parameters for."""
+    planted = Planted()
+
+    class Planting:
+        """A plugin."""
+
+        @kernel_function
+        def look_up(self, city: str) -> Found:
+            """Look a city up."""
+            return Found(place=planted["a field"], notes=[planted["an item of a field"]])
+
+    async def run() -> None:
+        kernel = Kernel()
+        kernel.add_plugin(Planting(), "station")
+        given = KernelArguments(city=planted["an argument"], tenant=planted["an argument for others"])
+        await kernel.invoke(function_name="look_up", plugin_name="station", arguments=given)
+
+    with recorded_apart("semantic_kernel") as recorder:
+        asyncio.run(run())
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
+    (span,) = map_trace(recorder.spans)["spans"]
+    assert span["input"] == {"city": planted["an argument"]}
+    assert span["output"] == {"place": planted["a field"], "notes": [planted["an item of a field"]]}

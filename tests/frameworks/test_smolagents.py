@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any
 
 import pytest
-from smolagents import CodeAgent, InferenceClientModel, Model, MultiStepAgent, OpenAIModel, Tool, ToolCallingAgent
+from PIL import Image
+from smolagents import (
+    CodeAgent,
+    InferenceClientModel,
+    Model,
+    MultiStepAgent,
+    OpenAIModel,
+    Tool,
+    ToolCallingAgent,
+    tool,
+)
 from smolagents.models import ChatMessage, ChatMessageToolCall, ChatMessageToolCallFunction, MessageRole
 from smolagents.utils import AgentGenerationError
 
@@ -18,6 +29,7 @@ from framework_cases import StartModel, growth, is_silent_beside_another_vendor,
 from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping import map_trace
 from planting import Planted
 from weather_model import WEATHER
 
@@ -254,3 +266,30 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
     agent.run(planted["the task"], additional_args={"tenant": planted["an argument of the run"]})
 
     assert planted.missing_in(traces.one().body) == []
+
+
+def test_what_a_model_at_hugging_face_is_given_comes_out(traces: SentTraces, model: StartModel) -> None:
+    """No client below it tells of the call: pictures by their digest, parameters, and what tools take."""
+    planted = Planted()
+    picture = Image.new("RGB", (2, 3), (1, 2, 3))
+
+    @tool
+    def look_up(city: str) -> str:
+        """Look a city up.
+
+        Args:
+            city: told below
+        """
+        return city
+
+    look_up.inputs["city"]["description"] = planted["what a tool takes"]
+    final = Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": "Hi."}),))
+    answering = hugging_face(model(lambda _: final))
+    answering.kwargs["tool_prompt"] = planted["a parameter of the model"]
+    agent = ToolCallingAgent([look_up], answering, verbosity_level=0)
+    with recorded_apart("smolagents") as recorder:
+        agent.run(planted["the task"], images=[picture])
+    assert planted.unrecorded(recorder) == []
+    assert planted.lost(recorder) == []
+    (call,) = [span for span in map_trace(recorder.spans)["spans"] if span["kind"] == "LLM"]
+    assert sha256(picture.tobytes()).hexdigest() in str(call["input"])

@@ -97,6 +97,22 @@ def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
     assert len(arrived(shared_server, spans)["spans"]) == 2
 
 
+def test_what_the_service_s_own_sdk_has_dropped_is_told(gateway: Gateway, shared_server: LocalServer) -> None:
+    """OTLP says how many attributes, events and links there were no room for."""
+    spans = agent_trace()
+    request: Any = encode_spans(spans)
+    for span in request.resource_spans[0].scope_spans[0].spans:
+        span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count = 3, 72, 1
+        span.events.add(name="step", dropped_attributes_count=2)
+    answer = post(gateway.url, request.SerializeToString())
+    assert answer.status_code == 200
+    flush(gateway)
+    for span in arrived(shared_server, spans)["spans"]:
+        metadata = span["metadata"]
+        assert [metadata[f"dropped_{what}"] for what in ("attributes", "events", "links")] == [3, 72, 1]
+        assert metadata["events"] == [{"name": "step", "attributes": {"…": "[cut 2 of 2 keys]"}}]
+
+
 def test_a_compressed_body(gateway: Gateway, shared_server: LocalServer) -> None:
     """As Collectors send it."""
     spans = agent_trace(20)

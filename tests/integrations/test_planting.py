@@ -6,13 +6,18 @@ picture its digest stands there, of a credential nothing.
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
+import pandaprobe_otel_integrations
 from pandaprobe_otel.mapping import MappingOptions, map_trace, map_views, read_span
 from pandaprobe_otel.registry import instrument, uninstrument
 from planted.bedrock_conversations import close_clients
@@ -65,6 +70,49 @@ def test_all_is_in_the_trace(told: Any) -> None:
     """Every mark is in the trace that is made of the spans."""
     _, plants, spans = told
     assert plants.missing(map_trace(spans)) == []
+
+
+def _endpoints() -> Iterator[type[Any]]:
+    """What reads the requests and answers of a client, of each client that is planted."""
+    packages = {"_openai_protocol", *(call.library for call in CALLS.values())}
+    for found in pkgutil.walk_packages(pandaprobe_otel_integrations.__path__, "pandaprobe_otel_integrations."):
+        if found.name.split(".")[1] in packages and not found.ispkg:
+            for kind in vars(import_module(found.name)).values():
+                if inspect.isclass(kind) and kind.__module__ == found.name and "answer" in vars(kind):
+                    yield kind
+
+
+ON_SOCKETS = {"LiveTurn", "RealtimeTurn"}
+"""`test_google_genai_live.py` and `test_openai_sockets.py` look for what stands beside a turn."""
+
+
+def test_every_endpoint_is_planted(
+    server: ProviderServer,
+    recorder: SpanRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A new one without a planted call is named here; so is what a call does not reach."""
+    read: set[type] = set()
+
+    def noted(answer: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(endpoint: object, *args: Any, **given: Any) -> Any:
+            read.update(type(endpoint).__mro__)
+            return answer(endpoint, *args, **given)
+
+        return noting
+
+    endpoints = [*_endpoints()]
+    for kind in endpoints:
+        monkeypatch.setattr(kind, "answer", noted(vars(kind)["answer"]))
+    for library in sorted({call.library for call in CALLS.values()}):
+        instrument(library, tracer_provider=recorder.provider)
+        for call in (call for call in CALLS.values() if call.library == library):
+            with suppress(pytest.skip.Exception):
+                call.make(server, Plants())
+        uninstrument(library)
+    caplog.clear()  # google-genai warns of parts that are no text
+    assert {kind.__name__ for kind in endpoints if kind not in read} <= ON_SOCKETS
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,54 @@ def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
     assert span["metadata"]["attributes"] == {name: value}
 
 
+@pytest.mark.parametrize("kind", ["RETRIEVER", "EMBEDDING", "CHAIN"])
+def test_a_vector_is_told_once(kind: str) -> None:
+    """By its mark, or whole where it is a value of the app's own; not by another mark beside that."""
+    given = json.dumps({"query_embedding": [0.123] * 1536, "top_k": 3})
+    span = only_span(mapped(view("look up", {"pandaprobe.span.kind": kind, "pandaprobe.input": given})))
+    assert "query_embedding" in span["input"]
+    assert span["metadata"] == {}
+
+
+def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
+    """Small numbers are often the same by chance: two pictures, a second try, an input that is all text."""
+    request = json.dumps({"model": "m", "max_tokens": 2, "n_images": 2, "retry": 1, "seed": 7})
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.request.seed": 7,
+        "llm.invocation_parameters": request,
+        "gen_ai.usage.input_tokens": 20,
+        "gen_ai.usage.output_tokens": 6,
+        "gen_ai.usage.text.input_tokens": 20,
+        "gen_ai.usage.image.output_tokens": 6,
+        "llm.token_count.prompt": 20,
+    }
+    span = only_span(mapped(view("work", attributes)))
+    assert span["model_parameters"] == {"seed": 7, "max_tokens": 2}
+    assert span["metadata"]["attributes"] == {
+        "llm.invocation_parameters": {"n_images": 2, "retry": 1},
+        "gen_ai.usage.text.input_tokens": 20,
+        "gen_ai.usage.image.output_tokens": 6,
+    }
+
+
+def test_a_word_that_stands_for_something_else_is_not_this_one() -> None:
+    """Nor is "auto" here "auto" there; names of models, reasons and the like have many names themselves."""
+    request = {"model": "gpt-5", "tool_choice": "auto", "verbosity": "low", "detail": "high"}
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.response.model": "gpt-5",
+        "gen_ai.openai.request.service_tier": "auto",
+        "gen_ai.request.reasoning.level": "low",
+        "llm.invocation_parameters": json.dumps(request),
+    }
+    span = only_span(mapped(view("work", attributes)))
+    assert span["model_parameters"] == {"service_tier": "auto", "reasoning_effort": "low"}
+    left = {"tool_choice": "auto", "verbosity": "low", "detail": "high"}
+    assert span["metadata"]["attributes"] == {"llm.invocation_parameters": left}
+
+
 def test_the_costs_of_litellm_are_costs() -> None:
     """They were in no part of the trace."""
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.output_cost": 0.5}

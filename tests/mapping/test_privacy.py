@@ -142,6 +142,22 @@ def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
     assert result == {"role": "tool", "content": None, "tool_call_id": "c1"}
 
 
+@pytest.mark.parametrize("key", ["gen_ai.input.messages", "pandaprobe.input", "input.value"])
+def test_what_stands_beside_a_result_is_silent_with_it(key: str) -> None:
+    """It may be part of what the tool answered; whose result it is, and that it is an error, is not."""
+    part = {"type": "tool_call_response", "id": "c1", "response": SECRET, "is_error": True, "artifact": [SECRET]}
+    message = {"role": "tool", "tool_call_id": "c2", "content": SECRET, "found": SECRET}
+    said = json.dumps([{"role": "tool", "parts": [part]}, message])
+    chat = view("chat", {"gen_ai.operation.name": "chat", key: said})
+    body = mapped(chat, options=MappingOptions(capture_by_kind={"TOOL": "metadata"}))
+    assert SECRET not in json.dumps(body)
+    first, second = only_span(body)["input"]["messages"]
+    assert first == {"role": "tool", "tool_call_id": "c1", "content": None, "is_error": True}
+    assert second == {"role": "tool", "tool_call_id": "c2", "content": None}
+    first, second = only_span(mapped(chat))["input"]["messages"]
+    assert (first["is_error"], first["artifact"], second["found"]) == (True, [SECRET], SECRET)
+
+
 def test_models_alone_can_be_silent() -> None:
     """The trace's input then comes from the root alone."""
     body = mapped(*failing_agent(), options=MappingOptions(capture_by_kind={"LLM": "off"}))

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView, map_trace, map_views, read_log, read_span
-from pandaprobe_otel.mapping.view import plain, plain_attributes
+from pandaprobe_otel.mapping.view import Dropped, plain, plain_attributes
 from spans import SpanMaker
 
 # SDKs before 1.39 call it otherwise.
@@ -70,7 +70,7 @@ def rich_span() -> tuple[ReadableSpan, SpanView]:
         "1.2",
         finished.resource.attributes,
         "CLIENT",
-        1,
+        Dropped(1),
     )
     return finished, view
 
@@ -93,7 +93,7 @@ def test_a_finished_span_is_read_whole(foreign: bool) -> None:
     span, expected = rich_span()
     seen = read_span(Foreign(span) if foreign else span)  # type: ignore[arg-type]
     assert seen == expected
-    assert seen.dropped_attributes == 1
+    assert seen.dropped == (1, 0, 0)
 
 
 def test_an_open_span_is_read_without_an_end() -> None:

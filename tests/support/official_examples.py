@@ -40,8 +40,12 @@ SPAN_FIELDS: Final = (
     "completion_start_time",
     "metadata",
 )
-ALIASES: Final = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
-"""Names of parameters that OpenTelemetry's conventions have one name for."""
+ALIASES: Final = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "text_tokens": "gen_ai.usage.text.output_tokens",
+}
+"""Names that OpenTelemetry's conventions have another name for."""
 _OF_ITS_OWN_RUN: Final = ("session_id", "user_id", "completion_start_time")
 """Fields that differ from run to run; that they are there is compared."""
 _NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})

@@ -17,7 +17,8 @@ from .chat_messages import content_parts
 from .errors import failure_in
 
 _READ: Final = frozenset({"model", "input"})
-_ANSWERED: Final = frozenset({"id", "model", "results", "error"})
+ANSWERED: Final = frozenset({"id", "model", "results", "error"})
+"""Members of an answer that are told."""
 _VERDICT: Final = frozenset({"flagged", "categories"})
 
 
@@ -51,7 +52,7 @@ class Moderations(Whole):
 
 def _beside(body: Body) -> Content:
     scored = [rest(result, _VERDICT) for result in objects(body.get("results"))]
-    return beside({**body, "scores": scored if any(scored) else None}, _ANSWERED, {})
+    return beside({**body, "scores": scored if any(scored) else None}, ANSWERED, {})
 
 
 def _verdict(result: Object) -> dict[str, object]:

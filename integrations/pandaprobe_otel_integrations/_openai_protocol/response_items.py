@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import rest, told, with_rest
+from pandaprobe_otel_integrations._rest import RESPONSE, rest, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 FINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -24,6 +25,9 @@ _IMAGE: Final = frozenset({"type", "image_url", "file_id"})
 _FILE: Final = frozenset({"type", "file_url", "file_data", "file_id"})
 """Members that are read of each; what else there is stays beside them, under its own name."""
 _CALLS: Final = frozenset({"function_call", "custom_tool_call"})
+_STATES: Final = ("type", "id", "status")
+_WITHOUT_ID: Final = _CALLS | {"message", "reasoning", "image_generation_call"}
+"""Items whose parts have no place for their id."""
 # What a status means as a finish reason; an incomplete response says itself why.
 _REASONS: Final = {"completed": "stop", "failed": "error", "cancelled": "cancelled"}
 _WHY_INCOMPLETE: Final = {"max_output_tokens": "length", "max_tokens": "length"}
@@ -52,6 +56,19 @@ def output_messages(response: Object, reason: str | None) -> list[Part]:
         reason = UNFINISHED
     finish = "tool_call" if reason == "tool_calls" else reason
     return [{"role": "assistant", "parts": found, "finish_reason": finish}]
+
+
+def with_items(content: Content, response: Object) -> Content:
+    """What is said beside the messages, with the ids and states of the items that became parts of one message."""
+    found = [
+        {name: value for name in _STATES if (value := item.get(name))}
+        for item in objects(response.get("output"))
+        if string(item.get("type")) in _WITHOUT_ID and (item.get("id") or item.get("status"))
+    ]
+    if not found:
+        return content
+    beside = obj(obj(content.get(RESPONSE)).get("response"))
+    return {RESPONSE: {"response": {**beside, "output": found}}}
 
 
 def finish_reason(response: Object) -> str | None:

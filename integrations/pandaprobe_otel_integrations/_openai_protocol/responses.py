@@ -23,7 +23,7 @@ from .chat import ENVELOPE
 from .chat_messages import tool_definition
 from .errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
-from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages
+from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages, with_items
 from .response_stream import merged_events
 from .usage import COUNTED, USAGE_NAMES, usage_attributes
 
@@ -92,7 +92,7 @@ class Responses:
         if with_content:
             # The request has only the id of a prompt that the service keeps; the answer says what stands in it.
             known = self.answered - {"instructions"} if body.get("prompt") else self.answered
-            more = with_logprobs(beside(body, known, COUNTED), _texts(body))
+            more = with_logprobs(with_items(beside(body, known, COUNTED), body), _texts(body))
             content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
         response_id = string(body.get("id"))
         if _is_over(body):

@@ -26,6 +26,10 @@ _OUTCOMES: Final = {"RunCancelled": ours.CANCELLED, "RunPaused": ours.INTERRUPTE
 """Events of a run that has stopped before its end."""
 
 
+_WORKED_WITH: Final = ("session_state", "dependencies", "knowledge_filters")
+_FILES: Final = (("images", "image"), ("videos", "video"), ("audios", "audio"), ("files", "document"))
+
+
 def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScope:
     """Start the span, as a child of the current one: a member's below the tool call that asks it."""
     run, response = kwargs.get("run_context"), kwargs.get("run_response")
@@ -35,16 +39,17 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
         ours.OPERATION_NAME: "invoke_agent",
         names.AGENT_NAME: name,
         names.AGENT_ID: string(agent.id),
-        ours.SPAN_METADATA: to_json(about) if (about := obj(getattr(run, "metadata", None))) else None,
+        ours.SPAN_METADATA: to_json(about) if (about := _about(run, with_content=False)) else None,
         **whose(run),
     }
-    asked = getattr(getattr(response, "input", None), "input_content", None)
+    given = getattr(response, "input", None)
+    asked = getattr(given, "input_content", None)
     span = recorder.tracer.start_span(name, attributes=present(attributes))
     if recorder.with_content and asked is not None:
-        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(asked)})))
+        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(asked, given)})))
     # The context of an agent in a workflow is the workflow's, with the workflow's id.
     run_id = string(getattr(response, "run_id", None)) or string(getattr(run, "run_id", None))
-    return RunScope(recorder, span, response, run_id)
+    return RunScope(recorder, span, response, run_id, run)
 
 
 def whose(run: Any) -> dict[str, str | None]:
@@ -56,11 +61,15 @@ def whose(run: Any) -> dict[str, str | None]:
 
 
 class RunScope(AgnoScope):
-    """A run. `response` is Agno's own record of it, where it has begun one; else its events tell."""
+    """A run. `response` is Agno's own record of it, where it has begun one; else its events tell.
 
-    def __init__(self, recorder: Recorder, span: Any, response: Any, run_id: str | None) -> None:
+    `run` is its context, whose state Agno loads and tools change on the way.
+    """
+
+    def __init__(self, recorder: Recorder, span: Any, response: Any, run_id: str | None, run: Any) -> None:
         super().__init__(recorder, span)
         self._response = response
+        self._run = run
         self._run_id = run_id
         self._said: list[str] = []
         self._failure: str | None = None
@@ -111,11 +120,40 @@ class RunScope(AgnoScope):
         if self.recorder.with_content and said:
             message = {"role": "assistant", "parts": [parts.text(said)], "finish_reason": "stop"}
             self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
+        if self.recorder.with_content:
+            self.span.set_attributes(encoded({ours.SPAN_METADATA: _about(self._run, with_content=True)}))
 
 
-def _asked(content: Any) -> list[dict[str, Any]]:
-    """The task: a text, an object of the app's, or messages."""
-    return [_message(each) for each in (items(content) or [content])]
+def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
+    """What is said of a run, and what it works with, which the model need not be told."""
+    found = dict(obj(getattr(run, "metadata", None)))
+    for name in _WORKED_WITH if with_content else ():
+        value = getattr(run, name, None)
+        if name == "session_state":  # Agno puts the ids of the run into it
+            value = {key: one for key, one in obj(value).items() if not key.startswith("current_")}
+        if value:
+            found.setdefault(name, value)
+    return found
+
+
+def _asked(content: Any, given: Any) -> list[dict[str, Any]]:
+    """The task: a text, an object of the app's, or messages, with the files that are given beside it."""
+    asked = [_message(each) for each in (items(content) or [content])]
+    for name, kind in _FILES:
+        files = [_file(each, kind) for each in items(getattr(given, name, None))]
+        asked[-1]["parts"] += [file for file in files if file is not None]
+    return asked
+
+
+def _file(file: Any, kind: str) -> dict[str, Any] | None:
+    if url := string(getattr(file, "url", None)):
+        return parts.media(url, kind)
+    content = getattr(file, "content", None)
+    mime_type = string(getattr(file, "mime_type", None))
+    if isinstance(content, bytes):
+        return parts.blob(content, kind, mime_type)
+    path = getattr(file, "filepath", None)
+    return None if path is None else {"type": "file", "modality": kind, "file_id": str(path)}
 
 
 def _message(given: Any) -> dict[str, Any]:

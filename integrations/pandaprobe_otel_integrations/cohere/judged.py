@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -10,8 +11,8 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, parameters, rest
-from pandaprobe_otel_integrations._shape import obj, objects, string, strings
+from pandaprobe_otel_integrations._rest import beside, parameters, rest, with_rest
+from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._whole import Whole
 
 from .chat import READ, sampling_attributes
@@ -20,6 +21,9 @@ from .usage import COUNTED, finish_reason, usage_attributes
 _SUMMARIZED: Final = READ | {"text", "additional_command"}
 _CLASSIFIED: Final = frozenset({"model", "inputs"})
 _PARSED: Final = frozenset({"model", "document"})
+_ADDRESS: Final = frozenset({"url"})
+_PAGE: Final = frozenset({"markdown", "type", "index"})
+_WRITTEN: Final = frozenset({"content"})
 _CLASSES: Final = frozenset({"id", "input", "predictions"})
 _ANSWER: Final = frozenset({"id", "finish_reason", "meta", "summary", "classifications", "pages"})
 
@@ -76,18 +80,27 @@ class Parse(Summarize):
         """The picture by its address, or by size and hash."""
         given = obj(body.get("document")).get("image_url")
         url = string(given) or string(obj(given).get("url"))
+        picture = with_rest(parts.media(url, "image"), obj(given), _ADDRESS) if url else None
         return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.media(url, "image")]}] if url else [],
+            names.INPUT_MESSAGES: [{"role": "user", "parts": [picture]}] if picture else [],
             **parameters(body, _PARSED),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Each page: its text, or its blocks."""
-        pages = [string(page.get("markdown")) or to_json(page) for page in objects(body.get("pages"))]
+        pages = [_page(page) for page in objects(body.get("pages"))]
         return _answer(body, pages, with_content)
 
 
-def _answer(body: Body, texts: list[Any], with_content: bool) -> Answer:
+def _page(page: Object) -> Part:
+    written = page.get("markdown")
+    text = string(written) or string(obj(written).get("content"))
+    if text is None:
+        return parts.text(to_json(page))
+    return with_rest(with_rest(parts.text(text), obj(written), _WRITTEN), page, _PAGE)
+
+
+def _answer(body: Body, texts: Sequence[Part | str | None], with_content: bool) -> Answer:
     reason = finish_reason(body.get("finish_reason"))
     return Answer(
         attributes={
@@ -101,6 +114,6 @@ def _answer(body: Body, texts: list[Any], with_content: bool) -> Answer:
     )
 
 
-def _said(role: str, texts: list[Any]) -> list[Part]:
-    found = [parts.text(text) for text in texts if text]
+def _said(role: str, texts: Sequence[Part | str | None]) -> list[Part]:
+    found = [parts.text(text) if isinstance(text, str) else text for text in texts if text]
     return [{"role": role, "parts": found}] if found else []

@@ -79,7 +79,7 @@ class StepCallback:
 
     def _call(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
         name, attributes = model_calls.request(lm, inputs)
-        content = lambda: model_calls.request_content(inputs)  # noqa: E731 - read only where content is wanted
+        content = lambda: model_calls.request_content(lm, inputs)  # noqa: E731 - read only where content is wanted
         self._begin(call_id, name, attributes, content, claim=ModelClaim())
 
     def _begin(

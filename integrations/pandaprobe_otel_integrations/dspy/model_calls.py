@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._provider_names import provider_name
+from pandaprobe_otel_integrations._rest import names_of, parameters, rest
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
+
+_READ: Final = names_of(
+    SAMPLING,
+    LIMITS,
+    ("messages", "prompt", "tools", "api_base", "base_url", "api_version", "headers", "num_retries", "cache"),
+)
+_SAID: Final = frozenset({"text", "reasoning_content", "tool_calls"})
 
 
 def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -28,13 +36,14 @@ def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return (f"chat {model}" if model else "chat"), attributes
 
 
-def request_content(inputs: Mapping[str, Any]) -> Content:
-    """The conversation, and the tools that the model may call."""
+def request_content(lm: Any, inputs: Mapping[str, Any]) -> Content:
+    """The conversation, the tools that the model may call, and the parameters that no attribute has."""
     prompt = inputs.get("prompt")
     asked = objects(inputs.get("messages")) or ([{"role": "user", "content": prompt}] if string(prompt) else [])
     return {
         names.INPUT_MESSAGES: [input_message(one) for one in asked],
         names.TOOL_DEFINITIONS: [tool_definition(one) for one in objects(obj(inputs.get("kwargs")).get("tools"))],
+        **parameters({**obj(getattr(lm, "kwargs", None)), **obj(inputs.get("kwargs"))}, _READ),
     }
 
 
@@ -72,4 +81,5 @@ def _message(output: Any) -> dict[str, Any]:
         "content": said.get("text"),
         "reasoning_content": said.get("reasoning_content"),
         "tool_calls": said.get("tool_calls"),
+        **rest(said, _SAID),
     }

@@ -20,6 +20,7 @@ _PARAMETERS: Final = frozenset({"sampleCount", "seed"})
 _INSTANCE: Final = frozenset({"prompt", "image", "referenceImages"})
 _MADE: Final = frozenset({"bytesBase64Encoded", "gcsUri", "mimeType", "prompt", "raiFilteredReason"})
 _ANSWER: Final = frozenset({"predictions", "error", "sdkHttpResponse"})
+_JOB: Final = _ANSWER | {"name"}
 
 
 class Images(Whole):
@@ -77,8 +78,12 @@ class Videos(Images):
     output_type = "video"
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The name of the job."""
-        return Answer(attributes={names.RESPONSE_ID: string(body.get("name"))}, failure=failure_in(body.get("error")))
+        """The name of the job, and what is known of it."""
+        return Answer(
+            attributes={names.RESPONSE_ID: string(body.get("name"))},
+            content=beside(body, _JOB, {}) if with_content else {},
+            failure=failure_in(body.get("error")),
+        )
 
 
 def _references(instance: Object) -> list[Object]:

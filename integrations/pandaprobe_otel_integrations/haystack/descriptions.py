@@ -10,15 +10,20 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
-from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._shape import items, obj, string
 
 Tags = Mapping[str, Any]
 
 _LLM_INPUTS: Final = ("haystack.agent.step.llm.input", "haystack.component.input")
 _LLM_OUTPUTS: Final = ("haystack.agent.step.llm.output", "haystack.component.output")
+_READ: Final = names_of(SAMPLING, LIMITS, ("stream_options",))
+_TOLD: Final = frozenset({"model", "finish_reason", "index", "usage", "completion_start_time", "id"})
+_OF_AGENTS: Final = frozenset({"messages", "last_message", "streaming_callback", "tools", "snapshot", "break_point"})
+"""Members of what an agent takes and gives that are messages, tools or its own machinery."""
 
 
 def _nothing(tags: Any) -> dict[str, Any]:
@@ -85,7 +90,19 @@ def _model_content(tags: Tags) -> Content:
         names.INPUT_MESSAGES: conversation(messages),
         names.TOOL_DEFINITIONS: [_definition(one) for one in _tools(asked.get("tools"))],
         names.OUTPUT_MESSAGES: output_messages(choices),
+        **parameters(obj(asked.get("generation_kwargs")), _READ),
+        **_beside(metas),
     }
+
+
+def _beside(metas: list[Mapping[str, Any]]) -> Content:
+    """What is said beside the answers, such as log probabilities."""
+    found: dict[str, Any] = {}
+    for meta in metas:
+        found |= rest(meta, _TOLD)
+        if counted := uncounted(meta.get("usage"), COUNTED):
+            found["usage"] = counted
+    return {RESPONSE: {"response": found}} if found else {}
 
 
 def _metas(tags: Tags) -> list[Mapping[str, Any]]:
@@ -146,7 +163,16 @@ def _retrieval(tags: Tags) -> Content:
         {"id": one.id, "content": one.content, "score": one.score, "metadata": one.meta}
         for one in items(found.get("documents"))
     ]
-    return {names.RETRIEVAL_QUERY: string(asked.get("query")), names.RETRIEVAL_DOCUMENTS: documents}
+    given = {name: _without_vector(value) for name, value in obj(plain(asked)).items()}
+    told = {names.RETRIEVAL_DOCUMENTS: documents}
+    if given.keys() - {"query"}:  # how it looks, or what it looks for without words
+        return {ours.INPUT: given, **told}
+    return {names.RETRIEVAL_QUERY: string(asked.get("query")), **told}
+
+
+def _without_vector(value: Any) -> Any:
+    numbers = items(value)
+    return f"[vector of {len(numbers)} numbers]" if numbers and isinstance(numbers[0], float) else value
 
 
 def _embedded(tags: Tags) -> Content:
@@ -181,10 +207,21 @@ def _agent(tags: Tags) -> Description:
 
 def _talk(tags: Tags) -> Content:
     """What the agent was asked, and what it said last."""
-    asked = items(obj(tags.get("haystack.agent.input")).get("messages"))
-    said = items(obj(tags.get("haystack.agent.output")).get("messages"))
+    given, made = obj(tags.get("haystack.agent.input")), obj(tags.get("haystack.agent.output"))
+    asked, said = items(given.get("messages")), items(made.get("messages"))
     last = [{"message": _chat(said[-1], "assistant"), "finish_reason": "stop"}] if said else []
-    return {names.INPUT_MESSAGES: conversation(asked), names.OUTPUT_MESSAGES: output_messages(last)}
+    return {
+        names.INPUT_MESSAGES: conversation(asked),
+        names.OUTPUT_MESSAGES: output_messages(last),
+        ours.INPUT: _state(given, asked),
+        ours.OUTPUT: _state(made, said[-1:]),
+    }
+
+
+def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
+    """The messages with what the agent's state has beside them; None where that is nothing."""
+    more = plain({name: value for name, value in values.items() if name not in _OF_AGENTS})
+    return {"messages": plain(messages), **more} if more else None
 
 
 def _tool(tags: Tags) -> Description:

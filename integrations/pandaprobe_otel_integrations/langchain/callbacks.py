@@ -13,12 +13,13 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._rest import is_empty
 from pandaprobe_otel_integrations._runs import Run
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
 
 from . import kinds
-from .messages import conversation, document
-from .model_calls import answer_attributes, answer_content, request_attributes, tool_definitions
+from .messages import conversation, document, plain
+from .model_calls import answer_attributes, answer_content, more_parameters, request_attributes, tool_definitions
 from .run_spans import RunSpans
 
 
@@ -136,7 +137,7 @@ class RunCallbacks(RunSpans):
         found.claim_model_call()
         if self._with_content(found.span):
             content = {names.INPUT_MESSAGES: messages(), names.TOOL_DEFINITIONS: tool_definitions(parameters)}
-            self._set(found.span, encoded(content))
+            self._set(found.span, encoded({**content, **more_parameters(parameters)}))
 
     def on_llm_new_token(self, token: Any, *, run_id: Any, **said: Any) -> None:
         """The model answers piece by piece."""
@@ -176,6 +177,14 @@ class RunCallbacks(RunSpans):
         self._set(span, answer_attributes(response))
         if self._with_content(span):
             self._set(span, encoded(answer_content(response)))
+
+    # -- the app's own -----------------------------------------------------------------------------------------------
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: Any, **said: Any) -> None:
+        """The app tells of something, by `dispatch_custom_event`."""
+        run = self._runs.get(run_id)
+        if run is not None and run.span is not None and self._with_content(run.span):
+            guarded(run.span.add_event, str(name), encoded({"data": plain(data)}))
 
     # -- tools and retrievers -----------------------------------------------------------------------------------------
 
@@ -220,6 +229,8 @@ class RunCallbacks(RunSpans):
         self._set(span, {"gen_ai.tool.call.id": string(getattr(message, "tool_call_id", None))})
         result = output if message is None else message.content
         self._add_content(span, "gen_ai.tool.call.result", result)
+        if not is_empty(artifact := getattr(message, "artifact", None)):
+            self._add_content(span, ours.SPAN_METADATA, {"artifact": artifact})
         if span is not None and getattr(message, "status", None) == "error":
             text = str(result) if self._with_content(span) else ""
             span.set_attribute(ours.ERROR_TYPE, "tool_error")

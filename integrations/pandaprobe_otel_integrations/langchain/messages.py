@@ -8,11 +8,27 @@ from typing import Any, Final, cast
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import is_empty, rest, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}
 _SHORT_ROLES: Final = frozenset({"user", "human", "assistant", "ai", "system", "developer"})
 _MEDIA: Final = frozenset({"image", "audio", "video", "file"})
+_TEXT: Final = frozenset({"type", "text", "index"})
+_REASONING: Final = frozenset({"type", "reasoning", "thinking", "summary", "index", "signature", "encrypted_content"})
+_CALL: Final = frozenset(
+    {"type", "id", "call_id", "name", "args", "input", "arguments", "index", "partial_json", "status"}
+)
+_IMAGE: Final = frozenset({"type", "image_url", "index"})
+_ADDRESS: Final = frozenset({"url"})
+_FILE: Final = frozenset(
+    {"type", "base64", "data", "source", "source_type", "mime_type", "file_id", "id", "url", "index"}
+)
+"""Members that are read of each kind of block."""
+_BESIDE: Final = frozenset({"tool_calls", "function_call", "reasoning_content"})
+"""What providers' packages repeat of a message, or is read, of what stands beside it."""
+NOT_FOR_THE_MODEL: Final = "[not for the model: the tool's span has it]"
+"""Stands in a model's input for an artifact, which may be large and is in each of the calls that follow."""
 _MAX_DEPTH: Final = 8
 """Levels of a state that are looked into; deeper values are written as their text."""
 
@@ -35,16 +51,33 @@ def role_of(message: Any) -> str:
 
 
 def conversation(messages: Iterable[Any]) -> list[Part]:
-    """Messages in the conventions' form: a role and parts."""
-    return [{"role": role_of(message), "parts": message_parts(message)} for message in messages]
+    """Messages in the conventions' form: a role, parts, and what stands beside them."""
+    return [{"role": role_of(message), "parts": message_parts(message), **beside(message)} for message in messages]
+
+
+def beside(message: Any) -> dict[str, Any]:
+    """What a message has beside its content: who says it, and what its provider's package adds."""
+    name = string(getattr(message, "name", None))
+    found = {"name": name} if name else {}
+    more = getattr(message, "additional_kwargs", None)
+    return {**rest(obj(more), _BESIDE), **found} if more else found
+
+
+def _outcome(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> dict[str, Any]:
+    """Of a tool's message: whether the tool failed, and what it has given to the app alone."""
+    found: dict[str, Any] = {"is_error": True} if getattr(message, "status", None) == "error" else {}
+    return found if is_empty(getattr(message, "artifact", None)) else {**found, "artifact": artifact}
 
 
 def message_parts(message: Any) -> list[Part]:
     """The parts of one message, its tool calls included."""
     if role_of(message) == "tool":
         response = plain(message.content)
-        return [parts.tool_response(id=string(getattr(message, "tool_call_id", None)), response=response)]
+        call_id = string(getattr(message, "tool_call_id", None))
+        return [{**parts.tool_response(id=call_id, response=response), **_outcome(message)}]
     found = [part for block in _blocks(message.content) if (part := _part(block)) is not None]
+    if thought := _thought_beside(message):
+        found.insert(0, parts.reasoning(thought))
     known = {part.get("id") for part in found if part["type"] == "tool_call"}
     found.extend(
         parts.tool_call(id=string(call.get("id")), name=string(call.get("name")), arguments=call.get("args"))
@@ -57,8 +90,11 @@ def message_parts(message: Any) -> list[Part]:
 def chat_message(message: Any) -> dict[str, Any]:
     """One message in the form of chat completions, for the states that chains pass on."""
     found: dict[str, Any] = {"role": role_of(message), "content": _content(message.content)}
-    if name := string(getattr(message, "name", None)):
-        found["name"] = name
+    found |= beside(message)
+    if found["role"] == "tool":
+        found |= _outcome(message, plain(getattr(message, "artifact", None)))
+    if thought := _thought_beside(message):
+        found["reasoning_content"] = thought
     if call_id := string(getattr(message, "tool_call_id", None)):
         found["tool_call_id"] = call_id
     if calls := _calls(message):
@@ -143,6 +179,12 @@ def _text(value: Any) -> str:
     return f"<{type(value).__name__}>" if " at 0x" in text else text
 
 
+def _thought_beside(message: Any) -> str | None:
+    """The thought that DeepSeek's package, and others, put beside a message."""
+    more = getattr(message, "additional_kwargs", None)
+    return string(obj(more).get("reasoning_content")) if more else None
+
+
 def _calls(message: Any) -> list[Object]:
     return [*objects(getattr(message, "tool_calls", None)), *objects(getattr(message, "invalid_tool_calls", None))]
 
@@ -158,7 +200,7 @@ def _content(content: Any) -> Any:
     if isinstance(content, str):
         return content
     found = [part for block in items(content) if (part := _part(block)) is not None and part["type"] != "tool_call"]
-    if all(part["type"] == "text" for part in found):
+    if all(part["type"] == "text" and len(part) == 2 for part in found):
         return "".join(str(part["content"]) for part in found)
     return found
 
@@ -170,21 +212,24 @@ def _part(block: Any) -> Part | None:
     found = obj(block)
     kind = string(found.get("type")) or ""
     if kind in ("text", "input_text", "output_text"):
-        return parts.text(str(found.get("text") or ""))
+        return with_rest(parts.text(str(found.get("text") or "")), found, _TEXT)
     if kind in ("reasoning", "thinking"):
         thought = string(found.get(kind)) or _summary(found)
-        return parts.reasoning(thought) if thought else None
+        return with_rest(parts.reasoning(thought), found, _REASONING) if thought else None
     if kind in ("tool_call", "tool_use", "function_call"):
         arguments = next((found[key] for key in ("args", "input", "arguments") if key in found), None)
         call_id = string(found.get("call_id")) or string(found.get("id"))
-        return parts.tool_call(id=call_id, name=string(found.get("name")), arguments=arguments)
+        call = parts.tool_call(id=call_id, name=string(found.get("name")), arguments=arguments)
+        return with_rest(call, found, _CALL)
     if kind in ("tool_call_chunk", "input_json_delta", "redacted_thinking"):
         return None  # pieces of calls that stand whole beside the content, and what only the service can read
     if kind == "image_url":
-        return parts.media(str(obj(found.get("image_url")).get("url") or found.get("image_url") or ""), "image")
+        image = obj(found.get("image_url"))
+        picture = parts.media(str(image.get("url") or found.get("image_url") or ""), "image")
+        return with_rest(with_rest(picture, image, _ADDRESS), found, _IMAGE)
     if kind in _MEDIA:
-        return _media(kind, found)
-    return {"type": kind or "unknown", **{key: item for key, item in found.items() if key != "type"}}
+        return with_rest(_media(kind, found), found, _FILE)
+    return {"type": kind or "unknown", **told({key: item for key, item in found.items() if key != "type"})}
 
 
 def _summary(block: Object) -> str:

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.attributes import MODEL_PARAMETERS
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._provider_names import provider_name
+from pandaprobe_otel_integrations._rest import RESPONSE, rest, uncounted
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 
-from .messages import message_parts
+from .messages import beside, message_parts
 
+_READ: Final = frozenset(
+    {
+        "model", "model_name", "model_id", "temperature", "max_tokens", "max_completion_tokens", "max_output_tokens",
+        "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "stop", "reasoning_effort", "tools",
+        "stream", "streaming", "stream_options", "_type",
+    }
+)  # fmt: skip
+"""Parameters of a call that attributes tell."""
+_ANSWERED: Final = frozenset(
+    {
+        "model_name", "model", "model_provider", "id", "finish_reason", "stop_reason", "done_reason", "stopReason",
+        "status", "system_fingerprint", "service_tier", "token_usage", "usage", "usage_metadata", "created",
+        "created_at", "object", "role", "type", "done", "message",
+    }
+)  # fmt: skip
+"""Members of what stands beside an answer that attributes tell, or that say when it was made and what form it has."""
+_COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
 _LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
 """What the ids begin with that LangChain gives to messages whose service gave none."""
 
@@ -63,14 +83,32 @@ def answer_attributes(result: Any) -> dict[str, Any]:
 
 
 def answer_content(result: Any) -> Content:
-    """The messages of an `LLMResult`, or its texts."""
+    """The messages of an `LLMResult`, or its texts, and what the provider's package says beside them."""
     messages: list[Part] = []
+    more: dict[str, Any] = _beside(obj(getattr(result, "llm_output", None)))
     for generation in _generations(result):
         message = _message(generation)
         text = getattr(generation, "text", "")
         found = message_parts(message) if message is not None else [{"type": "text", "content": text}]
-        messages.append({"role": "assistant", "parts": found, "finish_reason": finish_reason(generation) or "unknown"})
-    return {names.OUTPUT_MESSAGES: messages}
+        reason = finish_reason(generation) or "unknown"
+        said = {"role": "assistant", "parts": found, "finish_reason": reason}
+        messages.append(said if message is None else {**beside(message), **said})
+        for bag in (getattr(generation, "generation_info", None), getattr(message, "response_metadata", None)):
+            more.update(_beside(obj(bag)))
+    return {names.OUTPUT_MESSAGES: messages, **({RESPONSE: {"response": more}} if more else {})}
+
+
+def _beside(said: Object) -> dict[str, Any]:
+    found = rest(said, _ANSWERED)
+    if counted := uncounted(said.get("token_usage") or said.get("usage"), _COUNTED):
+        found["usage"] = counted
+    return found
+
+
+def more_parameters(parameters: Object) -> Content:
+    """The parameters that no attribute has, such as the tool that must be called, or the schema of the answer."""
+    left = rest(parameters, _READ)
+    return {MODEL_PARAMETERS: left} if left else {}
 
 
 def finish_reason(generation: Any) -> str | None:

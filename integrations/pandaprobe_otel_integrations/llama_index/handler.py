@@ -27,7 +27,15 @@ from pandaprobe_otel_integrations._span_writing import fail, present
 from .agent_turns import STEPS, TeamRun
 from .descriptions import beginning, ending, name_of_ending, step_beginning, turn_beginning
 from .kinds import is_team, kind_of
-from .messages import answer_attributes, answer_of, messages_of, request_attributes, tool_definitions
+from .messages import (
+    answer_attributes,
+    answer_of,
+    beside_answer,
+    messages_of,
+    parameters_of,
+    request_attributes,
+    tool_definitions,
+)
 from .values import event_in
 
 _CANCELLED: Final = "WorkflowCancelledByUser"
@@ -262,7 +270,8 @@ class RunHandler:
         prompt = string(getattr(event, "prompt", None))
         asked: list[Any] = [{"role": "user", "parts": [{"type": "text", "content": prompt}]}] if prompt else []
         said = encoded({names.INPUT_MESSAGES: asked or messages_of(event.messages)})
-        run.span.set_attributes(said | encoded({names.TOOL_DEFINITIONS: tool_definitions(more)}))
+        given = {names.TOOL_DEFINITIONS: tool_definitions(more), **parameters_of(obj(event.model_dict), more)}
+        run.span.set_attributes(said | encoded(given))
         for agent in _agents_above(run):
             if agent.span is not None and not agent.answers:
                 agent.answers = True
@@ -276,6 +285,7 @@ class RunHandler:
         if not recorder.with_content:
             return
         said = encoded({names.OUTPUT_MESSAGES: answer_of(response)})
+        run.span.set_attributes(encoded(beside_answer(response)))
         for each in (run, *_agents_above(run)):
             if each.span is not None:
                 each.span.set_attributes(said)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Set
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import Object, integer, obj, objects, string
+from pandaprobe_otel_integrations._rest import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
-_ANTHROPIC = Messages()
+_ANTHROPIC: Final = Messages()
+_READ: Final = frozenset({"tools", "max_tokens", "model", "temperature", "stream", "stream_options"})
+_BESIDE: Final = frozenset({"tool_calls", "tool_call_id"})
+_TEXT: Final = frozenset({"block_type", "text"})
+_THOUGHT: Final = frozenset({"block_type", "content"})
+_CALL: Final = frozenset({"block_type", "tool_call_id", "tool_name", "tool_kwargs"})
+_FILE: Final = frozenset({"block_type", "url", "data", "image", "audio", "video", "document"})
+_ANSWERED: Final = frozenset(
+    {
+        "id", "object", "created", "created_at", "model", "usage", "choices", "content", "message", "role", "type",
+        "stop_reason", "done", "done_reason", "output",
+    }
+)  # fmt: skip
+"""Members of what a provider has sent that are told, or that say when and in what form it came."""
+_CHOICE: Final = frozenset({"index", "message", "delta", "finish_reason", "text"})
+_SAID: Final = frozenset({"content", "role", "tool_calls", "refusal", "function_call"})
+_COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
+_REASONS: Final = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
 
 def messages_of(messages: Iterable[Any]) -> list[Part]:
@@ -27,8 +46,37 @@ def answer_of(response: Any) -> list[Part]:
         text = string(getattr(response, "text", None))
         return [{"role": "assistant", "parts": [parts.text(text)], "finish_reason": "stop"}] if text else []
     found = _message(message)
-    reason = "tool_call" if any(part["type"] == "tool_call" for part in found["parts"]) else "stop"
-    return [{**found, "finish_reason": reason}]
+    calls = any(part["type"] == "tool_call" for part in found["parts"])
+    return [{**found, "finish_reason": _reason(response) or ("tool_call" if calls else "stop")}]
+
+
+def beside_answer(response: Any) -> Content:
+    """What the provider, and its package, say beside the answer."""
+    raw = obj(getattr(response, "raw", None))
+    found = {**rest(obj(getattr(response, "additional_kwargs", None)), COUNTED.keys()), **rest(raw, _ANSWERED)}
+    choices = [
+        {**rest(choice, _CHOICE), **rest(obj(choice.get("message")), _SAID)} for choice in objects(raw.get("choices"))
+    ]
+    if any(choices):
+        found["choices"] = choices
+    if counted := uncounted(raw.get("usage"), _COUNTED):
+        found["usage"] = counted
+    if logprobs := items(getattr(response, "logprobs", None)):
+        found["logprobs"] = [[rest(obj(token), frozenset({"bytes"})) for token in items(tokens)] for tokens in logprobs]
+    return {RESPONSE: {"response": found}} if found else {}
+
+
+def parameters_of(model: Object, more: Object) -> Content:
+    """The parameters of a call that have no attribute: those of the call, and those that the model always sends."""
+    found = {**rest(obj(model.get("additional_kwargs")), _READ), **rest(more, _READ)}
+    return {PARAMETERS: found} if found else {}
+
+
+def _reason(response: Any) -> str | None:
+    raw = obj(getattr(response, "raw", None))
+    choices = objects(raw.get("choices"))
+    said = string(choices[0].get("finish_reason")) if choices else string(raw.get("stop_reason"))
+    return "tool_call" if said == "tool_calls" else _REASONS.get(said or "", said)
 
 
 def answer_attributes(response: Any) -> dict[str, Any]:
@@ -66,30 +114,52 @@ def _message(message: Any) -> Part:
     role = str(getattr(message.role, "value", message.role))
     more = obj(message.additional_kwargs)
     found = [part for block in message.blocks if (part := _block(block)) is not None]
+    beside = rest(more, _BESIDE)
     if role == "tool":
         text = "\n".join(str(part.get("content")) for part in found)
-        return {"role": role, "parts": [parts.tool_response(id=string(more.get("tool_call_id")), response=text)]}
+        answer = parts.tool_response(id=string(more.get("tool_call_id")), response=text)
+        return {"role": role, "parts": [{**beside, **answer}]}
     known = {part["id"] for part in found if part["type"] == "tool_call"}
     for call in objects(more.get("tool_calls")):
         function = obj(call.get("function"))
         if call.get("id") not in known:
             name = string(function.get("name"))
             found.append(parts.tool_call(id=string(call.get("id")), name=name, arguments=function.get("arguments")))
-    return {"role": role, "parts": found}
+    return {**beside, "role": role, "parts": found}
 
 
 def _block(block: Any) -> Part | None:
     kind = str(getattr(block, "block_type", ""))
     if kind == "text":
-        return parts.text(block.text) if block.text else None
+        return _whole(parts.text(block.text), block, _TEXT) if block.text else None
     if kind == "thinking":
-        return parts.reasoning(block.content) if block.content else None
+        return _whole(parts.reasoning(block.content), block, _THOUGHT) if block.content else None
     if kind == "tool_call":
-        return parts.tool_call(id=block.tool_call_id, name=block.tool_name, arguments=block.tool_kwargs)
+        call = parts.tool_call(id=block.tool_call_id, name=block.tool_name, arguments=block.tool_kwargs)
+        return _whole(call, block, _CALL)
     url = getattr(block, "url", None)
     if url is not None:
-        return parts.media(str(url), kind)
-    data = getattr(block, kind, None)
+        return _whole(parts.media(str(url), kind), block, _FILE)
+    data = getattr(block, kind, None) or getattr(block, "data", None)
     if isinstance(data, bytes):  # LlamaIndex keeps base64
-        return parts.base64_blob(data.decode("latin-1"), kind, string(getattr(block, f"{kind}_mimetype", None)))
-    return {"type": kind} if kind else None
+        mime_type = string(getattr(block, f"{kind}_mimetype", None))
+        return _whole(parts.base64_blob(data.decode("latin-1"), kind, mime_type), block, _FILE)
+    return _whole({"type": kind}, block, _FILE) if kind else None
+
+
+def _whole(part: Part, block: Any, known: Set[str]) -> Part:
+    """A part with the other fields of its block, as far as they were set."""
+    others = {
+        name: value for name in block.model_fields_set - known if (value := getattr(block, name, None)) is not None
+    }
+    return with_rest(part, {name: _plain(value) for name, value in others.items()}, frozenset()) if others else part
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "block_type"):
+        return _block(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in items(value)]  # pyright: ignore[reportUnknownArgumentType]
+    if value is None or isinstance(value, (str, int, float, bool, dict)):
+        return told(value)
+    return told(dict(obj(value))) or str(value)

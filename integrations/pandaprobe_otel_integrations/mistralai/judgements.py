@@ -11,8 +11,8 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Body
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message
-from pandaprobe_otel_integrations._openai_protocol.moderations import Moderations
-from pandaprobe_otel_integrations._rest import RESPONSE
+from pandaprobe_otel_integrations._openai_protocol.moderations import ANSWERED, Moderations
+from pandaprobe_otel_integrations._rest import beside
 from pandaprobe_otel_integrations._shape import items, obj, objects
 
 
@@ -38,8 +38,8 @@ class Classifications(Judgements):
         message = {"role": "assistant", "parts": said}
         if not with_content:
             return answer
-        beside = {name: value for name, value in answer.content.items() if name != RESPONSE}
-        return replace(answer, content={**beside, names.OUTPUT_MESSAGES: [message] if said else []})
+        more = beside(body, ANSWERED, {})
+        return replace(answer, content={names.OUTPUT_MESSAGES: [message] if said else [], **more})
 
 
 def _messages(value: Any) -> list[Any]:

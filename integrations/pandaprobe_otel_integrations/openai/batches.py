@@ -14,13 +14,14 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
-from pandaprobe_otel_integrations._rest import beside, parameters
+from pandaprobe_otel_integrations._rest import beside, parameters, rest
 from pandaprobe_otel_integrations._shape import integer, obj, string
 from pandaprobe_otel_integrations._whole import Whole
 
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _READ: Final = frozenset({"endpoint", "input_file_id"})
-_ANSWER: Final = _READ | {"id", "object", "status", "usage", "request_counts", "error"}
+_ANSWER: Final = _READ | {"id", "object", "status", "usage", "error"}
+_COUNTS: Final = frozenset({"completed", "failed"})
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
 _seen: Final = FirstSights()
 
@@ -69,7 +70,7 @@ class FetchedBatch(CreatedBatch):
                 names.BATCH_FAILED: integer(counts.get("failed")),
                 ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             },
-            content=beside(body, _ANSWER, COUNTED) if with_content else {},
+            content=beside({**body, "request_counts": rest(counts, _COUNTS)}, _ANSWER, COUNTED) if with_content else {},
         )
 
 

@@ -55,12 +55,12 @@ _THREAD: Final = frozenset({"messages"})
 _MESSAGE: Final = frozenset({"role", "content"})
 _ANSWER: Final = frozenset(
     {
-        "id", "object", "created_at", "assistant_id", "thread_id", "status", "model", "usage", "said", "tools",
+        "id", "object", "created_at", "assistant_id", "thread_id", "status", "model", "usage", "said",
         "required_action", "last_error", "error", "expires_at", "started_at", "completed_at", "cancelled_at",
-        "failed_at", "instructions",
+        "failed_at",
     }
 )  # fmt: skip
-"""Members of a run that are told, that are times, or that are the assistant's own."""
+"""Members of a run that are told, or that are times. Instructions and tools are those of the stored assistant."""
 _ENDED: Final = _REASONS.keys() - {"requires_action"}
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT, "incomplete": ours.PARTIAL}
 _seen: Final = FirstSights()

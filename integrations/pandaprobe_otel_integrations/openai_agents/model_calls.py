@@ -7,14 +7,17 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
-from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._rest import names_of, parameters
 from pandaprobe_otel_integrations._shape import obj, objects
 
 from .requests import ModelRequest
 
 _RESPONSES = Responses()
+_READ: Final = names_of(SAMPLING, LIMITS, ("base_url", "model_impl", "include_usage"))
+"""Settings of a model that attributes tell, or that are the SDK's own."""
 _ORIGIN: Final = frozenset({"model", "response_id"})
 
 
@@ -34,7 +37,7 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
     response = obj(data.response)
     answer = _RESPONSES.answer(response, with_content=with_content)
     asked = request.body() if request is not None else {}
-    asked |= {name: value for name, value in response.items() if value not in (None, [])}
+    asked |= {name: value for name, value in response.items() if value not in (None, [], {})}
     found = {**_RESPONSES.request_attributes(asked), **answer.attributes}
     if with_content:
         repeated = {name: value for name, value in asked.items() if name in ECHOES}
@@ -55,7 +58,10 @@ def _generation(data: Any, with_content: bool) -> dict[str, Any]:
     if streamed:
         found[names.STREAM] = True
     if with_content:
-        content: dict[str, Any] = {names.INPUT_MESSAGES: [input_message(one) for one in objects(data.input)]}
+        content: dict[str, Any] = {
+            names.INPUT_MESSAGES: [input_message(one) for one in objects(data.input)],
+            **parameters(obj(data.model_config), _READ),
+        }
         if streamed:
             response = {**output[0], "status": "completed", "output": _without_origins(output[0]["output"])}
             content |= _RESPONSES.answer(response, with_content=True).content

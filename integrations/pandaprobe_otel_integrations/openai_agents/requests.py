@@ -28,6 +28,8 @@ _ARGUMENTS: Final = (
 )
 """Of `Model.get_response` and `Model.stream_response`, in their order."""
 _SETTINGS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "reasoning", "top_logprobs")
+_MORE_SETTINGS: Final = ("tool_choice", "parallel_tool_calls", "truncation", "metadata", "store")
+"""Those that may hold content. A service that speaks the Responses API need not repeat them."""
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
@@ -77,6 +79,7 @@ class ModelRequest:
         if self.with_content:
             found |= {"instructions": self._get("system_instructions"), "input": self._get("input")}
             found["tools"] = self.tools()
+            found |= {name: getattr(settings, name, None) for name in _MORE_SETTINGS}
         return {name: value for name, value in found.items() if value is not None}
 
     def _get(self, name: str) -> Any:

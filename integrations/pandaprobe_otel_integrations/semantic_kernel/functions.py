@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as ours
@@ -38,8 +38,11 @@ def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, 
         }
         span = recorder.tracer.start_span(f"execute_tool {name}", attributes=present(attributes))
     if recorder.with_content:
-        told = guarded(_arguments, function, kwargs if given is None else given) or "{}"
-        guarded(lambda: span.set_attributes(encoded({form.given: told})))
+        taken, more = guarded(_arguments, function, kwargs if given is None else given) or ({}, {})
+        told: dict[str, Any] = {form.given: taken or "{}"}
+        if more:
+            told[ours.SPAN_METADATA] = {"more_arguments": more}
+        guarded(lambda: span.set_attributes(encoded(told)))
     return FunctionScope(recorder, span, form.result)
 
 
@@ -83,10 +86,11 @@ class FunctionScope(SpanScope):
         self.span.set_attributes(encoded({self._result: told}))
 
 
-def _arguments(function: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the function has parameters for: a kernel's arguments may hold more, of the app's."""
+def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments that the function has parameters for, and what a kernel's arguments hold besides."""
     known = {parameter.name for parameter in function.parameters}
-    return {name: _told(value) for name, value in given.items() if name in known}
+    taken = {name: _told(value) for name, value in given.items() if name in known}
+    return taken, {name: _told(value) for name, value in given.items() if name not in known}
 
 
 def _plain(result: Any) -> Any:
@@ -95,4 +99,11 @@ def _plain(result: Any) -> Any:
 
 
 def _told(value: Any) -> Any:
-    return value if type(value) in _PLAIN else str(value)
+    """Models and data classes of the app's by their fields, the library's own objects by their text."""
+    if type(value) in _PLAIN or value is None:
+        return value
+    if type(value).__module__.partition(".")[0] == "semantic_kernel":
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _told(getattr(value, each.name, None)) for each in fields(value)}
+    return dict(obj(value)) or str(value)

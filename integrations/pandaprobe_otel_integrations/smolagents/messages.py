@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import items, obj, objects, string
+from pandaprobe_otel_integrations._rest import parameters, told
+from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
+_READ: Final = frozenset({"messages", "tools_to_call_from", "model", "model_id"})
 _ROLES = {"tool-call": "assistant", "tool-response": "tool"}
 
 
@@ -35,7 +39,20 @@ def usage_of(message: Any) -> dict[str, Any]:
 
 def tool_definitions(tools: Iterable[Any]) -> list[Part]:
     """Tools that a model is given."""
-    return [{"type": "function", "name": tool.name, "description": tool.description} for tool in tools]
+    return [
+        {
+            "type": "function",
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": {"type": "object", "properties": told(getattr(tool, "inputs", None))},
+        }
+        for tool in tools
+    ]
+
+
+def parameters_of(model: Any, given: Mapping[str, Any]) -> Content:
+    """The parameters of a call: those that its model always sends, and its own."""
+    return parameters({**obj(getattr(model, "kwargs", None)), **given}, _READ)
 
 
 def _message(message: Any) -> Part:
@@ -54,7 +71,13 @@ def _message(message: Any) -> Part:
 
 
 def _blocks(content: Any) -> list[Part]:
-    return [
-        parts.text(str(block.get("text"))) if block.get("type") == "text" else {"type": str(block.get("type"))}
-        for block in objects(content)
-    ]
+    return [part for block in objects(content) for part in _block(block)]
+
+
+def _block(block: Object) -> list[Part]:
+    picture: Any = block.get("image")
+    if not hasattr(picture, "tobytes"):
+        return content_parts([block])
+    # A picture of Pillow's: its points, and no file.
+    told_of = {"width": picture.width, "height": picture.height}
+    return [{**parts.blob(picture.tobytes(), "image", f"image/x-{str(picture.mode).lower()}"), **told_of}]

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._llm_span import with_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import items, obj, string
 
-from .messages import messages_of, tool_definitions
+from .messages import messages_of, parameters_of, tool_definitions
 from .scopes import AgentScope, ModelScope, ToolScope
 
 
@@ -67,6 +67,7 @@ def begin_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: d
     if recorder.with_content:
         asked = args[0] if args else kwargs.get("messages")
         tools = tool_definitions(items(kwargs.get("tools_to_call_from")))
-        attributes |= encoded({names.INPUT_MESSAGES: messages_of(items(asked)), names.TOOL_DEFINITIONS: tools})
+        said = {names.INPUT_MESSAGES: messages_of(items(asked)), names.TOOL_DEFINITIONS: tools}
+        attributes |= encoded({**said, **parameters_of(model, kwargs)})
     span = recorder.tracer.start_span(f"chat {name}", kind=SpanKind.CLIENT, attributes=attributes)
     return ModelScope(recorder, span, with_llm_span(span))

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from pandaprobe_otel.api.models.base import Model, OpenSpanKind, OpenSpanStatus, OpenTraceStatus, Utc
+from pandaprobe_otel.outcomes import outcome_in
 
 
 class TraceAccepted(Model):
@@ -46,6 +47,11 @@ class Span(Model):
     latency_ms: float | None = None
     time_to_first_token_ms: float | None = None
 
+    @property
+    def outcome(self) -> str | None:
+        """How it ended where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
+        return outcome_in({"metadata": self.metadata})
+
 
 class Trace(Model):
     """A trace with all its spans, ordered by their start."""
@@ -67,6 +73,11 @@ class Trace(Model):
     spans: list[Span] = Field(default_factory=list[Span])
     total_tokens: int = 0
     total_cost: float = 0.0
+
+    @property
+    def outcome(self) -> str | None:
+        """How it ended where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
+        return outcome_in({"metadata": self.metadata})
 
 
 class TraceListItem(Model):

@@ -10,6 +10,8 @@ from . import (
     openai_responses,
     openai_speakers,
     others,
+    rarer_calls,
+    refusals,
 )
 
 __all__ = [
@@ -22,4 +24,6 @@ __all__ = [
     "openai_responses",
     "openai_speakers",
     "others",
+    "rarer_calls",
+    "refusals",
 ]

@@ -16,7 +16,8 @@ from .plants import Plants, planted
 Json = dict[str, Any]
 
 
-def _client(server: ProviderServer) -> Any:
+def client(server: ProviderServer) -> Any:
+    """Anthropic's client."""
     return anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0)
 
 
@@ -131,7 +132,7 @@ def message(plant: Plants) -> Json:
 def _messages(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(message(plant)))
     given = request(plant)
-    with _client(server) as made:
+    with client(server) as made:
         needed = {name: given.pop(name) for name in ("model", "max_tokens", "messages")}
         return made.messages.create(**needed, extra_body=given)
 
@@ -152,7 +153,7 @@ def _message_stream(server: ProviderServer, plant: Plants) -> object:
     events += [{"type": "message_delta", "delta": ended, "usage": told, **more}, {"type": "message_stop"}]
     server.replies(events_reply(events, named=True, done=False))
     given = request(plant)
-    with _client(server) as made:
+    with client(server) as made:
         needed = {name: given.pop(name) for name in ("model", "max_tokens", "messages")}
         return list(made.messages.create(**needed, extra_body=given, stream=True))
 
@@ -187,7 +188,7 @@ def _batch(server: ProviderServer, plant: Plants) -> object:
             }
         )
     )
-    with _client(server) as made:
+    with client(server) as made:
         skip_without(made, "messages.batches")
         return made.messages.batches.create(requests=[{"custom_id": plant.text("custom"), "params": request(plant)}])
 
@@ -205,6 +206,6 @@ def _results(server: ProviderServer, plant: Plants) -> object:
     }
     lines = "".join(json.dumps(one) + "\n" for one in (line, failed)).encode()
     server.replies(json_reply(ended), Reply(chunks=(lines,), content_type="application/x-jsonl"))
-    with _client(server) as made:
+    with client(server) as made:
         skip_without(made, "messages.batches")
         return list(made.messages.batches.results(uuid.uuid4().hex))

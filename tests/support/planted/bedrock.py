@@ -30,6 +30,19 @@ def _claude(server: ProviderServer, plant: Plants) -> object:
     return _invoke(server, "anthropic.claude-sonnet-5-v1:0", body, claude_message(plant))
 
 
+@planted("bedrock", "Nova")
+def _nova(server: ProviderServer, plant: Plants) -> object:
+    body = {
+        "system": [{"text": plant.text("system")}],
+        "messages": [{"role": "user", "content": [{"text": plant.text("question")}]}],
+        "inferenceConfig": {"maxTokens": plant.number("max tokens"), "new": plant.text("parameter")},
+    }
+    message = {"role": "assistant", "content": [{"text": plant.text("answer")}]}
+    counts = {"inputTokens": plant.number("in"), "outputTokens": plant.number("out"), "totalTokens": 9}
+    answer = {"output": {"message": message}, "stopReason": "end_turn", "usage": counts, "new": plant.text("beside")}
+    return _invoke(server, "us.amazon.nova-lite-v1:0", body, answer)
+
+
 @planted("bedrock", "Nova Canvas")
 def _canvas(server: ProviderServer, plant: Plants) -> object:
     task = {

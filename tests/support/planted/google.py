@@ -16,11 +16,13 @@ from .plants import Plants, planted
 Json = dict[str, Any]
 
 
-def _client(server: ProviderServer) -> Any:
+def client_of(server: ProviderServer) -> Any:
+    """Google's client, on the Gemini API."""
     return genai.Client(api_key="none", vertexai=False, http_options=types.HttpOptions(base_url=server.url))
 
 
-def _vertex(server: ProviderServer) -> Any:
+def vertex(server: ProviderServer) -> Any:
+    """Google's client, on Vertex AI."""
     given: Any = {"vertexai": True, "project": "p", "location": "l", "credentials": Credentials(token="none")}  # type: ignore[no-untyped-call, unused-ignore]
     return genai.Client(http_options=types.HttpOptions(base_url=server.url), **given)
 
@@ -109,7 +111,7 @@ def asked(plant: Plants) -> Json:
 @planted("google_genai", "content")
 def _content(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(answer(plant)))
-    client = _client(server)
+    client = client_of(server)
     try:
         return client.models.generate_content(**asked(plant))
     finally:
@@ -128,7 +130,7 @@ def _content_stream(server: ProviderServer, plant: Plants) -> object:
     chunks.append({"candidates": [{"groundingMetadata": candidate.pop("groundingMetadata")}]})
     chunks.append({**whole, "candidates": [candidate]})
     server.replies(events_reply(chunks, done=False))
-    client = _client(server)
+    client = client_of(server)
     try:
         return list(client.models.generate_content_stream(**asked(plant)))
     finally:
@@ -138,7 +140,7 @@ def _content_stream(server: ProviderServer, plant: Plants) -> object:
 @planted("google_genai", "embedding")
 def _embedding(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply({"embeddings": [{"values": [0.5, 1.0]}], "new": plant.text("beside")}))
-    client = _client(server)
+    client = client_of(server)
     try:
         config: Any = {"task_type": plant.text("task"), "title": plant.text("title")}
         return client.models.embed_content(model="m", contents=[plant.text("text")], config=config)
@@ -155,7 +157,7 @@ def _images(server: ProviderServer, plant: Plants) -> object:
         "safetyAttributes": {"categories": [plant.text("safety")], "scores": [0.5]},
     }
     server.replies(json_reply({"predictions": [made]}))
-    client = _vertex(server)
+    client = vertex(server)
     try:
         config: Any = {"aspect_ratio": plant.text("aspect"), "guidance_scale": plant.number("guidance")}
         return client.models.generate_images(model="imagen-4", prompt=plant.text("prompt"), config=config)
@@ -196,7 +198,7 @@ def _interaction(server: ProviderServer, plant: Plants) -> object:
             }
         )
     )
-    client = _client(server)
+    client = client_of(server)
     skip_without(client, "interactions")
     try:
         return client.interactions.create(

@@ -26,22 +26,22 @@ def response_items(plant: Plants) -> list[Json]:
     return [
         {
             "type": "reasoning",
-            "id": "r1",
+            "id": plant.text("id of thoughts"),
             "summary": [{"type": "summary_text", "text": plant.text("summary")}],
             "content": [{"type": "reasoning_text", "text": plant.text("thought")}],
             "encrypted_content": "sealed",
         },
         {
             "type": "message",
-            "id": "m1",
+            "id": plant.text("id of a message"),
             "role": "assistant",
-            "status": "completed",
+            "status": plant.text("state of a message"),
             "content": [said],
             "phase": plant.text("phase"),
         },
         {
             "type": "function_call",
-            "id": "f1",
+            "id": plant.text("id of a call"),
             "call_id": plant.text("call id"),
             "name": plant.text("called"),
             "arguments": f'{{"a": "{plant.text("argument")}"}}',
@@ -49,7 +49,7 @@ def response_items(plant: Plants) -> list[Json]:
         },
         {
             "type": "web_search_call",
-            "id": "w1",
+            "id": plant.text("id of a search"),
             "status": "completed",
             "action": {"type": "search", "query": plant.text("query"), "sources": [{"url": plant.text("source")}]},
         },
@@ -78,12 +78,12 @@ def response_items(plant: Plants) -> list[Json]:
         },
         {
             "type": "image_generation_call",
-            "id": "g1",
+            "id": plant.text("id of a picture"),
             "status": "completed",
             "result": plant.picture("picture"),
             "revised_prompt": plant.text("revised"),
         },
-        {"type": "new_item", "id": "n1", "inside": {"deep": [plant.text("new item")]}},
+        {"type": "new_item", "id": plant.text("id of a new item"), "inside": {"deep": [plant.text("new item")]}},
     ]
 
 

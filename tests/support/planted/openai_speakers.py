@@ -40,7 +40,8 @@ def _groq_through_openai(server: ProviderServer, plant: Plants) -> object:
         return list(made.chat.completions.create(model="m", messages=asked, stream=True))
 
 
-def _stainless(module: str, cls: str, server: ProviderServer, path: str = "") -> Any:
+def stainless(module: str, cls: str, server: ProviderServer, path: str = "") -> Any:
+    """A client of a library that is made as OpenAI's is."""
     library = importlib.import_module(module)
     return getattr(library, cls)(base_url=f"{server.url}{path}", api_key="none", max_retries=0)
 
@@ -50,7 +51,7 @@ def _groq_chat(server: ProviderServer, plant: Plants) -> object:
     server.replies(
         json_reply({**answer(plant), "service_tier": plant.text("tier"), "x_groq": {"id": plant.text("request")}})
     )
-    with _stainless("groq", "Groq", server) as made:
+    with stainless("groq", "Groq", server) as made:
         more = {
             **parameters(plant),
             "service_tier": plant.text("asked tier"),
@@ -62,7 +63,7 @@ def _groq_chat(server: ProviderServer, plant: Plants) -> object:
 @planted("together", "chat")
 def _together_chat(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply({**answer(plant), "prompt": [{"text": plant.text("prompt")}]}))
-    with _stainless("together", "Together", server, "/v1") as made:
+    with stainless("together", "Together", server, "/v1") as made:
         more = {
             **parameters(plant),
             "repetition_penalty": plant.number("repetition"),
@@ -80,7 +81,7 @@ def _together_rerank(server: ProviderServer, plant: Plants) -> object:
     }
     usage = {"prompt_tokens": plant.number("tokens"), "completion_tokens": 0, "total_tokens": 1}
     server.replies(json_reply({"id": "r", "object": "rerank", "model": "m", "results": [found], "usage": usage}))
-    with _stainless("together", "Together", server, "/v1") as made:
+    with stainless("together", "Together", server, "/v1") as made:
         documents = [{"text": plant.text("document"), "url": plant.text("url")}]
         return made.rerank.create(
             model="m",
@@ -95,6 +96,6 @@ def _together_rerank(server: ProviderServer, plant: Plants) -> object:
 def _together_image(server: ProviderServer, plant: Plants) -> object:
     picture = {"index": 0, "type": "b64_json", "b64_json": plant.picture("picture")}
     server.replies(json_reply({"id": "i", "model": "m", "object": "list", "data": [picture]}))
-    with _stainless("together", "Together", server, "/v1") as made:
+    with stainless("together", "Together", server, "/v1") as made:
         more = {"steps": plant.number("steps"), "negative_prompt": plant.text("not"), "image_url": plant.text("given")}
         return made.images.generate(model="m", prompt=plant.text("prompt"), extra_body=more)

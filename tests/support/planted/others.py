@@ -17,7 +17,8 @@ from .plants import Plants, planted
 Json = dict[str, Any]
 
 
-def _mistral(server: ProviderServer) -> Any:
+def mistral(server: ProviderServer) -> Any:
+    """Mistral's client, of the old library or the new one."""
     try:
         made: Any = importlib.import_module("mistralai.client").Mistral
     except (ImportError, AttributeError):
@@ -60,7 +61,7 @@ def _mistral_chat(server: ProviderServer, plant: Plants) -> object:
             }
         )
     )
-    with _mistral(server) as client:
+    with mistral(server) as client:
         return client.chat.complete(
             model=plant.text("asked model"),
             messages=[{"role": "user", "content": plant.text("question")}],
@@ -111,7 +112,7 @@ def _mistral_conversation(server: ProviderServer, plant: Plants) -> object:
             }
         )
     )
-    with _mistral(server) as client:
+    with mistral(server) as client:
         return client.beta.conversations.start(
             model=plant.text("asked model"),
             inputs=[{"role": "user", "content": plant.text("question"), "type": "message.input", "object": "entry"}],
@@ -147,7 +148,7 @@ def _mistral_document(server: ProviderServer, plant: Plants) -> object:
             }
         )
     )
-    with _mistral(server) as client:
+    with mistral(server) as client:
         return client.ocr.process(
             model="ocr",
             document={"type": "document_url", "document_url": plant.text("url")},

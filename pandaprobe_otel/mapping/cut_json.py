@@ -1,0 +1,76 @@
+"""JSON text that a limit has cut off: what came before the cut, in its structure.
+
+`OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, which some vendors advise to set, cuts attributes wherever it happens to be.
+Messages would be a text that nobody can evaluate.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import orjson
+
+MARK: Final = "…[cut by OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT]"
+
+_TEXT: Final = r'"[^"\\]*(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*)*'
+_TOKEN: Final = re.compile(rf'{_TEXT}("?)|[\[\]{{}},]', re.DOTALL)
+_PIECE: Final = re.compile(
+    rf'\s*(?:{_TEXT}(?:"\s*:?\s*|\\?[^"]{{0,5}}\Z))?'
+    r"(?:-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?)\s*\Z",
+    re.DOTALL,
+)
+"""A name, a number or a word of JSON, or the beginning of one: what may be left of an item."""
+_HALF: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
+_ESCAPE: Final = 6
+_MIN: Final = 32
+_MAX: Final = 1 << 20
+
+
+def completed(text: str) -> Any:
+    """Return what JSON text that was cut off says, with a mark at the cut; the text itself if it is something else."""
+    if not _MIN <= len(text) <= _MAX or text.lstrip()[:1] not in ("[", "{", '"'):
+        return text
+    closers, last = "", None
+    for token in _TOKEN.finditer(text):
+        first = text[token.start()]
+        if first == '"':
+            if token[1]:
+                continue
+            if len(text) - token.end() >= _ESCAPE:
+                return text
+            said = _HALF.sub("", text[: token.end()])
+            return _parsed(f'{said}{MARK}"{closers}', _without_piece(text, last, closers), text)
+        if first in "[{":
+            closers = ("]" if first == "[" else "}") + closers
+        elif first in "]}":
+            if closers[:1] != first:
+                return text
+            closers = closers[1:]
+        last = token
+    if not closers:
+        return text
+    kept = text.rstrip()
+    whole = f"{kept},{_mark(closers)}" if kept.endswith('"') else ""
+    return _parsed(whole, _without_piece(text, last, closers), text)
+
+
+def _parsed(whole: str, without_piece: str, text: str) -> Any:
+    for candidate in (whole, without_piece):
+        try:
+            return orjson.loads(candidate)
+        except ValueError:
+            continue
+    return text
+
+
+def _without_piece(text: str, last: re.Match[str] | None, closers: str) -> str:
+    """The text up to its last complete item, with the mark as one more. Empty where what is left is no JSON."""
+    if last is None or _PIECE.match(text, last.end()) is None:
+        return ""
+    kept = text[: last.end() if last[0] != "," else last.start()]
+    return f"{kept}{'' if last[0] in '[{' else ','}{_mark(closers)}"
+
+
+def _mark(closers: str) -> str:
+    return f'"{MARK}"{closers}' if closers[:1] == "]" else f'"…":"{MARK}"{closers}'

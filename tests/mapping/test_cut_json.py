@@ -1,0 +1,107 @@
+"""Attributes that a limit of OpenTelemetry's SDK has cut off keep their structure, and say that they were cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import pandaprobe_otel as pp
+from pandaprobe_otel.mapping import map_trace
+from pandaprobe_otel.mapping.cut_json import MARK, completed
+from pandaprobe_otel.tracers import use_tracer_provider
+
+VALUES: tuple[Any, ...] = (
+    [
+        {"role": "user", "parts": [{"type": "text", "content": 'Hé "q" \\ \n ☃ 😀 [x{"}]},'}]},
+        {"role": "assistant", "parts": [{"type": "tool_call", "arguments": {"a": 1.5, "b": [True, None, -2e3]}}]},
+    ],
+    {"a": {}, "b": [[]], "c": "a text", "the last one": False},
+    'a text of "its own", longer than it needs to be',
+)
+FORMS: dict[str, Callable[[Any], str]] = {
+    "dense": lambda value: orjson.dumps(value).decode(),
+    "escaped": json.dumps,
+    "indented": lambda value: json.dumps(value, indent=1),
+}
+
+
+def leaves(value: Any) -> list[Any]:
+    """The values at the ends, in their order, without marks."""
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [] if value == MARK else [value]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("value", VALUES, ids=["list", "object", "text"])
+def test_wherever_it_is_cut_the_beginning_is_told(value: Any, form: str) -> None:
+    """Nothing is made up: the values are those from before the cut, the last of them maybe in part, with a mark."""
+    text = FORMS[form](value)
+    for length in range(32, len(text)):
+        found = completed(text[:length])
+        assert type(found) is type(value)
+        assert MARK in json.dumps(found, ensure_ascii=False)
+        *whole, last = leaves(found) or [""]
+        assert whole == leaves(value)[: len(whole)]
+        if isinstance(last, str):
+            assert leaves(value)[len(whole)].startswith(last.removesuffix(MARK))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[note that this is no JSON, though it may look so",
+        "{hello} and then some more words, as in a template",
+        '["a list", and then] some more words, and "a quotation',
+        '{"a" is a letter, and this is a sentence about it',
+        '"A quotation", and what was said about it later on',
+        '["a list"] and a word after it, which is no part of it',
+        '["a", "\\uzzzz is no character, so this is not JSON", "b',
+    ],
+)
+def test_what_is_no_json_stays(text: str) -> None:
+    """Also where it begins as JSON does."""
+    assert completed(text) == text
+
+
+def test_messages_of_any_emitter_stay_messages() -> None:
+    """With a provider whose attributes are bounded, as `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` does it."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(span_limits=SpanLimits(max_span_attribute_length=200), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    use_tracer_provider(provider)
+
+    try:
+
+        @pp.agent
+        def answer(messages: list[Any], customer: str) -> dict[str, Any]:
+            return {"messages": [{"role": "assistant", "content": "Because. " * 50}], "whole": True}
+
+        @pp.tool
+        def look_up(city: str) -> list[str]:
+            return ["It rains."] * 50
+
+        answer([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Why? " * 50}], "c-1")
+        look_up("Rome")
+        said = [{"role": "user", "parts": [{"type": "text", "content": "Why? " * 50}]}]
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(said)}
+        with provider.get_tracer("other").start_as_current_span("chat", attributes=attributes):
+            pass
+    finally:
+        use_tracer_provider(None)
+    agent, tool, chat = (map_trace([span])["spans"][0] for span in exporter.get_finished_spans())
+    assert [message["role"] for message in agent["input"]["messages"]] == ["system", "user"]
+    for message in (agent["input"]["messages"][1], agent["output"]["messages"][0], chat["input"]["messages"][0]):
+        assert message["content"].startswith(("Why? Why?", "Because. Because."))
+        assert message["content"].endswith(MARK)
+    assert tool["output"][:3] == ["It rains."] * 3
+    assert tool["output"][-1].endswith(MARK)
