@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otlp_senders import agent_trace, body_of, resident_kb
+from otlp_senders import agent_trace, body_of, resident_kb, varint
 from pandaprobe_otel.gateway import Gateway
 
 MAX_BODY: Final = 1_000_000
@@ -174,15 +174,6 @@ def nested(depth: int) -> bytes:
     for field in (*([0x0A, 0x2A] * depth), 0x12, 0x0A, 0x0A, 0x0A):  # ArrayValue, AnyValue; KeyValue, Resource, ...
         value = bytes([field]) + varint(len(value)) + value
     return value
-
-
-def varint(number: int) -> bytes:
-    """As Protobuf writes it."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))
 
 
 @settings(few, max_examples=4)
