@@ -13,8 +13,9 @@ MOST_FIELDS: Final = 200_000
 """Fields of a span, those in its values included: an attribute has three, an element of a list two."""
 MOST_IN_REQUEST: Final = 1_000_000
 """Attributes, elements of lists and maps, and four for each event or link, of all spans: about a second of CPU."""
-MOST_JSON_WEIGHT: Final = 1_500_000
-"""Of the values in a JSON body, an object being three: each takes 80 bytes of memory at the most."""
+JSON_VALUES: Final = 250_000
+JSON_BYTES_A_VALUE: Final = 13
+"""So many values, and one more for so many bytes; an object counts as three. Each takes 90 bytes of memory at most."""
 
 
 @dataclass(slots=True)

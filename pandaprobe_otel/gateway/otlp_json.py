@@ -15,7 +15,7 @@ import orjson
 from google.protobuf.json_format import ParseDict, ParseError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from pandaprobe_otel.gateway.bounds import MOST_FRAMES, MOST_JSON_WEIGHT, Allowance
+from pandaprobe_otel.gateway.bounds import JSON_BYTES_A_VALUE, JSON_VALUES, MOST_FRAMES, Allowance
 from pandaprobe_otel.gateway.errors import RefusedError, too_many, unreadable
 from pandaprobe_otel.gateway.otlp_spans import Found, SpanReader
 from pandaprobe_otel.gateway.rejections import BEYOND, UNREADABLE, Rejected
@@ -43,13 +43,14 @@ def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
 
 def _weigh(body: bytes | bytearray) -> None:
     """Refuse what would be many objects. What is in texts is left out where it matters: it takes longer to find."""
-    if sum(body.count(mark) * weight for mark, weight in _WEIGHTS.items()) <= MOST_JSON_WEIGHT:
+    most = JSON_VALUES + len(body) // JSON_BYTES_A_VALUE
+    if sum(body.count(mark) * weight for mark, weight in _WEIGHTS.items()) <= most:
         return
     at = total = 0
     while at < len(body):
         found = cast("re.Match[bytes]", _NEXT.match(body, at))
         at, total = found.end(), total + _WEIGHTS.get(found[1], 0)
-        if total > MOST_JSON_WEIGHT:
+        if total > most:
             raise too_many("too many objects and values in JSON")
 
 

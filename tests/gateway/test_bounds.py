@@ -107,10 +107,21 @@ def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
 )
 def test_millions_of_values_in_json(inner: bytes) -> None:
     """They are counted before the body is read."""
-    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + (inner + b",") * 2_000_000 + b"{}]}]}]}"
+    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + (inner + b",") * (8_000_000 // len(inner)) + b"{}]}]}]}"
     with in_proportion(body), pytest.raises(RefusedError, match="too many objects and values") as caught:
         take(body, read_json)
     assert caught.value.http_status == 413
+
+
+@pytest.mark.parametrize(
+    "fields", [{"x": ["ab"] * 400_000}, {"attributes": [{"key": "k", "value": {"intValue": 1}}] * 4000}]
+)
+def test_as_many_values_in_json_as_may_be(fields: dict[str, Any]) -> None:
+    """Short texts, and small attributes."""
+    spans = [{**JSON_IDS, **fields}] * (1 if "x" in fields else 11)
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, separators=(",", ":")).encode()
+    with in_proportion(body):
+        assert take(body, read_json) == Taken(len(spans), 0)
 
 
 def test_marks_in_texts_are_no_values() -> None:
