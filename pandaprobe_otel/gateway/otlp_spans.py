@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -36,11 +36,12 @@ class SpanReader:
 
     def resource(self, message: Any, schema_url: str) -> Resource:
         """What has sent the spans."""
-        return Resource(self._attributes(message.attributes), schema_url)
+        return Resource(_named(self._attributes(message.attributes)), schema_url)
 
     def scope(self, message: Any, schema_url: str) -> InstrumentationScope:
         """What has made the spans."""
-        return InstrumentationScope(message.name, message.version, schema_url, self._attributes(message.attributes))
+        attributes = _named(self._attributes(message.attributes))
+        return InstrumentationScope(message.name, message.version, schema_url, attributes)
 
     def span(self, span: Any, resource: Resource, scope: InstrumentationScope) -> Found:
         """One span, or why it is rejected."""
@@ -92,6 +93,15 @@ class SpanReader:
         if kind == "array_value":
             return [self._value(item, depth + 1) for item in items]
         return {pair.key: self._value(pair.value, depth + 1) for pair in items}
+
+
+def _named(value: Any) -> Any:
+    """The value without what has no name: the SDK drops that as well, with a line in the log for each."""
+    if isinstance(value, dict):
+        return {name: _named(inner) for name, inner in cast("dict[str, Any]", value).items() if name}
+    if isinstance(value, list | tuple):
+        return [_named(inner) for inner in cast("list[Any]", value)]
+    return value
 
 
 def _parent(trace_id: int, parent_id: int, span: Any) -> SpanContext:

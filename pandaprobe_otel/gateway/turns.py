@@ -19,8 +19,8 @@ Read = Callable[[bytes | bytearray, Allowance], Iterator[Found]]
 _SMALL: Final = 1 << 20
 """Bytes of a body, inflated: at most a tenth of a second of CPU."""
 _SMALL_AT_ONCE: Final = 4
-_LARGE_AT_ONCE: Final = 2
-"""With `max_body` and what is made of a body, the bound of the gateway's memory."""
+_LARGE_AT_ONCE: Final = 1
+"""More would only take time from the small ones: reading holds the interpreter."""
 
 
 class Turns:

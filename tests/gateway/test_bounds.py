@@ -234,6 +234,17 @@ def test_a_resource_may_come_after_its_spans_and_in_pieces() -> None:
     assert found.instrumentation_scope.name == "scope"
 
 
+def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The SDK writes a line for each attribute of a resource or scope that has no name, however deep."""
+    empty = delimited(2, delimited(6, delimited(1, delimited(2, delimited(1, b"v")))))
+    attributes = delimited(1, empty) + delimited(1, delimited(1, b"k") + empty)
+    resource = delimited(1, attributes)
+    scope = delimited(1, delimited(1, b"scope") + delimited(3, empty))
+    body = delimited(1, resource + delimited(2, scope + delimited(2, IDS))) * 10
+    assert take(body) == Taken(10, 0)
+    assert caplog.records == []
+
+
 def test_spans_of_a_resource_that_cannot_be_read() -> None:
     """They are rejected, since it says whose they are."""
     bad = delimited(1, delimited(1, b"\x0a\x05a") + delimited(2, delimited(2, IDS) * 3))
