@@ -32,6 +32,9 @@ _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _ARRIVING: Final = 32
 """Messages that may be on their way. The library keeps their bytes until they are whole, and does not say how many."""
 _WAITING: Final = 256
+_HANDSHAKE_MS: Final = 10_000
+_IDLE_MS: Final = 60_000
+"""A connection without calls ends; senders open another one with their next call."""
 _CODES: Final = {
     INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -43,9 +46,13 @@ _CODES: Final = {
 @asynccontextmanager
 async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: float) -> AsyncGenerator[int]:
     """Listen on an address, and end within so many seconds; gives the port. OSError: it cannot be used."""
-    server: Any = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", turns.max_body), ("grpc.so_reuseport", 0)]
+    options = (
+        ("grpc.max_receive_message_length", turns.max_body),
+        ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
     )
+    server: Any = grpc.aio.server(options=options)
     # One message comes, as a stream: it can be waited for, for so long and no longer. The bytes are decoded here, so
     # that bad ones are the sender's error and not the server's.
     handler = cast("Any", grpc).stream_unary_rpc_method_handler(_Exports(turns, access).export)

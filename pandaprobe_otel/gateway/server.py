@@ -30,6 +30,8 @@ GRPC_PORT: Final = 4317
 """The ports that OTLP has at IANA."""
 MAX_BODY: Final = 16 << 20
 _STOP_WITHIN_S: Final = 5.0
+_BACKLOG: Final = 256
+"""Connections that may come at once: so many more are open than may be silent."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -149,10 +151,14 @@ class Gateway:
     async def _http(self, turns: Turns, port: int) -> AsyncGenerator[int]:
         import uvicorn
 
+        from pandaprobe_otel.gateway.connections import connections
+
         app = make_app(turns, self._access, counts=self.counts)
         with _listen(self._host, port) as listener:
             config = uvicorn.Config(
                 app,
+                http=connections(),
+                backlog=_BACKLOG,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -224,7 +230,7 @@ async def _leave(manager: AbstractAsyncContextManager[Any]) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=512)
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 def _bracketed(host: str) -> str:

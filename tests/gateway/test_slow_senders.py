@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import grpc
 import pytest
+import uvicorn
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from otlp_senders import agent_trace, body_of, post
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.gateway.arrivals import IDLE_S, WITHIN_S, Arrivals, Room
+from pandaprobe_otel.gateway.connections import MOST_SILENT, connections
 from pandaprobe_otel.gateway.errors import RefusedError
 
 BODY = body_of(agent_trace(3))
@@ -60,6 +62,46 @@ def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
         answer = answer_of(sender)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert f"nothing of the body came for {IDLE_S:g} s".encode() in answer
+
+
+def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> None:
+    """Half a head and no more, more of them than may be: the oldest ends, and a request is answered."""
+    with ExitStack() as stack:
+        silent: list[socket.socket] = []
+        for _ in range(MOST_SILENT + 1):
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", gateway.http_port or 0), 60)))
+            silent[-1].sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nX: ")
+        assert answer_of(silent[0]) == b""
+        assert post(gateway.url, BODY).status_code == 200
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[int]:
+    """A server that ends what is silent at once; its port."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.05)  # longer than it waits for a request
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    config = uvicorn.Config(app, http=connections(silent_s=0.02), ws="none", lifespan="off", log_config=None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await serving
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_what_is_silent_ends(impatient: int, sent: bytes) -> None:
+    """Before a head, within it, and after an answer; the answer itself may take as long as it likes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
+    writer.write(sent)
+    received = await reader.read()
+    assert received.startswith(b"HTTP/1.1 200 " if sent.endswith(b"\r\n\r\n") else b"")
+    assert bool(received) == sent.endswith(b"\r\n\r\n")
+    writer.close()
 
 
 @pytest.fixture
