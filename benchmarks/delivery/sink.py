@@ -2,9 +2,10 @@
 
 Control: /_mode/ok, /_mode/stall, /_stats, /_reset.
 
-    python sink.py PORT
+    python sink.py PORT [MARK]
 
-It reads requests and answers them at once, or, when stalled, not at all until the mode is `ok` again.
+Spans are counted by their ids, or by a text that those have which are to be counted. It reads requests and answers them
+at once, or, when stalled, not at all until the mode is `ok` again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ ACCEPTED = b'{"trace_id":"00000000-0000-0000-0000-000000000000","task_id":"00000
 class Sink:
     """Counts requests, bytes and the spans of PandaProbe's bodies."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: bytes = b'"span_id":') -> None:
+        self.mark = mark
         self.requests = self.bytes = self.spans = 0
         self.is_open = asyncio.Event()
         self.is_open.set()
@@ -36,7 +38,7 @@ class Sink:
                     await self.is_open.wait()
                     self.requests += 1
                     self.bytes += len(head) + len(body)
-                    self.spans += body.count(b'"span_id":')
+                    self.spans += body.count(self.mark)
                     answer = b"" if path == b"/v1/traces" else ACCEPTED
                 status = b"200 OK" if path != b"/traces" or method != b"POST" else b"202 Accepted"
                 writer.write(
@@ -67,7 +69,7 @@ def length_of(head: bytes) -> int:
 
 
 async def main() -> None:
-    sink = Sink()
+    sink = Sink(*(mark.encode() for mark in sys.argv[2:]))
     server = await asyncio.start_server(sink.serve, "127.0.0.1", int(sys.argv[1]), limit=1 << 26)
     print("ready", flush=True)
     async with server:

@@ -207,18 +207,45 @@ class TraceBuffer:
 
 _MOST_NAMES: Final = 20
 _TEXTS: Final = frozenset({str, bytes})
+_CONTAINERS: Final = frozenset({list, tuple, dict})
 SMALLEST_SPAN: Final = 2000
 """An ended span without its text."""
+_USUAL_ATTRIBUTES: Final = 20
+"""Those that are within it. Each one more, and each event or link, takes some hundred bytes."""
+_ATTRIBUTE, _ITEM, _ELEMENT = 100, 400, 50
 
 
 def _size(span: ReadableSpan) -> int:
     """Bytes that a span holds on to, roughly: its text, and an allowance for the objects themselves."""
-    attributes = span.attributes
+    size = SMALLEST_SPAN + _held(span.attributes, _USUAL_ATTRIBUTES)
+    items: Any = (*span.events, *span.links)
+    for item in items:
+        size += _ITEM + _held(item.attributes, 0)
+    return size
+
+
+def _held(attributes: Mapping[str, Any] | None, usual: int) -> int:
     if attributes is None:
-        return SMALLEST_SPAN
+        return 0
     copy = getattr(attributes, "copy", None)  # the SDK's own is one call in C; `values` asks for every key
     plain: dict[str, Any] = dict(attributes) if copy is None else copy()
-    return SMALLEST_SPAN + sum([len(value) if type(value) in _TEXTS else 50 for value in plain.values()])
+    return _ATTRIBUTE * max(len(plain) - usual, 0) + sum(
+        [
+            len(value) if type(value) in _TEXTS else _in(value) if type(value) in _CONTAINERS else _ELEMENT
+            for value in plain.values()
+        ]
+    )
+
+
+def _in(value: Any) -> int:
+    """Bytes of a list or map, however deep: senders of a gateway may put a hundred thousand elements in one."""
+    size, pending = 0, [value]
+    while pending:
+        inside: Any = pending.pop()
+        items: Any = inside.values() if inside.__class__ is dict else inside
+        size += _ELEMENT * (1 + len(inside)) + sum([len(item) for item in items if type(item) in _TEXTS])
+        pending += [item for item in items if type(item) in _CONTAINERS]
+    return size
 
 
 def log_size(record: Any) -> int:

@@ -10,7 +10,7 @@ from pandaprobe_otel.cli.extras import require
 
 @click.command("gateway")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for other machines (no TLS)."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for other machines."
 )
 @click.option("--http-port", type=click.IntRange(0, 65535), default=4318, show_default=True, help="0: any free port.")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), default=4317, show_default=True, help="0: any free port.")
@@ -23,6 +23,14 @@ from pandaprobe_otel.cli.extras import require
     show_default=True,
     help="Bytes a request, inflated.",
 )
+@click.option(
+    "--token",
+    envvar="PANDAPROBE_GATEWAY_TOKEN",
+    help="What senders have to give as `Authorization: Bearer TOKEN`; better in PANDAPROBE_GATEWAY_TOKEN, where nobody "
+    "sees it.",
+)
+@click.option("--certfile", metavar="FILE", help="Certificate for TLS, with those that it is signed by; PEM.")
+@click.option("--keyfile", metavar="FILE", help="Its key; PEM.")
 @click.option("--spool", metavar="DIRECTORY", help="Where accepted spans survive the process. [PANDAPROBE_SPOOL_DIR]")
 @click.option("--redis-url", metavar="URL", help="Shares the limit with other gateways. [PANDAPROBE_REDIS_URL]")
 def gateway(
@@ -32,6 +40,9 @@ def gateway(
     no_http: bool,
     no_grpc: bool,
     max_body: int,
+    token: str | None,
+    certfile: str | None,
+    keyfile: str | None,
     spool: str | None,
     redis_url: str | None,
 ) -> int:
@@ -41,6 +52,8 @@ def gateway(
     """
     if no_http and no_grpc:
         raise click.UsageError("--no-http and --no-grpc leave nothing to listen for.")
+    if (certfile is None) != (keyfile is None):
+        raise click.UsageError("TLS needs both --certfile and --keyfile.")
     require("gateway", "grpc", "starlette", "uvicorn", "google", "google.rpc", "opentelemetry.proto")
     from pandaprobe_otel.gateway import serve
 
@@ -50,6 +63,9 @@ def gateway(
             http_port=None if no_http else http_port,
             grpc_port=None if no_grpc else grpc_port,
             max_body=max_body,
+            token=token,
+            certfile=certfile,
+            keyfile=keyfile,
             spool=spool,
             redis_url=redis_url,
         )

@@ -3,59 +3,95 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 import grpc
+import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from pandaprobe_otel.gateway.errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, RefusedError
-from pandaprobe_otel.gateway.intake import Intake
-from pandaprobe_otel.gateway.otlp_request import read_protobuf
+from pandaprobe_otel.gateway.access import Access
+from pandaprobe_otel.gateway.arrivals import Arrivals
+from pandaprobe_otel.gateway.errors import (
+    DEADLINE_EXCEEDED,
+    INVALID_ARGUMENT,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    RefusedError,
+    unreadable,
+)
+from pandaprobe_otel.gateway.intake import Taken
+from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
+from pandaprobe_otel.gateway.turns import Turns
 
 _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
-_AT_ONCE: Final = 8
-_WAITING: Final = 64
+_ARRIVING: Final = 32
+"""Messages that may be on their way. The library keeps their bytes until they are whole, and does not say how many."""
+_WAITING: Final = 256
+_HANDSHAKE_MS: Final = 10_000
+_IDLE_MS: Final = 60_000
+"""A connection without calls ends; senders open another one with their next call."""
 _CODES: Final = {
     INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
+    DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
 }
 
 
-class GrpcServer:
-    """Listens from its making on; `port` is where. Raises OSError for an address that cannot be used."""
-
-    def __init__(self, intake: Intake, address: str, *, max_body: int) -> None:
-        self._intake = intake
-        self._server: Any = grpc.server(
-            ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="pandaprobe-grpc"),
-            options=[("grpc.max_receive_message_length", max_body), ("grpc.so_reuseport", 0)],
-            maximum_concurrent_rpcs=_WAITING,  # beyond: RESOURCE_EXHAUSTED, by the library itself
+@asynccontextmanager
+async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: float) -> AsyncGenerator[int]:
+    """Listen on an address, and end within so many seconds; gives the port. OSError: it cannot be used."""
+    options = (
+        ("grpc.max_receive_message_length", turns.max_body),
+        ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+    )
+    server: Any = grpc.aio.server(options=options)
+    # One message comes, as a stream: it can be waited for, for so long and no longer. The bytes are decoded here, so
+    # that bad ones are the sender's error and not the server's.
+    handler = cast("Any", grpc).stream_unary_rpc_method_handler(_Exports(turns, access).export)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),))
+    certificate = access.certificate()
+    try:
+        port: int = (
+            server.add_insecure_port(address)
+            if certificate is None
+            else server.add_secure_port(address, grpc.ssl_server_credentials([certificate]))
         )
-        # The bytes are decoded here, so that bad ones are the sender's error and not the server's.
-        handler = cast("Any", grpc).unary_unary_rpc_method_handler(self._export)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),))
-        try:
-            self.port: int = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address} for gRPC: {error}") from error
-        if not self.port:
-            raise OSError(f"cannot listen on {address} for gRPC")
-        self._server.start()
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address} for gRPC: {error}") from error
+    if not port:
+        raise OSError(f"cannot listen on {address} for gRPC")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(within_s)
 
-    def stop(self, within_s: float) -> None:
-        """Answer what has been taken, and nothing more."""
-        self._server.stop(within_s).wait(within_s + 1.0)
 
-    def _export(self, body: bytes, context: Any) -> bytes:
+class _Exports:
+    """The one method of the service."""
+
+    def __init__(self, turns: Turns, access: Access) -> None:
+        self._turns = turns
+        self._access = access
+        self._arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
+
+    async def export(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+        """Answer one request."""
         try:
-            self._intake.check_room()
-            taken = self._intake.take(read_protobuf(body))
+            metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+            self._access.check(metadata.get("authorization", ""))
+            self._turns.intake.check_room()
+            taken = await self._take(messages)
         except RefusedError as error:
-            self._refuse(error, context)
+            await _refuse(error, context)
             raise  # abort() has raised already
         answer = ExportTraceServiceResponse()
         if taken.rejected:
@@ -64,12 +100,21 @@ class GrpcServer:
         encoded: bytes = answer.SerializeToString()
         return encoded
 
-    @staticmethod
-    def _refuse(error: RefusedError, context: Any) -> None:
-        text = f"pandaprobe-otel: {error}"
-        status = Status(code=error.code, message=text)
-        if error.retry_after_s is not None:
-            delay = RetryInfo(retry_delay=Duration(seconds=math.ceil(error.retry_after_s)))
-            status.details.add().Pack(delay)
-        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-        context.abort(_CODES.get(error.code, grpc.StatusCode.UNAVAILABLE), text)
+    async def _take(self, messages: AsyncIterator[bytes]) -> Taken:
+        with self._arrivals.room() as room:
+            async with self._arrivals.arriving(room):
+                body = await anext(aiter(messages), None)
+                self._arrivals.grew(room, len(body or b""))
+            if body is None:
+                raise unreadable("there is no message")
+            return await self._turns.take(body, "", read_protobuf)
+
+
+async def _refuse(error: RefusedError, context: Any) -> None:
+    text = f"pandaprobe-otel: {error}"
+    status = Status(code=error.code, message=text)
+    if error.retry_after_s is not None:
+        delay = RetryInfo(retry_delay=Duration(seconds=math.ceil(error.retry_after_s)))
+        status.details.add().Pack(delay)
+    details = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(_CODES.get(error.code, grpc.StatusCode.UNAVAILABLE), text, details)

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToJson
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pandaprobe_otel.gateway.errors import RefusedError, busy
-from pandaprobe_otel.gateway.inflate import inflate, too_large
-from pandaprobe_otel.gateway.intake import Intake, Taken
-from pandaprobe_otel.gateway.otlp_request import read_json, read_protobuf
+from pandaprobe_otel.gateway.access import Access
+from pandaprobe_otel.gateway.arrivals import IDLE_S, Arrivals, Room
+from pandaprobe_otel.gateway.errors import RefusedError, TooLargeError
+from pandaprobe_otel.gateway.intake import Taken
+from pandaprobe_otel.gateway.otlp_json import read_json
+from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
+from pandaprobe_otel.gateway.turns import Turns
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
-_AT_ONCE: Final = 8
-"""Requests whose bodies are in memory. With their bound, that of the gateway's memory."""
-_WAITING: Final = 256
-_BODY_WITHIN_S: Final = 30.0
-_RETRY_BUSY_S: Final = 1.0
+_ARRIVING: Final = 256
+_WAITING: Final = 512
 
 
-def make_app(intake: Intake, *, max_body: int, counts: Callable[[], dict[str, Any]]) -> Starlette:
-    """The application. `counts` is what `GET /health` answers with."""
-    traces = _Traces(intake, max_body)
+def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
+    """The application. `counts` is what `GET /health` answers with, to those who may send."""
+    traces = _Traces(turns, access)
 
-    async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok", **counts()})
+    async def health(request: Request) -> Response:
+        may_know = access.knows(_authorization(request))
+        return JSONResponse({"status": "ok", **(counts() if may_know else {})})
 
     async def not_traces(request: Request) -> Response:
         return _answer(
@@ -58,55 +55,50 @@ def make_app(intake: Intake, *, max_body: int, counts: Callable[[], dict[str, An
 class _Traces:
     """The one endpoint that matters."""
 
-    def __init__(self, intake: Intake, max_body: int) -> None:
-        self._intake = intake
-        self._max_body = max_body
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._waiting = 0
+    def __init__(self, turns: Turns, access: Access) -> None:
+        self._turns = turns
+        self._access = access
+        self._arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
 
     async def post(self, request: Request) -> Response:
         kind = _kind(request)
-        try:
-            if kind not in (PROTOBUF, JSON):
-                raise RefusedError(f"Content-Type is neither {PROTOBUF} nor {JSON}", http_status=415)
-            return _success(await self._in_turn(request, kind), kind)
-        except RefusedError as error:
-            return _answer(error, kind)
-        except ClientDisconnect:
-            return Response(status_code=400)
+        with self._arrivals.room() as room:
+            try:
+                self._access.check(_authorization(request))
+                if kind not in (PROTOBUF, JSON):
+                    raise RefusedError(f"Content-Type is neither {PROTOBUF} nor {JSON}", http_status=415)
+                self._turns.intake.check_room()
+                return _success(await self._take(request, kind, room), kind)
+            except RefusedError as error:
+                answer = _answer(error, kind)
+                if room.gave_way or error.http_status == 408:
+                    answer.headers["Connection"] = "close"  # else the rest of the body would be waited for
+                return answer
+            except ClientDisconnect:
+                return Response(status_code=400)
 
-    async def _in_turn(self, request: Request, kind: str) -> Taken:
-        self._intake.check_room()
-        if self._waiting >= _WAITING:
-            raise busy("too many requests at once", _RETRY_BUSY_S)
-        self._waiting += 1
-        try:
-            async with self._turns:
-                body = await self._body(request)
-                encoding = request.headers.get("content-encoding", "")
-                return await asyncio.to_thread(self._take, body, encoding, kind)
-        finally:
-            self._waiting -= 1
+    async def _take(self, request: Request, kind: str, room: Room) -> Taken:
+        body = await self._body(request, room)
+        encoding = request.headers.get("content-encoding", "")
+        return await self._turns.take(body, encoding, read_json if kind == JSON else read_protobuf)
 
-    def _take(self, body: bytes, encoding: str, kind: str) -> Taken:
-        plain = inflate(body, encoding, self._max_body)
-        read: Callable[[bytes], ExportTraceServiceRequest] = read_json if kind == JSON else read_protobuf
-        return self._intake.take(read(plain))
-
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, room: Room) -> bytearray:
+        most = self._turns.max_body
         declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._max_body:
-            raise too_large(self._max_body)
+        if declared.isdigit() and int(declared) > most:
+            raise TooLargeError(most)
         body = bytearray()
-        try:
-            async with asyncio.timeout(_BODY_WITHIN_S):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > self._max_body:
-                        raise too_large(self._max_body)
-        except TimeoutError as error:
-            raise RefusedError(f"the body did not arrive within {_BODY_WITHIN_S:g} s", http_status=408) from error
-        return bytes(body)
+        async with self._arrivals.arriving(room, idle_s=IDLE_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise TooLargeError(most)
+                self._arrivals.grew(room, len(chunk))
+        return body
+
+
+def _authorization(request: Request) -> str:
+    return request.headers.get("authorization", "")
 
 
 def _kind(request: Request) -> str:
@@ -124,6 +116,8 @@ def _success(taken: Taken, kind: str) -> Response:
 def _answer(error: RefusedError, kind: str) -> Response:
     headers = {} if error.retry_after_s is None else {"Retry-After": str(math.ceil(error.retry_after_s))}
     status = Status(code=error.code, message=f"pandaprobe-otel: {error}")
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     kind = kind if kind == JSON else PROTOBUF
     return Response(_encoded(status, kind), status_code=error.http_status, headers=headers, media_type=kind)
 

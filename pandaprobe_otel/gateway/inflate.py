@@ -5,15 +5,17 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from pandaprobe_otel.gateway.errors import RefusedError
+from pandaprobe_otel.gateway.errors import RefusedError, TooLargeError
 
 _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
 
 
-def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
+def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes | bytearray:
     """Return the body without its Content-Encoding. RefusedError: it is damaged, too large, or of another encoding."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
+        if len(body) > max_bytes:
+            raise TooLargeError(max_bytes)
         return body
     bits = _WINDOW_BITS.get(name)
     if bits is None:
@@ -24,18 +26,9 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise RefusedError(f"the body is not {name}: {error}", http_status=400) from error
     if len(plain) > max_bytes:
-        raise too_large(max_bytes)
+        raise TooLargeError(max_bytes)
     if not inflater.eof:
         raise RefusedError(f"the {name} body ends too early", http_status=400)
     if inflater.unused_data:
         raise RefusedError(f"something follows the {name} body", http_status=400)
     return plain
-
-
-def too_large(max_bytes: int) -> RefusedError:
-    """The answer to a body beyond the bound."""
-    return RefusedError(
-        f"the body is larger than {max_bytes} bytes; send smaller batches, or start the gateway with a larger "
-        "--max-body.",
-        http_status=413,
-    )

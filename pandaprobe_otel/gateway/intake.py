@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from pandaprobe_otel.gateway.errors import busy
-from pandaprobe_otel.gateway.otlp_spans import spans_of
+from pandaprobe_otel.gateway.bounds import Allowance
+from pandaprobe_otel.gateway.errors import busy, unreadable
+from pandaprobe_otel.gateway.otlp_spans import Found
+from pandaprobe_otel.gateway.rejections import Rejected, Rejections
 
 FULL: Final = 0.9
 """From this share of the bound on, senders are asked to wait: what was accepted before is not to be lost."""
@@ -21,6 +21,8 @@ RETRY_SLOW_S: Final = 5.0
 _PATIENCE_S: Final = 20.0
 _SLICE: Final = 512
 """Spans that are handed over at once; other requests get their turn in between."""
+_SLICE_ELEMENTS: Final = 20_000
+"""Attributes and the like in them: what a request has in memory as objects, 200 bytes each."""
 
 
 class Receiver(Protocol):
@@ -45,11 +47,8 @@ class Taken:
 
     accepted: int
     rejected: int
-
-    @property
-    def message(self) -> str:
-        """Empty when nothing was rejected."""
-        return f"{self.rejected} spans have no valid trace id or span id" if self.rejected else ""
+    message: str = ""
+    """Empty when nothing was rejected."""
 
 
 class Intake:
@@ -70,18 +69,34 @@ class Intake:
                 f"the gateway holds {share:.0%} of what it may, since PandaProbe takes less than arrives", RETRY_FULL_S
             )
 
-    def take(self, request: ExportTraceServiceRequest) -> Taken:
-        """Hand the spans on, to disk where there is a spool; RefusedError when there was no time for it."""
+    def take(self, read: Callable[[Allowance], Iterator[Found]]) -> Taken:
+        """Hand the spans on, to disk where there is a spool.
+
+        RefusedError: there was no time for it, or nothing of the request can be taken.
+        """
         deadline = self._monotonic() + _PATIENCE_S
-        accepted = rejected = 0
-        for batch in _slices(spans_of(request)):
-            spans = [span for span in batch if span is not None]
+        allowance = Allowance()
+        rejections = Rejections()
+        accepted = 0
+        for spans in _slices(read(allowance), allowance, rejections):
             if not self._receiver.receive(spans, deadline):
                 raise busy("the gateway is busy", RETRY_SLOW_S)
-            accepted, rejected = accepted + len(spans), rejected + len(batch) - len(spans)
-        return Taken(accepted, rejected)
+            accepted += len(spans)
+        if rejections.count and not accepted:
+            raise unreadable(f"nothing of the request can be taken: {rejections.message}")
+        return Taken(accepted, rejections.count, rejections.message)
 
 
-def _slices(spans: Iterator[ReadableSpan | None]) -> Iterator[list[ReadableSpan | None]]:
-    while some := list(itertools.islice(spans, _SLICE)):
-        yield some
+def _slices(all_found: Iterator[Found], allowance: Allowance, rejections: Rejections) -> Iterator[list[ReadableSpan]]:
+    spans: list[ReadableSpan] = []
+    left = allowance.left
+    for found in all_found:
+        if isinstance(found, Rejected):
+            rejections.add(found)
+            continue
+        spans.append(found)
+        if len(spans) >= _SLICE or left - allowance.left >= _SLICE_ELEMENTS:
+            yield spans
+            spans, left = [], allowance.left
+    if spans:
+        yield spans

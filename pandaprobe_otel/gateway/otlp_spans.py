@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, cast
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -14,56 +13,98 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from pandaprobe_otel.assembly.ended_span import bounded_attributes, bounded_list
 from pandaprobe_otel.assembly.remote_parents import state_of
+from pandaprobe_otel.gateway.bounds import MOST_ITEMS, Allowance
+from pandaprobe_otel.gateway.rejections import NO_IDS, TOO_MANY_ITEMS, Rejected
+
+Found = ReadableSpan | Rejected
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _KINDS: Final = {number: SpanKind(number - 1) for number in range(1, 6)}
 _STATUS: Final = {1: StatusCode.OK, 2: StatusCode.ERROR}
 _REMOTE: Final = 0x300
 """The parent is known to be in another process: SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK and IS_REMOTE_MASK of OTLP."""
+_ITEM: Final = 4
+"""An event or a link costs as much as so many attributes."""
 _DEEPEST: Final = 64
 """Protobuf itself ends at a depth of 100 messages, two for each list or map."""
 
 
-def spans_of(request: ExportTraceServiceRequest) -> Iterator[ReadableSpan | None]:
-    """Each span of a request in its order; None for one without valid ids, which OTLP rejects."""
-    for resource_spans in request.resource_spans:
-        resource = Resource(_attributes(resource_spans.resource.attributes), resource_spans.schema_url)
-        for scope_spans in resource_spans.scope_spans:
-            scope = InstrumentationScope(
-                scope_spans.scope.name,
-                scope_spans.scope.version,
-                scope_spans.schema_url,
-                _attributes(scope_spans.scope.attributes),
-            )
-            for span in scope_spans.spans:
-                yield _span(span, resource, scope)
+class SpanReader:
+    """Makes the SDK's spans of messages, and takes what they hold from an allowance."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+
+    def resource(self, message: Any, schema_url: str) -> Resource:
+        """What has sent the spans."""
+        return Resource(_named(self._attributes(message.attributes)), schema_url)
+
+    def scope(self, message: Any, schema_url: str) -> InstrumentationScope:
+        """What has made the spans."""
+        attributes = _named(self._attributes(message.attributes))
+        return InstrumentationScope(message.name, message.version, schema_url, attributes)
+
+    def span(self, span: Any, resource: Resource, scope: InstrumentationScope) -> Found:
+        """One span, or why it is rejected."""
+        trace_id, span_id = int.from_bytes(span.trace_id), int.from_bytes(span.span_id)
+        if not (trace_id and span_id and len(span.trace_id) == 16 and len(span.span_id) == 8):
+            return NO_IDS
+        if max(len(span.attributes), len(span.events), len(span.links)) > MOST_ITEMS:
+            return TOO_MANY_ITEMS
+        parent_id = int.from_bytes(span.parent_span_id)
+        start_ns = span.start_time_unix_nano or span.end_time_unix_nano
+        self._allowance.left -= 1 + _ITEM * (len(span.events) + len(span.links))
+        return ReadableSpan(
+            name=span.name,
+            context=SpanContext(trace_id, span_id, False, _SAMPLED),
+            parent=_parent(trace_id, parent_id, span) if parent_id else None,
+            resource=resource,
+            instrumentation_scope=scope,
+            kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
+            attributes=_counted(self._attributes(span.attributes), span.dropped_attributes_count),
+            events=_counted_list(map(self._event, span.events), span.dropped_events_count),
+            links=_counted_list(self._links(span.links), span.dropped_links_count),
+            status=_status(span.status),
+            start_time=start_ns,
+            end_time=max(span.end_time_unix_nano, start_ns),
+        )
+
+    def _event(self, event: Any) -> Event:
+        attributes = _counted(self._attributes(event.attributes), event.dropped_attributes_count)
+        return Event(event.name, attributes, event.time_unix_nano)
+
+    def _links(self, links: Iterable[Any]) -> Iterator[Link]:
+        for link in links:
+            context = SpanContext(int.from_bytes(link.trace_id[:16]), int.from_bytes(link.span_id[:8]), True, _SAMPLED)
+            yield Link(context, self._attributes(link.attributes))
+
+    def _attributes(self, pairs: Any) -> dict[str, Any]:
+        self._allowance.left -= len(pairs)
+        return {pair.key: self._value(pair.value, 0) for pair in pairs}
+
+    def _value(self, value: Any, depth: int) -> Any:
+        kind = value.WhichOneof("value")
+        if kind is None:
+            return None
+        found = getattr(value, kind)
+        if kind not in ("array_value", "kvlist_value"):
+            return found
+        if depth >= _DEEPEST:
+            return None
+        items = found.values
+        self._allowance.left -= len(items)
+        if kind == "array_value":
+            return [self._value(item, depth + 1) for item in items]
+        return {pair.key: self._value(pair.value, depth + 1) for pair in items}
 
 
-def _span(span: Any, resource: Resource, scope: InstrumentationScope) -> ReadableSpan | None:
-    trace_id, span_id = int.from_bytes(span.trace_id), int.from_bytes(span.span_id)
-    if not (trace_id and span_id and len(span.trace_id) == 16 and len(span.span_id) == 8):
-        return None
-    parent_id = int.from_bytes(span.parent_span_id)
-    start_ns = span.start_time_unix_nano or span.end_time_unix_nano
-    return ReadableSpan(
-        name=span.name,
-        context=SpanContext(trace_id, span_id, False, _SAMPLED),
-        parent=_parent(trace_id, parent_id, span) if parent_id else None,
-        resource=resource,
-        instrumentation_scope=scope,
-        kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
-        attributes=_counted(_attributes(span.attributes), span.dropped_attributes_count),
-        events=_counted_list(map(_event, span.events), span.dropped_events_count),
-        links=_counted_list(_links(span.links), span.dropped_links_count),
-        status=_status(span.status),
-        start_time=start_ns,
-        end_time=max(span.end_time_unix_nano, start_ns),
-    )
-
-
-def _event(event: Any) -> Event:
-    attributes = _counted(_attributes(event.attributes), event.dropped_attributes_count)
-    return Event(event.name, attributes, event.time_unix_nano)
+def _named(value: Any) -> Any:
+    """The value without what has no name: the SDK drops that as well, with a line in the log for each."""
+    if isinstance(value, dict):
+        return {name: _named(inner) for name, inner in cast("dict[str, Any]", value).items() if name}
+    if isinstance(value, list | tuple):
+        return [_named(inner) for inner in cast("list[Any]", value)]
+    return value
 
 
 def _counted(attributes: dict[str, Any], dropped: int) -> Any:
@@ -82,29 +123,3 @@ def _parent(trace_id: int, parent_id: int, span: Any) -> SpanContext:
 def _status(status: Any) -> Status:
     code = _STATUS.get(status.code, StatusCode.UNSET)
     return Status(code, status.message or None) if code is StatusCode.ERROR else Status(code)
-
-
-def _links(links: Iterable[Any]) -> Iterator[Link]:
-    for link in links:
-        context = SpanContext(int.from_bytes(link.trace_id[:16]), int.from_bytes(link.span_id[:8]), True, _SAMPLED)
-        yield Link(context, _attributes(link.attributes))
-
-
-def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value, 0) for pair in pairs}
-
-
-def _value(value: Any, depth: int) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None:
-        return None
-    read = _COMPOUND.get(kind)
-    if read is None:
-        return getattr(value, kind)
-    return read(getattr(value, kind), depth + 1) if depth < _DEEPEST else None
-
-
-_COMPOUND: Final[dict[str, Callable[[Any, int], Any]]] = {
-    "array_value": lambda value, depth: [_value(item, depth) for item in value.values],
-    "kvlist_value": lambda value, depth: {pair.key: _value(pair.value, depth) for pair in value.values},
-}

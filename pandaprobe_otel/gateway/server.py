@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Self, TypeVar
 
 from pandaprobe_otel.config import Config
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.gateway.grpc_server import GrpcServer
+from pandaprobe_otel.gateway.access import Access
+from pandaprobe_otel.gateway.grpc_server import grpc_server
 from pandaprobe_otel.gateway.http_app import make_app
 from pandaprobe_otel.gateway.intake import Intake
+from pandaprobe_otel.gateway.turns import Turns
 from pandaprobe_otel.pipeline import ExportPipeline, open_pipeline
+
+_logger = logging.getLogger("pandaprobe_otel")
+_Entered = TypeVar("_Entered")
 
 HTTP_PORT: Final = 4318
 GRPC_PORT: Final = 4317
 """The ports that OTLP has at IANA."""
 MAX_BODY: Final = 16 << 20
 _STOP_WITHIN_S: Final = 5.0
+_BACKLOG: Final = 256
+"""Connections that may come at once: so many more are open than may be silent."""
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Gateway:
@@ -30,12 +40,16 @@ class Gateway:
 
     host: where to listen. http_port, grpc_port: 0 takes a free one, None does not listen.
     max_body: bytes of a request's body, inflated; a larger one is answered with 413.
+    token: what senders have to give as `Authorization: Bearer <token>`; others get 401 or UNAUTHENTICATED. None: nobody
+        is asked.
+    certfile, keyfile: of TLS, for both protocols; PEM. None: no TLS.
     settings: as for `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...); what is not
         given comes from the environment.
 
     A request is answered with success when its spans are kept: with a spool they then survive kill -9. Senders are
     asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while what waits for PandaProbe takes 90 %
-    of its bound. Raises ConfigError for settings that cannot work, OSError for a port that is taken.
+    of its bound. Raises ConfigError for settings that cannot work, OSError for a port that is taken or a
+    file that cannot be read.
     """
 
     def __init__(
@@ -45,11 +59,15 @@ class Gateway:
         http_port: int | None = 0,
         grpc_port: int | None = 0,
         max_body: int = MAX_BODY,
+        token: str | None = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
         **settings: Any,
     ) -> None:
         self._host = host
         self._ports = (http_port, grpc_port)
         self._max_body = max_body
+        self._access = Access(token=token or None, certfile=certfile, keyfile=keyfile)
         self._settings = settings
         self._stack: ExitStack | None = None
         self.http_port: int | None = None
@@ -62,17 +80,26 @@ class Gateway:
         """Begin to listen."""
         if self._stack is not None:
             return self
+        self._access.check_files()
+        if self._access.token is None and self._host not in _LOOPBACK:
+            _logger.warning(
+                "pandaprobe-otel: the gateway listens on %s and takes traces from everybody who can reach it. Give it "
+                "a token (--token), or leave it on this machine.",
+                self._host,
+            )
         with ExitStack() as stack:
             pipeline = self._open_pipeline()
             stack.callback(pipeline.shutdown)
-            intake = Intake(pipeline)
+            turns = Turns(Intake(pipeline), max_body=self._max_body)
+            stack.callback(turns.close)
+            loop = stack.enter_context(_running_loop())
             http_port, grpc_port = self._ports
             if grpc_port is not None:
-                server = GrpcServer(intake, f"{_bracketed(self._host)}:{grpc_port}", max_body=self._max_body)
-                stack.callback(server.stop, _STOP_WITHIN_S)
-                self.grpc_port = server.port
+                address = f"{_bracketed(self._host)}:{grpc_port}"
+                server = grpc_server(turns, address, self._access, within_s=_STOP_WITHIN_S)
+                self.grpc_port = stack.enter_context(_inside(loop, server))
             if http_port is not None:
-                self.http_port = stack.enter_context(self._http(intake, http_port))
+                self.http_port = stack.enter_context(_inside(loop, self._http(turns, http_port)))
             pipeline.begin()
             self.pipeline = pipeline
             self._stack = stack.pop_all()
@@ -87,7 +114,8 @@ class Gateway:
     @property
     def url(self) -> str:
         """Base URL for HTTP, such as `http://127.0.0.1:4318`: the value of OTEL_EXPORTER_OTLP_ENDPOINT."""
-        return f"http://{_bracketed(self._host)}:{self.http_port}"
+        scheme = "http" if self._access.certfile is None else "https"
+        return f"{scheme}://{_bracketed(self._host)}:{self.http_port}"
 
     def counts(self) -> dict[str, Any]:
         """What `GET /health` says: spans accepted, delivered, pending and dropped, by reason."""
@@ -119,42 +147,38 @@ class Gateway:
             raise ConfigError(problems or "PANDAPROBE_ENABLED is false: a gateway that sends nothing is of no use.")
         return pipeline
 
-    @contextmanager
-    def _http(self, intake: Intake, port: int) -> Generator[int]:
+    @asynccontextmanager
+    async def _http(self, turns: Turns, port: int) -> AsyncGenerator[int]:
         import uvicorn
 
-        app = make_app(intake, max_body=self._max_body, counts=self.counts)
+        from pandaprobe_otel.gateway.connections import connections
+
+        app = make_app(turns, self._access, counts=self.counts)
         with _listen(self._host, port) as listener:
             config = uvicorn.Config(
                 app,
+                http=connections(),
+                backlog=_BACKLOG,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                ssl_certfile=self._access.certfile,
+                ssl_keyfile=self._access.keyfile,
                 timeout_graceful_shutdown=int(_STOP_WITHIN_S),
             )
+            config.load()  # now, so that files that are no certificates are an error of the start
             server = uvicorn.Server(config)
-            thread = threading.Thread(
-                target=server.run, kwargs={"sockets": [listener]}, name="pandaprobe-gateway", daemon=True
-            )
-            thread.start()
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 yield listener.getsockname()[1]
             finally:
                 server.should_exit = True
-                thread.join(_STOP_WITHIN_S + 1.0)
+                await serving
 
 
-def serve(
-    host: str,
-    *,
-    http_port: int | None,
-    grpc_port: int | None,
-    max_body: int,
-    out: IO[str] | None = None,
-    **settings: Any,
-) -> None:
+def serve(host: str, *, out: IO[str] | None = None, **parameters: Any) -> None:
     """Run a gateway until Ctrl-C or SIGTERM; the parameters are those of `Gateway`."""
     to: IO[str] = sys.stdout if out is None else out
     ended = threading.Event()
@@ -164,7 +188,7 @@ def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    with Gateway(host, http_port=http_port, grpc_port=grpc_port, max_body=max_body, **settings) as gateway:
+    with Gateway(host, **parameters) as gateway:
         assert gateway.pipeline is not None
         to.write(f"PandaProbe gateway, to {gateway.pipeline.status().endpoint}\n")
         if gateway.http_port is not None:
@@ -176,9 +200,37 @@ def serve(
             pass
 
 
+@contextmanager
+def _running_loop() -> Generator[asyncio.AbstractEventLoop]:
+    """A loop in a thread of its own, in which both protocols are served."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="pandaprobe-gateway", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def _inside(loop: asyncio.AbstractEventLoop, manager: AbstractAsyncContextManager[_Entered]) -> Generator[_Entered]:
+    """Enter and leave it in the loop."""
+    entered = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result()
+    try:
+        yield entered
+    finally:
+        asyncio.run_coroutine_threadsafe(_leave(manager), loop).result()
+
+
+async def _leave(manager: AbstractAsyncContextManager[Any]) -> None:
+    await manager.__aexit__(None, None, None)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=512)
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 def _bracketed(host: str) -> str:

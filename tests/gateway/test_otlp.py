@@ -15,10 +15,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.propagate import extract, inject
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -27,7 +24,8 @@ from opentelemetry.trace import SpanKind
 from otlp_senders import AGENT, CHAT, agent_trace, body_of, post, tracer_of
 from pandaprobe_otel.assembly.remote_parents import joined
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.gateway.otlp_spans import spans_of
+from pandaprobe_otel.gateway.bounds import Allowance
+from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping import read_span
 from pandaprobe_otel.mapping.ids import trace_uuid
@@ -188,8 +186,8 @@ def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
         back.start_as_current_span("inside", attributes=CHAT),
     ):
         pass
-    read = list(spans_of(ExportTraceServiceRequest.FromString(body_of(called.get_finished_spans()))))
-    views = {span.name: joined(span, read_span(span)) for span in read if span is not None}
+    read = list(read_protobuf(body_of(called.get_finished_spans()), Allowance()))
+    views = {span.name: joined(span, read_span(span)) for span in read if isinstance(span, ReadableSpan)}
     assert views["search"].parent_id == int("12" * 8, 16)
     assert views["inside"].parent_id == views["search"].span_id
 

@@ -8,6 +8,7 @@ import random
 import socket
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.gateway.errors import RefusedError
 from pandaprobe_otel.gateway.intake import Intake
+from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
 from pandaprobe_otel.local import LocalServer
 
 BODY = body_of(agent_trace(3))
@@ -166,7 +168,7 @@ def test_senders_are_asked_to_wait(receiver: Full, words: str) -> None:
 
     def take() -> None:
         intake.check_room()
-        intake.take(ExportTraceServiceRequest.FromString(BODY))
+        intake.take(partial(read_protobuf, BODY))
 
     with pytest.raises(RefusedError, match=words) as caught:
         take()

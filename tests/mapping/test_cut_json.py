@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import pandaprobe_otel as pp
+from pandaprobe_otel.capture.tracers import use_tracer_provider
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.mapping.cut_json import MARK, completed
-from pandaprobe_otel.tracers import use_tracer_provider
 
 VALUES: tuple[Any, ...] = (
     [

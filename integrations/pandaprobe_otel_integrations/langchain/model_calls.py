@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.attributes import MODEL_PARAMETERS
+from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED

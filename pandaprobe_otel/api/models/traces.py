@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from pandaprobe_otel.api.models.base import Model, OpenSpanKind, OpenSpanStatus, OpenTraceStatus, Utc
-from pandaprobe_otel.outcomes import outcome_in
+from pandaprobe_otel.mapping.outcomes import outcome_in
 
 
 class TraceAccepted(Model):

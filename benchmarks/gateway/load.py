@@ -1,0 +1,222 @@
+"""Whether the gateway keeps what it acknowledges, beside senders that are slow or send anything.
+
+    python benchmarks/gateway/load.py [--minutes 10] [--rate 5000] [--slow 64] [--malformed 64]
+
+Four senders, two over HTTP and two over gRPC, send traces of 5,000 spans in ten requests each, on time. Behind the
+gateway is a server that takes everything. Printed: spans acknowledged, delivered and lost; how long an answer takes,
+from when the request was due; memory of the gateway. Ends with 1 when an acknowledged span was lost, or the rate was
+not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otlp_senders import agent_trace, body_of
+from subprocesses import environment
+
+HERE = Path(__file__).resolve().parent
+REQUEST_SPANS, REQUESTS = 500, 10
+"""Of a trace. The last one has the root."""
+MARK = "span-of-load"
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+DELIVERED_WITHIN_S = 120.0
+
+
+class Traces:
+    """Bodies of traces, one request after the other."""
+
+    def __init__(self) -> None:
+        model = ExportTraceServiceRequest.FromString(body_of(agent_trace(2, text=MARK + "x" * 500)))
+        chat, root = model.resource_spans[0].scope_spans[0].spans
+        self._rng = random.Random(1)
+        self._shapes: list[ExportTraceServiceRequest] = []
+        for number in range(REQUESTS):
+            shape = ExportTraceServiceRequest.FromString(model.SerializeToString())
+            spans = shape.resource_spans[0].scope_spans[0].spans
+            del spans[:]
+            for _ in range(REQUEST_SPANS):
+                spans.append(chat)
+                spans[-1].span_id = self._rng.randbytes(8)
+            if number == REQUESTS - 1:
+                spans.append(root)
+            self._shapes.append(shape)
+        self._lock = threading.Lock()
+        self._numbers = count()
+        self._trace_id = b""
+
+    def next(self) -> tuple[int, bytes]:
+        """Its number, and the request."""
+        with self._lock:
+            number = next(self._numbers)
+            if number % REQUESTS == 0:
+                self._trace_id = self._rng.randbytes(16)
+            shape = self._shapes[number % REQUESTS]
+            for span in shape.resource_spans[0].scope_spans[0].spans:
+                span.trace_id = self._trace_id
+            return number, shape.SerializeToString()
+
+
+@dataclass
+class Seen:
+    """What the senders have seen."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    acknowledged: int = 0
+    refused: int = 0
+    took_s: list[float] = field(default_factory=list)
+
+
+def over_http(port: int) -> Callable[[bytes], bool]:
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def send(body: bytes) -> bool:
+        link.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf"})
+        answer = link.getresponse()
+        answer.read()
+        return answer.status == 200
+
+    return send
+
+
+def over_grpc(port: int) -> Callable[[bytes], bool]:
+    export = grpc.insecure_channel(f"127.0.0.1:{port}").unary_unary(EXPORT)
+
+    def send(body: bytes) -> bool:
+        try:
+            export(body, timeout=60)
+        except grpc.RpcError:
+            return False
+        return True
+
+    return send
+
+
+def healthy(
+    send: Callable[[bytes], bool], traces: Traces, begun: float, every_s: float, until: float, seen: Seen
+) -> None:
+    """Send what is due until the end; what is refused is sent again, as exporters do."""
+    while time.monotonic() < until:
+        number, body = traces.next()
+        due = begun + number * every_s
+        time.sleep(max(due - time.monotonic(), 0.0))
+        while not send(body):
+            with seen.lock:
+                seen.refused += 1
+            time.sleep(0.5)
+        with seen.lock:
+            seen.acknowledged += REQUEST_SPANS
+            seen.took_s.append(time.monotonic() - due)
+
+
+def memory_mb(process: int, name: str) -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def read(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        data: dict[str, Any] = json.load(answer)
+        return data
+
+
+def delivered(sink_port: int, expected: int) -> int:
+    """Spans of the healthy senders that have arrived, as soon as it is all of them, or after two minutes."""
+    until = time.monotonic() + DELIVERED_WITHIN_S
+    while True:
+        arrived = int(read(f"http://127.0.0.1:{sink_port}/_stats")["spans"])
+        if arrived >= expected or time.monotonic() >= until:
+            return arrived
+        time.sleep(0.5)
+
+
+def run(options: argparse.Namespace, spool: str) -> int:
+    sink_port = free_port()
+    sink_command = [sys.executable, str(HERE.parent / "delivery" / "sink.py"), str(sink_port), MARK]
+    gateway_command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--grpc-port", "0"]
+    env = environment(f"http://127.0.0.1:{sink_port}", PANDAPROBE_SPOOL_DIR=spool)
+    sink = subprocess.Popen(sink_command, stdout=subprocess.PIPE, text=True)
+    gateway = subprocess.Popen(gateway_command, env=env, stdout=subprocess.PIPE, text=True)
+    others: list[subprocess.Popen[str]] = [sink, gateway]
+    try:
+        assert sink.stdout is not None
+        sink.stdout.readline()
+        assert gateway.stdout is not None
+        lines = [gateway.stdout.readline() for _ in range(3)]
+        http_port = int(lines[1].split(":")[-1].partition("/")[0])
+        grpc_port = int(lines[2].split(":")[-1])
+        ports = [str(number) for number in (http_port, grpc_port, options.slow, options.malformed)]
+        others.append(subprocess.Popen([sys.executable, str(HERE / "hostile.py"), *ports], text=True))
+        traces, seen = Traces(), Seen()
+        time.sleep(3)  # the others have begun
+        start_mb = memory_mb(gateway.pid, "VmRSS")
+        begun = time.monotonic()
+        until = begun + options.minutes * 60
+        every_s = REQUEST_SPANS / options.rate
+        senders = [over_http(http_port), over_grpc(grpc_port), over_http(http_port), over_grpc(grpc_port)]
+        threads = [
+            threading.Thread(target=healthy, args=(send, traces, begun, every_s, until, seen)) for send in senders
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        rate = seen.acknowledged / (time.monotonic() - begun)
+        arrived = delivered(sink_port, seen.acknowledged)
+        health = read(f"http://127.0.0.1:{http_port}/health")
+        end_mb, most_mb = memory_mb(gateway.pid, "VmRSS"), memory_mb(gateway.pid, "VmHWM")
+    finally:
+        for other in reversed(others):
+            other.terminate()
+            other.wait(60)
+    lost = seen.acknowledged - arrived
+    cuts = statistics.quantiles(seen.took_s, n=100)
+    print(f"{options.slow} slow and {options.malformed} malformed senders, {options.minutes:g} minutes")
+    print(f"acknowledged {seen.acknowledged} spans ({rate:.0f} a second), delivered {arrived}, lost {lost}")
+    print(f"asked to wait {seen.refused} times; answers: p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms")
+    print(f"memory: {start_mb:.0f} MB at the start, {end_mb:.0f} at the end, {most_mb:.0f} at the most")
+    print(f"the gateway's own counts, of all senders: {health}")
+    return int(lost != 0 or rate < 0.95 * options.rate)
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rate", type=int, default=5000)
+    parser.add_argument("--slow", type=int, default=64)
+    parser.add_argument("--malformed", type=int, default=64)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as spool:
+        return run(options, spool)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

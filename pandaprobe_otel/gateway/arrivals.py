@@ -1,0 +1,96 @@
+"""Bodies on their way in: who is slow, or has been at it for longest when there is no more room, gives way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from pandaprobe_otel.gateway.errors import busy, too_slow
+
+IDLE_S: Final = 5.0
+WITHIN_S: Final = 30.0
+_RETRY_S: Final = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class Room:
+    """What one request takes. `timeout` says until when its body may go on arriving."""
+
+    size: int = 0
+    gave_way: bool = False
+    timeout: asyncio.Timeout | None = None
+    idle_s: float = WITHIN_S
+    until: float = 0.0
+
+
+class Arrivals:
+    """The requests of one protocol, all in one loop.
+
+    most_arriving: of which bytes are still to come. most, most_bytes: of all, those that wait for their turn included.
+    """
+
+    def __init__(self, *, most_arriving: int, most: int, most_bytes: int) -> None:
+        self._most_arriving = most_arriving
+        self._most = most
+        self._most_bytes = most_bytes
+        self._count = 0
+        self._bytes = 0
+        self._arriving: dict[Room, None] = {}  # the oldest first
+
+    @contextmanager
+    def room(self) -> Generator[Room]:
+        """Room for one request, until nobody needs its body any more."""
+        room = Room()
+        self._count += 1
+        try:
+            yield room
+        finally:
+            if not room.gave_way:
+                self._leave(room)
+
+    @asynccontextmanager
+    async def arriving(self, room: Room, *, idle_s: float = WITHIN_S) -> AsyncGenerator[None]:
+        """Read the body in here: each part within `idle_s` seconds, all of it within 30; RefusedError if it is not."""
+        now = asyncio.get_running_loop().time()
+        room.idle_s, room.until = idle_s, now + WITHIN_S
+        try:
+            async with asyncio.timeout_at(min(now + idle_s, room.until)) as room.timeout:
+                self._arriving[room] = None
+                self._make_room()
+                yield
+        except TimeoutError as error:
+            if room.gave_way:
+                raise busy("there is no room for a body that takes so long to arrive", _RETRY_S) from error
+            raise too_slow(
+                f"nothing of the body came for {idle_s:g} s, or not all of it within {WITHIN_S:g} s"
+            ) from error
+        finally:
+            self._arriving.pop(room, None)
+
+    def grew(self, room: Room, size: int) -> None:
+        """So many bytes more have come."""
+        if room.gave_way or room.timeout is None or room.timeout.expired():
+            return  # its end is on the way
+        room.size += size
+        self._bytes += size
+        now = asyncio.get_running_loop().time()
+        room.timeout.reschedule(min(now + room.idle_s, room.until))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while self._arriving and (
+            len(self._arriving) > self._most_arriving or self._count > self._most or self._bytes > self._most_bytes
+        ):
+            oldest = next(iter(self._arriving))
+            del self._arriving[oldest]
+            self._leave(oldest)
+            oldest.gave_way = True
+            if oldest.timeout is not None:
+                oldest.timeout.reschedule(asyncio.get_running_loop().time())
+
+    def _leave(self, room: Room) -> None:
+        self._count -= 1
+        self._bytes -= room.size

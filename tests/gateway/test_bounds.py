@@ -1,0 +1,266 @@
+"""What a request may hold is counted before anything is made of it; memory goes by the bytes that are sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otlp_senders import agent_trace, as_json, body_of, delimited, fresh_peak_kb, post, request_of_span
+from pandaprobe_otel.gateway import Gateway
+from pandaprobe_otel.gateway.bounds import MOST_FRAMES, MOST_ITEMS, Allowance
+from pandaprobe_otel.gateway.errors import RefusedError
+from pandaprobe_otel.gateway.intake import Intake, Taken
+from pandaprobe_otel.gateway.otlp_json import read_json
+from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
+from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_FIELDS, TOO_MANY_ITEMS, Rejected
+
+IDS: Final = delimited(1, b"t" * 16) + delimited(2, b"s" * 8) + delimited(5, b"x")
+JSON_IDS: Final = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "x"}
+FACTOR: Final = 8
+"""Memory for each byte that is sent."""
+BESIDE_KB: Final = 40_000
+"""Whatever is sent: the objects of one slice, the largest span that is not counted."""
+
+
+class Kept:
+    """Takes everything, and keeps nothing."""
+
+    count = 0
+
+    def receive(self, spans: list[ReadableSpan], deadline: float) -> bool:
+        self.count += len(spans)
+        return True
+
+    def fill(self) -> float:
+        return 0.0
+
+    def is_choosing(self) -> bool:
+        return False
+
+
+def take(body: bytes, read: Any = read_protobuf) -> Taken:
+    """As the gateway takes it."""
+    return Intake(Kept()).take(partial(read, body))
+
+
+@contextmanager
+def in_proportion(body: bytes) -> Iterator[None]:
+    """What is done in here takes no more memory than goes with the body."""
+    peak_kb = fresh_peak_kb()
+    yield
+    assert peak_kb() < BESIDE_KB + FACTOR * len(body) / 1024
+
+
+@pytest.mark.parametrize("field", [9, 11, 13, 100], ids=["attributes", "events", "links", "unknown"])
+def test_millions_of_empty_parts_of_a_span(field: int) -> None:
+    """Two bytes each, three million of them: none is made."""
+    empty = delimited(field, b"")
+    body = request_of_span(IDS + empty * (6_000_000 // len(empty)))
+    with in_proportion(body), pytest.raises(RefusedError, match="1 spans have more than 200000 fields") as caught:
+        take(body)
+    assert caught.value.http_status == 400
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2], ids=["resources", "scopes", "spans"])
+def test_millions_of_empty_frames(levels: int) -> None:
+    """Neither of resources, nor of scopes, nor of spans."""
+    body = delimited(1 if levels == 0 else 2, b"") * 3_000_000
+    for level in range(levels):
+        body = delimited(1 if level == levels - 1 else 2, body)
+    with (
+        in_proportion(body),
+        pytest.raises(RefusedError, match=f"more than {MOST_FRAMES} spans, scopes and resources") as caught,
+    ):
+        take(body)
+    assert caught.value.http_status == 413
+
+
+@pytest.mark.parametrize("path", [(5, 1), (6, 1, 2)], ids=["list", "map"])
+def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
+    """A value is looked into, however deep: in lists of one list, or maps of one map."""
+    value = delimited(path[0], delimited(1, b"") * 2_000_000)
+    for field in reversed(path * 3):
+        value = delimited(field, value)
+    body = request_of_span(IDS + delimited(9, delimited(1, b"k") + delimited(2, value)))
+    with in_proportion(body), pytest.raises(RefusedError, match="more than 200000 fields"):
+        take(body)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        b"{}",
+        b"[]",
+        b'"ab"',
+        b'{"traceId":"11111111111111111111111111111111","spanId":"2222222222222222","events":[{},{},{},{}]}',
+    ],
+)
+def test_millions_of_values_in_json(inner: bytes) -> None:
+    """They are counted before the body is read."""
+    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + (inner + b",") * (8_000_000 // len(inner)) + b"{}]}]}]}"
+    with in_proportion(body), pytest.raises(RefusedError, match="too many objects and values") as caught:
+        take(body, read_json)
+    assert caught.value.http_status == 413
+
+
+@pytest.mark.parametrize(
+    "fields", [{"x": ["ab"] * 400_000}, {"attributes": [{"key": "k", "value": {"intValue": 1}}] * 4000}]
+)
+def test_as_many_values_in_json_as_may_be(fields: dict[str, Any]) -> None:
+    """Short texts, and small attributes."""
+    spans = [{**JSON_IDS, **fields}] * (1 if "x" in fields else 11)
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, separators=(",", ":")).encode()
+    with in_proportion(body):
+        assert take(body, read_json) == Taken(len(spans), 0)
+
+
+def test_marks_in_texts_are_no_values() -> None:
+    """JSON in a text, as messages are: as many marks as one likes."""
+    text = json.dumps([{"role": "user", "content": '"{[,'}]) * 150_000
+    span = {**JSON_IDS, "attributes": [{"key": "k", "value": {"stringValue": text}}]}
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+    with in_proportion(body):
+        assert take(body, read_json) == Taken(1, 0)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"' + b'{,\\"' * 1_000_000, b'{"a":"' + b"{,[" * 1_000_000 + b"\\", b'{"' * 999_999]
+)
+def test_texts_without_an_end(text: bytes) -> None:
+    """Each byte is looked at once."""
+    with pytest.raises(RefusedError, match="in JSON"):
+        take(text, read_json)
+
+
+def test_the_largest_body_of_ordinary_spans() -> None:
+    """All are taken, in either encoding, one slice after the other."""
+    request = ExportTraceServiceRequest.FromString(body_of(agent_trace(20, text="x" * 500)))
+    for _ in range(9):
+        request.MergeFrom(request)
+    for body, read in ((request.SerializeToString(), read_protobuf), (as_json(request), read_json)):
+        assert len(body) > 8_000_000
+        with in_proportion(body):
+            assert take(body, read) == Taken(20 * 512, 0)
+
+
+def request_with(*spans: bytes) -> bytes:
+    """A good span, and others."""
+    return request_of_span(IDS) + b"".join(map(request_of_span, spans))
+
+
+@pytest.mark.parametrize(
+    ("span", "why"),
+    [
+        (IDS + delimited(5, b"\xff"), "cannot be read"),
+        (IDS + b"\x4a\x05a", "cannot be read"),
+        (IDS + delimited(9, b"") * (MOST_ITEMS + 1), TOO_MANY_ITEMS.reason),
+        (IDS + delimited(11, b"") * (MOST_ITEMS + 1), TOO_MANY_ITEMS.reason),
+        (IDS + delimited(13, b"") * (MOST_ITEMS + 1), TOO_MANY_ITEMS.reason),
+        (IDS + delimited(9, b"") * 200_000, TOO_MANY_FIELDS.reason),
+    ],
+)
+def test_others_of_the_request_are_taken(gateway: Gateway, span: bytes, why: str) -> None:
+    """A span that cannot be read, or holds too much, is rejected alone."""
+    answer = post(gateway.url, request_with(span, IDS))
+    assert answer.status_code == 200
+    partial_success = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert partial_success.rejected_spans == 1
+    assert f"1 spans {why}" in partial_success.error_message
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"startTimeUnixNano": "soon"}, "cannot be read"),
+        ({"traceId": "xyz"}, "cannot be read"),
+        ({"attributes": [1]}, "cannot be read"),
+        ({"links": {}}, "cannot be read"),
+        ({"spanId": ""}, "no valid trace id"),
+        ({"attributes": [{"key": "k"}] * (MOST_ITEMS + 1)}, TOO_MANY_ITEMS.reason),
+    ],
+)
+def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[str, Any], why: str) -> None:
+    """The same."""
+    spans = [JSON_IDS, {**JSON_IDS, **fields}, JSON_IDS]
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
+    answer = post(gateway.url, body, {"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    partial_success = answer.json()["partialSuccess"]
+    assert partial_success["rejectedSpans"] == "1"
+    assert why in partial_success["errorMessage"]
+
+
+def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
+    """Although its first spans are good."""
+    kept = Kept()
+    for body in (request_with(IDS) + b"\x0a\x05a", request_with(IDS)[:-1], request_with(IDS) + b"\x0b"):
+        with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest"):
+            Intake(kept).take(partial(read_protobuf, body))
+    assert kept.count == 0
+
+
+def test_a_request_ends_where_it_holds_too_much() -> None:
+    """Spans within their own bounds, but too many of them: those at the front are taken, the rest is rejected."""
+    span = IDS + b"".join(delimited(9, delimited(1, b"%d" % number)) for number in range(4000))
+    taken = take(request_of_span(span) * 260)
+    assert 240 <= taken.accepted < 260
+    assert taken.message == f"{taken.rejected} spans {BEYOND.reason}"
+
+
+def test_a_resource_may_come_after_its_spans_and_in_pieces() -> None:
+    """As any message of Protobuf may: pieces of one field are one, and the last text counts."""
+    name = delimited(1, delimited(1, b"service.name") + delimited(2, delimited(1, b"shop")))
+    more = delimited(1, delimited(1, b"k") + delimited(2, delimited(1, b"v")))
+    spans = delimited(2, delimited(2, IDS) + delimited(1, delimited(1, b"scope")))
+    body = delimited(1, delimited(3, b"old") + spans + delimited(1, name) + delimited(3, b"new") + delimited(1, more))
+    expected = ExportTraceServiceRequest.FromString(body).resource_spans[0]
+    found = next(read_protobuf(body, Allowance()))
+    assert not isinstance(found, Rejected)
+    assert dict(found.resource.attributes) == {
+        pair.key: pair.value.string_value for pair in expected.resource.attributes
+    }
+    assert (found.resource.schema_url, len(expected.resource.attributes)) == ("new", 2)
+    assert found.instrumentation_scope is not None
+    assert found.instrumentation_scope.name == "scope"
+
+
+def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The SDK writes a line for each attribute of a resource or scope that has no name, however deep."""
+    empty = delimited(2, delimited(6, delimited(1, delimited(2, delimited(1, b"v")))))
+    attributes = delimited(1, empty) + delimited(1, delimited(1, b"k") + empty)
+    resource = delimited(1, attributes)
+    scope = delimited(1, delimited(1, b"scope") + delimited(3, empty))
+    body = delimited(1, resource + delimited(2, scope + delimited(2, IDS))) * 10
+    assert take(body) == Taken(10, 0)
+    assert caplog.records == []
+
+
+def test_spans_of_a_resource_that_cannot_be_read() -> None:
+    """They are rejected, since it says whose they are."""
+    bad = delimited(1, delimited(1, b"\x0a\x05a") + delimited(2, delimited(2, IDS) * 3))
+    taken = take(request_of_span(IDS) + bad)
+    assert (taken.accepted, taken.rejected) == (1, 3)
+
+
+def test_depth() -> None:
+    """Where the library ends, and at any size."""
+    for filler in (b"", b"x" * 500_000):
+        value = delimited(1, filler)
+        for _ in range(40):
+            value = delimited(5, delimited(1, value))
+        deep = value
+        for _ in range(60):
+            deep = delimited(5, delimited(1, deep))
+        spans = [IDS + delimited(9, delimited(1, b"k") + delimited(2, inner)) for inner in (value, deep)]
+        taken = take(request_with(*spans))
+        assert (taken.accepted, taken.rejected) == (2, 1)

@@ -1,0 +1,228 @@
+"""No slow sender costs another: bodies on their way hold nothing that others need, and have an end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+import pytest
+import uvicorn
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from otlp_senders import agent_trace, body_of, post
+from pandaprobe_otel.gateway import Gateway
+from pandaprobe_otel.gateway.arrivals import IDLE_S, WITHIN_S, Arrivals, Room
+from pandaprobe_otel.gateway.connections import MOST_SILENT, connections
+from pandaprobe_otel.gateway.errors import RefusedError
+
+BODY = body_of(agent_trace(3))
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100000\r\n\r\n"
+SLOW = 300
+"""More than may be on their way at once, of either protocol."""
+
+
+def begin(gateway: Gateway) -> socket.socket:
+    """A request whose body does not come."""
+    sender = socket.create_connection(("127.0.0.1", gateway.http_port or 0), timeout=60)
+    sender.sendall(HEAD + b"\x0a")
+    return sender
+
+
+def answer_of(sender: socket.socket) -> bytes:
+    """All that comes until the gateway ends the connection."""
+    received = bytearray()
+    while chunk := sender.recv(65_536):
+        received += chunk
+    return bytes(received)
+
+
+def test_others_go_on_beside_slow_uploads(gateway: Gateway) -> None:
+    """Hundreds that have begun; the first of them makes room for the last, and is told to come again."""
+    with ExitStack() as stack:
+        slow = [stack.enter_context(begin(gateway)) for _ in range(SLOW)]
+        first = answer_of(slow[0])
+        assert post(gateway.url, BODY).status_code == 200
+        with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
+            channel.unary_unary(EXPORT)(BODY, timeout=60)
+        assert first.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in first.lower()
+        assert b"no room for a body that takes so long" in first
+
+
+def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
+    """408 after five seconds, and the end of the connection: nobody waits for the rest."""
+    with begin(gateway) as sender:
+        answer = answer_of(sender)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert f"nothing of the body came for {IDLE_S:g} s".encode() in answer
+
+
+def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> None:
+    """Half a head and no more, more of them than may be: the oldest ends, and a request is answered."""
+    with ExitStack() as stack:
+        silent: list[socket.socket] = []
+        for _ in range(MOST_SILENT + 1):
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", gateway.http_port or 0), 60)))
+            silent[-1].sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nX: ")
+        assert answer_of(silent[0]) == b""
+        assert post(gateway.url, BODY).status_code == 200
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[int]:
+    """A server that ends what is silent at once; its port."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.05)  # longer than it waits for a request
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    config = uvicorn.Config(app, http=connections(silent_s=0.02), ws="none", lifespan="off", log_config=None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await serving
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_what_is_silent_ends(impatient: int, sent: bytes) -> None:
+    """Before a head, within it, and after an answer; the answer itself may take as long as it likes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
+    writer.write(sent)
+    received = await reader.read()
+    assert received.startswith(b"HTTP/1.1 200 " if sent.endswith(b"\r\n\r\n") else b"")
+    assert bool(received) == sent.endswith(b"\r\n\r\n")
+    writer.close()
+
+
+@pytest.fixture
+def silent_calls(gateway: Gateway) -> Iterator[list[Any]]:
+    """Calls of gRPC that send no message, more than may be on their way."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(60)
+        yield from ()
+
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
+        yield [channel.stream_unary(EXPORT).future(nothing(), timeout=60) for _ in range(40)]
+        over.set()
+
+
+def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[Any]) -> None:
+    """Of gRPC as of HTTP: the first gives way, with RetryInfo."""
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
+        channel.unary_unary(EXPORT)(BODY, timeout=60)
+    assert post(gateway.url, BODY).status_code == 200
+    error = silent_calls[0].exception(timeout=60)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    details = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    assert details.details[0].Unpack(RetryInfo())
+
+
+def test_a_call_without_a_message(gateway: Gateway) -> None:
+    """It is the sender's error; what a second message holds is nobody's."""
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.stream_unary(EXPORT)(iter(()), timeout=60)
+        error: Any = caught.value
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        channel.stream_unary(EXPORT)(iter((BODY, b"\xff")), timeout=60)
+
+
+class Body:
+    """One body: parts come when the test says so."""
+
+    def __init__(self, arrivals: Arrivals, *, idle_s: float = WITHIN_S) -> None:
+        self.parts: asyncio.Queue[int] = asyncio.Queue()
+        self.room: Room | None = None
+        self.done = asyncio.Event()
+        self.task = asyncio.create_task(self._run(arrivals, idle_s))
+
+    async def _run(self, arrivals: Arrivals, idle_s: float) -> None:
+        with arrivals.room() as self.room:
+            async with arrivals.arriving(self.room, idle_s=idle_s):
+                while size := await self.parts.get():
+                    arrivals.grew(self.room, size)
+            await self.done.wait()
+
+    async def send(self, *sizes: int) -> None:
+        """Parts, and the end where the last one is 0."""
+        for size in sizes:
+            self.parts.put_nowait(size)
+        for _ in range(10):  # whatever is ready runs, here and in what it wakes
+            await asyncio.sleep(0)
+
+    async def status(self) -> int | None:
+        """What its sender is told; None when the body was kept to the end."""
+        self.done.set()
+        await asyncio.wait([self.task])
+        error = self.task.exception()
+        assert error is None or isinstance(error, RefusedError)
+        return None if error is None else error.http_status
+
+
+@pytest.fixture
+def room_for() -> Arrivals:
+    """Arrivals with small bounds: two on their way, four in all, 100 bytes."""
+    return Arrivals(most_arriving=2, most=4, most_bytes=100)
+
+
+async def test_the_oldest_makes_room_for_a_third(room_for: Arrivals) -> None:
+    """Whatever it has sent."""
+    bodies = [Body(room_for) for _ in range(3)]
+    for body in bodies:
+        await body.send(10)
+    await bodies[1].send(10, 0)
+    await bodies[2].send(0)
+    assert [await body.status() for body in bodies] == [503, None, None]
+
+
+async def test_bytes_are_bounded_together(room_for: Arrivals) -> None:
+    """Also by what waits for its turn: that stays, and who is on the way gives way."""
+    waiting = Body(room_for)
+    await waiting.send(60, 0)
+    second = Body(room_for)
+    await second.send(30)
+    third = Body(room_for)
+    await third.send(20, 0)
+    late = Body(room_for)
+    await late.send(30)
+    assert await second.status() == 503
+    assert await late.status() == 503
+    assert [await waiting.status(), await third.status()] == [None, None]
+    again = Body(room_for)
+    await again.send(100, 0)
+    assert await again.status() is None
+
+
+async def test_those_that_wait_are_bounded(room_for: Arrivals) -> None:
+    """A fifth request finds no room, and the next one does when a turn has come."""
+    waiting: list[Body] = []
+    for _ in range(4):
+        waiting.append(Body(room_for))
+        await waiting[-1].send(1, 0)
+    fifth = Body(room_for)
+    await fifth.send()
+    assert await fifth.status() == 503
+    assert await waiting[0].status() is None
+    sixth = Body(room_for)
+    await sixth.send(1, 0)
+    assert await sixth.status() is None
+    assert [await body.status() for body in waiting[1:]] == [None, None, None]
+
+
+async def test_who_sends_nothing_is_too_slow(room_for: Arrivals) -> None:
+    """By the clock of the loop, which is real here, and short."""
+    body = Body(room_for, idle_s=0.01)
+    await asyncio.wait([body.task])
+    assert await body.status() == 408
