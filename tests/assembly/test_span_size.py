@@ -37,5 +37,5 @@ def test_a_span_is_counted_as_what_it_holds(name: str) -> None:
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    counted = TraceBuffer(1, Memory(), awaits_root=True, created_at=0.0).end(span, 0.0)
+    counted = TraceBuffer(1, Memory(), awaits_root=True, created_at=0.0).end(span, 1, 0.0)
     assert taken / 4 < counted < 4 * taken

@@ -83,11 +83,14 @@ def test_few_blocks_are_not_run() -> None:
         "docs/client.md": 1,
         "docs/delivery.md": 1,
         "docs/evaluation.md": 1,
+        "docs/fleets.md": 1,
+        "docs/log-correlation.md": 1,
         "docs/metrics.md": 1,
         "docs/migration/langfuse.md": 1,
         "docs/migration/official-sdk.md": 2,
         "docs/migration/openllmetry.md": 1,
         "docs/simulated-users.md": 1,
+        "docs/web-frameworks.md": 2,
     }
 
 
