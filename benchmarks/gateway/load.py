@@ -173,7 +173,9 @@ def run(options: argparse.Namespace, spool: str) -> int:
         http_port = int(lines[1].split(":")[-1].partition("/")[0])
         grpc_port = int(lines[2].split(":")[-1])
         ports = [str(number) for number in (http_port, grpc_port, options.slow, options.malformed)]
-        others.append(subprocess.Popen([sys.executable, str(HERE / "hostile.py"), *ports], text=True))
+        # It ends in the middle of calls, and says so.
+        command = [sys.executable, str(HERE / "hostile.py"), *ports]
+        others.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, text=True))
         traces, seen = Traces(), Seen()
         time.sleep(3)  # the others have begun
         start_mb = memory_mb(gateway.pid, "VmRSS")
@@ -188,6 +190,7 @@ def run(options: argparse.Namespace, spool: str) -> int:
             thread.start()
         for thread in threads:
             thread.join()
+        assert others[-1].poll() is None, "the slow and malformed senders have ended"
         rate = seen.acknowledged / (time.monotonic() - begun)
         arrived = delivered(sink_port, seen.acknowledged)
         health = read(f"http://127.0.0.1:{http_port}/health")

@@ -88,7 +88,7 @@ class Arrivals:
             del self._arriving[oldest]
             self._leave(oldest)
             oldest.gave_way = True
-            if oldest.timeout is not None:
+            if oldest.timeout is not None and not oldest.timeout.expired():
                 oldest.timeout.reschedule(asyncio.get_running_loop().time())
 
     def _leave(self, room: Room) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import orjson
@@ -76,30 +77,28 @@ def _resources(data: dict[str, Any]) -> list[tuple[dict[str, Any], list[tuple[di
 def _read(resources: Any, allowance: Allowance) -> Iterator[Found]:
     reader = SpanReader(allowance)
     for resource_fields, scopes in resources:
-        resource = _message(ResourceSpans(), resource_fields, allowance)
+        resource = reader.resource(_message(ResourceSpans, resource_fields, allowance))
         for scope_fields, spans in scopes:
-            scope = _message(ScopeSpans(), scope_fields, allowance)
-            failed = next((made for made in (resource, scope) if isinstance(made, Rejected)), None)
-            if failed is not None:
-                yield from (failed for _ in spans)
-                continue
-            of_resource = reader.resource(resource.resource, resource.schema_url)
-            of_scope = reader.scope(scope.scope, scope.schema_url)
-            while spans:
-                span = _message(Span(), spans.pop(), allowance)
-                yield span if isinstance(span, Rejected) else reader.span(span, of_resource, of_scope)
+            scope = reader.scope(_message(ScopeSpans, scope_fields, allowance))
+            read = partial(_message, Span, allowance=allowance)
+            yield from reader.spans(resource, scope, read, _taken_out(spans))
 
 
-def _message(message: Any, fields: dict[str, Any], allowance: Allowance) -> Any:
+def _taken_out(spans: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    while spans:
+        yield spans.pop()
+
+
+def _message(kind: Any, fields: dict[str, Any], allowance: Allowance) -> Any:
     """The message with these fields; Rejected where they do not fit."""
     if allowance.is_used_up:
         return BEYOND
     try:
-        if isinstance(message, Span):
+        if kind is Span:
             _mend_ids(fields)
             for link in _objects(fields, "links"):
                 _mend_ids(link)
-        return ParseDict(fields, message, ignore_unknown_fields=True)
+        return ParseDict(fields, kind(), ignore_unknown_fields=True)
     except (ValueError, ParseError, TypeError, AttributeError, RecursionError, RefusedError) as error:
         return Rejected(UNREADABLE, str(error))
 

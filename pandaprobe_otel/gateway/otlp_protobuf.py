@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -71,18 +72,11 @@ class _Splitter:
 def _read(resources: list[_Frame], view: memoryview, allowance: Allowance) -> Iterator[Found]:
     reader = SpanReader(allowance)
     for outer in resources:
-        resource = _message(ResourceSpans, outer.own, allowance)
+        resource = reader.resource(_message(ResourceSpans, outer.own, allowance))
         for frame in outer.inner:
-            scope = _message(ScopeSpans, frame.own, allowance)
-            failed = next((made for made in (resource, scope) if isinstance(made, Rejected)), None)
-            if failed is not None:
-                yield from (failed for _ in frame.inner)
-                continue
-            of_resource = reader.resource(resource.resource, resource.schema_url)
-            of_scope = reader.scope(scope.scope, scope.schema_url)
-            for start, end in frame.inner:
-                span = _message(Span, view[start:end], allowance)
-                yield span if isinstance(span, Rejected) else reader.span(span, of_resource, of_scope)
+            scope = reader.scope(_message(ScopeSpans, frame.own, allowance))
+            encoded = (view[start:end] for start, end in frame.inner)
+            yield from reader.spans(resource, scope, partial(_message, Span, allowance=allowance), encoded)
 
 
 def _message(kind: Any, data: Buffer, allowance: Allowance) -> Any:

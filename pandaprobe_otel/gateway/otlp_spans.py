@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final, cast
 
 from opentelemetry.sdk.resources import Resource
@@ -35,17 +36,38 @@ class SpanReader:
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
 
-    def resource(self, message: Any, schema_url: str) -> Resource:
-        """What has sent the spans."""
-        return Resource(_named(self._attributes(message.attributes)), schema_url)
+    def resource(self, message: Any) -> Resource | Rejected:
+        """What has sent spans: of a ResourceSpans without its scopes."""
+        if isinstance(message, Rejected):
+            return message
+        return Resource(_named(self._attributes(message.resource.attributes)), message.schema_url)
 
-    def scope(self, message: Any, schema_url: str) -> InstrumentationScope:
-        """What has made the spans."""
-        attributes = _named(self._attributes(message.attributes))
-        return InstrumentationScope(message.name, message.version, schema_url, attributes)
+    def scope(self, message: Any) -> InstrumentationScope | Rejected:
+        """What has made spans: of a ScopeSpans without its spans."""
+        if isinstance(message, Rejected):
+            return message
+        scope = message.scope
+        return InstrumentationScope(
+            scope.name, scope.version, message.schema_url, _named(self._attributes(scope.attributes))
+        )
 
-    def span(self, span: Any, resource: Resource, scope: InstrumentationScope) -> Found:
-        """One span, or why it is rejected."""
+    def spans(
+        self,
+        resource: Resource | Rejected,
+        scope: InstrumentationScope | Rejected,
+        read: Callable[[Any], Any],
+        encoded: Iterable[Any],
+    ) -> Iterator[Found]:
+        """Each span of a scope, or why it is rejected. `read` makes the message of each, which is not kept."""
+        if isinstance(resource, Rejected):
+            return (resource for _ in encoded)
+        if isinstance(scope, Rejected):
+            return (scope for _ in encoded)
+        return map(partial(self._span, resource=resource, scope=scope), map(read, encoded))
+
+    def _span(self, span: Any, *, resource: Resource, scope: InstrumentationScope) -> Found:
+        if isinstance(span, Rejected):
+            return span
         trace_id, span_id = int.from_bytes(span.trace_id), int.from_bytes(span.span_id)
         if not (trace_id and span_id and len(span.trace_id) == 16 and len(span.span_id) == 8):
             return NO_IDS

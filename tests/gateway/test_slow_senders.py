@@ -221,6 +221,18 @@ async def test_those_that_wait_are_bounded(room_for: Arrivals) -> None:
     assert [await body.status() for body in waiting[1:]] == [None, None, None]
 
 
+async def test_one_whose_time_is_over_makes_room_as_well() -> None:
+    """It has been told, and has not gone yet: that is no fault of the one that comes."""
+    arrivals = Arrivals(most_arriving=1, most=4, most_bytes=100)
+    late = Body(arrivals, idle_s=0)
+    await asyncio.sleep(0)  # it begins,
+    await asyncio.sleep(0)  # and its time is over
+    with arrivals.room() as room:
+        async with arrivals.arriving(room):
+            arrivals.grew(room, 1)
+    assert await late.status() == 503
+
+
 async def test_who_sends_nothing_is_too_slow(room_for: Arrivals) -> None:
     """By the clock of the loop, which is real here, and short."""
     body = Body(room_for, idle_s=0.01)
