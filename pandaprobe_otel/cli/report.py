@@ -96,7 +96,6 @@ def comment(run: str, baseline: str | None, key: str | None, prints: bool, links
         later,
         key=key or later.name,
         before=earlier,
-        comparison=None if earlier is None else later.compare(earlier),
         links=dict(links) | link_to_job(os.environ),
     )
     if prints:

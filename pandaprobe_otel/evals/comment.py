@@ -31,19 +31,19 @@ def comment(
     *,
     key: str,
     before: Report | None = None,
-    comparison: Comparison | None = None,
     links: Mapping[str, str] | None = None,
 ) -> str:
     """Return the comment as Markdown. What agents and judges have said stands in it as code, and can mention nobody.
 
-    links: addresses by their names.
+    before: the baseline, which counts for the verdict. links: addresses by their names.
     """
+    report = report if before is None else report.against(before)
     lines = [marker(key), f"### {_TICKS[report.outcome]} {code(report.name)}: {report.outcome}", ""]
     lines += [verdict_line(report), ""]
     if links:
         lines += [" · ".join(f"[{name}]({_address(url)})" for name, url in links.items()), ""]
-    if before is not None and comparison is not None:
-        lines += _compared(before, report, comparison)
+    if before is not None and report.comparison is not None:
+        lines += _compared(before, report, report.comparison)
     else:
         means = [[code(metric), f"{value:.2f}"] for metric, value in report.means.items()]
         lines += [*_table(["metric", "mean"], means), totals(report), ""]

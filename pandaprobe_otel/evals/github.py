@@ -7,20 +7,24 @@ from pathlib import Path
 
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import Report
-from pandaprobe_otel.evals.report_text import complaints
+from pandaprobe_otel.evals.report_text import baseline_complaints, complaints
 
 
 def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[str]:
-    """Return a workflow command for each case that did not pass; to be printed on standard output."""
+    """Return a workflow command for each case that did not pass, and for what the baseline has against the report.
+
+    To be printed on standard output.
+    """
+    said = [(case.outcome, case.id, words) for case in report.cases if not case.passed for words in complaints(case)]
+    if report.comparison is not None and (words := baseline_complaints(report)):
+        said.append((report.comparison.outcome, "baseline", "\n".join(words)))
     return [
         error_command(
-            level="warning" if allow_no_evidence and case.outcome is Outcome.NO_EVIDENCE else "error",
-            title=f"{report.name}: {case.id}",
-            text=said,
+            level="warning" if allow_no_evidence and outcome is Outcome.NO_EVIDENCE else "error",
+            title=f"{report.name}: {name}",
+            text=text,
         )
-        for case in report.cases
-        if not case.passed
-        for said in complaints(case)
+        for outcome, name, text in said
     ]
 
 

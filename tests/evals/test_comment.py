@@ -46,7 +46,7 @@ BAD = report(*(case(f"c{n}", 0.2, tokens=1500) for n in range(6)))
 def test_what_is_worse_comes_first() -> None:
     """Then the cases that were lost, then tokens, cost and time against the base."""
     links = {"side by side": "https://example.com/a (1)"}
-    text = comment(BAD, key="shop", before=GOOD, comparison=BAD.compare(GOOD), links=links)
+    text = comment(BAD, key="shop", before=GOOD, links=links)
     wanted = [
         f"{MARK}\n### ✘ `shop`: failed\n",
         "failed: 0/6 passed",
@@ -66,14 +66,14 @@ def test_what_is_worse_comes_first() -> None:
 def test_what_nobody_can_tell_is_folded_up() -> None:
     """Of a run of few cases nothing is called worse, though all have failed; without a base the means are there."""
     few, bad = report(case("c", 0.9)), report(case("c", 0.2))
-    text = comment(bad, key="shop", before=few, comparison=bad.compare(few))
+    text = comment(bad, key="shop", before=few)
     assert "Nothing has changed beyond chance." in text
     assert text.index("too few cases to tell: 5 or more would do") > text.index("<summary>Not beyond chance</summary>")
     assert "| `m` | 0.20 |" in comment(bad, key="shop")
     linked = report(case("c", 0.2), trace_url="https://example.com/{trace_id}")
     assert "- ✘ `c` [trace](https://example.com/t)\n" in comment(linked, key="shop")
     other = report(case("other", 0.9))
-    assert "no case in common" in comment(bad, key="shop", before=other, comparison=bad.compare(other))
+    assert "no case in common" in comment(bad, key="shop", before=other)
 
 
 def test_what_an_agent_says_mentions_nobody() -> None:
@@ -93,7 +93,7 @@ def test_a_long_run_has_room() -> None:
     cases = [case("c" * 400 + str(n), 0.2, "`" * 4000) for n in range(300)]
     long = report(*cases, notes=("n" * 5000,) * 100, trace_url=f"https://example.com/{'p' * 60}/{{trace_id}}")
     good = report(*(case(each.id, 0.9) for each in cases))
-    text = comment(long, key="k" * 999, before=good, comparison=long.compare(good))
+    text = comment(long, key="k" * 999, before=good)
     assert len(text) < 65_000
     assert "and 270 more" in text
 
