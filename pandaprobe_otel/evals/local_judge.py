@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.evals.judging import (
@@ -51,8 +51,8 @@ class LocalJudge:
 
     model: str
     _: KW_ONLY
-    url: str | None = None
-    key: str | None = None
+    url: str | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
     embedding_model: str | None = None
 
     def __post_init__(self) -> None:
@@ -67,8 +67,10 @@ class LocalJudge:
 
     @property
     def name(self) -> str:
-        """Its name in the cache."""
-        return f"{self._address} {self.model}"
+        """Its name in the cache and in reports, without what is secret in its address."""
+        from pandaprobe_otel.config.resolve import without_secrets
+
+        return f"{without_secrets(self._address)} {self.model}"
 
     @property
     def _provider(self) -> str:

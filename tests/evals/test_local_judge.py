@@ -13,6 +13,7 @@ import pytest
 from pandaprobe_otel import agent, tool
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import LocalJudge, Report, evaluate
+from pandaprobe_otel.evals.report_html import html_page
 from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
@@ -79,6 +80,19 @@ def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: P
     assert len(endpoint.received) == asked + 2
     assert endpoint.received[0].headers["authorization"] == "Bearer k"
     assert empty.outcome == "no evidence"
+
+
+def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp_path: Path) -> None:
+    """Neither the key, also where the endpoint says it back, nor what stands in the address beside the host."""
+    key, password, token = "sk-judge-0123456789", "pa55word", "t0k3n-in-query"
+    endpoint.script = lambda request: Reply(status=401, chunks=(f"no such key: {key}".encode(),))
+    url = f"{endpoint.url.replace('://', f'://me:{password}@')}?api-key={token}"
+    judge = LocalJudge("m", url=url, key=key)
+    with recording():
+        report = evaluate(["q"], answer, ["task_completion"], judge=judge, cache=tmp_path / "c.jsonl", say=quiet)
+    assert "HTTP 401: no such key: [redacted]" in report.cases[0].results[0].text
+    said = "".join((str(report), report.to_markdown(), json.dumps(report.to_dict()), html_page(report), repr(judge)))
+    assert [secret for secret in (key, password, token) if secret in said] == []
 
 
 def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> None:
