@@ -51,13 +51,18 @@ class JudgeQuality:
     answers: tuple[LabelledAnswers, ...]
     unanswered: Mapping[str, str]
     """Cases without any score, and why."""
+    unanswered_labels: tuple[bool, ...] = ()
+    """Their labels."""
     min_kappa: float | None = None
     seed: int = 0
 
     @cached_property
     def agreement(self) -> Agreement:
         """That of the labels with the answers."""
-        return agreement(((one.label, one.share) for one in self.answers), seed=self.seed)
+        return self._agreement()
+
+    def _agreement(self, *missing: tuple[bool, float]) -> Agreement:
+        return agreement([*((one.label, one.share) for one in self.answers), *missing], seed=self.seed)
 
     @property
     def deviation(self) -> float | None:
@@ -73,12 +78,19 @@ class JudgeQuality:
 
     @property
     def outcome(self) -> Outcome:
-        """No evidence: too few cases to say. With `min_kappa` the interval decides: above it, below it, or across."""
+        """No evidence: too few cases to say. With `min_kappa` the interval decides: above it, below it, or across.
+
+        Where answers are missing it must do so whatever they would be.
+        """
         if self.agreement.kappa is None or (self.agreement.lack is not None and self.min_kappa is None):
             return Outcome.NO_EVIDENCE
-        if self.min_kappa is None or self.agreement.low >= self.min_kappa:
+        if self.min_kappa is None:
             return Outcome.PASSED
-        return Outcome.FAILED if self.agreement.high < self.min_kappa else Outcome.NO_EVIDENCE
+        worst = self._agreement(*((label, float(not label)) for label in self.unanswered_labels))
+        best = self._agreement(*((label, float(label)) for label in self.unanswered_labels))
+        if worst.low >= self.min_kappa:
+            return Outcome.PASSED
+        return Outcome.FAILED if best.high < self.min_kappa else Outcome.NO_EVIDENCE
 
     @property
     def disagreements(self) -> tuple[LabelledAnswers, ...]:
@@ -143,6 +155,9 @@ def measure_judge(
     check_local_metrics(of_traces=names)
     if not limits:
         raise ValueError("there is no metric to measure")
+    for case in cases:
+        for name, limit in limits.items():
+            case.is_good(name, limit)  # what is no label is refused before anybody is asked
     asked = len(cases) * len(names) * repeat
     parts = (counted(len(cases), "case"), counted(len(names), "metric"), counted(repeat, "answer"))
     bill = f"{' × '.join(parts)} = {counted(asked, 'evaluation')}"
@@ -188,10 +203,12 @@ def _quality(
 ) -> JudgeQuality:
     answered: list[LabelledAnswers] = []
     unanswered: dict[str, str] = {}
+    silent: list[bool] = []
     for case, label, answers in _with_labels(metric, threshold, cases, found):
         values = [one.value for one in answers if one.finding is Finding.SCORED and one.value is not None]
         if not values:
             unanswered[case.run.case.id] = answers[-1].reason
+            silent.append(label)
             continue
         reason = next(one.reason for one in reversed(answers) if one.finding is Finding.SCORED)
         answered.append(
@@ -203,6 +220,7 @@ def _quality(
         repeat=repeat,
         answers=tuple(answered),
         unanswered=unanswered,
+        unanswered_labels=tuple(silent),
         min_kappa=min_kappa,
         seed=seed,
     )
