@@ -110,7 +110,9 @@ class Simulation:
     def _message(self, persona: Persona, conversation: Conversation) -> Generator[Any, Any, str | None]:
         """Ask for the next message; None where the user has no more, which also follows the last answer."""
         try:
-            said: str | End = yield persona(conversation)
+            said: object = yield persona(conversation)
+            if not isinstance(said, str | End):
+                raise TypeError(f"it returned {said!r}, which is neither a text nor an End")
         except Exception as error:
             conversation.end(Ended.FAILED, f"the simulated user gave no message: {type(error).__name__}: {error}")
             raise PersonaError(conversation.reason) from error
