@@ -57,8 +57,8 @@ def gate(run: str, **options: Any) -> int:
 def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     """Compare RUN.json with BEFORE.json, case by case; the page marks the spans that differ.
 
-    Exit code 1: a metric is worse, beyond chance. 6: the runs have no case in common. Thresholds count for nothing
-    here: `report gate --baseline` holds both.
+    Exit code 1: a metric is worse, beyond chance. 6: no case in common has evidence in both. Thresholds count for
+    nothing here: `report gate --baseline` holds both.
     """
     earlier, later = load(before), load(run)
     comparison = later.compare(earlier)

@@ -56,10 +56,12 @@ def _compared(before: Report, report: Report, comparison: Comparison) -> Iterato
     sure = [change for change in comparison.by_weight if change.change in ("regression", "improvement")]
     unsure = [change for change in comparison.by_weight if change not in sure]
     if not comparison.changes:
-        yield from ("The base has no case in common with this run.", "")
+        yield from ("No case in common with the base has evidence in both.", "")
     elif not sure:
         yield from ("Nothing has changed beyond chance.", "")
     yield from _table(["metric", "base", "now", "change", "p"], map(_row, sure))
+    for remark in comparison.remarks:
+        yield from (code(remark), "")
     yield from _cases_moved(comparison)
     rows = [[line.name, line.before, line.after, line.change] for line in sums(before, report)]
     yield from _table(["sum", "base", "now", "change"], rows)

@@ -90,7 +90,7 @@ def baseline_complaints(report: Report) -> list[str]:
     if found is None or found.outcome is Outcome.PASSED:
         return []
     if found.outcome is Outcome.NO_EVIDENCE:
-        return ["no case in common with the baseline"]
+        return ["no case in common with the baseline has evidence in both"]
     worse = ", ".join(change.metric for change in found.regressions)
     return [f"worse than the baseline: {worse}", *map(str, found.regressions)]
 

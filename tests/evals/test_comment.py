@@ -73,7 +73,7 @@ def test_what_nobody_can_tell_is_folded_up() -> None:
     linked = report(case("c", 0.2), trace_url="https://example.com/{trace_id}")
     assert "- ✘ `c` [trace](https://example.com/t)\n" in comment(linked, key="shop")
     other = report(case("other", 0.9))
-    assert "no case in common" in comment(bad, key="shop", before=other)
+    assert "No case in common" in comment(bad, key="shop", before=other)
 
 
 def test_what_an_agent_says_mentions_nobody() -> None:
