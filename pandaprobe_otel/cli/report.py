@@ -60,6 +60,8 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     Exit code 1: a metric is worse, beyond chance. 6: no case in common has evidence in both. Thresholds count for
     nothing here: `report gate --baseline` holds both.
     """
+    from pandaprobe_otel.evals.tree_text import plain_text
+
     earlier, later = load(before), load(run)
     comparison = later.compare(earlier)
     if html is not None:
@@ -70,7 +72,7 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     if output_format == "json":
         print_json({"outcome": comparison.outcome, **asdict(comparison)})
     else:
-        click.echo(str(comparison))
+        click.echo(plain_text(str(comparison)))
     return exit_code_of_outcome(comparison.outcome)
 
 
