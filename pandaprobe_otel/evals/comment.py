@@ -11,13 +11,16 @@ from pandaprobe_otel.evals.comparison import Comparison, MetricChange
 from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
-from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
+from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, rate_line, totals
 from pandaprobe_otel.evals.sums import sums
 from pandaprobe_otel.evals.trace_links import page_of
 
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
 _MOST_ROWS: Final = 30
-"""Of a table or list; a comment has room for 65,536 characters."""
+"""Of a table or list."""
+_ROOM: Final = 65_000
+"""Characters of a comment; GitHub takes 65,536."""
+_NO_ROOM: Final = "There is more, for which a comment has no room.\n"
 _MOST_CHARACTERS: Final = 300
 
 
@@ -39,7 +42,8 @@ def comment(
     """
     report = report if before is None else report.against(before)
     lines = [marker(key), f"### {_TICKS[report.outcome]} {code(report.name)}: {report.outcome}", ""]
-    lines += [verdict_line(report), ""]
+    lines += [f"{report.outcome}: {rate_line(report)}", ""]
+    lines += [line for words in baseline_complaints(report)[:1] for line in (code(words), "")]
     if links:
         lines += [" · ".join(f"[{name}]({_address(url)})" for name, url in links.items()), ""]
     if before is not None and report.comparison is not None:
@@ -47,9 +51,11 @@ def comment(
     else:
         means = [[code(metric), f"{value:.2f}"] for metric, value in report.means.items()]
         lines += [*_table(["metric", "mean"], means), totals(report), ""]
-    lines += _not_passed(report)
-    lines += [f"note: {code(note)}  " for note in report.notes[:_MOST_ROWS]]
-    return "\n".join(lines).rstrip() + "\n"
+    notes = [f"note: {code(note)}  " for note in report.notes[:_MOST_ROWS]]
+    text = "\n".join(lines)
+    for part in map("\n".join, (_not_passed(report), notes)):
+        text += f"\n{part if len(text) + len(part) < _ROOM else _NO_ROOM}"
+    return text.rstrip() + "\n"
 
 
 def _compared(before: Report, report: Report, comparison: Comparison) -> Iterator[str]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints
+
+_MOST_BYTES: Final = 1 << 20
+"""Of the summary of a step."""
+_CUT: Final = b"\nThere is more, for which a summary has no room: see the report.\n"
 
 
 def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[str]:
@@ -40,9 +45,17 @@ def add_summary(text: str, environ: Mapping[str, str]) -> bool:
     path = environ.get("GITHUB_STEP_SUMMARY", "")
     if not path:
         return False
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(text)
+    with Path(path).open("ab") as file:
+        file.write(_within(text.encode("utf-8", "replace"), _MOST_BYTES - file.tell()))
     return True
+
+
+def _within(text: bytes, room: int) -> bytes:
+    """Return whole lines that fit: of a summary that is too long GitHub shows nothing."""
+    if len(text) <= room:
+        return text
+    kept = text[: max(room - len(_CUT), 0)]
+    return kept[: kept.rfind(b"\n") + 1] + _CUT if room >= len(_CUT) else b""
 
 
 def _data(text: str) -> str:

@@ -54,7 +54,8 @@ def _end_of(text: str, width: int) -> str:
 def markdown(report: Report) -> str:
     """Return the report as Markdown."""
     header, rows = case_table(report)
-    lines = [f"## {_escaped(report.name)}: {report.outcome}", "", _escaped(rate_line(report)), ""]
+    lines = [f"## {_escaped(report.name)}: {report.outcome}", "", rate_line(report), ""]
+    lines += [line for words in baseline_complaints(report)[:1] for line in (_escaped(words), "")]
     lines += [_row(header), _row(["---"] * len(header)), *map(_row, rows)]
     failing = [case for case in report.cases if not case.passed]
     if failing:
@@ -74,14 +75,13 @@ def markdown(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """Return the verdict and the rate in one line."""
-    return f"{report.outcome}: {rate_line(report)}"
+    """Return the verdict, the rate, and what a baseline has against the report, in one line."""
+    return "; ".join([f"{report.outcome}: {rate_line(report)}", *baseline_complaints(report)[:1]])
 
 
 def rate_line(report: Report) -> str:
-    """Return the rate in one line, and what a baseline has against the report."""
-    wanted = "" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required"
-    return f"{report.rate}{wanted}" + "".join(f"; {words}" for words in baseline_complaints(report)[:1])
+    """Return the rate, and the one that is required, in one line."""
+    return f"{report.rate}" + ("" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required")
 
 
 def baseline_complaints(report: Report) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from command_line import clean_environment, run_here
 from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api, limited
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.comment import code, comment, marker
+from pandaprobe_otel.evals.github import add_summary
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.pull_request import Comments, PullRequest, RefusedError
 from provider_server import Received, Reply
@@ -76,6 +78,17 @@ def test_what_nobody_can_tell_is_folded_up() -> None:
     assert "No case in common" in comment(bad, key="shop", before=other)
 
 
+def test_a_regression_mentions_nobody() -> None:
+    """Names of metrics come with a report, which may be that of a stranger's branch."""
+    before, after = (
+        report(*(replace(each, results=(replace(each.results[0], metric="@anna"),)) for each in run.cases))
+        for run in (GOOD, BAD)
+    )
+    text = comment(after, key="shop", before=before)
+    assert "`worse than the baseline: @anna, passed`" in text
+    assert "@" not in re.sub(r"`[^`]*`", "", text)
+
+
 def test_what_an_agent_says_mentions_nobody() -> None:
     """It is code, whose fence it cannot end: no mention, no reference, no picture, no row of a table."""
     odd = "@shop/owners see #1 ![x](http://e.com/x.png) `` | <img src=x> --> \n# heading"
@@ -96,6 +109,36 @@ def test_a_long_run_has_room() -> None:
     text = comment(long, key="k" * 999, before=good)
     assert len(text) < 65_000
     assert "and 270 more" in text
+    wide = [
+        replace(each, results=tuple(replace(each.results[0], metric="m" * 290 + str(n)) for n in range(40)))
+        for each in cases
+    ]
+    base = report(
+        *(
+            replace(each, results=tuple(replace(one, value=0.9, outcome=Outcome.PASSED) for one in each.results))
+            for each in wide
+        )
+    )
+    text = comment(replace(long, cases=tuple(wide)), key="k", before=base)
+    assert len(text) < 65_536
+    assert "There is more, for which a comment has no room." in text
+    assert text.count("<details>") == text.count("</details>")
+
+
+def test_a_summary_is_no_longer_than_github_takes(tmp_path: Path) -> None:
+    """Whole lines of it, also after what is there already; and text that is no text does not end the command."""
+    path = tmp_path / "summary.md"
+    path.write_text("before\n")
+    environ = {"GITHUB_STEP_SUMMARY": str(path)}
+    assert add_summary("odd \ud800\n", environ)
+    for _ in range(3):
+        assert add_summary("x" * 98 + "y\n", environ)
+        assert add_summary(("x" * 98 + "y\n") * 9000, environ)
+    assert path.stat().st_size <= 1 << 20
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["before", "odd ?"]
+    assert lines[-1] == "There is more, for which a summary has no room: see the report."
+    assert {line[-1:] for line in lines[2:] if line.startswith("x")} == {"y"}
 
 
 @pytest.fixture
