@@ -78,14 +78,19 @@ def thresholds_in(options: Mapping[str, Any]) -> dict[str, float]:
 def concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCode:
     """Make a report, hold it against the baseline, save and show it, tell GitHub, and return the exit code.
 
-    What cannot be meant is refused before anything is made.
+    What cannot be meant is refused before anything is made. After Ctrl-C the report is of what was done until then, and
+    that of an earlier run is not left in place.
     """
-    from pandaprobe_otel.evals.report import check_form
+    from pandaprobe_otel.evals.report import EvaluationStopped, check_form
 
     for path in options["reports"]:
         usable(partial(check_form, path))
     baseline = None if options["baseline"] is None else load(options["baseline"])
-    report = usable(make)
+    is_stopped = False
+    try:
+        report = usable(make)
+    except EvaluationStopped as error:
+        is_stopped, report = True, error.report
     if baseline is not None:
         report = report.against(baseline)
     for path in options["reports"]:
@@ -93,7 +98,7 @@ def concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCod
     as_json, allowed = options["output_format"] == "json", options["allow_no_evidence"]
     _show(report, as_json=as_json, trees=options["trees"])
     _tell_github(report, quiet=as_json, allow_no_evidence=allowed)
-    return exit_code_of_outcome(report.outcome, allow_no_evidence=allowed)
+    return ExitCode.INTERRUPTED if is_stopped else exit_code_of_outcome(report.outcome, allow_no_evidence=allowed)
 
 
 def load(path: str) -> Report:

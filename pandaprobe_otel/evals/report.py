@@ -306,6 +306,14 @@ class Report:
         return html_table(self)
 
 
+class EvaluationStopped(KeyboardInterrupt):
+    """Ctrl-C, with the report of what was done until then."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report.rate))
+        self.report = report
+
+
 def _compared(comparison: Comparison) -> dict[str, Any]:
     return {"regressions": [change.metric for change in comparison.regressions], "comparison": str(comparison)}
 

@@ -147,16 +147,17 @@ def run_cases(
     trial: Trial,
     *,
     concurrency: int,
+    done: dict[str, list[TaskRun]],
     watch: Callable[[Sequence[Future[list[TaskRun]]]], None] = lambda futures: None,
 ) -> list[list[TaskRun]]:
     """Return the runs of each case; cases run at once, in threads, the runs of one case one after the other.
 
-    watch: gets what is being done, and may wait for it.
+    done: gets them by the id of the case, as soon as there are any. watch: gets what is being done, and may wait.
     """
     RECORDER.attach(create=True)
     threads = ThreadPoolExecutor(max_workers=max(concurrency, 1), thread_name_prefix="pandaprobe-case")
     with instrumentation(), threads as pool:
-        futures = [pool.submit(_run_case, case, trial) for case in cases]
+        futures = [pool.submit(_run_case, case, trial, done) for case in cases]
         try:
             watch(futures)
             return [future.result() for future in futures]
@@ -165,13 +166,14 @@ def run_cases(
             raise
 
 
-def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
+def _run_case(case: Case, trial: Trial, done: dict[str, list[TaskRun]]) -> list[TaskRun]:
     runs: list[TaskRun] = []
     for number in range(1, trial.repeat + 1):
         run = _run_once(case, trial, number)
         runs.append(replace(run, judgements=_judgements(run, trial)))
         if trial.settled(runs):
             break
+    done[case.id] = runs
     return runs
 
 

@@ -64,6 +64,35 @@ def test_a_task_over_a_dataset(
     assert {len(case.traces) for case in Report.load(tmp_path / "free.json").cases} == {1}
 
 
+STOPPED = """
+def answer(question):
+    if question == "q2":
+        raise KeyboardInterrupt
+    return question
+
+def is_right(run):
+    return True
+"""
+
+
+@pytest.mark.parametrize("baseline", [(), ("--baseline", "run.json")], ids=["", "baseline"])
+def test_what_was_stopped_is_no_evidence(run_command: RunCommand, tmp_path: Path, baseline: tuple[str, ...]) -> None:
+    """The report of an earlier run is not left in place, and a part of the cases is no pass."""
+    (tmp_path / "shop.py").write_text(STOPPED)
+    (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
+    (tmp_path / "well.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q"}}\n' for n in range(6)))
+    options = ("--task", "shop:answer", "--scorer", "shop:is_right", "--concurrency", "1", "--report", "run.json")
+    assert run_command("eval", "well.jsonl", *options).returncode == 0
+    done = run_command("eval", "cases.jsonl", *options, *baseline)
+    assert done.returncode == 130, done.stderr
+    assert "no evidence: " in done.stdout
+    report = Report.load(tmp_path / "run.json")
+    assert (report.complete, report.outcome) == (False, "no evidence")
+    assert [case.id for case in report.cases[:2]] == ["c0", "c1"]
+    assert "c2" not in {case.id for case in report.cases}
+    assert run_command("report", "gate", "run.json").returncode == 6
+
+
 def test_what_is_stored(
     run_command: RunCommand,
     server: LocalServer,

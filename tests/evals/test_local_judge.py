@@ -12,9 +12,10 @@ import pytest
 
 from pandaprobe_otel import agent, tool
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.evals import LocalJudge, Report, evaluate
+from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Report, evaluate
 from pandaprobe_otel.evals.report_html import html_page
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
 from subprocesses import environment, run_python
@@ -93,6 +94,20 @@ def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp
     assert "HTTP 401: no such key: [redacted]" in report.cases[0].results[0].text
     said = "".join((str(report), report.to_markdown(), json.dumps(report.to_dict()), html_page(report), repr(judge)))
     assert [secret for secret in (key, password, token) if secret in said] == []
+
+
+def test_what_was_stopped_before_it_was_judged_is_no_evidence() -> None:
+    """The cases are there, and were not judged."""
+
+    class Stopping(LocalJudge):
+        def open(self) -> HttpJudge:
+            raise KeyboardInterrupt
+
+    with recording(), pytest.raises(EvaluationStopped) as stopped:
+        evaluate(["q", "r"], str, ["task_completion"], judge=Stopping("m", url="http://127.0.0.1:9"), say=quiet)
+    report = stopped.value.report
+    assert [case.outcome for case in report.cases] == ["no evidence"] * 2
+    assert report.notes == ("stopped: 2 of 2 cases were run",)
 
 
 def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> None:
