@@ -155,43 +155,49 @@ class LocalBench(Bench):
         return list(groups), missing
 
     def _answers(self, group: Group) -> Judgements:
-        pairs = [(question, metric) for question in group.questions for metric in group.metrics]
-        here = [(question, metric) for question, metric in pairs if self._traces.get(question.target)]
+        here = [question for question in group.questions if self._traces.get(question.target)]
+        # The metrics of a session are made of the same signals, each of which is a question to the model.
+        together = [group.metrics] if group.session else [(metric,) for metric in group.metrics]
+        jobs = [(question, metrics) for question in here for metrics in together]
         found = all_errors([group], "there is no trace of it")
 
-        def answer(pair: tuple[Question, str]) -> Judgement:
-            return self._answer(*pair, group.model)
+        def answer(job: tuple[Question, Sequence[str]]) -> Judgements:
+            return self._answer(*job, group.model)
 
         with ThreadPoolExecutor(self._judge_of_models.parallel, thread_name_prefix="pandaprobe-judge") as pool:
-            answers = list(pool.map(answer, here))
-            found |= {(question.target, metric): one for (question, metric), one in zip(here, answers, strict=True)}
+            for answers in pool.map(answer, jobs):
+                found |= answers
         return found
 
-    def _answer(self, question: Question, metric: str, model: str | None) -> Judgement:
+    def _answer(self, question: Question, metrics: Sequence[str], model: str | None) -> Judgements:
         from pandaprobe_otel.local.evaluation.judge import JudgeError
+
+        results = self._of_session if question.session else self._of_trace
+        try:
+            said = {metric: _judgement(one) for metric, one in results(question.target, metrics, model).items()}
+        except JudgeError as error:
+            said = dict.fromkeys(metrics, Judgement.error(str(error)))
+        return {(question.target, metric): one for metric, one in said.items()}
+
+    def _of_trace(self, target: str, metrics: Sequence[str], model: str | None) -> Mapping[str, Result]:
         from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 
-        traces = self._traces[question.target]
-        try:
-            if question.session:
-                return _judgement(self._of_session(metric, traces, model))
-            return _judgement(evaluate_trace(metric, traces[0], self._judge_of_models, model=model))
-        except JudgeError as error:
-            return Judgement(finding=Finding.ERROR, reason=str(error))
+        trace = self._traces[target][0]
+        return {metric: evaluate_trace(metric, trace, self._judge_of_models, model=model) for metric in metrics}
 
-    def _of_session(self, metric: str, traces: Sequence[Mapping[str, Any]], model: str | None) -> Result:
+    def _of_session(self, target: str, metrics: Sequence[str], model: str | None) -> Mapping[str, Result]:
         from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
         from pandaprobe_otel.local.evaluation.session_metrics import evaluate_session
         from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 
-        judge = self._judge_of_models
+        judge, traces = self._judge_of_models, self._traces[target]
         signals = {
             trace["trace_id"]: {
                 name: evaluate_trace(name, trace, judge, model=model, earlier=traces[:place]).score for name in SIGNALS
             }
             for place, trace in enumerate(traces)
         }
-        return evaluate_session(metric, signals, None)
+        return {metric: evaluate_session(metric, signals, None) for metric in metrics}
 
 
 def _plain(trace: TraceRecord) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from pandaprobe_otel import agent, tool
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Report, evaluate
+from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Report, Simulation, evaluate
 from pandaprobe_otel.evals.report_html import html_page
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
@@ -108,6 +108,21 @@ def test_what_was_stopped_before_it_was_judged_is_no_evidence() -> None:
     report = stopped.value.report
     assert [case.outcome for case in report.cases] == ["no evidence"] * 2
     assert report.notes == ("stopped: 2 of 2 cases were run",)
+
+
+def test_both_metrics_of_a_session_need_its_signals_once(endpoint: ProviderServer) -> None:
+    """Each signal of each trace is a question to the model, which is paid."""
+    asked: list[int] = []
+    simulation = Simulation(answer)
+    judge = LocalJudge("m", url=endpoint.url)
+    for metrics in (["agent_reliability"], ["agent_reliability", "agent_consistency"]):
+        before = len(endpoint.received)
+        with recording():
+            report = evaluate([["hello", "again"]], simulation, metrics, judge=judge, say=quiet)
+        asked.append(len(endpoint.received) - before)
+        assert [result.metric for result in report.cases[0].results] == metrics
+        assert {result.finding for result in report.cases[0].results} == {"scored"}
+    assert asked[0] == asked[1] > 0
 
 
 def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> None:
