@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -22,11 +23,15 @@ _ROOM: Final = 65_000
 """Characters of a comment; GitHub takes 65,536."""
 _NO_ROOM: Final = "There is more, for which a comment has no room.\n"
 _MOST_CHARACTERS: Final = 300
+_MOST_OF_KEY: Final = 80
 
 
 def marker(key: str) -> str:
-    """Return the hidden first line by which a comment is found again."""
-    return f"<!-- pandaprobe-otel report: {re.sub(r'[^A-Za-z0-9_.:/]+', ' ', key).strip()[:100]} -->"
+    """Return the hidden first line by which a comment is found again: another one for each key."""
+    plain = re.sub(r"[^A-Za-z0-9_.:/]+", " ", key).strip()[:_MOST_OF_KEY]
+    if plain != key:  # what is left out may be all that tells two keys apart
+        plain += f" {hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    return f"<!-- pandaprobe-otel report: {plain.strip()} -->"
 
 
 def comment(

@@ -45,6 +45,14 @@ GOOD = report(*(case(f"c{n}", 0.9) for n in range(6)))
 BAD = report(*(case(f"c{n}", 0.2, tokens=1500) for n in range(6)))
 
 
+def test_each_key_has_a_comment_of_its_own() -> None:
+    """Whatever script it is in, and however long; no key ends the line early."""
+    keys = ["shop", "test suite", "a-b", "a b", "a--b", "支付", "退款", "", "k" * 200, "k" * 201, "x --> y"]
+    lines = [marker(key) for key in keys]
+    assert len(set(lines)) == len(keys)
+    assert all(line.count("--") == 2 and line.isascii() and len(line) < 160 for line in lines)
+
+
 def test_what_is_worse_comes_first() -> None:
     """Then the cases that were lost, then tokens, cost and time against the base."""
     links = {"side by side": "https://example.com/a (1)"}
@@ -94,7 +102,7 @@ def test_what_an_agent_says_mentions_nobody() -> None:
     odd = "@shop/owners see #1 ![x](http://e.com/x.png) `` | <img src=x> --> \n# heading"
     name = "a | b ``` @anna"
     text = comment(report(case(name, 0.2, odd), notes=("@anna",)), key="x --> @anna <b>")
-    assert text.splitlines()[0] == "<!-- pandaprobe-otel report: x anna b -->"
+    assert re.fullmatch(r"<!-- pandaprobe-otel report: x anna b \w+ -->", text.splitlines()[0])
     outside = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", text.partition("\n")[2])
     assert [each for each in ("@", "#1", "![", "<img", "heading", "anna") if each in outside] == []
     assert code("a`") == "`` a` ``"
