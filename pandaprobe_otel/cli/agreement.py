@@ -64,6 +64,8 @@ def agreement(output_format: str, **options: Any) -> int:
     from pandaprobe_otel.evals.outcome import all_of
     from pandaprobe_otel.evals.task_runs import scorer_name
 
+    if options["judge_url"] and not options["judge"]:
+        raise click.UsageError("--judge-url is about --judge, which is not given")
     scorers = [load_function(name) for name in options["scorers"]]
     names = [*dict(options["metrics"]), *map(scorer_name, scorers)]
     if not names:

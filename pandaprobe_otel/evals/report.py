@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -324,9 +325,13 @@ def _sum(values: Iterable[N | None]) -> N | None:
 
 
 def check_form(path: str | PathLike[str]) -> None:
-    """Raise ValueError for a file name whose suffix is not that of a form of reports."""
+    """Raise ValueError for a file name whose suffix is not that of a form of reports, and where none can be written."""
     if Path(path).suffix not in (".json", ".md", ".html", ".htm"):
         raise ValueError(f"the report {path} is none of .json, .md and .html")
+    target = Path(path).expanduser().absolute()
+    place = next(each for each in target.parents if each.exists())
+    if target.is_dir() or not place.is_dir() or not os.access(target if target.exists() else place, os.W_OK):
+        raise ValueError(f"the report {path} cannot be written")
 
 
 def case_table(report: Report) -> tuple[Sequence[str], list[list[str]]]:

@@ -136,6 +136,10 @@ def test_what_is_stored(
         (("cases.jsonl", "--task", "json:loads", "--metric", "x=high"), "'high' is not a number"),
         (("cases.jsonl", "--task", "json:loads", "--baseline", "cases.jsonl"), "is not a report"),
         (("cases.jsonl", "--task", "json:loads", "--report", "r.pdf"), "none of .json, .md and .html"),
+        (("cases.jsonl", "--task", "json:loads", "--report", "cases.jsonl/r.md"), "r.md cannot be written"),
+        (("cases.jsonl", "--task", "json:loads", "--report", "folder.html"), "folder.html cannot be written"),
+        (("cases.jsonl", "--task", "json:loads", "--judge-url", "http://x"), "--judge-url is about --judge, which is"),
+        (("cases.jsonl", "--task", "json:loads", "--refresh"), "--refresh is about --cache, which is not given"),
         (("cases.jsonl",), "say what to judge: DATASET and --task, or --trace, or --session"),
         (("--trace", "x"), "--trace and --session need a --metric"),
         (("--session", "s", "--metric", "m", "--repeat", "2"), "--repeat is about a task"),
@@ -148,6 +152,7 @@ def test_what_cannot_be_meant(
 ) -> None:
     """Exit code 4 and one line."""
     (tmp_path / "cases.jsonl").write_text('{"input": 1}\n')
+    (tmp_path / "folder.html").mkdir()
     done = run_command("eval", *arguments, **project)
     assert (done.returncode, said in done.stderr) == (4, True), done.stderr
 

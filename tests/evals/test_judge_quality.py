@@ -322,6 +322,7 @@ def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: Ru
         ((), "say what to measure: --metric with --judge, or --scorer"),
         (("-m", "confidence"), "confidence needs a judge"),
         (("-m", "confidence", "--judge", "m"), "the judge m is none of openai/…"),
+        (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url is about --judge, which is not given"),
         (("--scorer", "nowhere:f"), "nowhere:f cannot be loaded"),
         (("-m", "confidence", "--threshold", "x=0.5"), "there is a threshold for x, which is not measured"),
     ],
