@@ -191,13 +191,15 @@ class _Asking:
         return self._asked(bench, runs)
 
     def by_model(self, judge: LocalJudge, runs: Sequence[TaskRun]) -> Judgements:
-        with closing(judge.open()) as asked:
+        say = self.say or _to_stderr
+        with closing(judge.open()) as asked, shown(say, live=self.say is None) as show:
             bench = LocalBench(
                 asked,
                 {run.target: run.judged for run in runs},
                 allowance=self.allowance,
                 cache=self.caches.of(judge.name),
-                say=self.say or _to_stderr,
+                say=say,
+                show=show,
             )
             return self._asked(bench, runs)
 

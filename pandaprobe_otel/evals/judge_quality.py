@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
+from pandaprobe_otel.evals.at_once import all_at_once
 from pandaprobe_otel.evals.dataset import Dataset
-from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted
+from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted, has_error
 from pandaprobe_otel.evals.kappa import Agreement, agreement
 from pandaprobe_otel.evals.labels import Labelled, load_labelled
 from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics
 from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.progress import Show, Tally, follow, shown
 from pandaprobe_otel.evals.repetition import share, whole
 from pandaprobe_otel.evals.statistics import Rate, rate
 from pandaprobe_otel.evals.task_runs import Scorer, scored, sorted_metrics
@@ -165,9 +167,10 @@ def measure_judge(
         raise ValueError(f"{bill}, and the limit is {max_evaluations}")
     if names:
         say(bill)
-    found = {name: _by_scorer(scorer, cases, repeat) for name, scorer in scorers.items()}
-    if names and judge is not None:
-        found |= _by_judge(judge, names, cases, repeat)
+    with shown(say, live=False) as show:
+        found = {name: _by_scorer(name, scorer, cases, repeat, show) for name, scorer in scorers.items()}
+        if names and judge is not None:
+            found |= _by_judge(judge, names, cases, repeat, show)
     return [_quality(name, cases, found[name], limits[name], repeat, min_kappa, seed) for name in limits]
 
 
@@ -175,21 +178,27 @@ _Answers = list[list[Judgement]]
 """Of each case, in order."""
 
 
-def _by_judge(judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int) -> dict[str, _Answers]:
+def _by_judge(
+    judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int, show: Show
+) -> dict[str, _Answers]:
     traces = {case.run.trace_id: case.run.traces for case in cases}
     questions = [Question(target=target, metrics=tuple(names)) for target in traces]
     with closing(judge.open()) as opened:
-        bench = LocalBench(opened, traces)
+        bench = LocalBench(opened, traces, show=show)
         rounds = [bench.judge(questions), *(bench.again(questions) for _ in range(repeat - 1))]
     return {name: [[answers[target, name] for answers in rounds] for target in traces] for name in names}
 
 
-def _by_scorer(scorer: Scorer, cases: Sequence[Labelled], repeat: int) -> _Answers:
+def _by_scorer(name: str, scorer: Scorer, cases: Sequence[Labelled], repeat: int, show: Show) -> _Answers:
     def answers(case: Labelled) -> list[Judgement]:
         return [scored(scorer, case.run) for _ in range(repeat)]
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pandaprobe-judge") as pool:
-        return list(pool.map(answers, cases))
+    def watch(futures: Sequence[Future[list[Judgement]]]) -> None:
+        tally = Tally(what=f"judged ({name})", total=len(cases))
+        follow(futures, tally, lambda tally, found: tally.add(failed=has_error(found)), show)
+
+    jobs = [partial(answers, case) for case in cases]
+    return all_at_once(jobs, threads=_AT_ONCE, name="pandaprobe-judge", watch=watch)
 
 
 def _quality(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from pandaprobe_otel.evals.at_once import all_at_once
 from pandaprobe_otel.evals.judging import (
     Allowance,
     Bench,
@@ -18,7 +20,9 @@ from pandaprobe_otel.evals.judging import (
     Question,
     UnknownMetric,
     all_errors,
+    has_error,
 )
+from pandaprobe_otel.evals.progress import Show, Tally, follow
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache
@@ -144,8 +148,11 @@ class LocalBench(Bench):
         allowance: Allowance | None = None,
         cache: JudgementCache | None = None,
         say: Callable[[str], None] = lambda line: None,
+        show: Show = lambda tally: None,
     ) -> None:
+        """`show` is given how many questions are answered."""
         super().__init__(allowance=allowance, cache=cache, say=say)
+        self._show = show
         self._judge_of_models = judge
         self._traces = {target: [_plain(trace) for trace in found] for target, found in traces.items()}
 
@@ -158,16 +165,19 @@ class LocalBench(Bench):
         here = [question for question in group.questions if self._traces.get(question.target)]
         # The metrics of a session are made of the same signals, each of which is a question to the model.
         together = [group.metrics] if group.session else [(metric,) for metric in group.metrics]
-        jobs = [(question, metrics) for question in here for metrics in together]
+        jobs = [partial(self._answer, question, metrics, group.model) for question in here for metrics in together]
         found = all_errors([group], "there is no trace of it")
-
-        def answer(job: tuple[Question, Sequence[str]]) -> Judgements:
-            return self._answer(*job, group.model)
-
-        with ThreadPoolExecutor(self._judge_of_models.parallel, thread_name_prefix="pandaprobe-judge") as pool:
-            for answers in pool.map(answer, jobs):
-                found |= answers
+        threads, watch = self._judge_of_models.parallel, partial(self._watch, group)
+        for answers in all_at_once(jobs, threads=threads, name="pandaprobe-judge", watch=watch):
+            found |= answers
         return found
+
+    def _watch(self, group: Group, futures: Sequence[Future[Judgements]]) -> None:
+        def count(tally: Tally, found: Judgements) -> None:
+            tally.add(failed=has_error(found.values()))
+
+        tally = Tally(what=f"judged ({', '.join(group.metrics)})", total=len(futures))
+        follow(futures, tally, count, self._show)
 
     def _answer(self, question: Question, metrics: Sequence[str], model: str | None) -> Judgements:
         from pandaprobe_otel.local.evaluation.judge import JudgeError

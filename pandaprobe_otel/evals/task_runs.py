@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
+from pandaprobe_otel.evals.at_once import Watch, all_at_once
 from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.instrumentation import instrumentation
@@ -148,22 +149,16 @@ def run_cases(
     *,
     concurrency: int,
     done: dict[str, list[TaskRun]],
-    watch: Callable[[Sequence[Future[list[TaskRun]]]], None] = lambda futures: None,
+    watch: Watch[list[TaskRun]],
 ) -> list[list[TaskRun]]:
     """Return the runs of each case; cases run at once, in threads, the runs of one case one after the other.
 
-    done: gets them by the id of the case, as soon as there are any. watch: gets what is being done, and may wait.
+    done: gets them by the id of the case, as soon as there are any.
     """
     RECORDER.attach(create=True)
-    threads = ThreadPoolExecutor(max_workers=max(concurrency, 1), thread_name_prefix="pandaprobe-case")
-    with instrumentation(), threads as pool:
-        futures = [pool.submit(_run_case, case, trial, done) for case in cases]
-        try:
-            watch(futures)
-            return [future.result() for future in futures]
-        except BaseException:  # Ctrl-C: what has not begun does not begin
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    jobs = [partial(_run_case, case, trial, done) for case in cases]
+    with instrumentation():
+        return all_at_once(jobs, threads=concurrency, name="pandaprobe-case", watch=watch)
 
 
 def _run_case(case: Case, trial: Trial, done: dict[str, list[TaskRun]]) -> list[TaskRun]:
