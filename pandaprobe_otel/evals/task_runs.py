@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 from pandaprobe_otel.evals.at_once import Watch, all_at_once
 from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
+from pandaprobe_otel.evals.failure import failure_text, said_by
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.personas import Persona
@@ -198,7 +199,7 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
             output = asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned
             handle.set_output(output)
     except Exception as error:  # noqa: BLE001 - the task's own failure is the result of its case, and is shown there
-        failed = f"{type(error).__name__}: {error}"
+        failed = failure_text(error)
     finally:
         detach(token)
     took, traces = time.perf_counter() - begun, recording.traces()
@@ -226,7 +227,7 @@ def _talk_once(case: Case, simulation: Simulation, persona: Persona, number: int
     except PersonaError:
         cut = "interrupted"
     except Exception as error:  # noqa: BLE001 - the agent's own failure is the result of its case, and is shown there
-        failed = f"{type(error).__name__}: {error}"
+        failed = failure_text(error)
     finally:
         detach(token)
     took, traces = time.perf_counter() - begun, recording.traces()
@@ -270,9 +271,9 @@ def scored(scorer: Scorer, run: TaskRun) -> Judgement:
             return _checked(value)
         number = 1.0 if value is None else float(value)
     except AssertionError as error:
-        return Judgement.scored(0.0, str(error).strip() or "an assertion failed")
+        return Judgement.scored(0.0, said_by(error).strip() or "an assertion failed")
     except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
-        return Judgement.error(f"{type(error).__name__}: {error}")
+        return Judgement.error(failure_text(error))
     return _checked(Judgement.scored(number), value)
 
 
