@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -64,6 +64,8 @@ def agreement(output_format: str, **options: Any) -> int:
     from pandaprobe_otel.evals.outcome import all_of
     from pandaprobe_otel.evals.task_runs import scorer_name
 
+    if options["judge_url"] and not options["judge"]:
+        raise click.UsageError("--judge-url is about --judge, which is not given")
     scorers = [load_function(name) for name in options["scorers"]]
     names = [*dict(options["metrics"]), *map(scorer_name, scorers)]
     if not names:
@@ -90,9 +92,16 @@ def agreement(output_format: str, **options: Any) -> int:
     if output_format == "json":
         print_json([one.to_dict() for one in found])
     else:
-        click.echo("\n\n".join("\n".join(_lines(one)) for one in found))
+        click.echo("\n\n".join("\n".join(_plain(_lines(one))) for one in found))
     outcome = all_of(one.outcome for one in found)
     return exit_code_of_outcome(outcome, allow_no_evidence=options["allow_no_evidence"])
+
+
+def _plain(lines: Sequence[str]) -> Iterator[str]:
+    """A line is one whatever a judge says in it."""
+    from pandaprobe_otel.evals.tree_text import plain_text
+
+    return (plain_text(line.replace("\n", " ")) for line in lines)
 
 
 def _lines(found: JudgeQuality) -> Sequence[str]:

@@ -51,8 +51,10 @@ def show_report(report: Report, trees: Trees = "failed", *, out: Console | None 
         out.print(Text(plain_text(note), style="red"))
     for use in cache_uses(report):
         out.print(Text(plain_text(str(use)), style="dim"), soft_wrap=True)
+    if report.comparison is not None:
+        out.print(Text(f"compared with the baseline:\n{plain_text(str(report.comparison))}\n"), soft_wrap=True)
     out.print(Text(totals(report), style="dim"))
-    out.print(Text(verdict_line(report), style=f"bold {_COLOURS[report.outcome]}"))
+    out.print(Text(plain_text(verdict_line(report)), style=f"bold {_COLOURS[report.outcome]}"))
 
 
 def _table(report: Report, ticks: dict[Outcome, str]) -> Table:

@@ -25,6 +25,9 @@ _OF_TASKS: Final = (
 )
 """What makes no sense without a task: how it is written, its name here, its default."""
 
+_TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refresh", "refresh", "--cache", "cache"))
+"""What makes no sense without another option: how both are written, and their names here."""
+
 
 @click.command("eval")
 @click.argument("dataset", type=click.Path(exists=True, dir_okay=False), required=False)
@@ -68,6 +71,9 @@ def evaluate_command(**options: Any) -> int:
     thresholds = {"": 0.5} | thresholds_in(options)
     for name, _ in options["metrics"]:
         thresholds.setdefault(name, thresholds[""])
+    for written, name, needs, other in _TOGETHER:
+        if options[name] and not options[other]:
+            raise click.UsageError(f"{written} is about {needs}, which is not given")
     judge = _of_stored if options["traces"] or options["sessions"] else _of_task
     return concluded(options, lambda: judge(options, thresholds))
 

@@ -39,6 +39,7 @@ _wait_options = (
         metavar="NUMBER|METRIC=NUMBER",
         help="With --wait: end with 1 where a score is under it, 6 where there is none on evidence. May be repeated.",
     ),
+    click.option("--allow-no-evidence", is_flag=True, help="With --wait: end with 0 where nothing failed."),
 )
 _sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs over sessions.")
 
@@ -116,6 +117,7 @@ def run(
     given: dict[str, Any],
     wait: bool,
     wait_timeout: float,
+    allow_no_evidence: bool,
     thresholds: Sequence[tuple[str, float]],
     output_format: str,
     **options: Any,
@@ -135,7 +137,7 @@ def run(
     if not wait:
         show(started.state, output_format)
         return None
-    return report(started.wait(wait_timeout), wanted, output_format)
+    return report(started.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
 
 
 evals.add_command(run)
@@ -178,13 +180,14 @@ def wait_for_run(
     run_id: str,
     wait: bool,
     wait_timeout: float,
+    allow_no_evidence: bool,
     thresholds: Sequence[tuple[str, float]],
     output_format: str,
 ) -> int:
     """Wait for a run and print its scores."""
     found = client.evaluations.get(run_id)
     wanted = thresholds_of(thresholds, found.state.metric_names)
-    return report(found.wait(wait_timeout), wanted, output_format)
+    return report(found.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
 
 
 @runs.command("scores")
@@ -204,6 +207,7 @@ def retry(
     run_id: str,
     wait: bool,
     wait_timeout: float,
+    allow_no_evidence: bool,
     thresholds: Sequence[tuple[str, float]],
     output_format: str,
 ) -> int | None:
@@ -212,7 +216,8 @@ def retry(
     if not wait:
         show(again.state, output_format)
         return None
-    return report(again.wait(wait_timeout), thresholds_of(thresholds, again.state.metric_names), output_format)
+    wanted = thresholds_of(thresholds, again.state.metric_names)
+    return report(again.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
 
 
 @runs.command("delete")

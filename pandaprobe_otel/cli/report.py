@@ -57,9 +57,11 @@ def gate(run: str, **options: Any) -> int:
 def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     """Compare RUN.json with BEFORE.json, case by case; the page marks the spans that differ.
 
-    Exit code 1: a metric is worse, beyond chance. 6: the runs have no case in common. Thresholds count for nothing
-    here: `report gate --baseline` holds both.
+    Exit code 1: a metric is worse, beyond chance. 6: no case in common has evidence in both. Thresholds count for
+    nothing here: `report gate --baseline` holds both.
     """
+    from pandaprobe_otel.evals.tree_text import plain_text
+
     earlier, later = load(before), load(run)
     comparison = later.compare(earlier)
     if html is not None:
@@ -70,7 +72,7 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     if output_format == "json":
         print_json({"outcome": comparison.outcome, **asdict(comparison)})
     else:
-        click.echo(str(comparison))
+        click.echo(plain_text(str(comparison)))
     return exit_code_of_outcome(comparison.outcome)
 
 
@@ -96,7 +98,6 @@ def comment(run: str, baseline: str | None, key: str | None, prints: bool, links
         later,
         key=key or later.name,
         before=earlier,
-        comparison=None if earlier is None else later.compare(earlier),
         links=dict(links) | link_to_job(os.environ),
     )
     if prints:

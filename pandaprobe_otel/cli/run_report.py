@@ -13,6 +13,7 @@ from pandaprobe_otel.cli.show import as_json, show_rows
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import RunResult
+    from pandaprobe_otel.evals.outcome import Outcome
 
 
 def thresholds_of(
@@ -26,7 +27,9 @@ def thresholds_of(
     return {name: threshold for name, threshold in wanted.items() if threshold is not None}
 
 
-def report(result: RunResult, thresholds: Mapping[str, float], output_format: str) -> ExitCode:
+def report(
+    result: RunResult, thresholds: Mapping[str, float], output_format: str, *, allow_no_evidence: bool = False
+) -> ExitCode:
     """Print a result. 1: a score is under its threshold; 6: none is, and some pair has no score on evidence."""
     from pandaprobe_otel.evals.outcome import Outcome
 
@@ -35,9 +38,9 @@ def report(result: RunResult, thresholds: Mapping[str, float], output_format: st
     unknown = result.failed or result.missing_count or not result.scores or (thresholds and result.vacuous)
     if unknown and not below:
         outcome = Outcome.NO_EVIDENCE
-    code = exit_code_of_outcome(outcome)
+    code = exit_code_of_outcome(outcome, allow_no_evidence=allow_no_evidence)
     if output_format == "json":
-        print_json(_as_json(result, below, code))
+        print_json(_as_json(result, below, outcome, code))
         return code
     show_rows(result.rows())
     for words in _remarks(result, below):
@@ -45,10 +48,10 @@ def report(result: RunResult, thresholds: Mapping[str, float], output_format: st
     return code
 
 
-def _as_json(result: RunResult, below: Sequence[Any], code: ExitCode) -> dict[str, Any]:
+def _as_json(result: RunResult, below: Sequence[Any], outcome: Outcome, code: ExitCode) -> dict[str, Any]:
     return {
         "ok": code is ExitCode.OK,
-        "outcome": {ExitCode.OK: "passed", ExitCode.GENERAL: "failed"}.get(code, "no evidence"),
+        "outcome": outcome,
         "run": as_json(result.run),
         "scores": as_json(result.scores),
         "failed": [str(score.id) for score in result.failed],

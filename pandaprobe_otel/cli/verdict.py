@@ -15,7 +15,6 @@ from pandaprobe_otel.cli.values import Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.cli.case_table import Trees
-    from pandaprobe_otel.evals.comparison import Comparison
     from pandaprobe_otel.evals.report import Report
 
 T = TypeVar("T")
@@ -77,25 +76,29 @@ def thresholds_in(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCode:
-    """Make a report, save and show it, compare it with the baseline, tell GitHub, and return the exit code.
+    """Make a report, hold it against the baseline, save and show it, tell GitHub, and return the exit code.
 
-    What cannot be meant is refused before anything is made.
+    What cannot be meant is refused before anything is made. After Ctrl-C the report is of what was done until then, and
+    that of an earlier run is not left in place.
     """
-    from pandaprobe_otel.evals.outcome import all_of
-    from pandaprobe_otel.evals.report import check_form
+    from pandaprobe_otel.evals.report import EvaluationStopped, check_form
 
     for path in options["reports"]:
         usable(partial(check_form, path))
     baseline = None if options["baseline"] is None else load(options["baseline"])
-    report = usable(make)
-    comparison = None if baseline is None else report.compare(baseline)
+    is_stopped = False
+    try:
+        report = usable(make)
+    except EvaluationStopped as error:
+        is_stopped, report = True, error.report
+    if baseline is not None:
+        report = report.against(baseline)
     for path in options["reports"]:
         report.save(path)
     as_json, allowed = options["output_format"] == "json", options["allow_no_evidence"]
-    _show(report, comparison, as_json=as_json, trees=options["trees"])
-    _tell_github(report, comparison, quiet=as_json, allow_no_evidence=allowed)
-    verdicts = [report.outcome] if comparison is None else [report.outcome, comparison.outcome]
-    return exit_code_of_outcome(all_of(verdicts), allow_no_evidence=allowed)
+    _show(report, as_json=as_json, trees=options["trees"])
+    _tell_github(report, quiet=as_json, allow_no_evidence=allowed)
+    return ExitCode.INTERRUPTED if is_stopped else exit_code_of_outcome(report.outcome, allow_no_evidence=allowed)
 
 
 def load(path: str) -> Report:
@@ -113,26 +116,19 @@ def usable(action: Callable[[], T]) -> T:
         raise click.UsageError(str(error)) from error
 
 
-def _show(report: Report, comparison: Comparison | None, *, as_json: bool, trees: Trees) -> None:
+def _show(report: Report, *, as_json: bool, trees: Trees) -> None:
     from pandaprobe_otel.cli.case_table import show_report
 
     if as_json:
-        plain = report.to_dict()
-        if comparison is not None:
-            plain["regressions"] = [change.metric for change in comparison.regressions]
-            plain["comparison"] = str(comparison)
-        print_json(plain)
-        return
-    show_report(report, trees)
-    if comparison is not None:
-        click.echo(f"\ncompared with the baseline:\n{comparison}")
+        print_json(report.to_dict())
+    else:
+        show_report(report, trees)
 
 
-def _tell_github(report: Report, comparison: Comparison | None, *, quiet: bool, allow_no_evidence: bool) -> None:
+def _tell_github(report: Report, *, quiet: bool, allow_no_evidence: bool) -> None:
     from pandaprobe_otel.evals.github import add_summary, error_commands
 
-    changed = "" if comparison is None else f"\n```\n{comparison}\n```\n"
-    add_summary(report.to_markdown() + changed, os.environ)
+    add_summary(report.to_markdown(), os.environ)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in error_commands(report, allow_no_evidence=allow_no_evidence):
             click.echo(line, err=quiet)

@@ -194,7 +194,7 @@ def _resolve_one(
         try:
             return setting.parse(raw), source
         except BadValueError as error:
-            shown = "(not shown)" if setting.secret else repr(_without_secrets(raw))[:80]
+            shown = "(not shown)" if setting.secret else repr(without_secrets(raw))[:80]
             fatal = setting.name in ("endpoint", "local")  # never send to where it was not meant
             rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
             if setting.fallback is not None:
@@ -204,7 +204,7 @@ def _resolve_one(
     return setting.default, "default"
 
 
-def _without_secrets(raw: Any) -> Any:
+def without_secrets(raw: Any) -> Any:
     """A refused value as it may be shown: a URL can hold a password, or a token in its query."""
     return _SECRETS_OF_URLS.sub("***", raw) if isinstance(raw, str) and "://" in raw else raw
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.personas import ScriptedPersona as ScriptedPersona
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
+    from pandaprobe_otel.evals.report import EvaluationStopped as EvaluationStopped
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
     from pandaprobe_otel.evals.report import Report as Report
     from pandaprobe_otel.evals.simulation import PersonaError as PersonaError
@@ -50,6 +51,7 @@ _HOME_OF = {
     "Criterion": "model_metrics",
     "End": "personas",
     "Ended": "conversation",
+    "EvaluationStopped": "report",
     "ExactMatch": "checks",
     "Groundedness": "model_metrics",
     "JudgeQuality": "judge_quality",
@@ -85,6 +87,7 @@ __all__ = [
     "Criterion",
     "End",
     "Ended",
+    "EvaluationStopped",
     "ExactMatch",
     "Groundedness",
     "JudgeQuality",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -11,19 +12,26 @@ from pandaprobe_otel.evals.comparison import Comparison, MetricChange
 from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
-from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
+from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, rate_line, totals
 from pandaprobe_otel.evals.sums import sums
 from pandaprobe_otel.evals.trace_links import page_of
 
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
 _MOST_ROWS: Final = 30
-"""Of a table or list; a comment has room for 65,536 characters."""
+"""Of a table or list."""
+_ROOM: Final = 65_000
+"""Characters of a comment; GitHub takes 65,536."""
+_NO_ROOM: Final = "There is more, for which a comment has no room.\n"
 _MOST_CHARACTERS: Final = 300
+_MOST_OF_KEY: Final = 80
 
 
 def marker(key: str) -> str:
-    """Return the hidden first line by which a comment is found again."""
-    return f"<!-- pandaprobe-otel report: {re.sub(r'[^A-Za-z0-9_.:/]+', ' ', key).strip()[:100]} -->"
+    """Return the hidden first line by which a comment is found again: another one for each key."""
+    plain = re.sub(r"[^A-Za-z0-9_.:/]+", " ", key).strip()[:_MOST_OF_KEY]
+    if plain != key:  # what is left out may be all that tells two keys apart
+        plain += f" {hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    return f"<!-- pandaprobe-otel report: {plain.strip()} -->"
 
 
 def comment(
@@ -31,35 +39,40 @@ def comment(
     *,
     key: str,
     before: Report | None = None,
-    comparison: Comparison | None = None,
     links: Mapping[str, str] | None = None,
 ) -> str:
     """Return the comment as Markdown. What agents and judges have said stands in it as code, and can mention nobody.
 
-    links: addresses by their names.
+    before: the baseline, which counts for the verdict. links: addresses by their names.
     """
+    report = report if before is None else report.against(before)
     lines = [marker(key), f"### {_TICKS[report.outcome]} {code(report.name)}: {report.outcome}", ""]
-    lines += [verdict_line(report), ""]
+    lines += [f"{report.outcome}: {rate_line(report)}", ""]
+    lines += [line for words in baseline_complaints(report)[:1] for line in (code(words), "")]
     if links:
         lines += [" · ".join(f"[{name}]({_address(url)})" for name, url in links.items()), ""]
-    if before is not None and comparison is not None:
-        lines += _compared(before, report, comparison)
+    if before is not None and report.comparison is not None:
+        lines += _compared(before, report, report.comparison)
     else:
         means = [[code(metric), f"{value:.2f}"] for metric, value in report.means.items()]
         lines += [*_table(["metric", "mean"], means), totals(report), ""]
-    lines += _not_passed(report)
-    lines += [f"note: {code(note)}  " for note in report.notes[:_MOST_ROWS]]
-    return "\n".join(lines).rstrip() + "\n"
+    notes = [f"note: {code(note)}  " for note in report.notes[:_MOST_ROWS]]
+    text = "\n".join(lines)
+    for part in map("\n".join, (_not_passed(report), notes)):
+        text += f"\n{part if len(text) + len(part) < _ROOM else _NO_ROOM}"
+    return text.rstrip() + "\n"
 
 
 def _compared(before: Report, report: Report, comparison: Comparison) -> Iterator[str]:
     sure = [change for change in comparison.by_weight if change.change in ("regression", "improvement")]
     unsure = [change for change in comparison.by_weight if change not in sure]
     if not comparison.changes:
-        yield from ("The base has no case in common with this run.", "")
+        yield from ("No case in common with the base has evidence in both.", "")
     elif not sure:
         yield from ("Nothing has changed beyond chance.", "")
     yield from _table(["metric", "base", "now", "change", "p"], map(_row, sure))
+    for remark in comparison.remarks:
+        yield from (code(remark), "")
     yield from _cases_moved(comparison)
     rows = [[line.name, line.before, line.after, line.change] for line in sums(before, report)]
     yield from _table(["sum", "base", "now", "change"], rows)

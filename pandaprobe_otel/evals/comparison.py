@@ -61,6 +61,15 @@ class Comparison:
     changes: tuple[MetricChange, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
+    metrics_before: tuple[str, ...] = ()
+    """Metrics of the earlier report that the later one has not, and that are held against nothing."""
+    metrics_after: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The metrics that only one of the reports has, in words."""
+        named = (("metrics of the earlier report only", self.metrics_before), ("new metrics", self.metrics_after))
+        return tuple(f"{words}: {', '.join(names)}" for words, names in named if names)
 
     @property
     def outcome(self) -> Outcome:
@@ -80,10 +89,10 @@ class Comparison:
         return tuple(sorted(self.changes, key=lambda change: _WEIGHT.index(change.change)))
 
     def __str__(self) -> str:
-        lines = [str(change) for change in self.changes]
+        lines = [*map(str, self.changes), *self.remarks]
         lines += [f"cases of the earlier report only: {', '.join(self.only_before)}"] if self.only_before else []
         lines += [f"new cases: {', '.join(self.only_after)}"] if self.only_after else []
-        return "\n".join([*([] if self.changes else ["the reports have no case in common"]), *lines])
+        return "\n".join([*([] if self.changes else ["no case in common has evidence in both"]), *lines])
 
 
 def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison:
@@ -99,6 +108,8 @@ def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison
         changes=tuple(change for change in changes if change is not None),
         only_before=tuple(name for name in old if name not in new),
         only_after=tuple(name for name in new if name not in old),
+        metrics_before=tuple(metric for metric in before.metrics if metric not in metrics),
+        metrics_after=tuple(metric for metric in after.metrics if metric not in metrics),
     )
 
 

@@ -20,7 +20,7 @@ from pandaprobe_otel.local.pages.diff import diff_payloads
 _STATES: Final = {
     Outcome.PASSED: "no regression",
     Outcome.FAILED: "a regression",
-    Outcome.NO_EVIDENCE: "no case in common",
+    Outcome.NO_EVIDENCE: "nothing to compare",
 }
 _WORDS: Final = {"left": "before only", "right": "now only"}
 
@@ -38,6 +38,7 @@ def comparison_page(before: Report, after: Report, comparison: Comparison) -> st
                 f"{escape(after.created_at)} ({escape(str(after.rate))})</p>"
             ),
             _changes(comparison),
+            *(f"<p>{escape(remark)}</p>" for remark in comparison.remarks),
             _sums(before, after),
             chooser(Counter(pair.kind for pair in pairs)),
             _table(pairs),

@@ -9,6 +9,7 @@ from typing import Any, Self
 from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.outcome import Outcome, enough
 from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals.tree_text import plain_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class Evidence:
 
 def describe(metric: str, judgement: Judgement, threshold: float) -> str:
     """Return a judgement as one line."""
-    reason = f": {judgement.reason}" if judgement.reason else ""
+    reason = f": {plain_text(judgement.reason)}" if judgement.reason else ""
     if judgement.finding is Finding.ERROR:
         return f"{metric} could not be judged{reason}"
     if judgement.finding is Finding.VACUOUS:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
@@ -23,7 +23,7 @@ from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question
 from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics, send_scores
 from pandaprobe_otel.evals.progress import Tally, follow, of_judge, shown
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
-from pandaprobe_otel.evals.report import Report
+from pandaprobe_otel.evals.report import EvaluationStopped, Report
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.simulation import Simulation
 from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
@@ -85,6 +85,7 @@ def evaluate(
     Raises:
         ValueError: the dataset, the metrics, the thresholds or a number cannot be used.
         ConfigError: there are metrics to judge, and no key to do it with.
+        EvaluationStopped: a KeyboardInterrupt, whose `report` has what was done until Ctrl-C.
     """
     cases = load_cases(dataset)
     names, scorers = sorted_metrics(metrics)
@@ -112,7 +113,8 @@ def evaluate(
     asked = {"of_sessions" if isinstance(task, Simulation) else "of_traces": names}
     if judge is not None:
         check_local_metrics(**asked)
-    run = partial(run_cases, cases, trial, concurrency=concurrency, watch=partial(_watch, rules, say))
+    done: dict[str, list[TaskRun]] = {}
+    run = partial(run_cases, cases, trial, concurrency=concurrency, done=done, watch=partial(_watch, rules, say))
     run_and_judge = partial(_run_and_judge, client) if judge is None else partial(_run_and_judge_here, judge)
     asking = _Asking(
         rules=rules,
@@ -125,17 +127,26 @@ def evaluate(
         deliver_within_s=deliver_within,
         say=say,
     )
-    of_cases, found, notes = run_and_judge(run, asking) if names else (run(), {}, ())
+
+    def report(of_cases: Iterable[Sequence[TaskRun]], found: Judgements, notes: tuple[str, ...]) -> Report:
+        return Report(
+            name=title,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
+            notes=notes,
+            pass_rate=pass_rate,
+            cache=caches.uses,
+            trace_url=_trace_url(),
+        )
+
+    try:
+        of_cases, found, notes = run_and_judge(run, asking) if names else (run(), {}, ())
+    except KeyboardInterrupt:
+        ended = [done[case.id] for case in cases if case.id in done]
+        stopped = report(ended, {}, (f"stopped: {len(ended)} of {len(cases)} cases were run",))
+        raise EvaluationStopped(replace(stopped, complete=False)) from None
     send_scores(_opinions(of_cases, scorers))
-    return Report(
-        name=title,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
-        notes=notes,
-        pass_rate=pass_rate,
-        cache=caches.uses,
-        trace_url=_trace_url(),
-    )
+    return report(of_cases, found, notes)
 
 
 def _watch(rules: Rules, say: Callable[[str], None] | None, futures: Sequence[Future[list[TaskRun]]]) -> None:
@@ -180,13 +191,15 @@ class _Asking:
         return self._asked(bench, runs)
 
     def by_model(self, judge: LocalJudge, runs: Sequence[TaskRun]) -> Judgements:
-        with closing(judge.open()) as asked:
+        say = self.say or _to_stderr
+        with closing(judge.open()) as asked, shown(say, live=self.say is None) as show:
             bench = LocalBench(
                 asked,
                 {run.target: run.judged for run in runs},
                 allowance=self.allowance,
                 cache=self.caches.of(judge.name),
-                say=self.say or _to_stderr,
+                say=say,
+                show=show,
             )
             return self._asked(bench, runs)
 

@@ -19,6 +19,8 @@ def gated(
 ) -> Report:
     """Return the report as the run would have given it with these thresholds; what is not given stays as it was.
 
+    A baseline is not kept: it is given anew.
+
     metrics: those that count; default: all of the run. thresholds: by metric, "" for all others.
     The repetitions of a test are no metric, and count as they did.
 
@@ -36,6 +38,7 @@ def gated(
         report,
         cases=tuple(_case(case, chosen, allow_vacuous=allow_vacuous) for case in report.cases),
         pass_rate=report.pass_rate if pass_rate is None else pass_rate,
+        comparison=None,
     )
 
 

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import Report
-from pandaprobe_otel.evals.report_text import complaints
+from pandaprobe_otel.evals.report_text import baseline_complaints, complaints
+
+_MOST_BYTES: Final = 1 << 20
+"""Of the summary of a step."""
+_CUT: Final = b"\nThere is more, for which a summary has no room: see the report.\n"
 
 
 def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[str]:
-    """Return a workflow command for each case that did not pass; to be printed on standard output."""
+    """Return a workflow command for each case that did not pass, and for what the baseline has against the report.
+
+    To be printed on standard output.
+    """
+    said = [(case.outcome, case.id, words) for case in report.cases if not case.passed for words in complaints(case)]
+    if report.comparison is not None and (words := baseline_complaints(report)):
+        said.append((report.comparison.outcome, "baseline", "\n".join(words)))
     return [
         error_command(
-            level="warning" if allow_no_evidence and case.outcome is Outcome.NO_EVIDENCE else "error",
-            title=f"{report.name}: {case.id}",
-            text=said,
+            level="warning" if allow_no_evidence and outcome is Outcome.NO_EVIDENCE else "error",
+            title=f"{report.name}: {name}",
+            text=text,
         )
-        for case in report.cases
-        if not case.passed
-        for said in complaints(case)
+        for outcome, name, text in said
     ]
 
 
@@ -36,9 +45,17 @@ def add_summary(text: str, environ: Mapping[str, str]) -> bool:
     path = environ.get("GITHUB_STEP_SUMMARY", "")
     if not path:
         return False
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(text)
+    with Path(path).open("ab") as file:
+        file.write(_within(text.encode("utf-8", "replace"), _MOST_BYTES - file.tell()))
     return True
+
+
+def _within(text: bytes, room: int) -> bytes:
+    """Return whole lines that fit: of a summary that is too long GitHub shows nothing."""
+    if len(text) <= room:
+        return text
+    kept = text[: max(room - len(_CUT), 0)]
+    return kept[: kept.rfind(b"\n") + 1] + _CUT if room >= len(_CUT) else b""
 
 
 def _data(text: str) -> str:

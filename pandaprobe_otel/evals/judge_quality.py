@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
+from pandaprobe_otel.evals.at_once import all_at_once
 from pandaprobe_otel.evals.dataset import Dataset
-from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted
+from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted, has_error
 from pandaprobe_otel.evals.kappa import Agreement, agreement
 from pandaprobe_otel.evals.labels import Labelled, load_labelled
 from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics
 from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.progress import Show, Tally, follow, shown
 from pandaprobe_otel.evals.repetition import share, whole
 from pandaprobe_otel.evals.statistics import Rate, rate
 from pandaprobe_otel.evals.task_runs import Scorer, scored, sorted_metrics
@@ -51,13 +53,18 @@ class JudgeQuality:
     answers: tuple[LabelledAnswers, ...]
     unanswered: Mapping[str, str]
     """Cases without any score, and why."""
+    unanswered_labels: tuple[bool, ...] = ()
+    """Their labels."""
     min_kappa: float | None = None
     seed: int = 0
 
     @cached_property
     def agreement(self) -> Agreement:
         """That of the labels with the answers."""
-        return agreement(((one.label, one.share) for one in self.answers), seed=self.seed)
+        return self._agreement()
+
+    def _agreement(self, *missing: tuple[bool, float]) -> Agreement:
+        return agreement([*((one.label, one.share) for one in self.answers), *missing], seed=self.seed)
 
     @property
     def deviation(self) -> float | None:
@@ -73,12 +80,19 @@ class JudgeQuality:
 
     @property
     def outcome(self) -> Outcome:
-        """No evidence: too few cases to say. With `min_kappa` the interval decides: above it, below it, or across."""
+        """No evidence: too few cases to say. With `min_kappa` the interval decides: above it, below it, or across.
+
+        Where answers are missing it must do so whatever they would be.
+        """
         if self.agreement.kappa is None or (self.agreement.lack is not None and self.min_kappa is None):
             return Outcome.NO_EVIDENCE
-        if self.min_kappa is None or self.agreement.low >= self.min_kappa:
+        if self.min_kappa is None:
             return Outcome.PASSED
-        return Outcome.FAILED if self.agreement.high < self.min_kappa else Outcome.NO_EVIDENCE
+        worst = self._agreement(*((label, float(not label)) for label in self.unanswered_labels))
+        best = self._agreement(*((label, float(label)) for label in self.unanswered_labels))
+        if worst.low >= self.min_kappa:
+            return Outcome.PASSED
+        return Outcome.FAILED if best.high < self.min_kappa else Outcome.NO_EVIDENCE
 
     @property
     def disagreements(self) -> tuple[LabelledAnswers, ...]:
@@ -143,6 +157,9 @@ def measure_judge(
     check_local_metrics(of_traces=names)
     if not limits:
         raise ValueError("there is no metric to measure")
+    for case in cases:
+        for name, limit in limits.items():
+            case.is_good(name, limit)  # what is no label is refused before anybody is asked
     asked = len(cases) * len(names) * repeat
     parts = (counted(len(cases), "case"), counted(len(names), "metric"), counted(repeat, "answer"))
     bill = f"{' × '.join(parts)} = {counted(asked, 'evaluation')}"
@@ -150,9 +167,10 @@ def measure_judge(
         raise ValueError(f"{bill}, and the limit is {max_evaluations}")
     if names:
         say(bill)
-    found = {name: _by_scorer(scorer, cases, repeat) for name, scorer in scorers.items()}
-    if names and judge is not None:
-        found |= _by_judge(judge, names, cases, repeat)
+    with shown(say, live=False) as show:
+        found = {name: _by_scorer(name, scorer, cases, repeat, show) for name, scorer in scorers.items()}
+        if names and judge is not None:
+            found |= _by_judge(judge, names, cases, repeat, show)
     return [_quality(name, cases, found[name], limits[name], repeat, min_kappa, seed) for name in limits]
 
 
@@ -160,21 +178,27 @@ _Answers = list[list[Judgement]]
 """Of each case, in order."""
 
 
-def _by_judge(judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int) -> dict[str, _Answers]:
+def _by_judge(
+    judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int, show: Show
+) -> dict[str, _Answers]:
     traces = {case.run.trace_id: case.run.traces for case in cases}
     questions = [Question(target=target, metrics=tuple(names)) for target in traces]
     with closing(judge.open()) as opened:
-        bench = LocalBench(opened, traces)
+        bench = LocalBench(opened, traces, show=show)
         rounds = [bench.judge(questions), *(bench.again(questions) for _ in range(repeat - 1))]
     return {name: [[answers[target, name] for answers in rounds] for target in traces] for name in names}
 
 
-def _by_scorer(scorer: Scorer, cases: Sequence[Labelled], repeat: int) -> _Answers:
+def _by_scorer(name: str, scorer: Scorer, cases: Sequence[Labelled], repeat: int, show: Show) -> _Answers:
     def answers(case: Labelled) -> list[Judgement]:
         return [scored(scorer, case.run) for _ in range(repeat)]
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pandaprobe-judge") as pool:
-        return list(pool.map(answers, cases))
+    def watch(futures: Sequence[Future[list[Judgement]]]) -> None:
+        tally = Tally(what=f"judged ({name})", total=len(cases))
+        follow(futures, tally, lambda tally, found: tally.add(failed=has_error(found)), show)
+
+    jobs = [partial(answers, case) for case in cases]
+    return all_at_once(jobs, threads=_AT_ONCE, name="pandaprobe-judge", watch=watch)
 
 
 def _quality(
@@ -188,10 +212,12 @@ def _quality(
 ) -> JudgeQuality:
     answered: list[LabelledAnswers] = []
     unanswered: dict[str, str] = {}
+    silent: list[bool] = []
     for case, label, answers in _with_labels(metric, threshold, cases, found):
         values = [one.value for one in answers if one.finding is Finding.SCORED and one.value is not None]
         if not values:
             unanswered[case.run.case.id] = answers[-1].reason
+            silent.append(label)
             continue
         reason = next(one.reason for one in reversed(answers) if one.finding is Finding.SCORED)
         answered.append(
@@ -203,6 +229,7 @@ def _quality(
         repeat=repeat,
         answers=tuple(answered),
         unanswered=unanswered,
+        unanswered_labels=tuple(silent),
         min_kappa=min_kappa,
         seed=seed,
     )

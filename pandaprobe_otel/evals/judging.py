@@ -289,6 +289,11 @@ def all_errors(groups: Iterable[Group], reason: str, *, only: Mapping[str, str] 
     }
 
 
+def has_error(found: Iterable[Judgement]) -> bool:
+    """Return whether some have no score."""
+    return any(judgement.finding is Finding.ERROR for judgement in found)
+
+
 def counted(count: int, noun: str) -> str:
     """Return `1 trace`, `2 traces`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -40,11 +40,14 @@ class Labelled:
             return label
         if isinstance(label, str) and label.strip().lower() in _WORDS:
             return _WORDS[label.strip().lower()]
+        said = f"the label {label!r} of case {self.run.case.id} is "
         try:
-            return float(label) >= threshold
+            number = float(label)
         except (TypeError, ValueError):
-            said = f"the label {label!r} of case {self.run.case.id} is neither a number nor one of "
-            raise ValueError(said + ", ".join(_WORDS)) from None
+            raise ValueError(f"{said}neither a number nor one of {', '.join(_WORDS)}") from None
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{said}not between 0 and 1")
+        return number >= threshold
 
 
 def load_labelled(dataset: Dataset) -> tuple[Labelled, ...]:
@@ -58,10 +61,17 @@ def load_labelled(dataset: Dataset) -> tuple[Labelled, ...]:
         if not isinstance(item, Mapping) or "label" not in item or not ("trace" in item or "output" in item):
             raise ValueError(f"case {number} needs 'label', and 'output' with 'input', or 'trace'")
     shown = [{"input": None, **cast("Mapping[str, Any]", item)} for item in items]
-    return tuple(map(_labelled, load_cases(shown)))
+    return tuple(_labelled(number, case) for number, case in enumerate(load_cases(shown), 1))
 
 
-def _labelled(case: Case) -> Labelled:
+def _labelled(number: int, case: Case) -> Labelled:
+    try:
+        return _read_case(case)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"case {number} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _read_case(case: Case) -> Labelled:
     fields = dict(case.metadata)
     label, output, trace = fields.pop("label"), fields.pop("output", None), fields.pop("trace", None)
     record = TraceRecord(_read(trace) if trace is not None else _body(case.input, output))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass
+from concurrent.futures import Future
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from pandaprobe_otel.evals.at_once import all_at_once
 from pandaprobe_otel.evals.judging import (
     Allowance,
     Bench,
@@ -18,7 +20,9 @@ from pandaprobe_otel.evals.judging import (
     Question,
     UnknownMetric,
     all_errors,
+    has_error,
 )
+from pandaprobe_otel.evals.progress import Show, Tally, follow
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache
@@ -51,8 +55,8 @@ class LocalJudge:
 
     model: str
     _: KW_ONLY
-    url: str | None = None
-    key: str | None = None
+    url: str | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
     embedding_model: str | None = None
 
     def __post_init__(self) -> None:
@@ -67,8 +71,10 @@ class LocalJudge:
 
     @property
     def name(self) -> str:
-        """Its name in the cache."""
-        return f"{self._address} {self.model}"
+        """Its name in the cache and in reports, without what is secret in its address."""
+        from pandaprobe_otel.config.resolve import without_secrets
+
+        return f"{without_secrets(self._address)} {self.model}"
 
     @property
     def _provider(self) -> str:
@@ -142,8 +148,11 @@ class LocalBench(Bench):
         allowance: Allowance | None = None,
         cache: JudgementCache | None = None,
         say: Callable[[str], None] = lambda line: None,
+        show: Show = lambda tally: None,
     ) -> None:
+        """`show` is given how many questions are answered."""
         super().__init__(allowance=allowance, cache=cache, say=say)
+        self._show = show
         self._judge_of_models = judge
         self._traces = {target: [_plain(trace) for trace in found] for target, found in traces.items()}
 
@@ -153,43 +162,52 @@ class LocalBench(Bench):
         return list(groups), missing
 
     def _answers(self, group: Group) -> Judgements:
-        pairs = [(question, metric) for question in group.questions for metric in group.metrics]
-        here = [(question, metric) for question, metric in pairs if self._traces.get(question.target)]
+        here = [question for question in group.questions if self._traces.get(question.target)]
+        # The metrics of a session are made of the same signals, each of which is a question to the model.
+        together = [group.metrics] if group.session else [(metric,) for metric in group.metrics]
+        jobs = [partial(self._answer, question, metrics, group.model) for question in here for metrics in together]
         found = all_errors([group], "there is no trace of it")
-
-        def answer(pair: tuple[Question, str]) -> Judgement:
-            return self._answer(*pair, group.model)
-
-        with ThreadPoolExecutor(self._judge_of_models.parallel, thread_name_prefix="pandaprobe-judge") as pool:
-            answers = list(pool.map(answer, here))
-            found |= {(question.target, metric): one for (question, metric), one in zip(here, answers, strict=True)}
+        threads, watch = self._judge_of_models.parallel, partial(self._watch, group)
+        for answers in all_at_once(jobs, threads=threads, name="pandaprobe-judge", watch=watch):
+            found |= answers
         return found
 
-    def _answer(self, question: Question, metric: str, model: str | None) -> Judgement:
+    def _watch(self, group: Group, futures: Sequence[Future[Judgements]]) -> None:
+        def count(tally: Tally, found: Judgements) -> None:
+            tally.add(failed=has_error(found.values()))
+
+        tally = Tally(what=f"judged ({', '.join(group.metrics)})", total=len(futures))
+        follow(futures, tally, count, self._show)
+
+    def _answer(self, question: Question, metrics: Sequence[str], model: str | None) -> Judgements:
         from pandaprobe_otel.local.evaluation.judge import JudgeError
+
+        results = self._of_session if question.session else self._of_trace
+        try:
+            said = {metric: _judgement(one) for metric, one in results(question.target, metrics, model).items()}
+        except JudgeError as error:
+            said = dict.fromkeys(metrics, Judgement.error(str(error)))
+        return {(question.target, metric): one for metric, one in said.items()}
+
+    def _of_trace(self, target: str, metrics: Sequence[str], model: str | None) -> Mapping[str, Result]:
         from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 
-        traces = self._traces[question.target]
-        try:
-            if question.session:
-                return _judgement(self._of_session(metric, traces, model))
-            return _judgement(evaluate_trace(metric, traces[0], self._judge_of_models, model=model))
-        except JudgeError as error:
-            return Judgement(finding=Finding.ERROR, reason=str(error))
+        trace = self._traces[target][0]
+        return {metric: evaluate_trace(metric, trace, self._judge_of_models, model=model) for metric in metrics}
 
-    def _of_session(self, metric: str, traces: Sequence[Mapping[str, Any]], model: str | None) -> Result:
+    def _of_session(self, target: str, metrics: Sequence[str], model: str | None) -> Mapping[str, Result]:
         from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
         from pandaprobe_otel.local.evaluation.session_metrics import evaluate_session
         from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 
-        judge = self._judge_of_models
+        judge, traces = self._judge_of_models, self._traces[target]
         signals = {
             trace["trace_id"]: {
                 name: evaluate_trace(name, trace, judge, model=model, earlier=traces[:place]).score for name in SIGNALS
             }
             for place, trace in enumerate(traces)
         }
-        return evaluate_session(metric, signals, None)
+        return {metric: evaluate_session(metric, signals, None) for metric in metrics}
 
 
 def _plain(trace: TraceRecord) -> Mapping[str, Any]:

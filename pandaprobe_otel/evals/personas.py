@@ -55,10 +55,20 @@ class ScriptedPersona:
 
     messages: in order; a list of texts in place of one is a choice, drawn by the seed.
     until: the goal, looked for after each answer; without, the user has none.
+
+    Raises ValueError for what is no script, and no goal.
     """
 
     messages: Sequence[str | Sequence[str]]
     until: Until | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not _is_list(self.messages) or not all(isinstance(one, str) or _is_choice(one) for one in self.messages):
+            raise ValueError(f"a script is a list of messages, each a text or a choice of texts, not {self.messages!r}")
+        if self.until == "" or not (
+            self.until is None or isinstance(self.until, str | re.Pattern) or callable(self.until)
+        ):
+            raise ValueError(f"{self.until!r} is no goal: a text, a pattern, or a function of the conversation")
 
     def __call__(self, conversation: Conversation) -> str | End:
         """Say the next message; end at the goal, or when there is none left."""
@@ -121,6 +131,14 @@ class ModelPersona:
         task = _NEXT.format(goal=_NO_GOAL if self.goal is None else _GOAL)
         said = _inside(conversation.text, "conversation") or "(You speak first.)"
         return _FRAME.format(part="\n".join(part), said=said, task=task)
+
+
+def _is_list(given: object) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str)
+
+
+def _is_choice(given: Any) -> bool:
+    return _is_list(given) and len(given) > 0 and all(isinstance(one, str) for one in given)
 
 
 def is_reached(until: Until, conversation: Conversation) -> bool:

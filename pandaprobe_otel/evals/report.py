@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -160,6 +161,8 @@ class Report:
     """How many judgements were known, by judge."""
     trace_url: str | None = None
     """Address of the page of a trace, with `{trace_id}` in it; None where there is none."""
+    comparison: Comparison | None = None
+    """That with a baseline, where one is a gate; see `against`."""
 
     @property
     def passed(self) -> bool:
@@ -168,9 +171,13 @@ class Report:
 
     @property
     def outcome(self) -> Outcome:
-        """Passed, failed, or no evidence: where what was not judged could make the difference, and without cases."""
+        """Passed, failed, or no evidence: where what was not judged could make the difference, and without cases.
+
+        With a baseline the worse of that and of the comparison.
+        """
         found = enough_of((case.outcome for case in self.cases), needed(self.pass_rate, len(self.cases)))
-        return Outcome.NO_EVIDENCE if found is Outcome.PASSED and not self.complete else found
+        whole = [] if self.complete else [Outcome.NO_EVIDENCE]
+        return all_of([found, *whole, *([] if self.comparison is None else [self.comparison.outcome])])
 
     @property
     def rate(self) -> Rate:
@@ -216,6 +223,10 @@ class Report:
 
         return compare(self, baseline, alpha=alpha)
 
+    def against(self, baseline: Report) -> Self:
+        """Return the report with an earlier one as a gate: then a regression fails it, whatever the thresholds say."""
+        return replace(self, comparison=self.compare(baseline))
+
     def rows(self) -> list[dict[str, Any]]:
         """One flat row for each case and metric, for example for pandas."""
         return [{"case": case.id, **result.row()} for case in self.cases for result in case.results]
@@ -232,11 +243,12 @@ class Report:
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
             "caches": [use.to_dict() for use in cache_uses(self)],
+            **({} if self.comparison is None else _compared(self.comparison)),
         }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` made."""
+        """Read what `to_dict` made, without its baseline: that is another file."""
         cases: list[CaseResult] = []
         for body in plain["cases"]:
             fields = {name: value for name, value in body.items() if name != "outcome"}
@@ -295,15 +307,31 @@ class Report:
         return html_table(self)
 
 
+class EvaluationStopped(KeyboardInterrupt):
+    """Ctrl-C, with the report of what was done until then."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report.rate))
+        self.report = report
+
+
+def _compared(comparison: Comparison) -> dict[str, Any]:
+    return {"regressions": [change.metric for change in comparison.regressions], "comparison": str(comparison)}
+
+
 def _sum(values: Iterable[N | None]) -> N | None:
     known = [value for value in values if value is not None]
     return sum(known[1:], known[0]) if known else None
 
 
 def check_form(path: str | PathLike[str]) -> None:
-    """Raise ValueError for a file name whose suffix is not that of a form of reports."""
+    """Raise ValueError for a file name whose suffix is not that of a form of reports, and where none can be written."""
     if Path(path).suffix not in (".json", ".md", ".html", ".htm"):
         raise ValueError(f"the report {path} is none of .json, .md and .html")
+    target = Path(path).expanduser().absolute()
+    place = next(each for each in target.parents if each.exists())
+    if target.is_dir() or not place.is_dir() or not os.access(target if target.exists() else place, os.W_OK):
+        raise ValueError(f"the report {path} cannot be written")
 
 
 def case_table(report: Report) -> tuple[Sequence[str], list[list[str]]]:

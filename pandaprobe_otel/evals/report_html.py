@@ -8,7 +8,7 @@ from html import escape
 from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.html_page import chooser, json_field, page
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
-from pandaprobe_otel.evals.report_text import totals
+from pandaprobe_otel.evals.report_text import baseline_complaints, rate_line, totals
 from pandaprobe_otel.evals.trace_links import page_of
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
 from pandaprobe_otel.evals.tree_text import call_text
@@ -23,9 +23,11 @@ def html_page(report: Report) -> str:
         [
             f"<h1>{escape(report.name)}: <span class={state.slug}>{state}</span></h1>",
             (
-                f"<p>{escape(str(report.rate))} <span class=dim>{escape(report.created_at)}, {escape(totals(report))}"
+                f"<p>{escape(rate_line(report))} <span class=dim>{escape(report.created_at)}, {escape(totals(report))}"
                 "</span></p>"
             ),
+            *(f"<p class=error>{escape(words)}</p>" for words in baseline_complaints(report)[:1]),
+            *([] if report.comparison is None else [f"<pre>{escape(str(report.comparison))}</pre>"]),
             *(f"<p class=error>{escape(note)}</p>" for note in report.notes),
             *(f"<p class=dim>{escape(str(use))}</p>" for use in cache_uses(report)),
             chooser(Counter(str(case.outcome) for case in report.cases)),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.judging import counted
+from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.tree_text import value_text
 
@@ -33,7 +34,8 @@ def table(report: Report, width: int | None = None) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     told = [f"{case.id}: {said}" for case in report.cases if not case.passed for said in complaints(case)]
-    return "\n".join([*text, "", verdict_line(report), *told, *map(str, cache_uses(report)), *report.notes])
+    compared = [] if report.comparison is None else ["compared with the baseline:", str(report.comparison)]
+    return "\n".join([*text, "", verdict_line(report), *compared, *told, *map(str, cache_uses(report)), *report.notes])
 
 
 def _width_of(lines: Sequence[Sequence[str]]) -> int:
@@ -52,7 +54,8 @@ def _end_of(text: str, width: int) -> str:
 def markdown(report: Report) -> str:
     """Return the report as Markdown."""
     header, rows = case_table(report)
-    lines = [f"## {_escaped(report.name)}: {report.outcome}", "", str(report.rate), ""]
+    lines = [f"## {_escaped(report.name)}: {report.outcome}", "", rate_line(report), ""]
+    lines += [line for words in baseline_complaints(report)[:1] for line in (_escaped(words), "")]
     lines += [_row(header), _row(["---"] * len(header)), *map(_row, rows)]
     failing = [case for case in report.cases if not case.passed]
     if failing:
@@ -63,15 +66,33 @@ def markdown(report: Report) -> str:
             f"**{_escaped(case.id)}**: {_escaped(value_text(case.input))} → {_escaped(value_text(case.output))}",
         ]
         lines += ["", *(f"- {_escaped(said)}" for said in complaints(case))]
+    if report.comparison is not None:
+        lines += ["", "### Compared with the baseline", ""]
+        lines += [f"- {_escaped(line)}" for line in str(report.comparison).splitlines()]
     lines += ["", *(_escaped(note) for note in report.notes)] if report.notes else []
     lines += [f"\n{_escaped(str(use))}" for use in cache_uses(report)]
     return "\n".join(lines) + "\n"
 
 
 def verdict_line(report: Report) -> str:
-    """Return the verdict and the rate in one line."""
-    wanted = "" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required"
-    return f"{report.outcome}: {report.rate}{wanted}"
+    """Return the verdict, the rate, and what a baseline has against the report, in one line."""
+    return "; ".join([f"{report.outcome}: {rate_line(report)}", *baseline_complaints(report)[:1]])
+
+
+def rate_line(report: Report) -> str:
+    """Return the rate, and the one that is required, in one line."""
+    return f"{report.rate}" + ("" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required")
+
+
+def baseline_complaints(report: Report) -> list[str]:
+    """Return why the comparison with the baseline did not pass, in one line, and then its details."""
+    found = report.comparison
+    if found is None or found.outcome is Outcome.PASSED:
+        return []
+    if found.outcome is Outcome.NO_EVIDENCE:
+        return ["no case in common with the baseline has evidence in both"]
+    worse = ", ".join(change.metric for change in found.regressions)
+    return [f"worse than the baseline: {worse}", *map(str, found.regressions)]
 
 
 def totals(report: Report) -> str:

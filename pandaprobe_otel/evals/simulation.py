@@ -16,6 +16,7 @@ from pandaprobe_otel.capture.public import start_trace
 from pandaprobe_otel.capture.trace_context import values_alone
 from pandaprobe_otel.evals.budget import Budget
 from pandaprobe_otel.evals.conversation import Conversation, Ended
+from pandaprobe_otel.evals.failure import failure_text
 from pandaprobe_otel.evals.local_judge import LocalJudge
 from pandaprobe_otel.evals.personas import End, Persona, persona_of
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
@@ -110,9 +111,11 @@ class Simulation:
     def _message(self, persona: Persona, conversation: Conversation) -> Generator[Any, Any, str | None]:
         """Ask for the next message; None where the user has no more, which also follows the last answer."""
         try:
-            said: str | End = yield persona(conversation)
+            said: object = yield persona(conversation)
+            if not isinstance(said, str | End):
+                raise TypeError(f"it returned {said!r}, which is neither a text nor an End")
         except Exception as error:
-            conversation.end(Ended.FAILED, f"the simulated user gave no message: {type(error).__name__}: {error}")
+            conversation.end(Ended.FAILED, f"the simulated user gave no message: {failure_text(error)}")
             raise PersonaError(conversation.reason) from error
         if not isinstance(said, End):
             return said
@@ -136,7 +139,7 @@ class Simulation:
                 answer = yield agent(message, conversation) if self._takes_conversation else agent(message)
                 handle.set_output(answer)
         except Exception as error:
-            conversation.end(Ended.FAILED, f"{type(error).__name__}: {error}")
+            conversation.end(Ended.FAILED, failure_text(error))
             raise
         finally:
             detach(token)

@@ -313,9 +313,7 @@ class Suite:
         if not judged:
             return []
         narrator = Narrator(self._config.pluginmanager.get_plugin("terminalreporter"))
-        found = judge_runs(
-            judged, self.connection, say=narrator.say, progress=narrator.progress, problems=self.problems
-        )
+        found = judge_runs(judged, self.connection, say=narrator.say, show=narrator.show, problems=self.problems)
         if self.connection.judge is not None:
             from pandaprobe_otel.evals.local_judge import send_scores
 

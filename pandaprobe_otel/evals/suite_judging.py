@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
+from pandaprobe_otel.evals.progress import Show, judged
 from pandaprobe_otel.evals.runs import TestRun
 from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.api.models import EvalRun
     from pandaprobe_otel.evals.connection import Connection
 
 
@@ -25,13 +25,13 @@ def judge_runs(
     connection: Connection,
     *,
     say: Callable[[str], None],
-    progress: Callable[[EvalRun], None],
+    show: Show,
     problems: Sequence[str],
 ) -> Judgements:
     """Judge every trace (or session) of these runs, in one run of evaluations for each set of metrics."""
     asked = [(run, question) for run in runs for question in _questions(run)]
     questions = [question for _, question in asked]
-    with _bench(connection, _traces_of(runs), say=say, progress=progress, delivered=not problems) as bench:
+    with _bench(connection, _traces_of(runs), say=say, show=show, delivered=not problems) as bench:
         found = bench.judge(questions)
         doubts = [doubt for run, question in asked for doubt in _doubts(run, question, found)]
         if doubts:
@@ -67,7 +67,7 @@ def _bench(
     traces: Mapping[str, Sequence[TraceRecord]],
     *,
     say: Callable[[str], None] = lambda line: None,
-    progress: bool | Callable[[EvalRun], None] = False,
+    show: Show = lambda tally: None,
     delivered: bool = True,
 ) -> Generator[Bench]:
     """Yield whoever judges: the model that was named, else the server."""
@@ -76,7 +76,7 @@ def _bench(
 
         with closing(connection.judge.open()) as judge:
             cache = connection.caches.of(connection.judge.name)
-            yield LocalBench(judge, traces, allowance=connection.allowance, cache=cache, say=say)
+            yield LocalBench(judge, traces, allowance=connection.allowance, cache=cache, say=say, show=show)
         return
     with connection.client() as client:
         yield ServerBench(
@@ -86,7 +86,7 @@ def _bench(
             visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
             cache=connection.caches.of(client.credentials.endpoint),
             say=say,
-            progress=progress,
+            progress=lambda run: show(judged(run)),
         )
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 
 from pandaprobe_otel.evals.github import add_summary, error_command
 from pandaprobe_otel.evals.outcome import Outcome
-from pandaprobe_otel.evals.progress import Ticker, judged
+from pandaprobe_otel.evals.progress import Tally, Ticker
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.runs import REPEAT, TestRun, Verdict, by_test
 from pandaprobe_otel.evals.traces import TraceRecord
-
-if TYPE_CHECKING:
-    from pandaprobe_otel.api.models import EvalRun
 
 
 def emit(session: pytest.Session, verdicts: Sequence[Verdict], *, allow_no_evidence: bool) -> None:
@@ -160,15 +157,15 @@ class Narrator:
         if self._terminal is not None:
             self._terminal.write_line(f"pandaprobe: {line}")
 
-    def progress(self, run: EvalRun) -> None:
-        """Show the state of a run: in place on a terminal, else as a line now and then."""
+    def show(self, state: Tally) -> None:
+        """Show how far a run is: in place on a terminal, else as a line now and then."""
         if self._terminal is None:
             return
         if self._terminal.isatty:
-            done = f"pandaprobe: {judged(run).text(self._ticker.seconds)}"
-            self._terminal.rewrite("" if run.status == "COMPLETED" else done, erase=True)
+            line = "" if state.done >= state.total else f"pandaprobe: {state.text(self._ticker.seconds)}"
+            self._terminal.rewrite(line, erase=True)
         else:
-            self._ticker.tick(lambda: judged(run))
+            self._ticker.tick(lambda: state)
 
 
 def _case(runs: Sequence[TestRun], verdicts: Sequence[Verdict]) -> CaseResult:

@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
+from pandaprobe_otel.evals.at_once import Watch, all_at_once
 from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
+from pandaprobe_otel.evals.failure import failure_text, said_by
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.personas import Persona
@@ -147,31 +149,27 @@ def run_cases(
     trial: Trial,
     *,
     concurrency: int,
-    watch: Callable[[Sequence[Future[list[TaskRun]]]], None] = lambda futures: None,
+    done: dict[str, list[TaskRun]],
+    watch: Watch[list[TaskRun]],
 ) -> list[list[TaskRun]]:
     """Return the runs of each case; cases run at once, in threads, the runs of one case one after the other.
 
-    watch: gets what is being done, and may wait for it.
+    done: gets them by the id of the case, as soon as there are any.
     """
     RECORDER.attach(create=True)
-    threads = ThreadPoolExecutor(max_workers=max(concurrency, 1), thread_name_prefix="pandaprobe-case")
-    with instrumentation(), threads as pool:
-        futures = [pool.submit(_run_case, case, trial) for case in cases]
-        try:
-            watch(futures)
-            return [future.result() for future in futures]
-        except BaseException:  # Ctrl-C: what has not begun does not begin
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    jobs = [partial(_run_case, case, trial, done) for case in cases]
+    with instrumentation():
+        return all_at_once(jobs, threads=concurrency, name="pandaprobe-case", watch=watch)
 
 
-def _run_case(case: Case, trial: Trial) -> list[TaskRun]:
+def _run_case(case: Case, trial: Trial, done: dict[str, list[TaskRun]]) -> list[TaskRun]:
     runs: list[TaskRun] = []
     for number in range(1, trial.repeat + 1):
         run = _run_once(case, trial, number)
         runs.append(replace(run, judgements=_judgements(run, trial)))
         if trial.settled(runs):
             break
+    done[case.id] = runs
     return runs
 
 
@@ -201,7 +199,7 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
             output = asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned
             handle.set_output(output)
     except Exception as error:  # noqa: BLE001 - the task's own failure is the result of its case, and is shown there
-        failed = f"{type(error).__name__}: {error}"
+        failed = failure_text(error)
     finally:
         detach(token)
     took, traces = time.perf_counter() - begun, recording.traces()
@@ -229,7 +227,7 @@ def _talk_once(case: Case, simulation: Simulation, persona: Persona, number: int
     except PersonaError:
         cut = "interrupted"
     except Exception as error:  # noqa: BLE001 - the agent's own failure is the result of its case, and is shown there
-        failed = f"{type(error).__name__}: {error}"
+        failed = failure_text(error)
     finally:
         detach(token)
     took, traces = time.perf_counter() - begun, recording.traces()
@@ -273,9 +271,9 @@ def scored(scorer: Scorer, run: TaskRun) -> Judgement:
             return _checked(value)
         number = 1.0 if value is None else float(value)
     except AssertionError as error:
-        return Judgement.scored(0.0, str(error).strip() or "an assertion failed")
+        return Judgement.scored(0.0, said_by(error).strip() or "an assertion failed")
     except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
-        return Judgement.error(f"{type(error).__name__}: {error}")
+        return Judgement.error(failure_text(error))
     return _checked(Judgement.scored(number), value)
 
 

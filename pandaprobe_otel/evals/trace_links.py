@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import quote, urlsplit
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_OF_ADDRESSES: Final = "%:/?#[]@!$&'()*+,;="
+"""What has a meaning in an address, and stays; blanks and what a terminal obeys have none."""
 
 
 def trace_url(endpoint: str | None) -> str | None:
@@ -30,4 +33,4 @@ def page_of(trace_id: str, template: str | None) -> str | None:
     """Return the address of one trace's page. What is not of the web is no address: a report may come from others."""
     if template is None or not template.startswith(("http://", "https://")):
         return None
-    return template.replace("{trace_id}", trace_id)
+    return quote(template.replace("{trace_id}", trace_id), safe=_OF_ADDRESSES)

@@ -42,16 +42,17 @@ class Redaction:
     def applied_to(self, outcome: Outcome) -> Outcome:
         """The outcome without them. A success is what was asked for, and stays as it is, unless it is a web page."""
         if isinstance(outcome, NoAnswer):
-            return replace(outcome, reason=self._without(outcome.reason))
+            return replace(outcome, reason=self.without(outcome.reason))
         if 200 <= outcome.status < 300 and not is_page(outcome.body):
             return outcome
         return Answer(
             status=outcome.status,
-            body=self._without(outcome.body[:_KEPT].decode("latin-1")).encode("latin-1"),
-            headers={name: self._without(value) for name, value in outcome.headers.items()},
+            body=self.without(outcome.body[:_KEPT].decode("latin-1")).encode("latin-1"),
+            headers={name: self.without(value) for name, value in outcome.headers.items()},
         )
 
-    def _without(self, text: str) -> str:
+    def without(self, text: str) -> str:
+        """The text without them."""
         if not self._secrets or not text:
             return text
         return _pattern(self._secrets).sub(SHOWN, text.replace("\0", ""))  # which stand between characters in UTF-16

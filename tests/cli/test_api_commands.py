@@ -206,6 +206,8 @@ def test_evaluations(command: Command, trace: str) -> None:
 
     started = command.json("evals", "run", "-m", "confidence", "--trace", trace, "--name", "n")
     waited = command.json("evals", "runs", "wait", started["id"], code=ExitCode.NO_EVIDENCE)
+    allowed = command.json("evals", "runs", "wait", started["id"], "--allow-no-evidence")
+    assert (waited["outcome"], allowed["ok"], allowed["outcome"]) == ("no evidence", True, "no evidence")
     repeated = command.json("evals", "runs", "retry", started["id"])
     command.table("evals", "runs", "retry", started["id"], "--wait", code=ExitCode.NO_EVIDENCE)
     assert "could not be evaluated" in command.error_output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.trace_links import page_of, trace_url
 from pandaprobe_otel.local import LocalServer
+from suites import RunCommand
 
 TRACE: dict[str, Any] = {
     "trace_id": "0af76519-16cd-43dd-8448-eb211c80319c",
@@ -126,3 +129,43 @@ def test_the_page_of_a_trace_is_that_of_a_local_server_or_is_named(
     monkeypatch.setenv("PANDAPROBE_TRACE_URL", "https://example.com/t/{trace_id}")
     assert page_of("1", trace_url(server.url)) == "https://example.com/t/1"
     assert page_of("1", "javascript:alert({trace_id})") is None
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31m"
+SCORERS = f"""
+from pandaprobe_otel.evals import Judgement
+
+def low(run):
+    return Judgement.scored(0.2, {HOSTILE!r})
+
+def unknown(run):
+    return Judgement.error({HOSTILE!r})
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "gate", "run.json", "--baseline", "run.json"),
+        ("report", "compare", "base.json", "run.json"),
+        ("report", "comment", "run.json", "--print"),
+        ("evals", "agreement", "labelled.jsonl", "--scorer", "scorers:low"),
+        ("evals", "agreement", "labelled.jsonl", "--scorer", "scorers:unknown"),
+        ("eval", "labelled.jsonl", "--task", "builtins:str", "--scorer", "scorers:low"),
+    ],
+    ids=" ".join,
+)
+def test_a_terminal_obeys_no_report_and_no_judge(
+    run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Neither ids, names, reasons and notes, nor what is in the address of a trace."""
+    (tmp_path / "scorers.py").write_text(SCORERS)
+    labelled = [{"id": f"{HOSTILE}{label}", "input": "q", "output": "a", "label": label} for label in ("yes", "no")]
+    (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, labelled)))
+    bad = case(f"{HOSTILE}c", Outcome.FAILED, HOSTILE, input=HOSTILE, output=HOSTILE, error=HOSTILE)
+    report(bad, trace_url=f"https://example.com/{HOSTILE}{{trace_id}}").save(tmp_path / "run.json")
+    report(case("c", Outcome.PASSED)).save(tmp_path / "base.json")
+    done = run_command(*command)
+    assert done.returncode in (0, 1, 6), done.stderr
+    assert "owned" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr

@@ -64,6 +64,35 @@ def test_a_task_over_a_dataset(
     assert {len(case.traces) for case in Report.load(tmp_path / "free.json").cases} == {1}
 
 
+STOPPED = """
+def answer(question):
+    if question == "q2":
+        raise KeyboardInterrupt
+    return question
+
+def is_right(run):
+    return True
+"""
+
+
+@pytest.mark.parametrize("baseline", [(), ("--baseline", "run.json")], ids=["", "baseline"])
+def test_what_was_stopped_is_no_evidence(run_command: RunCommand, tmp_path: Path, baseline: tuple[str, ...]) -> None:
+    """The report of an earlier run is not left in place, and a part of the cases is no pass."""
+    (tmp_path / "shop.py").write_text(STOPPED)
+    (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
+    (tmp_path / "well.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q"}}\n' for n in range(6)))
+    options = ("--task", "shop:answer", "--scorer", "shop:is_right", "--concurrency", "1", "--report", "run.json")
+    assert run_command("eval", "well.jsonl", *options).returncode == 0
+    done = run_command("eval", "cases.jsonl", *options, *baseline)
+    assert done.returncode == 130, done.stderr
+    assert "no evidence: " in done.stdout
+    report = Report.load(tmp_path / "run.json")
+    assert (report.complete, report.outcome) == (False, "no evidence")
+    assert [case.id for case in report.cases[:2]] == ["c0", "c1"]
+    assert "c2" not in {case.id for case in report.cases}
+    assert run_command("report", "gate", "run.json").returncode == 6
+
+
 def test_what_is_stored(
     run_command: RunCommand,
     server: LocalServer,
@@ -107,6 +136,10 @@ def test_what_is_stored(
         (("cases.jsonl", "--task", "json:loads", "--metric", "x=high"), "'high' is not a number"),
         (("cases.jsonl", "--task", "json:loads", "--baseline", "cases.jsonl"), "is not a report"),
         (("cases.jsonl", "--task", "json:loads", "--report", "r.pdf"), "none of .json, .md and .html"),
+        (("cases.jsonl", "--task", "json:loads", "--report", "cases.jsonl/r.md"), "r.md cannot be written"),
+        (("cases.jsonl", "--task", "json:loads", "--report", "folder.html"), "folder.html cannot be written"),
+        (("cases.jsonl", "--task", "json:loads", "--judge-url", "http://x"), "--judge-url is about --judge, which is"),
+        (("cases.jsonl", "--task", "json:loads", "--refresh"), "--refresh is about --cache, which is not given"),
         (("cases.jsonl",), "say what to judge: DATASET and --task, or --trace, or --session"),
         (("--trace", "x"), "--trace and --session need a --metric"),
         (("--session", "s", "--metric", "m", "--repeat", "2"), "--repeat is about a task"),
@@ -119,6 +152,7 @@ def test_what_cannot_be_meant(
 ) -> None:
     """Exit code 4 and one line."""
     (tmp_path / "cases.jsonl").write_text('{"input": 1}\n')
+    (tmp_path / "folder.html").mkdir()
     done = run_command("eval", *arguments, **project)
     assert (done.returncode, said in done.stderr) == (4, True), done.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from command_line import clean_environment, run_here
 from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api, limited
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.comment import code, comment, marker
+from pandaprobe_otel.evals.github import add_summary
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.pull_request import Comments, PullRequest, RefusedError
 from provider_server import Received, Reply
@@ -43,10 +45,18 @@ GOOD = report(*(case(f"c{n}", 0.9) for n in range(6)))
 BAD = report(*(case(f"c{n}", 0.2, tokens=1500) for n in range(6)))
 
 
+def test_each_key_has_a_comment_of_its_own() -> None:
+    """Whatever script it is in, and however long; no key ends the line early."""
+    keys = ["shop", "test suite", "a-b", "a b", "a--b", "支付", "退款", "", "k" * 200, "k" * 201, "x --> y"]
+    lines = [marker(key) for key in keys]
+    assert len(set(lines)) == len(keys)
+    assert all(line.count("--") == 2 and line.isascii() and len(line) < 160 for line in lines)
+
+
 def test_what_is_worse_comes_first() -> None:
     """Then the cases that were lost, then tokens, cost and time against the base."""
     links = {"side by side": "https://example.com/a (1)"}
-    text = comment(BAD, key="shop", before=GOOD, comparison=BAD.compare(GOOD), links=links)
+    text = comment(BAD, key="shop", before=GOOD, links=links)
     wanted = [
         f"{MARK}\n### ✘ `shop`: failed\n",
         "failed: 0/6 passed",
@@ -66,14 +76,25 @@ def test_what_is_worse_comes_first() -> None:
 def test_what_nobody_can_tell_is_folded_up() -> None:
     """Of a run of few cases nothing is called worse, though all have failed; without a base the means are there."""
     few, bad = report(case("c", 0.9)), report(case("c", 0.2))
-    text = comment(bad, key="shop", before=few, comparison=bad.compare(few))
+    text = comment(bad, key="shop", before=few)
     assert "Nothing has changed beyond chance." in text
     assert text.index("too few cases to tell: 5 or more would do") > text.index("<summary>Not beyond chance</summary>")
     assert "| `m` | 0.20 |" in comment(bad, key="shop")
     linked = report(case("c", 0.2), trace_url="https://example.com/{trace_id}")
     assert "- ✘ `c` [trace](https://example.com/t)\n" in comment(linked, key="shop")
     other = report(case("other", 0.9))
-    assert "no case in common" in comment(bad, key="shop", before=other, comparison=bad.compare(other))
+    assert "No case in common" in comment(bad, key="shop", before=other)
+
+
+def test_a_regression_mentions_nobody() -> None:
+    """Names of metrics come with a report, which may be that of a stranger's branch."""
+    before, after = (
+        report(*(replace(each, results=(replace(each.results[0], metric="@anna"),)) for each in run.cases))
+        for run in (GOOD, BAD)
+    )
+    text = comment(after, key="shop", before=before)
+    assert "`worse than the baseline: @anna, passed`" in text
+    assert "@" not in re.sub(r"`[^`]*`", "", text)
 
 
 def test_what_an_agent_says_mentions_nobody() -> None:
@@ -81,7 +102,7 @@ def test_what_an_agent_says_mentions_nobody() -> None:
     odd = "@shop/owners see #1 ![x](http://e.com/x.png) `` | <img src=x> --> \n# heading"
     name = "a | b ``` @anna"
     text = comment(report(case(name, 0.2, odd), notes=("@anna",)), key="x --> @anna <b>")
-    assert text.splitlines()[0] == "<!-- pandaprobe-otel report: x anna b -->"
+    assert re.fullmatch(r"<!-- pandaprobe-otel report: x anna b \w+ -->", text.splitlines()[0])
     outside = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", text.partition("\n")[2])
     assert [each for each in ("@", "#1", "![", "<img", "heading", "anna") if each in outside] == []
     assert code("a`") == "`` a` ``"
@@ -93,9 +114,39 @@ def test_a_long_run_has_room() -> None:
     cases = [case("c" * 400 + str(n), 0.2, "`" * 4000) for n in range(300)]
     long = report(*cases, notes=("n" * 5000,) * 100, trace_url=f"https://example.com/{'p' * 60}/{{trace_id}}")
     good = report(*(case(each.id, 0.9) for each in cases))
-    text = comment(long, key="k" * 999, before=good, comparison=long.compare(good))
+    text = comment(long, key="k" * 999, before=good)
     assert len(text) < 65_000
     assert "and 270 more" in text
+    wide = [
+        replace(each, results=tuple(replace(each.results[0], metric="m" * 290 + str(n)) for n in range(40)))
+        for each in cases
+    ]
+    base = report(
+        *(
+            replace(each, results=tuple(replace(one, value=0.9, outcome=Outcome.PASSED) for one in each.results))
+            for each in wide
+        )
+    )
+    text = comment(replace(long, cases=tuple(wide)), key="k", before=base)
+    assert len(text) < 65_536
+    assert "There is more, for which a comment has no room." in text
+    assert text.count("<details>") == text.count("</details>")
+
+
+def test_a_summary_is_no_longer_than_github_takes(tmp_path: Path) -> None:
+    """Whole lines of it, also after what is there already; and text that is no text does not end the command."""
+    path = tmp_path / "summary.md"
+    path.write_text("before\n")
+    environ = {"GITHUB_STEP_SUMMARY": str(path)}
+    assert add_summary("odd \ud800\n", environ)
+    for _ in range(3):
+        assert add_summary("x" * 98 + "y\n", environ)
+        assert add_summary(("x" * 98 + "y\n") * 9000, environ)
+    assert path.stat().st_size <= 1 << 20
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["before", "odd ?"]
+    assert lines[-1] == "There is more, for which a summary has no room: see the report."
+    assert {line[-1:] for line in lines[2:] if line.startswith("x")} == {"y"}
 
 
 @pytest.fixture

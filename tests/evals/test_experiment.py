@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 import pandaprobe_otel
 from pandaprobe_otel import tool
-from pandaprobe_otel.evals import Report, TaskRun, evaluate
+from pandaprobe_otel.evals import Report, Simulation, TaskRun, evaluate, goal_reached
 from pandaprobe_otel.local import LocalServer
 from span_recorder import recording
 from subprocesses import environment, run_python
@@ -93,6 +94,42 @@ async def looks_later(run: TaskRun) -> bool:
     """A scorer that waits, as one that asks a model does."""
     await asyncio.sleep(0)
     return bool(run.output == 2)
+
+
+class OddError(Exception):
+    """One that has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class OddAssertionError(OddError, AssertionError):
+    """The same of a scorer."""
+
+
+def test_no_exception_ends_the_evaluation_or_fills_the_report() -> None:
+    """Of the task, of a scorer, of an agent and of a simulated user: one without a text, and a very long one."""
+
+    def raising(error: Exception) -> Callable[[Any], Any]:
+        def raises(given: Any) -> Any:
+            raise error
+
+        return raises
+
+    def says_nothing(run: TaskRun) -> None:
+        """A scorer."""
+
+    for error in (OddError(), OddAssertionError(), ValueError("x" * 1_000_000)):
+        fails = raising(error)
+        with recording():
+            reports = [
+                evaluate(["q"], fails, [says_nothing]),
+                evaluate(["q"], str, [fails]),
+                evaluate([["hello"]], Simulation(fails), [goal_reached]),
+                evaluate([{"input": fails}], Simulation(str), [goal_reached]),
+            ]
+        assert [report.passed for report in reports] == [False] * 4
+        assert max(len(str(report)) for report in reports) < 30_000
 
 
 def test_a_scorer_may_wait() -> None:

@@ -118,6 +118,30 @@ def test_labels_in_many_forms() -> None:
         labels_of(["perhaps"])
 
 
+@pytest.mark.parametrize("label", [5, "2", -1, "nan", "inf"])
+def test_a_label_on_another_scale_is_refused(label: Any) -> None:
+    """Grades from 1 to 5 would all be a yes; and that is said before a judge is paid."""
+    dataset = [{"output": "x", "label": True}, {"output": "x", "label": label}]
+    with pytest.raises(ValueError, match=f"the label {label!r} of case 2 is not between 0 and 1"):
+        measure_judge(dataset, [lambda run: pytest.fail("it was asked")])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"trace": "no JSON", "label": True},
+        {"trace": [], "label": True},
+        {"trace": {"spans": "text"}, "label": True},
+        {"trace": {"spans": [{"name": "without a time"}]}, "label": True},
+        {"output": "x", "label": '{"m": '},
+    ],
+)
+def test_a_case_that_cannot_be_read_is_refused(item: dict[str, Any]) -> None:
+    """By its number."""
+    with pytest.raises(ValueError, match="case 2 cannot be read: "):
+        load_labelled([{"output": "x", "label": True}, item])
+
+
 def test_a_case_without_a_label_or_an_output_is_refused() -> None:
     """By its number."""
     with pytest.raises(ValueError, match="case 2 needs 'label', and 'output' with 'input', or 'trace'"):
@@ -163,6 +187,27 @@ def cases(*kinds: tuple[int, bool, str]) -> list[dict[str, Any]]:
     """So many cases with a label and the judge's scores."""
     made = [(label, scores) for number, label, scores in kinds for _ in range(number)]
     return [{"input": f"{n} {scores}", "output": "o", "label": label} for n, (label, scores) in enumerate(made)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "silent", "outcome"),
+    [
+        (((45, True, 1.0), (45, False, 0.0)), 5, "passed"),
+        (((45, True, 1.0), (45, False, 0.0)), 60, "no evidence"),
+        (((45, True, 0.0), (45, False, 0.0)), 300, "no evidence"),
+        (((45, True, 0.0), (45, False, 1.0)), 5, "failed"),
+    ],
+)
+def test_answers_that_are_missing_may_make_the_difference(kinds: Any, silent: int, outcome: str) -> None:
+    """A judge is as good as is wanted, though it is silent about some cases, where it would be so whatever it said."""
+    said = [{"output": score, "label": label} for number, label, score in kinds for _ in range(number)]
+    unsaid = [{"output": "silence", "label": number % 2 == 0} for number in range(silent)]
+
+    def opinion(run: TaskRun) -> float:
+        return float(run.output)
+
+    (found,) = measure_judge([*said, *unsaid], [opinion], min_kappa=0.6)
+    assert (found.outcome, len(found.unanswered)) == (outcome, silent)
 
 
 def test_a_judge_and_people(endpoint: ProviderServer) -> None:
@@ -277,6 +322,7 @@ def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: Ru
         ((), "say what to measure: --metric with --judge, or --scorer"),
         (("-m", "confidence"), "confidence needs a judge"),
         (("-m", "confidence", "--judge", "m"), "the judge m is none of openai/…"),
+        (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url is about --judge, which is not given"),
         (("--scorer", "nowhere:f"), "nowhere:f cannot be loaded"),
         (("-m", "confidence", "--threshold", "x=0.5"), "there is a threshold for x, which is not measured"),
     ],

@@ -12,8 +12,10 @@ import pytest
 
 from pandaprobe_otel import agent, tool
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.evals import LocalJudge, Report, evaluate
+from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Report, Simulation, evaluate
+from pandaprobe_otel.evals.report_html import html_page
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
 from subprocesses import environment, run_python
@@ -79,6 +81,48 @@ def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: P
     assert len(endpoint.received) == asked + 2
     assert endpoint.received[0].headers["authorization"] == "Bearer k"
     assert empty.outcome == "no evidence"
+
+
+def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp_path: Path) -> None:
+    """Neither the key, also where the endpoint says it back, nor what stands in the address beside the host."""
+    key, password, token = "sk-judge-0123456789", "pa55word", "t0k3n-in-query"
+    endpoint.script = lambda request: Reply(status=401, chunks=(f"no such key: {key}".encode(),))
+    url = f"{endpoint.url.replace('://', f'://me:{password}@')}?api-key={token}"
+    judge = LocalJudge("m", url=url, key=key)
+    with recording():
+        report = evaluate(["q"], answer, ["task_completion"], judge=judge, cache=tmp_path / "c.jsonl", say=quiet)
+    assert "HTTP 401: no such key: [redacted]" in report.cases[0].results[0].text
+    said = "".join((str(report), report.to_markdown(), json.dumps(report.to_dict()), html_page(report), repr(judge)))
+    assert [secret for secret in (key, password, token) if secret in said] == []
+
+
+def test_what_was_stopped_before_it_was_judged_is_no_evidence() -> None:
+    """The cases are there, and were not judged."""
+
+    class Stopping(LocalJudge):
+        def open(self) -> HttpJudge:
+            raise KeyboardInterrupt
+
+    with recording(), pytest.raises(EvaluationStopped) as stopped:
+        evaluate(["q", "r"], str, ["task_completion"], judge=Stopping("m", url="http://127.0.0.1:9"), say=quiet)
+    report = stopped.value.report
+    assert [case.outcome for case in report.cases] == ["no evidence"] * 2
+    assert report.notes == ("stopped: 2 of 2 cases were run",)
+
+
+def test_both_metrics_of_a_session_need_its_signals_once(endpoint: ProviderServer) -> None:
+    """Each signal of each trace is a question to the model, which is paid."""
+    asked: list[int] = []
+    simulation = Simulation(answer)
+    judge = LocalJudge("m", url=endpoint.url)
+    for metrics in (["agent_reliability"], ["agent_reliability", "agent_consistency"]):
+        before = len(endpoint.received)
+        with recording():
+            report = evaluate([["hello", "again"]], simulation, metrics, judge=judge, say=quiet)
+        asked.append(len(endpoint.received) - before)
+        assert [result.metric for result in report.cases[0].results] == metrics
+        assert {result.finding for result in report.cases[0].results} == {"scored"}
+    assert asked[0] == asked[1] > 0
 
 
 def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -75,16 +76,20 @@ def worst(found: list[str]) -> str:
     )
 
 
-def agrees(report: Report, said: Mapping[str, str]) -> None:
+def agrees(report: Report, said: Mapping[str, str], baseline: Report | None = None) -> None:
     """Hold all forms of a report against what is said of its cases, and of the whole."""
+    held = [] if baseline is None else [report.compare(baseline).outcome]
+    report = report if baseline is None else report.against(baseline)
     assert {case.id: case.outcome for case in report.cases} == said
-    whole = worst([*said.values(), *([] if report.complete else ["no evidence"])])
+    rate = wanted([[outcome] for outcome in said.values()], math.ceil(report.pass_rate * len(said) - 1e-9))
+    whole = worst([rate, *([] if report.complete else ["no evidence"]), *held])
     assert report.outcome == whole
     assert report.passed == (whole == "passed")
     assert f"\n{whole}: " in str(report)
     tick = {"passed": "✔", "failed": "✘"}.get(whole, "?")
-    assert f"\n### {tick} `{report.name}`: {whole}\n" in comment(report, key="k")
-    assert gated(report).outcome == whole
+    assert f"\n### {tick} `{report.name}`: {whole}\n" in comment(report, key="k", before=baseline)
+    again = gated(report)
+    assert (again if baseline is None else again.against(baseline)).outcome == whole
     assert report.to_markdown().startswith(f"## {report.name}: {whole}\n")
     page = html_page(report)
     assert re.findall(r"<h1>[^<]*<span class=[a-z-]+>([^<]*)</span></h1>", page) == [whole]
@@ -92,7 +97,8 @@ def agrees(report: Report, said: Mapping[str, str]) -> None:
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["outcome"] == whole
     assert {case["id"]: case["outcome"] for case in plain["cases"]} == said
-    assert Report.from_dict(plain).outcome == whole
+    read = Report.from_dict(plain)
+    assert (read if baseline is None else read.against(baseline)).outcome == whole
     rows = dict(re.findall(r"^(c\d) +(passed|failed|no evidence)", str(report), re.MULTILINE))
     assert rows == said
     screen = on_screen(report)
@@ -108,11 +114,14 @@ def agrees(report: Report, said: Mapping[str, str]) -> None:
         told = {
             re.sub(r".*%3A (c\d)::.*", r"\1", line)
             for line in error_commands(report, allow_no_evidence=allowed)
-            if line.startswith("::error")
+            if line.startswith("::error") and "%3A baseline::" not in line
         }
         assert told == {
             name for name, outcome in said.items() if outcome == "failed" or (outcome != "passed" and not allowed)
         }
+        blamed = [line for line in error_commands(report, allow_no_evidence=allowed) if "%3A baseline::" in line]
+        levels = {"failed": "::error", "no evidence": "::warning" if allowed else "::error"}
+        assert [line.partition(" ")[0] for line in blamed] == [levels[one] for one in held if one != "passed"]
 
 
 def on_screen(report: Report) -> str:
@@ -123,8 +132,8 @@ def on_screen(report: Report) -> str:
 
 
 @settings(max_examples=150)
-@given(TESTS)
-def test_of_a_task(cases: list[Any]) -> None:
+@given(TESTS, st.sampled_from([0.0, 0.5, 1.0]))
+def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
     """Terminal, JSON, Markdown, HTML, annotations and exit code of `evaluate()` and `pandaprobe-otel eval`."""
     results, said = [], {}
     for number, (repetition, vacuous, count, made) in enumerate(cases):
@@ -163,7 +172,33 @@ def test_of_a_task(cases: list[Any]) -> None:
             for n in range(count)
         ]
         said[f"c{number}"] = "failed" if sum(broken) > repetition.repeat - repetition.needed else worst(by_metric)
-    agrees(Report(name="shop", created_at="now", cases=tuple(results)), said)
+    agrees(Report(name="shop", created_at="now", cases=tuple(results), pass_rate=pass_rate), said)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.9, 0.6, 0.1, None]), st.sampled_from([0.9, 0.6])), max_size=7), st.booleans()
+)
+@example([(0.6, 0.9)] * 7, True)
+@example([(0.9, 0.9)] * 2, False)
+def test_of_a_task_with_a_baseline(values: list[Any], in_common: bool) -> None:
+    """A regression fails the whole where every case passes, and so does nothing in common leave it without evidence."""
+    rules = Rules(judged=("m",), thresholds={"m": 0.5}, allow_vacuous=False, repetition=Repetition())
+
+    def of(found: list[float | None], first: int) -> Report:
+        results = []
+        for number, value in enumerate(found, first):
+            run = TaskRun(
+                case=Case(id=f"c{number}", input="q"), output="a", error=None, seconds=1.0, trace_id="t", traces=()
+            )
+            judgement = Judgement.error("the limit") if value is None else Judgement.scored(value)
+            results.append(case_result([run], {("t", "m"): judgement}, rules))
+        return Report(name="shop", created_at="now", cases=tuple(results))
+
+    report = of([now for now, _ in values], 0)
+    outcomes = {None: "no evidence", 0.1: "failed", 0.6: "passed", 0.9: "passed"}
+    said = {f"c{number}": outcomes[now] for number, (now, _) in enumerate(values)}
+    agrees(report, said, of([before for _, before in values], 0 if in_common else len(values)))
 
 
 @settings(max_examples=150)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from concurrent.futures import Future
@@ -18,7 +19,8 @@ from pandaprobe_otel.evals.progress import Tally, Ticker, follow
 from pandaprobe_otel.evals.repetition import Repetition
 from pandaprobe_otel.evals.runs import TestRun, TraceNote
 from pandaprobe_otel.evals.suite_progress import Watch
-from suites import RunSuite
+from provider_server import ProviderServer, Received, Reply, json_reply
+from suites import RunCommand, RunSuite
 from terminal import Terminal
 
 
@@ -176,6 +178,47 @@ def test_not_marked():
     assert [line.partition(" of")[0] for line in lines] == [f"pandaprobe: {n}" for n in (1, 2, 3)]
     assert lines[-1] == "pandaprobe: 3 of 3 marked tests, 1 failed"
     assert "pandaprobe: 2 of 2 judged (task_completion)" in outcome.out
+
+
+JUDGED = """
+from pandaprobe_otel.evals import progress
+progress.EVERY_S = 0.0
+
+def is_right(run):
+    return True
+
+def answer(question):
+    return question
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval", "cases.jsonl", "--task", "shop:answer", "--metric", "task_completion"),
+        ("evals", "agreement", "cases.jsonl", "--metric", "task_completion"),
+    ],
+    ids=" ".join,
+)
+def test_a_judge_of_ones_own_tells_how_far_it_is(
+    run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Also with those it gave no answer about; a model on this machine may take minutes."""
+
+    def says(request: Received) -> Reply:
+        if "second" in str(request.json["messages"]):
+            return Reply(status=401, chunks=(b"no key",))
+        found = {"reason": "seen", "score": 0.9, "task": "t", "outcome": "o"}
+        return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
+
+    (tmp_path / "shop.py").write_text(JUDGED)
+    cases = ({"input": what, "output": "a", "label": "yes"} for what in ("first", "second", "third"))
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
+    with ProviderServer() as server:
+        server.script = says
+        done = run_command(*command, "--scorer", "shop:is_right", "--judge", "m", "--judge-url", server.url)
+    assert "3 of 3 judged (task_completion), 1 failed" in done.stderr
+    assert ("3 of 3 judged (is_right)" in done.stderr) == (command[0] == "evals")
 
 
 def test_a_run_on_the_server_is_a_tally() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.comment import comment
+from pandaprobe_otel.evals.comparison_html import comparison_page
 from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.report_html import html_page
 from pandaprobe_otel.evals.report_text import table
 
 TRACE = {
@@ -167,7 +171,36 @@ def test_lost_cases_are_named() -> None:
     assert comparison.only_after == ("c6",)
     strange = report(1.0, prefix="x").compare(report(1.0))
     assert strange.outcome == "no evidence"
-    assert str(strange).startswith("the reports have no case in common\ncases of the earlier report only: c0")
+    assert str(strange).startswith("no case in common has evidence in both\ncases of the earlier report only: c0")
+
+
+def test_metrics_of_one_report_alone_are_named() -> None:
+    """A gate on a metric that is gone holds nothing, and says so in every form."""
+
+    def of(metric: str) -> Report:
+        case = CaseResult(id="c", input="q", results=(result(0.9, metric),))
+        return Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=(case,))
+
+    before, after = of("tone"), of("facts").against(of("tone"))
+    assert after.comparison is not None
+    forms = (
+        str(after),
+        after.to_markdown(),
+        html_page(after),
+        comment(after, key="k", before=before),
+        comparison_page(before, after, after.comparison),
+    )
+    for form in forms:
+        assert "metrics of the earlier report only: tone" in form
+        assert "new metrics: facts" in form
+
+
+def test_what_was_judged_in_one_report_alone_is_compared_with_nothing() -> None:
+    """The cases are there; it is the evidence that is not in common."""
+    silent = report(0.9)
+    silent = replace(silent, cases=tuple(replace(case, results=()) for case in silent.cases)).against(report(0.9))
+    assert silent.outcome == "no evidence"
+    assert "no case in common has evidence in both" in str(silent)
 
 
 def test_of_several_traces_the_worst_counts() -> None:

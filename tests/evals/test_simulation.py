@@ -342,6 +342,12 @@ def test_a_user_who_cannot_be_played_is_no_fault_of_the_agent(endpoint: Provider
         (17, "17 is no simulated user: a text, a list of messages, or a mapping of persona with goal, opening; script"),
         ({"persona": "x", "mood": "y"}, "is no simulated user"),
         ({"goal": "x"}, "is no simulated user"),
+        ({"script": "I want my money back"}, "a script is a list of messages, each a text or a choice of texts"),
+        ({"script": ["hello", 17]}, "a script is a list of messages, each a text or a choice of texts"),
+        ({"script": [[]]}, "a script is a list of messages, each a text or a choice of texts"),
+        ({"script": None}, "a script is a list of messages, each a text or a choice of texts"),
+        ({"script": ["hello"], "until": ""}, "'' is no goal: a text, a pattern, or a function"),
+        ({"script": ["hello"], "until": 17}, "17 is no goal: a text, a pattern, or a function"),
         ("a customer", "a persona in words needs a model to play it: Simulation(agent, model=...)"),
     ],
 )
@@ -351,6 +357,15 @@ def test_what_is_no_user_is_refused(given: Any, said: str) -> None:
         Simulation(plain)(given)
     with pytest.raises(ValueError, match=re.escape(said)):
         evaluate([["hi"], given] if not isinstance(given, dict) else [{"input": given}], Simulation(plain))
+
+
+@pytest.mark.parametrize("said", [None, 17])
+def test_a_persona_that_says_nothing_is_no_fault_of_the_agent(said: Any) -> None:
+    """As one that forgets to return; the agent is not asked."""
+    with pytest.raises(PersonaError, match=f"it returned {said!r}, which is neither a text nor an End"):
+        Simulation(lambda message: pytest.fail("it was asked"))(lambda conversation: said)
+    (case,) = evaluate([{"input": lambda conversation: said}], Simulation(plain), [goal_reached]).cases
+    assert case.outcome == "no evidence"
 
 
 def stored(*inputs: Any) -> Session:

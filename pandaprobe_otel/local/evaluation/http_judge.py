@@ -13,6 +13,7 @@ from pandaprobe_otel.local.evaluation.answers import object_in
 from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
 from pandaprobe_otel.local.evaluation.wire_forms import OpenAIForm, UnusableError, WireForm
+from pandaprobe_otel.transport.redaction import Redaction
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 120.0
@@ -46,6 +47,8 @@ class HttpJudge(Judge):
         self._form = form or OpenAIForm()
         self._named_by = named_by
         headers = self._form.headers(key) if key else {}
+        self._redaction = Redaction()
+        self._redaction.learn({"x-api-key": key or ""})
         self._client = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT_S)
         self._model = model
         self._embedding_model = embedding_model
@@ -128,7 +131,7 @@ class HttpJudge(Judge):
             else:
                 if response.is_success:
                     return _json_of(response)
-                problem = f"HTTP {response.status_code}: {response.text[:300]}"
+                problem = f"HTTP {response.status_code}: {self._redaction.without(response.text)[:300]}"
                 if response.status_code in (400, 422):
                     raise _NotUnderstoodError(problem)
                 if response.status_code not in _RETRY_STATUSES:
