@@ -45,7 +45,7 @@ class LabelledAnswers:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeQuality:
-    """What was found out about a judge and a metric."""
+    """The quality of a judge for one metric."""
 
     metric: str
     threshold: float
@@ -74,7 +74,7 @@ class JudgeQuality:
 
     @property
     def steady(self) -> Rate:
-        """How many of the cases that were asked about more than once got the same verdict each time."""
+        """The share of the cases asked about more than once that got the same verdict each time."""
         repeated = [one for one in self.answers if len(one.values) > 1]
         return rate(sum(one.share in (0.0, 1.0) for one in repeated), len(repeated))
 
