@@ -181,7 +181,7 @@ _Answers = list[list[Judgement]]
 def _by_judge(
     judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int, show: Show
 ) -> dict[str, _Answers]:
-    traces = {case.run.trace_id: case.run.traces for case in cases}
+    traces = {case.run.case.id: case.run.traces for case in cases}  # the same trace may be labelled twice
     questions = [Question(target=target, metrics=tuple(names)) for target in traces]
     with closing(judge.open()) as opened:
         bench = LocalBench(opened, traces, show=show)
