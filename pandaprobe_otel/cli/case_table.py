@@ -23,6 +23,8 @@ Trees = Literal["failed", "all", "none"]
 
 _MOST_TREES: Final = 10
 """Of cases that did not pass, unless all are asked for."""
+_MOST_LINES: Final[dict[Trees, int | None]] = {"failed": 60, "all": None, "none": 0}
+"""Of the traces of a case; None: all."""
 _MOST_CHARACTERS: Final = 240
 _COLOURS: Final = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.NO_EVIDENCE: "yellow"}
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
@@ -43,7 +45,7 @@ def show_report(report: Report, trees: Trees = "failed", *, out: Console | None 
     shown = [case for case in report.cases if trees == "all" or not case.passed]
     most = len(shown) if trees == "all" else _MOST_TREES
     for case in shown[:most]:
-        _print_case(out, case, report.trace_url, ticks, with_tree=trees != "none")
+        _print_case(out, case, report.trace_url, ticks, most_lines=_MOST_LINES[trees])
     if len(shown) > most:
         out.print(Text(f"\nand {len(shown) - most} more: --tree all, or --report", style="dim"))
     out.print()
@@ -91,7 +93,7 @@ def _ticked(outcome: Outcome, text: str, ticks: dict[Outcome, str]) -> Text:
 
 
 def _print_case(
-    out: Console, case: CaseResult, trace_url: str | None, ticks: dict[Outcome, str], *, with_tree: bool
+    out: Console, case: CaseResult, trace_url: str | None, ticks: dict[Outcome, str], *, most_lines: int | None
 ) -> None:
     from rich.style import Style
     from rich.text import Text
@@ -100,8 +102,14 @@ def _print_case(
     out.print(_ticked(case.outcome, f"{case.id}: {case.outcome}", ticks))
     for said in complaints(case):
         out.print(Text(f"  {plain_text(said)}"), soft_wrap=True)
-    for trace in case.records if with_tree else ():
-        out.print(Text(_indented(tree_text([trace]).splitlines()), style="dim"), soft_wrap=True)
+    left = most_lines
+    for trace in case.records if left != 0 else ():
+        lines = tree_text([trace]).splitlines()
+        shown = lines[:left]
+        out.print(Text(_indented(shown), style="dim"), soft_wrap=True)
+        if len(lines) > len(shown):
+            out.print(Text(f"  and {len(lines) - len(shown):,} more spans: --tree all, or --report", style="dim"))
+        left = None if left is None else max(left - len(shown), 1)  # of each trace its first line
         if page := page_of(trace.trace_id, trace_url):
             out.print(Text(f"  {page}", style=Style(link=page)), soft_wrap=True)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What a command ends with."""
+    """The code that a command ends with."""
 
     OK = 0
     GENERAL = 1

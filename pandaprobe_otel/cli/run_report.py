@@ -1,4 +1,4 @@
-"""What an evaluation run found, on the terminal, and the exit code that it means."""
+"""The result of an evaluation run on the terminal, and the exit code that it means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What traces have used, held against bounds."""
+"""Use of tokens, money and time by traces, held against bounds."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class JudgementCache:
 
     @property
     def uses(self) -> tuple[CacheUse, ...]:
-        """How many judgements were wanted and known, by judge and model."""
+        """The numbers of judgements that were wanted and known, by judge and model."""
         return tuple(CacheUse(judge=judge, known=known, wanted=all) for judge, (known, all) in self._counts.items())
 
     def get(self, content: str, metric: str, model: str | None) -> Judgement | None:
@@ -83,7 +83,7 @@ class Caches:
 
     @property
     def uses(self) -> tuple[CacheUse, ...]:
-        """What they were used for."""
+        """The use of each of them."""
         return tuple(use for cache in self._made for use in cache.uses)
 
 

@@ -1,4 +1,4 @@
-"""How much of what was asked was known: judgements from the cache, and tokens from the caches of providers."""
+"""Use of caches: of that of judgements, and of those of providers, by tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """How many of the judgements that were wanted of a judge the cache had."""
+    """The judgements that were wanted of a judge, and those of them that the cache had."""
 
     judge: str
     known: int
@@ -34,7 +34,7 @@ class CacheUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCacheUse:
-    """How many of a model's input tokens its provider took from a cache, by the calls that say so."""
+    """The input tokens of a model, and those that its provider took from a cache, by the calls that say so."""
 
     model: str
     read: int

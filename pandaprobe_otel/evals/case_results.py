@@ -17,7 +17,7 @@ _ABSENT = Judgement(finding=Finding.ERROR, reason="there is nothing to judge: no
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What decides about a case."""
+    """The rules that decide about a case."""
 
     judged: Sequence[str]
     """Metrics of PandaProbe."""
@@ -77,7 +77,7 @@ def _all(outcomes: Sequence[Outcome]) -> bool:
 
 
 def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, rules: Rules) -> Evidence:
-    """What a metric says about each run; nothing about one whose task failed."""
+    """Return what a metric says about each run; nothing about one whose task failed."""
 
     def said(run: TaskRun) -> Judgement:
         if metric in rules.judged and metric not in run.judgements:

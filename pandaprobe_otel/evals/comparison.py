@@ -22,7 +22,7 @@ _Z: Final = 1.645
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChange:
-    """How a metric changed over the cases that both reports have scored.
+    """The change of a metric over the cases that both reports have scored.
 
     `p` is how often chance alone gives such a change of the mean (sign-flip permutation test, one-sided, in the
     direction of the change), `p_lost` such a loss of passed cases (exact McNemar test).
@@ -80,7 +80,7 @@ class Comparison:
 
     @property
     def regressions(self) -> tuple[MetricChange, ...]:
-        """What has become worse, beyond chance."""
+        """The changes for the worse, beyond chance."""
         return tuple(change for change in self.changes if change.change == "regression")
 
     @property

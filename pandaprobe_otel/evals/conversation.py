@@ -35,7 +35,7 @@ class Ended(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Conversation:
-    """What was said so far; personas and agents are shown it."""
+    """The messages so far; personas and agents are shown them."""
 
     session: str = field(default_factory=lambda: f"simulated-{uuid.uuid4()}")
     """The session that its traces are in."""
@@ -52,12 +52,12 @@ class Conversation:
 
     @property
     def turns(self) -> int:
-        """How often the user has spoken."""
+        """The number of messages of the user."""
         return sum(message["role"] == "user" for message in self.messages)
 
     @property
     def last(self) -> Any:
-        """What the agent said last; None before it has."""
+        """The last message of the agent; None before there is one."""
         return next((message["content"] for message in reversed(self.messages) if message["role"] == "assistant"), None)
 
     @property

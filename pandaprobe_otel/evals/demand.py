@@ -1,4 +1,4 @@
-"""What a marker asks for, checked and in a form that travels between processes."""
+"""The demand of a marker, checked and in a form that travels between processes."""
 
 from __future__ import annotations
 

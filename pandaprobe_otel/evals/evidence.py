@@ -1,4 +1,4 @@
-"""What a metric was told about the runs of a case: enough to decide, and to decide again with another threshold."""
+"""The judgements of a metric about the runs of a case: enough to decide, and again with another threshold."""
 
 from __future__ import annotations
 

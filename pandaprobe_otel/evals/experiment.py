@@ -165,7 +165,7 @@ def _watch(rules: Rules, say: Callable[[str], None] | None, futures: Sequence[Fu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asking:
-    """How PandaProbe is asked."""
+    """The way in which a judge is asked."""
 
     rules: Rules
     asked: Mapping[str, Sequence[str]]
@@ -246,7 +246,7 @@ def _open() -> PandaProbe:
 
 
 def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Scorer]) -> Judgements:
-    """What scorers say that ask a model: where traces are sent, that is worth keeping beside them."""
+    """Return what scorers say that ask a model: where traces are sent, that is worth keeping beside them."""
     asking: dict[str, object] = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, Asking)}
     return {
         (run.trace_id, name): judgement

@@ -1,4 +1,4 @@
-"""What GitHub Actions shows of a report: annotations, and the summary of the job."""
+"""A report in GitHub Actions: annotations, and the summary of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of reports are made of: one file, no network, everything escaped, and no script but the one here."""
+"""Parts of the pages of reports: one file, no network, everything escaped, and no script but the one here."""
 
 from __future__ import annotations
 

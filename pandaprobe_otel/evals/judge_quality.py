@@ -45,7 +45,7 @@ class LabelledAnswers:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeQuality:
-    """What was found out about a judge and a metric."""
+    """The quality of a judge for one metric."""
 
     metric: str
     threshold: float
@@ -74,7 +74,7 @@ class JudgeQuality:
 
     @property
     def steady(self) -> Rate:
-        """How many of the cases that were asked about more than once got the same verdict each time."""
+        """The share of the cases asked about more than once that got the same verdict each time."""
         repeated = [one for one in self.answers if len(one.values) > 1]
         return rate(sum(one.share in (0.0, 1.0) for one in repeated), len(repeated))
 
@@ -181,7 +181,7 @@ _Answers = list[list[Judgement]]
 def _by_judge(
     judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int, show: Show
 ) -> dict[str, _Answers]:
-    traces = {case.run.trace_id: case.run.traces for case in cases}
+    traces = {case.run.case.id: case.run.traces for case in cases}  # the same trace may be labelled twice
     questions = [Question(target=target, metrics=tuple(names)) for target in traces]
     with closing(judge.open()) as opened:
         bench = LocalBench(opened, traces, show=show)

@@ -22,7 +22,7 @@ _PER_RUN: Final = 500
 
 
 class Finding(Enum):
-    """What asking about a target and a metric led to."""
+    """The kind of answer about a target and a metric."""
 
     SCORED = "scored"
     VACUOUS = "vacuous"
@@ -33,7 +33,7 @@ class Finding(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What is known about one target and one metric; `value` is None without a score.
+    """The answer about one target and one metric; `value` is None without a score.
 
     A scorer may return one, made by `scored`, `vacuous` or `error`.
     """
@@ -106,7 +106,7 @@ class Group:
 
     @property
     def evaluations(self) -> int:
-        """What the run is billed."""
+        """The number of evaluations that the run is billed."""
         return len(self.metrics) * len(self.questions)
 
     def __str__(self) -> str:
@@ -167,7 +167,7 @@ def check_metrics(client: Client, *, of_traces: Iterable[str] = (), of_sessions:
 
 
 class Allowance:
-    """How many evaluations may be started, in all; shared by whoever draws on it. None: any number."""
+    """The number of evaluations that may be started, in all; shared by whoever draws on it. None: any number."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
@@ -269,7 +269,7 @@ class Bench(ABC):
 
 
 def _marked(found: Judgements, questions: Iterable[Question]) -> Judgements:
-    """What was found, with a mark where only a part was judged."""
+    """Return what was found, with a mark where only a part was judged."""
     marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
     if not marks:
         return found

@@ -1,4 +1,4 @@
-"""How well two verdicts agree beyond chance: Cohen's kappa, with an interval that holds for few cases too."""
+"""Agreement of two verdicts beyond chance: Cohen's kappa, with an interval that holds for few cases too."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Agreement:
 
     @property
     def cases(self) -> int:
-        """How many there are."""
+        """The number of cases."""
         return round(math.fsum(self._cells))
 
     @property
     def yes(self) -> int:
-        """How many of them the person says yes about."""
+        """The number of those that the person says yes about."""
         return round(self.both_yes + self.false_no)
 
     @property

@@ -74,7 +74,8 @@ class LocalJudge:
         """Its name in the cache and in reports, without what is secret in its address."""
         from pandaprobe_otel.config.resolve import without_secrets
 
-        return f"{without_secrets(self._address)} {self.model}"
+        beside = f" with {self.embedding_model}" if self.embedding_model else ""  # by which coherence is judged
+        return f"{without_secrets(self._address)} {self.model}{beside}"
 
     @property
     def _provider(self) -> str:

@@ -94,7 +94,7 @@ class Groundedness:
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """How far a run meets a criterion in your own words, by a model's opinion from 0 to 1.
+    """A criterion in your own words, and how far a run meets it, by a model's opinion from 0 to 1.
 
     name: of the metric. text: the criterion, such as "The answer names the amount and its currency."
     model: as of `Groundedness`. trace: show the model the whole trace as well, with its steps and tool calls.

@@ -1,4 +1,4 @@
-"""What the model is asked for that plays a user; apart, since it needs pydantic, which few evaluations load."""
+"""The answer of a model that plays a user; apart, since it needs pydantic, which few evaluations load."""
 
 from __future__ import annotations
 

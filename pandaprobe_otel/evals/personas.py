@@ -31,7 +31,7 @@ _SAMPLES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """What a persona returns in place of a message, when it has no more: `reached` says whether it has its goal.
+    """The end, in place of a message of a persona that has no more: `reached` says whether it has its goal.
 
     None: it had none.
     """

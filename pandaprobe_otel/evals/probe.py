@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Services(Protocol):
-    """What a probe needs beyond the spans: these depend on the mode."""
+    """The services that a probe needs beyond the spans: these depend on the mode."""
 
     def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
         """Give a trace a score."""

@@ -1,4 +1,4 @@
-"""How far an evaluation is: done, failed, cost so far, time left. In place on a terminal, else a line each 10 s."""
+"""Progress of an evaluation: done, failed, cost so far, time left. In place on a terminal, else a line each 10 s."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAUSE_S: Final = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What is known so far about so many things."""
+    """The state of so many things, as far as it is known."""
 
     what: str
     total: int

@@ -55,7 +55,7 @@ class Recording:
 
     @property
     def count(self) -> int:
-        """How many spans there are."""
+        """The number of spans."""
         return self._count
 
     def traces(self) -> tuple[TraceRecord, ...]:

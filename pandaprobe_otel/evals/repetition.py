@@ -21,7 +21,7 @@ class Repetition:
 
     @property
     def needed(self) -> int:
-        """How many of the runs must pass."""
+        """The number of runs that must pass."""
         return needed(self.min_pass, self.repeat)
 
     def settled(self, *, passed: int, failed: int) -> Literal["reached", "out of reach"] | None:

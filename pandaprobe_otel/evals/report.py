@@ -1,4 +1,4 @@
-"""What an evaluation found: to look at, to keep, and to compare with the next one."""
+"""The report of an evaluation: to look at, to keep, and to compare with the next one."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class CaseResult:
         return self.outcome is Outcome.PASSED
 
     def result(self, metric: str) -> MetricResult | None:
-        """What the metric says; where it was asked about several traces, the worst. None where it was not asked."""
+        """Return what the metric says: of several traces the worst, None where it was not asked."""
         found = [result for result in self.results if result.metric == metric]
         return min(found, key=lambda result: (result.outcome.rank, result.value or 0.0), default=None)
 

@@ -1,4 +1,4 @@
-"""What is known about each run of a test when the suite has ended, and the verdicts that follow."""
+"""The runs of tests, as they are known when the suite has ended, and the verdicts that follow."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TestRun:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """What is judged: the ids of the traces, or of their sessions."""
+        """The targets of the judge: the ids of the traces, or of their sessions."""
         if not self.demand.session:
             return tuple(trace.trace_id for trace in self.traces)
         return tuple(dict.fromkeys(trace.session_id for trace in self.traces if trace.session_id))
@@ -188,7 +188,7 @@ def _own_outcome(run: TestRun) -> Outcome:
 
 
 def _judgements(run: TestRun, metric: str, found: Judgements) -> tuple[Judgement, ...]:
-    """What a metric says about a run: of each of its traces, or sessions."""
+    """Return what a metric says about a run: of each of its traces, or sessions."""
     if not run.targets:
         what = "no trace of the test has a session" if run.traces else "the test made no trace, so nothing was judged"
         return (Judgement(finding=Finding.ERROR, reason=what),)

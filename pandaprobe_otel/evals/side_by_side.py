@@ -45,7 +45,7 @@ class TracePair:
 
     @property
     def differing(self) -> int:
-        """How many spans are not the same."""
+        """The number of spans that are not the same."""
         return sum(pair.change != "same" for pair in self.spans)
 
 

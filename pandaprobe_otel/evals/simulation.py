@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.asking import Model
 
 Agent = Callable[[str], Any] | Callable[[str, Conversation], Any]
-"""What is tested: a function or coroutine function of the user's message, or of that and the conversation so far."""
+"""The agent under test: a function or coroutine function of the message, or of that and the conversation so far."""
 
 _Steps = Generator[Any, Any, Conversation]
 

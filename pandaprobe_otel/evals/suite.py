@@ -33,7 +33,7 @@ _MAX_TEXT: Final = 8_000
 
 @dataclass(slots=True, kw_only=True)
 class ItemState:
-    """What is known about the attempt of a test that runs now."""
+    """The attempt of a test that runs now, as far as it is known."""
 
     recording: Recording
     outer: Recording | None

@@ -1,4 +1,4 @@
-"""How far the marked tests of a run of pytest are, in the log of a job: on a terminal pytest shows it itself."""
+"""Progress of the marked tests of a run of pytest, in the log of a job: on a terminal pytest shows it itself."""
 
 from __future__ import annotations
 

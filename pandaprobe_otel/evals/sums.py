@@ -1,4 +1,4 @@
-"""What two runs took, against each other: tokens, cost, time."""
+"""Sums of two runs against each other: tokens, cost, time."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class TaskRun:
 
     @property
     def target(self) -> str:
-        """What is judged: the id of the trace, or the session of a conversation."""
+        """The target of the judge: the id of the trace, or the session of a conversation."""
         return self.trace_id if self.conversation is None else self.conversation.session
 
     @property
@@ -70,7 +70,7 @@ class TaskRun:
 
 
 Said = float | bool | Judgement | None
-"""What a scorer returns."""
+"""The values that a scorer may return."""
 Scorer = Callable[[TaskRun], Said | Awaitable[Said]]
 """A metric of your own, a function or coroutine function of one `TaskRun`, or an object that is called like one.
 
@@ -131,7 +131,7 @@ def sorted_metrics(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What is done with each case: the task, then the scorers, `repeat` times or until `settled` says so."""
+    """The things done with each case: the task, then the scorers, `repeat` times or until `settled` says so."""
 
     task: Callable[[Any], Any]
     personas: Mapping[str, Persona]

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _OF_ADDRESSES: Final = "%:/?#[]@!$&'()*+,;="
-"""What has a meaning in an address, and stays; blanks and what a terminal obeys have none."""
+"""Signs with a meaning in an address, which stay; blanks and what a terminal obeys have none."""
 
 
 def trace_url(endpoint: str | None) -> str | None:

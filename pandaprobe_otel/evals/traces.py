@@ -111,12 +111,12 @@ class TraceRecord:
 
     @property
     def input(self) -> Any:
-        """What was asked; of a conversation the last user message."""
+        """The question; of a conversation the last user message."""
         return _said(self.body.get("input"))
 
     @property
     def output(self) -> Any:
-        """What was answered; of a conversation the last assistant message."""
+        """The answer; of a conversation the last assistant message."""
         return _said(self.body.get("output"))
 
     @property

@@ -65,15 +65,18 @@ def test_a_report_tells_what_the_cache_knew(endpoint: ProviderServer, tmp_path: 
 
 
 def test_each_model_that_judges_has_its_own_rate(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """Also where one judge is asked for another model."""
+    """Also where one judge is asked for another model, or compares by vectors of another one."""
     options: Any = {"judge": LocalJudge("m", url=endpoint.url), "cache": tmp_path / "cache.jsonl", "say": quiet}
     with recording():
         evaluate(["one"], answer, "task_completion", model="big", **options)
         known = evaluate(["one"], answer, "task_completion", model="big", **options)
         other = evaluate(["one"], answer, "task_completion", **options)
-    assert [(use.judge, use.known) for use in (*known.cache, *other.cache)] == [
+        options["judge"] = LocalJudge("m", url=endpoint.url, embedding_model="e")
+        vectors = evaluate(["one"], answer, "task_completion", **options)
+    assert [(use.judge, use.known) for use in (*known.cache, *other.cache, *vectors.cache)] == [
         (f"{endpoint.url} m big", 1),
         (f"{endpoint.url} m", 0),
+        (f"{endpoint.url} m with e", 0),
     ]
 
 

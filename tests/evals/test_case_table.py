@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,17 @@ def test_many_failures_do_not_bury_the_verdict() -> None:
     found = report(*(case(f"c{number}", Outcome.FAILED) for number in range(13)))
     assert ("and 3 more: --tree all" in shown(found), shown(found).count("TOOL")) == (True, 10)
     assert ("more: --tree" in shown(found, trees="all"), shown(found, trees="all").count("TOOL")) == (False, 13)
+
+
+def test_a_large_trace_does_not_bury_the_verdict() -> None:
+    """Of the traces of a case the first spans are shown, and how many more there are; all where they are asked for."""
+    spans = [{**TRACE["spans"][0], "span_id": str(n), "name": f"step_{n}"} for n in range(500)]
+    large = replace(case("bad", Outcome.FAILED), traces=({**TRACE, "spans": spans}, {**TRACE, "trace_id": "second"}))
+    text = shown(report(large))
+    assert text.count("step_") == 59
+    assert "and 441 more spans: --tree all, or --report" in text
+    assert "trace second" in text
+    assert shown(report(large), trees="all").count("step_") == 500
 
 
 def test_an_output_cannot_command_the_terminal() -> None:

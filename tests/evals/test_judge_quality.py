@@ -223,6 +223,15 @@ def test_a_judge_and_people(endpoint: ProviderServer) -> None:
     assert (found.outcome, found.deviation) == ("passed", None)
 
 
+def test_one_trace_may_be_labelled_twice(endpoint: ProviderServer) -> None:
+    """By two people, or in two files put together."""
+    times = {"started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:02Z"}
+    body = {"trace_id": "t", "name": "n", "input": "1 0.9", "output": "a", "spans": [], **times}
+    dataset = [{"trace": body, "label": label} for label in (True, False)]
+    (found,) = measure_judge(dataset, ["task_completion"], judge=LocalJudge("m", url=endpoint.url))
+    assert [(one.id, one.label, one.values) for one in found.answers] == [("1", True, (0.9,)), ("2", False, (0.9,))]
+
+
 def test_how_much_a_judge_varies(endpoint: ProviderServer) -> None:
     """Its deviation is that within cases, not between them; a verdict that changes is counted."""
     dataset = cases((20, True, "0.9"), (5, True, "0.4 0.6 0.8"), (20, False, "0.1"))
