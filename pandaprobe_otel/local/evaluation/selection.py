@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from random import SystemRandom
 from typing import Any
 
 from pydantic import ValidationError
@@ -71,7 +71,7 @@ def sample(targets: Sequence[str], rate: float) -> list[str]:
     if rate >= 1.0:
         return list(targets)
     count = int(len(targets) * rate)
-    return random.sample(targets, max(count, 1)) if rate > 0 else []
+    return SystemRandom().sample(targets, max(count, 1)) if rate > 0 else []
 
 
 def trace_filters(filters: Mapping[str, Any]) -> TraceRunFilters:
