@@ -65,6 +65,8 @@ def headers(server: LocalServer) -> dict[str, str]:
 
 
 @pytest.mark.outer
+# It says so of any thread that draws from `random` while a request is made, the server's own libraries included.
+@pytest.mark.filterwarnings("ignore:Do not use the .random. module:hypothesis.errors.HypothesisDeprecationWarning")
 def test_no_request_is_answered_with_a_server_error(server: LocalServer, known: dict[str, str]) -> None:
     """Each operation takes what its schema allows, and what it does not, without failing."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
