@@ -23,6 +23,8 @@ _PIECE: Final = re.compile(
 """A name, a number or a word of JSON, or the beginning of one: what may be left of an item."""
 _HALF: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
 _ESCAPE: Final = 6
+_DEEPEST: Final = 250
+"""Levels that the server stores; what is deeper stays text."""
 _MIN: Final = 32
 _MAX: Final = 1 << 20
 
@@ -42,6 +44,8 @@ def completed(text: str) -> Any:
             said = _HALF.sub("", text[: token.end()])
             return _parsed(f'{said}{MARK}"{closers}', _without_piece(text, last, closers), text)
         if first in "[{":
+            if len(closers) == _DEEPEST:  # each further level would also copy all that are open
+                return text
             closers = ("]" if first == "[" else "}") + closers
         elif first in "]}":
             if closers[:1] != first:

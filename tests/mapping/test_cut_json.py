@@ -105,3 +105,13 @@ def test_messages_of_any_emitter_stay_messages() -> None:
         assert message["content"].endswith(MARK)
     assert tool["output"][:3] == ["It rains."] * 3
     assert tool["output"][-1].endswith(MARK)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
+def test_what_is_deeper_than_can_be_stored_stays_text(opening: str) -> None:
+    """A megabyte of brackets took half a minute, since each copied those that were open."""
+    text = opening * (1_000_000 // len(opening))
+
+    assert completed(text) is text
+    assert MARK in json.dumps(completed(opening * 50 + '"a long enough text that is cut'), ensure_ascii=False)
+    assert not isinstance(completed(opening * 50 + '"a long enough text that is cut'), str)
