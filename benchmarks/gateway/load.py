@@ -1,4 +1,4 @@
-"""Whether the gateway keeps what it acknowledges, beside senders that are slow or send anything.
+"""Measure whether the gateway keeps what it acknowledges, beside senders that are slow or send anything.
 
     python benchmarks/gateway/load.py [--minutes 10] [--rate 5000] [--slow 64] [--malformed 64]
 
@@ -80,7 +80,7 @@ class Traces:
 
 @dataclass
 class Seen:
-    """What the senders have seen."""
+    """The counts and latencies that the senders have seen."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     acknowledged: int = 0

@@ -31,7 +31,7 @@ def message_in(body: Any) -> str | None:
 
 
 def beside_message(body: Any, message: str | None) -> dict[str, Any]:
-    """What an error body says beside its message: the code, the parameter, what a filter has found."""
+    """The fields of an error body beside its message: the code, the parameter, what a filter has found."""
     left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
     return left
 

@@ -26,7 +26,7 @@ _OF_TASKS: Final = (
 """What makes no sense without a task: how it is written, its name here, its default."""
 
 _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refresh", "refresh", "--cache", "cache"))
-"""What makes no sense without another option: how both are written, and their names here."""
+"""Options that make no sense without another one: how both are written, and their names here."""
 
 
 @click.command("eval")

@@ -1,4 +1,4 @@
-"""Where a comment goes: to the pull request, else into the summary of the job, else to standard output."""
+"""Send a comment to the pull request, else into the summary of the job, else to standard output."""
 
 from __future__ import annotations
 

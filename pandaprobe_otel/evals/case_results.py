@@ -39,7 +39,7 @@ class Rules:
         return "out of reach" in states or all(state == "reached" for state in states)
 
     def is_lost(self, runs: Sequence[TaskRun]) -> bool:
-        """Whether the case has failed, whatever PandaProbe says about it."""
+        """Return whether the case has failed, whatever PandaProbe says about it."""
         lost = [run.error is not None for run in runs]
         if self.repetition.settled(passed=0, failed=sum(lost)) == "out of reach":
             return True

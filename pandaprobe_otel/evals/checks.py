@@ -102,7 +102,7 @@ class ToolCall:
         return f"{self.name}({', '.join(f'{name}={value_text(value)}' for name, value in self.arguments.items())})"
 
     def fits(self, span: SpanRecord) -> bool:
-        """Whether a span is this call."""
+        """Return whether a span is this call."""
         return span.name == self.name and matches(span, self.arguments)
 
 

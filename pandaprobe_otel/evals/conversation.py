@@ -40,7 +40,7 @@ class Conversation:
     session: str = field(default_factory=lambda: f"simulated-{uuid.uuid4()}")
     """The session that its traces are in."""
     random: random.Random = field(default_factory=random.Random, repr=False)
-    """What a persona draws from: the same for the same seed."""
+    """The source of a persona's choices: the same for the same seed."""
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """`{"role": "user", "content": ...}` and `{"role": "assistant", ...}`, in turn."""
     trace_ids: list[str] = field(default_factory=list[str])
@@ -62,7 +62,7 @@ class Conversation:
 
     @property
     def reached(self) -> bool:
-        """Whether the user has what they came for."""
+        """True where the user has what they came for."""
         return self.ended is Ended.GOAL
 
     @property

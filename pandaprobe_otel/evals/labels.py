@@ -27,7 +27,7 @@ class Labelled:
     label: Any
 
     def is_good(self, metric: str, threshold: float) -> bool | None:
-        """Whether the label is a yes; None without one of this metric. A number is one from the threshold up.
+        """Return whether the label is a yes; None without one of this metric. A number is one from the threshold up.
 
         Raises ValueError for what is no label.
         """

@@ -52,7 +52,7 @@ class Opinion(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Groundedness:
-    """Whether the sources support what the answer says: the share of its claims that they do, by a model's opinion.
+    """Support of the answer by its sources: the share of its claims that they confirm, by a model's opinion.
 
     model: a `LocalJudge`, or a function that takes the prompt and returns the answer of any model, by its own client.
     source: key of the case's metadata that holds the sources; without, they are what tools and retrievers gave.

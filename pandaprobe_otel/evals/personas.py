@@ -142,7 +142,7 @@ def _is_choice(given: Any) -> bool:
 
 
 def is_reached(until: Until, conversation: Conversation) -> bool:
-    """Whether the agent's last answer is what a user has come for."""
+    """Return whether the agent's last answer is what a user has come for."""
     if isinstance(until, str):
         return until.casefold() in text_of(conversation.last).casefold()
     if isinstance(until, re.Pattern):

@@ -91,7 +91,7 @@ def shown(say: Callable[[str], None], *, live: bool) -> Generator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    # What a task prints goes above the line; where it goes into a file, it still does.
+    # A task's output goes above the line; redirected to a file, it still goes there.
     whole = Progress(
         BarColumn(bar_width=20),
         TextColumn("{task.description}", markup=False),

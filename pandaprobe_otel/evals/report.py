@@ -39,7 +39,7 @@ class MetricResult:
     text: str
     """The same in one line, with the reason."""
     evidence: Evidence | None = field(default=None, repr=False)
-    """What it was decided from; None where other thresholds cannot be held against it."""
+    """The judgements behind it; None where other thresholds cannot be held against them."""
 
     @property
     def passed(self) -> bool:
@@ -158,7 +158,7 @@ class Report:
     complete: bool = True
     """False where the cases are not all that there were to be: the run was stopped."""
     cache: tuple[CacheUse, ...] = ()
-    """How many judgements were known, by judge."""
+    """Numbers of judgements that were known, by judge."""
     trace_url: str | None = None
     """Address of the page of a trace, with `{trace_id}` in it; None where there is none."""
     comparison: Comparison | None = None

@@ -29,7 +29,7 @@ class SpanPair:
 
     @property
     def change(self) -> Literal["same", "changed", "left", "right"]:
-        """Where it is, and whether it is the same there."""
+        """Its place, and whether it is the same there."""
         if self.before is None or self.after is None:
             return "right" if self.before is None else "left"
         return "changed" if self.fields else "same"

@@ -180,7 +180,7 @@ class SpanSet(Sequence[SpanRecord]):
 
 
 def matches(span: SpanRecord, wanted: Mapping[str, Any]) -> bool:
-    """Whether a call has these arguments: equal ones, or such as a pattern is found in or a function is true for."""
+    """Return whether a call has these arguments: equal to a value, matching a pattern, or true by a function."""
     return all(name in span.arguments and _fits(span.arguments[name], value) for name, value in wanted.items())
 
 

@@ -235,7 +235,7 @@ class Suite:
             self._tell()
 
     def _tell(self) -> None:
-        """Where tests cost something, and nobody sees the terminal, say how far they are."""
+        """Say how far tests are that cost something, where nobody sees the terminal."""
         if self.mode == "off" or hasattr(self._config, "workerinput"):
             return
         if self._watch is None:

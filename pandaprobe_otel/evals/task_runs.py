@@ -45,7 +45,7 @@ class TaskRun:
     conversation: Conversation | None = None
     """That of a simulated user; `output` is what was said in it."""
     unfinished: str | None = None
-    """What cut a conversation short that is no fault of the agent's."""
+    """The cause that cut a conversation short and is no fault of the agent's."""
 
     @property
     def is_traced(self) -> bool:
@@ -139,7 +139,7 @@ class Trial:
     title: str
     scorers: Mapping[str, Scorer]
     cache: JudgementCache | None
-    """What scorers that ask a model have been told before."""
+    """Earlier answers to scorers that ask a model."""
     repeat: int
     settled: Callable[[Sequence[TaskRun]], bool]
 

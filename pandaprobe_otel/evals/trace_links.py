@@ -1,4 +1,4 @@
-"""Where the page of a trace is, for readers of reports."""
+"""Addresses of the pages of traces, for readers of reports."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Access:
         return Path(self.keyfile).read_bytes(), Path(self.certfile).read_bytes()
 
     def knows(self, authorization: str) -> bool:
-        """Whether a header `Authorization` has the token, in a time that says nothing about it."""
+        """Return whether a header `Authorization` has the token, in a time that says nothing about it."""
         if self.token is None:
             return True
         scheme, _, given = authorization.partition(" ")

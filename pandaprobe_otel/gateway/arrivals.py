@@ -17,7 +17,7 @@ _RETRY_S: Final = 1.0
 
 @dataclass(eq=False, slots=True)
 class Room:
-    """What one request takes. `timeout` says until when its body may go on arriving."""
+    """The room that one request takes. `timeout` says until when its body may go on arriving."""
 
     size: int = 0
     gave_way: bool = False

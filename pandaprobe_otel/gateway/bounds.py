@@ -1,4 +1,4 @@
-"""How much one request may hold. What is over it is refused before anything is made of it, or soon after."""
+"""Bounds of one request. More than that is refused before anything is made of it, or soon after."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ JSON_BYTES_A_VALUE: Final = 13
 
 @dataclass(slots=True)
 class Allowance:
-    """What a request may still hold."""
+    """The part of a bound that a request has not used."""
 
     left: int = MOST_IN_REQUEST
 
     @property
     def is_used_up(self) -> bool:
-        """Whether there was more than may be."""
+        """True once there was more than may be."""
         return self.left < 0

@@ -37,13 +37,13 @@ class SpanReader:
         self._allowance = allowance
 
     def resource(self, message: Any) -> Resource | Rejected:
-        """What has sent spans: of a ResourceSpans without its scopes."""
+        """The resource that has sent spans, of a ResourceSpans without its scopes."""
         if isinstance(message, Rejected):
             return message
         return Resource(_named(self._attributes(message.resource.attributes)), message.schema_url)
 
     def scope(self, message: Any) -> InstrumentationScope | Rejected:
-        """What has made spans: of a ScopeSpans without its spans."""
+        """The scope that has made spans, of a ScopeSpans without its spans."""
         if isinstance(message, Rejected):
             return message
         scope = message.scope

@@ -39,12 +39,12 @@ class Rejections:
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """The number of all of them."""
         return self._counts.total()
 
     @property
     def message(self) -> str:
-        """How many for which reason; empty when there were none."""
+        """Their numbers by reason, in words; empty when there were none."""
         return "; ".join(
             f"{count} spans {reason}{self._details.get(reason, '')}" for reason, count in self._counts.items()
         )

@@ -77,7 +77,7 @@ class Counter:
                 self._learn(field.message_type)
 
     def count(self, data: Buffer, most: int) -> int:
-        """How many there are. OverBoundError: more than `most`, as soon as that is known. RefusedError: bad frames."""
+        """Count the fields. OverBoundError: more than `most`, as soon as that is known. RefusedError: bad frames."""
         count = 0
         inner: Mapping[int, str] = self._inner[self._root]
         ways = [(parts(data, 0, len(data)), inner)]

@@ -87,7 +87,7 @@ class OuterLayer:
 
 
 def _is_of_this_site(headers: Headers) -> bool:
-    """Whether a browser's page, if one has sent this, came from here. Programs send no Origin."""
+    """Return whether a browser's page, if one has sent this, came from here. Programs send no Origin."""
     origin = headers.get("origin")
     return origin is None or origin.lower() in {f"{scheme}://{headers.get('host', '').lower()}" for scheme in _SCHEMES}
 

@@ -125,7 +125,7 @@ class Said:
         return (key, value) in self._leaves
 
     def holds_number(self, name: str, value: float) -> bool:
-        """Whether the body has this number, and not by chance: small ones stand for many things.
+        """Return whether the body has this number, and not by chance: small ones stand for many things.
 
         Counts of tokens have many names, of which the body has one. A sum does not say that all are of one kind.
         """
@@ -138,7 +138,7 @@ class Said:
         return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
 
     def holds_text(self, name: str, text: str) -> bool:
-        """Whether the body has this text, or one that contains it.
+        """Return whether the body has this text, or one that contains it.
 
         A short one must stand under its own name: "auto" is said of many things. Without a name it may stand anywhere.
         """
@@ -156,7 +156,7 @@ class Said:
         return text in self._all
 
     def holds(self, leaf: Any) -> bool:
-        """Whether the leaf stands anywhere in the body."""
+        """Return whether the leaf stands anywhere in the body."""
         if type_of(leaf) is str:
             return self.holds_text("", leaf)
         return leaf in self._leaves or str(leaf) in self._leaves

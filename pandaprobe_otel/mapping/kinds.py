@@ -53,7 +53,7 @@ def is_genai(view: SpanView) -> bool:
 
 
 def is_work(view: SpanView) -> bool:
-    """Whether the names of its attributes alone say that the span is about GenAI work; False says nothing."""
+    """Return whether names of attributes alone tell that the span is about GenAI work; False tells nothing."""
     return view.shape is not None and view.shape.is_work
 
 

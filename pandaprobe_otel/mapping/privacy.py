@@ -95,7 +95,7 @@ def silence_tools(value: Any) -> Any:
 
 
 _OF_ANY_RESULT: Final = ("role", "tool_call_id", "name", "is_error")
-"""What may be said of a tool's result that is not to be sent; anything else beside it may be part of it."""
+"""Keys that are sent of a tool's result that is not; anything else beside it may be part of it."""
 
 
 def _without_tools(message: Any) -> Any:

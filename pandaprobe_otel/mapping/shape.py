@@ -85,7 +85,7 @@ class Shape:
     plumbing: bool
     """Whether an attribute belongs to HTTP, databases, messaging or the like."""
     is_work: bool
-    """Whether all such spans are about GenAI work, and none is a message of a protocol or a copy of another span."""
+    """True where all such spans are about GenAI work, and none is a message of a protocol or a copy of another span."""
     is_span: bool
     """Whether no attribute can show that the span is none of its own (`kinds.is_dropped`)."""
     custom: tuple[str, ...]

@@ -18,7 +18,7 @@ _NO_METADATA: Final[Mapping[str, Any]] = {}
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
 _SHOWN_NAMES: Final = ("display_name", "rendered_name")
-"""What emitters show instead of the span's name."""
+"""Fields that emitters show instead of the span's name."""
 _OTHER_NAMES: Final = ("tool_name", *_SHOWN_NAMES, "function_id")
 MAX_LINKS: Final = 32
 MAX_STACK_TRACE: Final = 4096

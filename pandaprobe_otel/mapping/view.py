@@ -44,7 +44,7 @@ class LinkView:
 
 
 class Dropped(NamedTuple):
-    """How much of a span the SDK that made it had no room for."""
+    """Numbers of attributes, events and links that the SDK had no room for."""
 
     attributes: int = 0
     events: int = 0

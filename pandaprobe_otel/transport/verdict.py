@@ -87,7 +87,7 @@ def judge(outcome: Outcome) -> Verdict:
 
 
 def lacks_key(verdict: Verdict) -> bool:
-    """Whether a request is refused since it had no key at all, in the server's words (measured on 0.5.0)."""
+    """Return whether a request is refused since it had no key at all, in the server's words (measured on 0.5.0)."""
     return verdict.status == 401 and "missing credentials" in verdict.message.lower()
 
 

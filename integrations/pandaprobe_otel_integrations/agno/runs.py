@@ -125,7 +125,7 @@ class RunScope(AgnoScope):
 
 
 def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
-    """What is said of a run, and what it works with, which the model need not be told."""
+    """The description of a run, and the values it works with, which the model need not be told."""
     found = dict(obj(getattr(run, "metadata", None)))
     for name in _WORKED_WITH if with_content else ():
         value = getattr(run, name, None)

@@ -96,7 +96,7 @@ def _model_content(tags: Tags) -> Content:
 
 
 def _beside(metas: list[Mapping[str, Any]]) -> Content:
-    """What is said beside the answers, such as log probabilities."""
+    """Values beside the answers, such as log probabilities."""
     found: dict[str, Any] = {}
     for meta in metas:
         found |= rest(meta, _TOLD)

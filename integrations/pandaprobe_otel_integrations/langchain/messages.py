@@ -26,7 +26,7 @@ _FILE: Final = frozenset(
 )
 """Members that are read of each kind of block."""
 _BESIDE: Final = frozenset({"tool_calls", "function_call", "reasoning_content"})
-"""What providers' packages repeat of a message, or is read, of what stands beside it."""
+"""Keys beside a message that repeat it, or that are read elsewhere."""
 NOT_FOR_THE_MODEL: Final = "[not for the model: the tool's span has it]"
 """Stands in a model's input for an artifact, which may be large and is in each of the calls that follow."""
 _MAX_DEPTH: Final = 8
@@ -56,7 +56,7 @@ def conversation(messages: Iterable[Any]) -> list[Part]:
 
 
 def beside(message: Any) -> dict[str, Any]:
-    """What a message has beside its content: who says it, and what its provider's package adds."""
+    """Values of a message beside its content: who says it, and what its provider's package adds."""
     name = string(getattr(message, "name", None))
     found = {"name": name} if name else {}
     more = getattr(message, "additional_kwargs", None)

@@ -51,7 +51,7 @@ def answer_of(response: Any) -> list[Part]:
 
 
 def beside_answer(response: Any) -> Content:
-    """What the provider, and its package, say beside the answer."""
+    """Values that the provider and its package put beside the answer."""
     raw = obj(getattr(response, "raw", None))
     found = {**rest(obj(getattr(response, "additional_kwargs", None)), COUNTED.keys()), **rest(raw, _ANSWERED)}
     choices = [

@@ -49,7 +49,7 @@ class Span(Model):
 
     @property
     def outcome(self) -> str | None:
-        """How it ended where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
+        """The ending where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
 
@@ -76,7 +76,7 @@ class Trace(Model):
 
     @property
     def outcome(self) -> str | None:
-        """How it ended where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
+        """The ending where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
 

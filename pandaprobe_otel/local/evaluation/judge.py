@@ -18,7 +18,7 @@ class JudgeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a judge is asked: `schema` is the JSON Schema of the answer, `trace` the evaluated trace as an object.
+    """A question to a judge: `schema` is the JSON Schema of the answer, `trace` the evaluated trace as an object.
 
     `seed` makes answers more alike, with models that know one.
     """

@@ -24,7 +24,7 @@ class UnusableError(Exception):
 
 
 class WireForm(Protocol):
-    """How questions are written for an endpoint, and its answers read.
+    """Forms in which questions are written for an endpoint, and its answers read.
 
     `modes` are ways to ask for a structure, from the most to the least that an endpoint or model may understand; the
     answer is checked whichever it was.

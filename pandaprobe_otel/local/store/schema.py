@@ -191,7 +191,7 @@ _STEPS: Final[tuple[str, ...]] = (
     CREATE INDEX session_scores_by_run ON session_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
     """,
     "CREATE INDEX traces_by_status ON traces (project_id, status, started_at);",
-    # What came last to a project, found without those of others.
+    # The newest sessions of a project are found without the traces of others.
     "CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id) WHERE session_id IS NOT NULL;",
 )
 
