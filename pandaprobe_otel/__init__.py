@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import wrap_litellm as wrap_litellm
     from pandaprobe_otel.registry import wrap_mistral as wrap_mistral
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
-    from pandaprobe_otel.sdk import PandaProbeSpanExporter as PandaProbeSpanExporter
-    from pandaprobe_otel.sdk import PandaProbeSpanProcessor as PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.exporter import PandaProbeSpanExporter as PandaProbeSpanExporter
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor as PandaProbeSpanProcessor
     from pandaprobe_otel.serverless import flush_on_return as flush_on_return
 
 _HOMES = {
@@ -94,7 +94,8 @@ _HOMES = {
         "set_current_user_id",
         "reset_current_user_id",
     ),
-    "sdk": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
+    "sdk.exporter": ("PandaProbeSpanExporter",),
+    "sdk.processor": ("PandaProbeSpanProcessor",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel import connections
 from pandaprobe_otel.capture import first_use
-from pandaprobe_otel.config import Config, ExportSettings
+from pandaprobe_otel.config.resolve import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
 from pandaprobe_otel.process.guard import mistake, mistakes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.capture.handles import TraceHandle
-    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
 

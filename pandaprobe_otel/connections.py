@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.pipeline import Pipeline
-    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
     from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -45,8 +45,8 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
     """
     from opentelemetry import trace
 
-    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
     from pandaprobe_otel.sdk.pieces import pieces_in
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
     target: Any = provider or trace.get_tracer_provider()
     own = _last.spans[1] if _last.spans is not None else None
@@ -87,7 +87,7 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
 
     from pandaprobe_otel.capture.tracers import chosen_tracer_provider, use_tracer_provider
     from pandaprobe_otel.id_generator import draw_from_system
-    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
     target: Any = provider or chosen_tracer_provider() or trace.get_tracer_provider()
     if not hasattr(target, "add_span_processor"):

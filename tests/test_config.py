@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.config import SETTINGS, Config
-from pandaprobe_otel.config.settings import CLOUD_ENDPOINT
+from pandaprobe_otel.config.resolve import Config
+from pandaprobe_otel.config.settings import CLOUD_ENDPOINT, SETTINGS
 
 NO_FILE = Path("/nonexistent/config.yaml")
 GOOD_KEY = "sk_pp_" + "0a" * 32

@@ -68,3 +68,16 @@ def test_what_lies_loose_is_a_door() -> None:
     doors = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
 
     assert len(doors) <= 10, sorted(doors)
+
+
+def test_no_package_imports_its_own_modules() -> None:
+    """One thread may import a package while another imports a module of it: then each would wait for the other."""
+    eager = [
+        f"{package} imports {node.module}"
+        for path in sorted(PACKAGE.rglob("__init__.py"))
+        for package in [".".join((PACKAGE.name, *path.parent.relative_to(PACKAGE).parts))]
+        for node in ast.parse(path.read_text(encoding="utf-8")).body  # type checkers, and first uses, read the rest
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}.")
+    ]
+
+    assert eager == []

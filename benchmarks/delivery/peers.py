@@ -120,7 +120,7 @@ def _otlp(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
 
 def _ours(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
     from pandaprobe_otel import PandaProbeSpanProcessor
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.budget import LeasedBucket
     from pandaprobe_otel.pipeline import ExportPipeline
 

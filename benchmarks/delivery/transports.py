@@ -51,8 +51,8 @@ def take(connection: socket.socket) -> bool:
 
 def ours(url: str, body: bytes) -> Callable[[], int]:
     """httptools, as the delivery uses it."""
-    from pandaprobe_otel.transport import Request
     from pandaprobe_otel.transport.direct import DirectTransport
+    from pandaprobe_otel.transport.messages import Request
 
     transport = DirectTransport(url, HEADERS)
     request = Request(method="POST", path="/traces", body=body)

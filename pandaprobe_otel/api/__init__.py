@@ -12,12 +12,20 @@ pydantic; httpx is loaded with the first request.
 
 from __future__ import annotations
 
-from pandaprobe_otel.api.budget import RateLimits
-from pandaprobe_otel.api.client import AsyncClient, Client
-from pandaprobe_otel.api.monitors_as_code import MonitorPlan
-from pandaprobe_otel.api.runs.result import Pair, RunResult
-from pandaprobe_otel.api.runs.run import AsyncRun, Run
-from pandaprobe_otel.api.runs.vacuous import vacuous_reason
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.process.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api.budget import RateLimits as RateLimits
+    from pandaprobe_otel.api.client import AsyncClient as AsyncClient
+    from pandaprobe_otel.api.client import Client as Client
+    from pandaprobe_otel.api.monitors_as_code import MonitorPlan as MonitorPlan
+    from pandaprobe_otel.api.runs.result import Pair as Pair
+    from pandaprobe_otel.api.runs.result import RunResult as RunResult
+    from pandaprobe_otel.api.runs.run import AsyncRun as AsyncRun
+    from pandaprobe_otel.api.runs.run import Run as Run
+    from pandaprobe_otel.api.runs.vacuous import vacuous_reason as vacuous_reason
 
 __all__ = [
     "AsyncClient",
@@ -30,3 +38,25 @@ __all__ = [
     "RunResult",
     "vacuous_reason",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "budget": ("RateLimits",),
+            "client": (
+                "AsyncClient",
+                "Client",
+            ),
+            "monitors_as_code": ("MonitorPlan",),
+            "runs.result": (
+                "Pair",
+                "RunResult",
+            ),
+            "runs.run": (
+                "AsyncRun",
+                "Run",
+            ),
+            "runs.vacuous": ("vacuous_reason",),
+        },
+    )

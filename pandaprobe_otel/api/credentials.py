@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import ConfigError, MissingKey
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 

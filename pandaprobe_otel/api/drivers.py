@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.api.protocol import Pause, Step, Steps
-from pandaprobe_otel.transport import HttpTransport, Outcome
+from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.messages import Outcome
 
 T = TypeVar("T")
 

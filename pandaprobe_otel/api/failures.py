@@ -23,7 +23,8 @@ from pandaprobe_otel.errors import (
     SentRequest,
     ServerError,
 )
-from pandaprobe_otel.transport import Answer, Outcome, Request, Verdict, VerdictKind, lacks_key
+from pandaprobe_otel.transport.messages import Answer, Outcome, Request
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
 
 # The SQL of these reads the token counts of every trace of the project (measured on server 0.5.0).
 _BROKEN_BY_TOKEN_COUNTS: Final = frozenset({"/traces", "/sessions", "/sessions/{session_id}", "/traces/analytics"})

@@ -18,7 +18,8 @@ from pandaprobe_otel.api.encoding import body_bytes, checked, invalid, query_tex
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.failures import Failure, error_of, sent
 from pandaprobe_otel.errors import ConfigError, FieldError, OutcomeUnknown, RateLimited, ServerError
-from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request, Verdict, VerdictKind, judge
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
 T = TypeVar("T")
 

@@ -106,7 +106,7 @@ def _asks() -> bool:
         return True
     if not os.environ.get("PANDAPROBE_ENDPOINT", "").strip():
         return False
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
     return Config.resolve().is_local
 

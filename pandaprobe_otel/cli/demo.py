@@ -30,7 +30,7 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
     --cloud, PandaProbe runs in this process with its data in memory. Exit code 0: what came back is what was done.
     """
     require("demo", "openai", "rich", *(() if cloud else ("fastapi", "uvicorn", "jinja2")))
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.demo.runner import cloud_target, demonstrate, local_target
 
     as_json = output_format == "json"

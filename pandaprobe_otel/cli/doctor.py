@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.cli.inventory import Library
     from pandaprobe_otel.cli.key_check import KeyCheck
     from pandaprobe_otel.cli.round_trip import RoundTrip
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def doctor(offline: bool, send: bool, output_format: str) -> int:
 def examine(*, offline: bool, send: bool = False) -> Report:
     """Gather the report for this process's environment."""
     from pandaprobe_otel.cli.inventory import libraries, other_instrumentors, versions
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
     config = Config.resolve()
     key = _key(config, offline=offline)
@@ -96,7 +96,7 @@ def masked(value: str) -> str:
 
 
 def _settings(config: Config) -> list[dict[str, Any]]:
-    from pandaprobe_otel.config import SETTINGS
+    from pandaprobe_otel.config.settings import SETTINGS
 
     rows: list[dict[str, Any]] = []
     for setting in SETTINGS:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Final
 
-from pandaprobe_otel.config import SETTINGS
+from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.mapping.switches import SWITCHES
 
 # Read by the official SDK or by PandaProbe's own command line, not by this library.

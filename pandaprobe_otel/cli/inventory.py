@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, r
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.registry import InstrumentResult
 
 _OURS: Final = "pandaprobe_"

@@ -8,7 +8,9 @@ from typing import Final
 
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.errors import AuthError, ServerError
-from pandaprobe_otel.transport import HttpTransport, Request, Transport, VerdictKind, judge
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.messages import Request, Transport
+from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 NO_KEY: Final = "the endpoint wants an API key, and there is none: set PANDAPROBE_API_KEY"
 

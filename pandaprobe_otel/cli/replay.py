@@ -14,7 +14,7 @@ from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.options import format_option, print_json
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.replay import Replayed
 
 
@@ -33,8 +33,8 @@ def replay(file: Path, from_line: int, output_format: str, **connection: Any) ->
     """
     from pandaprobe_otel.cli.key_check import require_key
     from pandaprobe_otel.delivery.replay import replay as send
-    from pandaprobe_otel.transport import api_key_headers
     from pandaprobe_otel.transport.direct import delivery_transport
+    from pandaprobe_otel.transport.headers import api_key_headers
 
     config = _config(connection)
     key = config.fixed_key or ""
@@ -55,7 +55,7 @@ def replay(file: Path, from_line: int, output_format: str, **connection: Any) ->
 
 def _config(connection: dict[str, Any]) -> Config:
     """The settings of whoever wrote the file may still be set; here the file is where traces come from."""
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.errors import ConfigError
 
     environ = {name: value for name, value in os.environ.items() if name != "PANDAPROBE_LOCAL"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pandaprobe_otel.cli.exits import ExitCode
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
 _TIMEOUT_S: Final = 20.0
 _NAME: Final = "pandaprobe-otel doctor"
@@ -41,7 +41,7 @@ def round_trip(config: Config) -> RoundTrip:
 
     from pandaprobe_otel.mapping.ids import trace_uuid
     from pandaprobe_otel.pipeline import ExportPipeline
-    from pandaprobe_otel.sdk import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
     pipeline = ExportPipeline(config, counts_starts=True)
     provider = TracerProvider(shutdown_on_exit=False)
@@ -61,7 +61,9 @@ def round_trip(config: Config) -> RoundTrip:
 
 
 def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
-    from pandaprobe_otel.transport import Answer, HttpTransport, Request, api_key_headers
+    from pandaprobe_otel.transport.headers import api_key_headers
+    from pandaprobe_otel.transport.http import HttpTransport
+    from pandaprobe_otel.transport.messages import Answer, Request
 
     transport = HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
     try:

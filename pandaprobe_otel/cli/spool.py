@@ -141,7 +141,7 @@ def purge(numbers: Sequence[int], everything: bool, waiting: bool, directory: Pa
 
 
 def _folder(directory: Path | None) -> Path:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
     named = str(directory) if directory is not None else Config.resolve().spool
     if not named:
@@ -173,7 +173,7 @@ def _chosen(store: DeadLetters, numbers: Sequence[int], *, everything: bool, or_
 
 
 def _readdress(folder: Path) -> int:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.spool.destination import Destination
     from pandaprobe_otel.delivery.spool.inspection import take_to
 

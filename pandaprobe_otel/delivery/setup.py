@@ -18,7 +18,7 @@ from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.messages import Transport
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.spool.adoption import Recover
 
 

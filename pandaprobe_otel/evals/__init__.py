@@ -5,7 +5,9 @@ Names are loaded on first use, since the pytest plugin imports this package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.process.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.checks import ExactMatch as ExactMatch
@@ -42,40 +44,58 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.task_runs import Scorer as Scorer
     from pandaprobe_otel.evals.task_runs import TaskRun as TaskRun
 
-_HOME_OF = {
-    "Agreement": "kappa",
-    "Case": "dataset",
-    "CaseResult": "report",
-    "Comparison": "comparison",
-    "Conversation": "conversation",
-    "Criterion": "model_metrics",
-    "End": "personas",
-    "Ended": "conversation",
-    "EvaluationStopped": "report",
-    "ExactMatch": "checks",
-    "Groundedness": "model_metrics",
-    "JudgeQuality": "judge_quality",
-    "Judgement": "judging",
-    "LocalJudge": "local_judge",
-    "MatchesSchema": "checks",
-    "MetricResult": "report",
-    "ModelPersona": "personas",
-    "Outcome": "outcome",
-    "Persona": "personas",
-    "PersonaError": "simulation",
-    "Probe": "probe",
-    "Report": "report",
-    "Scorer": "task_runs",
-    "ScriptedPersona": "personas",
-    "Simulation": "simulation",
-    "SpanSet": "span_set",
-    "TaskRun": "task_runs",
-    "ToolCall": "checks",
-    "ToolUse": "checks",
-    "evaluate": "experiment",
-    "goal_reached": "conversation",
-    "load_cases": "dataset",
-    "measure_judge": "judge_quality",
+_HOMES = {
+    "checks": (
+        "ExactMatch",
+        "MatchesSchema",
+        "ToolCall",
+        "ToolUse",
+    ),
+    "comparison": ("Comparison",),
+    "conversation": (
+        "Conversation",
+        "Ended",
+        "goal_reached",
+    ),
+    "dataset": (
+        "Case",
+        "load_cases",
+    ),
+    "experiment": ("evaluate",),
+    "judge_quality": (
+        "JudgeQuality",
+        "measure_judge",
+    ),
+    "judging": ("Judgement",),
+    "kappa": ("Agreement",),
+    "local_judge": ("LocalJudge",),
+    "model_metrics": (
+        "Criterion",
+        "Groundedness",
+    ),
+    "outcome": ("Outcome",),
+    "personas": (
+        "End",
+        "ModelPersona",
+        "Persona",
+        "ScriptedPersona",
+    ),
+    "probe": ("Probe",),
+    "report": (
+        "CaseResult",
+        "EvaluationStopped",
+        "MetricResult",
+        "Report",
+    ),
+    "simulation": (
+        "PersonaError",
+        "Simulation",
+    ),
+    "span_set": ("SpanSet",),
+    "task_runs": (
+        "Scorer",
+        "TaskRun",
+    ),
 }
 
 __all__ = [
@@ -114,12 +134,5 @@ __all__ = [
     "measure_judge",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if (home := _HOME_OF.get(name)) is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -50,7 +50,7 @@ class Connection:
         """Raise UsageError (exit code 4) for a mode that needs a key where there is none."""
         if self._mode == "off":
             return
-        from pandaprobe_otel.config import Config
+        from pandaprobe_otel.config.resolve import Config
 
         config = Config.resolve()
         if not config.usable:
@@ -125,7 +125,7 @@ class Connection:
         if self._mode == "off":
             return None
         from pandaprobe_otel import bootstrap
-        from pandaprobe_otel.config import Config
+        from pandaprobe_otel.config.resolve import Config
         from pandaprobe_otel.evals.trace_links import trace_url
 
         handle = bootstrap.current()  # none on the controller of xdist
@@ -153,7 +153,7 @@ def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
     """Traces that are judged here need no server; they are sent all the same where there is a key."""
     if judge is None:
         return mode
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
     return "record" if Config.resolve().usable else "off"
 

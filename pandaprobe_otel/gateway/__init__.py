@@ -1,5 +1,24 @@
 """An OTLP receiver that feeds PandaProbe: for other languages, and for OpenTelemetry Collectors."""
 
-from pandaprobe_otel.gateway.server import Gateway, serve
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.process.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.gateway.server import Gateway as Gateway
+    from pandaprobe_otel.gateway.server import serve as serve
 
 __all__ = ["Gateway", "serve"]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "server": (
+                "Gateway",
+                "serve",
+            ),
+        },
+    )

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from types import TracebackType
 from typing import IO, Any, Final, Self, TypeVar
 
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.gateway.access import Access
 from pandaprobe_otel.gateway.grpc_server import grpc_server

@@ -6,7 +6,9 @@ Everything is loaded on first use; it needs the extra `local` (FastAPI, uvicorn,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.process.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from pandaprobe_otel.local.faults import Faults as Faults
@@ -14,21 +16,16 @@ if TYPE_CHECKING:
     from pandaprobe_otel.local.server import serve as serve
     from pandaprobe_otel.local.store.database import DatabaseInUseError as DatabaseInUseError
 
-_HOME_OF = {
-    "DatabaseInUseError": "store.database",
-    "Faults": "faults",
-    "LocalServer": "server",
-    "serve": "server",
+_HOMES = {
+    "faults": ("Faults",),
+    "server": (
+        "LocalServer",
+        "serve",
+    ),
+    "store.database": ("DatabaseInUseError",),
 }
 
 __all__ = ["DatabaseInUseError", "Faults", "LocalServer", "serve"]
 
-
-def __getattr__(name: str) -> Any:
-    if (home := _HOME_OF.get(name)) is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -16,9 +16,9 @@ from pandaprobe_otel.local.pages.navigation import plain
 from pandaprobe_otel.local.server import LocalServer
 from pandaprobe_otel.local.store.queries import Slice, TraceFilter
 from pandaprobe_otel.local.store.records import span_record, trace_record
-from pandaprobe_otel.transport import Request, api_key_headers
 from pandaprobe_otel.transport.direct import DirectTransport
-from pandaprobe_otel.transport.messages import Answer
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.messages import Answer, Request
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, stand_in
 
 PROJECT: Final = "file"

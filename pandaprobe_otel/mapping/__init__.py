@@ -5,8 +5,9 @@ Names are loaded on first use: the decorators, which libraries ship, need only `
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from pandaprobe_otel.process.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from pandaprobe_otel.mapping.assemble import map_trace as map_trace
@@ -44,7 +45,6 @@ _HOMES: Final = {
     "options": ("MappingOptions",),
     "view": ("EventView", "LinkView", "LogView", "SpanView", "read_log", "read_span"),
 }
-_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "EventView",
@@ -67,15 +67,5 @@ __all__ = [
     "read_span",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: Any = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

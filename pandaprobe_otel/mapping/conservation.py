@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.details import NAME as DETAILS
-from pandaprobe_otel.mapping.dialects import DIALECTS
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.rest import SECRET, hides, is_connection, left_out, shown
 from pandaprobe_otel.mapping.span_fields import add_rest, put
 from pandaprobe_otel.mapping.status import last_exception

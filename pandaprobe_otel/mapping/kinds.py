@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pandaprobe_otel.mapping.dialects import DIALECTS
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.shape import Shape, shape_of
 from pandaprobe_otel.mapping.view import SpanView
 

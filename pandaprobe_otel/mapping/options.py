@@ -10,7 +10,7 @@ from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything
 from pandaprobe_otel.mapping.switches import Hidden, hidden_by
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.mapping.prices import Price, Priced
 
 Capture: TypeAlias = Literal["all", "metadata", "off"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.table import MERGED_FIELDS, RANKED_FIELDS, Dialect, EventRow, KindRule, Row
 
 _INTRODUCTION: Final = """\

@@ -9,7 +9,6 @@ from operator import itemgetter
 from typing import Any, Final, cast
 
 from pandaprobe_otel.mapping.costs import total
-from pandaprobe_otel.mapping.dialects import DIALECTS
 from pandaprobe_otel.mapping.dialects.otel_genai import (
     finish_reasons,
     milliseconds,
@@ -23,6 +22,7 @@ from pandaprobe_otel.mapping.families import flat
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.pieces import joined
+from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.rest import left_out
 from pandaprobe_otel.mapping.rows import AnsweredRow, Members, Rows, Source
 from pandaprobe_otel.mapping.shape import Candidate, Shape

@@ -59,7 +59,7 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool. `result` is JSON; `error` is the text of the exception that it raised, `error_type` its class."""
+    """A call of a tool: its result as JSON, or the text and the class of the exception that it raised."""
 
     name: str
     arguments: Mapping[str, Any]

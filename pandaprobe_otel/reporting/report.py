@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pandaprobe_otel.config.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from pandaprobe_otel.config import ExportSettings, settings_of_a_piece
+from pandaprobe_otel.config.resolve import ExportSettings, settings_of_a_piece
 from pandaprobe_otel.pipeline import Pipeline, open_pipeline
 from pandaprobe_otel.sdk.pieces import Piece, choose
 

@@ -24,10 +24,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pandaprobe_otel import PandaProbeSpanProcessor
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.pipeline import ExportPipeline
-from pandaprobe_otel.transport import HttpTransport
 from pandaprobe_otel.transport.direct import delivery_transport
+from pandaprobe_otel.transport.http import HttpTransport
 from spans import CHAT
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe

@@ -15,7 +15,8 @@ import pytest
 
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport import Answer, Outcome, Request, api_key_headers
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.messages import Answer, Outcome, Request
 from simulated_world import Process, Server, World, trace_parcel
 from storable import assert_storable
 from strict_pandaprobe import StrictPandaProbe

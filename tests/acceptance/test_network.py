@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
-from pandaprobe_otel.transport import NoAnswer
+from pandaprobe_otel.transport.messages import NoAnswer
 from simulated_world import Fate, Process, Server, World, trace_parcel
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 import pytest
 
 from pandaprobe_otel.delivery.parcel import Step
-from pandaprobe_otel.transport import Answer, Outcome, Request
+from pandaprobe_otel.transport.messages import Answer, Outcome, Request
 from simulated_world import (
     QUOTA_BODY,
     Process,

@@ -16,7 +16,7 @@ from pandaprobe_otel.api.resources import monitors, scores, traces
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.errors import RateLimited
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.transport import Answer, Request
+from pandaprobe_otel.transport.messages import Answer, Request
 from simulated_calls import LIMITED_BODY, Simulation, answer, in_turn
 
 EMPTY = answer(200, {"items": [], "total": 0, "limit": 50, "offset": 0})

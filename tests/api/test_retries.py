@@ -12,7 +12,7 @@ from pandaprobe_otel.api.protocol import call
 from pandaprobe_otel.api.resources import traces
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.errors import OutcomeUnknown, RateLimited, ServerError
-from pandaprobe_otel.transport import Outcome
+from pandaprobe_otel.transport.messages import Outcome
 from simulated_calls import LIMITED_BODY, LOST, REFUSED, Simulation, answer, in_turn
 
 EMPTY = answer(200, {"items": [], "total": 0, "limit": 50, "offset": 0})

@@ -18,13 +18,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
 from pandaprobe_otel import pipeline as pipeline_module
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline import ExportPipeline
 from pandaprobe_otel.process import forks
 from pandaprobe_otel.reporting.report import Status
-from pandaprobe_otel.transport import HttpTransport
+from pandaprobe_otel.transport.http import HttpTransport
 from spans import CHAT, HTTP, provider_with
 from strict_pandaprobe import Reply, StrictPandaProbe
 from waiting import PATIENCE_S, wait_until

@@ -19,7 +19,8 @@ from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.cli import app as app_module
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.transport import HttpTransport, Outcome, Request
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.messages import Outcome, Request
 
 GROUPS = ("traces", "sessions", "scores", "evals", "monitors")
 TRACE = {

@@ -12,7 +12,7 @@ import pytest
 from command_line import clean_environment, run_command_line, run_here
 from pandaprobe_otel.cli.doctor import masked
 from pandaprobe_otel.cli.inventory import installed_version
-from pandaprobe_otel.config import SETTINGS
+from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.local import LocalServer
 from scripted_api import ScriptedApi, Told
 

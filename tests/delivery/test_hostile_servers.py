@@ -17,7 +17,8 @@ from hostile_answers import outcomes
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.gates import AUTH, QUOTA
 from pandaprobe_otel.delivery.parcel import Step
-from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Verdict, VerdictKind, judge
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 from simulated_delivery import SimulatedDelivery, accepted, create
 from simulated_world import most_in_a_window
 

@@ -14,7 +14,7 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MARK, repair
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport import Answer, Outcome
+from pandaprobe_otel.transport.messages import Answer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 
 

@@ -13,8 +13,7 @@ from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.transport import Answer, Outcome, Request
-from pandaprobe_otel.transport.messages import Transport
+from pandaprobe_otel.transport.messages import Answer, Outcome, Request, Transport
 from simulated_delivery import create
 from waiting import wait_until
 

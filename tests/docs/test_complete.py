@@ -127,9 +127,12 @@ def test_every_room_is_in_the_architecture() -> None:
     """Each module and package of the library, and each folder beside it, stands in ARCHITECTURE.md."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     package = Path(pandaprobe_otel.__file__).parent
-    rooms = [f"{path.name}/" if path.is_dir() else path.name for path in package.iterdir() if path.name != "py.typed"]
+    rooms = [
+        *(path.name for path in package.glob("*.py")),
+        *(f"{path.parent.name}/" for path in package.glob("*/__init__.py")),
+    ]
     beside = ("docs/", "examples/", "benchmarks/", "scripts/", "tests/")
-    assert [room for room in (*rooms, *beside) if f"`{room}" not in text and room != "__pycache__/"] == []
+    assert [room for room in (*rooms, *beside) if f"`{room}" not in text] == []
 
 
 IN_THE_WHEEL: Final = "pandaprobe_otel/demo/quickstart.py"

@@ -18,7 +18,7 @@ from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.reporting.report import Status
-from pandaprobe_otel.transport import VerdictKind
+from pandaprobe_otel.transport.verdict import VerdictKind
 from suites import RunSuite
 from waiting import PATIENCE_S
 

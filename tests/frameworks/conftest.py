@@ -10,7 +10,7 @@ from opentelemetry.trace import get_current_span
 import pandaprobe_otel
 from agent_traces import SentTraces
 from pandaprobe_otel import pipeline
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer

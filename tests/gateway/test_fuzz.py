@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otlp_mutations import Mutations
 from otlp_senders import agent_trace, body_of, resident_kb, varint
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.pipeline import ExportPipeline

@@ -15,7 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.pipeline import ExportPipeline

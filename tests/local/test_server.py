@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
 from pandaprobe_otel.local.faults import Faults

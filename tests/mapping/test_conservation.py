@@ -15,7 +15,7 @@ import pytest
 
 import captures
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views, read_log, read_span, rest
-from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.rest import MACHINES, left_out
 from views import mapped, only_span, view
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel
-from pandaprobe_otel.mapping.dialects import DIALECTS, ORDER
 from pandaprobe_otel.mapping.page import page
+from pandaprobe_otel.mapping.precedence import DIALECTS, ORDER
 from pandaprobe_otel.mapping.table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
 
 PACKAGE = Path(pandaprobe_otel.__file__).parent
@@ -59,7 +59,7 @@ def with_acme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "local", "cli"))
     dialects = copy / "mapping" / "dialects"
     (dialects / "acme.py").write_text(ACME, encoding="utf-8")
-    listed = dialects / "__init__.py"
+    listed = copy / "mapping" / "precedence.py"
     before = listed.read_text(encoding="utf-8")
     listed.write_text(before.replace('    "otel_genai",\n', '    "acme",\n    "otel_genai",\n'), encoding="utf-8")
     environ = {**os.environ, "PYTHONPATH": str(copy.parent)}

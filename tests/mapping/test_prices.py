@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.mapping import MappingOptions, SpanView
 from pandaprobe_otel.mapping.prices import MARK, listed_price
 from views import START, mapped, only_span, view
@@ -117,7 +117,7 @@ def test_the_price_list_is_loaded_on_use_and_its_lack_is_named() -> None:
     program = """
 import sys
 from pathlib import Path
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 map_views([SpanView("x", 1, 2)])
 config = Config.resolve({"compute_cost": True}, environ={}, file=Path("/no"))

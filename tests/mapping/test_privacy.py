@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import captures
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.enums import SpanKind
 from pandaprobe_otel.mapping import EventView, MappingOptions, SpanView, map_views, read_span
 from pandaprobe_otel.mapping.switches import SWITCHES, Hidden, Switch, hidden_by

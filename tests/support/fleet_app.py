@@ -33,7 +33,7 @@ def _begin_scaled(window_s: float, limit: int) -> Callable[[float], bool]:
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel import PandaProbeSpanProcessor
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.budget import LeasedBucket, Tokens
     from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases
     from pandaprobe_otel.delivery.fleet.redis_tokens import RedisTokens

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView
-from pandaprobe_otel.mapping.dialects import DIALECTS
+from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.view import plain_attributes
 
 _TAILS = (

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pandaprobe_otel.api.budget import Budget, RateLimits
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.api.protocol import Connection, Pause, Send, Steps
-from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport import Answer, Outcome
+from pandaprobe_otel.transport.messages import Answer, Outcome
 
 Server = Callable[[Attempt, float], Outcome]
 

@@ -26,7 +26,7 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
     from pandaprobe_otel.assembly.journal import SpanJournal

@@ -24,7 +24,8 @@ from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
-from pandaprobe_otel.transport import HttpTransport, api_key_headers
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.messages import Outcome, Request
 from strict_pandaprobe import StrictPandaProbe
 from waiting import PATIENCE_S, wait_until

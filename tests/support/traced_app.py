@@ -12,13 +12,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.config import Config
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.pipeline import ExportPipeline
 from pandaprobe_otel.reporting.report import Status
-from pandaprobe_otel.sdk import PandaProbeSpanProcessor
-from pandaprobe_otel.transport import Outcome, Request, Transport, api_key_headers
+from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 from pandaprobe_otel.transport.direct import delivery_transport
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.messages import Outcome, Request, Transport
 from spans import CHAT
 from waiting import PATIENCE_S
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.config import Config
-from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Request
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.transport.asked_key import AskedKeyTransport
 from pandaprobe_otel.transport.direct import DirectTransport
-from pandaprobe_otel.transport.messages import KeyedTransport
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.messages import Answer, KeyedTransport, NoAnswer, Request
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python

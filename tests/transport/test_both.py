@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.direct import DirectTransport
+from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from raw_answers import answering
 from strict_pandaprobe import Reply, StrictPandaProbe
 

@@ -15,9 +15,11 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Outcome, Request, api_key_headers
 from pandaprobe_otel.transport.connection import Connection, NotHttpError
 from pandaprobe_otel.transport.direct import DirectTransport, delivery_transport
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from raw_answers import answering
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
@@ -274,7 +276,7 @@ def test_a_request_imports_nothing_once_connected_and_httpx_never() -> None:
         code = f"""
         import sys
         from pandaprobe_otel.transport.direct import DirectTransport
-        from pandaprobe_otel.transport import Request
+        from pandaprobe_otel.transport.messages import Request
         transport = DirectTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
         known = set(sys.modules)
         transport._connected(60.0).hang_up()

@@ -9,10 +9,11 @@ from importlib.metadata import version
 
 import pytest
 
-from pandaprobe_otel.transport import HttpTransport, NoAnswer, Request, api_key_headers
 from pandaprobe_otel.transport.direct import DirectTransport
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request
 
 ENDPOINT = "https://127.0.0.1:9"
 HEADERS = api_key_headers("sk_pp_x", "shop")

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 
 from hostile_answers import answers
-from pandaprobe_otel.transport import Answer, judge
+from pandaprobe_otel.transport.messages import Answer
 from pandaprobe_otel.transport.retry_after import LONGEST_S, SHORTEST_S
+from pandaprobe_otel.transport.verdict import judge
 
 DATE = "Fri, 27 Nov 2026 10:00:00 GMT"
 

@@ -10,8 +10,9 @@ import threading
 import httpx
 import pytest
 
-from pandaprobe_otel.transport import Answer, NoAnswer, Request, api_key_headers
+from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Request
 from scripted_api import RESET, ScriptedApi, Told
 from waiting import PATIENCE_S
 

@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.transport import Answer, HttpTransport, NoAnswer, Outcome, Request, api_key_headers, judge
 from pandaprobe_otel.transport.direct import DirectTransport
-from pandaprobe_otel.transport.headers import bearer_headers
+from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
+from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.redaction import SHOWN, Redaction
+from pandaprobe_otel.transport.verdict import judge
 from raw_answers import answering
 
 KEY = "sk_pp_" + "0123456789abcdef" * 4

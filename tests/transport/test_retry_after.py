@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pandaprobe_otel.transport import Answer, judge, parse_retry_after
+from pandaprobe_otel.transport.messages import Answer
+from pandaprobe_otel.transport.retry_after import parse_retry_after
+from pandaprobe_otel.transport.verdict import judge
 
 DATE = "Wed, 25 Nov 2026 10:00:00 GMT"
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from pandaprobe_otel.errors import FieldError
-from pandaprobe_otel.transport import Answer, NoAnswer, VerdictKind, judge
+from pandaprobe_otel.transport.messages import Answer, NoAnswer
+from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
 from pandaprobe_otel.delivery.spool.destination import Destination
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
 
 def fleet_bucket(config: Config, notices: Notices) -> LeasedBucket:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
 SUFFIX: Final = ".sqlite"
 """Of the files of parcels, whose names begin with the digest of their destination."""

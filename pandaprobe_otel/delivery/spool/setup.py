@@ -16,7 +16,7 @@ from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.delivery.spool.store import SpoolStore
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.config import Config
+    from pandaprobe_otel.config.resolve import Config
 
 
 def shared_bucket(config: Config) -> LeasedBucket:

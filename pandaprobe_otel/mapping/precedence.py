@@ -1,0 +1,31 @@
+"""Every dialect, in order of precedence. A new one is a module of `dialects` and a line in this list."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from pandaprobe_otel.mapping.table import Dialect
+
+ORDER: Final = (
+    "pandaprobe",
+    "langfuse",
+    "context",
+    "otel_genai",
+    "openinference",
+    "langsmith",
+    "pydantic_ai",
+    "traceloop",
+    "events",
+    "vercel_ai",
+    "google_adk",
+    "mlflow",
+    "haystack",
+    "semantic_kernel",
+    "plain",
+)
+"""Names of modules of `dialects`; of two dialects that can fill a field, the earlier one does."""
+
+DIALECTS: Final[tuple[Dialect, ...]] = tuple(
+    import_module(f"pandaprobe_otel.mapping.dialects.{name}").DIALECT for name in ORDER
+)

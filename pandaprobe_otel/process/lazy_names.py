@@ -1,0 +1,34 @@
+"""Public names that are loaded on first use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, TypeAlias
+
+Hooks: TypeAlias = tuple[Callable[[str], Any], Callable[[], list[str]]]
+"""`__getattr__` and `__dir__` of a module (PEP 562)."""
+
+
+def lazy_names(
+    package: str, homes: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` of a package (PEP 562) whose modules, by their names in it, have these names.
+
+    A package that imports its own modules at once fails when one thread imports the package and another one a module of
+    it: each holds the lock that the other waits for, and Python breaks the deadlock by an error.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def load(name: str) -> Any:
+        if (home := home_of.get(name)) is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value: Any = getattr(import_module(f"{package}.{home}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *home_of})
+
+    return load, names
