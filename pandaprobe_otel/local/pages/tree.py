@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 Record = Mapping[str, Any]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """A span in the tree. Times are milliseconds from the beginning of the axis; children are in order of start."""
+    """A span in the tree. Times are from the beginning of the axis; children are in order of start.
+
+    Microseconds are what the store keeps, and integers: with fractions, a span that begins when another one ends begins
+    before or after it, as rounding has it.
+    """
 
     span: Record
     depth: int = 0
-    begin_ms: float = 0.0
-    end_ms: float = 0.0
-    first_token_ms: float | None = None
+    begin_us: int = 0
+    end_us: int = 0
+    self_us: int = 0
+    first_token_us: int | None = None
     orphan: bool = False
     critical: bool = False
-    self_ms: float = 0.0
     children: list[Node] = field(default_factory=list["Node"])
 
     @property
@@ -29,6 +36,26 @@ class Node:
         """The span's id."""
         value: str = self.span["span_id"]
         return value
+
+    @property
+    def begin_ms(self) -> float:
+        """When it begins, in milliseconds."""
+        return self.begin_us / 1000
+
+    @property
+    def end_ms(self) -> float:
+        """When it ends, in milliseconds."""
+        return self.end_us / 1000
+
+    @property
+    def self_ms(self) -> float:
+        """How long none of its children ran, in milliseconds."""
+        return self.self_us / 1000
+
+    @property
+    def first_token_ms(self) -> float | None:
+        """When its first token came, in milliseconds; None where that is not known."""
+        return None if self.first_token_us is None else self.first_token_us / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,22 +131,23 @@ def _flattened(roots: Sequence[Node]) -> list[Node]:
 def _place(rows: Sequence[Node]) -> float:
     if not rows:
         return 0.0
-    origin = min(_ms(node.span["started_at"]) for node in rows)
-    for node in rows:
-        node.begin_ms = _ms(node.span["started_at"]) - origin
-        node.end_ms = node.begin_ms + max(node.span["latency_ms"] or 0.0, 0.0)
+    starts = [_microseconds(node.span["started_at"]) for node in rows]
+    origin = min(starts)
+    for node, start in zip(rows, starts, strict=True):
+        node.begin_us = start - origin
+        node.end_us = node.begin_us + _length(node.span["latency_ms"])
         wait = node.span["time_to_first_token_ms"]
-        node.first_token_ms = None if wait is None else node.begin_ms + max(wait, 0.0)
+        node.first_token_us = None if wait is None else node.begin_us + _length(wait)
     for node in rows:
-        node.self_ms = max(node.end_ms - node.begin_ms - _covered(node), 0.0)
-    return max(node.end_ms for node in rows)
+        node.self_us = node.end_us - node.begin_us - _covered(node)
+    return max(node.end_us for node in rows) / 1000
 
 
-def _covered(node: Node) -> float:
+def _covered(node: Node) -> int:
     """Return how long at least one child was running within the node's own time."""
-    covered, reached = 0.0, node.begin_ms
-    for child in sorted(node.children, key=lambda one: one.begin_ms):
-        begin, end = max(child.begin_ms, reached), min(child.end_ms, node.end_ms)
+    covered, reached = 0, node.begin_us
+    for child in sorted(node.children, key=lambda one: one.begin_us):
+        begin, end = max(child.begin_us, reached), min(child.end_us, node.end_us)
         if end > begin:
             covered += end - begin
             reached = end
@@ -127,17 +155,25 @@ def _covered(node: Node) -> float:
 
 
 def _mark_critical_path(roots: Sequence[Node]) -> None:
-    """Mark the spans that the trace waited for: from the end backwards, always what ended last before."""
-    waiting: list[tuple[Sequence[Node], float]] = [(roots, float("inf"))]
+    """Mark the spans that the trace waited for: from the end backwards, always what ended last before.
+
+    Of spans that ended at the same moment it is the longest one.
+    """
+    waiting: list[tuple[Sequence[Node], int | None]] = [(roots, None)]
     while waiting:
         siblings, until = waiting.pop()
-        for node in sorted(siblings, key=lambda one: (one.end_ms, one.begin_ms), reverse=True):
-            if node.end_ms > until:
+        for node in sorted(siblings, key=lambda one: (one.end_us, -one.begin_us), reverse=True):
+            if until is not None and node.end_us > until:
                 continue  # still running when the next critical span began: nobody waited for its end
             node.critical = True
-            waiting.append((node.children, node.end_ms))
-            until = node.begin_ms
+            waiting.append((node.children, node.end_us))
+            until = node.begin_us
 
 
-def _ms(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp() * 1000
+def _microseconds(moment: str) -> int:
+    at = datetime.fromisoformat(moment)
+    return (at - _EPOCH if at.tzinfo is not None else at.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+
+def _length(milliseconds: float | None) -> int:
+    return max(round((milliseconds or 0.0) * 1000), 0)

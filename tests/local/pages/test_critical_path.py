@@ -1,0 +1,76 @@
+"""The critical path: what a trace waited for, whatever the times are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandaprobe_otel.local.pages.tree import Node, build_tree
+
+Step: TypeAlias = tuple[int, int]
+"""When a span begins and ends, in microseconds."""
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _span(name: str, step: Step, offset: int, parent: str | None = None) -> dict[str, Any]:
+    begin, end = step
+    return {
+        "span_id": name,
+        "parent_span_id": parent,
+        "started_at": (START + timedelta(microseconds=offset + begin)).isoformat(),
+        "latency_ms": (end - begin) / 1000,
+        "time_to_first_token_ms": None,
+    }
+
+
+def _children(steps: Sequence[Step], offset: int = 0) -> list[Node]:
+    """Return the nodes of steps under one root, in order of start."""
+    spans = [_span(str(number), step, offset, "root") for number, step in enumerate(sorted(steps))]
+    tree = build_tree([_span("root", (0, max(end for _, end in steps)), offset), *spans])
+    return list(tree.rows[0].children)
+
+
+def _waited_for(steps: Sequence[Step]) -> set[Step]:
+    """Return the critical steps by asking, for each microsecond from the end backwards, what is being waited for."""
+    found: set[Step] = set()
+    current: Step | None = None
+    for now in range(max(end for _, end in steps), -1, -1):
+        if current is not None and current[0] < now:
+            continue  # it is what is waited for, since it still ran
+        ended = [step for step in steps if step[1] == now and step[0] < now]
+        current = min(ended, default=None)
+        found.update({current} if current is not None else ())
+    return found
+
+
+def _steps() -> st.SearchStrategy[list[Step]]:
+    step = st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda drawn: (drawn[0], drawn[0] + drawn[1]))
+    return st.lists(step, min_size=1, max_size=12, unique=True)
+
+
+@given(_steps(), st.integers(0, 10_000_000))
+def test_it_is_what_was_waited_for_at_each_moment(steps: list[Step], offset: int) -> None:
+    """Another way to find it, a clock that runs backwards, comes to the same spans at any time of the day."""
+    nodes = _children(steps, offset)
+
+    assert {(node.begin_us, node.end_us) for node in nodes if node.critical} == {step for step in _waited_for(steps)}
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_steps_that_follow_each_other_are_all_waited_for(parts: int) -> None:
+    """No moment of the day breaks the path of steps without a gap: it was broken at every third one."""
+    length = 1_000_003
+    edges = [length * part // parts for part in range(parts + 1)]
+    steps = list(pairwise(edges))
+
+    broken = [
+        offset for offset in range(0, 2_000 * 997, 997) if not all(node.critical for node in _children(steps, offset))
+    ]
+
+    assert broken == []
