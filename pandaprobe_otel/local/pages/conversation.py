@@ -9,40 +9,53 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel.local.pages.shapes import list_in, object_in
 from pandaprobe_otel.local.payloads import dumps
 
-_TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking")
+_TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking", "reasoning")
 _MESSAGE_KEYS: Final = frozenset(
     {"role", "content", "parts", "text", "tool_calls", "name", "tool_call_id", "message", "type", "id"}
 )
 """Keys of a message that are shown, or name it."""
+_REASONING_KEYS: Final = ("reasoning_content", "reasoning", "thinking")
+_REASONING_TYPES: Final = frozenset({"reasoning", "thinking"})
 
-_TEXT_PART_KEYS: Final = frozenset({*_TEXT_KEYS, "type"})
 _CALL_TYPES: Final = frozenset({"tool_use", "tool_call", "function_call"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A tool that a model asked for."""
+    """A tool that a model asked for; `result` is the message that answered it, where one is shown with the call."""
 
     name: str
     arguments: Any
+    id: str | None = None
+    result: Message | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message; `extra` is what of its content is no text (images, files, structured parts)."""
+    """One message.
+
+    Attributes:
+        extra: What of its content is no text (images, files, structured parts).
+        reasoning: What the model thought before it spoke.
+        answers: The id of the call that the message is the result of.
+        answers_name: The name of the tool that was called so, if the call stands before it.
+    """
 
     role: str
     text: str
     calls: tuple[ToolCall, ...] = ()
     name: str | None = None
     extra: tuple[Any, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    answers: str | None = None
+    answers_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +94,46 @@ def beside_messages(payload: Any) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != "messages"}
 
 
+def with_results(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Return messages in which each tool's result stands with its call, if the call is among those before it."""
+    return _with_results([messages])[0]
+
+
 def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
     """Return the model calls of a trace in order, each with only what was not said before in its thread.
 
-    A call belongs to the thread whose messages it begins with; a call that begins otherwise opens a new one.
+    A call belongs to the thread whose messages it begins with; a call that begins otherwise opens a new one. Results of
+    tools stand with the calls that asked for them.
     """
+    turns = _turns(spans)
+    said = iter(_with_results([part for turn in turns for part in (turn.messages, turn.answer)]))
+    return [replace(turn, messages=next(said), answer=next(said)) for turn in turns]
+
+
+def _with_results(groups: Sequence[Sequence[Message]]) -> list[tuple[Message, ...]]:
+    """Move each result to its call, which stands before it in the same group or in one before."""
+    calls: dict[str, tuple[int, int, int]] = {}
+    kept: list[list[Message]] = []
+    for group in groups:
+        kept.append([])
+        for message in group:
+            place = calls.get(message.answers) if message.answers is not None else None
+            if place is not None:
+                holder = kept[place[0]][place[1]]
+                call = holder.calls[place[2]]
+                named = replace(message, answers_name=call.name)
+                if call.result is None:
+                    answered = (*holder.calls[: place[2]], replace(call, result=named), *holder.calls[place[2] + 1 :])
+                    kept[place[0]][place[1]] = replace(holder, calls=answered)
+                    continue
+                message = named
+            at = (len(kept) - 1, len(kept[-1]))
+            calls.update({call.id: (*at, number) for number, call in enumerate(message.calls) if call.id is not None})
+            kept[-1].append(message)
+    return [tuple(group) for group in kept]
+
+
+def _turns(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
     turns: list[Turn] = []
     threads: list[list[str]] = []
     for span in spans:
@@ -139,44 +187,63 @@ def _message(item: Any, default_role: str) -> Message:
     if record is None:
         return Message(role=default_role, text=item if isinstance(item, str) else dumps(item).decode())
     record = object_in(record.get("message")) or record
-    texts: list[str] = []
-    extra: list[Any] = []
-    calls = [_call(call) for call in list_in(record.get("tool_calls")) or ()]
-    _read_content(record.get("content", record.get("parts", record.get("text"))), texts, extra, calls)
-    beside = {key: value for key, value in record.items() if key not in _MESSAGE_KEYS and value is not None}
+    draft = _Draft()
+    draft.calls += [_call(call) for call in list_in(record.get("tool_calls")) or ()]
+    draft.read(record.get("content", record.get("parts", record.get("text"))))
+    draft.reasoning += [record[key] for key in _REASONING_KEYS if isinstance(record.get(key), str) and record[key]]
+    shown = _MESSAGE_KEYS | {key for key in _REASONING_KEYS if isinstance(record.get(key), str)}
+    beside = {key: value for key, value in record.items() if key not in shown and value is not None}
     if beside:
-        extra.append(beside)
-    role, name = record.get("role", default_role), record.get("name")
-    return Message(
-        role=role if isinstance(role, str) else default_role,
-        text="\n".join(texts),
-        calls=tuple(calls),
-        name=name if isinstance(name, str) else None,
-        extra=tuple(extra),
-    )
+        draft.extra.append(beside)
+    return draft.message(record, default_role)
 
 
-def _read_content(content: Any, texts: list[str], extra: list[Any], calls: list[ToolCall]) -> None:
-    parts: Sequence[Any] = [content] if isinstance(content, str) else list_in(content) or ()
-    if content is not None and not parts and content != []:
-        extra.append(content)
-    for part in parts:
+class _Draft:
+    """Parts of a message, sorted."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.extra: list[Any] = []
+
+    def read(self, content: Any) -> None:
+        parts: Sequence[Any] = [content] if isinstance(content, str) else list_in(content) or ()
+        if content is not None and not parts and content != []:
+            self.extra.append(content)
+        for part in parts:
+            self._read_part(part)
+
+    def _read_part(self, part: Any) -> None:
         record = object_in(part)
         if isinstance(part, str):
-            texts.append(part)
+            self.texts.append(part)
         elif record is not None and record.get("type") in _CALL_TYPES:
-            calls.append(_call(record))
-        elif record is not None and (text := _text_of(record)) is not None:
-            texts.append(text)
-            beside = {key: value for key, value in record.items() if key not in _TEXT_PART_KEYS and value is not None}
+            self.calls.append(_call(record))
+        elif record is not None and (key := _text_key(record)) is not None:
+            thought = record.get("type") in _REASONING_TYPES or key in _REASONING_TYPES
+            (self.reasoning if thought else self.texts).append(record[key])
+            beside = {name: value for name, value in record.items() if name not in (key, "type") and value is not None}
             if beside:  # citations and the like
-                extra.append(beside)
+                self.extra.append(beside)
         else:
-            extra.append(part)
+            self.extra.append(part)
+
+    def message(self, record: Mapping[str, Any], default_role: str) -> Message:
+        role, name, answers = record.get("role", default_role), record.get("name"), record.get("tool_call_id")
+        return Message(
+            role=role if isinstance(role, str) else default_role,
+            text="\n".join(self.texts),
+            calls=tuple(self.calls),
+            name=name if isinstance(name, str) else None,
+            extra=tuple(self.extra),
+            reasoning=tuple(self.reasoning),
+            answers=answers if isinstance(answers, str) else None,
+        )
 
 
-def _text_of(part: Mapping[str, Any]) -> str | None:
-    return next((part[key] for key in _TEXT_KEYS if isinstance(part.get(key), str)), None)
+def _text_key(part: Mapping[str, Any]) -> str | None:
+    return next((key for key in _TEXT_KEYS if isinstance(part.get(key), str)), None)
 
 
 def _call(raw: Any) -> ToolCall:
@@ -187,7 +254,10 @@ def _call(raw: Any) -> ToolCall:
         # Models write arguments that are no JSON; those are shown as they are.
         with suppress(ValueError):
             arguments = json.loads(arguments)
-    return ToolCall(name=str(named.get("name", "?")), arguments=arguments)
+    identity = record.get("id", record.get("call_id"))
+    return ToolCall(
+        name=str(named.get("name", "?")), arguments=arguments, id=identity if isinstance(identity, str) else None
+    )
 
 
 def _mark(message: Message) -> str:

@@ -68,7 +68,7 @@ def html_document(records: Sequence[TraceRecord], title: str, *, total: int = 0)
         logo=f"data:image/svg+xml;base64,{logo}",
         policy=(
             f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
-            "base-uri 'none'; form-action 'none'"
+            "media-src data:; base-uri 'none'; form-action 'none'"
         ),
     )
 

@@ -1,24 +1,40 @@
-"""JSON as coloured, escaped text."""
+"""JSON as coloured, escaped text, and as a tree that folds."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterable, Sized
+from contextlib import suppress
 from typing import Any, Final
 
 from markupsafe import Markup, escape
+
+from pandaprobe_otel.local.pages.shapes import list_in, object_in
 
 MAX_SHOWN: Final = 60_000
 """Characters of a payload that a page shows; the whole stands behind the raw JSON."""
 
 ONE_LINE: Final = 72
 """Up to this length a value stands on one line."""
+_MAX_ITEMS: Final = 200
+"""Members of an object or an array that are shown."""
+_OPEN_LEVELS: Final = 3
+_OPEN_ITEMS: Final = 40
+"""Objects and arrays deeper than this, or with more in them, are folded at first."""
+_MAX_LITERAL: Final = 20_000
+_ODD_ESCAPE: Final = re.compile(r"\\[^\\'\"abfnrtv0-7xuUN\n]")
+"""Python warns of these, wherever it reads them."""
 
 _TOKEN: Final = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)|'
     r"(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 )
 _CLASSES: Final = {"key": "jk", "string": "js", "word": "jw", "number": "jn"}
+_PART: Final = Markup('<span class="{}">{}</span>')
+_NEW_LINE: Final = Markup('<span class="nl">\\n</span><br>')
+_MORE: Final = Markup('<span class="cut">… {} more {}</span>')
 
 
 def json_markup(value: Any) -> Markup:
@@ -26,23 +42,103 @@ def json_markup(value: Any) -> Markup:
     text = json.dumps(value, ensure_ascii=False)
     if len(text) > ONE_LINE:
         text = json.dumps(value, ensure_ascii=False, indent=2)
-    shown = text[:MAX_SHOWN]
-    pieces: list[Markup] = []
-    position = 0
-    for match in _TOKEN.finditer(shown):
-        pieces.append(escape(shown[position : match.start()]))
-        kind = match.lastgroup or "word"
-        pieces.append(Markup('<span class="{}">{}</span>').format(_CLASSES[kind], match.group()))
-        position = match.end()
-    pieces.append(escape(shown[position:]))
-    if len(text) > MAX_SHOWN:
-        pieces.append(Markup('<span class="cut">… {} more characters</span>').format(f"{len(text) - MAX_SHOWN:,}"))
-    return Markup("").join(pieces)
+    shown = _coloured(text[:MAX_SHOWN])
+    return shown + _more(len(text) - MAX_SHOWN) if len(text) > MAX_SHOWN else shown
+
+
+def json_tree(value: Any) -> Markup:
+    """Return a value as JSON whose objects and arrays fold; its text, without the markup, is JSON again.
+
+    What is too much is cut, and says so.
+    """
+    return Markup("").join(_Tree().value(value, level=0))
+
+
+def value_in(text: str) -> Any:
+    """Return the object or array that a text is, as JSON or as Python writes it; None for any other text."""
+    if text.lstrip()[:1] not in ("{", "[", "("):
+        return None
+    found: Any = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+    if found is None and len(text) <= _MAX_LITERAL and _ODD_ESCAPE.search(text) is None:
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            found = ast.literal_eval(text.strip())
+    is_structure = object_in(found) is not None or list_in(found) is not None
+    return found if is_structure and _is_json(found) else None
 
 
 def long_text(text: str) -> Markup:
     """Return text, escaped; long text is cut and says so."""
-    if len(text) <= MAX_SHOWN:
-        return escape(text)
-    note = Markup('<span class="cut">… {} more characters</span>').format(f"{len(text) - MAX_SHOWN:,}")
-    return escape(text[:MAX_SHOWN]) + note
+    return escape(text) if len(text) <= MAX_SHOWN else escape(text[:MAX_SHOWN]) + _more(len(text) - MAX_SHOWN)
+
+
+class _Tree:
+    """Writes one value, within the characters that a page shows."""
+
+    def __init__(self) -> None:
+        self._left = MAX_SHOWN
+
+    def value(self, value: Any, *, level: int) -> Iterable[Markup]:
+        record, items = object_in(value), list_in(value)
+        if (record or items) and (level == 0 or not _fits_a_line(value)):
+            members = [("", item) for item in items] if items else list((record or {}).items())
+            yield from self._container(members, "[]" if items else "{}", level)
+        else:
+            yield self._scalar(value)
+
+    def _container(self, members: list[tuple[str, Any]], brackets: str, level: int) -> Iterable[Markup]:
+        is_open = level < _OPEN_LEVELS and len(members) <= _OPEN_ITEMS
+        unit = "item" if brackets == "[]" else "key"
+        count = f"{len(members)} {unit}{'' if len(members) == 1 else 's'}"
+        yield Markup('<details class="jt"{}><summary data-count="{}">{}</summary><div class="jt-in">').format(
+            Markup(" open") if is_open else "", count, brackets[0]
+        )
+        for at, (key, item) in enumerate(members):
+            if at >= _MAX_ITEMS or self._left <= 0:
+                yield _MORE.format(f"{len(members) - at:,}", f"{unit}s")
+                break
+            yield Markup('<div class="jt-row">')
+            if brackets == "{}":
+                yield _PART.format("jk", json.dumps(key, ensure_ascii=False)) + ": "
+                self._left -= len(key)
+            yield from self.value(item, level=level + 1)
+            yield Markup("{}</div>").format("," if at < len(members) - 1 else "")
+        yield Markup("</div>{}</details>").format(brackets[1])
+
+    def _scalar(self, value: Any) -> Markup:
+        room = max(self._left, 0)
+        if isinstance(value, str):
+            self._left -= len(value)
+            lines = [escape(json.dumps(line, ensure_ascii=False)[1:-1]) for line in value[:room].split("\n")]
+            shown = _PART.format("js", Markup('"{}"').format(_NEW_LINE.join(lines)))
+            return shown + _more(len(value) - room) if len(value) > room else shown
+        text = json.dumps(value, ensure_ascii=False)
+        self._left -= len(text)
+        return _coloured(text[:room]) + _more(len(text) - room) if len(text) > room else _coloured(text)
+
+
+def _coloured(text: str) -> Markup:
+    pieces: list[Markup] = []
+    position = 0
+    for match in _TOKEN.finditer(text):
+        pieces.append(escape(text[position : match.start()]))
+        pieces.append(_PART.format(_CLASSES[match.lastgroup or "word"], match.group()))
+        position = match.end()
+    return Markup("").join((*pieces, escape(text[position:])))
+
+
+def _more(count: int) -> Markup:
+    return _MORE.format(f"{count:,}", "characters")
+
+
+def _fits_a_line(value: Sized) -> bool:
+    """Tell whether a value stands on one line, without writing it where it cannot."""
+    return len(value) <= ONE_LINE // 3 and len(json.dumps(value, ensure_ascii=False)) <= ONE_LINE
+
+
+def _is_json(value: Any) -> bool:
+    with suppress(TypeError, ValueError, RecursionError):
+        json.dumps(value, allow_nan=False)
+        return True
+    return False

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse, Response
 
-from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview
+from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview, with_results
+from pandaprobe_otel.local.pages.documents import documents_in
 from pandaprobe_otel.local.pages.facts import tokens_of
-from pandaprobe_otel.local.pages.json_view import json_markup, long_text
+from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_text, value_in
+from pandaprobe_otel.local.pages.media import media_in
+from pandaprobe_otel.local.pages.rich_text import rich_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
 from pandaprobe_otel.mapping.outcomes import outcome_in
 
@@ -36,8 +39,8 @@ _NOTHING_JUDGED: Final = (
 )
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",  # with none, a browser says of our own forms that they come from nowhere
@@ -89,6 +92,12 @@ def _environment() -> Environment:
         "money": money,
         "preview": preview,
         "json": json_markup,
+        "json_tree": json_tree,
+        "rich_text": rich_text,
+        "value_in": value_in,
+        "media": media_in,
+        "documents": documents_in,
+        "with_results": with_results,
         "long_text": long_text,
         "beside_messages": beside_messages,
         "messages": as_messages,

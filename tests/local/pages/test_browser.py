@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 import shop_traces as shop
 from chromium import chromium
+from hostile_markdown import HOSTILE as HOSTILE_MARKDOWN
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.from_file import load, records_of
 from pandaprobe_otel.local.pages.document import html_document
@@ -28,6 +29,8 @@ from waiting import wait_until
 DAYS = 2
 PER_DAY = 6
 PHONE_WIDTH = 390
+PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+"""One pixel."""
 RAN = "window.ran = (window.ran || 0) + 1"
 
 
@@ -457,6 +460,36 @@ def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
                 tab.locator(f'#detail code:text-is("{UUID(int=position + 1)}")').wait_for()
                 tab.locator("#detail").hover()
                 assert tab.evaluate("window.ran") is None
+
+
+def test_content_cannot_run_or_load_anything(browser: Browser) -> None:
+    """Markdown of strangers does nothing even where the browser is told to obey no policy; a picture is shown."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": source} for source in HOSTILE_MARKDOWN]
+    messages.append({"role": "user", "content": [{"type": "image_url", "image_url": {"url": PICTURE}}]})
+    messages.append(
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "look_up", "arguments": "{}"}}]}
+    )
+    messages.append({"role": "tool", "tool_call_id": "c1", "content": "{'state': 'lost'}"})
+    span = {"span_id": str(UUID(int=2)), "name": "chat", "kind": "LLM", "started_at": shop.SOME_TIME.isoformat()}
+    body = {
+        "trace_id": str(UUID(int=1)),
+        "name": "strangers",
+        "started_at": shop.SOME_TIME.isoformat(),
+        "input": "**bold** " + HOSTILE_MARKDOWN[0],
+        "spans": [{**span, "input": {"messages": messages}, "output": "\n\n".join(HOSTILE_MARKDOWN)}],
+    }
+    with LocalServer(limit=None) as server, http_of(server) as http:
+        http.post("/traces", json=body).raise_for_status()
+        with Watched(browser.new_context(base_url=server.url, bypass_csp=True)) as tab:
+            for view in ("?view=chat", f"?span={UUID(int=2)}", ""):
+                tab.goto(f"/ui/traces/{UUID(int=1)}{view}")
+                assert tab.evaluate("window.ran") is None
+            tab.goto(f"/ui/traces/{UUID(int=1)}?view=chat")
+            picture = tab.get_by_role("img", name="image/gif")
+            picture.scroll_into_view_if_needed()
+            expect(picture).to_have_js_property("naturalWidth", 1)
+            expect(tab.locator(".call", has_text="look_up").locator(".call-result")).to_contain_text("lost")
+            assert found_by_axe(tab) == []
 
 
 def exported(bodies: list[dict[str, Any]], path: Path) -> str:

@@ -59,7 +59,7 @@ def test_it_is_what_was_waited_for_at_each_moment(steps: list[Step], offset: int
     """Another way to find it, a clock that runs backwards, comes to the same spans at any time of the day."""
     nodes = _children(steps, offset)
 
-    assert {(node.begin_us, node.end_us) for node in nodes if node.critical} == {step for step in _waited_for(steps)}
+    assert {(node.begin_us, node.end_us) for node in nodes if node.critical} == _waited_for(steps)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7])

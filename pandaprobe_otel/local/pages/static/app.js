@@ -43,7 +43,7 @@
 
   // What scrolls by itself must be reachable by keyboard; what does not is no stop on the way.
   function reachScrolling() {
-    for (const box of all(".detail, .detail pre, .said, .turn pre")) {
+    for (const box of all(".detail, .detail pre, .said, .turn pre, .tree-text, .rich table")) {
       if (box.scrollHeight > box.clientHeight + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
     }
   }
@@ -159,7 +159,7 @@
   async function copy(button) {
     const text = template(button.dataset.copy) ? storedMarkdown(button.dataset.copy) : button.dataset.copy
       ? await (await fetch(button.dataset.copy, { credentials: "same-origin" })).text()
-      : button.textContent;
+      : (button.matches("[data-copy-json]") ? one(".tree-text", button.parentElement) : button).textContent;
     try { await navigator.clipboard.writeText(text); } catch {
       const area = document.createElement("textarea");
       area.value = text; document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
@@ -207,12 +207,12 @@
   }
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-fold], [data-fold-all], [data-unfold-all], [data-copy], [data-copyable], [data-theme-toggle], [data-help], [data-select], [data-next-error], [data-tab], [data-to-spans], .node");
+    const target = event.target.closest("[data-fold], [data-fold-all], [data-unfold-all], [data-copy], [data-copyable], [data-copy-json], [data-theme-toggle], [data-help], [data-select], [data-next-error], [data-tab], [data-to-spans], .node");
     if (!target || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     if (target.matches("[data-fold]") && target.textContent) { event.preventDefault(); const node = target.closest(".node"); fold(node, !node.dataset.folded); }
     else if (target.matches("[data-fold-all]")) foldAll(true);
     else if (target.matches("[data-unfold-all]")) foldAll(false);
-    else if (target.matches("[data-copy], [data-copyable]")) copy(target);
+    else if (target.matches("[data-copy], [data-copyable], [data-copy-json]")) copy(target);
     else if (target.matches("[data-help]")) one("#help").showModal();
     else if (target.matches("[data-theme-toggle]")) {
       const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
