@@ -106,6 +106,11 @@ def bearer_of(request: Request) -> str | None:
     return authorization[7:].strip() if authorization[:7].lower() == "bearer " else None
 
 
+def check_sender(services: Services, key: str) -> None:
+    """Raise the 401 of a key that is not good."""
+    _organization_of_key(services, key)
+
+
 def _organization_of_key(services: Services, secret: str) -> Organization:
     accounts = services.accounts
     found = accounts.key(secret)

@@ -220,6 +220,7 @@ class _Running:
 
     def stop(self) -> None:
         """End the thread and close everything."""
+        self.services.otlp.close()  # first: what has come by OTLP is posted to this server
         self._server.should_exit = True
         self._thread.join(_STOP_WITHIN_S)
         self._socket.close()

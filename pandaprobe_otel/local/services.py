@@ -13,6 +13,7 @@ from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
+from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
@@ -48,6 +49,7 @@ class Services:
     session_score_analytics: ScoreAnalytics
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
+    otlp: OtlpReceivers
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
@@ -93,6 +95,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         session_score_analytics=ScoreAnalytics(database, evaluation.session_scores.table),
         scripted_judge=scripted,
         http_judge=over_http,
+        otlp=OtlpReceivers(settings),
     )
 
 

@@ -1,0 +1,80 @@
+"""Receivers of OTLP: what a gateway is, in the local server, so that programs in any language need no second process.
+
+Spans go the way that they would go from a gateway: assembled to traces, mapped, and posted to this server.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from pandaprobe_otel.local.settings import LocalSettings
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.budget import LeasedBucket
+
+_MOST_PROJECTS: Final = 16
+"""Each has threads of its own."""
+_MAX_BODY: Final = 16 << 20
+_NEEDS_EXTRA: Final = "OTLP needs the extra `gateway` where this server runs: pip install 'pandaprobe-otel[gateway]'"
+_TOO_MANY: Final = f"OTLP is taken for {_MOST_PROJECTS} projects until this server is started again"
+
+
+@dataclass(slots=True)
+class OtlpReceivers:
+    """The receivers of OTLP, one for each key and project, made by the first request that names them."""
+
+    settings: LocalSettings
+    _apps: dict[tuple[str, str], ASGIApp] = field(default_factory=dict[tuple[str, str], ASGIApp])
+    _closers: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def app(self, url: str, key: str, project: str) -> ASGIApp:
+        """Return the receiver for a project; 501 without the extra, 429 for one project too many."""
+        with self._lock:
+            found = self._apps.get((key, project))
+            if found is None:
+                if len(self._apps) >= _MOST_PROJECTS:
+                    raise HTTPException(429, _TOO_MANY)
+                found = self._apps[key, project] = self._open(url, key, project)
+            return found
+
+    def close(self) -> None:
+        """Deliver what has come, and end."""
+        with self._lock:
+            closers, self._closers = self._closers, []
+            self._apps.clear()
+        for close in closers:
+            close()
+
+    def _open(self, url: str, key: str, project: str) -> ASGIApp:
+        try:
+            from pandaprobe_otel.gateway.access import Access
+            from pandaprobe_otel.gateway.http_app import make_app
+            from pandaprobe_otel.gateway.intake import Intake
+            from pandaprobe_otel.gateway.turns import Turns
+        except ImportError:
+            raise HTTPException(501, _NEEDS_EXTRA) from None
+        from pandaprobe_otel.config.resolve import Config
+        from pandaprobe_otel.pipeline import ExportPipeline
+
+        given = {"endpoint": url, "api_key": key, "project_name": project, "enabled": True}
+        config = Config.resolve(given, environ={})  # what is set for programs is not for the server
+        pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, bucket=self._bucket())
+        turns = Turns(Intake(pipeline), max_body=_MAX_BODY)
+        pipeline.begin()
+        self._closers += [turns.close, pipeline.shutdown]
+        return make_app(turns, Access(), counts=dict[str, Any])
+
+    def _bucket(self) -> Callable[[], LeasedBucket] | None:
+        """Return the budget of a server without a limit; None for the usual one."""
+        if self.settings.traces_per_minute is not None:
+            return None
+        from pandaprobe_otel.delivery.budget import LeasedBucket
+
+        return lambda: LeasedBucket(window_s=0.0, margin_s=0.0)
