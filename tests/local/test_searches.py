@@ -13,8 +13,9 @@ import pytest
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy, TraceCreate, TraceSortBy
+from pandaprobe_otel.local.search.language import parse
 from pandaprobe_otel.local.services import Services
-from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+from pandaprobe_otel.local.store.queries import Search, Slice, TraceFilter
 
 PAGE = Slice(limit=25, offset=0)
 FEW, MANY = 20, 1500
@@ -55,14 +56,15 @@ def counted(services: Services) -> Generator[list[int]]:
             connection.set_progress_handler(None, 0)
 
 
+def searching(text: str, *, in_spans: bool = False) -> TraceFilter:
+    """The filter of a search."""
+    return TraceFilter(search=Search(query=parse(text).query, now=0, in_spans=in_spans))
+
+
 LOOKS: dict[str, Callable[[Services, str], Any]] = {
-    "search": lambda services, project: traces(services, project, TraceFilter(text="question")),
-    "search in spans": lambda services, project: traces(
-        services, project, TraceFilter(text="asked 7", text_in_spans=True)
-    ),
-    "search for nothing": lambda services, project: traces(
-        services, project, TraceFilter(text="zebra", text_in_spans=True)
-    ),
+    "search": lambda services, project: traces(services, project, searching("question")),
+    "search in spans": lambda services, project: traces(services, project, searching('"asked 7"', in_spans=True)),
+    "search for nothing": lambda services, project: traces(services, project, searching("zebra", in_spans=True)),
     "list": lambda services, project: traces(services, project, TraceFilter()),
     "tags": lambda services, project: traces(services, project, TraceFilter(tags=("t",))),
     "sessions": lambda services, project: services.queries.sessions(

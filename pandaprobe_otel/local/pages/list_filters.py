@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import TraceSortBy
-from pandaprobe_otel.local.store.queries import TraceFilter
+from pandaprobe_otel.local.search.language import All, Parsed, parse
+from pandaprobe_otel.local.store.queries import Search, TraceFilter
 
 _MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
 
@@ -16,8 +17,8 @@ _MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 8
 class ListFilters(BaseModel, frozen=True):
     """The query of `/ui`: empty texts mean any.
 
-    `q` is looked for in names, questions and answers of traces; with `deep` also in what their spans took and gave,
-    which reads all of them.
+    `q` is a query of the search language. Its texts are looked for in names, questions and answers of traces; with
+    `deep` also in what their spans took and gave, which reads all of them.
     """
 
     q: str = ""
@@ -51,11 +52,16 @@ class ListFilters(BaseModel, frozen=True):
         """What the links to other pages of the list repeat."""
         return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
 
+    @property
+    def parsed(self) -> Parsed:
+        """The query that `q` is; raises SearchError."""
+        return parse(self.q)
+
     def trace_filter(self, now: int) -> TraceFilter:
         """The same for the store; `now` is in microseconds since the epoch."""
+        query = self.parsed.query
         return TraceFilter(
-            text=self.q or None,
-            text_in_spans=self.deep,
+            search=None if query == All(()) else Search(query=query, now=now, in_spans=self.deep),
             status=self.status or None,
             session_id=self.session or None,
             user_id=self.user or None,

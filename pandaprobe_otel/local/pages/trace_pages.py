@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
@@ -21,6 +22,7 @@ from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.pages.tools import tool_uses
 from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
+from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
@@ -46,10 +48,7 @@ class Loaded:
 def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Response:
     """Show the traces of a project, newest first."""
     context = context_of(request, asked.project, "traces")
-    wanted = asked.trace_filter(context.services.now())
-    rows, total = context.services.queries.traces(
-        context.project_id, wanted, Slice(limit=PAGE_SIZE, offset=asked.offset), asked.sort, asked.order
-    )
+    rows, total, notes, wrong = _found(context, asked)
     traces = [plain(trace_list_record(row)) for row in rows]
     _add_previews(context, traces)
     return page(
@@ -58,11 +57,26 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
         traces=traces,
         total=total,
         asked=asked,
+        notes=notes,
+        wrong=wrong,
+        fields=FIELDS.values(),
         page_size=PAGE_SIZE,
         longest_ms=max((trace["latency_ms"] or 0 for trace in traces), default=0),
         base_url=str(request.base_url).rstrip("/"),
         needs_key=context.services.settings.auth,
     )
+
+
+def _found(context: Context, asked: ListFilters) -> tuple[list[sqlite3.Row], int, tuple[str, ...], SearchError | None]:
+    """Return the rows of a page, how many there are in all, notes on the search, and why it cannot be read."""
+    try:
+        wanted = asked.trace_filter(context.services.now())
+        rows, total = context.services.queries.traces(
+            context.project_id, wanted, Slice(limit=PAGE_SIZE, offset=asked.offset), asked.sort, asked.order
+        )
+    except SearchError as error:
+        return [], 0, (), error
+    return rows, total, asked.parsed.notes, None
 
 
 @router.get("/latest")

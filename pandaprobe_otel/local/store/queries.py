@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.search.conditions import condition_of
+from pandaprobe_otel.local.search.language import Query
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
 from pandaprobe_otel.local.store.traces import spans_of
@@ -48,6 +51,18 @@ _OFTEN_TAGGED: Final = f"EXISTS ({_TAGGED.format('1')} AND trace_seq = seq)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A query of the search language, asked at a moment in microseconds.
+
+    `in_spans`: whether its texts are looked for in spans as well.
+    """
+
+    query: Query
+    now: int
+    in_spans: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFilter:
     """Which traces of a project; None means any. Moments are microseconds, `before` is exclusive."""
 
@@ -59,8 +74,7 @@ class TraceFilter:
     after: int | None = None
     before: int | None = None
     session_query: str | None = None
-    text: str | None = None
-    text_in_spans: bool = False
+    search: Search | None = None
 
     @property
     def is_for_tags_alone(self) -> bool:
@@ -90,10 +104,11 @@ class TraceFilter:
         if self.session_query:
             clauses.append("instr(lower(session_id), ?) > 0")
             values.append(self.session_query.lower())
-        if self.text:
-            condition, texts = _containing(self.text, in_spans=self.text_in_spans)
+        if self.search is not None:
+            containing = partial(_containing, in_spans=self.search.in_spans)
+            condition, given = condition_of(self.search.query, containing, now=self.search.now)
             clauses.append(condition)
-            values += texts
+            values += given
         return _window(clauses, values, self.after, self.before)
 
 

@@ -183,7 +183,7 @@ def test_the_search_finds_what_was_said(http: httpx.Client) -> None:
     one, two = f"/ui/traces/{ONE}", f"/ui/traces/{TWO}"
     assert _found(http, "q=MY+ORDER") == [two]
     assert _found(http, f"q={ONE}") == [one]
-    typed = quote('SAY "Ärger')
+    typed = quote(r'"SAY \"Ärger"')
     assert _found(http, f"q={typed}") == [one]
     assert _found(http, "q=service+is+down") == []
     assert _found(http, "q=service+is+down&deep=1") == [one]

@@ -1,0 +1,126 @@
+"""From a query to a condition in SQL. Columns come from a table; what people write is bound, never a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pandaprobe_otel.local.search.fields import Operand
+from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
+
+Containing = Callable[[str], tuple[str, list[Any]]]
+"""The condition for traces that contain a text."""
+
+_COLUMNS: Final = {
+    "status": "status",
+    "name": "name",
+    "session": "session_id",
+    "user": "user_id",
+    "env": "environment",
+    "release": "release",
+    "tokens": "total_tokens",
+    "cost": "total_cost",
+    "spans": "span_count",
+    "latency": "(ended_at - started_at)",
+}
+_KINDS: Final = {"tool": "TOOL", "agent": "AGENT", "retriever": "RETRIEVER"}
+_SPANS: Final = "EXISTS (SELECT 1 FROM spans WHERE trace_seq = traces.seq AND {})"
+_TAGS: Final = (
+    "EXISTS (SELECT 1 FROM trace_tags WHERE trace_tags.project_id = traces.project_id"
+    " AND trace_tags.trace_seq = traces.seq AND {})"
+)
+_METADATA: Final = (
+    "EXISTS (SELECT 1 FROM trace_payloads, json_each(trace_payloads.metadata) AS entry"
+    " WHERE trace_payloads.seq = traces.seq AND entry.key = ? AND {})"
+)
+_SCORES: Final = (
+    "EXISTS (SELECT 1 FROM trace_scores WHERE trace_scores.trace_id = traces.trace_id AND name = ? AND {}"
+    " AND NOT EXISTS (SELECT 1 FROM trace_scores AS later WHERE later.trace_id = traces.trace_id"
+    " AND later.name = trace_scores.name AND later.seq > trace_scores.seq))"
+)
+_AROUND: Final = {
+    "model": _SPANS,
+    "error_type": _SPANS,
+    "ttft": _SPANS,
+    "tag": _TAGS,
+    "meta": _METADATA,
+    "score": _SCORES,
+}
+_FLAGS: Final = {
+    "error": "(status = 'ERROR' OR " + _SPANS.format("spans.status = 'ERROR'") + ")",
+    "running": "status IN ('RUNNING', 'PENDING')",
+    "scored": "EXISTS (SELECT 1 FROM trace_scores WHERE trace_scores.trace_id = traces.trace_id)",
+}
+_VALUE: Final = "CASE entry.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE entry.value END"
+
+
+@dataclass(slots=True)
+class _Writer:
+    containing: Containing
+    now: int
+    values: list[Any] = field(default_factory=list[Any])
+
+    def write(self, query: Query) -> str:
+        """Return the condition for a query, and keep its values in order."""
+        match query:
+            case All(parts):
+                return _joined([self.write(part) for part in parts], " AND ", "TRUE")
+            case AnyOf(parts):
+                return _joined([self.write(part) for part in parts], " OR ", "FALSE")
+            case Not(part):
+                return f"NOT coalesce({self.write(part)}, FALSE)"
+            case Flag(name):
+                return _FLAGS[name]
+            case Text(text):
+                condition, values = self.containing(text)
+                self.values += values
+                return condition
+            case Field():
+                return self._field(query)
+
+    def _field(self, asked: Field) -> str:
+        if asked.key in ("meta", "score"):
+            self.values.append(asked.name)
+        written = [self._compared(asked, operand) for operand in asked.operands]
+        inner = _joined(written, " OR ", "FALSE")
+        if asked.key in _KINDS:
+            return _SPANS.format(f"kind = '{_KINDS[asked.key]}' AND {inner}")
+        if asked.key == "failed":
+            return _SPANS.format(f"spans.status = 'ERROR' AND {inner}")
+        return _AROUND[asked.key].format(inner) if asked.key in _AROUND else inner
+
+    def _compared(self, asked: Field, operand: Operand) -> str:
+        if asked.key in ("after", "before"):
+            assert isinstance(operand, float)
+            self.values.append(int(self.now + operand if operand <= 0 else operand))
+            return f"started_at {'>=' if asked.key == 'after' else '<'} ?"
+        if not isinstance(operand, str):
+            self.values.append(operand)
+            column = {"ttft": "(completion_start_time - spans.started_at)", "score": "number"}.get(asked.key)
+            return f"{column or _COLUMNS[asked.key]} {asked.comparison.value} ?"
+        if asked.key == "error_type":
+            operand += "*"
+        column = {"model": "model", "error_type": "error", "tag": "tag", "meta": _VALUE, "failed": "spans.name"}.get(
+            asked.key, "spans.name" if asked.key in _KINDS else ""
+        )
+        return self._text(column or _COLUMNS[asked.key], operand, exact=asked.key in ("session", "user"))
+
+    def _text(self, column: str, text: str, *, exact: bool) -> str:
+        """Compare a text: `*` is any characters; case does not count, but in ids, which have an index."""
+        if exact and "*" not in text:
+            self.values.append(text)
+            return f"{column} = ?"
+        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+        self.values.append(escaped)
+        return f"{column} LIKE ? ESCAPE '\\'"
+
+
+def condition_of(query: Query, containing: Containing, *, now: int) -> tuple[str, list[Any]]:
+    """Return the condition for the traces that a query matches, and its values; `now` is in microseconds."""
+    writer = _Writer(containing, now)
+    return writer.write(query), writer.values
+
+
+def _joined(parts: list[str], word: str, empty: str) -> str:
+    return f"({word.join(parts)})" if parts else empty

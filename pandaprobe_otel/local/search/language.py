@@ -1,0 +1,230 @@
+"""From a text to a query.
+
+    query = and { "OR" and } ;        and  = term { ["AND"] term } ;
+    term  = ["-" | "NOT"] ( "(" query ")" | field | flag | text ) ;
+    field = key (":" | "=" | ">" | ">=" | "<" | "<=") value { "," value } | "score:" name comparison number ;
+    flag  = "error" | "running" | "scored" ;   text = word ["*"] | '"' phrase '"' ;
+
+Within a phrase, `\\"` is a quotation mark.
+A key that is not known is text, so that addresses and code can be searched for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from pandaprobe_otel.local.search.fields import FIELDS, Comparison, FieldKind, Operand, SearchError, read_operand
+
+MAX_LENGTH: Final = 2000
+MAX_TERMS: Final = 40
+MAX_LEVELS: Final = 20
+FLAGS: Final = ("error", "running", "scored")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field with the values that it may have; `name` is the second half of `meta.NAME` and `score:NAME`."""
+
+    key: str
+    comparison: Comparison
+    operands: tuple[Operand, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One of `FLAGS`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that is looked for in names, inputs and outputs."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """A query that must not match."""
+
+    part: Query
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Queries of which each must match; none: everything matches."""
+
+    parts: tuple[Query, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Queries of which one must match."""
+
+    parts: tuple[Query, ...]
+
+
+Query: TypeAlias = Field | Flag | Text | Not | All | AnyOf
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A query, and what its author should know about it."""
+
+    query: Query
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+_TOKEN: Final = re.compile(
+    r"""\s*(?:
+        (?P<open>\() | (?P<close>\)) |
+        (?P<minus>-)(?=\S) |
+        (?P<field>(?P<key>[A-Za-z_][\w.]*)(?P<mark>:(?!//)|>=|<=|=|>|<)(?P<value>(?:"[^"]*"|[^\s()"])*)) |
+        "(?P<phrase>(?:[^"\\]|\\.?)*)(?P<end>"|\Z) |
+        (?P<word>[^\s()"]+)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPED: Final = re.compile(r"\\([\"\\])")
+_SCORE: Final = re.compile(r"(?P<name>[^<>=]+)(?P<mark>>=|<=|=|>|<)(?P<number>.+)", re.DOTALL)
+_VALUE: Final = re.compile(r'"([^"]*)"|([^,"]+)|(,)')
+
+
+def parse(text: str) -> Parsed:
+    """Read a query; an empty one matches everything. Raises SearchError, which says where and why."""
+    if len(text) > MAX_LENGTH:
+        raise SearchError(f"a search has at most {MAX_LENGTH:,} characters", MAX_LENGTH)
+    parser = _Parser(text)
+    query = parser.any_of(level=0)
+    if parser.next is not None:
+        raise SearchError("a closing bracket without an opening one", parser.next.at)
+    return Parsed(query, tuple(dict.fromkeys(parser.notes)))
+
+
+class _Parser:
+    """Reads terms from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self.notes: list[str] = []
+        self._tokens = list(_tokens(text))
+        self._position = self._terms = 0
+
+    @property
+    def next(self) -> _Token | None:
+        """The token that comes next; None at the end."""
+        return self._tokens[self._position] if self._position < len(self._tokens) else None
+
+    def any_of(self, *, level: int) -> Query:
+        """Read what stands around `OR`."""
+        if level > MAX_LEVELS:
+            raise SearchError(f"brackets stand within each other at most {MAX_LEVELS} times", self._at())
+        parts = [self._all(level)]
+        while self._takes("OR"):
+            parts.append(self._all(level))
+        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+
+    def _all(self, level: int) -> Query:
+        parts: list[Query] = []
+        while (token := self.next) is not None and token.kind != "close" and not _is_word(token, "OR"):
+            if self._takes("AND"):
+                continue
+            parts.append(self._term(level))
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def _term(self, level: int) -> Query:
+        self._terms += 1
+        if self._terms > MAX_TERMS:
+            raise SearchError(f"a search has at most {MAX_TERMS} terms", self._at())
+        token = self._take()
+        if token.kind == "minus" or _is_word(token, "NOT"):
+            if self.next is None or self.next.kind == "close":
+                raise SearchError("nothing follows the negation", token.at)
+            return Not(self._term(level))
+        if token.kind == "open":
+            inner = self.any_of(level=level + 1)
+            if self.next is None:
+                raise SearchError("a bracket is not closed", token.at)
+            self._take()
+            return inner
+        if token.kind == "field":
+            return self._field(token)
+        if token.kind == "word" and token.text in FLAGS:
+            return Flag(token.text)
+        return Text(token.text.rstrip("*") if token.kind == "word" else _ESCAPED.sub(r"\1", token.text))
+
+    def _field(self, token: _Token) -> Query:
+        found = _TOKEN.match(token.text)
+        assert found is not None
+        key, mark, value = found["key"].lower(), found["mark"], found["value"]
+        name = ""
+        if key.startswith("meta.") and len(key) > 5:
+            key, name = "meta", found["key"][5:]
+        field = FIELDS.get(key)
+        if field is None or (key == "meta" and not name):
+            self.notes.append(f"{found['key']} is no field, so “{token.text}” was searched for as text")
+            return Text(token.text.replace('"', ""))
+        at = token.at + len(found["key"]) + len(mark)
+        if field.kind is FieldKind.SCORE:
+            score = _SCORE.fullmatch(value)
+            if mark != ":" or score is None:
+                raise SearchError("a score is compared with a number: score:task_completion<0.5", token.at)
+            name, mark, value = score["name"].strip('"'), score["mark"], score["number"]
+        comparison = Comparison("=" if mark == ":" else mark)
+        if comparison is not Comparison.EQUAL and not field.kind.is_ordered:
+            raise SearchError(f"{key} has no order: write {key}:value", token.at)
+        operands = tuple(read_operand(field, text, at, comparison) for text in _values(value, at))
+        if len(operands) > 1 and comparison is not Comparison.EQUAL:
+            raise SearchError(f"{key} is compared with one value", at)
+        return Field(key, comparison, operands, name)
+
+    def _takes(self, word: str) -> bool:
+        if self.next is None or not _is_word(self.next, word):
+            return False
+        self._position += 1
+        return True
+
+    def _take(self) -> _Token:
+        token = self._tokens[self._position]
+        self._position += 1
+        return token
+
+    def _at(self) -> int:
+        return self._tokens[min(self._position, len(self._tokens) - 1)].at if self._tokens else 0
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    at = 0
+    while at < len(text) and text[at:].strip():
+        found = _TOKEN.match(text, at)
+        assert found is not None, "every character is in one of the forms"
+        kind = next(name for name in ("open", "close", "minus", "field", "phrase", "word") if found[name] is not None)
+        if kind == "phrase" and found["end"] == "":
+            raise SearchError("a quotation mark is not closed", found.start("phrase") - 1)
+        tokens.append(_Token(kind, found[kind], found.start(kind)))
+        at = found.end()
+    return tokens
+
+
+def _values(text: str, at: int) -> list[str]:
+    found = list(_VALUE.finditer(text))
+    values = [(each[1] if each[1] is not None else each[2]).strip() for each in found if each[3] is None]
+    commas = len(found) - len(values)
+    if len(values) != commas + 1 or not all(values):
+        raise SearchError("a value is missing", at)
+    return values
+
+
+def _is_word(token: _Token, word: str) -> bool:
+    return token.kind == "word" and token.text == word
