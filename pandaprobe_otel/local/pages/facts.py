@@ -22,14 +22,15 @@ class Bottleneck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Counts and sums of a trace."""
+    """Counts and sums of a trace; None where no span says anything of them."""
 
     duration_ms: float | None
     llm_calls: int
     tool_calls: int
     prompt_tokens: int
     completion_tokens: int
-    cost: float
+    tokens: int | None
+    cost: float | None
     models: Sequence[str]
     first_token_ms: float | None
     errors: Sequence[Node]
@@ -46,7 +47,7 @@ def tokens_of(span: Mapping[str, Any]) -> tuple[int, int] | None:
 def facts_of(trace: Mapping[str, Any], tree: Tree) -> Facts:
     """Return the facts of a trace."""
     spans = [node.span for node in tree.rows]
-    usages = [tokens_of(span) or (0, 0) for span in spans]
+    usages = [used for span in spans if (used := tokens_of(span)) is not None]
     own = None if trace["ended_at"] is None else trace["latency_ms"]
     tokens = [node.first_token_ms for node in tree.rows if node.first_token_ms is not None]
     return Facts(
@@ -55,7 +56,8 @@ def facts_of(trace: Mapping[str, Any], tree: Tree) -> Facts:
         tool_calls=sum(span["kind"] == "TOOL" for span in spans),
         prompt_tokens=sum(prompt for prompt, _ in usages),
         completion_tokens=sum(completion for _, completion in usages),
-        cost=trace["total_cost"],
+        tokens=trace["total_tokens"] if usages or trace["total_tokens"] else None,
+        cost=trace["total_cost"] if trace["total_cost"] or any(span["cost"] for span in spans) else None,
         models=sorted({span["model"] for span in spans if span["model"]}),
         first_token_ms=min(tokens) if tokens else None,
         errors=[node for node in tree.rows if node.span["status"] == "ERROR" or node.span["error"]],

@@ -38,12 +38,16 @@ class Context:
 
 
 def context_of(request: Request, project: str | None, active: str) -> Context:
-    """Return the context of a page; without a choice the project that was created last is shown."""
+    """Return the context of a page; without a choice the project that got the last trace is shown."""
     services = services_of(request)
     state = services.database.state
     accounts = services.accounts
     projects = [found for organization in accounts.organizations() for found in accounts.projects(organization.id)]
-    chosen = next((found for found in projects if found.id == project), projects[-1] if projects else None)
+    wanted = (project, services.queries.newest_project())
+    chosen = next(
+        (found for project_id in wanted for found in projects if found.id == project_id),
+        projects[-1] if projects else None,
+    )
     return Context(services=services, projects=projects, project=chosen, active=active, state=state)
 
 

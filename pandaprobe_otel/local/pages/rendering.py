@@ -191,20 +191,26 @@ def ago(moment: str) -> str:
     return day(moment)
 
 
-def number(value: float) -> str:
-    """Return a count with thin spaces between thousands."""
+def number(value: float | None) -> str:
+    """Return a count with thin spaces between thousands; a dash for one that is not known."""
+    if value is None:
+        return "–"
     return f"{value:,}".replace(",", "\u202f")
 
 
-def short_number(value: float) -> str:
-    """Return a count with k or M from 10,000 on."""
+def short_number(value: float | None) -> str:
+    """Return a count with k or M from 10,000 on; a dash for one that is not known."""
+    if value is None:
+        return "–"
     if abs(value) >= 1_000_000:
         return f"{value / 1_000_000:.1f}M"
     return f"{value / 1000:.1f}k" if abs(value) >= 10_000 else number(value)
 
 
-def money(value: float) -> str:
-    """Return an amount of US dollars with as many digits as it needs."""
+def money(value: float | None) -> str:
+    """Return an amount of US dollars with as many digits as it needs; a dash for one that is not known."""
+    if value is None:
+        return "–"
     if value == 0:
         return "$0"
     return f"${value:,.2f}" if abs(value) >= 1 else f"${value:.6f}".rstrip("0").rstrip(".") or "$0"

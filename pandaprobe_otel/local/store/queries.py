@@ -178,6 +178,12 @@ class Queries:
             ).fetchall()
         return rows, total
 
+    def newest_project(self) -> str | None:
+        """Return the id of the project that the last trace has come to; None without traces."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT project_id FROM traces ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if row is None else str(row["project_id"])
+
     def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any, str | None]]:
         """Return the beginnings of input and output of traces by id, for previews, and how they ended, if they say.
 

@@ -402,9 +402,9 @@ def test_text_from_right_to_left_reads_so(browser: Browser) -> None:
         trace = http.post("/traces", json=body).raise_for_status().json()["trace_id"]
         with Watched(browser.new_context(base_url=server.url)) as tab:
             tab.goto(f"/ui/traces/{trace}")
-            text = tab.locator("pre.text", has_text="A-17")
+            text = tab.locator(".said.text", has_text="A-17")
             assert left_of(text, question[-1]) < left_of(text, question[0])
-            json_text = tab.locator("pre.json", has_text="A-17").first
+            json_text = tab.locator(".tree-text", has_text="A-17").first
             assert left_of(json_text, ",") > left_of(json_text, question[0])
 
 
@@ -460,6 +460,17 @@ def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
                 tab.locator(f'#detail code:text-is("{UUID(int=position + 1)}")').wait_for()
                 tab.locator("#detail").hover()
                 assert tab.evaluate("window.ran") is None
+
+
+def test_times_are_those_of_the_reader(browser: Browser) -> None:
+    """A trace that started at 15 o'clock in London started at midnight in Tokyo, on the next day; the title has UTC."""
+    body = {"trace_id": str(UUID(int=99)), "name": "late", "started_at": "2026-01-02T15:00:00Z"}
+    with LocalServer(limit=None) as other, http_of(other) as http:
+        http.post("/traces", json=body).raise_for_status()
+        with Watched(browser.new_context(base_url=other.url, timezone_id="Asia/Tokyo")) as tab:
+            tab.goto(f"/ui/traces/{body['trace_id']}")
+            expect(tab.locator(".facts .when")).to_have_text("00:00:00.0002026-01-03")
+            expect(tab.locator(".facts time").first).to_have_attribute("title", "2026-01-02 15:00:00.000 UTC")
 
 
 def test_content_cannot_run_or_load_anything(browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from pandaprobe_otel.local import LocalServer
 from waiting import wait_until
 
 STARTED = "2026-01-02T03:04:05+00:00"
-ONE, TWO = (str(UUID(int=number)) for number in (1, 2))
+ONE, TWO, THREE = (str(UUID(int=number)) for number in (1, 2, 3))
 SPAN = str(UUID(int=11))
 HOSTILE = (
     "\"><script>alert(1)</script><img src=x onerror=alert(2)><svg onload=alert(3)>' onmouseover=alert(4) {{7*7}} "
@@ -500,3 +501,27 @@ def test_static_files_are_the_projects_own(http: httpx.Client) -> None:
     assert "http://" not in script
     assert "https://" not in script
     assert "innerHTML" not in script
+
+
+def test_the_project_of_the_last_trace_is_shown(server: LocalServer, http: httpx.Client) -> None:
+    """A project that was made later, and is empty, is not what people look for."""
+    http.post("/traces", json=_trace(ONE)).raise_for_status()
+    other = {"X-API-Key": server.api_key, "X-Project-Name": "made later"}
+    http.post("/traces", json=_trace(TWO), headers=other).raise_for_status()
+    assert _found(http, "") == [f"/ui/traces/{TWO}"]
+    http.post("/traces", json=_trace(ONE)).raise_for_status()
+    http.post("/traces", json=_trace(THREE)).raise_for_status()
+
+    assert f"/ui/traces/{THREE}" in _found(http, "")
+
+
+def test_what_is_not_known_is_no_zero(http: httpx.Client) -> None:
+    """Without usage or prices a trace has no tokens and no cost to show; with them, nothing spent is $0."""
+    span = {"span_id": SPAN, "name": "chat", "kind": "LLM", "started_at": "2026-01-01T00:00:00Z"}
+    http.post("/traces", json=_trace(ONE, spans=[span])).raise_for_status()
+    priced = {**span, "span_id": str(UUID(int=77)), "token_usage": {"prompt_tokens": 0}, "cost": {"total": 0.0}}
+    http.post("/traces", json=_trace(TWO, spans=[priced])).raise_for_status()
+    unknown, free = (http.get(f"/ui/traces/{each}").text for each in (ONE, TWO))
+
+    assert re.findall(r"<b>([^<]*)</b><span>(tokens|cost)</span>", unknown) == [("–", "tokens"), ("–", "cost")]
+    assert re.findall(r"<b>([^<]*)</b><span>(tokens|cost)</span>", free) == [("0", "tokens"), ("$0", "cost")]

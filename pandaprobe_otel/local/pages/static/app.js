@@ -48,6 +48,19 @@
     }
   }
 
+  // Times are written in UTC, for those without scripts; people read their own clock.
+  function showLocalTimes() {
+    for (const each of all("time[data-clock], time[data-day]")) {
+      const at = new Date(each.dateTime), two = (part) => String(part).padStart(2, "0");
+      if (isNaN(at)) continue;
+      each.textContent = "day" in each.dataset
+        ? `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`
+        : `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+    }
+  }
+
+  function settle() { reachScrolling(); showLocalTimes(); }
+
   let loading = 0;
   async function select(row) {
     const panel = detail();
@@ -56,14 +69,14 @@
     markSelected(row, true);
     history.replaceState(null, "", row.getAttribute("href"));
     const stored = template(row.dataset.detail);
-    if (stored) { panel.replaceChildren(stored.content.cloneNode(true)); panel.scrollTop = 0; reachScrolling(); return; }
+    if (stored) { panel.replaceChildren(stored.content.cloneNode(true)); panel.scrollTop = 0; settle(); return; }
     const mine = ++loading;
     const answer = await fetch(row.dataset.detail, { credentials: "same-origin" });
     if (mine !== loading || !answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     panel.replaceChildren(...page.body.childNodes);
     panel.scrollTop = 0;
-    reachScrolling();
+    settle();
   }
 
   // On a narrow screen the detail stands below the tree.
@@ -82,7 +95,7 @@
     all("[data-tab]", place()).forEach((tab) => {
       if (tab.dataset.tab === name) tab.setAttribute("aria-current", "page"); else tab.removeAttribute("aria-current");
     });
-    reachScrolling();
+    settle();
   }
 
   function showPlace() {
@@ -183,7 +196,7 @@
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = one("#live", page);
-      if (!fresh || one(".detail details[open]")) return;
+      if (!fresh || one(".detail details[data-used]")) return;  // what somebody unfolds to read stays
       state = now;
       if (live.classList.contains("empty")) { one("main").replaceWith(one("main", page)); return; }
       const known = new Set(all("[data-id]", live).map((row) => row.dataset.id));
@@ -227,6 +240,11 @@
     }
     else if (target.matches("[data-next-error]")) { if (one(".node.err", place())) { event.preventDefault(); if (one("[data-place]")) showTab("timeline"); nextError(); } }
     else { const node = target.closest(".node[data-detail]"); if (node && detail()) { event.preventDefault(); moveTo(node); showDetail(); } }
+  });
+
+  document.addEventListener("click", (event) => {
+    const summary = event.target.closest("summary");
+    if (summary) summary.parentElement.dataset.used = "";
   });
 
   document.addEventListener("submit", (event) => {
@@ -273,7 +291,7 @@
 
   function prepare() {
     all(".node").forEach((node) => markSelected(node, node.classList.contains("selected")));
-    reachScrolling();
+    settle();
   }
 
   document.addEventListener("DOMContentLoaded", () => {
