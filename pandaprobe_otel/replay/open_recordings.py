@@ -14,31 +14,39 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pandaprobe_otel.errors import RecordingError
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.replay.recording import Recording
+    from pandaprobe_otel.replay.run import Run
 
 KEY: Final = create_key("pandaprobe-recording")
 
-_lock = threading.Lock()
-_open: list[Recording] = []
+_lock = threading.RLock()
+_open: list[Run] = []
 _is_inside: ContextVar[bool] = ContextVar("pandaprobe_inside_a_recorded_request", default=False)
 
 
-def opened(recording: Recording) -> bool:
-    """Add a recording; tell whether it is the first one of the process."""
+def add(run: Run) -> None:
+    """Let requests come to a recording; the first one of the process hooks the libraries."""
+    from pandaprobe_otel.replay import hooks, tools
+
     with _lock:
-        _open.append(recording)
-        return len(_open) == 1
+        _open.append(run)
+        if len(_open) == 1:
+            hooks.install()
+            tools.install()
 
 
-def closed(recording: Recording) -> bool:
-    """Take a recording away; tell whether it was the last one."""
+def take_away(run: Run) -> None:
+    """Let no more requests come to a recording; the last one of the process takes the hooks away."""
+    from pandaprobe_otel.replay import hooks, tools
+
     with _lock:
-        if recording in _open:
-            _open.remove(recording)
-        return not _open
+        if run in _open:
+            _open.remove(run)
+            if not _open:
+                hooks.remove()
+                tools.remove()
 
 
-def current() -> Recording | None:
+def current() -> Run | None:
     """Return the recording that a request made here belongs to; None if it is none of the app's requests.
 
     Those are inside of a request that is recorded already, as when a client sends through two libraries, and what
@@ -50,14 +58,14 @@ def current() -> Recording | None:
     return owner()
 
 
-def owner() -> Recording | None:
+def owner() -> Run | None:
     """Return the open recording that code which runs here belongs to. Raises RecordingError as `current` does."""
     found = get_value(KEY, get_current())
     with _lock:
         if found in _open:
             return found  # type: ignore[return-value]
         if len(_open) > 1:
-            names = ", ".join(sorted(str(recording.path) for recording in _open))
+            names = ", ".join(sorted(str(run.path) for run in _open))
             raise RecordingError(
                 f"{len(_open)} recordings are open ({names}), and this code runs without the context of any of them: "
                 "start its thread with `pandaprobe_otel.context_executor()` or `contextvars.copy_context().run`."

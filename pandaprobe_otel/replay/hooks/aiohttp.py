@@ -14,7 +14,7 @@ from pandaprobe_otel.replay.hooks.bodies import body_of
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.recording import Recording
+from pandaprobe_otel.replay.run import Run
 
 _LIMIT: Final = 2**16
 _SIMPLE: Final = (
@@ -33,16 +33,16 @@ def install(aiohttp: ModuleType) -> list[Patch]:
     play = _Player(aiohttp)
 
     async def request(original: Callable[..., Any], session: Any, method: str, url: Any, **options: Any) -> Any:
-        recording = current()
-        if recording is None:
+        run = current()
+        if run is None:
             return await original(session, method, url, **options)
         sent = _sent(session, method, url, options)
-        if recording.leaves_alone(sent.uri):
+        if run.leaves_alone(sent.uri):
             return await original(session, method, url, **options)
         check = options.pop("raise_for_status", None)
-        exchange = recording.begin(sent)
+        exchange = run.begin(sent)
         if exchange.played is not None:
-            response = play(session, sent, exchange, recording)
+            response = play(session, sent, exchange, run)
         else:
             try:
                 with inside():
@@ -196,7 +196,7 @@ class _Player:
         self._aiohttp = aiohttp
         self._reader: type[Any] = type("PlayedReader", (_PlayedReader, aiohttp.StreamReader), {})
 
-    def __call__(self, session: Any, sent: RecordedRequest, exchange: Exchange, recording: Recording) -> Any:
+    def __call__(self, session: Any, sent: RecordedRequest, exchange: Exchange, run: Run) -> Any:
         """Return the recorded answer. Raises what was raised when there was none."""
         from multidict import CIMultiDict, CIMultiDictProxy
         from yarl import URL
@@ -217,7 +217,7 @@ class _Player:
         response._headers = headers
         response._raw_headers = tuple((name.encode(), value.encode()) for name, value in answer.headers.items())
         response._closed = False
-        response.content = self._reader(loop, exchange, recording, self._error)
+        response.content = self._reader(loop, exchange, run, self._error)
         return response
 
     def _bare(self, sent: RecordedRequest, url: Any, session: Any, loop: asyncio.AbstractEventLoop) -> Any:
@@ -262,7 +262,7 @@ class _PlayedReader:
         self,
         loop: asyncio.AbstractEventLoop,
         exchange: Exchange,
-        recording: Recording,
+        run: Run,
         error: Callable[[str | None], Exception],
     ) -> None:
         from aiohttp.base_protocol import BaseProtocol
@@ -271,9 +271,9 @@ class _PlayedReader:
         assert exchange.played is not None
         self._exchange = exchange
         self._played = exchange.played
-        self._recording = recording
+        self._run = run
         self._failure = error
-        self._pieces = pieces_of(exchange.played, delays=recording.delays)
+        self._pieces = pieces_of(exchange.played, delays=run.delays)
         self._own: Any = self
         self._own.begin_http_chunk_receiving()
 
@@ -297,7 +297,7 @@ class _PlayedReader:
             self._own.set_exception(error)
             raise error
         if self._played.answer.end == "left":
-            self._recording.fail(beyond(self._played))
+            self._run.fail(beyond(self._played))
         self._exchange.ended()
         self._own.feed_eof()
 

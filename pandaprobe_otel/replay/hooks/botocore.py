@@ -12,7 +12,7 @@ from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.recording import Recording
+from pandaprobe_otel.replay.run import Run
 
 _ERRORS: Final = ("ConnectTimeoutError", "EndpointConnectionError", "ConnectionClosedError", "ReadTimeoutError", "SSLError")
 
@@ -23,12 +23,12 @@ def install(endpoint: Any) -> list[Patch]:
 
 
 def _send(original: Any, endpoint: Any, request: Any) -> Any:
-    recording = current()
-    if recording is None or recording.leaves_alone(request.url):
+    run = current()
+    if run is None or run.leaves_alone(request.url):
         return original(endpoint, request)
-    exchange = recording.begin(_sent(request))
+    exchange = run.begin(_sent(request))
     if exchange.played is not None:
-        return _play(request, exchange, recording)
+        return _play(request, exchange, run)
     try:
         with inside():
             response = original(endpoint, request)
@@ -54,7 +54,7 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _play(request: Any, exchange: Any, recording: Recording) -> Any:
+def _play(request: Any, exchange: Any, run: Run) -> Any:
     from botocore.awsrequest import AWSResponse
 
     answer = exchange.played.answer
@@ -62,7 +62,7 @@ def _play(request: Any, exchange: Any, recording: Recording) -> Any:
         error = _error(answer.error, request.url)
         exchange.failed(error)
         raise error
-    body = PlayedBody(exchange, recording, dict(answer.headers), urllib3_error)
+    body = PlayedBody(exchange, run, dict(answer.headers), urllib3_error)
     response = AWSResponse(request.url, answer.status, dict(answer.headers), body)
     if not request.stream_output:
         _ = response.content  # as botocore does

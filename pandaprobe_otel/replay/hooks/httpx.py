@@ -15,7 +15,7 @@ from pandaprobe_otel.replay.exchange import Exchange, beyond, pieces_of
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.recording import Recording
+from pandaprobe_otel.replay.run import Run
 
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
@@ -26,10 +26,10 @@ def install(library: ModuleType) -> list[Patch]:
 
     def transport_of(original: Callable[..., Any], client: Any, url: Any) -> Any:
         transport = original(client, url)
-        recording = current()
-        if recording is None or pieces.answers_in_process(transport) or recording.leaves_alone(str(url)):
+        run = current()
+        if run is None or pieces.answers_in_process(transport) or run.leaves_alone(str(url)):
             return transport
-        return _Transport(transport, recording, pieces)
+        return _Transport(transport, run, pieces)
 
     name = "_transport_for_url"
     return [patch(library.Client, name, transport_of), patch(library.AsyncClient, name, transport_of)]
@@ -64,7 +64,7 @@ class _Pieces:
             exchange.ended()
         return response
 
-    def play(self, exchange: Exchange, recording: Recording, request: Any) -> Any:
+    def play(self, exchange: Exchange, run: Run, request: Any) -> Any:
         """Return the recorded answer. Raises what was raised when there was none."""
         assert exchange.played is not None
         answer = exchange.played.answer
@@ -75,7 +75,7 @@ class _Pieces:
         return self.library.Response(
             answer.status,
             headers=dict(answer.headers),
-            stream=self.played(exchange, recording, lambda: self.error(answer.error, request)),
+            stream=self.played(exchange, run, lambda: self.error(answer.error, request)),
             extensions={"reason_phrase": answer.reason.encode("ascii", "ignore"), "http_version": b"HTTP/1.1"},
             request=request,
         )
@@ -92,9 +92,9 @@ class _Pieces:
 class _Transport:
     """A transport around a client's own."""
 
-    def __init__(self, inner: Any, recording: Recording, pieces: _Pieces) -> None:
+    def __init__(self, inner: Any, run: Run, pieces: _Pieces) -> None:
         self._inner = inner
-        self._recording = recording
+        self._run = run
         self._pieces = pieces
 
     def __getattr__(self, name: str) -> Any:
@@ -102,9 +102,9 @@ class _Transport:
 
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client, or play its answer."""
-        exchange = self._recording.begin(_sent(request, request.read()))
+        exchange = self._run.begin(_sent(request, request.read()))
         if exchange.played is not None:
-            return self._pieces.play(exchange, self._recording, request)
+            return self._pieces.play(exchange, self._run, request)
         try:
             with inside():
                 response = self._inner.handle_request(request)
@@ -115,9 +115,9 @@ class _Transport:
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client, or play its answer."""
-        exchange = self._recording.begin(_sent(request, await request.aread()))
+        exchange = self._run.begin(_sent(request, await request.aread()))
         if exchange.played is not None:
-            return self._pieces.play(exchange, self._recording, request)
+            return self._pieces.play(exchange, self._run, request)
         try:
             with inside():
                 response = await self._inner.handle_async_request(request)
@@ -176,22 +176,22 @@ class _KeptStream:
 class _PlayedStream:
     """The body of a recorded answer, in the pieces that it came in, and with the end that it had."""
 
-    def __init__(self, exchange: Exchange, recording: Recording, error: Callable[[], Exception]) -> None:
+    def __init__(self, exchange: Exchange, run: Run, error: Callable[[], Exception]) -> None:
         assert exchange.played is not None
         self._exchange = exchange
         self._played = exchange.played
-        self._recording = recording
+        self._run = run
         self._error = error
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in pieces_of(self._played, delays=self._recording.delays):
+        for piece in pieces_of(self._played, delays=self._run.delays):
             if piece.wait_s:
                 time.sleep(piece.wait_s)
             yield piece.data
         self._end()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in pieces_of(self._played, delays=self._recording.delays):
+        for piece in pieces_of(self._played, delays=self._run.delays):
             if piece.wait_s:
                 import anyio  # httpx is built on it: the app's loop may be trio's
 
@@ -205,7 +205,7 @@ class _PlayedStream:
             self._exchange.failed(error)
             raise error
         if self._played.answer.end == "left":
-            self._recording.fail(beyond(self._played))
+            self._run.fail(beyond(self._played))
         self._exchange.ended()
 
     def close(self) -> None:

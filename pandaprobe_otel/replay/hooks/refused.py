@@ -43,8 +43,8 @@ def _check(what: str, uri: str) -> None:
     """Refuse a connection to a model. Others, such as to a browser or a collector, are none of a recording's business."""
     url = urlsplit(uri)
     is_model = f".{url.hostname or ''}".endswith(_HOSTS) or any(path in url.path for path in _PATHS)
-    if is_model and (recording := current()) is not None:
+    if is_model and (run := current()) is not None:
         raise RecordingError(
-            f"{what} ({url.hostname}) cannot be recorded by {recording.path}: only HTTP requests with one answer can. "
+            f"{what} ({url.hostname}) cannot be recorded by {run.path}: only HTTP requests with one answer can. "
             "Use the client's HTTP interface, or open no recording around this."
         )

@@ -10,7 +10,7 @@ from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.recording import Recording
+from pandaprobe_otel.replay.run import Run
 
 
 def install(sessions: Any) -> list[Patch]:
@@ -20,18 +20,18 @@ def install(sessions: Any) -> list[Patch]:
 
 def _get_adapter(original: Any, session: Any, url: str) -> Any:
     adapter = original(session, url)
-    recording = current()
-    if recording is None or recording.leaves_alone(url):
+    run = current()
+    if run is None or run.leaves_alone(url):
         return adapter
-    return _Adapter(adapter, recording)
+    return _Adapter(adapter, run)
 
 
 class _Adapter:
     """An adapter around a session's own."""
 
-    def __init__(self, inner: Any, recording: Recording) -> None:
+    def __init__(self, inner: Any, run: Run) -> None:
         self._inner = inner
-        self._recording = recording
+        self._run = run
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -40,7 +40,7 @@ class _Adapter:
         """Send a request, or play its answer."""
         headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
         sent = RecordedRequest(request.method or "GET", request.url or "", headers, body_of(request.body))
-        exchange = self._recording.begin(sent)
+        exchange = self._run.begin(sent)
         if exchange.played is not None:
             return self._play(request, exchange)
         try:
@@ -63,7 +63,7 @@ class _Adapter:
             error = _error(answer.error, request)
             exchange.failed(error)
             raise error
-        body = PlayedBody(exchange, self._recording, dict(answer.headers), urllib3_error)
+        body = PlayedBody(exchange, self._run, dict(answer.headers), urllib3_error)
         return HTTPAdapter().build_response(request, body)
 
 

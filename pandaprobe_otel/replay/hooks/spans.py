@@ -17,9 +17,9 @@ def install(trace: Any) -> list[Patch]:
 def _start_span(original: Any, tracer: Any, name: str, *arguments: Any, **options: Any) -> Any:
     span = original(tracer, name, *arguments, **options)
     try:
-        recording = owner()
+        run = owner()
     except RecordingError:  # a span is none of a recording's business; a request here will be told
         return span
-    if recording is not None:
-        recording.places.started(span, name)
+    if run is not None:
+        run.places.started(span, name)
     return span

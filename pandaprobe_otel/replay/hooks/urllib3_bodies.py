@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from pandaprobe_otel.replay.exchange import Exchange, Piece, beyond, pieces_of
-from pandaprobe_otel.replay.recording import Recording
+from pandaprobe_otel.replay.run import Run
 
 _CHUNK: Final = 65536
 
@@ -97,15 +97,15 @@ class PlayedBody(io.RawIOBase):
     """
 
     def __init__(
-        self, exchange: Exchange, recording: Recording, headers: Any, error: Callable[[str | None], Exception]
+        self, exchange: Exchange, run: Run, headers: Any, error: Callable[[str | None], Exception]
     ) -> None:
         super().__init__()
         assert exchange.played is not None
         self._exchange = exchange
         self._played = exchange.played
-        self._recording = recording
+        self._run = run
         self._error = error
-        self._pieces: Iterator[Piece] = pieces_of(exchange.played, delays=recording.delays)
+        self._pieces: Iterator[Piece] = pieces_of(exchange.played, delays=run.delays)
         self._rest = b""
         self.status = exchange.played.answer.status
         self.reason = exchange.played.answer.reason
@@ -152,7 +152,7 @@ class PlayedBody(io.RawIOBase):
             self._exchange.failed(error)
             raise error
         if self._played.answer.end == "left":
-            self._recording.fail(beyond(self._played))
+            self._run.fail(beyond(self._played))
         self._exchange.ended()
 
     def release_conn(self) -> None:
