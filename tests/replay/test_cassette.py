@@ -1,4 +1,4 @@
-"""The file of a recording: what is written comes back, people and vcrpy can read it, and strangers cannot harm by it."""
+"""The file of a recording: what is written comes back, people and vcrpy can read it, strangers cannot harm by it."""
 
 from __future__ import annotations
 

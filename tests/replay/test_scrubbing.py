@@ -50,11 +50,18 @@ def stream(text: str, size: int) -> list[bytes]:
     return [sse({"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in pieces]
 
 
+def answer_of(pieces: list[bytes]) -> RecordedAnswer:
+    """A streamed answer."""
+    chunks = tuple((1.0, len(piece)) for piece in pieces)
+    return RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, b"".join(pieces), chunks)
+
+
 def compressed(data: bytes) -> bytes:
     """Without a time stamp, so that it is the same each time."""
     return gzip.compress(data, mtime=0)
 
 
+JSON = {"Content-Type": "application/json"}
 SAID = f"The secret is {PLANTED}, and the key {KEY}."
 ANSWERS = {
     "plain": Reply(chunks=(json.dumps({"text": SAID}).encode(),)),
@@ -204,10 +211,7 @@ def test_a_compressed_request(server: ProviderServer, tmp_path: Path) -> None:
     """It is kept as what it says, and matches one that is not compressed."""
     server.replies(Reply(chunks=(b"{}",)))
     body = json.dumps({"model": "m", "text": KEY}).encode()
-    packed: dict[str, Any] = {
-        "content": compressed(body),
-        "headers": {"Content-Encoding": "gzip", "Content-Type": "application/json"},
-    }
+    packed: dict[str, Any] = {"content": compressed(body), "headers": {**JSON, "Content-Encoding": "gzip"}}
     with pandaprobe_otel.recording(tmp_path / "one.yaml"):
         httpx.post(server.url, **packed)
     assert b'{"model": "m", "text": "[scrubbed]"}' in files(tmp_path)
