@@ -49,7 +49,7 @@ def body_of(error: BaseException) -> Mapping[str, Any] | None:
 
 
 def _body_behind(error: BaseException) -> Mapping[str, Any] | None:
-    """The answer that the exception of the HTTP client has which this one stands for: Ollama's keeps a message alone."""
+    """The answer in the exception of the HTTP client that this one stands for: Ollama's keeps a message alone."""
     response: Any = getattr(error.__context__, "response", None)
     with suppress(ValueError, RuntimeError):  # no JSON; never read
         content: Any = getattr(response, "content", None)
