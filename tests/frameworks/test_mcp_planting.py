@@ -174,7 +174,7 @@ def test_what_a_server_asks_comes_out(traces: SentTraces) -> None:
     station = MCPServer("station")
 
     @station.tool()
-    async def look_up(city: str, ctx: Context) -> str:  # type: ignore[type-arg]
+    async def look_up(city: str, ctx: Context) -> str:
         """Ask a model and a user."""
         content = TextContent(type="text", text=planted["what a model is asked"])
         await ctx.session.create_message(

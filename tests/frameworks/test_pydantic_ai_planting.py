@@ -255,6 +255,7 @@ def test_an_agent_in_a_tool_comes_out(traces: SentTraces, model: StartModel) -> 
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.plants("record_uncaught_errors")
 def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) -> None:
     """What the service says of the call that it does not answer."""
     planted = Planted()
@@ -270,7 +271,7 @@ def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) ->
     assert call["metadata"].get("outcome") == "cancelled" or planted["the refusal"] in call["error"]
 
 
-@pytest.mark.plants("Embedder")
+@pytest.mark.plants("Embedder", "_recorded_settings")
 def test_an_embedding_comes_out(traces: SentTraces) -> None:
     """What is embedded, and how."""
     planted = Planted()

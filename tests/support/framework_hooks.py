@@ -15,7 +15,7 @@ FRAMEWORKS: Final = ROOT / "tests" / "frameworks"
 _INTEGRATIONS: Final = ROOT / "integrations" / "pandaprobe_otel_integrations"
 _HOOKING: Final = frozenset({"patch", "_surround"})
 """Functions that put a hook on an owner (first argument) under a name (second argument)."""
-_MODULES: Final = frozenset({"module", "messages", "described"})
+_MODULES: Final = frozenset({"module", "messages", "described", "embedders"})
 TABLES: Final = {
     "crewai": (("steps.py", "BEGINS"), ("descriptions.py", "_TOLD_BESIDE")),
     "haystack": (("descriptions.py", "_OPERATIONS"),),

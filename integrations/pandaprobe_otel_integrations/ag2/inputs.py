@@ -53,7 +53,8 @@ def _part(given: Any) -> Part:
 
 
 def _members(given: Any) -> dict[str, Any]:
-    return {name: told(value, name) for name, value in vars(given).items() if value and not name.startswith("_")}
+    members: dict[str, Any] = vars(given)
+    return {name: told(value, name) for name, value in members.items() if value and not name.startswith("_")}
 
 
 def _beside(given: Any) -> dict[str, Any]:

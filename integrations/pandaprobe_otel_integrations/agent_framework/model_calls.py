@@ -77,9 +77,9 @@ class ModelCalls:
         self, wrapped: Callable[..., Any], args: Any, kwargs: Any, beside: Callable[[Any], Mapping[str, Any]]
     ) -> Any:
         found: Any = wrapped(*args, **kwargs)
-        if not self._is_on() or not args or not isinstance(found, dict):
-            return found  # pyright: ignore[reportUnknownVariableType]
-        return {**(guarded(beside, args[0]) or {}), **found}
+        if not self._is_on() or not args or not obj(found):
+            return found
+        return {**(guarded(beside, args[0]) or {}), **obj(found)}
 
 
 async def _embedded(wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -30,6 +30,7 @@ _OF_TASKS: Final = (
     "output_json",
     "response_model",
 )
+_OF_REMOTE: Final = ("context_id", "agent_card", "provider", "skill_id", "metadata", "extensions")
 _OF_RECORDS: Final = frozenset({"content", "embedding", "created_at", "last_accessed"})
 _OF_MATCHES: Final = frozenset({"record", "score"})
 
@@ -176,7 +177,6 @@ _ASKED: Final[Mapping[str, Callable[[Any, Any], Content]]] = {
     "remote": lambda source, event: {names.INPUT_MESSAGES: _user(event.task_description), **_beside(event, _OF_REMOTE)},
     "guardrail": lambda source, event: {ours.INPUT: {"guardrail": event.guardrail, "retry_count": event.retry_count}},
 }
-_OF_REMOTE: Final = ("context_id", "agent_card", "provider", "skill_id", "metadata", "extensions")
 
 
 def _only(event: Any, *members: str) -> dict[str, Any]:
@@ -270,5 +270,5 @@ def _plain(value: Any) -> Any:
     made = getattr(value, "json_dict", None) or getattr(value, "pydantic", None)
     if made is None:
         return raw
-    told = dict(obj(made)) if not isinstance(made, Mapping) else made
+    told = dict(obj(made))
     return told if object_from_json(raw) is not None else {"raw": raw, "object": told}

@@ -10,6 +10,7 @@ from opentelemetry.context import attach, get_current
 
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run
+from pandaprobe_otel_integrations._shape import items
 
 Ending = Literal["done", "failed", "paused"]
 
@@ -118,7 +119,7 @@ class Step(Run):
             self.beside[name] = told
             return
         before: Any = self.beside[name]
-        told_of: list[Any] = before if isinstance(before, list) else [before]
+        told_of: list[Any] = items(before) or [before]
         self.beside[name] = told_of
         if len(told_of) < MAX_NOTES:
             told_of.append(told)

@@ -18,7 +18,7 @@ __all__ = ["MCPInstrumentor"]
 
 
 class MCPInstrumentor(Integration):
-    """Tool calls of MCP clients and servers, over every transport.
+    """Tool calls of MCP clients and servers, prompts, resources and what servers ask, over every transport.
 
     The library makes spans of its own, and sends the trace along in `_meta`; they are used, with arguments and results
     added on the server's side. A client's tool call is a span of ours in the place of the library's; called from the

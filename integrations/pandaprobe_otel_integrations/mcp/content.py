@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
@@ -40,13 +39,13 @@ def tool_result(result: Any) -> tuple[Any, bool]:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """A request or an answer as it is, with marks for bytes."""
-    members = value if isinstance(value, Mapping) else obj(value)
+    members = obj(value)
     if depth > _DEEPEST:
         return str(value)
     if members:
         if "blob" in members or members.get("type") in _MEDIA:
-            return _part(obj(members))
-        return {str(key): plain(item, depth + 1) for key, item in members.items() if item is not None}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            return _part(members)
+        return {str(key): plain(item, depth + 1) for key, item in members.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [plain(item, depth + 1) for item in items(value)]
     return value

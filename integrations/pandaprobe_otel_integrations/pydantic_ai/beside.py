@@ -55,9 +55,9 @@ class Beside:
     def redacted(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Around a value that a tool gives, of which binary content is taken out."""
         found: Any = wrapped(*args, **kwargs)
-        if self._is_on() and isinstance(found, dict) and _is_binary(args[0]):
-            return {**found, **(guarded(_digest, args[0].data) or {})}
-        return found  # pyright: ignore[reportUnknownVariableType]
+        if self._is_on() and _is_binary(args[0]):
+            return {**obj(found), **(guarded(_digest, args[0].data) or {})}
+        return found
 
 
 def _is_binary(value: Any) -> bool:

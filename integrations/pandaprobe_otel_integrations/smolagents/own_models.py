@@ -34,8 +34,7 @@ class OwnModels:
     def _add(self, owner: type[Any]) -> None:
         with self._lock:
             if not self._is_off and owner not in self._hooked:
-                names = [name for name in _METHODS if name in owner.__dict__]
-                self._hooked[owner] = [patch(owner, name, self._wrapper) for name in names]
+                self._hooked[owner] = [patch(owner, name, self._wrapper) for name in _METHODS if name in owner.__dict__]
 
     def undo(self) -> None:
         """Take them off."""

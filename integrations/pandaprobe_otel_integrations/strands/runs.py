@@ -46,7 +46,7 @@ class OpenRuns:
         """The run is over: its state is what it leaves."""
         context = getattr(span, "context", None)
         agent = self._agents.pop(context.span_id, None) if context is not None else None
-        state = obj(agent.state.get()) if agent is not None else {}
+        state = obj(agent.state.get() if agent is not None else None)
         if state and span.is_recording():
             span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
 
