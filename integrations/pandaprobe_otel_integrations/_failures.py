@@ -45,6 +45,16 @@ def body_of(error: BaseException) -> Mapping[str, Any] | None:
                 body = json.loads(body)
         if isinstance(body, Mapping):
             return None if str(body) in str(error) else obj(body)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return _body_behind(error)
+
+
+def _body_behind(error: BaseException) -> Mapping[str, Any] | None:
+    """The answer in the exception of the HTTP client that this one stands for: Ollama's keeps a message alone."""
+    response: Any = getattr(error.__context__, "response", None)
+    with suppress(ValueError, RuntimeError):  # no JSON; never read
+        content: Any = getattr(response, "content", None)
+        if isinstance(content, bytes):
+            return obj(json.loads(content)) or None
     return None
 
 

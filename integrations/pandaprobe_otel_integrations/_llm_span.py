@@ -18,7 +18,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 from pandaprobe_otel_integrations._native_spans import is_natively_recorded
 
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
-"""Context key of the LLM span in progress. Its value is the Span or a ModelClaim; None means that there is none."""
+"""Context key of the LLM span in progress: the Span, a ModelClaim or a CallWatch; None means that there is none."""
 
 SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """The key of the current span, which the API does not tell."""
@@ -47,6 +47,20 @@ class ModelClaim:
     def close(self) -> None:
         """The model call is over, or its request is sent."""
         self._is_closed = True
+
+
+class CallWatch:
+    """Notes whether somebody records a model call of the code that it is in the context of."""
+
+    __slots__ = ("is_recorded",)
+
+    def __init__(self) -> None:
+        self.is_recorded = False
+
+
+def with_watch(watch: CallWatch, context: Context | None = None) -> Context:
+    """A context whose model calls are recorded by whoever does, which the watch notes."""
+    return set_value(LLM_SPAN_KEY, watch, context)
 
 
 def llm_span(context: Context | None = None) -> Span | None:
@@ -84,6 +98,8 @@ def is_taken(context: Context) -> bool:
     held = context.get(LLM_SPAN_KEY)
     if held is not None and (isinstance(held, Span) or is_claimed(context)):
         return True
+    if isinstance(held, CallWatch):
+        held.is_recorded = True
     if is_natively_recorded(context) or context.get(_SUPPRESS_LLM_KEY):
         return True
     return not is_instrumentation_enabled()

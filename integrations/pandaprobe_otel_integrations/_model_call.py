@@ -110,7 +110,7 @@ class ModelCall:
         text = str(error) if self._recorder.with_content else type(error).__name__
         fail(self.span, _type_name(error), text)
         if self._recorder.with_content and not was_answered and (body := body_of(error)) is not None:
-            self._tell_refusal(body, message_in({"error": body}))
+            self._tell_refusal(body, message_in({"error": body}) or message_in(body))
 
     def left(self) -> None:
         """The answer broke off, or nobody read on: it is only a part, unless it says by itself how it ended."""

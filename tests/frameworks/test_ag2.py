@@ -28,7 +28,6 @@ from framework_cases import (
 )
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from planting import Planted
 from weather_model import weather as look_up
 from weather_model import weather_model
 
@@ -202,18 +201,3 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     example.run(endpoint, monkeypatch)
 
     assert sum(len(trace.all("LLM")) for trace in parcel_talk(traces)) == len(endpoint.exchanges)
-
-
-def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
-    planted = Planted()
-
-    def look_up(city: str, unit: str) -> str:
-        """Look a city up."""
-        return planted.look_up(city, unit)
-
-    config = OpenAIConfig(model="gpt-5-mini", base_url=model(planted.script).base_url, api_key="any", max_retries=0)
-    agent = Agent("planter", prompt=planted["the instructions"], config=config, tools=[look_up])
-    asyncio.run(asked(agent, planted["the question"]))
-
-    assert planted.missing_in(traces.one().body) == []

@@ -303,6 +303,7 @@ def test_workflows_one_after_the_other_in_one_task(traces: SentTraces) -> None:
     assert [span["output"] for span in runs] == [["sunny", "F"], "inner said snowy", ["snowy", "C"]]
 
 
+@pytest.mark.plants("Executor.execute", "InProcRunnerContext.add_event", "workflow_tracer")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
     """What an agent in a workflow is given, what its tool gets and gives, and what executors hand on, is recorded."""
     planted = Planted()

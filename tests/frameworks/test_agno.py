@@ -560,6 +560,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 
 
 @ways
+@pytest.mark.plants("_run", "_run_stream", "_arun", "_arun_stream", "FunctionCall.execute")
 def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
     """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
     planted = Planted()

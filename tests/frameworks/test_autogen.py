@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
 from autogen_agentchat.conditions import MaxMessageTermination
-from autogen_agentchat.messages import TextMessage
 from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat
 from autogen_agentchat.tools import AgentTool
 from autogen_core import FunctionCall
@@ -33,10 +32,8 @@ from framework_cases import (
     parcel_talk,
     recorded_apart,
 )
-from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from planting import Planted
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
@@ -331,43 +328,6 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
             recorded.clear()
 
     assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
-
-
-def plant(planted: Planted, way: str, model: StartModel) -> SpanRecorder:
-    """A run of an agent, alone or in a team."""
-
-    def look_up(city: str) -> str:
-        """Look a city up."""
-        return planted["a tool's result"]
-
-    def script(messages: Any) -> Reply:
-        if messages[-1]["role"] == "tool":
-            return Reply(text=planted["the answer"])
-        return Reply(tool_calls=(ToolCall(name="look_up", arguments={"city": planted["a tool's argument"]}),))
-
-    async def ask() -> None:
-        agent = forecaster(model(script), tools=[look_up], description=planted["the description"])
-        running = RoundRobinGroupChat([agent], max_turns=1) if way == "team" else agent
-        notes = {"tenant": planted["beside the question"]}
-        task = TextMessage(content=planted["the question"], source=planted["who asks"], metadata=notes)
-        if way == "run_stream":
-            async for _ in running.run_stream(task=task):
-                pass
-        else:
-            await running.run(task=task)
-
-    with recorded_apart("autogen") as recorder:
-        asyncio.run(ask())
-    return recorder
-
-
-@pytest.mark.parametrize("way", ["run", "run_stream", "team"])
-def test_what_is_planted_comes_out(way: str, traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
-    planted = Planted()
-    recorder = plant(planted, way, model)
-    assert planted.unrecorded(recorder) == []
-    assert planted.lost(recorder) == []
 
 
 def test_without_content(recorded: SpanRecorder) -> None:

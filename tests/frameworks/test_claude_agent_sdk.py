@@ -43,7 +43,6 @@ from framework_cases import (
 from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter, ClaudeAgentSDKInstrumentor
-from planting import Planted
 
 EXPERT = {"expert": AgentDefinition(description="Knows the weather.", prompt="You know weather.", tools=[TOOL])}
 
@@ -401,32 +400,6 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert run_example("claude_agent_sdk_agent", server).splitlines()[-1] == "You are welcome."
 
     parcel_talk(traces)
-
-
-@pytest.mark.parametrize("way", [by_query, by_client])
-def test_what_is_planted_comes_out(
-    way: Callable[..., Coroutine[Any, Any, list[Message]]], traces: SentTraces, model: StartModel, tmp_path: Path
-) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
-    planted = Planted()
-
-    @tool("look_up", "Look a city up", {"city": str, "unit": str})
-    async def look_up(arguments: dict[str, Any]) -> dict[str, Any]:
-        content = [{"type": "text", "text": planted[each]} for each in ("a tool's result", "beside a tool's result")]
-        return {"content": content}
-
-    name = "mcp__station__look_up"
-    endpoint = model(lambda messages: planted.script(messages, tool=name))
-    given = options(
-        endpoint,
-        tmp_path,
-        system_prompt=planted["the instructions"],
-        mcp_servers={"station": create_sdk_mcp_server("station", tools=[look_up])},
-        allowed_tools=[name],
-    )
-    asyncio.run(way(given, planted["the question"]))
-
-    assert planted.missing_in(traces.one().body) == []
 
 
 @pytest.mark.parametrize(

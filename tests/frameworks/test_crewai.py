@@ -12,7 +12,6 @@ import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import StartModel
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from planting import Planted
 from weather_crews import forecaster, model_of, station
 from weather_model import WEATHER, weather_model
 
@@ -270,32 +269,3 @@ def test_memory_of_messages_is_not_needed(traces: SentTraces, model: StartModel)
         trace chat gpt-5-mini | COMPLETED | Hi > You said: Hi
         LLM chat gpt-5-mini @gpt-5-mini | u > a
     """)
-
-
-def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What a crew, its agent and its task are given, what a tool gets and gives and what it answers is in the trace."""
-    planted = Planted()
-
-    @tool("look_up")
-    def look_up(city: str, unit: str) -> str:
-        """Look a city up."""
-        return planted.look_up(city, unit)
-
-    agent = forecaster(
-        model_of(model(planted.script)),
-        role=planted["the role"],
-        goal=planted["the goal"],
-        backstory=planted["the backstory"],
-        tools=[look_up],
-    )
-    task = Task(
-        name="report",
-        description=planted["the task"] + " about {topic}",
-        expected_output=planted["what is expected"],
-        agent=agent,
-    )
-    Crew(name="station", agents=[agent], tasks=[task]).kickoff(
-        inputs={"topic": planted["an input"], "tenant": planted["an input that no task names"]}
-    )
-
-    assert planted.missing_in(traces.one().body) == []

@@ -433,6 +433,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     assert len(asked.all("LLM")) + len(thanked.all("LLM")) == len(endpoint.exchanges)
 
 
+@pytest.mark.plants("on_lm_start", "on_lm_end", "on_module_start", "on_module_end", "on_tool_start", "on_tool_end")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
     """What a program is given beside its question too, what its tool gets and gives and what it tells is recorded."""
     planted = Planted()

@@ -40,7 +40,6 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter, GoogleADKInstrumentor
-from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 # ADK makes Google's client itself, and leaves its connections to the garbage collector.
@@ -323,42 +322,6 @@ def test_tools_called_at_once(config: RunConfig, traces: SentTraces, gemini: Sta
         ("weather", "{'result': 'snowy'}"),
     ]
     assert "merged" not in str(trace)
-
-
-def test_what_is_planted_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
-    planted = Planted()
-
-    def look_up(city: str, unit: str) -> dict[str, str]:
-        return {"found": planted["a tool's result"], "source": planted["beside a tool's result"]}
-
-    look_up.__doc__ = planted["a tool's description"]
-
-    def script(messages: Sequence[Message]) -> Reply:
-        if messages[-1]["role"] == "tool":
-            return Reply(text=planted["the answer"])
-        arguments = {"city": planted["a tool's argument"], "unit": planted["another argument"]}
-        return Reply(tool_calls=(ToolCall(name="look_up", arguments=arguments),))
-
-    async def ask() -> None:
-        agent = forecaster(
-            tools=[look_up],
-            instruction=planted["the instructions"] + " {plan}",
-            description=planted["the agent's description"],
-        )
-        runner = InMemoryRunner(agent=agent, app_name="app")
-        state = {"plan": planted["the state"]}
-        await runner.session_service.create_session(app_name="app", user_id="ada", session_id="s-1", state=state)
-        asked = content(planted["the question"])
-        async for _ in runner.run_async(user_id="ada", session_id="s-1", new_message=asked):
-            pass
-        await runner.close()
-
-    gemini(script)
-    with recorded_apart("google_adk") as recorder:
-        asyncio.run(ask())
-    assert planted.unrecorded(recorder) == []
-    assert planted.lost(recorder) == []
 
 
 def test_agents_in_parallel(traces: SentTraces, gemini: StartModel) -> None:

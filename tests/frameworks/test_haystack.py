@@ -318,6 +318,9 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     assert len(asked.all("LLM")) + len(thanked.all("LLM")) == len(endpoint.exchanges)
 
 
+@pytest.mark.plants(
+    "haystack.agent.run", "haystack.agent.step.llm", "haystack.agent.step.tool", "haystack.pipeline.run"
+)
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
     """What an agent and a component are given, what a tool gets and gives and what they answer is in the trace."""
     planted = Planted()

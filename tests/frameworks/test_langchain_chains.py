@@ -348,6 +348,7 @@ def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
     assert again.lost(recorder) == []
 
 
+@pytest.mark.plants("on_custom_event")
 def test_what_a_tool_gives_to_the_app_alone_comes_out(traces: SentTraces) -> None:
     """The artifact beside the text for the model, and events of the app's own."""
     planted = Planted()

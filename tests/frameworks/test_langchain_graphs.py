@@ -341,6 +341,9 @@ def planted_script(planted: Planted) -> Script:
     return script
 
 
+@pytest.mark.plants(
+    "on_chain_start", "on_chain_end", "on_chat_model_start", "on_llm_end", "on_tool_start", "on_tool_end"
+)
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
     """Every node's span has the whole state that it got, and all that it changes."""
     planted = Planted()

@@ -316,6 +316,7 @@ def plant(planted: Planted, model: StartModel) -> SpanRecorder:
     return recorder
 
 
+@pytest.mark.plants("BaseWorkflowAgent", "BaseTool", "Workflow")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
     """What an agent is given, what its tool gets and gives, and what a workflow hands on, is in the trace."""
     planted = Planted()
@@ -365,6 +366,7 @@ class Told(CustomLLM):
         )
 
 
+@pytest.mark.plants("BaseLLM")
 def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
     """Of a model's call, which no client below it tells of."""
     planted = Planted()

@@ -18,7 +18,6 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client import session
 from mcp.client.stdio import stdio_client
 from mcp.server.mcpserver import Image, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
@@ -26,7 +25,6 @@ from example_runs import run_example
 from framework_cases import off, run_beside_another_vendor
 from mcp_weather import server as weather_server
 from pandaprobe_otel.local import LocalServer
-from planting import Planted
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
@@ -237,29 +235,3 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     trace = traces.one()
     assert [span["input"] for span in trace.all("TOOL")] == [{"parcel": "P-4711"}] * 2
     assert len(trace.all("LLM")) == 2
-
-
-def test_what_is_planted_comes_out(traces: SentTraces) -> None:
-    """Arguments and results of a tool, its structured result too, and those of a tool that fails, are in the trace."""
-    planted = Planted()
-    station = MCPServer("station")
-
-    @station.tool()
-    def look_up(city: str, unit: str) -> dict[str, str]:
-        """Look a city up."""
-        return {"found": planted["a tool's result"], "source": planted["beside a tool's result"]}
-
-    @station.tool()
-    def fail(city: str) -> str:
-        """Fail."""
-        raise ToolError(planted["the reason of a failure"])
-
-    async def calls() -> None:
-        async with Client(station) as client:
-            with pandaprobe_otel.agent(name="app"):
-                given = {"city": planted["a tool's argument"], "unit": planted["another argument"]}
-                await client.call_tool("look_up", given)
-                await client.call_tool("fail", {"city": planted["an argument of the one that fails"]})
-
-    asyncio.run(calls())
-    assert planted.missing_in(traces.one().body) == []

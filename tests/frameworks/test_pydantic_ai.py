@@ -10,7 +10,7 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic_ai import Agent, Embedder
 from pydantic_ai.direct import model_request_stream
-from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart
+from pydantic_ai.messages import ModelRequest
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -30,10 +30,8 @@ from framework_cases import (
     told_by,
 )
 from old_versions import needs
-from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 
@@ -140,37 +138,6 @@ def test_the_first_token(way: Callable[[Any, str], None], kind: Any, traces: Sen
     for call in as_stream.all("LLM"):
         assert call["started_at"] < call["completion_start_time"] <= call["ended_at"]
     assert [call for call in at_once.all("LLM") if "completion_start_time" in call] == []
-
-
-def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
-    planted = Planted()
-
-    def look_up(city: str, unit: str) -> dict[str, str]:
-        """Look a city up."""
-        return {"found": planted["a tool's result"], "source": planted["beside a tool's result"]}
-
-    def script(messages: Any) -> Reply:
-        if messages[-1]["role"] == "tool":
-            return Reply(text=planted["the answer"])
-        given = {"city": planted["a tool's argument"], "unit": planted["another argument"]}
-        return Reply(tool_calls=(ToolCall(name="look_up", arguments=given),))
-
-    agent = forecaster(
-        model_at(model(script)),
-        tools=[look_up],
-        instructions=planted["the instructions"],
-        system_prompt=planted["the system prompt"],
-    )
-    with recorded_apart("pydantic_ai") as recorder:
-        history: list[Any] = [
-            ModelRequest.user_text_prompt(planted["an earlier question"]),
-            ModelResponse(parts=[TextPart(planted["an earlier answer"])]),
-        ]
-        agent.run_sync([planted["the question"], planted["more of the question"]], message_history=history)
-        agent.run_sync("?", metadata={"tenant": planted["metadata of the run"]})
-    assert planted.unrecorded(recorder) == []
-    assert planted.lost(recorder) == []
 
 
 @pytest.mark.parametrize("way", [run, streamed])

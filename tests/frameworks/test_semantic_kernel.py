@@ -521,6 +521,9 @@ async def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 
 
 @pytest.mark.parametrize("ask", [awaited, invoked, streamed])
+@pytest.mark.plants(
+    "ChatCompletionAgent.get_response", "ChatCompletionAgent.invoke", "ChatCompletionAgent.invoke_stream"
+)
 def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
     """What an agent is told and asked, what its function gets and gives and what it answers is in the trace."""
     planted = Planted()
@@ -553,6 +556,7 @@ class Found:
     notes: list[str]
 
 
+@pytest.mark.plants("KernelFunction.invoke")
 def test_values_of_the_apps_own_come_out(traces: SentTraces) -> None:
     """A data class by its fields, and arguments that the function has no parameters for."""
     planted = Planted()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +21,7 @@ from smolagents import (
     tool,
 )
 from smolagents.models import ChatMessage, ChatMessageToolCall, ChatMessageToolCallFunction, MessageRole
+from smolagents.monitoring import TokenUsage
 from smolagents.utils import AgentGenerationError
 
 import pandaprobe_otel
@@ -238,6 +240,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     assert parcel_talk(traces, tool="track_parcel")[0].body["session_id"] == "conversation-1"
 
 
+@pytest.mark.plants("MultiStepAgent.run", "Tool.__call__")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
     """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
     planted = Planted()
@@ -268,6 +271,7 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
     assert planted.missing_in(traces.one().body) == []
 
 
+@pytest.mark.plants("owner.generate")
 def test_what_a_model_at_hugging_face_is_given_comes_out(traces: SentTraces, model: StartModel) -> None:
     """No client below it tells of the call: pictures by their digest, parameters, and what tools take."""
     planted = Planted()
@@ -293,3 +297,60 @@ def test_what_a_model_at_hugging_face_is_given_comes_out(traces: SentTraces, mod
     assert planted.lost(recorder) == []
     (call,) = [span for span in map_trace(recorder.spans)["spans"] if span["kind"] == "LLM"]
     assert sha256(picture.tobytes()).hexdigest() in str(call["input"])
+
+
+class OwnModel(Model):
+    """A model of the app's own, which needs no client."""
+
+    def __init__(self, planted: Planted) -> None:
+        super().__init__(model_id="own")
+        self._planted = planted
+
+    def generate(self, messages: Any, **given: Any) -> ChatMessage:
+        """Answer finally."""
+        if "Atlantis" in str(messages):
+            raise LookupError(self._planted["the exception"])
+        call = ChatMessageToolCallFunction(name="final_answer", arguments={"answer": self._planted["the answer"]})
+        return ChatMessage(
+            role=MessageRole.ASSISTANT,
+            content=self._planted["beside a call"],
+            tool_calls=[ChatMessageToolCall(id="call-1", type="function", function=call)],
+            token_usage=TokenUsage(input_tokens=11, output_tokens=7),
+        )
+
+
+@pytest.mark.plants("owner.generate")
+@pytest.mark.parametrize("asked", ["Hi", "Atlantis"])
+def test_a_model_of_the_apps_own_comes_out(asked: str, traces: SentTraces) -> None:
+    """It has a span, since no client makes one: with its messages, parameters, answer and tokens, or its failure."""
+    planted = Planted()
+    model = OwnModel(planted)
+    model.kwargs["top"] = planted["a parameter"]
+    agent = ToolCallingAgent([], model, instructions=planted["the instructions"], verbosity_level=0)
+    with nullcontext() if asked == "Hi" else pytest.raises(AgentGenerationError):
+        agent.run(f"{asked} {planted['the task']}")
+
+    trace = traces.one()
+    assert planted.missing_in(trace.body) == []
+    call = trace.only("LLM")
+    assert call["model"] == "own"
+    assert trace.children(trace.root)[0]["span_id"] == call["span_id"]
+    if asked == "Hi":
+        assert (call["token_usage"]["prompt_tokens"], call["token_usage"]["completion_tokens"]) == (11, 7)
+    else:
+        assert planted["the exception"] in call["error"]
+
+
+def test_a_model_of_the_apps_own_around_a_client(traces: SentTraces, model: StartModel) -> None:
+    """Each of its calls is one span, that of the client."""
+
+    class Careful(OpenAIModel):
+        def generate(self, messages: Any, **given: Any) -> ChatMessage:
+            return super().generate(messages, **given)
+
+    endpoint = model(script)
+    careful = Careful("gpt-5-mini", api_base=endpoint.base_url, api_key="any", client_kwargs={"max_retries": 0})
+    forecaster(careful).run("Weather in Oslo?")
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert {span["metadata"]["scope"] for span in trace.all("LLM")} == {"pandaprobe_otel.openai"}

@@ -32,7 +32,6 @@ from framework_cases import (
 )
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 # Strands makes the client of a model for each call, and leaves its connections to the garbage collector.
@@ -305,25 +304,3 @@ def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
     assert "ERROR" not in {span["status"] for span in trace.spans}
     assert trace.root["metadata"]["outcome"] == trace.only("TOOL")["metadata"]["outcome"] == "cancelled"
     assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("ERROR", "cancelled")
-
-
-@pytest.mark.parametrize("way", [run_sync, run, streamed])
-def test_what_is_planted_comes_out(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
-    planted = Planted()
-
-    @tool
-    def look_up(city: str, unit: str) -> dict[str, Any]:
-        """Look a city up."""
-        content = [{"text": planted["a tool's result"]}, {"json": {"source": planted["beside a tool's result"]}}]
-        return {"status": "success", "content": content}
-
-    agent = forecaster(
-        model(planted.script),
-        tools=[look_up],
-        system_prompt=planted["the instructions"],
-        trace_attributes={"tenant": planted["an attribute of the app"]},
-    )
-    with recorded_apart("strands") as recorder:
-        way(agent, planted["the question"])
-    assert planted.lost(recorder) == []

@@ -6,26 +6,17 @@ import asyncio
 import base64
 import gc
 import json
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-import trustme
-from google import genai
 from opentelemetry.trace import StatusCode
-from websockets.asyncio.server import serve
 
+from gemini_sockets import live_client
 from gemini_traffic import ANSWER, MODEL, QUESTION, WORDS
 from pandaprobe_otel.registry import instrument, uninstrument
 from span_recorder import SpanRecorder
 
-AUTHORITY = trustme.CA()
-HERE = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-AUTHORITY.issue_cert("localhost").configure_cert(HERE)
-TRUST = ssl.create_default_context()
-AUTHORITY.configure_trust(TRUST)
 USAGE = {"promptTokenCount": 120, "responseTokenCount": 34, "totalTokenCount": 154}
 TURN: Sequence[Any] = (
     *({"serverContent": {"modelTurn": {"role": "model", "parts": [{"text": word}]}}} for word in WORDS),
@@ -37,44 +28,12 @@ CALL: Sequence[Any] = (
 )
 ASKED: Any = {"role": "user", "parts": [{"text": QUESTION}]}
 
-Script = Sequence[Sequence[Any]]
-"""The server's messages, one batch after each message of the app."""
-
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
     """Whatever a test has turned on is off after it."""
     yield
     uninstrument("google_genai")
-
-
-@asynccontextmanager
-async def _server(script: Script, *, leaves: bool = False) -> AsyncIterator[genai.Client]:
-    """A client of a server that follows the script; it `leaves` by breaking the connection off."""
-
-    async def handle(connection: Any) -> None:
-        await connection.recv()
-        await connection.send(json.dumps({"setupComplete": {}}))
-        for batch in script:
-            await connection.recv()
-            for message in batch:
-                await connection.send(json.dumps(message))
-        if leaves:
-            connection.transport.abort()
-        else:
-            await connection.wait_closed()
-
-    async with serve(handle, "localhost", 0, ssl=HERE) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        options: Any = {
-            "base_url": f"https://localhost:{port}",
-            "client_args": {"verify": TRUST},
-            "async_client_args": {"verify": TRUST, "ssl": TRUST},
-        }
-        client = genai.Client(api_key="none", vertexai=False, http_options=options)
-        yield client
-        await client.aio.aclose()
-        client.close()
 
 
 async def _ask(session: Any) -> None:
@@ -97,7 +56,7 @@ async def test_turns(recorder: SpanRecorder) -> None:
     for on in (False, True):
         if on:
             instrument("google_genai", tracer_provider=recorder.provider)
-        async with _server([TURN, TURN]) as client:
+        async with live_client([TURN, TURN]) as client:
             connecting = client.aio.live.connect(model=MODEL, config=config)
             async with connecting as session:
                 await _ask(session)
@@ -127,7 +86,7 @@ async def test_function_calls(recorder: SpanRecorder) -> None:
     tool: Any = {"function_declarations": [{"name": "get_weather", "description": "Weather"}]}
     instrument("google_genai", tracer_provider=recorder.provider)
     async with (
-        _server([CALL, TURN]) as client,
+        live_client([CALL, TURN]) as client,
         client.aio.live.connect(model=MODEL, config={"tools": [tool]}) as session,
     ):
         await _ask(session)
@@ -157,7 +116,7 @@ async def test_speech(recorder: SpanRecorder) -> None:
         {"serverContent": {"turnComplete": True}},
     ]
     instrument("google_genai", tracer_provider=recorder.provider)
-    async with _server([turn]) as client, client.aio.live.connect(model=MODEL) as session:
+    async with live_client([turn]) as client, client.aio.live.connect(model=MODEL) as session:
         await session.send_realtime_input(audio={"data": b"hello", "mime_type": "audio/pcm"})
         await _read_turn(session)
     attributes = recorder.attributes()
@@ -172,7 +131,7 @@ async def test_interrupted_turn(recorder: SpanRecorder) -> None:
     """The app speaks in between: that is no error."""
     turn = [TURN[0], {"serverContent": {"interrupted": True}}, {"serverContent": {"turnComplete": True}}]
     instrument("google_genai", tracer_provider=recorder.provider)
-    async with _server([turn]) as client, client.aio.live.connect(model=MODEL) as session:
+    async with live_client([turn]) as client, client.aio.live.connect(model=MODEL) as session:
         await _ask(session)
         await _read_turn(session)
     assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("interrupted",)
@@ -198,7 +157,7 @@ async def _cancel(session: Any) -> None:
 async def test_turn_that_is_left(leave: Callable[[Any], Awaitable[None]], recorder: SpanRecorder) -> None:
     """What came before is kept, and there is one span, which is no error."""
     instrument("google_genai", tracer_provider=recorder.provider)
-    async with _server([TURN[:3]]) as client, client.aio.live.connect(model=MODEL) as session:
+    async with live_client([TURN[:3]]) as client, client.aio.live.connect(model=MODEL) as session:
         await _ask(session)
         stream: Any = session.receive()
         for _ in range(3):
@@ -214,7 +173,7 @@ async def test_turn_that_is_left(leave: Callable[[Any], Awaitable[None]], record
 async def test_connection_that_breaks(recorder: SpanRecorder) -> None:
     """The app gets the client's exception, the span the error and what came before it."""
     instrument("google_genai", tracer_provider=recorder.provider)
-    async with _server([TURN[:2]], leaves=True) as client, client.aio.live.connect(model=MODEL) as session:
+    async with live_client([TURN[:2]], leaves=True) as client, client.aio.live.connect(model=MODEL) as session:
         await _ask(session)
         with pytest.raises(Exception, match=r"[Cc]lose|1006"):  # the client's own since 1.51, the connection's before
             await _read_turn(session)
@@ -229,7 +188,7 @@ async def test_what_stands_beside_a_turn(recorder: SpanRecorder) -> None:
     turn = [*TURN[:-1], {"serverContent": {"groundingMetadata": found}}, TURN[-1]]
     instrument("google_genai", tracer_provider=recorder.provider)
     config: Any = {"response_modalities": ["TEXT"], "thinking_config": {"thinking_budget": 7}, "temperature": 0.5}
-    async with _server([turn]) as client, client.aio.live.connect(model=MODEL, config=config) as session:
+    async with live_client([turn]) as client, client.aio.live.connect(model=MODEL, config=config) as session:
         await _ask(session)
         await _read_turn(session)
     attributes: Any = dict(recorder.one().attributes or {})

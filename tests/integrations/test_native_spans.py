@@ -93,7 +93,7 @@ def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> Non
 
 def test_the_span_around_a_model_call_of_older_adk_is_no_call(recorder: SpanRecorder) -> None:
     """ADK before 2.13 has a span `call_llm` around that of the call; a span of the app's is left as it is."""
-    hooks = SpanHooks(is_on=lambda: True, values=lambda: None)
+    hooks = SpanHooks(is_on=lambda: True, values=lambda: None, content_of=lambda _: None)
     for scope in (SCOPE, "an.app"):
         with recorder.provider.get_tracer(scope).start_as_current_span("call_llm"):
             hooks.model_call(lambda: nullcontext(), None, (), {})

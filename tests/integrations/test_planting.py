@@ -28,6 +28,8 @@ from span_recorder import SpanRecorder
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore:The generate_", "ignore:.*experimental"),
+    # The client has not followed the newest version of `websockets` yet.
+    pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning"),
 ]
 
 
@@ -82,10 +84,6 @@ def _endpoints() -> Iterator[type[Any]]:
                     yield kind
 
 
-ON_SOCKETS = {"LiveTurn", "RealtimeTurn"}
-"""`test_google_genai_live.py` and `test_openai_sockets.py` look for what stands beside a turn."""
-
-
 def test_every_endpoint_is_planted(
     server: ProviderServer,
     recorder: SpanRecorder,
@@ -112,7 +110,7 @@ def test_every_endpoint_is_planted(
                 call.make(server, Plants())
         uninstrument(library)
     caplog.clear()  # google-genai warns of parts that are no text
-    assert {kind.__name__ for kind in endpoints if kind not in read} <= ON_SOCKETS
+    assert {kind.__name__ for kind in endpoints if kind not in read} == set()
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.mapping import map_trace
 from span_recorder import SpanRecorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedReply(Reply):
+    """A reply of a scripted model that ends for a reason of its own."""
+
+    ended: str
+
+    @property
+    def finish_reason(self) -> str:
+        """As it was made."""
+        return self.ended
 
 
 class Planted:
@@ -18,6 +31,12 @@ class Planted:
 
     def __getitem__(self, place: str) -> str:
         return self._words.setdefault(place, f"planted{len(self._words):03}x")
+
+    def only(self, stands: Callable[[str], bool]) -> Planted:
+        """Those places alone whose words stand where this looks."""
+        found = Planted()
+        found._words = {place: word for place, word in self._words.items() if stands(word)}
+        return found
 
     def script(self, messages: Sequence[Message], *, tool: str = "look_up") -> Reply:
         """A scripted model that has a tool called with two planted arguments, and then gives a planted answer."""

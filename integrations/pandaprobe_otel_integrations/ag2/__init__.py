@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
-from .turns import begin_tool, begin_turn
+from .turns import begin_question, begin_tool, begin_turn
 
 __all__ = ["AG2Instrumentor"]
 
@@ -69,7 +69,14 @@ class AG2Instrumentor(Integration):
         def opened(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Scope | None:
             return guarded(begin_tool, self._recorder, args[2]) if self._open else None
 
-        return type("ToolSpans", (base,), {"on_tool_execution": wrap(execute, opened)})
+        async def ask(_self: Any, call_next: Callable[..., Any], event: Any, context: Any) -> Any:
+            return await call_next(event, context)
+
+        def asked(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Scope | None:
+            return guarded(begin_question, self._recorder, args[2]) if self._open else None
+
+        hooks = {"on_tool_execution": wrap(execute, opened), "on_human_input": wrap(ask, asked)}
+        return type("ToolSpans", (base,), hooks)
 
 
 def _makes_spans(agent: Any, given: tuple[Any, ...]) -> bool:

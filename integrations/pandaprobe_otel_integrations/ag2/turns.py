@@ -7,13 +7,15 @@ from typing import Any
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._shape import items, string
+from pandaprobe_otel_integrations._rest import RESPONSE, told
+from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._span_writing import present, record_raised
+
+from .inputs import file_part, input_part, input_value
 
 
 class TurnScope(SpanScope):
@@ -21,12 +23,17 @@ class TurnScope(SpanScope):
 
     def returned(self, value: Any, /) -> None:
         """The agent's reply."""
-        guarded(self._tell, string(value.body))
+        guarded(self._tell, value)
         guarded(self.span.end)
 
-    def _tell(self, said: str | None) -> None:
-        if self.recorder.with_content and said is not None:
-            message = {"role": "assistant", "parts": [parts.text(said)], "finish_reason": "stop"}
+    def _tell(self, reply: Any) -> None:
+        if not self.recorder.with_content:
+            return
+        body = string(reply.body)
+        said = [*([parts.text(body)] if body is not None else []), *map(file_part, reply.files)]
+        if said:
+            reason = string(getattr(reply.response, "finish_reason", None)) or "stop"
+            message = {"role": "assistant", "parts": said, "finish_reason": reason}
             self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
 
 
@@ -43,8 +50,21 @@ class ToolScope(SpanScope):
         if isinstance(error, Exception):
             record_raised(self.span, error, with_content=self.recorder.with_content)
         elif self.recorder.with_content:
-            told = [_content(each) for each in items(getattr(getattr(event, "result", None), "parts", None))]
-            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told[0] if len(told) == 1 else told}))
+            result = getattr(event, "result", None)
+            found = [input_value(each) for each in items(getattr(result, "parts", None))]
+            beside = obj(getattr(result, "metadata", None))
+            more = {RESPONSE: {"response": {"metadata": told(dict(beside))}}} if beside else {}
+            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: found[0] if len(found) == 1 else found, **more}))
+
+
+class PersonScope(SpanScope):
+    """A question for a person."""
+
+    def returned(self, value: Any, /) -> None:
+        """What the person says."""
+        if self.recorder.with_content:
+            guarded(lambda: self.span.set_attributes(encoded({ours.OUTPUT: value.content})))
+        guarded(self.span.end)
 
 
 def begin_turn(recorder: Recorder, agent: Any, event: Any, context: Any) -> TurnScope:
@@ -59,7 +79,7 @@ def begin_turn(recorder: Recorder, agent: Any, event: Any, context: Any) -> Turn
     }
     span = recorder.tracer.start_span(name, attributes=present(attributes))
     if recorder.with_content:
-        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(event)})))
+        guarded(lambda: span.set_attributes(encoded(_asked(event, context))))
     return TurnScope(recorder, span)
 
 
@@ -78,16 +98,19 @@ def begin_tool(recorder: Recorder, call: Any) -> ToolScope:
     return ToolScope(recorder, span)
 
 
-def _asked(event: Any) -> list[dict[str, Any]]:
-    asked = [_content(each) for each in items(getattr(event, "parts", None))]
-    told = [parts.text(each if isinstance(each, str) else to_json(each)) for each in asked]
-    return [{"role": "user", "parts": told}] if told else []
+def begin_question(recorder: Recorder, request: Any) -> PersonScope:
+    """Start the span of a question for a person."""
+    span = recorder.tracer.start_span("human input", attributes={ours.KIND: "OTHER"})
+    if recorder.with_content:
+        guarded(lambda: span.set_attributes(encoded({ours.INPUT: request.content})))
+    return PersonScope(recorder, span)
 
 
-def _content(part: Any) -> Any:
-    """A text, plain data or an address as it is; of bytes and files, what sort of thing they are."""
-    for name in ("content", "data", "url"):
-        found = getattr(part, name, None)
-        if found is not None and not isinstance(found, bytes):
-            return found
-    return f"[{type(part).__name__}]"
+def _asked(event: Any, context: Any) -> Content:
+    """The messages, and the variables that the app has set for them."""
+    found = [input_part(each) for each in items(getattr(event, "parts", None))]
+    messages = [{"role": "user", "parts": found}] if found else []
+    variables = obj(getattr(context, "variables", None))
+    if not variables:
+        return {names.INPUT_MESSAGES: messages}
+    return {names.INPUT_MESSAGES: messages, ours.INPUT: {"messages": messages, "variables": told(dict(variables))}}

@@ -15,6 +15,7 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
 from .content import ContentSwitch
+from .model_calls import ModelCalls
 from .workflows import WorkflowHooks
 
 __all__ = ["AgentFrameworkInstrumentor"]
@@ -34,9 +35,9 @@ def _says_messages() -> bool:
 class AgentFrameworkInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and workflows, in the spans that Agent Framework makes itself.
 
-    Added to them: messages, also those that go through workflows, unless ENABLE_SENSITIVE_DATA says something or the
-    app has turned telemetry off, and the session. The client of the model makes no second span. See `Integration` for
-    the options of `instrument()`.
+    Added to them: messages, also those that go through workflows, and parameters of model calls, unless
+    ENABLE_SENSITIVE_DATA says something or the app has turned telemetry off, and the session. The client of the model
+    makes no second span. See `Integration` for the options of `instrument()`.
     """
 
     library = "agent_framework"
@@ -74,6 +75,16 @@ class AgentFrameworkInstrumentor(Integration):
 
         yield patch(module.AgentTelemetryLayer, "_trace_agent_invocation", agent_begins)
         yield patch(module, "workflow_tracer", self._workflows.tracer)
+        calls = ModelCalls(is_on=lambda: self._open, with_content=_says_messages)
+        yield patch(module, "_get_span_attributes", calls.attributes)
+        yield patch(module.ChatTelemetryLayer, "get_response", calls.chat)
+        yield patch(module.EmbeddingTelemetryLayer, "get_embeddings", calls.embedding)
+        for name, told in (
+            ("_to_otel_message_latest_experimental", calls.message),
+            ("_to_otel_part_latest_experimental", calls.part),
+        ):
+            if hasattr(module, name):
+                yield patch(module, name, told)
 
     def _get_tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         if not self._open:

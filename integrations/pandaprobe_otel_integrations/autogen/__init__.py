@@ -12,6 +12,7 @@ from pandaprobe_otel_integrations._patching import Undoable, definer, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
 from .agents import AgentRuns
+from .endings import Endings
 from .native import NativeSpans
 from .teams import TeamRuns
 from .tools import ToolCalls
@@ -19,6 +20,7 @@ from .tools import ToolCalls
 __all__ = ["AutoGenInstrumentor"]
 
 _AGENTS: Final = "autogen_agentchat.agents._base_chat_agent"
+_ASSISTANTS: Final = "autogen_agentchat.agents._assistant_agent"
 _MEMBERS: Final = "autogen_agentchat.teams._group_chat._chat_agent_container"
 _TEAMS: Final = "autogen_agentchat.teams._group_chat._base_group_chat"
 _OPENINFERENCE: Final = "openinference.instrumentation.autogen_agentchat"
@@ -29,8 +31,8 @@ _TOOLS: Final = "autogen_core.tools._base"
 class AutoGenInstrumentor(Integration):
     """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
 
-    Added to AutoGen's spans: what agents and tools were given and have answered, cancellation, and the conversation:
-    one for each agent or team. The making of an agent that is part of no trace gets no span. What an app does between
+    Added to AutoGen's spans: what agents and tools were given and have answered, and what was said on the way, why an
+    answer ended, cancellation, and the conversation: one for each agent or team. The making of an agent that is part of no trace gets no span. What an app does between
     two events of a stream is not below the agent. A model call is the span of the client that it goes through. See
     `Integration` for the options of `instrument()`.
     """
@@ -38,7 +40,7 @@ class AutoGenInstrumentor(Integration):
     library = "autogen"
     makes_own_spans = True
     requirements = ("autogen-agentchat >= 0.7.5",)
-    hooked_modules = (_AGENTS, _MEMBERS, _TEAMS, _TOOLS)
+    hooked_modules = (_AGENTS, _ASSISTANTS, _MEMBERS, _TEAMS, _TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -46,6 +48,8 @@ class AutoGenInstrumentor(Integration):
             class_name="AutogenAgentChatInstrumentor",
         ),
     )
+
+    _endings = Endings()
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         native = NativeSpans(
@@ -57,15 +61,17 @@ class AutoGenInstrumentor(Integration):
         if module.__name__ == _AGENTS:
             yield adopt(_OPENINFERENCE, is_on=lambda: self._open and not native.is_ours())
             yield patch(module, "trace_create_agent_span", native.making)
-            runs = AgentRuns(native)
+            runs = AgentRuns(native, self._endings)
             yield patch(module, "trace_invoke_agent_span", runs.span)
             yield patch(module.BaseChatAgent, "run", runs.run)
             yield patch(module.BaseChatAgent, "run_stream", runs.run_stream)
         elif module.__name__ == _MEMBERS:
-            runs = AgentRuns(native)
+            runs = AgentRuns(native, self._endings)
             yield patch(module, "trace_invoke_agent_span", runs.span)
             yield patch(module.ChatAgentContainer, "handle_request", runs.member)
             yield patch(definer(module.ChatAgentContainer, "publish_message"), "publish_message", runs.publishing)
+        elif module.__name__ == _ASSISTANTS:
+            yield patch(module.AssistantAgent, "_call_llm", self._endings.calling)
         elif module.__name__ == _TEAMS:
             yield patch(module.BaseGroupChat, "run_stream", TeamRuns(self._recorder, native.is_ours).run_stream)
         else:

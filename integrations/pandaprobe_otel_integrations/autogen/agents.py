@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -10,11 +10,13 @@ from typing import Any, Final
 from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._rest import RESPONSE
 
-from .messages import answered, asked
+from .endings import Endings
+from .messages import answered, asked, on_the_way
 from .native import NativeSpans, OpenEnded, SpanBlock
 from .steps import steps
 
@@ -30,9 +32,16 @@ class AgentRun:
         self.given = given
         self.span: Span = INVALID_SPAN
 
-    def answered(self, result: Any) -> None:
+    def answered(self, result: Any, reason: str) -> None:
         """The run has resulted in this."""
-        self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: answered(result.messages)}))
+        self.span.set_attributes(encoded(_told_of(result.messages, reason, self.given)))
+
+
+def _told_of(messages: Sequence[Any], reason: str, task: Any = None) -> Content:
+    """The answer, and what was said on the way to it."""
+    between = on_the_way(messages, task)
+    more = {RESPONSE: {"response": {"messages": between}}} if between else {}
+    return {names.OUTPUT_MESSAGES: answered(messages, reason), **more}
 
 
 _RUN: Final[ContextVar[AgentRun | None]] = ContextVar("pandaprobe_autogen_run", default=None)
@@ -42,8 +51,9 @@ _RUN: Final[ContextVar[AgentRun | None]] = ContextVar("pandaprobe_autogen_run", 
 class AgentRuns:
     """What is different of runs."""
 
-    def __init__(self, native: NativeSpans) -> None:
+    def __init__(self, native: NativeSpans, endings: Endings) -> None:
         self._native = native
+        self._endings = endings
         self._conversations = ConversationIds()
 
     def span(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
@@ -78,9 +88,14 @@ class AgentRuns:
         """Around what agents say to all: the answer of a member is among it."""
         said: Any = args[0] if args else kwargs.get("message")
         if type(said).__name__ == _MEMBERS_ANSWER and self._native.with_content and self._native.is_ours():
-            told = guarded(answered, [said.response.chat_message])
-            get_current_span().set_attributes(encoded({names.OUTPUT_MESSAGES: told}))
+            guarded(self._member_answered, said.response)
         return wrapped(*args, **kwargs)
+
+    def _member_answered(self, response: Any) -> None:
+        span = get_current_span()
+        reason = self._endings.of_member(span)
+        messages = [*(response.inner_messages or ()), response.chat_message]
+        span.set_attributes(encoded(_told_of(messages, reason)))
 
     async def _turn(self, wrapped: Callable[..., Any], run: AgentRun, args: Any, kwargs: Any) -> Any:
         _RUN.set(run)
@@ -113,7 +128,7 @@ class AgentRuns:
 
     def _answered(self, run: AgentRun, result: Any) -> None:
         if self._native.with_content and run.span.is_recording():
-            guarded(run.answered, result)
+            guarded(run.answered, result, self._endings.of(run.span))
 
     @contextmanager
     def _told(self, run: AgentRun, block: SpanBlock) -> Generator[Span]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import items
+from pandaprobe_otel_integrations._rest import told, with_rest
+from pandaprobe_otel_integrations._shape import items, obj
+
+_READ: Final = frozenset({"id", "source", "models_usage", "metadata", "created_at", "type", "content"})
+"""Members that are told under other names, or say when and by which id; what else a message has stays beside them."""
+_SEEN: Final = frozenset({"ToolCallRequestEvent", "ToolCallExecutionEvent", "ModelClientStreamingChunkEvent"})
+"""What agents tell of their model calls and tools, which have spans."""
 
 
 def asked(task: Any) -> list[Part]:
@@ -15,24 +22,50 @@ def asked(task: Any) -> list[Part]:
     return [message("user", each) for each in (items(task) or [task]) if each is not None]
 
 
-def answered(messages: Iterable[Any]) -> list[Part]:
+def answered(messages: Iterable[Any], reason: str = "stop") -> list[Part]:
     """The answer, which is the last of what was said."""
     said = [*messages]
-    return [{**message("assistant", said[-1]), "finish_reason": "stop"}] if said else []
+    return [{**message("assistant", said[-1]), "finish_reason": reason}] if said else []
+
+
+def on_the_way(messages: Iterable[Any], task: Any = None) -> list[Part]:
+    """What was said between the task and the answer that no span tells: thoughts, code and its results, ..."""
+    given = {getattr(each, "id", None) for each in items(task) or [task]}
+    said = [*messages][:-1]
+    if isinstance(task, str) and said and getattr(said[0], "content", None) == task:
+        del said[0]
+    return [
+        {"event": type(each).__name__, **message("assistant", each)}
+        for each in said
+        if type(each).__name__ not in _SEEN and getattr(each, "id", each) not in given
+    ]
 
 
 def message(role: str, said: Any) -> Part:
-    """One message, with who has said it and what the app says of it."""
+    """One message, with who has said it, what the app says of it, and what its class has besides."""
     if isinstance(said, str):
         return {"role": role, "parts": [parts.text(said)]}
-    told = {"name": getattr(said, "source", None), "metadata": getattr(said, "metadata", None)}
-    return {"role": role, "parts": _parts(said), **{name: value for name, value in told.items() if value}}
+    told_of = {"name": getattr(said, "source", None), "metadata": getattr(said, "metadata", None)}
+    found = {"role": role, "parts": _parts(said), **{name: value for name, value in told_of.items() if value}}
+    members = obj(said)
+    found = with_rest(found, members, _READ)
+    if getattr(said, "format_string", None):
+        found["structured"] = told(members.get("content"))
+    return found
 
 
 def _parts(said: Any) -> list[Part]:
     content = getattr(said, "content", None)
-    if type(said).__name__ != "MultiModalMessage":
-        return [parts.text(content if isinstance(content, str) else str(said.to_text()))]
-    return [
-        parts.text(each) if isinstance(each, str) else parts.media(each.data_uri, "image") for each in items(content)
-    ]
+    if type(said).__name__ == "MultiModalMessage":
+        return [_text_or_picture(each) for each in items(content)]
+    if isinstance(content, list):
+        return [parts.text(to_json(told(list(map(_plain, items(content))))))]
+    return [parts.text(content if isinstance(content, str) else str(said.to_text()))]
+
+
+def _text_or_picture(each: Any) -> Part:
+    return parts.text(each) if isinstance(each, str) else parts.media(each.data_uri, "image")
+
+
+def _plain(value: Any) -> Any:
+    return dict(obj(value)) or value

@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._span_writing import present, record_raised
 
+from .endings import TeamEnding, of_team
 from .messages import answered, asked
 from .steps import steps
 
@@ -38,10 +39,11 @@ class TeamRuns:
             async for event in events:
                 yield event
             return
-        inner = steps(events, set_span_in_context(span))
+        ending = TeamEnding()
+        inner = steps(events, of_team(ending, set_span_in_context(span)))
         try:
             async for event in inner:
-                guarded(self._tell, span, event)
+                guarded(self._tell, span, event, ending)
                 yield event
         except BaseException as error:
             guarded(record_raised, span, error, with_content=self._recorder.with_content)
@@ -66,10 +68,10 @@ class TeamRuns:
             attributes |= encoded({names.INPUT_MESSAGES: asked(task)})
         return self._recorder.tracer.start_span(f"invoke_agent {name}", attributes=attributes)
 
-    def _tell(self, span: Span, event: Any) -> None:
+    def _tell(self, span: Span, event: Any, ending: TeamEnding) -> None:
         if type(event).__name__ != "TaskResult":
             return
         if event.stop_reason:
             span.set_attribute(_STOP_REASON, str(event.stop_reason))
         if self._recorder.with_content and event.messages:
-            span.set_attributes(encoded({names.OUTPUT_MESSAGES: answered(event.messages)}))
+            span.set_attributes(encoded({names.OUTPUT_MESSAGES: answered(event.messages, ending.reason)}))

@@ -12,10 +12,14 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._rest import RESPONSE
 from pandaprobe_otel_integrations._shape import items, obj
 
 from .native import NativeSpans, OpenEnded, SpanBlock
 from .steps import steps
+
+_AGENTS: Final = "autogen_agentchat."
+_MAX_PIECES: Final = 100
 
 
 class ToolCall:
@@ -24,6 +28,7 @@ class ToolCall:
     def __init__(self, tool: Any, arguments: Any) -> None:
         self._tool = tool
         self._arguments = arguments
+        self._pieces: list[Any] = []
         self.span: Span = INVALID_SPAN
 
     def opened(self, span: Span, *, with_content: bool) -> None:
@@ -32,11 +37,21 @@ class ToolCall:
         if with_content:
             span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: dict(obj(self._arguments))}))
 
+    def told(self, piece: Any) -> None:
+        """The tool tells how it goes. What agents tell that are tools, their spans say."""
+        if type(piece).__module__.startswith(_AGENTS):
+            return
+        if len(self._pieces) < _MAX_PIECES:
+            self._pieces.append(piece)
+        else:
+            self._pieces[-1] = "[and more, not recorded]"
+
     def answered(self, result: Any) -> None:
         """The tool has returned this. A value that is no JSON is told as the model is told it."""
         structure: Any = obj(result) or items(result) if isinstance(result, (dict, list)) else None
         told: Any = structure or self._tool.return_value_as_string(result)
-        self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told}))
+        before = {RESPONSE: {"response": {"stream": self._pieces[:-1]}}} if len(self._pieces) > 1 else {}
+        self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told, **before}))
 
 
 _CALL: Final[ContextVar[ToolCall | None]] = ContextVar("pandaprobe_autogen_tool_call", default=None)
@@ -92,6 +107,7 @@ class ToolCalls:
         try:
             async for event in inner:
                 last = event
+                call.told(event)
                 yield event
             self._answered(call, last)
         finally:

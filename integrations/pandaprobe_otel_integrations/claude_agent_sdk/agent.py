@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, Final
 
@@ -12,10 +12,11 @@ from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import RESPONSE, rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.blocks import block_parts, input_messages
 
@@ -23,8 +24,16 @@ from .history import History
 from .ledger import Ledger
 from .model_call import ModelCall
 
+_OF_AGENTS: Final = frozenset(
+    {"agentId", "usage", "totalTokens", "totalDurationMs", "totalToolUseCount", "resolvedModel", "harnessNoteCount"}
+)
+"""What is told of a sub-agent, which has a span."""
 _SYNTHETIC: Final = "<synthetic>"
 """The model of messages that the CLI writes itself, such as that of an error."""
+
+
+MAX_NOTES: Final = 100
+"""Of one sort, on one span."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,8 @@ class Tool:
     arguments: Object
     span: Span
     context: Context
+    notes: list[Any] = field(default_factory=list[Any])
+    """What hooks and the app have decided about it."""
 
 
 class Agent:
@@ -49,6 +60,7 @@ class Agent:
         *,
         parent_tool: str | None = None,
         instructions: Sequence[Part] = (),
+        settings: Content | None = None,
     ) -> None:
         self.name = name
         self.parent_tool = parent_tool
@@ -56,6 +68,7 @@ class Agent:
         self.model = ""
         self.about: dict[str, Any] = {}
         """What is said of the run, for the metadata of its span."""
+        self._beside: dict[str, list[Any]] = {}
         self._recorder = recorder
         self._ledger = ledger
         self._history = History()
@@ -65,11 +78,13 @@ class Agent:
         self._instructions: Mapping[str, str] = {}
         if recorder.with_content and instructions:
             self._instructions = encoded({names.SYSTEM_INSTRUCTIONS: list(instructions)})
+        chosen = encoded(settings) if recorder.with_content and settings else {}
         attributes = {
             ours.KIND: "AGENT",
             ours.OPERATION_NAME: "invoke_agent",
             names.AGENT_NAME: name,
             **self._instructions,
+            **chosen,
         }
         self.span: Span = recorder.tracer.start_span(name, base, attributes=attributes)
         self.context: Context = set_span_in_context(self.span, base)
@@ -83,6 +98,18 @@ class Agent:
             self._history.add(message)
             self._asked.append(message)
         self.span.set_attributes(encoded({names.INPUT_MESSAGES: self._asked}))
+
+    def note(self, name: str, value: Any) -> None:
+        """Something that is told of the run beside its answer."""
+        noted = self._beside.setdefault(name, [])
+        if self._recorder.with_content and value and len(noted) <= MAX_NOTES:
+            noted.append(value if len(noted) < MAX_NOTES else "[and more, not recorded]")
+
+    def note_of(self, tool: Tool, value: Any) -> None:
+        """Something that is told of a tool call beside its result."""
+        if self._recorder.with_content and value and len(tool.notes) < MAX_NOTES:
+            tool.notes.append(value)
+            tool.span.set_attributes(encoded({RESPONSE: {"response": {"decisions": tool.notes}}}))
 
     # -- model calls --------------------------------------------------------------------------------------------------
 
@@ -179,8 +206,11 @@ class Agent:
         context = set_span_in_context(span, self.context)
         self.tools[tool_id] = Tool(name=name, arguments=arguments, span=span, context=context)
 
-    def hears(self, content: Any, stopped: Mapping[str, str]) -> None:
-        """A `user` message that the CLI wrote: results of tools. `stopped` says which somebody has stopped, and who."""
+    def hears(self, content: Any, stopped: Mapping[str, str], beside: Object) -> None:
+        """A `user` message that the CLI wrote: results of tools. `stopped` says which somebody has stopped, and who.
+
+        `beside` is what the CLI's own code makes of a result, of which the model sees the text.
+        """
         results = [block for block in objects(content) if block.get("type") == "tool_result"]
         if not results:
             return
@@ -189,19 +219,22 @@ class Agent:
             tool_id = str(block.get("tool_use_id"))
             tool = self.tools.pop(tool_id, None)
             if tool is not None:
-                self._end_tool(tool.span, block, stopped.get(tool_id))
+                self._end_tool(tool, block, stopped.get(tool_id), beside)
         self._ready_ns = time_ns()
         if self._recorder.with_content:
             self._history.add({"role": "tool", "parts": block_parts(results)})
 
-    def _end_tool(self, span: Span, block: Object, stopped_by: str | None) -> None:
+    def _end_tool(self, tool: Tool, block: Object, stopped_by: str | None, beside: Object) -> None:
         (part,) = block_parts([block])
-        response = part.get("response")
+        response, span = part.get("response"), tool.span
+        about: dict[str, Any] = {} if stopped_by is None else {"stopped_by": stopped_by}
         if self._recorder.with_content:
             span.set_attributes(encoded({names.TOOL_CALL_RESULT: response}))
-        if stopped_by is not None:
-            span.set_attribute(ours.SPAN_METADATA, to_json({"stopped_by": stopped_by}))
-        elif block.get("is_error"):
+            more = {**({"decisions": tool.notes} if tool.notes else {}), **_unsaid(beside, response)}
+            about |= {"response": more} if more else {}
+        if about:
+            span.set_attribute(ours.SPAN_METADATA, to_json(about))
+        if stopped_by is None and block.get("is_error"):
             span.set_attribute(ours.ERROR_TYPE, "tool_error")
             text = response if isinstance(response, str) else to_json(response)
             span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else "tool_error"))
@@ -226,6 +259,9 @@ class Agent:
     def end(self, end_ns: int | None = None, *, cancelled: bool = False) -> None:
         """End it, and what is open of it; that is cancelled, since nothing tells how it ended."""
         self.pause()
+        beside = {name: noted[0] if len(noted) == 1 else noted for name, noted in self._beside.items() if noted}
+        if beside:
+            self.about["response"] = beside
         if self.about:
             self.span.set_attribute(ours.SPAN_METADATA, to_json(self.about))
         for tool in self.tools.values():
@@ -235,3 +271,19 @@ class Agent:
         if cancelled:
             self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         self.span.end(end_ns)
+
+
+def _unsaid(beside: Object, response: Any) -> dict[str, Any]:
+    """What the CLI tells of a result that its text does not say."""
+    said = response if isinstance(response, str) else to_json(response)
+    return {name: value for name, value in rest(beside, _OF_AGENTS).items() if not _is_said(value, said)}
+
+
+def _is_said(value: Any, said: str) -> bool:
+    if isinstance(value, str):
+        return value in said or to_json(value)[1:-1] in said
+    if isinstance(value, Mapping):
+        return all(_is_said(each, said) for each in obj(value).values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_said(each, said) for each in items(value))
+    return to_json(value) in said

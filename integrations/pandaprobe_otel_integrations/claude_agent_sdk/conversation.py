@@ -19,6 +19,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._rest import rest
 from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
 
 from .agent import Agent, Tool
@@ -58,6 +59,8 @@ class Conversation:
         """Prompts that were sent while a run was going on."""
         self._answered_ns: int | None = None
         """When the result of the run came; None until then."""
+        self._requests: dict[str, str] = {}
+        """Id of a request for a decision of the app's to the id of the tool call that it is about, or ""."""
         self._tells_state = False
         self._session: str | None = None
 
@@ -72,6 +75,24 @@ class Conversation:
                 return
             self._finish()
             self._begin(get_current()).ask(content)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the CLI waits for a decision of the app's."""
+        return bool(self._requests)
+
+    def responded(self, message: Object) -> None:
+        """An answer to the CLI: what a hook says, or whether and with what a tool may run."""
+        response = obj(message.get("response"))
+        tool_id = self._requests.pop(str(response.get("request_id")), None)
+        if tool_id is None or self._main is None:
+            return
+        decision = rest(obj(response.get("response")), frozenset())
+        tool = self._tool(tool_id)
+        if tool is None:
+            self._main.note("decisions", decision)
+        elif decision != {"behavior": "allow"} and decision.get("updatedInput") != tool.arguments:
+            self._main.note_of(tool, decision)
 
     # -- what it reads ------------------------------------------------------------------------------------------------
 
@@ -93,6 +114,8 @@ class Conversation:
     def context_of(self, request: Object) -> Context | None:
         """What the app's code runs in that the CLI asks for: hooks, permissions and tools of the app."""
         asked = obj(request.get("request"))
+        if asked.get("subtype") in _DECISIONS and len(self._requests) < _MAX_REQUESTS:
+            self._requests[str(request.get("request_id"))] = string(asked.get("tool_use_id")) or ""
         meta = obj(obj(obj(asked.get("message")).get("params")).get("_meta"))
         tool_id = asked.get("tool_use_id") or meta.get("claudecode/toolUseId")
         tool = self._tool(str(tool_id))
@@ -117,7 +140,8 @@ class Conversation:
         if values is not None:
             base = with_values(values, base)
         told = self._instructions.of(RUN_NAME, is_main=True)
-        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=told)
+        settings = self._instructions.settings
+        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=told, settings=settings)
         self._answered_ns = None
         return self._main
 
@@ -143,6 +167,10 @@ class Conversation:
             terminal_reason=string(result.get("terminal_reason")),
         )
         main.pause(string(result.get("result")) or _structured(result))
+        for name, value in rest(result, _READ).items():
+            main.note(name, value)
+        if result.get("result") and _structured(result) != result["result"]:
+            main.note("structured_output", result.get("structured_output"))
         stopped = str(result.get("terminal_reason") or "")
         if stopped.startswith("aborted"):
             main.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
@@ -200,8 +228,9 @@ class Conversation:
         agent = self._agent_of(message) if message.get("parent_tool_use_id") else self._main
         if agent is None:
             return
-        agent.hears(content, dict(_stopped(message)))
         result = obj(message.get("tool_use_result"))
+        is_agents = any(str(block.get("tool_use_id")) in self._sub_agents for block in objects(content))
+        agent.hears(content, dict(_stopped(message)), {} if is_agents else result)
         if result.get("isAsync"):
             return
         for block in objects(content):
@@ -215,6 +244,8 @@ class Conversation:
         kind, tool_id = message.get("subtype"), string(message.get("tool_use_id"))
         if kind == "init" and self._main is not None and self._answered_ns is None:
             self._initialized(self._main, message)
+        elif kind == "compact_boundary" and self._main is not None:
+            self._main.note("compacted", obj(message.get("compact_metadata")) or True)
         elif kind == "status" and message.get("status") == "requesting" and self._main is not None:
             self._main.requests()
         elif kind == "session_state_changed":
@@ -250,6 +281,35 @@ class Conversation:
     def _open_sub_agents(self) -> list[Agent]:
         found, self._sub_agents = list(self._sub_agents.values()), {}
         return found
+
+
+_DECISIONS: Final = frozenset({"can_use_tool", "hook_callback"})
+_MAX_REQUESTS: Final = 1000
+_READ: Final = frozenset(
+    {
+        "type",
+        "subtype",
+        "session_id",
+        "uuid",
+        "result",
+        "structured_output",
+        "num_turns",
+        "total_cost_usd",
+        "terminal_reason",
+        "usage",
+        "modelUsage",
+        "model_usage_since_last_result",
+        "errors",
+        "api_error_type",
+        "is_error",
+        "duration_ms",
+        "duration_api_ms",
+        "ttft_ms",
+        "fast_mode_state",
+        "stop_reason",
+    }
+)
+"""Members of a result that are told elsewhere, or say how long it took."""
 
 
 def _stopped(message: Object) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import with_short_texts
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._parts import Part
@@ -16,12 +17,13 @@ _LONG_MESSAGE_CHARS: Final = MAX_CHARS >> 2
 
 
 class History:
-    """Messages in the conventions' form. Over `MAX_CHARS` the oldest go, except for the first."""
+    """Messages in the conventions' form. Over `MAX_CHARS` the oldest go, except for the first; a mark says how many."""
 
-    __slots__ = ("_chars", "_pieces")
+    __slots__ = ("_chars", "_gone", "_pieces")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._gone = 0
         self._chars = 0
 
     def add(self, message: Part) -> None:
@@ -33,7 +35,11 @@ class History:
         self._chars += len(piece)
         while self._chars > MAX_CHARS and len(self._pieces) > 2:
             self._chars -= len(self._pieces.pop(1))
+            self._gone += 1
 
     def snapshot(self) -> tuple[str, ...]:
         """The messages until now, each as JSON text. Snapshots share their texts."""
-        return tuple(self._pieces)
+        if not self._gone:
+            return tuple(self._pieces)
+        mark = {"role": "system", "parts": [parts.text(f"[{self._gone} messages left out here]")]}
+        return (self._pieces[0], to_json(mark), *self._pieces[1:])

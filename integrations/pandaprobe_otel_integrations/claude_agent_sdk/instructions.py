@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import obj, string
+from pandaprobe_otel_integrations._rest import parameters, rest
+from pandaprobe_otel_integrations._shape import Object, obj, string
+
+_SETTINGS: Final = (
+    "max_turns",
+    "max_budget_usd",
+    "task_budget",
+    "max_thinking_tokens",
+    "thinking",
+    "effort",
+    "output_format",
+    "fallback_model",
+    "betas",
+    "allowed_tools",
+    "disallowed_tools",
+    "skills",
+)
+"""Options that shape what is said; the others say where and how the program runs."""
+_TOLD: Final = frozenset({"prompt"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +35,8 @@ class Instructions:
     """What the app has told its agents to be."""
 
     main: list[Part] = field(default_factory=list[Part])
+    settings: Content = field(default_factory=dict[str, Any])
+    """What else shapes what the main agent does."""
     of_sub_agents: Mapping[str, list[Part]] = field(default_factory=dict[str, list[Part]])
     """By the names that the app has given them."""
 
@@ -30,8 +51,15 @@ def instructions_of(query: Any) -> Instructions:
     agents = {name: obj(definition) for name, definition in obj(getattr(query, "_agents", None)).items()}
     return Instructions(
         main=_parts(getattr(options, "system_prompt", None)),
+        settings=_settings(options, agents),
         of_sub_agents={name: _parts(definition.get("prompt")) for name, definition in agents.items()},
     )
+
+
+def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
+    told = {name: getattr(options, name, None) for name in _SETTINGS}
+    described = {name: rest(definition, _TOLD) for name, definition in agents.items()}
+    return parameters({**told, "agents": described}, frozenset())
 
 
 def _parts(prompt: Any) -> list[Part]:

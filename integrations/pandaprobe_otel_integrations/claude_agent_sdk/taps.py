@@ -52,5 +52,11 @@ def tap(transport: Any, conversation: Conversation) -> None:
 
 
 def _wrote(conversation: Conversation, data: str) -> None:
-    if '"user"' in data:  # the rest are control messages, some of them long
-        conversation.wrote(obj(from_json(data)))
+    is_answer = conversation.is_asked and '"control_response"' in data
+    if not is_answer and '"user"' not in data:  # the rest are control messages, some of them long
+        return
+    message = obj(from_json(data))
+    if message.get("type") == "control_response":
+        conversation.responded(message)
+    else:
+        conversation.wrote(message)

@@ -9,13 +9,30 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json import object_from_json, to_json
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import RESPONSE, rest
 from pandaprobe_otel_integrations._shape import items, obj, string
 
 from .model_calls import conversation
 
 Attributes = dict[str, Any]
+
+_OF_TASKS: Final = (
+    "description",
+    "expected_output",
+    "config",
+    "output_file",
+    "human_input",
+    "guardrail",
+    "guardrails",
+    "output_pydantic",
+    "output_json",
+    "response_model",
+)
+_OF_REMOTE: Final = ("context_id", "agent_card", "provider", "skill_id", "metadata", "extensions")
+_OF_RECORDS: Final = frozenset({"content", "embedding", "created_at", "last_accessed"})
+_OF_MATCHES: Final = frozenset({"record", "score"})
 
 
 def beginning(kind: str, source: Any, event: Any) -> tuple[str, Attributes]:
@@ -75,6 +92,17 @@ def _tool(_: Any, event: Any) -> tuple[str, Attributes]:
     return f"execute_tool {name}", told
 
 
+def _remote(event: Any) -> tuple[str, Attributes]:
+    """An agent of another service, that speaks A2A."""
+    name = string(obj(event.agent_card).get("name")) or str(event.endpoint)
+    return name, {
+        ours.KIND: "AGENT",
+        ours.OPERATION_NAME: "invoke_agent",
+        names.AGENT_NAME: name,
+        names.CONVERSATION_ID: string(event.context_id),
+    }
+
+
 def _retriever(name: str) -> Callable[[Any, Any], tuple[str, Attributes]]:
     told: Attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
     return lambda source, event: (name, {**told, names.RETRIEVAL_TOP_K: getattr(event, "limit", None)})
@@ -88,6 +116,9 @@ _BEGINNINGS: Final[Mapping[str, Callable[[Any, Any], tuple[str, Attributes]]]] =
     "task": _task,
     "agent": _agent,
     "tool": _tool,
+    "mcp": _tool,
+    "remote": lambda source, event: _remote(event),
+    "saving": lambda source, event: ("save memory", {ours.KIND: "OTHER"}),
     "memory": _retriever("memory"),
     "knowledge": _retriever("knowledge"),
     "guardrail": lambda source, event: (string(event.guardrail_name) or "guardrail", {ours.KIND: "OTHER"}),
@@ -108,14 +139,24 @@ def _assistant(text: Any) -> list[Part]:
 def _asked_of_crew(crew: Any, event: Any) -> Content:
     """Its inputs; for a crew without any, what its tasks say."""
     inputs = obj(event.inputs)
-    lines = [f"{key}: {value}" for key, value in inputs.items()]
-    lines = lines or [str(task.description) for task in items(getattr(crew, "tasks", None))]
-    return {names.INPUT_MESSAGES: _user("\n".join(lines))}
+    if inputs:
+        return {ours.INPUT: dict(inputs)}
+    return {
+        names.INPUT_MESSAGES: _user("\n".join(str(task.description) for task in items(getattr(crew, "tasks", None))))
+    }
 
 
 def _asked_of_task(task: Any, event: Any) -> Content:
-    said = {name: getattr(task, name, None) for name in ("description", "expected_output")}
+    """What it says, what of its settings shapes the answer, and what the tasks before it have said."""
+    said = rest({name: _setting(getattr(task, name, None) or None) for name in _OF_TASKS}, frozenset())
     return {ours.INPUT: {**said, **({"context": event.context} if event.context else {})}}
+
+
+def _setting(value: Any) -> Any:
+    """A setting as it is, a function by its name."""
+    if isinstance(value, (list, tuple)):
+        return [_setting(one) for one in items(value)]
+    return getattr(value, "__qualname__", repr(value)) if callable(value) and not isinstance(value, type) else value
 
 
 def _asked_of_agent(_: Any, event: Any) -> Content:
@@ -130,12 +171,53 @@ _ASKED: Final[Mapping[str, Callable[[Any, Any], Content]]] = {
     "task": _asked_of_task,
     "agent": _asked_of_agent,
     "tool": lambda source, event: {names.TOOL_CALL_ARGUMENTS: parts.decoded_arguments(event.tool_args)},
-    "memory": lambda source, event: {names.RETRIEVAL_QUERY: event.query},
+    "mcp": lambda source, event: {names.TOOL_CALL_ARGUMENTS: dict(obj(event.tool_args))},
+    "memory": lambda source, event: _asked_of_memory(event),
+    "saving": lambda source, event: {ours.INPUT: _only(event, "value", "metadata")},
+    "remote": lambda source, event: {names.INPUT_MESSAGES: _user(event.task_description), **_beside(event, _OF_REMOTE)},
+    "guardrail": lambda source, event: {ours.INPUT: {"guardrail": event.guardrail, "retry_count": event.retry_count}},
 }
 
 
+def _only(event: Any, *members: str) -> dict[str, Any]:
+    """These members of an event, where they say something."""
+    return rest({name: getattr(event, name, None) for name in members}, frozenset())
+
+
+def _beside(event: Any, members: tuple[str, ...]) -> Content:
+    found = _only(event, *members)
+    return {RESPONSE: {"response": found}} if found else {}
+
+
+def _asked_of_memory(event: Any) -> Content:
+    """The query; how it is looked for beside it, where that is more than a limit."""
+    if getattr(event, "score_threshold", None) is None:
+        return {names.RETRIEVAL_QUERY: event.query}
+    return {ours.INPUT: _only(event, "query", "limit", "score_threshold")}
+
+
+def beside(event: Any) -> tuple[str, Any] | None:
+    """What an event tells of the step that it happens in: a name, and what is told under it."""
+    told = _TOLD_BESIDE.get(event.type)
+    found = _only(event, *told[1]) if told is not None else {}
+    return (told[0], found) if told is not None and found else None
+
+
+_TOLD_BESIDE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "flow_input_requested": ("asked", ("message", "metadata")),
+    "flow_input_received": ("input", ("message", "response", "metadata", "response_metadata")),
+    "human_feedback_requested": ("asked", ("message", "output", "emit")),
+    "human_feedback_received": ("feedback", ("feedback", "outcome")),
+    "conversation_route_selected": ("routes", ("route", "user_message", "previous_intent")),
+    "mcp_tool_execution_started": ("server", ("server_name", "server_url", "transport_type")),
+    "hook_dispatched": ("hooks", ("interception_point", "abort_reason", "abort_source")),
+}
+"""Type of an event to the name that its members stand under, and those members."""
+
+
 def _answered_by_crew(event: Any) -> Content:
-    return {names.OUTPUT_MESSAGES: _assistant(getattr(event.output, "raw", event.output))}
+    made = _plain(event.output)
+    return {names.OUTPUT_MESSAGES: _assistant(made)} if isinstance(made, str) else {ours.OUTPUT: made}
 
 
 def _found_in_memory(event: Any) -> Content:
@@ -144,29 +226,49 @@ def _found_in_memory(event: Any) -> Content:
 
 
 def _memory(match: Any) -> Part:
-    """A match of CrewAI's memory: a record with its score."""
+    """A match of CrewAI's memory: a record with its score, and what else is known of both."""
     record = getattr(match, "record", match)
-    content = getattr(record, "content", None) or obj(record).get("content") or str(record)
-    return {"content": content, "score": getattr(match, "score", None)}
+    fields = obj(record)
+    content = getattr(record, "content", None) or fields.get("content") or str(record)
+    known = {**rest(fields, _OF_RECORDS), **rest(obj(match) if match is not record else {}, _OF_MATCHES)}
+    found = {"content": content, "score": getattr(match, "score", None) or fields.get("score")}
+    return {**found, "metadata": known} if known else found
+
+
+def _left_by_method(event: Any) -> Content:
+    """Its result, and the state of the flow after it."""
+    state = obj(event.state)
+    return {ours.OUTPUT: _plain(event.result), **({RESPONSE: {"response": {"state": dict(state)}}} if state else {})}
 
 
 _ANSWERED: Final[Mapping[str, Callable[[Any], Content]]] = {
-    "flow": lambda event: {ours.OUTPUT: _plain(event.result)},
-    "method": lambda event: {ours.OUTPUT: _plain(event.result)},
+    "flow": _left_by_method,
+    "method": _left_by_method,
     "crew": _answered_by_crew,
-    "task": lambda event: {ours.OUTPUT: event.output.raw},
+    "task": lambda event: {ours.OUTPUT: _plain(event.output)},
     "agent": lambda event: {names.OUTPUT_MESSAGES: _assistant(event.output)},
     "tool": lambda event: {names.TOOL_CALL_RESULT: _plain(event.output)},
+    "mcp": lambda event: {names.TOOL_CALL_RESULT: _plain(event.result)},
+    "remote": lambda event: {names.OUTPUT_MESSAGES: _assistant(event.result)},
     "memory": _found_in_memory,
     "knowledge": lambda event: {
         names.RETRIEVAL_QUERY: event.query,
         names.RETRIEVAL_DOCUMENTS: [{"content": event.retrieved_knowledge}],
     },
-    "guardrail": lambda event: {ours.OUTPUT: {"success": event.success, "error": event.error}},
+    "guardrail": lambda event: {
+        ours.OUTPUT: {"success": event.success, "result": _plain(event.result), "error": event.error}
+    },
 }
 
 
 def _plain(value: Any) -> Any:
-    """What a flow or a tool passes on: the text of CrewAI's own outputs, everything else as it is."""
+    """What a crew, a task, a flow or a tool passes on: of CrewAI's own outputs the text or the object that it was made
+    into, everything else as it is."""
     raw = getattr(value, "raw", None)
-    return raw if isinstance(raw, str) else value
+    if not isinstance(raw, str):
+        return value
+    made = getattr(value, "json_dict", None) or getattr(value, "pydantic", None)
+    if made is None:
+        return raw
+    told = dict(obj(made))
+    return told if object_from_json(raw) is not None else {"raw": raw, "object": told}

@@ -19,6 +19,7 @@ from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._rest import RESPONSE
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present
@@ -56,7 +57,9 @@ class EventListener:
     def emitted(self, source: Any, event: Any) -> None:
         """An event has been emitted."""
         kind = event.type
-        if kind in BEGINS:
+        if kind == "mcp_tool_execution_started" and _is_in_a_tool():
+            self._happens(event)
+        elif kind in BEGINS:
             if BEGINS[kind] not in ("flow", "method") or not _is_internal(source):
                 self._begins(BEGINS[kind], source, event)
         elif kind in ENDS:
@@ -65,6 +68,8 @@ class EventListener:
             self._streams(source, event)
         elif kind == "conversation_message_added":
             self._says(source, event)
+        else:
+            self._happens(event)
 
     # -- scopes -------------------------------------------------------------------------------------------------------
 
@@ -127,8 +132,10 @@ class EventListener:
         )
         step = Step(run_id=event.event_id, parent=parent, context=base, kind=kind, source=source, span=span, name=name)
         self._enter(step, event)
-        asked = model_calls.request_content(event) if kind == "llm" else descriptions.asked(kind, source, event)
+        asked = model_calls.request_content(source, event) if kind == "llm" else descriptions.asked(kind, source, event)
         self._write(span, asked)
+        if kind == "mcp":
+            self._happens(event)
 
     def _enter(self, step: Step, event: Any) -> None:
         inner = step.context if step.span is None else set_span_in_context(step.span, without_llm_span(step.context))
@@ -168,6 +175,16 @@ class EventListener:
             said = model_calls.conversation([{"role": event.role, "content": event.content}])
             self._write(turn.span, {side: said})
 
+    def _happens(self, event: Any) -> None:
+        """Something is told of the step that the running code belongs to."""
+        found = descriptions.beside(event)
+        step: Run | None = current_step() if found is not None else None
+        while step is not None and step.span is None:
+            step = step.parent
+        if found is not None and isinstance(step, Step) and step.span is not None:
+            step.note(*found)
+            self._write(step.span, {RESPONSE: {"response": step.beside}})
+
     # -- ends ---------------------------------------------------------------------------------------------------------
 
     def _ends(self, kind: str, ending: Ending, source: Any, event: Any) -> None:
@@ -199,8 +216,8 @@ class EventListener:
         elif step.kind == "llm":
             self._tell_answer(step, span, event)
         else:
-            self._write(span, descriptions.answered(step.kind, event))
-            failure = getattr(event, "failure", None)
+            self._write(span, _with_beside(descriptions.answered(step.kind, event), step.beside))
+            failure = getattr(event, "failure", None) or _remote_failure(step.kind, event)
             if failure is not None:  # a tool that says so itself
                 self._fail(span, event.type, getattr(failure, "message", failure))
 
@@ -227,6 +244,24 @@ class EventListener:
         recorder = self._recorder()
         if recorder is not None and recorder.with_content and span.is_recording():
             span.set_attributes(encoded(content))
+
+
+def _with_beside(content: Content, beside: Mapping[str, Any]) -> Content:
+    if not beside:
+        return content
+    return {**content, RESPONSE: {"response": {**beside, **obj(obj(content.get(RESPONSE)).get("response"))}}}
+
+
+def _remote_failure(kind: str, event: Any) -> Any:
+    """What an agent of another service says of its failure, which CrewAI calls a completion."""
+    return event.error if kind == "remote" else None
+
+
+def _is_in_a_tool() -> bool:
+    step: Run | None = current_step()
+    while isinstance(step, Step) and step.kind == _SCOPE:
+        step = step.parent
+    return isinstance(step, Step) and step.kind == "tool"
 
 
 def _is_internal(flow: Any) -> bool:

@@ -9,12 +9,29 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.parameters import sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.parameters import SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._provider_names import provider_name
+from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, uncounted
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 
+from .cut_values import mended
+
+_NOT_SENT: Final = names_of(
+    SAMPLING,
+    ("max_tokens", "stop_sequences", "provider", "llm_type", "is_litellm", "additional_params", "api", "prefer_upload"),
+    ("base_url", "api_base", "custom_openai", "client_params", "interceptor", "callbacks", "timeout", "max_retries"),
+    ("parse_tool_outputs", "auto_chain", "auto_chain_reasoning", "context_window_size"),
+)
+"""What is told elsewhere, and how CrewAI and its client work."""
+_COUNTED: Final = {
+    **COUNTED,
+    **dict.fromkeys(("input_tokens", "output_tokens", "prompt_token_count", "candidates_token_count", "total_tokens")),
+    **dict.fromkeys(("cached_prompt_tokens", "cache_creation_tokens", "reasoning_tokens", "total_token_count")),
+    **dict.fromkeys(("inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens", "cacheWriteInputTokens")),
+}
 _ASKED: Final = ("model", "temperature", "top_p", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
 
 
@@ -28,12 +45,19 @@ def request_attributes(llm: Any, event: Any) -> dict[str, Any]:
     }
 
 
-def request_content(event: Any) -> Content:
-    """The conversation and the tools of an LLMCallStartedEvent."""
+def request_content(llm: Any, event: Any) -> Content:
+    """The conversation, the tools and the other parameters of an LLMCallStartedEvent that `llm` has emitted."""
     return {
-        names.INPUT_MESSAGES: conversation(event.messages),
-        names.TOOL_DEFINITIONS: [tool_definition(one) for one in objects(event.tools)],
+        names.INPUT_MESSAGES: conversation(mended(event.messages)),
+        names.TOOL_DEFINITIONS: [tool_definition(one) for one in objects(mended(event.tools))],
+        **parameters(_set_of(llm), _NOT_SENT),
     }
+
+
+def _set_of(llm: Any) -> dict[str, Any]:
+    """What the app has set of a model, of which the events name a part."""
+    chosen: Any = getattr(llm, "model_fields_set", None) or ()
+    return {**{name: getattr(llm, name, None) for name in chosen}, **obj(getattr(llm, "additional_params", None))}
 
 
 def conversation(messages: Any) -> list[Part]:
@@ -55,6 +79,7 @@ def answer_attributes(event: Any) -> dict[str, Any]:
 
 def answer_content(event: Any, thoughts: str) -> Content:
     """The answer: its text, or the calls that it asks for."""
+    response = mended(event.response)
     calls = tool_calls(event.response)
     message: dict[str, Any] = {"role": "assistant", "reasoning": thoughts}
     if calls:
@@ -62,14 +87,18 @@ def answer_content(event: Any, thoughts: str) -> Content:
             {"id": one["id"], "function": {"name": one["name"], "arguments": one["arguments"]}} for one in calls
         ]
     else:
-        message["content"] = event.response if isinstance(event.response, str) else to_json(event.response)
+        message["content"] = response if isinstance(response, str) else to_json(response)
     reason = string(getattr(event, "finish_reason", None)) or ("tool_calls" if calls else "stop")
-    return {names.OUTPUT_MESSAGES: output_messages([{"message": message, "finish_reason": reason}])}
+    more = uncounted(getattr(event, "usage", None), _COUNTED)
+    return {
+        names.OUTPUT_MESSAGES: output_messages([{"message": message, "finish_reason": reason}]),
+        **({RESPONSE: {"response": {"usage": more}}} if more else {}),
+    }
 
 
 def tool_calls(response: Any) -> list[Part]:
     """The tool calls in a response, which is a list of them in the form that the provider gave, or anything else."""
-    found = [_tool_call(obj(one)) for one in items(response)]
+    found = [_tool_call(obj(one)) for one in items(mended(response))]
     return [one for one in found if one["name"]]
 
 

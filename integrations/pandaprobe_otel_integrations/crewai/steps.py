@@ -10,6 +10,7 @@ from opentelemetry.context import attach, get_current
 
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run
+from pandaprobe_otel_integrations._shape import items
 
 Ending = Literal["done", "failed", "paused"]
 
@@ -23,7 +24,10 @@ BEGINS: Final[Mapping[str, str]] = {
     "lite_agent_execution_started": "agent",
     "llm_call_started": "llm",
     "tool_usage_started": "tool",
+    "mcp_tool_execution_started": "mcp",
+    "a2a_delegation_started": "remote",
     "memory_query_started": "memory",
+    "memory_save_started": "saving",
     "knowledge_search_query_started": "knowledge",
     "llm_guardrail_started": "guardrail",
 }
@@ -50,6 +54,11 @@ ENDS: Final[Mapping[str, tuple[str, Ending]]] = {
     "llm_call_failed": ("llm", "failed"),
     "tool_usage_finished": ("tool", "done"),
     "tool_usage_error": ("tool", "failed"),
+    "mcp_tool_execution_completed": ("mcp", "done"),
+    "mcp_tool_execution_failed": ("mcp", "failed"),
+    "a2a_delegation_completed": ("remote", "done"),
+    "memory_save_completed": ("saving", "done"),
+    "memory_save_failed": ("saving", "failed"),
     "memory_query_completed": ("memory", "done"),
     "memory_query_failed": ("memory", "failed"),
     "knowledge_search_query_completed": ("knowledge", "done"),
@@ -60,6 +69,9 @@ ENDS: Final[Mapping[str, tuple[str, Ending]]] = {
 
 MAX_THOUGHT_CHARS: Final = 200_000
 """Of a model's reasoning, which comes in pieces and is kept until the call ends."""
+
+MAX_NOTES: Final = 100
+"""Of one name, on one step."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -75,6 +87,8 @@ class Step(Run):
     """Of an agent: the tool calls that its model asked for last, as long as they have not begun."""
     thoughts: list[str] = field(default_factory=list[str])
     thought_chars: int = 0
+    beside: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What events have told of it between its beginning and its end."""
 
     def enter(self) -> None:
         """What runs in this thread or task from here on belongs to the step."""
@@ -98,6 +112,19 @@ class Step(Run):
         if self.thought_chars < MAX_THOUGHT_CHARS:
             self.thoughts.append(piece)
             self.thought_chars += len(piece)
+
+    def note(self, name: str, told: Any) -> None:
+        """Keep what happens inside of it: one thing as it is, several under one name as a list."""
+        if name not in self.beside:
+            self.beside[name] = told
+            return
+        before: Any = self.beside[name]
+        told_of: list[Any] = items(before) or [before]
+        self.beside[name] = told_of
+        if len(told_of) < MAX_NOTES:
+            told_of.append(told)
+        else:
+            told_of[-1] = "[and more, not recorded]"
 
 
 def current_step() -> Step | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 from types import ModuleType
+from typing import Final
 
 from opentelemetry import trace
 
@@ -19,14 +21,17 @@ from .tracer import TracerSwap
 
 __all__ = ["GoogleADKAdapter", "GoogleADKInstrumentor"]
 
+_MESSAGES: Final = "google.adk.telemetry._experimental_semconv"
+"""The module, loaded by that of the spans, that describes messages."""
+
 
 class GoogleADKInstrumentor(Integration):
     """Runs of agents, workflows, model calls and tools, in the spans that ADK makes itself.
 
-    Added to them: the session's user, what an agent was asked and has answered, and when a stream began. The client of
-    the model makes no second span. Whether messages are in the spans is ADK's setting, which `init()` turns on where
-    the app has not said anything; `capture_content` does not change it. See
-    `Integration` for the other options of `instrument()`.
+    Added to them: the session's user and state, what an agent was asked and has answered, parameters of model calls,
+    what stands beside texts and answers, failures, and when a stream began. The client of the model makes no second
+    span. Whether messages are in the spans is ADK's setting, which `init()` turns on where the app has not said
+    anything; `capture_content` does not change it. See `Integration` for the other options of `instrument()`.
     """
 
     library = "google_adk"
@@ -47,11 +52,16 @@ class GoogleADKInstrumentor(Integration):
         yield adopt(SCOPE, is_on=self._is_on)
         if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
             yield TracerSwap.made(module, self._tracer_provider)
-        hooks = SpanHooks(is_on=self._is_on, values=lambda: self.values)
+        hooks = SpanHooks(
+            is_on=self._is_on,
+            values=lambda: self.values,
+            content_of=lambda context: module._telemetry_config_from_invocation_context(context),
+        )
         yield patch(module, "trace_agent_invocation", hooks.agent_begins)
         yield patch(module, "use_inference_span", hooks.model_call)
         yield patch(module, "trace_inference_result", hooks.model_answers)
         yield patch(module, "trace_tool_call", hooks.tool_called)
+        yield patch(import_module(_MESSAGES), "_to_part", hooks.part)
 
     def _is_on(self) -> bool:
         return self._open and self._active_rival() is None

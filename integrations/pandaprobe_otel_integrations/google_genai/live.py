@@ -29,6 +29,7 @@ from pandaprobe_otel_integrations._turns import Turn
 
 from .contents import content_parts, input_messages, member
 from .generate import COUNTED, GenerateContent, usage_attributes
+from .live_input import SentMedia
 from .paths import PROVIDERS
 
 Wrapped = Callable[..., Any]
@@ -183,6 +184,7 @@ class _Session:
         self._turn = Turn(recorder, is_open, place, session)
         self._setup = setup
         self._said: list[Any] = []
+        self._media = SentMedia()
         self._awaits_tool = False
 
     def sent(self, message: Any) -> None:
@@ -192,7 +194,10 @@ class _Session:
         data = obj(from_json(message))
         content = obj(data.get("client_content"))
         answers = obj(data.get("tool_response"))
-        spoken = string(obj(data.get("realtime_input")).get("text"))
+        realtime = obj(data.get("realtime_input"))
+        spoken = string(realtime.get("text"))
+        if realtime:
+            guarded(self._media.add, realtime)
         self._said += items(content.get("turns"))
         for answer in items(member(answers, "functionResponses")):
             self._said.append({"role": "user", "parts": [{"functionResponse": answer}]})
@@ -222,7 +227,11 @@ class _Session:
         self._end("closed")
 
     def _begin(self) -> None:
-        if not self._turn.goes_on and self._turn.begin(LiveTurn(input_messages(self._said)), self._setup):
+        if self._turn.goes_on:
+            return
+        sent = self._media.taken()
+        asked = [*input_messages(self._said), *([{"role": "user", "parts": sent}] if sent else [])]
+        if self._turn.begin(LiveTurn(asked), self._setup):
             self._said = []
 
     def _end(self, how: End) -> None:

@@ -45,6 +45,9 @@ def beginning(
         told = {ours.INPUT: next(iter(arguments.values()), None)}
     elif "start_event" in arguments:
         name, told = owner, {ours.INPUT: guarded(fields_of, arguments["start_event"])}
+    elif kind == "RETRIEVER" and "nodes" in arguments:
+        found = [document(each) for each in items(arguments["nodes"])]
+        name, told = owner, {ours.INPUT: {"query": _asked(arguments), "documents": found}}
     elif kind == "RETRIEVER":
         name, told = owner, {names.RETRIEVAL_QUERY: _asked(arguments)}
         attributes[names.RETRIEVAL_TOP_K] = integer(getattr(instance, "similarity_top_k", None))

@@ -35,7 +35,8 @@ _CALLS: Final[tuple[tuple[str, frozenset[str], Kind], ...]] = (
     ("BaseQueryEngine", frozenset({"query", "aquery"}), "CHAIN"),
     ("BaseChatEngine", frozenset({"chat", "achat", "stream_chat", "astream_chat"}), "CHAIN"),
     ("BaseSynthesizer", frozenset({"synthesize", "asynthesize"}), "CHAIN"),
-    ("BaseNodePostprocessor", frozenset({"postprocess_nodes", "apostprocess_nodes"}), "CHAIN"),
+    # The public methods only call these, which LlamaIndex makes spans of.
+    ("BaseNodePostprocessor", frozenset({"_postprocess_nodes", "_apostprocess_nodes"}), "RETRIEVER"),
 )  # fmt: skip
 
 

@@ -11,13 +11,14 @@ from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
 from .client import recorded_call, without_spans_of_its_own
+from .requests import TOLD, Request, sent
 from .server import noting
 
 __all__ = ["MCPInstrumentor"]
 
 
 class MCPInstrumentor(Integration):
-    """Tool calls of MCP clients and servers, over every transport.
+    """Tool calls of MCP clients and servers, prompts, resources and what servers ask, over every transport.
 
     The library makes spans of its own, and sends the trace along in `_meta`; they are used, with arguments and results
     added on the server's side. A client's tool call is a span of ours in the place of the library's; called from the
@@ -36,6 +37,7 @@ class MCPInstrumentor(Integration):
             yield patch(module.OpenTelemetryMiddleware, "__call__", self._serving)
         else:
             yield from without_spans_of_its_own(module)
+            yield patch(module.JSONRPCDispatcher, "send_raw_request", self._sending)
 
     def _calling(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -43,6 +45,14 @@ class MCPInstrumentor(Integration):
         if not self._lets_through(instance):
             return wrapped(*args, **kwargs)
         return recorded_call(self._recorder, wrapped, args, kwargs)
+
+    def _sending(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        method, params = (*args, None, None)[:2]
+        if method not in TOLD or not self._lets_through(None) or not self._recorder.with_content:
+            return wrapped(*args, **kwargs)
+        return sent(wrapped, args, kwargs, Request(method, params))
 
     def _serving(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

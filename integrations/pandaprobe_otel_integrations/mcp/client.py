@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from pandaprobe_otel_integrations._patching import Patch, replace
 from pandaprobe_otel_integrations._shape import Object, obj
 
 from .content import tool_result
+from .requests import open_ended, taken
 
 METHOD: Final = "mcp.method.name"
 TOOLS_CALL: Final = "tools/call"
@@ -56,9 +58,15 @@ async def recorded_call(
 def without_spans_of_its_own(module: ModuleType) -> Iterable[Patch]:
     """The library's own span of a tool call's request says less than ours and is left out; the others stay."""
     own = module.otel_span
+    tracer: Any = import_module("mcp.shared._otel")._tracer
 
     @contextmanager
     def otel_span(name: str, *, attributes: dict[str, Any] | None = None, **options: Any) -> Generator[Span]:
+        request = taken((attributes or {}).get(METHOD))
+        if request is not None:
+            with open_ended(tracer, request, name, attributes=attributes, **options) as span:
+                yield span
+            return
         current = get_current_span()
         if (attributes or {}).get(METHOD) == TOOLS_CALL and current is get_value(_CALL_KEY):
             current.set_attributes(attributes or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.trace import Span, get_current_span
 
@@ -15,10 +15,10 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._shape import Object, obj
 
 from .client import TOOLS_CALL
-from .content import tool_result
+from .content import plain, tool_result
+from .requests import TOLD, asked
 
 CallNext = Callable[[Any], Coroutine[Any, Any, Any]]
-_READS: Final = frozenset({"prompts/get", "resources/read", "completion/complete"})
 
 
 def noting(call_next: CallNext) -> CallNext:
@@ -39,8 +39,8 @@ def _note_asked(span: Span, method: str, params: Object) -> None:
     if method == TOOLS_CALL:
         span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: params.get("arguments")}))
         span.set_attribute(names.TOOL_TYPE, "extension")
-    elif method in _READS:
-        span.set_attributes(encoded({ours.INPUT: {key: params[key] for key in params if key != "_meta"}}))
+    elif method in TOLD:
+        span.set_attributes(encoded({ours.INPUT: asked(params)}))
 
 
 def _note_answered(span: Span, method: str, result: Any) -> None:
@@ -49,5 +49,5 @@ def _note_answered(span: Span, method: str, result: Any) -> None:
         span.set_attributes(encoded({names.TOOL_CALL_RESULT: given}))
         if is_error:  # the library's status has no text
             span.set_attribute(ours.ERROR, given if isinstance(given, str) else to_json(given))
-    elif method == "prompts/get":
-        span.set_attributes(encoded({ours.OUTPUT: result}))
+    elif method in TOLD:
+        span.set_attributes(encoded({ours.OUTPUT: plain(result)}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
@@ -15,6 +17,9 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt, scope_of
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
+from pandaprobe_otel_integrations._span_writing import record_raised
+
+from .beside import Beside
 
 __all__ = ["PydanticAIInstrumentor"]
 
@@ -31,7 +36,8 @@ class PydanticAIInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and embeddings, in the spans that Pydantic AI makes itself.
 
     An app that has called `instrument_all` keeps its settings, and so does an agent that says its own. The client of
-    the model makes no second span. Binary content is named in messages, and not carried. See `Integration` for the
+    the model makes no second span. Binary content is named in messages by its digest, and not carried. Added to them:
+    parameters that have no attribute, and what stands beside texts and files of a question. See `Integration` for the
     options of `instrument()`.
     """
 
@@ -47,9 +53,42 @@ class PydanticAIInstrumentor(Integration):
             kind: Any = getattr(module, name)
             if kind.__dict__[_DEFAULT] is False:
                 yield replace(kind, _DEFAULT, settings)
-        stream: Any = import_module("pydantic_ai.models").StreamedResponse
-        if _FIRST_CHUNK in vars(stream):  # since 2.6
-            yield patch(stream, _FIRST_CHUNK, self._first_chunk)
+        yield from self._hook_beside()
+        models: Any = import_module("pydantic_ai.models")
+        if _FIRST_CHUNK in vars(models.StreamedResponse):  # since 2.6
+            yield patch(models.StreamedResponse, _FIRST_CHUNK, self._first_chunk)
+
+    def _hook_beside(self) -> Iterable[Undoable]:
+        """What the spans leave out of parameters and messages. Older versions describe them elsewhere."""
+        beside = Beside(is_on=lambda: self._open and self._recorder.with_content)
+        messages: Any = import_module("pydantic_ai.messages")
+        yield patch(messages.UserPromptPart, "otel_message_parts", beside.prompt)
+        if hasattr(messages, "_convert_binary_to_otel_part"):
+            yield patch(messages, "_convert_binary_to_otel_part", beside.binary_part)
+        described: Any = sys.modules.get("pydantic_ai._instrumentation")
+        for name, told in (
+            ("model_settings_attributes", beside.settings),
+            ("_redact_binary_content", beside.redacted),
+            ("record_uncaught_errors", self._ending),
+        ):
+            if hasattr(described, name):
+                yield patch(described, name, told)
+        embedders: Any = import_module("pydantic_ai.embeddings.instrumented").InstrumentedEmbeddingModel
+        if "_recorded_settings" in vars(embedders):
+            yield patch(embedders, "_recorded_settings", beside.embedding_settings)
+
+    @contextmanager
+    def _ending(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Generator[Any]:
+        """Around the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
+        with wrapped(*args, **kwargs) as entered:
+            try:
+                yield entered
+            except Exception:
+                raise
+            except BaseException as error:
+                if self._open and args:
+                    guarded(record_raised, args[0], error, with_content=self._recorder.with_content)
+                raise
 
     def _first_chunk(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Around the question how long an answer has kept its reader waiting, which is asked inside of its span."""

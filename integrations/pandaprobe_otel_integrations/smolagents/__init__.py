@@ -13,7 +13,8 @@ from pandaprobe_otel_integrations._patching import Undoable, patch, replace
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
 
-from .runs import ContextExecutor, begin_agent, begin_model, begin_tool
+from .own_models import OwnModels
+from .runs import ContextExecutor, begin_agent, begin_model, begin_own_model, begin_tool
 
 __all__ = ["SmolagentsInstrumentor"]
 
@@ -27,7 +28,8 @@ class SmolagentsInstrumentor(Integration):
     """Runs of agents with their managed agents, tools and model calls, streamed or not.
 
     A model call is the span of the client that it goes through (openai, litellm, Bedrock); of models that run here or
-    at Hugging Face, it is one of ours. See `Integration` for the options of `instrument()`.
+    at Hugging Face, and of the app's own whose client makes none, it is one of ours. See `Integration` for the options
+    of `instrument()`.
     """
 
     library = "smolagents"
@@ -53,7 +55,9 @@ class SmolagentsInstrumentor(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "smolagents.agents":
-            yield patch(module.MultiStepAgent, "run", self._around(begin_agent))
+            own = OwnModels(self._around(begin_own_model))
+            yield own
+            yield patch(module.MultiStepAgent, "run", self._around(begin_agent, own))
         elif module.__name__ == "smolagents.tools":
             yield patch(module.Tool, "__call__", self._around(begin_tool))
         elif module.__name__ == "smolagents.models":
@@ -64,10 +68,12 @@ class SmolagentsInstrumentor(Integration):
         else:
             yield replace(module, "ThreadPoolExecutor", ContextExecutor)
 
-    def _around(self, begin: Begin) -> Callable[..., Any]:
+    def _around(self, begin: Begin, own: OwnModels | None = None) -> Callable[..., Any]:
         def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not self._lets_through(instance):
                 return wrapped(*args, **kwargs)
+            if own is not None:
+                guarded(own.hook, getattr(instance, "model", None))
             scope = guarded(begin, self._recorder, instance, args, kwargs)
             return wrapped(*args, **kwargs) if scope is None else call_inside(scope, wrapped, args, kwargs)
 

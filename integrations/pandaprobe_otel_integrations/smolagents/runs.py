@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from time import time_ns
 from typing import Any
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.context import get_current
+from opentelemetry.trace import Span, SpanKind
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
-from pandaprobe_otel_integrations._llm_span import with_llm_span
+from pandaprobe_otel_integrations._llm_span import CallWatch, is_taken, with_llm_span, with_watch
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._shape import items, obj, string
 
+from .late_span import LateSpan
 from .messages import messages_of, parameters_of, tool_definitions
 from .scopes import AgentScope, ModelScope, ToolScope
 
@@ -60,14 +63,36 @@ def begin_tool(recorder: Recorder, tool: Any, args: tuple[Any, ...], kwargs: dic
     return ToolScope(recorder, recorder.tracer.start_span(f"execute_tool {name}", attributes=attributes))
 
 
+def begin_own_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelScope:
+    """The same of a model of the app's own: the span is ours, unless the client that it goes through makes one."""
+    watch, context, begun_ns = CallWatch(), get_current(), time_ns()
+    name, attributes = _described(recorder, model, args, kwargs)
+
+    def start() -> Span:
+        return recorder.tracer.start_span(
+            f"chat {name}", context, kind=SpanKind.CLIENT, attributes=attributes, start_time=begun_ns
+        )
+
+    return ModelScope(recorder, LateSpan(start, watch), with_watch(watch))
+
+
 def begin_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelScope:
     """`generate` and `generate_stream` of a model whose client has no instrumentation of ours."""
+    is_taken(get_current())  # told to whoever watches
+    name, attributes = _described(recorder, model, args, kwargs)
+    attributes[names.PROVIDER] = "huggingface"
+    span = recorder.tracer.start_span(f"chat {name}", kind=SpanKind.CLIENT, attributes=attributes)
+    return ModelScope(recorder, span, with_llm_span(span))
+
+
+def _described(
+    recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
     name = string(getattr(model, "model_id", None)) or type(model).__name__
-    attributes: dict[str, Any] = {ours.OPERATION_NAME: "chat", names.PROVIDER: "huggingface", names.REQUEST_MODEL: name}
+    attributes: dict[str, Any] = {ours.OPERATION_NAME: "chat", names.REQUEST_MODEL: name}
     if recorder.with_content:
         asked = args[0] if args else kwargs.get("messages")
         tools = tool_definitions(items(kwargs.get("tools_to_call_from")))
         said = {names.INPUT_MESSAGES: messages_of(items(asked)), names.TOOL_DEFINITIONS: tools}
         attributes |= encoded({**said, **parameters_of(model, kwargs)})
-    span = recorder.tracer.start_span(f"chat {name}", kind=SpanKind.CLIENT, attributes=attributes)
-    return ModelScope(recorder, span, with_llm_span(span))
+    return name, attributes

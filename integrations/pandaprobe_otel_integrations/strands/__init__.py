@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations._patching import Undoable, patch
 
 from .conversations import Conversations
 from .endings import tell_cancellation, tell_how_agent_ends, tell_how_tool_ends, tell_interrupt
+from .runs import OpenRuns, without_bytes
 from .tracer import TracerChange
 
 __all__ = ["StrandsInstrumentor"]
@@ -27,16 +28,17 @@ _INTERRUPTS: Final = "strands.types.interrupt"
 class StrandsInstrumentor(Integration):
     """Runs of agents with their cycles, model calls and tools, in the spans that Strands makes itself.
 
-    Added to them: the conversation, which is the id of the session manager or else one for each agent, the definitions
-    of tools, and that a run waits for a person or was cancelled. The client of the model makes no second span. Strands
-    always writes messages: `capture_content` does not change that, `init(capture=...)` does. See `Integration` for the
-    other options of `instrument()`.
+    Added to them: the conversation, which is the id of the session manager or else one for each agent, definitions of
+    tools, parameters of models, the state of an agent, digests of bytes, and that a run waits for a person or was
+    cancelled. The client of the model makes no second span. Strands always writes messages: `capture_content` does not
+    change that, `init(capture=...)` does. See `Integration` for the other options of `instrument()`.
     """
 
     library = "strands"
     makes_own_spans = True
     requirements = ("strands-agents >= 1.41",)
     hooked_modules = (_SPANS, _AGENTS, _INTERRUPTS)
+    _runs = OpenRuns()
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == _AGENTS:
@@ -46,6 +48,7 @@ class StrandsInstrumentor(Integration):
                 span = wrapped(*args, **kwargs)
                 if self._open:
                     guarded(conversations.tell, agent, span)
+                    guarded(self._runs.begins, agent, span)
                 return span
 
             yield patch(module.Agent, "_start_agent_trace_span", agent_begins)
@@ -63,12 +66,32 @@ class StrandsInstrumentor(Integration):
             return result
 
         yield patch(module.Tracer, "__init__", made)
-        yield patch(module.Tracer, "end_agent_span", self._before(tell_how_agent_ends))
+        yield patch(module.Tracer, "start_model_invoke_span", self._model_called)
+        yield patch(module.Tracer, "end_agent_span", self._before(self._agent_ends))
         yield patch(module.Tracer, "end_tool_call_span", self._before(tell_how_tool_ends))
         if hasattr(module.Tracer, "end_span_with_cancellation"):
             yield patch(module.Tracer, "end_span_with_cancellation", self._before(tell_cancellation))
+        yield patch(module, "serialize", self._serializing)
         change.begin()
         yield change
+
+    def _model_called(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around the beginning of a model call's span."""
+        span = wrapped(*args, **kwargs)
+        if self._open:
+            guarded(self._runs.calls, span, args[1] if len(args) > 1 else kwargs.get("parent_span"))
+        return span
+
+    def _agent_ends(self, span: Any, response: Any = None, error: BaseException | None = None, **more: Any) -> None:
+        tell_how_agent_ends(span, response, error, **more)
+        self._runs.ends(span)
+
+    def _serializing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around what makes JSON of messages."""
+        without = guarded(without_bytes, args[0]) if self._open and args else None
+        if without is not None:
+            args = (without, *args[1:])
+        return wrapped(*args, **kwargs)
 
     def _before(self, tell: Callable[..., None]) -> Callable[..., Any]:
         """A wrapper that tells something of the same arguments before the call."""

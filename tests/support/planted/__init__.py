@@ -12,6 +12,7 @@ from . import (
     others,
     rarer_calls,
     refusals,
+    sockets,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "others",
     "rarer_calls",
     "refusals",
+    "sockets",
 ]

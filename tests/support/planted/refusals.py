@@ -101,9 +101,22 @@ def _google(server: ProviderServer, plant: Plants) -> None:
 @planted("bedrock", "refused conversation")
 def _bedrock(server: ProviderServer, plant: Plants) -> None:
     asked: Json = {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "q"}]}]}
-    refused(server, {"message": plant.text("message")}, lambda: bedrock_conversations.client(server).converse(**asked))
+    error = {
+        "__type": "ModelErrorException",
+        "message": plant.text("message"),
+        "originalStatusCode": plant.number("status"),
+        "resourceName": plant.text("resource"),
+    }
+    refused(server, error, lambda: bedrock_conversations.client(server).converse(**asked))
 
 
 @planted("ollama", "refused chat")
 def _ollama(server: ProviderServer, plant: Plants) -> None:
-    refused(server, {"error": plant.text("message")}, lambda: ollama.Client(host=server.url).chat(**ASKED))
+    error = {"error": plant.text("message"), "code": plant.text("code"), "details": [{"field": plant.text("field")}]}
+    refused(server, error, lambda: ollama.Client(host=server.url).chat(**ASKED))
+
+
+@planted("ollama", "refused stream")
+def _ollama_stream(server: ProviderServer, plant: Plants) -> None:
+    error = {"error": plant.text("message"), "code": plant.text("code")}
+    refused(server, error, lambda: list(ollama.Client(host=server.url).chat(**ASKED, stream=True)))

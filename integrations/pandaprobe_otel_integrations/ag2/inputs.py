@@ -1,0 +1,62 @@
+"""What AG2's agents and tools are given and give: texts, data, addresses, bytes and files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._rest import told
+from pandaprobe_otel_integrations._shape import obj, string
+
+
+def input_part(given: Any) -> Part:
+    """An input as a part of a message, with what the app says of it; bytes by their digest."""
+    return {**_part(given), **_beside(given)}
+
+
+def input_value(given: Any) -> Any:
+    """An input as a value of its own, for what a tool gives: text and data as they are."""
+    if _beside(given):
+        return input_part(given)
+    for name in ("content", "data", "url"):
+        found = getattr(given, name, None)
+        if found is not None and not isinstance(found, bytes):
+            return found
+    return _part(given)
+
+
+def file_part(made: Any) -> Part:
+    """A file that a model has made."""
+    data: Any = getattr(made, "data", None)
+    if not isinstance(data, bytes):
+        return {"type": "file", **_members(made)}
+    kind = string(getattr(made, "media_type", None))
+    found = parts.blob(data, (kind or "image").partition("/")[0], kind)
+    metadata = obj(getattr(made, "metadata", None))
+    return {**found, "metadata": told(dict(metadata))} if metadata else found
+
+
+def _part(given: Any) -> Part:
+    text, data, url = (getattr(given, name, None) for name in ("content", "data", "url"))
+    kind = str(getattr(getattr(given, "kind", None), "value", "file"))
+    if isinstance(text, str):
+        return parts.text(text)
+    if isinstance(data, bytes):
+        return parts.blob(data, kind, string(getattr(given, "media_type", None)))
+    if isinstance(url, str):
+        return parts.media(url, kind)
+    if data is not None:
+        return parts.text(data if isinstance(data, str) else to_json(data))
+    return {"type": kind, **_members(given)}
+
+
+def _members(given: Any) -> dict[str, Any]:
+    members: dict[str, Any] = vars(given)
+    return {name: told(value, name) for name, value in members.items() if value and not name.startswith("_")}
+
+
+def _beside(given: Any) -> dict[str, Any]:
+    found = {name: obj(getattr(given, name, None)) for name in ("metadata", "vendor_metadata")}
+    return {name: told(dict(value)) for name, value in found.items() if value}

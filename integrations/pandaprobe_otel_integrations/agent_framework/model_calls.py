@@ -1,0 +1,118 @@
+"""What Agent Framework leaves out of its spans of model calls: parameters, what is embedded, what is beside texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final
+
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._rest import is_empty, parameters, rest
+from pandaprobe_otel_integrations._shape import Object, items, obj
+
+_NAMED: Final = frozenset(
+    {"temperature", "top_p", "max_tokens", "stop", "seed", "frequency_penalty", "presence_penalty", "top_k", "model"}
+)
+"""Options that the framework has attributes for, which it gives to agents alone."""
+_TOLD: Final = _NAMED | {"tools", "instructions", "conversation_id", "encoding_formats"}
+_OF_PARTS: Final = frozenset(
+    {"type", "text", "uri", "media_type", "call_id", "id", "name", "arguments", "result", "items", "usage_details"}
+)
+_MACHINERY: Final = frozenset({"raw_representation", "protected_data", "merge_mode", "message_id", "status"})
+_OF_MESSAGES: Final = frozenset({"type", "role", "contents", "author_name"}) | _MACHINERY
+_WHOLE: Final = frozenset({"text", "text_reasoning", "uri", "data", "function_call", "function_result"})
+"""Kinds of contents of which the framework picks members; the others it tells as they are."""
+
+_CALL: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("pandaprobe_agent_framework_call", default=None)
+"""The arguments of the model call whose span is opened next."""
+
+
+class ModelCalls:
+    """Wrappers in wrapt's form. While `is_on` says no, they only pass on; `with_content` is the framework's switch."""
+
+    def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
+        self._is_on = is_on
+        self._with_content = with_content
+
+    def chat(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around a call of a model, which opens its span before it returns something to await or read."""
+        if not self._is_on():
+            return wrapped(*args, **kwargs)
+        token = _CALL.set({"options": kwargs.get("options")})
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            _CALL.reset(token)
+
+    def embedding(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around an embedding of texts."""
+        if not self._is_on():
+            return wrapped(*args, **kwargs)
+        return _embedded(wrapped, args, kwargs)
+
+    def attributes(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around the function that describes a span."""
+        call = _CALL.get() if self._is_on() else None
+        if call is None or kwargs.get("operation_name") not in ("chat", "embeddings"):
+            return wrapped(*args, **kwargs)
+        _CALL.set(None)  # it is that of this span alone
+        options = obj(call.get("options"))
+        named = {name: value for name, value in options.items() if name in _NAMED or name == "tools"}
+        found: dict[str, Any] = wrapped(*args, **{**kwargs, "all_options": named})
+        if self._with_content():
+            found |= encoded(guarded(_content, options, call.get("values")) or {})
+        return found
+
+    def message(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around a message as the conventions have it."""
+        return self._with_rest(wrapped, args, kwargs, _beside_message)
+
+    def part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Around a part of one."""
+        return self._with_rest(wrapped, args, kwargs, _beside_part)
+
+    def _with_rest(
+        self, wrapped: Callable[..., Any], args: Any, kwargs: Any, beside: Callable[[Any], Mapping[str, Any]]
+    ) -> Any:
+        found: Any = wrapped(*args, **kwargs)
+        if not self._is_on() or not args or not obj(found):
+            return found
+        return {**(guarded(beside, args[0]) or {}), **obj(found)}
+
+
+async def _embedded(wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    values: Any = args[0] if args else kwargs.get("values")
+    token = _CALL.set({"options": kwargs.get("options"), "values": values})
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        _CALL.reset(token)
+
+
+def _content(options: Object, values: Any) -> dict[str, Any]:
+    return {**parameters(options, _TOLD), **({ours.INPUT: items(values) or values} if values else {})}
+
+
+def _beside_message(message: Any) -> Mapping[str, Any]:
+    name = getattr(message, "author_name", None)
+    more = rest({"additional_properties": _said(getattr(message, "additional_properties", None))}, frozenset())
+    return {**more, **({"name": str(name)} if name else {})}
+
+
+def _beside_part(content: Any) -> Mapping[str, Any]:
+    if str(content.type) not in _WHOLE:
+        return {}
+    members = obj(_said(content.to_dict(exclude_none=True)))
+    # What a tool gives beside texts is told as it is, its texts are the result.
+    more = [each for each in items(members.get("items")) if obj(each).get("type") != "text"]
+    return {**rest(members, _OF_PARTS | _MACHINERY), **rest({"items": more}, frozenset())}
+
+
+def _said(value: Any) -> Any:
+    """The value without those members that say nothing, at any depth."""
+    if isinstance(value, Mapping):
+        kept = {name: _said(item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+        return {name: item for name, item in kept.items() if not is_empty(item)}
+    return [_said(each) for each in items(value)] if isinstance(value, list) else value

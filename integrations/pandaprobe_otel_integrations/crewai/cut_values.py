@@ -1,0 +1,30 @@
+"""Values that CrewAI's events tell only down to a depth, below which each is the text that Python writes for it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pandaprobe_otel_integrations._shape import items, obj
+
+_DEPTH: Final = 5
+"""CrewAI's, below which it writes `repr`: of a picture's address in a message, of what a tool takes."""
+
+
+def mended(value: Any, depth: int = 0) -> Any:
+    """The value as it was before an event cut it, where its text says that."""
+    if depth >= _DEPTH:
+        return _read(value) if isinstance(value, str) else value
+    if isinstance(value, Mapping):
+        return {name: mended(item, depth + 1) for name, item in obj(value).items()}
+    if isinstance(value, (list, tuple)):
+        return [mended(item, depth + 1) for item in items(value)]
+    return value
+
+
+def _read(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

@@ -1,0 +1,86 @@
+"""What ADK leaves out of its spans of model calls: parameters, and most of what an answer says beside its text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._rest import RESPONSE, rest, uncounted
+from pandaprobe_otel_integrations._shape import Object, obj, string
+from pandaprobe_otel_integrations.google_genai.contents import content_parts
+from pandaprobe_otel_integrations.google_genai.generate import (
+    COUNTED,
+    FINISH_REASONS,
+    GenerateContent,
+    usage_attributes,
+)
+
+_CALLS: Final = GenerateContent()
+_TOLD: Final = frozenset({"systemInstruction", "tools", "httpOptions", "automaticFunctionCalling"})
+"""Members of a configuration that ADK tells, and how its client works."""
+_SAID: Final = frozenset(
+    {"content", "partial", "turnComplete", "finishReason", "usageMetadata", "modelVersion", "errorCode", "errorMessage"}
+)
+_TEXTUAL: Final = frozenset({"text", "reasoning"})
+
+
+def request_attributes(request: Any) -> Mapping[str, Any]:
+    """The parameters that have attributes."""
+    return _CALLS.request_attributes({"generationConfig": _config(request)})
+
+
+def request_content(request: Any) -> Content:
+    """The others."""
+    found = _CALLS.request_content({"generationConfig": _config(request)})
+    return {name: value for name, value in found.items() if name != names.INPUT_MESSAGES}
+
+
+def answer_attributes(response: Any) -> Mapping[str, Any]:
+    """The model that has answered, and its tokens by kind."""
+    answer = _members(response)
+    return {
+        names.RESPONSE_MODEL: string(answer.get("modelVersion")),
+        **usage_attributes(obj(answer.get("usageMetadata"))),
+    }
+
+
+def answer_content(response: Any) -> Content:
+    """What stands beside the answer: what it rests on and cites, log probabilities, what the app's model says."""
+    answer = _members(response)
+    left = rest(answer, _SAID)
+    if counts := uncounted(answer.get("usageMetadata"), COUNTED):
+        left["usage"] = counts
+    return {RESPONSE: {"response": left}} if left else {}
+
+
+def failure(response: Any) -> tuple[str, str] | None:
+    """Code and message of an answer that is a failure. Why an answer was stopped is none."""
+    code = string(getattr(response, "error_code", None))
+    message = string(getattr(response, "error_message", None))
+    if code is None or code in FINISH_REASONS:
+        return None
+    return code, message or code
+
+
+def part(given: Any, told: Any) -> Any:
+    """A part of a message in the conventions' form; of some ADK tells a bit (`told`), of others nothing."""
+    found = content_parts([_members(given)])
+    if len(found) != 1:
+        return told
+    described = obj(told)
+    if found[0]["type"] in _TEXTUAL or not described:
+        return found[0]
+    return {**found[0], **({"id": described["id"]} if described.get("id") else {})}
+
+
+def _config(request: Any) -> Object:
+    config = _members(request.config)
+    return {name: value for name, value in config.items() if name not in _TOLD}
+
+
+def _members(model: Any) -> Object:
+    """A model of Google's by the names of the wire; bytes and schemas are as they are."""
+    found: Any = model.model_dump(by_alias=True, exclude_none=True)
+    return obj(found)

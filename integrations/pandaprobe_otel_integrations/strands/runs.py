@@ -1,0 +1,62 @@
+"""What runs of agents work with: the parameters of their models, and their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, told
+from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._span_writing import present
+
+_DESCRIPTION: Final = "gen_ai.agent.description"
+_READ: Final = names_of(SAMPLING, LIMITS, ("model_id", "params", "context_window_limit"))
+
+
+class OpenRuns:
+    """The agents that run, by the ids of their spans."""
+
+    def __init__(self) -> None:
+        self._agents: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+    def begins(self, agent: Any, span: Any) -> None:
+        """The span of a run is open."""
+        if not span.is_recording():
+            return
+        self._agents[span.context.span_id] = agent
+        description = string(getattr(agent, "description", None))
+        if description is not None:
+            span.set_attribute(_DESCRIPTION, description)
+
+    def calls(self, span: Any, parent: Any) -> None:
+        """The span of a model call is open, below that of a cycle, which is below that of the run."""
+        agent = self._agents.get(getattr(getattr(parent, "parent", None), "span_id", 0))
+        if agent is None or not span.is_recording():
+            return
+        config = obj(agent.model.get_config())
+        asked = {**config, **obj(config.get("params"))}
+        span.set_attributes(present({**sampling_attributes({**asked, "model": None})}))
+        span.set_attributes(encoded(parameters(asked, _READ)))
+
+    def ends(self, span: Any) -> None:
+        """The run is over: its state is what it leaves."""
+        context = getattr(span, "context", None)
+        agent = self._agents.pop(context.span_id, None) if context is not None else None
+        state = obj(agent.state.get() if agent is not None else None)
+        if state and span.is_recording():
+            span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
+
+
+def without_bytes(value: Any) -> Any:
+    """A value with a mark for bytes, where Strands would write that there was something."""
+    if isinstance(value, (bytes, bytearray)):
+        return parts.blob(bytes(value), "data", None)
+    if isinstance(value, Mapping):
+        return {name: without_bytes(item) for name, item in obj(value).items()}
+    if isinstance(value, (list, tuple)):
+        return [without_bytes(item) for item in items(value)]
+    return value

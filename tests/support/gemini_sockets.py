@@ -1,0 +1,58 @@
+"""A loopback server that plays Gemini's live API: it answers each message of the app by a script."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+import trustme
+from google import genai
+from websockets.asyncio.server import serve
+
+Script = Sequence[Sequence[Any]]
+"""The server's messages, one batch after each message of the app."""
+
+
+@cache
+def _certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What the server shows, and what the client trusts."""
+    authority = trustme.CA()
+    here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(here)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    return here, trust
+
+
+@asynccontextmanager
+async def live_client(script: Script, *, leaves: bool = False) -> AsyncIterator[genai.Client]:
+    """A client of a server that follows the script; it `leaves` by breaking the connection off."""
+    here, trust = _certificates()
+
+    async def handle(connection: Any) -> None:
+        await connection.recv()
+        await connection.send(json.dumps({"setupComplete": {}}))
+        for batch in script:
+            await connection.recv()
+            for message in batch:
+                await connection.send(json.dumps(message))
+        if leaves:
+            connection.transport.abort()
+        else:
+            await connection.wait_closed()
+
+    async with serve(handle, "localhost", 0, ssl=here) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        options: Any = {
+            "base_url": f"https://localhost:{port}",
+            "client_args": {"verify": trust},
+            "async_client_args": {"verify": trust, "ssl": trust},
+        }
+        client = genai.Client(api_key="none", vertexai=False, http_options=options)
+        yield client
+        await client.aio.aclose()
+        client.close()

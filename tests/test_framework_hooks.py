@@ -1,0 +1,106 @@
+"""Each place where an integration listens to an agent framework has a test that plants content there.
+
+The tests run in environments of their own (`tests/frameworks/run.py`); this reads them and the integrations as text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from framework_hooks import FRAMEWORKS, hooks, plants
+
+LIBRARIES: Final = sorted({path.stem for path in FRAMEWORKS.glob("environments/*.toml")} - {"beside_crewai"})
+
+WITHOUT_CONTENT: Final = {
+    "agent_framework": {"get_tracer"},
+    "autogen": {"trace_create_agent_span"},
+    "claude_agent_sdk": {"Query.close"},
+    "crewai": {"CrewAIEventsBus.emit", "getattr(module, owner).<methods>"},
+    "dspy": {"Settings.get", "finalize"},
+    "langchain": {"<SETTER>", "on_llm_new_token", "on_stream_event"},
+    "mcp": {"completion/complete"},
+    "openai_agents": {"type(provider).create_trace", "Runner.run", "Runner.run_sync", "Runner.run_streamed"},
+    "pydantic_ai": {"StreamedResponse.time_to_first_chunk"},
+    "semantic_kernel": {
+        "ChatCompletionClientBase._start_auto_function_invocation_activity",
+        "_start_as_current_span",
+        "start_as_current_span",
+    },
+    "strands": {"Tracer.__init__", "Tracer.end_span_with_cancellation", "_Interruptible.interrupt"},
+}
+"""Hooks that tell when something happens or make what is listened to, and see nothing that anybody says."""
+
+COMPARED: Final = {
+    "agno": {
+        "FunctionCall.aexecute": "test_a_run_is_one_tree",
+        "Workflow._execute": "test_a_workflow",
+        "Workflow._execute_stream": "test_a_workflow",
+        "Workflow._aexecute": "test_a_workflow",
+        "Workflow._aexecute_stream": "test_a_workflow",
+        "Workflow._continue_execute": "test_a_workflow_that_waits_for_a_person",
+        "Workflow._continue_execute_stream": "test_a_workflow_that_waits_for_a_person",
+        "Workflow._acontinue_execute": "test_a_workflow_that_waits_for_a_person",
+        "Workflow._acontinue_execute_stream": "test_a_workflow_that_waits_for_a_person",
+        "_continue_run": "test_a_run_that_waits_for_a_person",
+        "_continue_run_stream": "test_a_run_that_waits_for_a_person",
+        "_acontinue_run": "test_a_run_that_waits_for_a_person",
+        "_acontinue_run_stream": "test_a_run_that_waits_for_a_person",
+    },
+    "langchain": {
+        "BaseRetriever.invoke": "test_a_chain",
+        "BaseRetriever.ainvoke": "test_a_chain",
+        "on_retriever_start": "test_a_chain",
+        "on_retriever_end": "test_a_chain",
+        "on_retriever_error": "test_a_retriever_that_raises",
+        "on_chain_error": "test_a_retriever_that_raises",
+        "on_llm_start": "test_a_model_that_completes_text",
+        "on_llm_error": "test_a_model_that_refuses",
+        "on_tool_error": "test_a_tool_that_raises",
+    },
+    "llama_index": {
+        "AgentWorkflow": "test_a_hand_off",
+    },
+    "openai_agents": {"model.stream_response": "test_a_run_is_one_tree"},
+    "semantic_kernel": {"KernelFunction.invoke_stream": "test_a_function_that_yields"},
+    "smolagents": {"owner.generate_stream": "test_a_run_is_one_tree"},
+}
+"""Hooks whose content a test compares with what it expects as a whole, by the name of the test."""
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_hook_is_planted(library: str) -> None:
+    """A new one is named here until a test says `@pytest.mark.plants("...")` of it."""
+    seen = plants(library) | WITHOUT_CONTENT.get(library, set()) | COMPARED.get(library, {}).keys()
+    assert hooks(library) - seen == set()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_planted_hook_is_there(library: str) -> None:
+    """A mark or an exception names a hook that the integration has."""
+    named = plants(library) | WITHOUT_CONTENT.get(library, set()) | COMPARED.get(library, {}).keys()
+    assert named - hooks(library) == set()
+
+
+@pytest.mark.parametrize(
+    ("library", "test"), sorted({(name, test) for name in COMPARED for test in COMPARED[name].values()})
+)
+def test_what_compares_is_there(library: str, test: str) -> None:
+    """The tests that stand for planting exist."""
+    assert any(re.search(rf"^(async )?def {test}\(", text, re.MULTILINE) for text in _texts(library))
+
+
+def test_hooks_are_found() -> None:
+    """Each way in which integrations put hooks on is read: directly, in loops, by callbacks and by tables."""
+    assert "Agent._drive_scope" in hooks("ag2")
+    assert {"FunctionCall.execute", "Workflow._acontinue_execute_stream", "_arun_stream"} <= hooks("agno")
+    assert {"on_tool_start", "BaseRetriever.ainvoke"} <= hooks("langchain")
+    assert "crew_kickoff_started" in hooks("crewai")
+    assert all(hooks(library) for library in LIBRARIES)
+
+
+def _texts(library: str) -> Iterator[str]:
+    return (path.read_text("utf-8") for path in FRAMEWORKS.glob(f"test_{library}*.py"))
