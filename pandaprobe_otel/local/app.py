@@ -6,7 +6,15 @@ from fastapi import FastAPI
 
 from pandaprobe_otel.local.errors import install_error_handlers
 from pandaprobe_otel.local.middleware import OuterLayer
-from pandaprobe_otel.local.pages import access, diff_pages, evaluation_pages, session_pages, static, trace_pages
+from pandaprobe_otel.local.pages import (
+    access,
+    diff_pages,
+    evaluation_pages,
+    overview_page,
+    session_pages,
+    static,
+    trace_pages,
+)
 from pandaprobe_otel.local.routes import (
     analytics,
     api_keys,
@@ -52,6 +60,7 @@ _ROUTERS = (
     diff_pages,
     session_pages,
     evaluation_pages,
+    overview_page,
     static,
 )
 

@@ -35,6 +35,13 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Column(Bar):
+    """A column that leads to what it counts."""
+
+    link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
     """A line of scores over time; scores are 0 to 1."""
 
@@ -88,6 +95,37 @@ def histogram_of(buckets: Sequence[Mapping[str, Any]], columns: int) -> list[Bar
         )
         for number in sorted(counts)
     ]
+
+
+def columns_of(values: Sequence[tuple[float, str, str]], top: float) -> list[Column]:
+    """Return a column for each value, its label and its link; `top` is the value of the upper edge."""
+    width, room = (WIDTH - 8) / max(len(values), 1), HEIGHT - _TOP - _BOTTOM
+    heights = [room * min(value / top, 1.0) if top > 0 else 0.0 for value, _, _ in values]
+    return [
+        Column(
+            x=4 + at * width + 1,
+            y=_TOP + room - heights[at],
+            width=width - 2,
+            height=heights[at],
+            label=label,
+            link=link,
+        )
+        for at, (_, label, link) in enumerate(values)
+    ]
+
+
+def line_of(values: Sequence[float | None], top: float) -> str:
+    """Return the path of a line through the middles of the columns; it breaks where there is no value."""
+    width, room = (WIDTH - 8) / max(len(values), 1), HEIGHT - _TOP - _BOTTOM
+    path, is_down = "", False
+    for at, value in enumerate(values):
+        if value is None or top <= 0:
+            is_down = False
+            continue
+        x, y = 4 + (at + 0.5) * width, _TOP + room * (1 - min(value / top, 1.0))
+        path += f"{'L' if is_down else 'M'}{x:.1f} {y:.1f}" + ("" if is_down else "l0.01 0")
+        is_down = True
+    return path
 
 
 def _y(score: float) -> float:

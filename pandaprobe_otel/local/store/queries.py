@@ -178,6 +178,26 @@ class Queries:
             ).fetchall()
         return rows, total
 
+    def for_overview(
+        self, project_id: str, wanted: TraceFilter, most_traces: int, most_steps: int
+    ) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
+        """Return the newest traces that match, and their calls of models and tools; at most so many of each."""
+        with self._database.read() as connection:
+            where, values = _condition(connection, project_id, wanted)
+            traces = connection.execute(
+                "SELECT started_at, ended_at, status, total_tokens AS tokens, total_cost AS cost, environment, release"
+                f" FROM traces WHERE {where} ORDER BY started_at DESC, seq DESC LIMIT ?",
+                (*values, most_traces),
+            ).fetchall()
+            steps = connection.execute(
+                "SELECT kind, name, model, status, started_at, ended_at, completion_start_time,"
+                " prompt_tokens + completion_tokens AS tokens, total_cost AS cost FROM spans"
+                f" WHERE trace_seq IN (SELECT seq FROM traces WHERE {where} ORDER BY started_at DESC, seq DESC LIMIT ?)"
+                " AND kind IN ('LLM', 'TOOL') LIMIT ?",
+                (*values, most_traces, most_steps),
+            ).fetchall()
+        return traces, steps
+
     def newest_project(self) -> str | None:
         """Return the id of the project that the last trace has come to; None without traces."""
         with self._database.read() as connection:

@@ -118,6 +118,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
     failing, quiet = f"/ui/traces/{newest()[3]}", f"/ui/traces/{newest()[2]}"
     return {
         "traces": "/ui",
+        "overview": "/ui/overview",
         "nothing found": "/ui?q=nothing+of+the+sort",
         "trace": failing,
         "span": f"{failing}?span={span_of(3, 3)}",

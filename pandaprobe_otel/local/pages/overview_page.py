@@ -1,0 +1,131 @@
+"""One page of plots: volume, errors, times, tokens and cost, each point with a link to the traces behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pandaprobe_otel.local.pages.access import signed_in
+from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, Column, columns_of, line_of
+from pandaprobe_otel.local.pages.navigation import Context, context_of
+from pandaprobe_otel.local.pages.overview_figures import Bucket, Figures, Overview, overview_of
+from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
+from pandaprobe_otel.local.search.fields import SearchError
+from pandaprobe_otel.local.search.language import All, parse
+from pandaprobe_otel.local.store.queries import Search, TraceFilter
+from pandaprobe_otel.local.times import DAY, HOUR, iso
+
+router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
+
+MOST_TRACES: Final = 100_000
+MOST_STEPS: Final = 100_000
+"""More are left out, the oldest first, and the page says so."""
+_LENGTHS: Final = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY}
+
+
+class OverviewQuery(BaseModel, frozen=True):
+    """The query of `/ui/overview`. Without `within` the range is that of the traces that there are."""
+
+    q: str = ""
+    within: Literal["", "hour", "day", "week", "month"] = ""
+    project: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """A plot: columns, marked parts of them, and lines, each with a legend; `top` is the value of its upper edge."""
+
+    title: str
+    top: str
+    columns: Sequence[Column] = ()
+    marked: Sequence[Column] = ()
+    lines: Sequence[tuple[str, str, str]] = ()
+
+
+@router.get("/overview")
+def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) -> Response:
+    """Show what a project's traces did over time."""
+    context = context_of(request, asked.project, "overview")
+    services = context.services
+    now = services.now()
+    overview, left_out, wrong = None, False, None
+    try:
+        query = parse(asked.q).query
+        wanted = TraceFilter(
+            search=None if query == All(()) else Search(query=query, now=now),
+            after=now - _LENGTHS[asked.within] if asked.within else None,
+        )
+        traces, steps = services.queries.for_overview(context.project_id, wanted, MOST_TRACES + 1, MOST_STEPS + 1)
+        left_out = len(traces) > MOST_TRACES or len(steps) > MOST_STEPS
+        if traces:
+            start = wanted.after if wanted.after is not None else traces[-1]["started_at"]
+            overview = overview_of(traces, steps, start, max(now if asked.within else 0, traces[0]["started_at"] + 1))
+    except SearchError as error:
+        wrong = error
+    return page(
+        "overview.html",
+        context=context,
+        asked=asked,
+        overview=overview,
+        left_out=left_out,
+        wrong=wrong,
+        plots=[] if overview is None else _plots(context, asked, overview),
+        width=WIDTH,
+        height=HEIGHT,
+        first=None if overview is None else iso(overview.buckets[0].start),
+        last=None if overview is None else iso(overview.buckets[-1].end),
+    )
+
+
+def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[Plot]:
+    def link(bucket: Bucket) -> str:
+        part = f"after:{iso(bucket.start)} before:{iso(bucket.end)}"
+        return context.link("/ui", q=f"{asked.q} {part}".strip())
+
+    def columns(value: Callable[[Figures], float], label: Callable[[float], str], top: float) -> list[Column]:
+        values = [(value(bucket.figures), bucket) for bucket in overview.buckets]
+        return columns_of([(found, f"{_when(bucket)}: {label(found)}", link(bucket)) for found, bucket in values], top)
+
+    def line(name: str, value: Callable[[Figures], float | None], top: float) -> tuple[str, str, str]:
+        return name, line_of([value(each.figures) for each in overview.buckets], top), name.replace(" ", "-")
+
+    most = _most(overview, lambda figures: figures.count)
+    slowest = _most(overview, lambda figures: max(figures.p95_ms or 0, figures.first_token_ms or 0))
+    tokens, cost = _most(overview, lambda figures: figures.tokens), _most(overview, lambda figures: figures.cost)
+    return [
+        Plot(
+            title="Traces and errors",
+            top=short_number(int(most)),
+            columns=columns(lambda figures: figures.count, lambda count: f"{count:.0f} traces", most),
+            marked=columns(lambda figures: figures.errors, lambda count: f"{count:.0f} errors", most),
+        ),
+        Plot(
+            title="Time",
+            top=duration(slowest),
+            columns=columns(lambda figures: figures.p95_ms or 0, lambda ms: f"p95 {duration(ms)}", slowest),
+            lines=[
+                line("p50", lambda figures: figures.p50_ms, slowest),
+                line("first token", lambda figures: figures.first_token_ms, slowest),
+            ],
+        ),
+        Plot(
+            title="Tokens",
+            top=short_number(int(tokens)),
+            columns=columns(lambda figures: figures.tokens, lambda count: f"{count:,.0f} tokens", tokens),
+        ),
+        Plot(title="Cost", top=money(cost), columns=columns(lambda figures: figures.cost, money, cost)),
+    ]
+
+
+def _most(overview: Overview, value: Callable[[Figures], float]) -> float:
+    return max(value(bucket.figures) for bucket in overview.buckets)
+
+
+def _when(bucket: Bucket) -> str:
+    return iso(bucket.start)[:16].replace("T", " ")
