@@ -20,12 +20,12 @@ _ROLES: Final = ("user", "system", "assistant")
 
 
 def prompts(tree: Any) -> list[Any] | None:
-    """Messages of `gen_ai.prompt.N.*`."""
+    """Return the messages of `gen_ai.prompt.N.*`."""
     return [_message(entry, "user") for entry in items(tree) if type_of(entry) is dict] or None
 
 
 def completions(tree: Any) -> list[Any] | None:
-    """Messages of `gen_ai.completion.N.*`."""
+    """Return the messages of `gen_ai.completion.N.*`."""
     return [_message(entry, "assistant") for entry in items(tree) if type_of(entry) is dict] or None
 
 
