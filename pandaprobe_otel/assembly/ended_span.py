@@ -77,7 +77,7 @@ def _text_in(attributes: Mapping[str, Any] | None) -> int:
 
 
 def cut_fields(fields: Fields, keep: int) -> Fields:
-    """Return the fields with each text cut to `keep` characters, plus the marker that tells what was cut."""
+    """Return the fields with each long text cut to `keep` characters, plus a marker that states the cut."""
     if len(fields) == 2:
         return fields
     cut = list(fields)

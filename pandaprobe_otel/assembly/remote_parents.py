@@ -23,7 +23,7 @@ STANDS_FOR: Final = "pandaprobe"
 _LEAVING: Final = (SpanKind.CLIENT, SpanKind.PRODUCER)
 _PLUMBING: Final = ("http.", "rpc.", "messaging.", "net.", "network.", "url.", "mcp.", "db.", "faas.")
 _GENAI: Final = ("gen_ai.operation", "gen_ai.request", "gen_ai.system", "gen_ai.tool", "llm.model", "llm.request")
-"""GenAI attribute names that spans have at their start. A span missed here only appears one level too high."""
+"""GenAI attribute names that spans have at their start. Children of a span missed here appear one level too high."""
 
 
 def mark(span: Span, *, leaves_out: bool) -> None:

@@ -98,7 +98,7 @@ class SpanFilter:
         if self._selection == "all":
             return True
         if _is_root(view, here):
-            # An MCP server that lists its tools for an agent elsewhere has no work of its own to show.
+            # A server that only lists its tools for an agent elsewhere does not need its root in the trace.
             return view.parent_id is None or not is_mcp_housekeeping(view)
         if not _is_noise(view) and not _is_told_twice(view, here):
             return True

@@ -32,10 +32,10 @@ _PLACE: Final = SMALLEST_SPAN
 one place, and an empty one for every further `_PLACE` bytes of its text."""
 _EMPTY: Final = (None,)
 _FEWEST_SHARE: Final = 8
-"""Divisor of the bytes that may always wait here, however much waits elsewhere."""
+"""Divisor of all bytes for the share that may always wait here, however much waits elsewhere."""
 _MANY: Final = 64
 _MANY_PLACES: Final = (4 << 20) // _PLACE
-"""Spans, or places, from which on the worker does not wait for its next look: an app that fast makes many more."""
+"""Numbers of waiting spans and of places that wake the worker before its next look: a fast app makes many more."""
 _MOST_LOST: Final = 8_192
 _CUT_TO: Final = 65_536
 _POLL_S: Final = 0.1
@@ -318,7 +318,7 @@ class Worker:
             )
 
     def _make_room(self) -> None:
-        """Set the bound for spans on the way here to what the assembler and the others leave of the total."""
+        """Set the bound for spans on the way here to the bytes that the assembler and the others leave free."""
         left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
         self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
 

@@ -32,7 +32,7 @@ TOO_MANY: Final = "…[cut: too many values]"
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 100_000
 MAX_LOOKS: Final = 20_000
-"""Values that `encode` visits at most, since the app's thread pays for it; larger values are cut first."""
+"""Bound on the values that `encode` visits, since the app's thread pays for it; the rest is cut before."""
 MAX_REPR: Final = 1000
 _MAX_DIGEST: Final = 16 << 20
 _MAX_BITS: Final = 1 << 20
@@ -181,7 +181,7 @@ class _Cleaner:
     def _share(self, depth: int, first: object) -> int:
         """Return the number of items to visit in a container, if all resemble its first one.
 
-        It leaves part of the allowance for the content of the items and for what stands beside the container.
+        Part of the allowance is left for the content of the items and for the values next to the container.
         """
         left = self.nodes_left if depth == 0 else -(-self.nodes_left // 2)
         kind = type_of(first)
@@ -253,7 +253,7 @@ def _first(items: Any, count: int) -> list[Any]:
     if len(items) > count:
         try:
             return list(islice(items, count))
-        except RuntimeError:  # changed between two steps
+        except RuntimeError:  # changed while it was iterated
             return list(items)[:count]
     return list(items)  # an atomic copy
 

@@ -28,7 +28,7 @@ _NOTHING: Final = object()
 _MAX_LEVELS: Final = 64
 _JSON_STARTS: Final = ("[", "{", " ", "\n")
 _MIN_CONTAINED: Final = 12
-"""Shorter texts must match completely: many sentences contain "yes"."""
+"""Fewest characters of a text that may match within another; shorter ones must match as a whole, such as "yes"."""
 
 _NUMBERS: Final = frozenset({int, float})
 _OF_MANY_NAMES: Final = re.compile(
@@ -141,8 +141,7 @@ class Said:
     def holds_text(self, name: str, text: str) -> bool:
         """Return whether the body has this text, or one that contains it.
 
-        A short text must have the same name, because a word such as "auto" is common. Without a name, it may stand
-        anywhere.
+        A short text must have the same name, because a word such as "auto" is common. Without a name, any place counts.
         """
         text = text.strip()
         if text in self._leaves:

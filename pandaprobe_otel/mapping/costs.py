@@ -1,4 +1,4 @@
-"""Costs of one model call in US dollars. The server adds up `total` and nothing else."""
+"""Costs of one model call in US dollars. The server adds up only `total`."""
 
 from __future__ import annotations
 

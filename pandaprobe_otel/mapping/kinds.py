@@ -67,7 +67,7 @@ def is_plumbing(view: SpanView) -> bool:
 def is_poll(view: SpanView) -> bool:
     """Return whether the span is a request of Anthropic's SDK that no model answers: a GET, or a token count.
 
-    It is useful next to other work, but is no trace of its own: apps that poll would post such traces by the dozen.
+    It is useful next to other work, but must not be a trace of its own: apps that poll would post dozens of them.
     """
     if view.scope_name != _ANTHROPIC or "gen_ai.operation.name" in view.attributes:
         return False

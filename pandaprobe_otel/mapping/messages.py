@@ -41,7 +41,7 @@ _ITEM_ROLES: Final = {
 
 
 END: Final = object()
-"""Returned by `take_texts` at the end of the list."""
+"""Result of `take_texts` at the end of the list."""
 
 
 def take_texts(items: Iterator[Any], into: list[dict[str, Any]]) -> Any:

@@ -41,7 +41,7 @@ _NUMBERS: Final = frozenset({int, float, bool})
 
 
 def without_hidden(view: SpanView, hidden: tuple[str, ...], in_calls: tuple[str, ...] = ()) -> SpanView:
-    """Return the view without the attributes of its own and of its events that must not be read."""
+    """Return the view, and its events, without the attributes that must not be read."""
     if in_calls and view.attributes.get("openinference.span.kind") == "LLM":
         hidden = (*hidden, *in_calls)
     attributes = {key: value for key, value in view.attributes.items() if not key.startswith(hidden)}

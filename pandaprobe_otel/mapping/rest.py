@@ -13,7 +13,7 @@ MACHINES: Final = "names machines and connections"
 REPEATED: Final = "repeats what other fields of the span say"
 SETTINGS: Final = "copies settings of the process"
 SECRET: Final = "[left out: by its name it is a secret]"
-"""Replaces a text whose attribute name marks it as a secret."""
+"""Replacement of a text whose attribute name marks it as a secret."""
 
 MACHINE_NAMES: Final = (
     *(

@@ -173,7 +173,7 @@ def _fewer_items(value: Any, keep: int) -> Any:
         return result
     if kind is list and len(value) > keep:
         total = len(value)
-        for item in value[(keep + 1) // 2 : total - keep // 2]:  # it may have been cut before
+        for item in value[(keep + 1) // 2 : total - keep // 2]:  # the list may have been cut before
             if type_of(item) is str and (earlier := _EARLIER.fullmatch(item)) is not None:
                 total = int(earlier[1])
         marker: Any = f"…[cut {total - keep} of {total} items]"

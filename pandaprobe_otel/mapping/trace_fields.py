@@ -25,7 +25,7 @@ _PROVIDER_TOOLS: Final = frozenset(
     {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}
 )
 _STOPPED: Final = (CANCELLED, TIMED_OUT)
-"""Outcomes of a root after which its trace is an ERROR: a trace has no status for them, and it is not COMPLETED."""
+"""Outcomes of a root that make its trace an ERROR: a trace has no status for them and must not be COMPLETED."""
 _QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
 _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")

@@ -1,4 +1,4 @@
-"""Embeddings, which are never sent, but always replaced by a marker."""
+"""Embeddings, which are never sent but replaced by a marker."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _TEXT: Final = frozenset({str})
 _SIMPLE: Final = frozenset({str, int, bool})
 _MAX_LEVELS: Final = 64
 TOO_DEEP: Final = f"…[cut: nested deeper than {_MAX_LEVELS} levels]"
-"""Replaces the parts of a value that are nested too deeply for its readers."""
+"""Replacement of the parts of a value that are nested too deeply for its readers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def _message(source: Any, default: str) -> dict[str, Any]:
     if type_of(message["content"]) is str:
         message["content"] = typed_parts(message["content"]) or message["content"]
     for key in _ROLES:
-        if "content" not in source and type_of(source.get(key)) is str:  # the legacy completions API
+        if "content" not in source and type_of(source.get(key)) is str:  # written for the legacy completions API
             message = {"role": key, "content": source[key]}
     for key in ("tool_call_id", "reasoning", "name"):
         if not is_absent(source.get(key)):
