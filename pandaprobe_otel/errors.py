@@ -143,7 +143,7 @@ class ServerError(PandaProbeError):
 class OutcomeUnknown(PandaProbeError):
     """The request was sent, but no answer came: the server may or may not have carried it out.
 
-    `client.look_up(error)` returns the created object if it was. `request` is None if nothing is known about it.
+    If it did, `client.look_up(error)` returns the created object. `request` is None if nothing is known about it.
     """
 
     advice = "Look before you repeat it: client.look_up(error)."

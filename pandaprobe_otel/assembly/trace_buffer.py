@@ -174,7 +174,7 @@ class TraceBuffer:
         return size
 
     def take(self, stage: Stage, now: float) -> Part:
-        """Return the spans that have ended since the last part."""
+        """Return the spans that have ended since the last part as a new part."""
         part = Part(
             trace_id=self.trace_id,
             stage=stage,

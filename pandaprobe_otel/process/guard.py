@@ -25,7 +25,7 @@ def failed(where: str, error: BaseException) -> None:
 
 
 def counted(where: str, error: BaseException) -> None:
-    """Count a fault and log it at debug level only, because the trace shows it (such as a value without a `repr`)."""
+    """Count a fault and log it at debug level only, because the trace shows it (such as a value whose `repr` fails)."""
     _counts[where] += 1
     logger.debug("Fault in %s:", where, exc_info=error)
 

@@ -27,8 +27,9 @@ class Request:
     """Bytes of the answer's body that the caller needs; the rest is neither read nor waited for. PandaProbe answers a
     PATCH with the whole trace, which may be larger than this process's memory bound. None: all of it."""
     time_left_s: Callable[[], float] = _for_ever
-    """Returns the seconds for which the request is still allowed; called once a connection is ready, before anything is
-    written. The exchange takes no longer, and does not begin if no time is left: see `NoAnswer.is_late`."""
+    """Function that returns the seconds for which the request is still allowed. It is called with a connection ready,
+    before anything is written. The exchange takes no longer, and does not begin if no time is left: see
+    `NoAnswer.is_late`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
