@@ -1,7 +1,7 @@
 """PandaProbe for OpenTelemetry: traces, evaluations and a local server.
 
-`init()` in an app is all that is needed. Every public name stands in this file; each is loaded on first use,
-because this package is imported by every test run of every user (the pytest plugin is a stub inside it).
+An app needs only `init()`. This file lists every public name and loads each on first use, because every test run
+of every user imports this package (the pytest plugin is a stub inside it).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation is
+__all__ = [  # noqa: RUF022 - sorted by purpose, as in the documentation
     "init",
     "flush",
     "aflush",
@@ -160,7 +160,7 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+if not TYPE_CHECKING:  # a type checker would accept every name, even a misspelt one
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":

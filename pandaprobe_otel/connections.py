@@ -1,7 +1,7 @@
-"""Connections of a pipeline: the app's providers of spans and logs, and the instrumented libraries.
+"""Connections of a pipeline: the app's span and log providers, and the instrumented libraries.
 
-A processor cannot be taken out of a provider. So the one that was added leads to another pipeline when `init()` starts
-anew, and the libraries stay instrumented.
+A processor cannot be removed from a provider. So when `init()` runs again, the processor that was added is pointed at
+the new pipeline, and the libraries stay instrumented.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("pandaprobe_otel")
 
 _SPAN_ATTRIBUTE_LIMIT: Final = 4096
-"""The SDK's default of 128 silently drops messages of a long chat in the dialects that write one attribute each."""
+"""With the SDK's default of 128, long chats silently lose messages in dialects that write one attribute for each."""
 
 
 class _Joined:
-    """The last connections. By identity of the providers: an app may have another one by the next `init()`."""
+    """The connections of the last `init()`, kept with their providers: an app may have another one by the next call."""
 
     def __init__(self) -> None:
         self.spans: tuple[Any, PandaProbeSpanProcessor] | None = None
@@ -39,9 +39,9 @@ _last: Final = _Joined()
 
 
 def processor_of_the_app(config: Config, provider: TracerProvider | None) -> PandaProbeSpanProcessor | None:
-    """Return the processor that the app itself has added, if it leads to where these settings do.
+    """Return the processor that the app has added itself, if it has the same destination as these settings.
 
-    A second one would send all of it again.
+    A second processor would send everything twice.
     """
     from opentelemetry import trace
 
@@ -59,9 +59,9 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
 
 
 def lead(pipeline: Pipeline, config: Config, provider: TracerProvider | None, *, has_processor: bool = False) -> None:
-    """Lead spans, log records and the calls of libraries to this pipeline, and to no earlier one of `init()`.
+    """Connect spans, log records and library calls to this pipeline instead of that of an earlier `init()`.
 
-    `has_processor`: the provider leads spans there already.
+    `has_processor`: the provider already sends its spans there.
     """
     before = _last.spans[0] if _last.spans is not None else None
     target = _join(provider) if has_processor else _lead_spans(pipeline, config, provider)
@@ -101,7 +101,7 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
         target = _new_provider(config)
         trace.set_tracer_provider(target)
     elif provider is not None:
-        use_tracer_provider(provider)  # the decorators' spans go there too, although it is not the global one
+        use_tracer_provider(provider)  # so that the decorators use it too, although it is not the global one
     draw_from_system(target)
     if _last.spans is not None and _last.spans[0] is target:
         _last.spans[1].lead_to(pipeline)
@@ -112,14 +112,14 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
 
 
 def _lead_logs(pipeline: Pipeline) -> None:
-    """Hear the instrumentations that write messages as log records; one provider is made when there is none."""
+    """Receive the messages that some instrumentations write as log records; create a log provider if there is none."""
     from opentelemetry import _logs
 
     from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
 
     target: Any = _logs.get_logger_provider()
     if not hasattr(target, "add_log_record_processor"):
-        if type(target).__name__ != "ProxyLoggerProvider":  # the API's stand-in, which it does not export
+        if type(target).__name__ != "ProxyLoggerProvider":  # the API does not export this class
             return
         from opentelemetry.sdk._logs import LoggerProvider
 
@@ -134,8 +134,8 @@ def _lead_logs(pipeline: Pipeline) -> None:
 
 
 def _forward_events(logger_provider: Any) -> None:
-    """Until OpenTelemetry 1.38, events went through a provider of their own, which nobody else connects to the logs."""
-    # From 1.39 on until they were removed, OpenTelemetry warned of these modules; that is not the app's to see.
+    """Connect events to the log provider: until OpenTelemetry 1.38 they had their own, which nothing else connects."""
+    # From 1.39 until their removal, importing these modules gives a deprecation warning that the app cannot act on.
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         try:
             events: Any = import_module("opentelemetry._events")
@@ -163,9 +163,9 @@ def _new_provider(config: Config) -> TracerProvider:
 
 
 def _instrument(config: Config, provider: TracerProvider | None, *, is_other: bool) -> None:
-    """Instrument what the settings name, and no longer what only those of an earlier `init()` have named.
+    """Instrument the libraries that the settings name, and stop those that only an earlier `init()` named.
 
-    `is_other`: what is instrumented by then leads to another provider.
+    `is_other`: the libraries instrumented so far use another provider.
     """
     if config.instrument is False and not _last.libraries:
         return

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class SpanKind(StrEnum):
-    """What a span is; case sensitive on the server."""
+    """Kind of a span; case sensitive on the server."""
 
     AGENT = "AGENT"
     TOOL = "TOOL"
@@ -35,7 +35,7 @@ class TraceStatus(StrEnum):
 
 
 class ScoreDataType(StrEnum):
-    """How a score's value is read."""
+    """Type of a score's value."""
 
     NUMERIC = "NUMERIC"
     BOOLEAN = "BOOLEAN"

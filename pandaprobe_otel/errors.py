@@ -1,10 +1,10 @@
 """The exceptions of this library.
 
     PandaProbeError
-    ├── ConfigError            a setting is missing or wrong (only raised with strict=True, or by the clients)
+    ├── ConfigError            a setting is missing or wrong (raised only with strict=True, or by the clients)
     ├── AuthError              401: the API key or token was refused
     │   ├── KeyExpired         401: the API key has expired
-    │   └── MissingKey         no API key was given to a client (a ConfigError, too)
+    │   └── MissingKey         no API key was given to a client (also a ConfigError)
     ├── PermissionDenied       403
     ├── NotFound               404
     ├── Conflict               409
@@ -13,9 +13,9 @@
     ├── QuotaExceeded          429 with a `detail` body, 402: the plan's quota is used up
     ├── ServerError            5xx, or no answer at all
     ├── OutcomeUnknown         a create was sent and no answer came: it may have happened
-    ├── WaitTimeout            what was waited for did not come in time (a TimeoutError, too)
+    ├── WaitTimeout            the awaited result did not come in time (also a TimeoutError)
     ├── RunFailed              an evaluation run ended as FAILED
-    ├── InsufficientEvidence   scores say nothing, since there was nothing to judge; or an expected one is missing
+    ├── InsufficientEvidence   scores are meaningless because there was nothing to judge, or one is missing
     └── RecordingError         a recording cannot be made, read or written; or it cannot answer what was asked
 
 Exporters, processors, decorators and integrations never raise any of them into the app; an open recording raises the
@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One refused field: where it stands in the request and what the server says about it."""
+    """One refused field: its place in the request, and the server's message about it."""
 
     field: str
     message: str
@@ -39,20 +39,20 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentRequest:
-    """A request whose outcome is not known: what to look for on the server. `body` is its JSON, read back."""
+    """A request whose outcome is unknown, described so that it can be looked up. `body` is its decoded JSON."""
 
     method: str
     path: str
     body: Any
     sent_at: datetime
-    """When it was sent, in UTC by the local clock."""
+    """Time of sending, in UTC by the local clock."""
 
 
 class PandaProbeError(Exception):
     """Base of every error of this library.
 
-    `status` is the HTTP status, `detail` the server's own words, `request_id` its `x-request-id`;
-    each is None where there was no answer.
+    `status` is the HTTP status, `detail` the server's message and `request_id` its `x-request-id`.
+    Each is None if no answer came.
     """
 
     advice: ClassVar[str] = ""
@@ -67,7 +67,7 @@ class PandaProbeError(Exception):
 
 
 class ConfigError(PandaProbeError):
-    """A setting is missing or cannot be used; the message names it, its source and the remedy."""
+    """A setting is missing or unusable; the message names the setting, its source and the remedy."""
 
 
 class AuthError(PandaProbeError):
@@ -83,17 +83,17 @@ class KeyExpired(AuthError):
 
 
 class MissingKey(ConfigError, AuthError):
-    """No API key was given, or one that is none; nothing was asked."""
+    """No API key was given, or the text is not a key; no request was sent."""
 
     advice = ""
 
 
 class PermissionDenied(PandaProbeError):
-    """The credentials are good, but not for this."""
+    """The credentials are valid, but do not allow this request."""
 
 
 class NotFound(PandaProbeError):
-    """There is no such thing in this project."""
+    """The requested object does not exist in this project."""
 
 
 class Conflict(PandaProbeError):
@@ -101,7 +101,7 @@ class Conflict(PandaProbeError):
 
 
 class InvalidRequest(PandaProbeError):
-    """The request was refused; `errors` says which fields and why (empty when the server named none)."""
+    """The request was refused; `errors` names the fields and reasons (empty if the server named none)."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class InvalidRequest(PandaProbeError):
 
 
 class RateLimited(PandaProbeError):
-    """Too many requests in this minute; `retry_after` is in seconds, None when the server did not say."""
+    """Too many requests were sent in this minute; `retry_after` is in seconds, or None if the server gave no time."""
 
     def __init__(
         self,
@@ -133,19 +133,19 @@ class RateLimited(PandaProbeError):
 
 
 class QuotaExceeded(PandaProbeError):
-    """The plan's quota is used up; trying again changes nothing until the next period."""
+    """The plan's quota is used up; retrying does not help before the next period."""
 
     advice = "Upgrade the plan, or wait for the next period."
 
 
 class ServerError(PandaProbeError):
-    """The server failed, or could not be reached."""
+    """The server failed or could not be reached."""
 
 
 class OutcomeUnknown(PandaProbeError):
-    """The request was sent and no answer came back: it may or may not have happened.
+    """The request was sent, but no answer came: the server may or may not have carried it out.
 
-    `client.look_up(error)` returns what it made, if it was carried out; `request` is None where nothing is known.
+    If it did, `client.look_up(error)` returns the created object. `request` is None if nothing is known about it.
     """
 
     advice = "Look before you repeat it: client.look_up(error)."
@@ -164,15 +164,15 @@ class OutcomeUnknown(PandaProbeError):
 
 
 class WaitTimeout(PandaProbeError, TimeoutError):
-    """What was waited for did not come in time; it may still come."""
+    """The awaited result did not come in time; it may still come."""
 
 
 class RunFailed(PandaProbeError):
-    """An evaluation run ended as FAILED, or some of what it was to evaluate got no score."""
+    """An evaluation run ended as FAILED, or left some of its items without a score."""
 
 
 class InsufficientEvidence(PandaProbeError):
-    """Scores were given although there was nothing to judge; or `evaluations.wait` found none for a trace."""
+    """Scores were given although there was nothing to judge, or `evaluations.wait` found no score for a trace."""
 
 
 class RecordingError(PandaProbeError):

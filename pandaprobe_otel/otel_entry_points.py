@@ -1,6 +1,6 @@
-"""What OpenTelemetry's launcher (`opentelemetry-instrument`) loads by entry point.
+"""Classes that OpenTelemetry's launcher (`opentelemetry-instrument`) loads through entry points.
 
-An exception in either class would stop the app's other telemetry, so neither raises; neither touches the network.
+An exception in either class would stop the app's other telemetry, so neither raises. Neither uses the network.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 
 class PandaProbeInstrumentor(BaseInstrumentor):
-    """Adds the span processor to the provider that the launcher made, as `init()` would.
+    """Instrumentor that adds the span processor to the launcher's provider, as `init()` would.
 
-    Steps aside when the exporter is in the pipeline already (`OTEL_TRACES_EXPORTER=pandaprobe` or OpenTelemetry's
-    configuration file, and a configurator that obeyed it), so that nothing is sent twice. Switched off by
-    `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe`.
+    It does nothing if the provider already has our exporter (through `OTEL_TRACES_EXPORTER=pandaprobe` or
+    OpenTelemetry's configuration file, and a configurator that follows them), so that nothing is sent twice.
+    `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe` disables it.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """None: it instruments nothing itself."""
+        """Return no dependencies, because no library is instrumented here."""
         return []
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -44,19 +44,19 @@ class PandaProbeInstrumentor(BaseInstrumentor):
 
             # The launcher instruments the libraries by their own entry points.
             init(instrument=False, strict=False, tracer_provider=kwargs.get("tracer_provider"))
-        except Exception:  # the guard of the launcher: whatever fails here must not stop the instrumentors after it
+        except Exception:  # protects the launcher: a failure here must not stop the instrumentors that follow
             _logger.exception("pandaprobe-otel could not be set up")
 
     def _uninstrument(self, **kwargs: Any) -> None:
-        """A processor cannot be taken out of a provider; the pipeline is shut down instead."""
+        """Shut down the pipeline, because a processor cannot be removed from a provider."""
         from pandaprobe_otel.bootstrap import shutdown
 
         shutdown()
 
 
 def _is_in_place(provider: Any) -> bool:
-    """Whether the provider has a piece of ours, by OTEL_TRACES_EXPORTER, a configuration file or the app's own code.
+    """Return whether the provider has our processor or exporter, from a variable, a configuration file or app code.
 
-    Without a configurator nobody obeys either: there is no provider then, and so no piece.
+    Without a configurator, nothing reads OTEL_TRACES_EXPORTER or the file: there is no provider, so nothing of ours.
     """
     return any(True for _ in pieces_in(getattr(provider, "_active_span_processor", None)))

@@ -1,4 +1,4 @@
-"""The way of a span, put together: worker, encoder, delivery."""
+"""Pipeline of a span: worker, encoder and delivery, connected."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"
 
 
 class Pipeline(Protocol):
-    """What processors, exporters and the handle of `init` need."""
+    """Interface that processors, exporters and the object returned by `init` use."""
 
     @property
     def config(self) -> Config:
@@ -51,37 +51,37 @@ class Pipeline(Protocol):
 
     @property
     def selection(self) -> Any:
-        """Which spans go out: the setting `spans`. None: none at all."""
+        """The setting `spans`: the spans that are sent. None: no spans."""
         ...
 
     @property
     def destination(self) -> str | None:
-        """Where traces go. None: nowhere."""
+        """Destination of traces: a URL or a file. None: traces are not sent."""
         ...
 
     def started(self, span: ReadableSpan) -> None:
-        """A span has started."""
+        """Take note of a span that has started."""
         ...
 
     def ended(self, span: ReadableSpan) -> None:
-        """A span has ended."""
+        """Take over a span that has ended."""
         ...
 
     def logged(self, record: Any) -> None:
-        """A log record with content of a span."""
+        """Take over a log record that carries content of a span."""
         ...
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Deliver what is complete, in `timeout` seconds."""
+        """Deliver all complete traces within `timeout` seconds."""
         ...
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver what can be delivered, then stop."""
+        """Deliver as much as possible, then stop."""
         ...
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was shut down."""
+        """True after `shutdown`."""
         ...
 
     def put_score(self, body: Mapping[str, Any]) -> None:
@@ -89,15 +89,15 @@ class Pipeline(Protocol):
         ...
 
     def status(self) -> Status:
-        """Read the counts."""
+        """Return the current counts."""
         ...
 
 
 def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = False) -> Pipeline:
-    """The pipeline for these settings: one that delivers, or, where they cannot work, one that ignores everything.
+    """Return a pipeline that delivers, or one that ignores every span if the settings cannot work.
 
-    `is_gateway`: spans of any number of services come here, so a root may still come when its children are there.
-    Problems are logged here, one line each, naming the setting's source and the remedy.
+    `is_gateway`: spans of many services arrive here, so a root may arrive after its children.
+    Each problem is logged in one line that names the setting's source and the remedy.
     """
     global _was_opened
     _was_opened = True
@@ -115,12 +115,12 @@ def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = Fal
 
 
 def was_opened() -> bool:
-    """Whether anybody has opened a pipeline in this process: `init()`, a processor or an exporter."""
+    """Return whether `init()`, a processor or an exporter has opened a pipeline in this process."""
     return _was_opened
 
 
 def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPipeline:
-    """A pipeline that ends in a file, which is under no limit."""
+    """Return a pipeline that writes to a file, without a rate limit."""
     from pandaprobe_otel.delivery.budget import LeasedBucket
     from pandaprobe_otel.transport.file import FileTransport
 
@@ -133,7 +133,7 @@ def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportP
 
 
 class IdlePipeline:
-    """Ignores every span: the settings say so, or cannot work."""
+    """Pipeline that ignores every span, because the settings disable it or cannot work."""
 
     selection: Any = None
     destination: str | None = None
@@ -142,37 +142,40 @@ class IdlePipeline:
         self.config = self._config = config
 
     def started(self, span: ReadableSpan) -> None:
-        """Ignore."""
+        """Ignore the span."""
 
     def ended(self, span: ReadableSpan) -> None:
-        """Ignore."""
+        """Ignore the span."""
 
     def logged(self, record: Any) -> None:
-        """Ignore."""
+        """Ignore the record."""
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Nothing waits."""
+        """Return True, because nothing waits."""
         return True
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Nothing waits."""
+        """Return True, because nothing waits."""
         return True
 
     @property
     def is_closed(self) -> bool:
-        """Never: there is nothing to close."""
+        """Always False: there is nothing to close."""
         return False
 
     def put_score(self, body: Mapping[str, Any]) -> None:
-        """Ignore."""
+        """Ignore the score."""
 
     def status(self) -> Status:
-        """All zero, with the reason in `problems`."""
+        """Return counts of zero, with the reason in `problems`."""
         return Status(enabled=False, **described(self._config))
 
 
 class ExportPipeline:
-    """Assembles, maps and delivers. Nothing is loaded, started or connected before the first span."""
+    """Pipeline that assembles, maps and delivers traces.
+
+    It loads, starts and connects nothing before the first span.
+    """
 
     def __init__(
         self,
@@ -196,7 +199,7 @@ class ExportPipeline:
         self.selection: Any = config.spans
         self.destination: str | None = config.destination
         self._counts_starts = counts_starts
-        # Now, before `init` sets the variables of other vendors that nobody has set.
+        # Read now: `init` will set the variables of other vendors that are still unset.
         self._options = MappingOptions.from_config(config, os.environ)
         self._monotonic = monotonic
         self._is_forked = False
@@ -247,14 +250,14 @@ class ExportPipeline:
             threading.Thread(target=self.begin, name="pandaprobe-heir", daemon=True).start()
 
     def begin(self) -> None:
-        """Look for what earlier processes have left in the spool, and send it."""
+        """Send what earlier processes have left in the spool."""
         try:
             self._opened().begin()
         except ForkedWhileLoadingError as error:
             failed("delivery of the spool", error)
 
     def _opened(self) -> Delivery:
-        """The delivery, made with the first thing to deliver: apps that never trace load nothing of it."""
+        """Return the delivery, created on first use so that apps that never trace do not load it."""
         if self._delivery is None:
             with loading(), self._open_lock:
                 if self._delivery is None:
@@ -274,19 +277,19 @@ class ExportPipeline:
         return self._delivery
 
     def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
-        """Make parcels of what a crashed process had written down of traces that were not complete."""
+        """Make parcels from the incomplete traces in the journal of a crashed process."""
         from pandaprobe_otel.assembly.recovery import recovered
         from pandaprobe_otel.delivery.ledger import Ledger
 
         return recovered(rows, states, lambda: self._load_encoder(Ledger()))
 
     def _load_encoder(self, ledger: Ledger) -> PartEncoder:
-        """Built by the worker with the first part: apps that never trace do not load the mapping and its tables."""
+        """Build the encoder, on the first part: apps that never trace do not load the mapping and its tables."""
         from pandaprobe_otel.assembly.encoder import PartEncoder
         from pandaprobe_otel.assembly.span_filter import SpanFilter
         from pandaprobe_otel.mapping import SpanView, map_views
 
-        # A specimen, so that what the mapping loads on its way is loaded now, while forks are held back.
+        # Map a sample span, so that the mapping's lazy imports happen now, while forks are held back.
         map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
         return PartEncoder(
             span_filter=SpanFilter(self._config.spans, is_marked=self._counts_starts),
@@ -297,7 +300,7 @@ class ExportPipeline:
 
     @property
     def content_problems(self) -> tuple[str, ...]:
-        """What of the settings about content cannot be used, and what that means."""
+        """Problems with the settings about content, and their consequences."""
         return self._options.problems
 
     def _observe(self) -> None:
@@ -337,48 +340,48 @@ class ExportPipeline:
             self._opened().put((), changes)
 
     def _make_journal(self) -> SpanJournal:
-        """With `mask` or a `capture` that leaves out content, nothing of the content is written down.
+        """Return a journal, which omits content if `mask` is set or `capture` leaves content out.
 
-        Neither can be applied to a span by itself.
+        Neither setting can be applied to a single span.
         """
         from pandaprobe_otel.assembly.journal import SpanJournal
 
         config = self._config
         content = config.capture == "all" and config.mask is None
-        # In a gateway, also what would not be sent as far as can be seen by now.
+        # A gateway also records traces without a GenAI span so far: one may still arrive from another service.
         all_spans = self._is_gateway or config.spans != "agent"
         return SpanJournal(content=content, all_spans=all_spans, is_forked=self._is_forked)
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
-        """Take over ended spans in the calling thread; False when there was no time for it (a monotonic time)."""
+        """Take over ended spans in the calling thread; return False if the monotonic deadline passes first."""
         return self._worker.receive(spans, deadline)
 
     def fill(self) -> float:
-        """How full the place is where traces wait for PandaProbe; from 0 to 1."""
+        """Return the fill level of the send queue, from 0 to 1."""
         return 0.0 if self._delivery is None else self._delivery.fill
 
     def is_choosing(self) -> bool:
-        """Whether traces are left out, since for minutes more have come than the limit lets through."""
+        """Return whether traces are being dropped because arrivals have exceeded the rate limit for minutes."""
         return self._delivery is not None and self._delivery.is_choosing
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Deliver every trace whose root has ended, in `timeout` seconds at most.
+        """Deliver every trace whose root has ended, within `timeout` seconds.
 
-        True when nothing of them is left to be sent; with a spool, when what is left is on disk.
+        Return True if nothing is left to send or, with a spool, if the rest is on disk.
         """
         deadline = self._monotonic() + max(timeout, 0.0)
         if not self._worker.flush(deadline):
             return False
         try:
             delivery = self._opened() if self._inherits else self._delivery
-        except ForkedWhileLoadingError:  # which `begin` has told
+        except ForkedWhileLoadingError:  # `begin` has logged it
             return False
         return delivery is None or delivery.wait_idle(deadline)
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver what can be delivered before the timeout; True when nothing was dropped.
+        """Deliver as much as possible before the timeout; return True if nothing was dropped.
 
-        The rest is dropped and counted; with a spool, it stays there for the next process.
+        The rest is dropped and counted. With a spool, it stays on disk for the next process.
         """
         with self._close_lock:
             if self._closed:
@@ -402,7 +405,7 @@ class ExportPipeline:
         return self._told_loss(late + dropped.spans, dropped.ends, deadline)
 
     def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
-        """Say what was lost at the end; True when that is nothing."""
+        """Log the losses at the end of the process; return True if there are none."""
         last_error = None if self._delivery is None else self._delivery.last_error
         if spans:
             _logger.warning(
@@ -423,11 +426,11 @@ class ExportPipeline:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was shut down."""
+        """True after `shutdown`."""
         return self._closed
 
     def put_score(self, body: Mapping[str, Any]) -> None:
-        """Send a score as soon as its trace is stored. The worker takes it over: a spool means writing to disk."""
+        """Send a score as soon as its trace is stored, from the worker thread, since a spool writes to disk."""
         from pandaprobe_otel.delivery.parcel import Parcel, Step
         from pandaprobe_otel.mapping.clean import encode
 
@@ -435,7 +438,7 @@ class ExportPipeline:
         self._scores.append(
             Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
         )
-        if self._closed or len(self._scores) > _MOST_SCORES:  # the worker has gone, or does not keep up
+        if self._closed or len(self._scores) > _MOST_SCORES:  # the worker has stopped or cannot keep up
             self._put_scores()
         else:
             self._worker.call()
@@ -446,12 +449,12 @@ class ExportPipeline:
             return
         try:
             self._opened().put(scores)
-        except Exception as error:  # noqa: BLE001 - the guard of the worker, which calls this, and of the app
+        except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
             for _ in scores:
                 failed("sending a score", error)
 
     def status(self) -> Status:
-        """Read the counts."""
+        """Return the current counts."""
         counts = self._ledger.read()
         return Status(
             enabled=True,
@@ -466,17 +469,17 @@ class ExportPipeline:
         )
 
     def before_fork(self) -> None:
-        """In the parent, before a fork."""
+        """Prepare for a fork; called in the parent."""
         if self._delivery is not None:
             self._delivery.before_fork()
 
     def after_fork_in_parent(self) -> None:
-        """In the parent, after a fork."""
+        """Go on after a fork; called in the parent."""
         if self._delivery is not None:
             self._delivery.after_fork_in_parent()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: start empty, with new locks and threads; the parent keeps what it had."""
+        """Start empty in a forked child, with new locks and threads; the parent keeps its spans."""
         self._close_lock = threading.Lock()
         self._open_lock = threading.Lock()
         self._is_forked = True
@@ -496,7 +499,7 @@ def _is_something_left(config: Config) -> bool:
 
 
 def _has_spool(config: Config) -> bool:
-    """Whether the settings name a spool, and this Python can keep one; if not, that is said."""
+    """Return whether the settings name a spool that this Python can keep; log a warning if it cannot."""
     if config.spool is None:
         return False
     from pandaprobe_otel.delivery.spool.platform import obstacle

@@ -1,6 +1,6 @@
-"""The instrumentations of our own, by name, and turning them on and off.
+"""Registry of our own instrumentations, by name, and functions that switch them on and off.
 
-The core never imports them: a name leads to a string, and the string to a class when it is asked for.
+The core never imports them: it holds the path of each class as a string and imports it on demand.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
     "smolagents": "pandaprobe_otel_integrations.smolagents:SmolagentsInstrumentor",
     "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
 }
-"""Name to `module:Class`. The name is also that of the extra; `pandaprobe_<name>` is the entry point."""
+"""`module:Class` by name. The extra has the same name, and the entry point is `pandaprobe_<name>`."""
 
 LIBRARIES: Final[Mapping[str, str]] = {
     "ag2": "ag2",
@@ -79,15 +79,15 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "smolagents": "smolagents",
     "together": "together",
 }
-"""Name to the module of the library that it instruments: `auto` means those that are installed."""
+"""Module of the instrumented library by name; `auto` selects those that are installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstrumentResult:
-    """How it went with one library.
+    """Result of instrumenting one library.
 
-    `hooked`: its calls are recorded. `adopted`: it makes spans itself, and those are used. `skipped`: nothing is
-    done, on purpose. `failed`: nothing is done, and something should be. `reason` may be empty for the first two.
+    `hooked`: its calls are recorded. `adopted`: it creates spans itself, which are used. `skipped`: it is left alone
+    on purpose. `failed`: it could not be instrumented. `reason` may be empty for the first two.
     """
 
     name: str
@@ -96,16 +96,16 @@ class InstrumentResult:
 
 
 def instrument(name: str, **options: Any) -> InstrumentResult:
-    """Record the calls of one library, whether it is imported already or later.
+    """Record the calls of one library, which may be imported before or after this call.
 
-    Options are those of the instrumentor (`tracer_provider`, `capture_content`, `beside_others`). Never raises: an
-    unknown name, a library that is missing and a failure are in the result, a failure also in the log.
+    The options are those of the instrumentor (`tracer_provider`, `capture_content`, `beside_others`). Never raises:
+    the result reports an unknown name, a missing library or a failure. Failures are also logged.
     """
     return _instrument(name, options, was_named=True)
 
 
 def uninstrument(name: str) -> None:
-    """Stop recording the calls of one library and undo every change to it. Unknown names are no error."""
+    """Stop recording the calls of one library and undo every change to it. An unknown name is only logged."""
     try:
         _instrumentor(name).uninstrument()
     except Exception as error:  # noqa: BLE001 - as in instrument()
@@ -113,7 +113,7 @@ def uninstrument(name: str) -> None:
 
 
 def narrow(name: str) -> None:
-    """Stop recording the calls of one library, but for those of clients that were wrapped one by one."""
+    """Stop recording the calls of one library, except those of clients that were wrapped individually."""
     try:
         _instrumentor(name).narrow()
     except Exception as error:  # noqa: BLE001 - as in instrument()
@@ -125,8 +125,8 @@ def instrument_all(
 ) -> tuple[InstrumentResult, ...]:
     """Record the calls of several libraries.
 
-    "auto": every supported one that is installed, without importing it; False: none; else those of the given
-    names. Names in `exclude` are left out and reported as skipped. Options are those of `instrument`.
+    "auto" selects every supported library that is installed, without importing it; False selects none; a sequence
+    selects by name. Names in `exclude` are reported as skipped. The options are those of `instrument`.
     """
     if selection is False:
         return ()
@@ -140,7 +140,7 @@ def instrument_all(
 
 
 def instrumented() -> tuple[InstrumentResult, ...]:
-    """How things stand now with every library that has been instrumented; loads nothing."""
+    """Return the current state of every instrumented library, without loading anything."""
     return tuple(_result(name, made) for name, made in _made.items() if made.is_instrumented_by_opentelemetry)
 
 
@@ -153,47 +153,47 @@ def wrap_openai(client: _Client) -> _Client:
 
 
 def wrap_anthropic(client: _Client) -> _Client:
-    """Record the calls of this Anthropic client; as `wrap_openai`."""
+    """Record the calls of this Anthropic client; see `wrap_openai`."""
     return _wrap("anthropic", client)
 
 
 def wrap_bedrock(client: _Client) -> _Client:
-    """Record the calls of this `bedrock-runtime` client of boto3 or aiobotocore; as `wrap_openai`."""
+    """Record the calls of this `bedrock-runtime` client of boto3 or aiobotocore; see `wrap_openai`."""
     return _wrap("bedrock", client)
 
 
 def wrap_gemini(client: _Client) -> _Client:
-    """Record the calls of this google-genai client, its `aio` and its chats; as `wrap_openai`."""
+    """Record the calls of this google-genai client, its `aio` and its chats; see `wrap_openai`."""
     return _wrap("google_genai", client)
 
 
 def wrap_cohere(client: _Client) -> _Client:
-    """Record the calls of this Cohere client; as `wrap_openai`."""
+    """Record the calls of this Cohere client; see `wrap_openai`."""
     return _wrap("cohere", client)
 
 
 def wrap_groq(client: _Client) -> _Client:
-    """Record the calls of this Groq client; as `wrap_openai`."""
+    """Record the calls of this Groq client; see `wrap_openai`."""
     return _wrap("groq", client)
 
 
 def wrap_litellm(module: _Client) -> _Client:
-    """Record the calls of the litellm module, which has no clients; as `wrap_openai`. A Router uses the module."""
+    """Record the calls of the litellm module, which has no clients; see `wrap_openai`. A Router uses the module."""
     return _wrap("litellm", module)
 
 
 def wrap_mistral(client: _Client) -> _Client:
-    """Record the calls of this Mistral client; as `wrap_openai`."""
+    """Record the calls of this Mistral client; see `wrap_openai`."""
     return _wrap("mistralai", client)
 
 
 def wrap_ollama(client: _Client) -> _Client:
-    """Record the calls of this Ollama client; as `wrap_openai`."""
+    """Record the calls of this Ollama client; see `wrap_openai`."""
     return _wrap("ollama", client)
 
 
 def wrap_together(client: _Client) -> _Client:
-    """Record the calls of this Together client; as `wrap_openai`."""
+    """Record the calls of this Together client; see `wrap_openai`."""
     return _wrap("together", client)
 
 
@@ -215,9 +215,9 @@ def _instrument(name: str, options: Mapping[str, Any], *, was_named: bool) -> In
 
 
 def _is_the_apps_own(error: Exception) -> bool:
-    """Whether a module that is there comes from no distribution: many an app has an `agents` or `mcp` of its own.
+    """Return whether the module belongs to no distribution: many apps have their own `agents` or `mcp`.
 
-    A frozen program has no distributions at all, so there it says nothing.
+    A frozen program has no distributions at all, so the answer is always False there.
     """
     conflict = getattr(error, "conflict", None)
     is_absent = conflict is not None and not conflict.found and not conflict.found_any
@@ -243,7 +243,7 @@ def _is_installed(name: str) -> bool:
     try:
         return find_spec(LIBRARIES[name]) is not None
     except (ImportError, ValueError):
-        # A parent package that is missing, or a module that stands in sys.modules without a spec.
+        # The parent package is missing, or the module is in sys.modules without a spec.
         return False
 
 

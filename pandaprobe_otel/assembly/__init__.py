@@ -1,1 +1,1 @@
-"""From spans that end to complete traces, and from these to requests."""
+"""Assembly of ended spans into complete traces, and of traces into requests."""

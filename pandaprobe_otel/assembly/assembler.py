@@ -1,4 +1,4 @@
-"""Collects spans by trace and says when a trace, or a part of it, is ready to go out."""
+"""Assembler of spans into traces, which decides when a trace, or a part of it, is ready to be sent."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 _FEW_LOOKS: Final = 1000
 _LOGS_SHARE: Final = 2
-"""Log records that wait for the ends of their spans may take one part in so many of the bound."""
+"""Divisor of the bound for the log records that wait for their spans to end."""
 
 
 class Assembler:
-    """One buffer for each trace. Not thread-safe: only the worker touches it. Has no clock: `now` is passed in.
+    """Assembler with one buffer for each trace. Not thread-safe: only the worker uses it. Times are passed in as `now`.
 
-    With `counts_starts` (behind a span processor) a trace is complete when no span of it is open. Without (behind
-    an exporter, which only sees ends) it is complete when its root has arrived and nothing followed for a while.
+    With `counts_starts` (behind a span processor), a trace is complete when none of its spans is open. Without (behind
+    an exporter, which sees only ends), it is complete when its root has arrived and no span followed for a while.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class Assembler:
         is_forked: bool = False,
         awaits_root: bool = False,
     ) -> None:
-        """`is_forked`: in a forked child, where spans may continue traces of the parent process.
+        """`is_forked`: this is a forked child, whose spans may continue traces of the parent process.
 
-        `awaits_root`: in a gateway, where the root of a trace may come from another service than the spans below it.
+        `awaits_root`: this is a gateway, where the root of a trace and its children may come from different services.
         """
         self._timing = timing
         self._is_forked = is_forked
@@ -45,14 +45,14 @@ class Assembler:
         self._counts_starts = counts_starts
         self._max_bytes = max_bytes
         self.has_large = False
-        """Whether a trace has grown, since the last look, beyond what may wait in memory."""
+        """True if a trace has grown beyond its bound in memory since the last look."""
         self.bytes = 0
-        """Bytes that the ended spans and the log records take, roughly."""
+        """Approximate bytes of the ended spans and the log records."""
         self._buffers: dict[int, TraceBuffer] = {}
         self._touched: set[TraceBuffer] = set()
-        """Those that something has happened to since the last look."""
+        """Buffers that have changed since the last look."""
         self._looks: list[tuple[float, int]] = []
-        """A heap of when to look at which trace; entries that are not their buffer's `look_at` are outdated."""
+        """Heap of times and traces to look at; an entry whose time differs from its buffer's `look_at` is outdated."""
         self._open_spans = self._given_up = 0
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
         self._log_bytes = self._refused_logs = 0
@@ -66,13 +66,13 @@ class Assembler:
         return sum(len(buffer.ended) for buffer in self._buffers.values())
 
     def has_open(self, trace_id: int, span_id: int) -> bool:
-        """Whether the start of a span has been seen, and not its end."""
+        """Return whether the start of a span has been seen, but not its end."""
         buffer = self._buffers.get(trace_id)
         return buffer is not None and span_id in buffer.open
 
     def started(self, span: ReadableSpan, now: float) -> None:
-        """A span has started."""
-        context = span.context  # asked once: each question to an SDK's span is a call
+        """Add a span that has started."""
+        context = span.context  # read once: each read of an SDK span's property is a call
         if context is not None:
             buffer = self._buffer(context.trace_id, now)
             before = len(buffer.open)
@@ -80,7 +80,7 @@ class Assembler:
             self._open_spans += len(buffer.open) - before
 
     def ended(self, span: ReadableSpan, now: float) -> int:
-        """A span has ended. Returns the bytes that it takes, roughly."""
+        """Add a span that has ended; return its approximate size in bytes."""
         context = span.context
         if context is None:
             return SMALLEST_SPAN
@@ -93,18 +93,18 @@ class Assembler:
         return size
 
     def lost(self, trace_id: int, span_id: int, now: float) -> None:
-        """A span has ended, but there was no room for it: it is waited for no longer."""
+        """Stop waiting for a span that has ended, but for which there was no room."""
         if self.has_open(trace_id, span_id):
             self._buffer(trace_id, now).lose(span_id, now)
             self._open_spans -= 1
 
     def logged(self, record: Any) -> None:
-        """A log record was emitted within a span; it goes out with that span. Without an open trace it is nothing."""
+        """Add a log record that was emitted in a span; it is sent with that span. Ignored without an open trace."""
         inner = getattr(record, "log_record", record)
         buffer = self._buffers.get(getattr(inner, "trace_id", None) or 0)
         if buffer is None:
             return
-        # Of a span that stays open they stay too, when the rest of its trace has gone out.
+        # The records of a span that stays open remain here even after the rest of its trace has been sent.
         if self._log_bytes > self._max_bytes // _LOGS_SHARE:
             self._refused_logs += 1
         else:
@@ -114,17 +114,17 @@ class Assembler:
             self._touched.add(buffer)
 
     def take_refused_logs(self) -> int:
-        """How many log records had no room since the last call."""
+        """Return the number of log records without room since the last call."""
         refused, self._refused_logs = self._refused_logs, 0
         return refused
 
     def take_given_up(self) -> int:
-        """The number of open spans that were too many since the last call, and are waited for no longer."""
+        """Return the number of open spans given up since the last call because there were too many."""
         given_up, self._given_up = self._given_up, 0
         return given_up
 
     def due(self, now: float) -> Iterator[Part]:
-        """The parts that are ready now. Looks at no trace that cannot be."""
+        """Yield the parts that are ready now. Looks only at traces that can be ready."""
         self.has_large = False
         for buffer in self._touched:
             self._plan_look(buffer, self._due_at(buffer, now))
@@ -148,14 +148,14 @@ class Assembler:
         yield from self._over_the_bound(now)
 
     def flush(self, now: float) -> Iterator[Part]:
-        """The traces whose root has ended, without waiting for stragglers."""
+        """Yield the traces whose root has ended, without waiting for late spans."""
         for buffer in list(self._buffers.values()):
             root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
             if buffer.ended and (buffer.memory.posted or root_ended):
                 yield self._take(buffer, self._closing_stage(buffer), now)
 
     def close(self, now: float) -> Iterator[Part]:
-        """Everything, complete or not."""
+        """Yield all traces, complete or not."""
         for buffer in list(self._buffers.values()):
             if buffer.ended:
                 unfinished = buffer.open_entries and not buffer.memory.posted
@@ -171,13 +171,13 @@ class Assembler:
         return None
 
     def _due_at(self, buffer: TraceBuffer, now: float) -> float:
-        """When to look at a trace, unless something happens to it before."""
+        """Return the time to look at a trace, unless it changes before."""
         if buffer.ended:
             return min(self._complete_at(buffer), self._early_at(buffer))
         return now + self._timing.idle_look_s if buffer.open else now
 
     def _complete_at(self, buffer: TraceBuffer) -> float:
-        """When the trace is complete, if nothing else happens to it."""
+        """Return the time at which a trace counts as complete, unless it changes before."""
         timing = self._timing
         if not self._counts_starts:
             return buffer.last_change + (timing.rootless_s if buffer.entries_ended_at is None else timing.quiet_s)
@@ -188,7 +188,7 @@ class Assembler:
         return buffer.entries_ended_at + timing.linger_s
 
     def _early_at(self, buffer: TraceBuffer) -> float:
-        """When what there is goes out, complete or not."""
+        """Return the time at which the spans so far are sent, complete or not."""
         timing = self._timing
         if self._is_large(buffer):
             return -math.inf
@@ -197,7 +197,7 @@ class Assembler:
         return buffer.created_at + timing.checkpoint_after_s
 
     def _plan_look(self, buffer: TraceBuffer, at: float) -> None:
-        """Look at a trace at this time at the latest. A look that is too early finds that out."""
+        """Look at a trace at this time at the latest. A look that comes too early does no harm."""
         if at < buffer.look_at:
             buffer.look_at = at
             heappush(self._looks, (at, buffer.trace_id))
@@ -216,7 +216,7 @@ class Assembler:
             return Stage.LAST
         if memory.lacks_root and memory.has_root:
             return Stage.LAST
-        if self._awaits_root and memory.has_root and not memory.created:  # so far it was left to another process
+        if self._awaits_root and memory.has_root and not memory.created:  # so far left to another process
             return Stage.WHOLE
         return Stage.MORE if memory.posted else Stage.WHOLE
 
@@ -257,7 +257,7 @@ class Assembler:
             self._remembered.popitem(last=False)
 
     def _over_the_bound(self, now: float) -> Iterator[Part]:
-        """Send the oldest traces early when all together hold more than they may; wait no longer for too many."""
+        """Yield the oldest traces early while all together exceed the bound in bytes; give up traces if too many."""
         if self.bytes <= self._max_bytes and not self._are_too_many():
             return
         for buffer in list(self._buffers.values()):

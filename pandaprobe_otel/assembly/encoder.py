@@ -1,4 +1,4 @@
-"""Parts of traces become parcels: chosen, mapped, encoded."""
+"""Encoder of trace parts as parcels: spans are selected, mapped and encoded."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import Ledger
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
-"""What the end of a running trace changes; its start, which PATCH does not take, and its name stand."""
+"""Fields that the end of a running trace changes. Its name and its start stay; PATCH does not accept a start."""
 _FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
-"""And what a root changes that comes after its trace was sent."""
+"""Further fields that a root changes if it arrives after its trace was sent."""
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
-"""Metadata key of the names of spans that had not ended when their root's trace was sent."""
+"""Metadata key for the names of spans that had not ended when their trace was sent."""
 _MOST_UNFINISHED: Final = 20
 _COPIED_BELOW: Final = 16 << 10
 
-# The mapping imports it with the first span: a fork at that moment would leave the child with a locked module.
+# Else the mapping would import it with the first span: a fork at that moment would leave a locked module in the child.
 import_module("pandaprobe_otel.mapping.shape_compiler")
 
 
 class PartEncoder:
-    """Turns a part into the requests that deliver it. Pure but for the ledger and the trace's memory."""
+    """Encoder of a part as the requests that deliver it. Changes only the ledger and the trace's memory."""
 
     def __init__(self, *, span_filter: SpanFilter, options: MappingOptions, ledger: Ledger, sample_rate: float) -> None:
         self._filter = span_filter
@@ -44,7 +44,7 @@ class PartEncoder:
         self._sample_rate = sample_rate
 
     def encode(self, part: Part) -> list[Parcel]:
-        """The parcels of a part, in the order in which they must be sent; none when nothing of it is wanted."""
+        """Return the parcels of a part in the order in which they must be sent; none if no span is wanted."""
         if randomness(part.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(part.ended))
             return []
@@ -88,7 +88,7 @@ class PartEncoder:
         if self._sample_rate < 1.0:  # so that counts can be scaled back
             fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
         if part.stage is Stage.WHOLE and (part.open or part.abandoned):
-            # Waited for in vain; those that end after all are appended.
+            # These spans did not end in time; if they end later, they are appended.
             names = [*(span.name for span in part.open), *part.abandoned][:_MOST_UNFINISHED]
             fields["metadata"] = {**(fields.get("metadata") or {}), UNFINISHED_KEY: names}
         if part.stage is Stage.FIRST and not part.is_remote:
@@ -131,7 +131,7 @@ def _duration_s(views: Sequence[SpanView]) -> float:
 
 
 def _exact(encoded: bytes) -> bytes:
-    """The same in a piece of memory of its size: the encoder gives at least 4 KB to the smallest result (measured)."""
+    """Return a copy in memory of the exact size: orjson allocates at least 4 KB for any result (measured)."""
     return bytes(memoryview(encoded)) if len(encoded) < _COPIED_BELOW else encoded
 
 

@@ -1,8 +1,8 @@
-"""The part of an ended span that is kept, so that the span itself can go.
+"""Fields of an ended span that are kept, so that the span itself can be freed.
 
-A span of the SDK is a dozen objects (locks, bounded lists and what is in them). Thousands of them that wait for the
-rest of their traces cost the app a tenth of its time in garbage collections (benchmarks/delivery/bench_cpu.py), and
-take twice the memory of what they say.
+A span of the SDK consists of a dozen objects (locks, bounded lists and their contents). While they wait for the rest of
+their traces, thousands of spans cost the app a tenth of its time in garbage collections
+(benchmarks/delivery/bench_cpu.py) and take twice the memory of their content.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from opentelemetry.sdk.util import BoundedList
 from pandaprobe_otel.mapping.text import cut_text
 
 Fields: TypeAlias = tuple[Any, ...]
-"""A span's context, and what `span_of` makes the span of."""
+"""A span's context, and the values from which `span_of` rebuilds the span."""
 
 _NAMES: Final = (
     "_context",
@@ -34,16 +34,16 @@ _NAMES: Final = (
     "_resource",
     "_attributes.dropped",
 )
-# The SDK's properties copy events and links, under a lock each; one call for all fields is four times as fast.
+# The SDK's properties copy events and links, each under a lock; one call for all fields is four times as fast.
 _fields: Final[Callable[[Any], Fields]] = attrgetter(*_NAMES)
 _lists: Final[Callable[[Any], tuple[Any, Any]]] = attrgetter("_events._dq", "_links._dq")
 _dropped: Final[Callable[[Any], tuple[int, int]]] = attrgetter("_events.dropped", "_links.dropped")
 _BARE: Final = len(_NAMES)
-"""Fields of a span without events and links."""
+"""Number of fields of a span without events and links."""
 
 
 def fields_of(span: ReadableSpan) -> Fields:
-    """Take what is needed of an ended span. Called by the app's threads."""
+    """Return the needed fields of an ended span. Called by the app's threads."""
     try:
         events, links = _lists(span)
         if events or links:
@@ -58,7 +58,7 @@ _LONG: Final = 1000
 
 
 def text_size(fields: Fields) -> int:
-    """Characters of text in the span's attributes and events. Called by the app's threads: it looks at no text."""
+    """Return the characters of text in a span's attributes and events. Called by the app's threads: reads no text."""
     if len(fields) == 2:
         return _text_in(fields[1].attributes)
     size = 0
@@ -77,7 +77,7 @@ def _text_in(attributes: Mapping[str, Any] | None) -> int:
 
 
 def cut_fields(fields: Fields, keep: int) -> Fields:
-    """The fields with no text longer than so many characters, but for the marker that says what was cut."""
+    """Return the fields with each long text cut to `keep` characters, plus a marker that states the cut."""
     if len(fields) == 2:
         return fields
     cut = list(fields)
@@ -97,17 +97,17 @@ def _cut_attributes(attributes: Mapping[str, Any] | None, keep: int) -> dict[str
 
 
 def parent_of(fields: Fields) -> Any:
-    """The context of the span's parent, None without one."""
+    """Return the context of the span's parent, or None."""
     return fields[1].parent if len(fields) == 2 else fields[1]
 
 
 def span_of(fields: Fields) -> ReadableSpan:
-    """The span again, with its own attributes, which are not copied."""
+    """Rebuild the span with its own attributes, which are not copied."""
     if len(fields) == 2:
         foreign: ReadableSpan = fields[1]
         return foreign
-    # One by one: a quarter of the time of an update of `__dict__`, and no dict is made, which every garbage collection
-    # of the app would visit until the trace is complete (benchmarks/delivery).
+    # Set one by one: takes a quarter of the time of a `__dict__` update, and creates no dict, which every garbage
+    # collection of the app would visit until the trace is complete (benchmarks/delivery).
     span: Any = object.__new__(ReadableSpan)
     (
         span._context,
@@ -131,7 +131,7 @@ def span_of(fields: Fields) -> ReadableSpan:
 
 
 def guarded(span: ReadableSpan) -> ReadableSpan:
-    """The span for code of the app, which must not change attributes that other exporters hold as well."""
+    """Make the attributes read-only for app code, which must not change them, because other exporters share them."""
     attributes: Any = getattr(span, "_attributes", None)
     if type(span) is ReadableSpan and type(attributes) is dict:
         ours: Any = span
@@ -140,14 +140,14 @@ def guarded(span: ReadableSpan) -> ReadableSpan:
 
 
 def bounded_attributes(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
-    """Attributes that know how many others there were."""
+    """Return the attributes with the number of dropped ones."""
     bounded: Any = BoundedAttributes(immutable=True)
-    bounded._dict, bounded.dropped = attributes, dropped  # as they are: it would refuse nested values
+    bounded._dict, bounded.dropped = attributes, dropped  # set directly: the class would refuse nested values
     return cast("BoundedAttributes", bounded)
 
 
 def bounded_list(items: Sequence[Any], dropped: int) -> BoundedList[Any]:
-    """Events or links that know how many others there were."""
+    """Return events or links with the number of dropped ones."""
     bounded: BoundedList[Any] = BoundedList(None)
     bounded.extend(items)
     bounded.dropped = dropped

@@ -1,7 +1,6 @@
-"""The record of traces that are not complete, so that a run that crashed can be seen afterwards.
+"""Journal of incomplete traces, so that a crashed run can be seen afterwards.
 
-Lives in the worker's thread. Nothing is written of a trace before its first
-GenAI span, without which it is not sent.
+It runs in the worker's thread. A trace is written only from its first GenAI span on, since without one it is not sent.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ class _OpenTrace:
     open_spans: int = 0
     roots: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
     held: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
-    """Ended spans of a trace that may turn out not to be wanted."""
+    """Ended spans that are not written yet, because the trace may turn out to be unwanted."""
     written_roots: dict[int, int] = field(default_factory=dict[int, int])
-    """Open roots that have been written, with the number of attributes that they had then."""
+    """Open roots that have been written, each with its number of attributes at that time."""
     is_written: bool = False
 
 
 class SpanJournal:
-    """Follows starts and ends of spans, and what has become of their traces. Only the worker calls it."""
+    """Record of the starts and ends of spans, and of the parts already sent. Only the worker calls it."""
 
     def __init__(self, *, content: bool, all_spans: bool, is_forked: bool = False) -> None:
         self._is_forked = is_forked
@@ -50,7 +49,7 @@ class SpanJournal:
         self._posted: OrderedDict[int, Memory] = OrderedDict()
 
     def record(self, events: Sequence[tuple[ReadableSpan, bool]]) -> list[JournalChange]:
-        """Spans have started (True) or ended, in this order. Return what is to be written of that."""
+        """Take starts (True) and ends of spans, in order; return the changes to write."""
         touched: dict[int, _OpenTrace] = {}
         for span, is_start in events:
             context = span.context
@@ -71,7 +70,7 @@ class SpanJournal:
         return self._written(touched)
 
     def taken(self, part: Part) -> list[JournalChange]:
-        """The spans of a part have become parcels, or were not wanted. Return what is to be written with these."""
+        """Take note that the spans of a part became parcels or were unwanted; return the changes to write with them."""
         trace = self._traces.get(part.trace_id)
         if trace is None:
             return []
@@ -143,7 +142,7 @@ class SpanJournal:
 
     @staticmethod
     def _resource(span: ReadableSpan) -> dict[str, Any]:
-        """The attributes of the resource that a trace tells; a command line, say, is nothing to keep on disk."""
+        """Return the resource attributes that a trace shows; others, such as a command line, must not be on disk."""
         return {key: value for key, value in span.resource.attributes.items() if key.startswith(_RESOURCE)}
 
 

@@ -1,4 +1,4 @@
-"""Log records on their way from the app's threads to the worker, bounded in number and in bytes."""
+"""Queue of log records from the app's threads to the worker, bounded in number and in bytes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pandaprobe_otel.assembly.trace_buffer import log_size
 
 MAX_BYTES: Final = 16 << 20
 _PLACE: Final = 2048
-"""Bytes that a place in the queue stands for: a record takes as many places as it has of these."""
+"""Bytes that one place in the queue represents: a record takes one more empty place for each `_PLACE` bytes."""
 _PLACES: Final = MAX_BYTES // _PLACE
 _MOST_REFUSED: Final = 1 << 16
 
 
 class LogQueue:
-    """Takes records from any thread without a lock; the worker alone takes them out.
+    """Queue that any thread fills without a lock and only the worker empties.
 
-    A lock would not do: a signal handler or a finalizer may log while its own thread holds it. A sum of bytes that
-    several threads add to would go wrong without one. So bytes are counted by the length of the queue itself: behind
-    a record stand as many empty places as its size takes. Threads that look at the same moment may each add one record
-    beyond the bound.
+    A lock could deadlock: a signal handler or a finalizer may log while its own thread holds it. Without a lock, a sum
+    of bytes that several threads change would become wrong. So the length of the queue counts the bytes: each record is
+    followed by empty places according to its size. Threads that check the bound at the same moment may each add one
+    record beyond it.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class LogQueue:
         return len(self._places)
 
     def put(self, record: Any) -> None:
-        """Take a record; without room for it, it is counted as refused."""
+        """Add a record; if there is no room, count it as refused."""
         size = log_size(record) // _PLACE
         if len(self._places) + size >= _PLACES:
             self._refused.append(None)
@@ -40,13 +40,13 @@ class LogQueue:
             self._places.extend((record, *(None,) * size))
 
     def take(self, places: int) -> Iterator[Any]:
-        """The records of the first places, a number that `len` gave."""
+        """Remove the first places, a number obtained from `len`, and yield their records."""
         for _ in range(places):
             if (record := self._places.popleft()) is not None:
                 yield record
 
     def take_refused(self) -> int:
-        """How many were refused since the last call (65 536 at the most)."""
+        """Return the number of records refused since the last call (at most 65 536)."""
         count = len(self._refused)
         for _ in range(count):
             self._refused.popleft()

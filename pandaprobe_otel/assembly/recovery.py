@@ -1,4 +1,4 @@
-"""Makes the best of traces whose process died: what had ended goes out, marked as incomplete."""
+"""Recovery of traces whose process died: their ended spans are sent, marked as incomplete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 @dataclass(slots=True, eq=False)
 class _Found:
-    """What the journal has of one trace."""
+    """Entries of the journal for one trace."""
 
     state: TraceState
     ended: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
@@ -39,12 +39,12 @@ class _Found:
 def recovered(
     rows: Sequence[JournalRow], states: Sequence[TraceState], encoder: Callable[[], PartEncoder]
 ) -> list[Parcel]:
-    """The parcels of all traces that a journal holds. Never raises: a trace that cannot be read is left out."""
+    """Return the parcels of all traces in a journal. Never raises: unreadable traces are left out."""
     parcels: list[Parcel] = []
     for found in _by_trace(rows, states):
         try:
             parcels += _parcels(found, encoder())
-        except Exception:  # the guard of recovery: one trace must not keep the others from being sent
+        except Exception:  # protects the other traces: they must be sent even if one cannot be read
             _logger.exception("A trace of a process that died could not be read; please report this")
     return parcels
 
@@ -96,7 +96,7 @@ def _part(state: TraceState, spans: tuple[ReadableSpan, ...]) -> Part:
 
 
 def _closed(root: ReadableSpan, found: _Found) -> ReadableSpan:
-    """A root that was open: it ends with the last that is known of it, as an error."""
+    """Return an open root as ended with an error, at the last known end of a span of its trace."""
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import Status, StatusCode
 

@@ -1,8 +1,8 @@
-"""Whose child a span of another process is, when its parent is left out of the trace.
+"""Parents for spans of other processes whose own parent is left out of the trace.
 
-A service calls another one: the HTTP span around the call is the parent that the other one hears of, and is not sent.
-Nobody knows both ends, so the caller says who stands for it: the entry `pandaprobe` of W3C's `tracestate`, which
-every propagator of trace context carries, names the nearest span above it that is sent.
+When a service calls another one, the other one's parent is the HTTP span around the call, which is not sent. Neither
+side knows the whole tree, so the caller names a replacement: the entry `pandaprobe` of W3C's `tracestate`, which every
+trace context propagator carries, names the nearest ancestor that is sent.
 """
 
 from __future__ import annotations
@@ -23,34 +23,35 @@ STANDS_FOR: Final = "pandaprobe"
 _LEAVING: Final = (SpanKind.CLIENT, SpanKind.PRODUCER)
 _PLUMBING: Final = ("http.", "rpc.", "messaging.", "net.", "network.", "url.", "mcp.", "db.", "faas.")
 _GENAI: Final = ("gen_ai.operation", "gen_ai.request", "gen_ai.system", "gen_ai.tool", "llm.model", "llm.request")
-"""Of GenAI's names those that spans start with. One that is missed here costs a place: a level higher in the tree."""
+"""GenAI attribute names that spans have at their start. Children of a span missed here appear one level too high."""
 
 
 def mark(span: Span, *, leaves_out: bool) -> None:
-    """Name who stands for a span that has just started; called by the app's threads.
+    """Name the replacement of a span that has just started; called by the app's threads.
 
-    `leaves_out`: whether plumbing is left out at all. What such a span is shows in the attributes that it starts with;
-    of one that gets them later, `SpanFilter` keeps what may have been a parent elsewhere.
+    `leaves_out`: True if transport spans are left out at all. They are recognized by the attributes that they have at
+    their start. If a span gets its attributes later, `SpanFilter` keeps it if it may be a parent in another process.
     """
     context, parent = span.context, span.parent
     if context is None or parent is None:
         return
     state = context.trace_state
     is_named = bool(state) and STANDS_FOR in state
-    if parent.is_remote:  # meant for this span alone, which is sent: those below it are its own
+    if parent.is_remote:  # meant for this span alone, which is sent: its children have it as their parent
         if is_named:
             _set_state(span, context, state.delete(STANDS_FOR))
     elif leaves_out and span.kind in _LEAVING and _is_plumbing(span):
-        if not is_named:  # else its parent is left out as well, and who stands for that one stands for this one
+        if not is_named:  # else its parent is left out as well, and both have the same replacement
             _set_state(span, context, state.add(STANDS_FOR, f"{parent.span_id:016x}"))
     elif is_named and not _is_plumbing(span):
         _set_state(span, context, state.delete(STANDS_FOR))
 
 
 def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
-    """Put a span that has just started below its parent's parent, when another provider has made the parent.
+    """Move a span that has just started below its grandparent, if its parent belongs to another provider.
 
-    So it is where another vendor's instrumentation sends its spans elsewhere: ours of the same call are inside of its.
+    That happens if another vendor's instrumentation sends its spans elsewhere: our spans of the same call are inside
+    its spans.
     """
     parent: Any = get_current_span(parent_context)
     above = getattr(parent, "_span_processor", None)
@@ -59,7 +60,7 @@ def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
 
 
 def joined(span: ReadableSpan, view: SpanView) -> SpanView:
-    """The view of a span, below the one that stands for its parent in another process."""
+    """Return the view of a span, with the replacement of its parent in another process."""
     if not view.parent_is_remote:
         return view
     parent = span.parent
@@ -68,13 +69,13 @@ def joined(span: ReadableSpan, view: SpanView) -> SpanView:
 
 
 def named_by(span: ReadableSpan) -> int | None:
-    """The id of the span that stands for this one, if one does."""
+    """Return the id of the span that replaces this one as a parent, if there is one."""
     context = span.context
     return None if context is None else _named_in(context)
 
 
 def state_of(header: str) -> TraceState | None:
-    """What of a `tracestate` says who stands for whom; None when nothing does, as mostly."""
+    """Return a `tracestate` header as an object if it names a replacement, else None (the usual case)."""
     return TraceState.from_header([header]) if STANDS_FOR in header else None
 
 
@@ -89,7 +90,7 @@ def _named_in(context: SpanContext) -> int | None:
 
 
 def _set_state(span: Any, context: SpanContext, state: TraceState) -> None:
-    # The SDK's span has no other way: the state is its sampler's, which is the app's.
+    # The SDK's span offers no other way: its trace state comes from the sampler, which belongs to the app.
     span._context = SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, state)
 
 

@@ -1,4 +1,4 @@
-"""Which spans go out, and to which parent their children go when they do not."""
+"""Selection of the spans to send, and new parents for the children of the others."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ _MACHINERY: Final[Mapping[str, tuple[str, ...]]] = {
     "agent_framework": ("edge_group.process", "message.send"),
     "gcp.vertex.agent": ("execute_tool (merged)",),
 }
-"""Scopes of frameworks, with how the names of spans begin that tell how messages travel, or the same once more."""
+"""Framework scopes, and name prefixes of their spans that only pass messages on or repeat another span."""
 _NOTHING: Final[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """The views that go out, with their parents set right, and how many spans were left out."""
+    """Views to send, with corrected parents, and the number of spans left out."""
 
     views: tuple[SpanView, ...]
     left_out: int
 
 
 class SpanFilter:
-    """The rule behind the setting `spans`.
+    """Filter for the setting `spans`.
 
-    "agent": a trace without any GenAI span is not sent; inside a kept one, HTTP, database and messaging spans are
-    left out, except the local root; so are those that a framework has of its own machinery, and what an MCP server in
-    this process says of a call that the agent has a span of already. Those that spans of other services stand below,
-    or may without knowing better, are kept. "all": everything goes. A function is asked for each span.
+    "agent": a trace without a GenAI span is not sent. In a trace that is sent, these spans are left out, except the
+    local root: HTTP, database and messaging spans, spans of a framework's internal machinery, and spans of an MCP
+    server in this process for calls that already have a span of the agent. Spans are kept if spans of other services
+    are their children, or may be because those services were not told of another parent.
+    "all": every span is sent. A function: it is called for each span.
     """
 
     def __init__(self, selection: Selection, *, is_marked: bool = False) -> None:
-        """`is_marked`: behind a span processor, by which other services know who stands for a span (`mark`)."""
+        """`is_marked`: a span processor tells other services which span replaces one that is left out (`mark`)."""
         self._selection = selection
         self._is_marked = is_marked
 
     def is_wanted(self, views: Sequence[SpanView]) -> bool:
-        """Whether a trace with these spans (ended or open) is to be sent at all."""
+        """Return whether to send a trace with these spans (ended or open) at all."""
         return self._selection != "agent" or any(is_genai(view) for view in views)
 
     def keep(
@@ -67,7 +68,7 @@ class SpanFilter:
         open_views: Sequence[SpanView],
         memory: Memory,
     ) -> Kept:
-        """Choose among the ended spans. `memory` remembers the parent of each span that was left out."""
+        """Choose among the ended spans. `memory` keeps the parent of each span that is left out."""
         parents = memory.parents
         here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
         needed = memory.sent_below.keys() | {named for span, _ in ended if (named := named_by(span)) is not None}
@@ -89,7 +90,7 @@ class SpanFilter:
 
     def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
         if self._selection == "agent" and is_work(view) and view.scope_name not in _MACHINERY:
-            return True  # as what follows would say of most spans
+            return True  # fast path: the checks below give the same result for most spans
         if is_dropped(view):
             return False
         if callable(self._selection):
@@ -97,7 +98,7 @@ class SpanFilter:
         if self._selection == "all":
             return True
         if _is_root(view, here):
-            # A server that lists its tools for an agent elsewhere has no root of its own to keep.
+            # A server that only lists its tools for an agent elsewhere does not need its root in the trace.
             return view.parent_id is None or not is_mcp_housekeeping(view)
         if not _is_noise(view) and not _is_told_twice(view, here):
             return True
@@ -106,19 +107,19 @@ class SpanFilter:
 
 
 def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
-    """Whether the app's function wants the span; where it fails, what it may have kept back must not go out."""
+    """Return whether the app's function selects the span; if it fails, the span must not be sent."""
     try:
         return bool(choose(guarded(span)))
-    except BaseException as error:  # noqa: BLE001 - the app's function ran, in our thread; counted and logged
+    except BaseException as error:  # noqa: BLE001 - the app's function ran in our thread; counted and logged
         failed("spans", error)
         return False
 
 
 def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
-    """Whether a call left this process by the span, and nobody was told who stands for it.
+    """Return whether the span made a call to another process that was not told which span replaces it.
 
-    So it is with instrumentations that say only after the start what a span is about (Celery's, Kafka's). Databases
-    make no spans of ours, and the requests of a model call are the provider's.
+    That happens with instrumentations that set a span's attributes only after its start (Celery's, Kafka's). Databases
+    make no spans in our traces, and the requests within a model call go to the provider.
     """
     if view.otel_kind not in ("CLIENT", "PRODUCER") or named_by(span) is not None:
         return False
@@ -134,7 +135,7 @@ def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping
 
 
 def _is_noise(view: SpanView) -> bool:
-    """Whether the span tells of no work of an agent: what carries it, or what a framework says of its own machinery."""
+    """Return whether the span shows no work of an agent, but transport or a framework's internal machinery."""
     return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, _NOTHING))
 
 
@@ -144,7 +145,7 @@ def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:
 
 
 def _is_root(view: SpanView, here: Mapping[int, SpanView]) -> bool:
-    """The local root: no parent, or one in another process."""
+    """Return whether the span is a local root: without a parent, or with one in another process."""
     return view.parent_id is None or (view.parent_is_remote and view.parent_id not in here)
 
 

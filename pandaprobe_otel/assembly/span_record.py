@@ -1,4 +1,4 @@
-"""An OpenTelemetry span as JSON, and back: for the journal of traces that are not complete."""
+"""OpenTelemetry spans as JSON, and back, for the journal of incomplete traces."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _STRUCTURE: Final = (
     "openinference.span.kind",
     "pandaprobe.span.kind",
 )
-"""Attributes that say what a span is, and nothing of what it is about."""
+"""Attributes that tell the kind of a span and none of its content."""
 
 
 def encode_span(view: SpanView, *, content: bool) -> bytes:
-    """The record of a span, ended or not. Without `content`, only its structure: names, times, models, usage."""
+    """Return the record of a span, ended or not. Without `content`, only its structure: names, times, models, usage."""
     attributes = view.attributes if content else _structure(view.attributes)
     record: dict[str, Any] = {
         "name": view.name,
@@ -57,7 +57,7 @@ def encode_span(view: SpanView, *, content: bool) -> bytes:
 
 
 def decode_span(data: bytes, resource: Mapping[str, Any]) -> ReadableSpan:
-    """The span of a record. Raises ValueError when it is none."""
+    """Return the span of a record. Raises ValueError if the record is invalid."""
     try:
         record: dict[str, Any] = json.loads(data, object_hook=_restore)
         trace_id = int(record["trace_id"], 16)
@@ -82,7 +82,7 @@ def decode_span(data: bytes, resource: Mapping[str, Any]) -> ReadableSpan:
 
 
 def encode_json(value: Any) -> bytes:
-    """JSON of plain values, whatever stands in them: bytes, lone surrogates, integers of any size."""
+    """Encode plain values as JSON, including bytes, lone surrogates and integers of any size."""
     try:
         return orjson.dumps(value, default=_plain)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""When a trace is complete, and how long one that is not may be held back."""
+"""Times after which a trace counts as complete, and for which an incomplete one may be held back."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """All times in seconds of a monotonic clock."""
+    """Times in seconds of a monotonic clock."""
 
     settle_s: float = 0.5
-    """No span is open: wait this long for another one (a span that starts just after its parent ended)."""
+    """Wait for another span when no span is open (one may start just after its parent ended)."""
     linger_s: float = 10.0
-    """The root has ended, but others are open (a stream that is still read): wait this long for them."""
+    """Wait for open spans when the root has ended (a stream may still be read)."""
     checkpoint_after_s: float = 300.0
-    """The root has not ended: from this age on, what there is goes out as a RUNNING trace."""
+    """Age from which on a trace whose root has not ended is sent as RUNNING, with the spans so far."""
     checkpoint_spans: int = 500
     checkpoint_bytes: int = 4 << 20
     append_every_s: float = 30.0
-    """A running trace is brought up to date this often."""
+    """Interval at which a running trace is updated."""
     quiet_s: float = 5.0
-    """Without span starts (exporter alone): the root has arrived, and nothing more for this long."""
+    """Silence after which a trace with its root counts as complete, if starts are not seen (exporter only)."""
     idle_look_s: float = 300.0
-    """A trace of which nothing has ended is looked at this often: its spans may be gone."""
+    """Interval for checking a trace without ended spans: the app may have dropped its spans."""
     rootless_s: float = 60.0
-    """Without span starts: the root has not arrived for this long after the last span."""
+    """Silence after which a trace without its root counts as complete, if starts are not seen."""
 
 
 MAX_OPEN_TRACES = 10_000
 MAX_OPEN_SPANS = 50_000
-"""About 300 bytes each, since the spans are the app's. Over it, the oldest traces are waited for no longer."""
+"""Bound on open spans, at about 300 bytes each (the app holds the spans). Over it, the oldest traces are given up."""
 REMEMBERED_TRACES = 10_000
-"""About 200 bytes each: enough to send a late span after its trace."""
+"""Bound on remembered traces, at about 200 bytes each: enough to send a late span after its trace."""

@@ -1,4 +1,4 @@
-"""What is known of one trace while it is being assembled, and what stays of it afterwards."""
+"""State of one trace while it is assembled, and the memory that remains of it afterwards."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """Which part of a trace goes out."""
+    """Stage of a trace to which a part belongs."""
 
     WHOLE = "whole"
-    """All of it: one POST and nothing more, unless spans come late."""
+    """The whole trace: one POST and nothing more, unless spans arrive late."""
     FIRST = "first"
-    """The root is still open: posted as RUNNING."""
+    """The first part, posted as RUNNING while the root is still open."""
     MORE = "more"
-    """Spans for a trace that has been posted."""
+    """More spans of a trace that has been posted."""
     LAST = "last"
-    """The root of a running trace has ended: its spans, and the trace's final fields."""
+    """The last spans and the final fields of a running trace, whose root has ended."""
 
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """What stays of a trace, for the parts and the late spans that follow."""
+    """Memory of a trace, for the parts and the late spans that follow."""
 
     posted: bool = False
-    """Something of it has gone out."""
+    """True if a part of it has been sent."""
     created: bool = False
-    """By this process, under its own id."""
+    """True if this process posted it under its own id."""
     has_root: bool = False
     has_remote_parent: bool = False
     inherits: bool = False
-    """In a forked child: a trace whose root was never seen here is the parent process's."""
+    """True in a forked child: a trace whose root was never seen here belongs to the parent process."""
     running: bool = False
-    """Posted as RUNNING, not finished yet."""
+    """True if it was posted as RUNNING and is not finished yet."""
     lacks_root: bool = False
-    """Posted without its root, which had not arrived; the trace has its name and more from another span."""
+    """True if it was posted before its root arrived, so that its name and other fields come from another span."""
     had_input: bool = False
     tags: tuple[str, ...] = ()
     parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])
-    """Parent of each span that was left out: its children go to the nearest kept ancestor."""
+    """Parent of each span that was left out: its children are moved to the nearest kept ancestor."""
     sent_below: dict[int, None] = field(default_factory=dict[int, None])
-    """Parents that have not come yet, of spans that were sent: these stay when they come."""
+    """Parents of sent spans that have not arrived yet: they are kept when they arrive."""
 
     @property
     def is_remote(self) -> bool:
-        """Whether the root of this trace is in another process, which alone may post the trace under its id."""
+        """True if the root is in another process, which alone may post the trace under its id."""
         return not self.has_root and (self.has_remote_parent or self.inherits)
 
     def saw(self, parent: SpanContext | None) -> None:
-        """Learn from the parent of a span of the trace."""
+        """Take note of the parent of a span of the trace."""
         if parent is None:
             self.has_root = True
         elif parent.is_remote:
@@ -65,7 +65,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Spans of one trace that are to go out together."""
+    """Spans of one trace that are sent together."""
 
     trace_id: int
     stage: Stage
@@ -76,11 +76,11 @@ class Part:
     logs: tuple[Any, ...] = ()
     """Log records with content of the ended spans."""
     abandoned: tuple[str, ...] = ()
-    """Names of spans that will never end, since nobody has them any more."""
+    """Names of spans that will never end, because the app holds no reference to them any more."""
 
 
 OpenSpan: TypeAlias = "Callable[[], ReadableSpan | None]"
-"""Gives the span, or nothing when the app has let go of it: then it will never end, and we are not what keeps it."""
+"""Returns the span, or None if the app has dropped its last reference, so that it can never end."""
 
 
 class _Reference(weakref.ref[Any]):
@@ -91,7 +91,7 @@ class _Reference(weakref.ref[Any]):
 def _reference(span: ReadableSpan) -> OpenSpan:
     try:
         reference = _Reference(span)
-    except TypeError:  # a class of another vendor that has no room for it
+    except TypeError:  # another vendor's class without weak references
         return lambda: span
     reference.name = span.name
     return reference
@@ -99,41 +99,41 @@ def _reference(span: ReadableSpan) -> OpenSpan:
 
 @dataclass(slots=True, eq=False)
 class TraceBuffer:
-    """One trace. Touched by the worker alone."""
+    """Buffer of one trace. Only the worker uses it."""
 
     trace_id: int
     memory: Memory
     awaits_root: bool
-    """The root may come from elsewhere: one with a remote parent is no reason to wait less for it."""
+    """True if the root may come from another service: then spans with a remote parent do not count as local roots."""
     created_at: float
-    # No list or set is made before it is needed: the garbage collector of the app visits each of them, and not the
-    # dicts of plain numbers.
+    # Lists and sets are created only when needed: the app's garbage collector visits each of them, but not dicts of
+    # plain numbers.
     ended: list[ReadableSpan] | tuple[()] = ()
     open: dict[int, OpenSpan] = field(default_factory=dict[int, "OpenSpan"])
     open_entries: dict[int, None] = field(default_factory=dict[int, None])
-    """Open spans whose parent is not one of this process's: the local roots."""
+    """Open local roots, that is, spans whose parent is not in this process."""
     logs: dict[int, list[Any]] = field(default_factory=dict[int, "list[Any]"])
-    """Log records by the id of the span within which they were emitted."""
+    """Log records by the id of the span in which they were emitted."""
     bytes: int = 0
     log_bytes: int = 0
-    """Of the log records that wait for the ends of their spans."""
+    """Bytes of the log records that wait for their spans to end."""
     last_change: float = 0.0
     last_part: float = 0.0
     entries_ended_at: float | None = None
     look_at: float = math.inf
-    """When the assembler will look at it next."""
+    """Time of the assembler's next look at it."""
     abandoned: tuple[str, ...] = ()
 
     def start(self, span: ReadableSpan, span_id: int, now: float) -> None:
-        """A span has started."""
+        """Add a span that has started."""
         if self._is_entry(span):
             self.open_entries[span_id] = None
         self.open[span_id] = _reference(span)
         self.last_change = now
 
     def end(self, span: ReadableSpan, span_id: int, now: float) -> int:
-        """A span has ended. Returns the bytes that it takes, roughly."""
-        if span_id not in self.open:  # its start was not seen: the processor was added later, or there is none
+        """Add a span that has ended; return its approximate size in bytes."""
+        if span_id not in self.open:  # its start was not seen: the processor was added later, or is missing
             if self._is_entry(span):
                 self.entries_ended_at = now
         elif span_id in self.open_entries:
@@ -150,14 +150,14 @@ class TraceBuffer:
         return size
 
     def lose(self, span_id: int, now: float) -> None:
-        """A span has ended, and is lost."""
+        """Remove an open span that has ended but was lost."""
         self.open.pop(span_id, None)
         if span_id in self.open_entries:
             del self.open_entries[span_id]
             self.entries_ended_at = now
 
     def let_go(self, now: float) -> None:
-        """Wait no longer for spans that the app has let go of. The end of one may be on its way here."""
+        """Stop waiting for spans to which the app holds no reference. The end of one may still be on its way here."""
         gone = [(span_id, span) for span_id, span in self.open.items() if span() is None]
         for span_id, span in gone:
             if len(self.abandoned) < _MOST_NAMES:
@@ -166,7 +166,7 @@ class TraceBuffer:
             self.last_change = now
 
     def log(self, span_id: int, record: Any) -> int:
-        """A log record was emitted within a span. Returns the bytes that it takes, roughly."""
+        """Add a log record that was emitted in a span; return its approximate size in bytes."""
         size = log_size(record)
         self.logs.setdefault(span_id, []).append(record)
         self.bytes += size
@@ -174,7 +174,7 @@ class TraceBuffer:
         return size
 
     def take(self, stage: Stage, now: float) -> Part:
-        """Hand over what has ended since the last part."""
+        """Return the spans that have ended since the last part as a new part."""
         part = Part(
             trace_id=self.trace_id,
             stage=stage,
@@ -202,21 +202,21 @@ class TraceBuffer:
             return True
         if self.awaits_root:
             return False
-        return parent.is_remote and parent.span_id not in self.open  # one that is open here is this process's own
+        return parent.is_remote and parent.span_id not in self.open  # a parent open here is in this process
 
 
 _MOST_NAMES: Final = 20
 _TEXTS: Final = frozenset({str, bytes})
 _CONTAINERS: Final = frozenset({list, tuple, dict})
 SMALLEST_SPAN: Final = 2000
-"""An ended span without its text."""
+"""Bytes of an ended span without its text."""
 _USUAL_ATTRIBUTES: Final = 20
-"""Those that are within it. Each one more, and each event or link, takes some hundred bytes."""
+"""Attributes included in it. Each further attribute, event or link takes some hundred bytes."""
 _ATTRIBUTE, _ITEM, _ELEMENT = 100, 400, 50
 
 
 def _size(span: ReadableSpan) -> int:
-    """Bytes that a span holds on to, roughly: its text, and an allowance for the objects themselves."""
+    """Return the approximate bytes that a span takes: its text, and an allowance for the objects themselves."""
     size = SMALLEST_SPAN + _held(span.attributes, _USUAL_ATTRIBUTES)
     items: Any = (*span.events, *span.links)
     for item in items:
@@ -227,7 +227,7 @@ def _size(span: ReadableSpan) -> int:
 def _held(attributes: Mapping[str, Any] | None, usual: int) -> int:
     if attributes is None:
         return 0
-    copy = getattr(attributes, "copy", None)  # the SDK's own is one call in C; `values` asks for every key
+    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C; `values` looks up every key
     plain: dict[str, Any] = dict(attributes) if copy is None else copy()
     return _ATTRIBUTE * max(len(plain) - usual, 0) + sum(
         [
@@ -238,7 +238,7 @@ def _held(attributes: Mapping[str, Any] | None, usual: int) -> int:
 
 
 def _in(value: Any) -> int:
-    """Bytes of a list or map, however deep: senders of a gateway may put a hundred thousand elements in one."""
+    """Return the bytes of a list or map at any depth; clients of a gateway may put 100,000 elements in one."""
     size, pending = 0, [value]
     while pending:
         inside: Any = pending.pop()
@@ -249,9 +249,9 @@ def _in(value: Any) -> int:
 
 
 def log_size(record: Any) -> int:
-    """Bytes that a log record holds on to, roughly: the text in it, however deep, and an allowance for the objects.
+    """Return the approximate bytes that a log record takes: its text at any depth, and an allowance for the objects.
 
-    Looks at a thousand values at the most, since the app's threads pay for it, and runs no code of their own types.
+    Inspects at most a thousand values, since the app's threads pay for it, and runs no code of the app's own types.
     """
     inner = getattr(record, "log_record", record)
     attributes = getattr(inner, "attributes", None)

@@ -1,8 +1,8 @@
-"""The hand-over from the app's threads, and the one thread that assembles.
+"""Hand-over of spans from the app's threads, and the single thread that assembles traces.
 
-The app's threads put started spans into a dict and the fields of ended ones in their place, or, when the worker has
-taken the start already, into a deque. They do nothing else: no lock, no I/O, no encoding. The worker polls both while
-traces are open and sleeps otherwise.
+An app thread puts a started span into a dict. When the span ends, its fields replace it there or, if the worker has
+already taken the start, go into a deque. App threads take no lock, do no I/O and encode nothing. The worker polls both
+while traces are open, and sleeps otherwise.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 _PLACE: Final = SMALLEST_SPAN
-"""Bytes of a place. What may wait is counted in places, as the length of a queue is known without a lock: a span takes
-one, and one more, empty, for each of them that its text has."""
+"""Bytes of a place. The bound is counted in places, because the length of a queue is known without a lock. A span takes
+one place, and an empty one for every further `_PLACE` bytes of its text."""
 _EMPTY: Final = (None,)
 _FEWEST_SHARE: Final = 8
-"""One part in so many of all bytes may wait here, however much waits elsewhere."""
+"""Divisor of all bytes for the share that may always wait here, however much waits elsewhere."""
 _MANY: Final = 64
 _MANY_PLACES: Final = (4 << 20) // _PLACE
-"""So many spans, or places, are taken without waiting for the next look: an app that makes them fast makes many."""
+"""Numbers of waiting spans and of places that wake the worker before its next look: a fast app makes many more."""
 _MOST_LOST: Final = 8_192
 _CUT_TO: Final = 65_536
 _POLL_S: Final = 0.1
 _JOURNAL_POLL_S: Final = 0.02
-"""With a journal: what has ended is on disk 50 ms later, the writing included."""
+"""Poll interval with a journal: an ended span is on disk within 50 ms, including the write."""
 
 _SAMPLED: Final = 1
-"""The bit of the trace flags, by W3C Trace Context."""
+"""Bit of the trace flags in W3C Trace Context."""
 
 Journal: TypeAlias = "Callable[[Sequence[tuple[ReadableSpan, bool]]], None]"
-"""Told of starts (True) and ends of spans, in this order."""
+"""Takes starts (True) and ends of spans, in order."""
 
 
 class Worker:
-    """Takes span starts and ends from any thread; gives the parts that are ready to `deliver`, in its own.
+    """Worker that takes span starts and ends from any thread, and passes finished parts to `deliver` in its own.
 
-    `also` is called at each look: what else is to be done in the worker's thread. It never raises.
+    `also` is called at each look, for other work in the worker's thread. It never raises.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Worker:
         journal: Journal | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_bytes`: what may wait, on the way here, in the assembler and elsewhere.
+        """`max_bytes`: bound on all waiting data: on the way here, in the assembler and elsewhere.
 
-        `may_cut`: whether text may be shown in part; where masks must see all of it, it may not.
+        `may_cut`: text may be cut; False if masks must see all of it.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
@@ -90,19 +90,19 @@ class Worker:
         self._start_empty()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: start empty, since the spans that are open now are the parent process's, copies all."""
+        """Start empty in a forked child, where all open spans are copies of the parent process's."""
         self._start_empty()
         self._forked_at_ns = time.time_ns()
 
     def _start_empty(self) -> None:
-        """No spans, new locks and no thread."""
+        """Reset to no spans, new locks and no thread."""
         self._assembler = self._make_assembler()
         self._new: dict[int, ReadableSpan | Fields] = {}
-        """By identity of their contexts: spans whose start the worker has not seen, open or ended, in their order."""
+        """Spans, open or ended, whose start the worker has not seen, by the identity of their context and in order."""
         self._ended: deque[Fields | None] = deque()
-        """Those whose start it has seen, and the empty places that stand for text."""
+        """Ended spans whose start it has seen, and the empty places that account for text."""
         self._lost: deque[tuple[int, int]] = deque(maxlen=_MOST_LOST)
-        """Trace and span ids of spans that have ended when there was no room for them."""
+        """Trace and span ids of spans for whose end there was no room."""
         self._places = self._max_bytes // _PLACE
         self._wake_at = _MANY
         self._logs = LogQueue()
@@ -119,7 +119,7 @@ class Worker:
         self._work_lock = threading.RLock()
 
     def started(self, span: ReadableSpan) -> None:
-        """A span has started."""
+        """Take a span that has started."""
         context = span.context
         waiting = len(self._new)
         if context is None or self._stopped or waiting + len(self._ended) >= self._places:
@@ -129,13 +129,13 @@ class Worker:
             self._sees_starts = True
             self._start()
         elif self._asleep or waiting >= self._wake_at:
-            self._wake_at = self._places  # once is enough
+            self._wake_at = self._places  # wake the worker only once
             self._wake.set()
 
     def ended(self, span: ReadableSpan) -> None:
-        """A span has ended. Where its text has no room it is cut; a span without any is counted as dropped.
+        """Take a span that has ended. If its text has no room, cut it; if the span has none, count it as dropped.
 
-        The app must not wait for us.
+        The app never waits for us.
         """
         fields = fields_of(span)
         key = id(fields[0])
@@ -161,9 +161,9 @@ class Worker:
             self._wake.set()
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
-        """Take over ended spans in the thread that calls, which waits for the worker; False when time was too short.
+        """Take over ended spans in the calling thread, which waits for the worker; return False if time ran out.
 
-        For those who can ask their senders to wait: nothing is refused for want of room.
+        For callers that can ask their senders to wait: no span is refused for lack of room.
         """
         if self._stopped:
             return False
@@ -176,30 +176,30 @@ class Worker:
             self._take_over([(span, False) for span in spans])
         finally:
             self._work_lock.release()
-        self._wake.set()  # also when it is about to sleep
+        self._wake.set()  # even if it is about to sleep
         return True
 
     def logged(self, record: Any) -> None:
-        """A log record with content of a span. Over the bound it is left out, which is said."""
+        """Take a log record with content of a span. Over the bound, it is left out and reported."""
         self._logs.put(record)
 
     def call(self) -> None:
-        """Have the worker look around soon, for something else than spans (see `also`)."""
+        """Make the worker look soon, for work other than spans (see `also`)."""
         if self._thread is None:
             self._start()
         self._wake.set()
 
     @property
     def held_spans(self) -> int:
-        """Spans that have ended and are not handed to delivery yet, roughly (no lock is taken)."""
+        """Approximate number of ended spans not yet passed to delivery (no lock is taken)."""
         return self._assembler.ended_spans
 
     def flush(self, deadline: float) -> bool:
-        """Hand over every trace whose root has ended; False when the deadline passed before the worker was free."""
+        """Deliver every trace whose root has ended; return False if the deadline passes before the worker is free."""
         return self._run_now(self._assembler.flush, deadline)
 
     def close(self, deadline: float) -> int:
-        """Hand over everything and stop; return how many ended spans there was no time for, roughly."""
+        """Deliver everything and stop; return the approximate number of ended spans for which time ran out."""
         done = self._run_now(self._assembler.close, deadline)
         self._stopped = True
         self._wake.set()
@@ -226,7 +226,7 @@ class Worker:
             try:
                 thread.start()
             except RuntimeError:
-                return  # the interpreter is shutting down: close() does the work in the thread that calls it
+                return  # the interpreter is shutting down: close() does the work in the calling thread
             self._thread = thread
         self._on_first_span()
 
@@ -239,7 +239,7 @@ class Worker:
                 is_idle = not len(self._assembler)
             if is_idle:
                 self._asleep = True
-                if not (self._new or self._ended):  # a span that came after this look sets the event
+                if not (self._new or self._ended):  # a span that arrives after this check sets the event
                     self._wake.wait()
                 self._asleep = False
                 self._wake.clear()
@@ -249,14 +249,14 @@ class Worker:
         self._give_up()
 
     def _give_up(self) -> None:
-        """What came when there was no time left, or too little, is lost, and counted."""
+        """Count the spans that arrived too late for delivery as dropped."""
         with self._work_lock:
             self._drain()
             self._ledger.dropped("shutdown", self._assembler.ended_spans)
             self._assembler = self._make_assembler()
 
     def _pause(self) -> None:
-        """Wait for the next look. When many spans arrive meanwhile, take them, and look at once when they are large."""
+        """Wait for the next look. If many spans arrive meanwhile, take them; if they are large, look at once."""
         end = time.monotonic() + self._poll_s
         while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
             self._wake.clear()
@@ -283,7 +283,7 @@ class Worker:
         for part in ready(self._monotonic()):
             try:
                 self._deliver(part)
-            except BaseException as error:  # the guard of the worker: costs this part, not the thread
+            except BaseException as error:  # protects the worker: only this part is lost, not the thread
                 self._ledger.dropped("internal_error", len(part.ended))
                 self._notices.say(
                     f"encode: {type(error).__name__}",
@@ -292,11 +292,11 @@ class Worker:
                     level=logging.ERROR,
                 )
                 if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
-                    raise  # an interrupt of the app, which flushes or ends
+                    raise  # an interrupt of the app's thread, which is in flush or shutdown
 
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
-        logs = len(self._logs)  # counted first: the spans of these have started, so their starts are drained below
+        logs = len(self._logs)  # counted first: the spans of these records have started, and are drained below
         self._take_over(self._arrived())
         now = self._monotonic()
         for _ in range(len(self._lost)):
@@ -318,7 +318,7 @@ class Worker:
             )
 
     def _make_room(self) -> None:
-        """Let wait on the way here what neither the assembler nor anybody else has room for."""
+        """Set the bound for spans on the way here to the bytes that the assembler and the others leave free."""
         left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
         self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
 
@@ -337,15 +337,15 @@ class Worker:
             self._write_down(self._journal, events)
 
     def _arrived(self) -> list[tuple[ReadableSpan, bool]]:
-        """Starts (True) and ends of sampled spans since the last time; no end without its start, where these are told.
+        """Return starts (True) and ends of sampled spans since the last call; no end without its start, if starts come.
 
-        Counted before the starts are taken, the ends are those of spans whose ancestors are known then: a trace
-        never looks complete while an ancestor of its spans is open.
+        The ends are counted before the starts are taken, so the ancestors of every ended span are known by then: a
+        trace never looks complete while an ancestor of its spans is open.
         """
         events: list[tuple[ReadableSpan, bool]] = []
         starts: set[tuple[int, int]] = set()
         ended = len(self._ended)
-        for key, seen in self._new.copy().items():  # a copy in one step: the app's threads go on
+        for key, seen in self._new.copy().items():  # an atomic copy: the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
                 self._add_end(events, starts, seen, is_ours=True)
@@ -353,7 +353,7 @@ class Worker:
             if _is_sampled(seen):
                 starts.add(_ids(seen))
                 events.append((seen, True))
-            if isinstance(new, tuple):  # ended since the copy, so children of it may have come since: next round
+            if isinstance(new, tuple):  # ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
         for _ in range(ended):
             if (fields := self._ended.popleft()) is not None:
@@ -374,7 +374,7 @@ class Worker:
         ids = _ids(span)
         if ids not in starts and not self._assembler.has_open(*ids):
             if not is_ours and (span.start_time or 0) < self._forked_at_ns:
-                return  # a copy of a span that is open in the parent process, which ends it too
+                return  # a copy of a span of the parent process, which ends it too
             if self._sees_starts:
                 events.append((span, True))
         events.append((span, False))
@@ -382,12 +382,12 @@ class Worker:
     def _write_down(self, journal: Journal, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
         try:
             journal(events)
-        except Exception as error:  # noqa: BLE001 - the guard of the journal: costs what a crash would leave, no more
+        except Exception as error:  # noqa: BLE001 - protects the worker: only the recovery after a crash is lost
             self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
 
 
 def _is_local_root(fields: Fields) -> bool:
-    """There is more room for them: without one, its trace would never be finished."""
+    """Return whether the span is a local root. Roots get more room: without its root, a trace would never finish."""
     parent = parent_of(fields)
     return parent is None or parent.is_remote
 

@@ -1,1 +1,1 @@
-"""Settings: the table of them, where each value comes from, and one frozen object of all."""
+"""Settings: their table, the source of each value, and one frozen object with all values."""

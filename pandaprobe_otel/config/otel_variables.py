@@ -1,4 +1,4 @@
-"""Settings that OpenTelemetry has variables of its own for; each with the name of the variable that it came from."""
+"""Settings that OpenTelemetry's own variables define; each is returned with the name of its variable."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 
 def otel_disabled(env: Mapping[str, str]) -> tuple[bool, str] | None:
-    """Whether OpenTelemetry is switched off as a whole."""
-    # Only "true" counts, by OpenTelemetry's specification of boolean variables.
+    """Return False as the value of `enabled` if OpenTelemetry as a whole is disabled, else None."""
+    # OpenTelemetry's specification accepts only "true" for boolean variables.
     return (False, "OTEL_SDK_DISABLED") if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" else None
 
 
 def otel_resource(*keys: str) -> Callable[[Mapping[str, str]], tuple[str, str] | None]:
-    """What reads the first of these attributes of the resource."""
+    """Return a function that reads the first of these resource attributes that is set."""
 
     def look(env: Mapping[str, str]) -> tuple[str, str] | None:
         pairs = {
@@ -28,7 +28,7 @@ def otel_resource(*keys: str) -> Callable[[Mapping[str, str]], tuple[str, str] |
 
 
 def otel_service_name(env: Mapping[str, str]) -> tuple[str, str] | None:
-    """The name of the service, by its own variable before the resource's attribute."""
+    """Return the service name from its own variable, else from the resource attribute."""
     if env.get("OTEL_SERVICE_NAME", "").strip():
         return env["OTEL_SERVICE_NAME"].strip(), "OTEL_SERVICE_NAME"
     return otel_resource("service.name")(env)

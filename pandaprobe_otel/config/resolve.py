@@ -1,7 +1,7 @@
-"""Settings: one frozen object, resolved once, that remembers where each value came from.
+"""Settings: one frozen object, resolved once, with the source of each value.
 
 Order of sources: argument > `PANDAPROBE_*` variable > OpenTelemetry's own variable > `~/.pandaprobe/config.yaml`
-> default. `SETTINGS` is the one table: the resolver, the documentation and the tests all read it.
+> default. `SETTINGS` is the only table: the resolver, the documentation and the tests all read it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class ExportSettings(TypedDict, total=False):
-    """The settings that a span processor or exporter of its own takes; see `SETTINGS` for what each means."""
+    """Settings that a span processor or exporter takes when used without `init()`; see `SETTINGS` for each."""
 
     api_key: str | Callable[[], str] | None
     project_name: str | None
@@ -58,9 +58,9 @@ class ExportSettings(TypedDict, total=False):
 
 
 def settings_of_a_piece(given: Mapping[str, Any]) -> Config:
-    """Resolve the settings of a span processor or exporter; one that is none of theirs is a problem, not an error.
+    """Resolve the settings of a span processor or exporter; an unknown setting becomes a problem, not an exception.
 
-    OpenTelemetry's configuration file hands over what its author wrote, and an exception would stop all telemetry.
+    OpenTelemetry's configuration file passes on whatever its author wrote, and an exception would stop all telemetry.
     """
     known = {name: value for name, value in given.items() if name in ExportSettings.__annotations__}
     config = Config.resolve(known)
@@ -74,17 +74,17 @@ def settings_of_a_piece(given: Mapping[str, Any]) -> Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A setting that cannot be used: what is wrong, where it came from and what to do."""
+    """Setting that cannot be used. The message states the fault, the source and the remedy."""
 
     setting: str
     message: str
     fatal: bool = False
-    """True when nothing can be sent because of it."""
+    """True if nothing can be sent because of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Every setting of this library, resolved. `sources` says for each name where its value came from."""
+    """Every setting of this library, resolved. `sources` holds the source of each value by name."""
 
     api_key: str | Callable[[], str] | None
     project_name: str
@@ -97,7 +97,7 @@ class Config:
     exclude: tuple[str, ...]
     spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool]
     capture: Capture | Mapping[str, Capture]
-    """One mode, or modes by kind with that of all other kinds under `*`."""
+    """One mode, or modes by kind, where `*` stands for all other kinds."""
     mask: Any
     compute_cost: bool
     sample_rate: float
@@ -124,10 +124,10 @@ class Config:
         environ: Mapping[str, str] | None = None,
         file: Path | None = None,
     ) -> Config:
-        """Resolve every setting. Never raises: what cannot be used stands in `problems`, with the default in its place.
+        """Resolve every setting. Never raises: an unusable value is replaced by the default and listed in `problems`.
 
-        `arguments` maps setting names to values, None meaning "not given"; `environ` defaults to the process's
-        environment and `file` to `~/.pandaprobe/config.yaml`.
+        `arguments` maps setting names to values, where None means "not given". `environ` defaults to the process
+        environment, and `file` to `~/.pandaprobe/config.yaml`.
         """
         env = os.environ if environ is None else environ
         problems: list[Problem] = []
@@ -143,43 +143,43 @@ class Config:
 
     @property
     def usable(self) -> bool:
-        """Whether traces can be sent with these settings."""
+        """True if traces can be sent with these settings."""
         return self.enabled and not any(problem.fatal for problem in self.problems)
 
     @property
     def fixed_key(self) -> str | None:
-        """The API key where it is a text; empty for a local endpoint without one. None where a function gives it."""
+        """The API key, if it is a string; empty for a local endpoint without a key, None if a function supplies it."""
         return self.api_key if isinstance(self.api_key, str) else None
 
     def ask_key(self) -> str | None:
-        """The API key as it is now. What a function that gives it raises passes through."""
+        """Return the current API key. Exceptions of a function that supplies it pass through."""
         return self.api_key() if callable(self.api_key) else self.api_key
 
     @property
     def key_identity(self) -> str:
-        """What names the key's spool and budget: the key, or the name of the function, which stays when keys change."""
+        """Name for the key's spool and budget: the key, or the name of its function, which survives a key rotation."""
         if self.api_key is None or isinstance(self.api_key, str):
             return self.api_key or ""
-        function: Any = getattr(self.api_key, "func", self.api_key)  # that of a functools.partial
+        function: Any = getattr(self.api_key, "func", self.api_key)  # `func` of a functools.partial
         if not hasattr(function, "__qualname__"):  # an object that can be called
             function = cast("Any", type(function))
         return f"function {function.__module__}.{function.__qualname__}"
 
     @property
     def captures_content(self) -> bool:
-        """Whether inputs and outputs of any kind of span are sent."""
+        """True if inputs and outputs are sent for at least one kind of span."""
         if isinstance(self.capture, str):
             return self.capture == "all"
         return "all" in self.capture.values() or "*" not in self.capture
 
     @property
     def destination(self) -> str:
-        """Where traces go: the endpoint, or a file."""
+        """Destination of traces: the endpoint, or a file."""
         return self.local or self.endpoint
 
     @property
     def is_local(self) -> bool:
-        """Whether the endpoint is on this machine."""
+        """True if the endpoint is on this machine."""
         return urlsplit(self.endpoint).hostname in _LOOPBACK
 
 
@@ -195,7 +195,7 @@ def _resolve_one(
             return setting.parse(raw), source
         except BadValueError as error:
             shown = "(not shown)" if setting.secret else repr(without_secrets(raw))[:80]
-            fatal = setting.name in ("endpoint", "local")  # never send to where it was not meant
+            fatal = setting.name in ("endpoint", "local")  # never send to an unintended destination
             rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
             if setting.fallback is not None:
                 rest = f"{setting.fallback!r} is used, to send nothing that was not meant to be"
@@ -205,7 +205,7 @@ def _resolve_one(
 
 
 def without_secrets(raw: Any) -> Any:
-    """A refused value as it may be shown: a URL can hold a password, or a token in its query."""
+    """Return a refused value in a form that may be shown: a URL can hold a password, or a token in its query."""
     return _SECRETS_OF_URLS.sub("***", raw) if isinstance(raw, str) and "://" in raw else raw
 
 
@@ -234,7 +234,7 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
         return
     if key is None:
         if urlsplit(str(values["endpoint"])).hostname in _LOOPBACK:
-            # A PandaProbe on this machine may be open. One that wants a key says so; none is made up for it.
+            # A PandaProbe on this machine may accept requests without a key. If it wants one, it will say so.
             values["api_key"], sources["api_key"] = "", "none, as an open local server needs none"
             return
         message = (
@@ -249,7 +249,7 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
 
 
 def _keep_apart(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
-    """A spool may hold what others mean to send; with a file nothing is sent, and the file is where traces wait."""
+    """Disable the spool if traces go to a file: its traces may be meant for a server, and the file replaces it."""
     if values["local"] is None or values["spool"] is None:
         return
     message = f"{sources['local']} writes traces to a file, so there is no spool: {sources['spool']} is ignored."
@@ -272,7 +272,7 @@ def _read_file(path: Path, problems: list[Problem]) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Problem(setting="config file", message=f"{path} cannot be read ({error}); it is ignored."))
         return {}
-    import yaml  # loaded only by who has the file
+    import yaml  # loaded only if the file exists
 
     try:
         content: Any = yaml.safe_load(text)

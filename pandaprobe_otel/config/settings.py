@@ -1,4 +1,4 @@
-"""The table of all settings: for each its variable, its default, and how its value is read."""
+"""Table of all settings, each with its variable, its default and its parser."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ __all__ = ["CLOUD_ENDPOINT", "SETTINGS", "BadValueError", "Setting"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One row of the table: a setting, its environment variables, its default and how it is read."""
+    """One row of the table: a setting, its environment variables, its default and its parser."""
 
     name: str
     parse: Callable[[Any], Any]
     default: Any
     doc: str
     fallback: Any = None
-    """What is used instead of the default when a value was given that cannot be used."""
+    """Value that replaces an unusable one, instead of the default."""
     env: str | None = None
     otel: Callable[[Mapping[str, str]], tuple[Any, str] | None] | None = None
     file_keys: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""How the values of settings are read: from arguments, variables and the configuration file alike."""
+"""Parsers for the values of settings, whether from arguments, variables or the configuration file."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ CLOUD_ENDPOINT: Final = "https://api.pandaprobe.com"
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
-# The header's rule on the server (measured); a name outside it is refused with 422 for every trace.
+# The server's rule for the header (measured); it refuses every trace with another name with 422.
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
 
 
 class BadValueError(ValueError):
-    """What is wrong with a value, as the end of the sentence '<source> = <value> ...'."""
+    """Fault of a value, as the end of the sentence '<source> = <value> ...'."""
 
 
 def read_text(raw: Any) -> str:
-    """A text that is not empty, without the space around it."""
+    """Return a non-empty string, stripped."""
     if not isinstance(raw, str) or not raw.strip():
         raise BadValueError("is not a text")
     return raw.strip()
 
 
 def read_key(raw: Any) -> str:
-    """An API key."""
+    """Return an API key that a header can carry."""
     key = read_text(raw)
     if not key.isascii() or not key.isprintable() or " " in key:
         raise BadValueError("is not an API key (spaces or characters that a header cannot carry)")
@@ -37,12 +37,12 @@ def read_key(raw: Any) -> str:
 
 
 def read_key_or_function(raw: Any) -> Any:
-    """An API key, or the function of no arguments that gives it when it is needed."""
+    """Return an API key, or the function without arguments that supplies it on demand."""
     return raw if callable(raw) else read_key(raw)
 
 
 def read_project(raw: Any) -> str:
-    """A name that the server takes for a project."""
+    """Return a project name that the server accepts."""
     name = read_text(raw)
     if not _PROJECT_NAME.fullmatch(name):
         raise BadValueError(
@@ -52,7 +52,7 @@ def read_project(raw: Any) -> str:
 
 
 def read_endpoint(raw: Any) -> str:
-    """A base URL, without a slash at its end."""
+    """Return a base URL without a trailing slash."""
     url = read_text(raw).rstrip("/")
     try:
         parts = urlsplit(url)
@@ -67,7 +67,7 @@ def read_endpoint(raw: Any) -> str:
 
 
 def read_file(raw: Any) -> str:
-    """The absolute path of a file that is there or can be made."""
+    """Return the absolute path of a file that exists or can be created."""
     path = os.path.abspath(os.path.expanduser(str(raw)))
     if os.path.isdir(path):
         raise BadValueError("is a directory, not a file such as traces.jsonl")
@@ -77,7 +77,7 @@ def read_file(raw: Any) -> str:
 
 
 def read_redis_url(raw: Any) -> str:
-    """The address of a Redis, where its client library is installed."""
+    """Return the address of a Redis, if its client library is installed."""
     url = read_text(raw)
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
@@ -92,7 +92,7 @@ def read_redis_url(raw: Any) -> str:
 
 
 def read_priced(raw: Any) -> bool:
-    """True or false; true only with the package that knows the prices."""
+    """Return a boolean; true needs the package with the prices."""
     wanted = read_bool(raw)
     if wanted and find_spec("genai_prices") is None:
         raise BadValueError("needs the package genai-prices: pip install 'pandaprobe-otel[cost]'")
@@ -100,7 +100,7 @@ def read_priced(raw: Any) -> bool:
 
 
 def read_bool(raw: Any) -> bool:
-    """True or false, in the words that people use for them."""
+    """Return a boolean, given as one or as a common word for it."""
     if isinstance(raw, bool):
         return raw
     word = str(raw).strip().lower()
@@ -112,7 +112,7 @@ def read_bool(raw: Any) -> bool:
 
 
 def read_rate(raw: Any) -> float:
-    """A share between 0 and 1."""
+    """Return a share between 0 and 1."""
     try:
         rate = float(raw)
     except (TypeError, ValueError):
@@ -123,7 +123,7 @@ def read_rate(raw: Any) -> float:
 
 
 def read_seconds(raw: Any) -> float:
-    """Seconds, up to an hour."""
+    """Return seconds, up to an hour."""
     try:
         seconds = float(raw)
     except (TypeError, ValueError):
@@ -134,7 +134,7 @@ def read_seconds(raw: Any) -> float:
 
 
 def read_count(raw: Any) -> int:
-    """A whole number from 1 on."""
+    """Return a whole number of at least 1."""
     try:
         count = int(raw)
     except (TypeError, ValueError):
@@ -145,7 +145,7 @@ def read_count(raw: Any) -> int:
 
 
 def read_bytes(raw: Any) -> int:
-    """A number of bytes, from 1 MiB on."""
+    """Return a number of bytes, at least 1 MiB."""
     try:
         count = int(raw)
     except (TypeError, ValueError):
@@ -156,7 +156,7 @@ def read_bytes(raw: Any) -> int:
 
 
 def one_of(*words: str) -> Callable[[Any], Any]:
-    """What reads one of these words."""
+    """Return a parser that accepts one of these words."""
 
     def parse(raw: Any) -> Any:
         if isinstance(raw, str) and raw.strip().lower() in words:
@@ -171,7 +171,7 @@ _capture_mode = one_of("all", "metadata", "off")
 
 
 def read_capture(raw: Any) -> Any:
-    """One mode for every span, or modes by kind, those of all other kinds under `*`, if they are named."""
+    """Return one mode for every span, or modes by kind, where an optional `*` stands for all other kinds."""
     if isinstance(raw, str):
         parts = (part.rpartition("=") for part in raw.split(","))
         pairs = [(kind if equals else "*", mode) for kind, equals, mode in parts]
@@ -188,12 +188,12 @@ def read_capture(raw: Any) -> Any:
 
 
 def read_spans(raw: Any) -> Any:
-    """The caller's own function, or one of two words."""
+    """Return the caller's function, or one of two words."""
     return raw if callable(raw) else one_of("agent", "all")(raw)
 
 
 def read_instrument(raw: Any) -> Any:
-    """`auto`, False, or names of libraries."""
+    """Return `auto`, False, or names of libraries."""
     if raw is False or raw is True:
         return "auto" if raw else False
     if isinstance(raw, str):
@@ -205,7 +205,7 @@ def read_instrument(raw: Any) -> Any:
 
 
 def read_names(raw: Any) -> tuple[str, ...]:
-    """Names, in a list or divided by commas."""
+    """Return names, given as a list or separated by commas."""
     parts = raw.split(",") if isinstance(raw, str) else raw
     try:
         names = tuple(part.strip() for part in parts)
@@ -215,5 +215,5 @@ def read_names(raw: Any) -> tuple[str, ...]:
 
 
 def read_anything(raw: Any) -> Any:
-    """Whatever it is: it is looked at later."""
+    """Return the value unchanged; it is checked later."""
     return raw

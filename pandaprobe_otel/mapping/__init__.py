@@ -1,4 +1,6 @@
-"""OpenTelemetry spans of any dialect -> one PandaProbe trace. Pure functions: no I/O, no clock, never an exception.
+"""Mapping of OpenTelemetry spans in any dialect to one PandaProbe trace.
+
+Its functions are pure: no I/O, no clock, no exceptions.
 
 Names are loaded on first use: the decorators, which libraries ship, need only `clean` and must not pay for the rest.
 """
@@ -67,5 +69,5 @@ __all__ = [
     "read_span",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+if not TYPE_CHECKING:  # a type checker would accept every name, even a misspelt one
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

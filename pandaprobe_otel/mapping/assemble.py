@@ -1,4 +1,4 @@
-"""All spans of one trace -> the body of POST /traces."""
+"""Mapping of all spans of one trace to the body of POST /traces."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _NEVER: Final = 1 << 63
 def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) -> dict[str, Any]:
     """Return the JSON body of POST /traces for the spans of one trace, in any dialect and any order.
 
-    All spans are in it, however many; only Logfire's copies of pending spans are left out. Log records that hold
-    the spans' content are joined by span id. The result is deterministic, holds plain JSON values only, and is
-    safe to send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Never
-    raises; without spans the result only has an empty list of them.
+    It contains every span, whatever their number, except Logfire's copies of pending spans. Log records with content
+    of the spans are joined by span id. The result is deterministic, contains only plain JSON values, and is safe to
+    send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Never raises;
+    without spans, the result contains only an empty list of spans.
     """
     trace = map_views([_read(span) for span in spans], log_records)
     return orjson.loads(trace.encoded()) if trace.spans else {"spans": []}
@@ -53,15 +53,15 @@ def map_views(
 ) -> MappedTrace:
     """Map the views of one trace.
 
-    With `whole` false only part of the trace is in hand: sums of agents and chains then stay in the metadata,
-    since the calls that they stand for may be in the other part. Never raises.
+    If `whole` is false, the views are only part of the trace: sums of agents and chains then stay in the metadata,
+    since the calls that they sum up may be in the other part. Never raises.
     """
     views = [view for view in views if (view.shape is not None and view.shape.is_span) or not is_dropped(view)]
     if not views:
         return MappedTrace({}, [], b"{}", NO_SPANS)
     try:
         return _mapped(views, log_records, whole, options)
-    except Exception as error:  # noqa: BLE001 - whatever a span held, the app must not notice, nor the trace be lost
+    except Exception as error:  # noqa: BLE001 - whatever a span holds, the app must not notice and the trace must not be lost
         failed("the mapping of a trace", error)
         return _skeleton(views, options)
 
@@ -79,7 +79,7 @@ def _mapped(views: Sequence[SpanView], log_records: Iterable[Any], whole: bool, 
 
 
 def _skeleton(views: Sequence[SpanView], options: MappingOptions) -> MappedTrace:
-    """Return the trace with names, times and the tree only, and a note that the rest could not be read."""
+    """Return the trace with only names, times and the tree, and a note that the rest could not be read."""
     spans = [bare_span(view) for view in _sorted(views)]
     root = root_of(spans)
     fields = {"name": root.body["name"], "status": "COMPLETED", "metadata": {"unreadable": True}}
@@ -98,7 +98,7 @@ def _finished(
 
 def _sorted(views: Sequence[SpanView]) -> list[SpanView]:
     by_start = sorted(views, key=_start)
-    is_told = len({*map(_start, by_start)}) == len(by_start)  # both in C; few traces have spans that start together
+    is_told = len({*map(_start, by_start)}) == len(by_start)  # both run in C; few traces have spans that start together
     return by_start if is_told else sorted(by_start, key=_order)
 
 
@@ -106,20 +106,20 @@ _start: Final[Callable[[SpanView], int]] = attrgetter("start_ns")
 
 
 def _order(view: SpanView) -> tuple[int, int, int]:
-    """By start; of spans that start together the one that ends last comes first, as parents do."""
+    """Return the sort key: the start, then the latest end first, as for parents, then the id."""
     return view.start_ns, -(view.end_ns or _NEVER), view.span_id
 
 
 def _read(span: ReadableSpan) -> SpanView:
     try:
         return read_span(span)
-    except Exception as error:  # noqa: BLE001 - a span of a foreign SDK; the trace must not be lost with it
+    except Exception as error:  # noqa: BLE001 - the span of another SDK; the rest of the trace must not be lost
         failed("the reading of a span", error)
         return SpanView(str(getattr(span, "name", "span")), 0, 0)
 
 
 def _joined(views: Sequence[SpanView], log_records: Iterable[Any]) -> list[SpanView]:
-    """Return the views with their log records among their events, and content events among their attributes."""
+    """Return the views with their log records added to the events, and content events added to the attributes."""
     logs: dict[tuple[int, int], list[EventView]] = {}
     for record in log_records:
         log = read_log(record)

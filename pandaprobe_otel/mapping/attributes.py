@@ -1,8 +1,8 @@
 """Names of the span attributes that this library writes itself.
 
-Where OpenTelemetry's semantic conventions have a name, it is theirs, so that every other backend reads it too;
-the `pandaprobe.` names exist for what the conventions do not cover. They are written here as plain text because
-this module is imported by the decorators, which library authors ship: it must cost nothing.
+A name from OpenTelemetry's semantic conventions is used if there is one, so that every other backend can read it; the
+`pandaprobe.` names cover the rest. All are plain text here, because the decorators, which library authors ship,
+import this module: it must cost nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ERROR_TYPE: Final = "error.type"
 
 # PandaProbe's own.
 KIND: Final = "pandaprobe.span.kind"
-"""One of AGENT, TOOL, LLM, RETRIEVER, CHAIN, EMBEDDING, OTHER: it beats every other evidence of a span's kind."""
+"""One of AGENT, TOOL, LLM, RETRIEVER, CHAIN, EMBEDDING, OTHER; overrides all other evidence of a span's kind."""
 INPUT: Final = "pandaprobe.input"
 """JSON text of the span's input."""
 OUTPUT: Final = "pandaprobe.output"
@@ -41,19 +41,19 @@ TOKEN_USAGE: Final = "pandaprobe.token_usage"
 COST: Final = "pandaprobe.cost"
 """JSON text of an object with `total` in US dollars."""
 COMPLETION_START_TIME: Final = "pandaprobe.completion_start_time_unix_nano"
-"""Integer: when the first token arrived, nanoseconds since the epoch."""
+"""Integer: time of the first token, in nanoseconds since the epoch."""
 ERROR: Final = "pandaprobe.error"
 """Text of an error set by hand (`span.set_error`)."""
 OUTCOME: Final = "pandaprobe.outcome"
-"""How the work of a span ended where it neither succeeded nor failed: one of the four below. Its status stays unset."""
+"""Outcome of work that neither succeeded nor failed: one of the four below. The span's status stays UNSET."""
 CANCELLED: Final = "cancelled"
-"""Stopped from outside: a task that was cancelled, a run that its user stopped."""
+"""Work stopped from outside, such as a cancelled task or a run that its user stopped."""
 TIMED_OUT: Final = "timed_out"
-"""Given up since it took too long, where nothing raised an error that tells of it."""
+"""Work given up because it took too long, without an exception that reports it."""
 INTERRUPTED: Final = "interrupted"
-"""Stopped to be resumed: it waits for a person or an event."""
+"""Work stopped to be resumed later: it waits for a person or an event."""
 PARTIAL: Final = "partial"
-"""A stream that its reader left before the end: what it gave until then is recorded."""
+"""Stream that its reader left before the end; its output until then is recorded."""
 TRACE_NAME: Final = "pandaprobe.trace.name"
 TRACE_INPUT: Final = "pandaprobe.trace.input"
 TRACE_OUTPUT: Final = "pandaprobe.trace.output"

@@ -1,4 +1,4 @@
-"""Byte budgets: no field and no trace grows over its bound; its structure survives, cuts say what they cut."""
+"""Byte budgets for fields and traces. The structure of a value survives, and each cut states what it removed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.shrink import encoded_size, shrink
 
 FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
-"""Fields of a span or trace that can be of any size."""
+"""Fields of a span or trace without a size limit of their own."""
 
 FRAME: Final = 10
-"""Bytes of a trace's body around the trace's fields and its spans, besides one comma or so for each span."""
+"""Bytes of a trace's body around its fields and spans, not counting about one comma for each span."""
 
 MIN_FIELD: Final = 256
 _ROUNDS: Final = 4
@@ -22,7 +22,7 @@ _CUT: Final = "…[cut]"
 
 
 def fit_fields(body: dict[str, Any], max_bytes: int) -> None:
-    """Cut each field of the body to `max_bytes`. The body is JSON-safe and changed."""
+    """Cut each field of the JSON-safe body to `max_bytes`, in place."""
     for field in FIELDS:
         value = body.get(field)
         if value is not None and (size := encoded_size(value)) > max_bytes:
@@ -30,9 +30,9 @@ def fit_fields(body: dict[str, Any], max_bytes: int) -> None:
 
 
 def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
-    """Cut the largest fields of all bodies, all to the same size, so that the whole fits into `max_bytes`.
+    """Cut the largest fields of all bodies to the same size, so that everything fits into `max_bytes`.
 
-    `total` is what the bodies take now. When the bare structure alone is larger, it stays, without content.
+    `total` is the current size of the bodies. If their bare structure alone is larger, it is kept without content.
     """
     for _ in range(_ROUNDS):
         if total <= max_bytes:
@@ -52,12 +52,12 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
 def _fitted(field: str, value: Any, max_bytes: int, size: int) -> Any:
     cut = shrink(value, max_bytes, digest=True, size=size)
     if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
-        return {"cut": cut}  # the server wants an object here
+        return {"cut": cut}  # the server requires an object here
     return cut
 
 
 def _level(sizes: list[int], excess: int) -> int:
-    """Return the size to which the largest fields must be cut to save `excess` bytes; `sizes` are ascending."""
+    """Return the size to which the largest fields must be cut to save `excess` bytes. `sizes` is ascending."""
     for taken in range(1, len(sizes) + 1):
         here = sizes[-taken]
         below = sizes[-taken - 1] if taken < len(sizes) else 0

@@ -1,8 +1,8 @@
-"""Any Python value -> a value that JSON can hold and PandaProbe can store, whatever the value is.
+"""Conversion of any Python value to one that JSON can hold and PandaProbe can store.
 
 Invariants of the result: no NUL, no lone surrogate, no non-finite number, no integer that the encoder refuses, only
-text keys, nesting of at most `MAX_DEPTH` (the server fails at 255, measured on server 0.5.0), at most `MAX_NODES`
-values. Code of the value itself (`__repr__`, `model_dump`) may run; where it raises, a placeholder stands in.
+text keys, at most `MAX_DEPTH` levels (the server fails at 255, measured on server 0.5.0), at most `MAX_NODES` values.
+Code of the value itself (`__repr__`, `model_dump`) may run; if it raises, a placeholder replaces the value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOO_MANY: Final = "…[cut: too many values]"
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 100_000
 MAX_LOOKS: Final = 20_000
-"""Values that `encode` looks at, since the app's thread pays: what is in more of them is cut before."""
+"""Bound on the values that `encode` visits, since the app's thread pays for it; the rest is cut before."""
 MAX_REPR: Final = 1000
 _MAX_DIGEST: Final = 16 << 20
 _MAX_BITS: Final = 1 << 20
@@ -43,28 +43,28 @@ _SIZED: Final[frozenset[Any]] = frozenset(
     {type(_EMPTY.values()), type(_EMPTY.items()), list, tuple, set, frozenset, deque}
 )
 _EXACT_NUMBERS: Final = frozenset({"Decimal", "Fraction"})
-"""By name, so that neither module is imported. Their text is the number; as a float it would be another one."""
+"""Class names, so that neither module is imported. Their text is exact; a float would change the number."""
 _MIN_INT: Final = -(1 << 63)
 _MAX_INT: Final = (1 << 64) - 1
-# Everything orjson would walk by itself in ways that escape the survey goes through `_Cleaner` instead.
+# Values that orjson would walk by itself, unseen by the survey, go through `_Cleaner` instead.
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def clean(value: object) -> Json:
     """Return the value as JSON-safe data that `orjson.dumps` accepts. Never raises.
 
-    Bytes become `{mime_type, bytes, sha256}`; sets, tuples and other collections lists; enum members their
-    value; dates ISO text; decimals and fractions their digits; models and dataclasses objects; exceptions
-    `Type: message`; all else its `repr`.
+    Bytes become `{mime_type, bytes, sha256}`; sets, tuples and other collections become lists; enum members become
+    their value, dates ISO text, decimals and fractions their digits, models and dataclasses objects, exceptions
+    `Type: message`, and all other values their `repr`.
     """
     return _Cleaner().clean(value)
 
 
 def encode(value: object, max_bytes: int = 262_144) -> str:
-    """Return the value as JSON text of at most `max_bytes` bytes, with a marker wherever something was cut.
+    """Return the value as JSON text of at most `max_bytes` bytes, with a marker at each cut.
 
-    Never raises. Long texts are cut before they are copied, and no more than `MAX_LOOKS` values are looked at.
-    `max_bytes` below 256 is taken as 256.
+    Never raises. Long texts are cut before they are copied, and at most `MAX_LOOKS` values are visited. `max_bytes` is
+    at least 256.
     """
     max_bytes = max(max_bytes, 256)
     survey = _Survey(value, max_bytes)
@@ -81,23 +81,23 @@ def _encoded_directly(value: object, max_bytes: int) -> bytes | None:
     try:
         return orjson.dumps(value, default=cleaner.clean, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError, RuntimeError):
-        return None  # nothing that JSON has, or changed by another thread meanwhile
+        return None  # not representable in JSON, or changed by another thread meanwhile
 
 
 def _has_nul(data: bytes) -> bool:
-    # The short pattern is four times faster to rule out than the long one.
+    # Ruling out the short pattern is four times faster than ruling out the long one.
     return b"\\u0" in data and b"\\u0000" in data
 
 
 class _Survey:
-    """A cheap look at the plain containers of a value, and at the lengths of its texts.
+    """Quick survey of a value's plain containers and the lengths of its texts.
 
-    It is the guard against values that explode in the encoder (`x = [x, x]` fifty times).
+    It protects against values that explode in the encoder (`x = [x, x]` fifty times).
     """
 
     def __init__(self, value: object, max_bytes: int) -> None:
         self.is_small = False
-        """Whether they are few, shallow and hold no more text than `max_bytes`."""
+        """True if the containers are few and shallow and hold at most `max_bytes` of text."""
         self._lengths: list[int] = []
         level: list[Any] = [(value,)]
         seen = 0
@@ -120,13 +120,13 @@ class _Survey:
             level = below
 
     def longest(self, max_bytes: int) -> int:
-        """The length to which the longest texts are cut, so that all are little more than fits."""
+        """Return the length to which to cut the longest texts, so that all of them hardly exceed the limit."""
         excess = sum(self._lengths) - 2 * max_bytes
         return max_bytes if excess <= 0 else min(level_of(sorted(self._lengths), excess), max_bytes)
 
 
 class _Cleaner:
-    """One cleaning: how many values and characters it may still make, and the containers it is inside of."""
+    """State of one cleaning: the values and characters that it may still produce, and the containers it is in."""
 
     __slots__ = ("inside", "max_text", "nodes_left", "room")
 
@@ -155,7 +155,7 @@ class _Cleaner:
         self.inside.add(id(value))
         try:
             return self._container(value, kind, depth)
-        except Exception as error:  # noqa: BLE001 - code of the user's value ran; the app must not notice
+        except Exception as error:  # noqa: BLE001 - code of the app's value ran; the app must not notice
             counted("the content of a value", error)
             return clean_text(f"<{kind.__name__}: cannot be shown>")
         finally:
@@ -179,9 +179,9 @@ class _Cleaner:
         return self._object(value, depth)
 
     def _share(self, depth: int, first: object) -> int:
-        """The number of items like the first of a container that are looked at.
+        """Return the number of items to visit in a container, if all resemble its first one.
 
-        Not all that may be, or nothing would be left for what is in them, or for what stands beside the container.
+        Part of the allowance is left for the content of the items and for the values next to the container.
         """
         left = self.nodes_left if depth == 0 else -(-self.nodes_left // 2)
         kind = type_of(first)
@@ -234,7 +234,7 @@ class _Cleaner:
         if isinstance(value, (bytes, bytearray, memoryview)):
             data: Any = cast("Any", value)
             size = memoryview(data).nbytes
-            if size > _MAX_DIGEST:  # a hash of all of it would cost too much here
+            if size > _MAX_DIGEST:  # hashing it would cost too much here
                 return {"mime_type": mime_type_of(bytes(data[:8])), "bytes": size}
             return digest_of(bytes(data))
         if (plain := _scalar(value)) is not None:
@@ -247,15 +247,15 @@ class _Cleaner:
 
 
 def _first(items: Any, count: int) -> list[Any]:
-    """Return the first items of a container, which may be endless, and may be changed by other threads meanwhile."""
+    """Return the first items of a container, which may be endless or may be changed by other threads meanwhile."""
     if type_of(items) not in _SIZED:
         return list(islice(items, count))
     if len(items) > count:
         try:
             return list(islice(items, count))
-        except RuntimeError:  # changed between two steps
+        except RuntimeError:  # changed while it was iterated
             return list(items)[:count]
-    return list(items)  # in one step
+    return list(items)  # an atomic copy
 
 
 def _integer(value: int) -> int | str:
@@ -264,7 +264,7 @@ def _integer(value: int) -> int | str:
     bits = value.bit_length()
     if bits > _MAX_BITS:
         return f"…[cut: a number of {bits} bits]"
-    # Python itself refuses to write out a number of more than 4300 digits.
+    # Python refuses to convert a number of more than 4300 digits to text.
     return str(value) if bits < 4096 else hex(value)
 
 
@@ -279,18 +279,18 @@ def _key(key: object) -> str:
         return {None: "null", True: "true", False: "false"}[key]
     try:
         return clean_text(str(key))[:MAX_REPR]
-    except Exception as error:  # noqa: BLE001 - code of the user's key ran
+    except Exception as error:  # noqa: BLE001 - code of the app's key ran
         counted("the text of a key", error)
         return f"<{type(key).__name__}>"
 
 
 def _in_order(items: list[object]) -> list[object]:
-    """Sets have no order: sort, so that the same set gives the same text."""
+    """Sort the items of a set, so that equal sets give the same text."""
     try:
         return sorted(items)  # type: ignore[type-var]
     except TypeError:  # of several types
         return sorted(items, key=_safe_repr)
-    except Exception as error:  # noqa: BLE001 - code of the user's elements ran
+    except Exception as error:  # noqa: BLE001 - code of the app's elements ran
         counted("the order of a set", error)
         return sorted(items, key=_safe_repr)
 
@@ -298,13 +298,13 @@ def _in_order(items: list[object]) -> list[object]:
 def _safe_repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception as error:  # noqa: BLE001 - code of the user's value ran
+    except Exception as error:  # noqa: BLE001 - code of the app's value ran
         counted("the text of a value", error)
         return type(value).__name__
 
 
 def _scalar(value: object) -> object | None:
-    """Return the plain value behind a subclass of a plain type or a well-known type, None for others."""
+    """Return the plain value of an instance of a plain type's subclass or a well-known type, None for others."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -325,7 +325,7 @@ def _scalar(value: object) -> object | None:
 
 
 def _fields(value: object) -> Any:
-    """Return the data inside a model, a dataclass or a small array, None for an object without any."""
+    """Return the data in a model, a dataclass or a small array, None for other objects."""
     kind = type_of(value)
     if isinstance(value, type):
         return None

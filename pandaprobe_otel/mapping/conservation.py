@@ -1,8 +1,8 @@
-"""The law of conservation: what a span says and its body does not is added to the metadata, by its own name.
+"""Conservation of data: everything in a span that its body lacks is added to the metadata, under its own name.
 
-Rows and readers find what PandaProbe evaluates: messages, tool calls, documents, usage. What they leave beside it in
-an attribute is found here, by comparing texts and numbers, and only for spans of which a reader cannot tell that it
-took everything.
+Rows and readers find what PandaProbe evaluates: messages, tool calls, documents, usage. This module finds the values
+that they left behind in an attribute, by comparing texts and numbers. It does so only for spans whose readers cannot
+tell that they took everything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOTHING: Final = object()
 _MAX_LEVELS: Final = 64
 _JSON_STARTS: Final = ("[", "{", " ", "\n")
 _MIN_CONTAINED: Final = 12
-"""Texts of fewer characters are only looked for whole: "yes" stands in many a sentence."""
+"""Fewest characters of a text that may match within another; shorter ones must match as a whole, such as "yes"."""
 
 _NUMBERS: Final = frozenset({int, float})
 _OF_MANY_NAMES: Final = re.compile(
@@ -36,28 +36,28 @@ _OF_MANY_NAMES: Final = re.compile(
     r"result|value|input|output)\Z",
     re.IGNORECASE,
 )
-"""Ends of names of what every vocabulary has a name of its own for."""
+"""Ends of the names of values that each vocabulary names in its own way."""
 _MIN_RARE: Final = 1000
-"""Numbers from here on, and those with a fraction, are hardly the same by chance."""
+"""Numbers from this size on, and numbers with a fraction, are hardly equal by chance."""
 _COUNT: Final = re.compile("token|usage|cache|reasoning", re.IGNORECASE)
 _OF_A_KIND: Final = re.compile(r"(?:text|image|audio|video)[^.]*(?:\.[^.]*)?\Z", re.IGNORECASE)
 _STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.name", "mime_type", "modality"})
-"""Keys that say what form a value has; alone they say nothing."""
+"""Keys that only describe the form of a value."""
 
 _OBJECTS: Final = frozenset(
     {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list", "embedding", "batch", "model"}
 )
-"""Names of OpenAI's answers: under the key `object`, they say what form a value has."""
+"""Names of OpenAI's answers: under the key `object`, they only describe the form of a value."""
 
 _READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
 _PIECES: Final = (".chunk", ".delta")
-"""Ends of names of events that tell a streamed answer piece by piece."""
+"""Ends of the names of events that carry a streamed answer piece by piece."""
 
 MAX_EVENTS: Final = 128
 
 
 def add_unsaid(span: MappedSpan) -> None:
-    """Add to the metadata of a span what it says and its body does not."""
+    """Add to the metadata of a span everything that its body lacks."""
     attributes, shape = span.view.attributes, span.shape
     names = [*shape.watched, *span.unusable]
     if not span.read_all:
@@ -75,7 +75,7 @@ def add_unsaid(span: MappedSpan) -> None:
 
 
 def _add_events(span: MappedSpan) -> None:
-    """Add the events that no row reads: what the app or a library notes on the way, an exception that was handled."""
+    """Add the events that no row reads: notes of the app or a library, and handled exceptions."""
     error = last_exception(span.view) if "error" in span.body else None
     events = [event for event in span.view.events if event is not error and _is_own(event)]
     if not events:
@@ -87,7 +87,7 @@ def _add_events(span: MappedSpan) -> None:
 
 
 def _told_by(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
-    """Yield what the events say that hold content, by their names."""
+    """Yield the content of the events that rows read, by event name."""
     told: dict[str, list[Any]] = {}
     for event in events:
         if event.name in _READ_EVENTS and event.name != DETAILS and not event.name.endswith(_PIECES):
@@ -111,7 +111,7 @@ def _event(event: EventView) -> dict[str, Any]:
 
 
 class Said:
-    """The texts and numbers that a span's body holds."""
+    """Texts and numbers in a span's body."""
 
     __slots__ = ("_all", "_leaves")
 
@@ -121,13 +121,14 @@ class Said:
         self._add(body, 0)
 
     def holds_switch(self, key: str, value: bool) -> bool:
-        """Whether the body has this truth under this key: a truth alone says nothing."""
+        """Return whether the body has this boolean under this key; a boolean alone proves nothing."""
         return (key, value) in self._leaves
 
     def holds_number(self, name: str, value: float) -> bool:
-        """Return whether the body has this number, and not by chance: small ones stand for many things.
+        """Return whether the body has this number, and not by chance, as may happen with small numbers.
 
-        Counts of tokens have many names, of which the body has one. A sum does not say that all are of one kind.
+        Token counts have many names, and the body uses one of them. A count of a single modality is not proved by an
+        equal sum.
         """
         if not self.holds(value):
             return False
@@ -140,7 +141,7 @@ class Said:
     def holds_text(self, name: str, text: str) -> bool:
         """Return whether the body has this text, or one that contains it.
 
-        A short one must stand under its own name: "auto" is said of many things. Without a name it may stand anywhere.
+        A short text must have the same name, because a word such as "auto" is common. Without a name, any place counts.
         """
         text = text.strip()
         if text in self._leaves:
@@ -156,7 +157,7 @@ class Said:
         return text in self._all
 
     def holds(self, leaf: Any) -> bool:
-        """Return whether the leaf stands anywhere in the body."""
+        """Return whether the leaf occurs anywhere in the body."""
         if type_of(leaf) is str:
             return self.holds_text("", leaf)
         return leaf in self._leaves or str(leaf) in self._leaves
@@ -206,7 +207,7 @@ class Said:
 
 
 def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return of these named values what the body does not say, with the structure around it."""
+    """Return the parts of these named values that the body lacks, with the structure around them."""
     rest: dict[str, Any] = {}
     for name, value in items:
         fresh = _fresh(said, value, 0, name)
@@ -247,7 +248,7 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
 
 def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
     kept: dict[str, Any] = {}
-    if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: where nothing else is said, it is what is said
+    if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: without other keys, these are the content
         kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
         return kept or _NOTHING
     for key, item in value.items():
@@ -266,6 +267,6 @@ def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
         if fresh is not _NOTHING:
             kept[key] = SECRET if hides(key, item) else fresh
     if not kept or all(type_of(item) is bool for item in kept.values()):
-        # Switches that stand with nothing else are most often defaults that an emitter spells out.
+        # Booleans without other values are mostly defaults that an emitter writes out.
         return kept if any(kept.values()) else _NOTHING
     return kept

@@ -1,7 +1,7 @@
-"""A span's input and output: chat messages where the value holds any, else the value itself.
+"""Input and output of a span: chat messages if the value contains any, else the value itself.
 
-Kinds differ: an LLM span is a conversation, a TOOL span arguments and a result, a RETRIEVER a query and documents,
-an EMBEDDING texts in and nothing out (vectors are never sent).
+Kinds differ: an LLM span has a conversation, a TOOL span arguments and a result, a RETRIEVER span a query and
+documents, an EMBEDDING span texts as input and no output (vectors are never sent).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ DEFAULT_ROLE: Final = {"input": "user", "output": "assistant"}
 
 
 def conversation(raw: Any, side: str) -> Conversation:
-    """Read chat messages by definition: a list, one message, JSON text of either, or text that is one message."""
+    """Read a value known to be chat messages: a list, one message, JSON text of either, or text of one message."""
     result = Conversation()
     result.add_all(decoded(raw), DEFAULT_ROLE[side])
     return result
 
 
 def found_conversation(value: Any, side: str) -> Conversation | None:
-    """Return the conversation inside any value, None if it holds no messages."""
+    """Return the conversation in any value, None if it contains no messages."""
     kind = type_of(value)
     if kind is dict and _TALK_MARKS.isdisjoint(value):
         return None
@@ -62,16 +62,16 @@ class Content(NamedTuple):
     """Content of one side of a span."""
 
     value: Any
-    """None when it says nothing."""
+    """None if there is no content."""
     reasoning: Sequence[str] = ()
     exact: bool = True
-    """Whether nothing that the source says was left behind."""
+    """True if nothing in the source was left behind."""
 
 
 def whole_content(value: Any, side: str, *, is_call: bool) -> Content | None:
-    """Return a value that holds messages: these alone if there is nothing else in it, else whole with them in place.
+    """Return the messages in a value, or the whole value with normalized messages if it has other content too.
 
-    Requests and answers of a model call (`is_call`) are messages and parameters, which have fields of their own.
+    Of requests and answers of a model call (`is_call`), only the messages remain: parameters have fields of their own.
     """
     talk = found_conversation(value, side)
     if talk is None:
@@ -100,11 +100,11 @@ _CALL_VOCABULARY: Final = KNOWN_PARAMETERS | {
     "generation_config", "generation_kwargs", "kwargs", "params", "headers", "api_base", "base_url",
     "previous_response_id", "conversation", "include", "text", "id", "usage", "finish_reason",
 }  # fmt: skip
-"""Keys of requests of model calls, beside their messages."""
+"""Keys of model requests besides the messages."""
 
 
 def _says_more(command: Any) -> bool:
-    """Whether a command of LangGraph says more than which messages are added."""
+    """Return whether a LangGraph command contains more than the messages to add."""
     update: Any = command.get("update")
     return any(not is_absent(item) for key, item in command.items() if key not in ("update", "lg_name")) or any(
         not is_absent(item) for key, item in update.items() if key != "messages"
@@ -123,11 +123,11 @@ _TALK_MARKS: Final = frozenset(
         "message", "content", "output", "data",
     }
 )  # fmt: skip
-"""Of an object that holds messages, one of its keys is among these: what rules out most others at once."""
+"""Every object that contains messages has one of these keys, which rules out most other objects at once."""
 
 
 def _inside(value: Any, side: str) -> tuple[Any, str | None]:
-    """Return (raw messages, key) of a request or a state of a framework; without a key those of an answer."""
+    """Return (raw messages, key) of a request or a framework's state; the key is None for a message or an answer."""
     if _is_message(value):
         return [value], None
     for key in ("messages", "contents", "input") if side == "input" else ("messages",):
@@ -225,7 +225,7 @@ _MESSAGE_TYPES: Final = frozenset({"human", "ai", "system", "tool", "aimessagech
 
 
 def unwrap_envelope(value: Any) -> Any:
-    """Return what is inside the envelopes of decorators: `{"args", "kwargs"}`, LangChain's inputs and outputs."""
+    """Return the content of the envelopes of decorators: `{"args", "kwargs"}`, LangChain's inputs and outputs."""
     if type_of(value) is not dict or _ENVELOPE_MARKS.isdisjoint(value):
         return value
     args, kwargs = value.get("args"), value.get("kwargs")
@@ -248,20 +248,20 @@ _ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "
 _CALL_KEYS: Final = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
 _MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
-"""An object without any of these keys is no envelope and holds no messages."""
+"""An object without any of these keys is no envelope and contains no messages."""
 
 
 def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content:
     """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span.
 
-    `own` is true of what the app itself has set: of a model call, too, it is kept whole.
+    `own` is true for a value that the app has set itself, which is kept whole even for a model call.
     """
     value = decoded(raw)
     if type_of(value) is str:
         value = completed(raw) if own and value is raw else decoded(value)
     built = type_of(raw) is not str or '"lc"' in raw
     if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
-        return Content(value)  # what steps of an app's own say, by far most of what comes here
+        return Content(value)  # values of the app's own steps, by far the most frequent case
     inner = value if own else unwrap_envelope(value)
     exact = inner is value
     if is_absent(inner):
@@ -284,7 +284,7 @@ def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content
 
 
 def without_constructors(value: Any, depth: int = 32) -> Any:
-    """Return the value with LangChain's constructors (`{"lc": 1, "kwargs": {...}}`) replaced by what they build."""
+    """Return the value with LangChain's constructors (`{"lc": 1, "kwargs": {...}}`) replaced by their arguments."""
     kind = type_of(value)
     if depth <= 0 or kind not in (dict, list):
         return value
@@ -299,12 +299,12 @@ _RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 
 def arguments_in(messages: Any) -> Any:
-    """Return what a tool is asked where it is told as a message that calls it (older Strands); else the value."""
+    """Return a tool's arguments if they come as a message that calls it (older Strands), else the value."""
     return _of_the_only_part(messages, "tool_call", "arguments")
 
 
 def response_in(messages: Any) -> Any:
-    """Return what a tool has given where it is told as a message (Strands, of a tool that failed); else the value."""
+    """Return a tool's result if it comes as a message (Strands, if the tool failed), else the value."""
     return _of_the_only_part(messages, "tool_call_response", "response")
 
 
@@ -318,7 +318,7 @@ def _of_the_only_part(messages: Any, kind: str, key: str) -> Any:
 
 
 def tool_result(value: Any) -> Any:
-    """Return a tool's result; of LangChain's tool messages, the content."""
+    """Return a tool's result, or the content of a LangChain tool message."""
     if _RESULT_MARKS.isdisjoint(value):
         return value
     inner = unwrapped(value)

@@ -1,4 +1,4 @@
-"""Costs of one model call in US dollars. The server adds up `total` and nothing else."""
+"""Costs of one model call in US dollars. The server adds up only `total`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MAX: Final = 1e12
 
 
 def amounts(value: Any) -> dict[str, float] | None:
-    """Return the amounts of an object under PandaProbe's names; `total` is the sum where it is missing.
+    """Return the amounts of an object under PandaProbe's names; a missing `total` is computed as the sum.
 
-    What is no finite number from 0 is left out: the server loses a trace with a cost that is none (measured on
-    server 0.5.0).
+    Only finite, non-negative numbers are kept: the server loses a trace with any other cost (measured on server
+    0.5.0).
     """
     source = mapping(value)
     if source is None:

@@ -1,8 +1,8 @@
-"""Content that travels beside the span: events named `gen_ai.client.inference.operation.details`.
+"""Content in events named `gen_ai.client.inference.operation.details`.
 
-They carry the same attributes as the span, on a span event or a log record, often over several events of one name
-(input in one, output in another). So they are folded into the span's attributes, which win where both have one; the
-other is kept under the event's name.
+They carry the same attributes as the span, on a span event or a log record, often spread over several events (input in
+one, output in another). So they are merged into the span's attributes. If both have an attribute, the span's wins and
+the other is kept under the event's name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME: Final = "gen_ai.client.inference.operation.details"
 
 
 def with_details(view: SpanView) -> SpanView:
-    """Return the view with the attributes of its details events; the view itself when it has none."""
+    """Return the view with the attributes of its details events, or the view itself if it has none."""
     folded: dict[str, Any] = {}
     others: dict[str, list[Any]] = {}
     for event in view.events:
@@ -37,7 +37,7 @@ def with_details(view: SpanView) -> SpanView:
 
 
 def _both(key: str, earlier: Any, later: Any, others: dict[str, list[Any]]) -> Any:
-    """Return both values where they are lists of messages, else the later one; the earlier goes to the others."""
+    """Return both values joined if they are lists, else the later one, and add the earlier one to `others`."""
     first, second = decoded(earlier), decoded(later)
     if first == second:
         return later

@@ -1,4 +1,4 @@
-"""The spans of a request as JSON text: one piece, which is taken apart only when somebody asks for single spans."""
+"""Spans of a request as one piece of JSON text, which is split only when single spans are needed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Final
 import orjson
 
 _START: Final = len(b'{"span_id":"01234567-89ab-cdef-')
-"""What all spans of one trace begin with: half of their ids is the trace's (`ids.py`)."""
+"""Length of the prefix that all spans of one trace share: half of their ids comes from the trace (`ids.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedSpans:
     """JSON objects of the spans of one trace, encoded without white space.
 
-    Nearly every trace is sent as it was mapped. To keep its spans in one piece until then saves a copy of each, and an
-    object for each that waits. Its length is their number, and it gives them one by one.
+    Nearly every trace is sent as it was mapped. Keeping its spans in one piece until then saves a copy and an object
+    for each span. `len()` is the number of spans, and iteration yields them one by one.
     """
 
     joined: bytes = b""
-    """All of them, with commas between them."""
+    """All spans, separated by commas."""
     count: int = 0
 
     @classmethod
     def of(cls, spans: Iterable[bytes]) -> EncodedSpans:
-        """The same spans in one piece."""
+        """Join encoded spans into one piece."""
         pieces = tuple(spans)
         return cls(b",".join(pieces), len(pieces))
 
@@ -51,7 +51,7 @@ def _taken_apart(joined: bytes, count: int) -> list[bytes]:
             *(b"".join((start, piece, b"}")) for piece in pieces[1:-1]),
             start + pieces[-1],
         ]
-    # A list in the content of a span looks like spans of this trace, or they are of several traces.
+    # The content of a span contains the same prefix, or the spans belong to several traces.
     return [orjson.dumps(span) for span in orjson.loads(b"[%b]" % joined)]
 
 

@@ -1,7 +1,7 @@
-"""Results of evaluations that the app ran itself (`gen_ai.evaluation.result`): scores of their trace, not spans.
+"""Results of the app's own evaluations (`gen_ai.evaluation.result`), which become scores of their trace, not spans.
 
-They come as log records or as span events, with the attributes of the GenAI conventions. What the server refuses is
-made fit: its numeric scores lie between 0 and 1 (measured on server 0.5.0), so any other number is a label.
+They arrive as log records or span events, with the attributes of the GenAI conventions. The server accepts only
+numeric scores from 0 to 1 (measured on server 0.5.0), so any other number becomes a label.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _score(trace_id: int, event: EventView, options: MappingOptions) -> dict[str
 
 
 def _fit(value: Any, options: MappingOptions) -> str | None:
-    """Return a text masked and safe to send; None when there is none."""
+    """Return a text masked and safe to send, or None if there is no text."""
     said = text(clean(text(value)))
     if said is None or not options.masks:
         return said

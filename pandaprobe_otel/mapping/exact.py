@@ -1,4 +1,4 @@
-"""The exact type of a value, for code that must not be fooled by a subclass or by a proxy's `__class__`."""
+"""Exact type of a value, for code that neither a subclass nor a proxy's `__class__` may deceive."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 type_of: Final = cast("Callable[[Any], type[Any]]", type)
-"""`type` with one argument, under a signature that the type checkers can use on values of unknown type."""
+"""`type` with one argument, with a signature that type checkers accept for values of unknown type."""

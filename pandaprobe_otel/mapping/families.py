@@ -8,7 +8,7 @@ from pandaprobe_otel.mapping.exact import type_of
 
 
 def items(tree: Any) -> list[Any]:
-    """Return the members of an indexed tree in numeric order; holes and a start at 1 are fine."""
+    """Return the members of an indexed tree in numeric order; gaps and a start at 1 are allowed."""
     if type_of(tree) is not dict:
         return []
     numbered = [(int(key), item) for key, item in tree.items() if key.isascii() and key.isdigit() and len(key) < 10]

@@ -1,4 +1,4 @@
-"""The kinds of a span on the PandaProbe API; case sensitive there."""
+"""Kinds of spans in the PandaProbe API, where they are case sensitive."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, Final
 
 KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
 MODEL_KINDS: Final = frozenset({"LLM", "EMBEDDING", "RETRIEVER"})
-"""Kinds whose spans carry `model`: the server's list of top models counts every span that has one."""
+"""Kinds whose spans have `model`: the server's list of top models counts every span with a model."""
 TALKING_KINDS: Final = frozenset({"LLM", "AGENT", "CHAIN"})
-"""Kinds whose input and output can be a conversation that stands for the whole trace."""
+"""Kinds whose input and output can be the conversation of the whole trace."""
 
 
 def other_kind(value: Any) -> str | None:
-    """An emitter's word for the kind of a span, if it is none of PandaProbe's: GUARDRAIL, parser, workflow."""
+    """Return an emitter's name for a span kind if PandaProbe has no such kind: GUARDRAIL, parser, workflow."""
     word = value.strip().strip('"') if isinstance(value, str) else ""
     return word if word and word.upper() not in KINDS | {"SPAN", "GENERATION", "CHAT_MODEL", "UNKNOWN"} else None

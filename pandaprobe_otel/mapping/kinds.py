@@ -1,8 +1,8 @@
-"""What a span is: LLM, AGENT, TOOL, RETRIEVER, CHAIN, EMBEDDING or OTHER.
+"""Kind of a span: LLM, AGENT, TOOL, RETRIEVER, CHAIN, EMBEDDING or OTHER.
 
-Rules in order: a kind that a dialect states, operation names and the like, the span's name and scope, and last
-what its attributes show. OpenTelemetry's own span kind and HTTP attributes are never asked: an LLM span of the
-Anthropic SDK is a CLIENT span with HTTP attributes. Usage alone shows nothing, since agents carry sums.
+The rules apply in this order: a kind that a dialect states, operation names and similar attributes, the span's name
+and scope, and last the evidence of its attributes. OpenTelemetry's own span kind and HTTP attributes are never used: an
+LLM span of the Anthropic SDK is a CLIENT span with HTTP attributes. Usage alone proves nothing, since agents have sums.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _MCP_METHOD: Final = "mcp.method.name"
 _MCP_WORK: Final = frozenset(
     {"tools/call", "prompts/get", "resources/read", "sampling/createMessage", "elicitation/create"}
 )
-"""Requests of the Model Context Protocol that do something; the others connect, list and notify."""
+"""Requests of the Model Context Protocol that do work; all others connect, list and notify."""
 
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 _COUNTS_TOKENS: Final = ".count_tokens"
 
 _PLUMBING_SCOPES: Final = frozenset({"fastapi"})
-"""Who tells of the inside of a web request (dependencies, endpoint, serialization) without any attribute of HTTP."""
+"""Scopes that trace the inside of a web request (dependencies, endpoint, serialization) without HTTP attributes."""
 
 
 def kind_of(view: SpanView) -> str:
@@ -45,7 +45,7 @@ def kind_of(view: SpanView) -> str:
 
 
 def is_genai(view: SpanView) -> bool:
-    """Whether anything shows that the span is about GenAI work: its vocabulary, its scope, or its kind."""
+    """Return whether the span's vocabulary, scope or kind shows that it is about GenAI work."""
     if is_mcp_housekeeping(view) or is_poll(view):
         return False
     shape = shape_of(view)
@@ -53,21 +53,21 @@ def is_genai(view: SpanView) -> bool:
 
 
 def is_work(view: SpanView) -> bool:
-    """Return whether names of attributes alone tell that the span is about GenAI work; False tells nothing."""
+    """Return whether attribute names alone prove that the span is about GenAI work; False proves nothing."""
     return view.shape is not None and view.shape.is_work
 
 
 def is_plumbing(view: SpanView) -> bool:
-    """Whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
+    """Return whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
     if is_mcp_housekeeping(view):
         return True
     return (shape_of(view).plumbing or view.scope_name in _PLUMBING_SCOPES) and not (is_genai(view) or is_poll(view))
 
 
 def is_poll(view: SpanView) -> bool:
-    """Whether the span of Anthropic's SDK is a question that no model answers: what is there, how many tokens.
+    """Return whether the span is a request of Anthropic's SDK that no model answers: a GET, or a token count.
 
-    It tells something beside other work, and is no trace by itself, which apps that wait would post by the dozen.
+    It is useful next to other work, but must not be a trace of its own: apps that poll would post dozens of them.
     """
     if view.scope_name != _ANTHROPIC or "gen_ai.operation.name" in view.attributes:
         return False
@@ -75,26 +75,26 @@ def is_poll(view: SpanView) -> bool:
 
 
 def is_served_tool(view: SpanView) -> bool:
-    """Whether the span is a tool call on the side of an MCP server."""
+    """Return whether the span is a tool call on the side of an MCP server."""
     return view.otel_kind == "SERVER" and view.attributes.get(_MCP_METHOD) == "tools/call"
 
 
 def is_tool_without_mcp(view: SpanView) -> bool:
-    """Whether the span is a tool call that somebody else than MCP tells of: an agent framework."""
+    """Return whether the span is a tool call recorded outside MCP, by an agent framework."""
     return _MCP_METHOD not in view.attributes and kind_of(view) == "TOOL"
 
 
 def is_mcp_housekeeping(view: SpanView) -> bool:
-    """Whether the span is a message of the Model Context Protocol that connects, lists or notifies."""
+    """Return whether the span is a message of the Model Context Protocol that connects, lists or notifies."""
     method = view.attributes.get(_MCP_METHOD)
     return type_of(method) is str and method not in _MCP_WORK
 
 
 def is_dropped(view: SpanView) -> bool:
-    """Whether the span is no span of its own.
+    """Return whether the span only repeats another one.
 
-    Logfire announces each span by a copy of it that is still pending; AG2 tells the tokens of each model call, which
-    has a span with them, once more in an accounting record.
+    Logfire announces each span with a pending copy. AG2 repeats the tokens of each model call, whose span has them, in
+    an accounting record.
     """
     attributes = view.attributes
     return attributes.get("logfire.span_type") == "pending_span" or attributes.get("ag2.usage.kind") == "model_call"

@@ -1,4 +1,4 @@
-"""A span while it is mapped."""
+"""Span during the mapping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel.mapping.view import SpanView
 
 
 class MappedSpan:
-    """A view, what the tables say about its shape, the fields found in it, and the body that is sent."""
+    """Span during the mapping: its view, its shape, the fields found in it, and the body to send."""
 
     __slots__ = (
         "aggregated", "body", "cost", "found", "kind", "metadata", "parameters", "read_all", "shape", "unusable",
@@ -22,24 +22,24 @@ class MappedSpan:
     shape: Shape
     kind: str
     parameters: Mapping[str, Any]
-    """Parameters of the model, as far as steady attributes tell them; not to be changed."""
+    """Model parameters from steady attributes; must not be changed."""
     found: Mapping[str, Any]
     metadata: dict[str, Any]
     body: dict[str, Any]
     """Set by the first stage."""
     usage: dict[str, int] | None
-    """The span's own token counts, until the tree decides where they stand."""
+    """Token counts of the span itself, until the tree decides where they belong."""
     aggregated: dict[str, int] | None
-    """Counts that the emitter itself calls a sum."""
+    """Counts that the emitter itself marks as a sum."""
     cost: dict[str, float] | None
     unusable: list[str]
     """Attributes whose values their rows could not use."""
     read_all: bool
-    """Whether the readers of content took everything that its sources say."""
+    """True if the readers of content took everything from its sources."""
 
 
 def mapped_span(view: SpanView, shape: Shape, kind: str | None = None) -> MappedSpan:
-    """Begin to map a span. Not the class's `__init__`, which takes twice as long to be called (benchmarks/mapping)."""
+    """Begin to map a span. It replaces `__init__`, a call of which takes twice as long (benchmarks/mapping)."""
     span = MappedSpan()
     told, found, metadata, span.parameters, unusable = shape.steady.read(view.attributes)
     span.view, span.shape, span.metadata = view, shape, {**metadata}

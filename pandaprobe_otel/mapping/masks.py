@@ -1,7 +1,7 @@
-"""Masks: regular expressions and functions that remove what must not leave the process.
+"""Masks: regular expressions and functions that remove text that must not leave the process.
 
-They act on every text of what is sent (names, content, errors, metadata with its keys, tags), on a copy, after
-everything is mapped and before anything is cut. They fail closed, and what they matched is never shown.
+They apply to every text that is sent (names, content, errors, metadata with its keys, tags), on a copy, after the
+mapping and before any cut. They fail closed, and the text that they matched is never shown.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MASK_FAILED: Final = "[masked: the mask failed]"
 _FIELDS: Final = (
     "name", "input", "output", "error", "metadata", "model_parameters", "tags", "session_id", "user_id",
 )  # fmt: skip
-"""Fields of spans and traces that hold text of the app; the others are ids, times, numbers and fixed words."""
+"""Fields of spans and traces with text of the app; the others hold ids, times, numbers and fixed words."""
 
 
 def compile_masks(mask: Any) -> tuple[Mask, ...]:
     """Return the masks of a setting: a regular expression (text or compiled), a function, or several of them.
 
-    Raises ValueError for a text that is no regular expression, TypeError for anything else that is no mask.
+    Raises ValueError for a text that is no regular expression, and TypeError for any other invalid mask.
     """
     if mask is None:
         return ()
@@ -36,7 +36,7 @@ def compile_masks(mask: Any) -> tuple[Mask, ...]:
 
 
 def mask_everything(_: str) -> str:
-    """Mask any text."""
+    """Mask the whole text."""
     return MASKED
 
 
@@ -67,7 +67,7 @@ def masked(body: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
         if field in result:
             result[field] = _masked(result[field], masks)
     if not result.get("name"):
-        result["name"] = MASKED  # the server refuses an empty one
+        result["name"] = MASKED  # the server refuses an empty name
     return result
 
 
@@ -87,7 +87,7 @@ def masked_text(text: str, masks: Sequence[Mask]) -> str:
     for mask in masks:
         try:
             text = mask(text)
-        except BaseException as error:  # noqa: BLE001 - the app's function: what it should have masked must not go out
+        except BaseException as error:  # noqa: BLE001 - the app's function failed: unmasked text must not be sent
             failed("mask", error)
             return MASK_FAILED
         if type_of(text) is not str:

@@ -1,7 +1,7 @@
-"""Chat messages in any dialect's shape -> PandaProbe's normal form, `{"messages": [{"role", "content", ...}]}`.
+"""Conversion of chat messages in any dialect to PandaProbe's normal form, `{"messages": [{"role", "content", ...}]}`.
 
-The normal form is the wire form of OpenAI's chat API: `tool_calls` hold arguments as JSON text, a tool's result is
-a message of its own with role `tool`. Reasoning is taken out of the messages.
+The normal form is the wire format of OpenAI's chat API: `tool_calls` hold arguments as JSON text, and a tool's result
+is a separate message with the role `tool`. Reasoning is moved out of the messages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROLES: Final = {
     "tool-response": "tool",
     **{role: role for role in _STANDARD_ROLES},
 }
-"""Roles of other vocabularies; a role that is not listed stays as it is."""
+"""Normal role for each role of other vocabularies; a role that is not listed is kept."""
 
 _LANGCHAIN_TYPES: Final = {
     "human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool", "chat": "user",
@@ -41,19 +41,17 @@ _ITEM_ROLES: Final = {
 
 
 END: Final = object()
-"""What `take_texts` gives at the end of the list."""
+"""Result of `take_texts` at the end of the list."""
 
 
 def take_texts(items: Iterator[Any], into: list[dict[str, Any]]) -> Any:
-    """Put the next messages of a list in normal form while each is one text in the shape of the current conventions.
+    """Convert the next messages of a list while each consists of one text in the form of the current conventions.
 
-    A message that says anything else is not taken.
-
-    Return the first that is not, `END` without one. That shape is by far the most frequent one, and takes 0.2 us here,
-    of 2 us in `Conversation.add` (benchmarks/mapping).
+    Return the first message with anything else, or `END` if there is none. This form is by far the most frequent. It
+    takes 0.2 µs here, but 2 µs in `Conversation.add` (benchmarks/mapping).
     """
     for item in items:
-        try:  # what has another shape fails here or is no match
+        try:  # a message of another form fails here or does not match
             (part,) = item["parts"]
             said, words = item["role"], part["content"]
             if part["type"] != "text" or type_of(words) is not str or not words:
@@ -67,12 +65,12 @@ def take_texts(items: Iterator[Any], into: list[dict[str, Any]]) -> Any:
 
 
 def _only_finished(item: Any) -> bool:
-    """Whether the message says, beside role and parts, only that it finished as most do."""
+    """Return whether the message has, besides role and parts, only the usual finish reason."""
     return len(item) == 3 and item.get("finish_reason") in ("stop", "")
 
 
 class Conversation:
-    """Messages in normal form, and the reasoning that was taken out of them."""
+    """Messages in normal form, and the reasoning removed from them."""
 
     __slots__ = ("exact", "finish_reasons", "messages", "reasoning")
 
@@ -81,10 +79,10 @@ class Conversation:
         self.reasoning: list[str] = []
         self.finish_reasons: list[str] = []
         self.exact = True
-        """Whether nothing that the messages say was left behind."""
+        """True if nothing in the messages was left behind."""
 
     def add_all(self, raw: Any, role: str) -> None:
-        """Add every message of a list, of a single message, or of text; `role` is for those without one."""
+        """Add every message of a list, a single message, or text; `role` is for messages without one."""
         if type_of(raw) is not list:
             self.add(raw, role)
             return
@@ -109,7 +107,7 @@ class Conversation:
             self.exact = False
 
     def add_system(self, instructions: Any) -> None:
-        """Put system instructions in front, unless a system message is there already."""
+        """Insert system instructions at the front, unless a system message is there already."""
         if any(message["role"] in ("system", "developer") for message in self.messages[:1]):
             self.exact = False
             return
@@ -127,7 +125,7 @@ class Conversation:
             self.messages.insert(0, {"role": "system", "content": content})
 
     def content(self) -> dict[str, Any] | None:
-        """Return `{"messages": [...]}`, None when there is no message."""
+        """Return `{"messages": [...]}`, None if there is no message."""
         return {"messages": self.messages} if self.messages else None
 
     def _add_dict(self, item: Any, default: str) -> None:
@@ -156,7 +154,7 @@ class Conversation:
         self._finish(draft, item)
 
     def _note_rest(self, item: Any) -> None:
-        """Note why the message finished, and whether it has anything that is not read."""
+        """Note the finish reason of the message, and whether it has content that is not read."""
         if item.keys() <= _READ_WHOLE:
             return
         reason = item.get("finish_reason")
@@ -193,7 +191,7 @@ class Conversation:
                 own["name"] = item["name"]
             if not item.keys() <= _READ_OR_NOTED:
                 own |= _beside(item)
-        # Results answer the calls before them: in front of what the user says next, but after the assistant.
+        # Results answer the calls before them, so they go before the user's next message but after the assistant's.
         if draft.role == "assistant":
             self.messages.extend([own] if own else [])
             self.messages.extend(draft.results)
@@ -216,18 +214,18 @@ _ENVELOPE: Final = _READ_OR_NOTED | {
     "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name", "summary", "encrypted_content", "arguments",
     "output", "input", "args", "result", "response", "kind", "data", "text", "thought_signature", "cache_control",
 }  # fmt: skip
-"""Keys of messages that are read, or are records of the call: what of these is not read is found by comparing."""
+"""Keys of messages that are read or that record the call; a comparison finds their values that were not read."""
 
 
 def _beside(item: Any) -> dict[str, Any]:
-    """Return what a message with a role says beside what is read of it: it stays with the message."""
+    """Return the unread content of a message with a role, which stays with the message."""
     if type_of(item.get("role")) is not str:
         return {}
     return {key: value for key, value in item.items() if key not in _ENVELOPE and not is_absent(value)}
 
 
 def unwrapped(item: Any) -> Any:
-    """Return the message inside LangChain's constructors (`lc`), dumps (`{type, data}`) and generations."""
+    """Return the message in LangChain's constructors (`lc`), dumps (`{type, data}`) and generations."""
     for _ in range(3):
         if "lc" in item and type_of(item.get("kwargs")) is dict:
             path = item.get("id")
@@ -245,7 +243,7 @@ def unwrapped(item: Any) -> Any:
 def _role_of(item: Any, default: str) -> str:
     role = item.get("role")
     if type_of(role) is str and role and role != "unknown":
-        if role == "user" and item.get("tool_call_id"):  # Anthropic's results, under the role that its API gives them
+        if role == "user" and item.get("tool_call_id"):  # Anthropic's API gives tool results the role `user`
             return "tool"
         return ROLES.get(role.lower(), str(role))
     of_type = item.get("type")
@@ -256,7 +254,7 @@ def _role_of(item: Any, default: str) -> str:
 
 
 def typed_parts(text: str) -> Any:
-    """Return the parts when the text is JSON of a list of typed parts, None for anything a user may have typed."""
+    """Return the parts if the text is a JSON list of typed parts, None for any text that a user may have typed."""
     if text[:2] != "[{":
         return None
     raw = decoded(text)
@@ -285,7 +283,7 @@ def _holds_result(raw: Any) -> bool:
 
 
 def _add_fields(draft: Draft, item: Any) -> None:
-    """Read what stands beside the content: tool calls, refusals, reasoning."""
+    """Read the fields next to the content: tool calls, refusals, reasoning."""
     calls = item.get("tool_calls")
     extra = item.get("additional_kwargs")
     if is_absent(calls) and type_of(extra) is dict:

@@ -1,4 +1,4 @@
-"""What may leave the process and how much of it."""
+"""Options for the content that may leave the process, and for its amount."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.prices import Price, Priced
 
 Capture: TypeAlias = Literal["all", "metadata", "off"]
-"""`all`; `metadata`: no inputs, outputs and texts of errors; `off`: no metadata and tags either."""
+"""`all`: everything; `metadata`: no inputs, outputs and error texts; `off`: no metadata and tags either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingOptions:
-    """Settings of the mapping; the defaults send everything, within the byte budgets."""
+    """Options of the mapping; the defaults send everything, within the byte budgets."""
 
     capture: Capture = "all"
     capture_by_kind: Mapping[str, Capture] = field(default_factory=dict[str, Capture])
@@ -27,24 +27,24 @@ class MappingOptions:
     masks: tuple[Mask, ...] = ()
     """Functions from text to text, applied to every text that is sent."""
     hidden: tuple[str, ...] = ()
-    """Beginnings of the names of attributes that are not read, because an emitter's own switch says so."""
+    """Name prefixes of attributes that are not read, because an emitter's own switch forbids it."""
     hidden_in_calls: tuple[str, ...] = ()
-    """Those that are not read from model calls in OpenInference's form, where they repeat the hidden messages."""
+    """Name prefixes that are not read in OpenInference's model calls, where these attributes repeat hidden messages."""
     max_field_bytes: int = 262_144
     max_trace_bytes: int = 4_194_304
     environment: str | None = None
     release: str | None = None
     price: Price | None = None
-    """What computes the costs of model calls that no span states."""
+    """Function that computes the costs of model calls if no span states them."""
     problems: tuple[str, ...] = ()
-    """What of the settings could not be used, for the log."""
+    """Settings that could not be used, for the log."""
 
     @classmethod
     def from_config(cls, config: Config, environ: Mapping[str, str]) -> MappingOptions:
-        """Read the options from the settings and the switches of emitters in `environ`. Never raises.
+        """Read the options from the settings and from the switches of emitters in `environ`. Never raises.
 
-        A mask that cannot be used masks every text, and stands in `problems`: failing closed. A `capture` that was
-        given for all kinds of spans decides alone; else the switches count as well.
+        An unusable mask fails closed: every text is masked, and `problems` reports it. If `capture` was given for all
+        kinds of spans, it alone decides; else the switches count as well.
         """
         problems: list[str] = []
         try:
@@ -71,16 +71,16 @@ class MappingOptions:
 
     @property
     def captures_all(self) -> bool:
-        """Whether nothing is left out, of whatever kind a span is."""
+        """True if nothing is left out, for any kind of span."""
         return self.capture == "all" and not self.capture_by_kind
 
     @property
     def hides_tools(self) -> bool:
-        """Whether arguments and results of tools must not show, in other spans' messages either."""
+        """True if arguments and results of tools must not appear, even in the messages of other spans."""
         return self.capture_of("TOOL") != "all"
 
     def capture_of(self, kind: str) -> Capture:
-        """Return what is captured of spans of this kind."""
+        """Return the capture mode for spans of this kind."""
         return self.capture_by_kind.get(kind, self.capture)
 
 
@@ -91,5 +91,5 @@ def _listed_price(model: str, provider: str | None, usage: Mapping[str, int], st
 
 
 def _is_own(config: Config, name: str) -> bool:
-    """Whether a setting was given to PandaProbe; what OpenTelemetry's resource says is in the spans anyway."""
+    """Return whether a setting was given to PandaProbe; OpenTelemetry's resource is in the spans anyway."""
     return not config.sources.get(name, "default").startswith("OTEL_")

@@ -1,6 +1,6 @@
-"""Exceptions that say that work neither succeeded nor failed: it was cancelled, or it waits for a person or an event.
+"""Exceptions after which work has neither succeeded nor failed: it was cancelled, or waits for a person or an event.
 
-Known by name, so that neither asyncio and trio nor any framework is imported.
+They are recognized by name, so that neither asyncio, trio nor any framework is imported.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, PARTIAL, TIMED_OUT
 
 UNFINISHED: Final = frozenset({CANCELLED, TIMED_OUT, PARTIAL})
-"""Outcomes after which nothing follows: what there is, is only a part. Interrupted work has stopped where it should."""
+"""Outcomes after which the work stays incomplete for good. Interrupted work, in contrast, has stopped as intended."""
 
 _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
-"""Of asyncio and trio; both derive from BaseException."""
+"""Exceptions of asyncio and trio; both derive from BaseException."""
 _CANCELLING_MODULES: Final = frozenset({"asyncio", "concurrent", "trio", ""})
 
 _PAUSES: Final = {
@@ -28,13 +28,13 @@ _PAUSES: Final = {
     "NodeInterruptedError": "google",
     "HumanFeedbackPending": "crewai",
 }
-"""Exceptions by which frameworks stop work that goes on later, and their packages."""
+"""Exceptions with which frameworks pause work that is resumed later, and their packages."""
 _STEERING: Final = ("ParentCommand", "langgraph")
-"""The exception by which a node of a graph says where its parent goes on: no end that is worth a word."""
+"""Exception with which a graph's node tells its parent where to continue: this is no outcome."""
 
 
 def outcome_of(error: BaseException) -> str | None:
-    """The value of `pandaprobe.outcome` for work that this exception ended; None for a failure, "" for no news."""
+    """Return `pandaprobe.outcome` for work that this exception ended; None for a failure, "" for control flow."""
     if isinstance(error, GeneratorExit):
         return PARTIAL
     is_base = not isinstance(error, Exception)
@@ -50,14 +50,14 @@ def outcome_of(error: BaseException) -> str | None:
 
 
 def outcome_in(body: Mapping[str, Any]) -> str | None:
-    """The outcome that a span or a trace of PandaProbe has in its metadata; None when it has succeeded or failed."""
+    """Return the outcome in the metadata of a PandaProbe span or trace; None if it has succeeded or failed."""
     metadata: Any = body.get("metadata")
     told: Any = cast("Mapping[str, Any]", metadata).get("outcome") if isinstance(metadata, Mapping) else None
     return told if isinstance(told, str) and (told in UNFINISHED or told == INTERRUPTED) else None
 
 
 def outcome_named(kind: str) -> str | None:
-    """The same by the name of the exception's class, as spans have it: with or without its module."""
+    """Return the same as `outcome_of`, by the exception's class name, with or without its module, as spans have it."""
     module, _, name = kind.rpartition(".")
     package = module.partition(".")[0]
     if name in _CANCELLATIONS and package in _CANCELLING_MODULES:

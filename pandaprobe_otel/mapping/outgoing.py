@@ -1,4 +1,4 @@
-"""The last step: whatever came in, what goes out can be sent, stored and read back."""
+"""Last step of the mapping: it ensures that the result can be sent, stored and read back, whatever the input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
 
 def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> MappedTrace:
-    """Return the trace and its spans: safe to send, masked, within the budgets."""
+    """Return the trace and its spans: safe to send, masked and within the budgets."""
     most = 0 if options.masks else options.max_field_bytes
     trace, encoded_trace = _kept(trace, most, options)
     bodies: list[dict[str, Any]] = []
@@ -27,20 +27,20 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
     together = _FIRST_TOGETHER if most >= _LARGE else 1
     while len(bodies) < len(spans):
         some = spans[len(bodies) : len(bodies) + together]
-        # All are encoded and searched at once, and one by one only if anything is wrong with any of them.
-        data = _encoded([[[some]]]) if together > 1 else b""  # as deep as each body is on its own
+        # Several bodies are encoded and searched at once, and one by one only if there is a problem with any of them.
+        data = _encoded([[[some]]]) if together > 1 else b""  # the same depth as for a single body
         if 0 < len(data) <= most and not _has_data_url(data):
             bodies += some
             pieces.append(memoryview(data)[4:-4])
             together = _MOST_TOGETHER
             continue
-        del data  # it may be large, and is no longer needed
+        del data  # may be large, and is no longer needed
         together = _FIRST_TOGETHER if most >= _LARGE else 1
         for body in some:
             body, encoded = _kept(body, most, options)
             bodies.append(body)
             pieces.append(encoded)
-            if len(encoded) > _LARGE // 2:  # maybe since it was cut to that
+            if len(encoded) > _LARGE // 2:  # maybe because it was cut to that size
                 together = 1
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
@@ -55,17 +55,17 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
 _FIRST_TOGETHER: Final = 4
 _MOST_TOGETHER: Final = 32
 _LARGE: Final = 262_144
-"""Bodies that are encoded by one call: few at first, and one after a large one. So no more than a few large values are
-in memory twice at a time, before they are cut."""
+"""Bytes of a large body. One call encodes a few bodies at first, and a single one after a large body: so only a few
+large values are in memory twice at a time before they are cut."""
 
 
 def _kept(body: dict[str, Any], most: int, options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    """Return the body and its encoding, as it is if it is of at most so many bytes and nothing is wrong with it."""
+    """Return the body and its encoding, unchanged if it has at most `most` bytes and no problem."""
     data = _encoded_body(body)
     if 0 < len(_sound(data)) <= most:
         return body, data
     is_safe = bool(data)
-    del data  # it may be large
+    del data  # may be large
     return _mended(body if is_safe else _safe_body(body), options)
 
 
@@ -74,9 +74,9 @@ def _sound(data: bytes) -> bytes:
 
 
 def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    """Return the body, which is safe, and its encoding: masked, without binary data, within the budget of a field."""
+    """Return a safe body and its encoding: masked, without binary data, and with each field within its budget."""
     if options.masks:
-        body = _safe_body(masked(body, options.masks))  # a mask may make what must not be sent
+        body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
     body = without_data_urls(body)
     fit_fields(body, options.max_field_bytes)
     data = _encoded_body(body)
@@ -90,7 +90,7 @@ def _safe_body(body: dict[str, Any]) -> dict[str, Any]:
     if _encoded_body(body):
         return body
     safe: dict[str, Any] = clean(body)
-    # Nothing is left of a text of NULs; the server refuses an empty name, and an empty id says nothing.
+    # A text of NULs becomes empty; the server refuses an empty name, and an empty id has no meaning.
     safe["name"] = safe["name"] or "span"
     for field in _IDS:
         if safe.get(field) == "":
@@ -99,18 +99,17 @@ def _safe_body(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encoded(value: Any) -> bytes:
-    """Return the value as JSON; nothing where it must be cleaned: the encoder, the store or the server would fail.
+    """Return the value as JSON, or b"" if it must be cleaned because the encoder, the store or the server would fail.
 
-    Values are nearly always clean, and the encoder finds out for free: it refuses lone surrogates, big integers,
-    foreign types and values nested deeper than itself can go, and shows NULs as an escape. So bodies are given to it
-    inside of four lists, which stand for the trace, its list of spans and who puts the trace somewhere: 250 levels are
-    left for them.
+    Values are nearly always clean, and the encoder checks this for free: it refuses lone surrogates, big integers,
+    foreign types and too deep nesting, and writes NULs as an escape. Bodies are wrapped in four lists, which represent
+    the trace, its list of spans and further levels around the trace; 250 levels remain for the body.
     """
     try:
         data = orjson.dumps(value)
     except (TypeError, ValueError, RecursionError):
         return b""
-    # Five bytes are searched twice as fast as the six of the escape.
+    # Searching for five bytes is twice as fast as for the six of the escape.
     return b"" if b"u0000" in data and b"\\u0000" in data else data
 
 
@@ -123,7 +122,7 @@ _MIN_BYTES_PER_LOOK: Final = 128
 
 
 def _has_data_url(data: bytes) -> bool:
-    # A single byte is found six times as fast as a word; where it stands everywhere (program text), the word is.
+    # A single byte is found six times as fast as the whole mark. If it is frequent (program text), search for the mark.
     at = data.find(b";")
     for _ in range(len(data) // _MIN_BYTES_PER_LOOK + 1):
         if at < 0:
@@ -135,7 +134,7 @@ def _has_data_url(data: bytes) -> bool:
 
 
 def without_data_urls(value: Any) -> Any:
-    """Return the value with every long base64 data URL replaced by its type, length and SHA-256."""
+    """Return the value with each long base64 data URL replaced by its type, length and SHA-256."""
     kind = type_of(value)
     if kind is str:
         return digest_of_data_url(value) or value

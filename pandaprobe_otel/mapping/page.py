@@ -1,6 +1,6 @@
-"""The page `docs/dialects.md`, written from the tables that the mapping itself reads.
+"""Generator of the page `docs/dialects.md` from the tables that the mapping itself reads.
 
-`python -m pandaprobe_otel.mapping.page docs/dialects.md` writes it anew; without a path it goes to standard output.
+`python -m pandaprobe_otel.mapping.page docs/dialects.md` writes the page; without a path, it prints the page.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _field(field: str, label: str) -> str:
 
 
 def _collected(group: str, title: str) -> str:
-    """One table for all the fields of a group, a line each."""
+    """Return one table for all fields of a group, with one line each."""
     fields = sorted({row.field for _, row in _rows() if row.field.startswith(f"{group}.")})
     whole = _field(group, f"`{'model_parameters' if group == 'parameters' else group}`, several at once")
     lines = [f"## {title}\n", whole, "| Name | Attributes, best first | Note |", "|---|---|---|"]
@@ -184,14 +184,14 @@ def _collected(group: str, title: str) -> str:
 
 
 def _others(listed: set[str]) -> str:
-    """Fields that no heading above names: there are none, unless a dialect brings one."""
+    """Return tables for the fields without a heading; empty unless a dialect adds such a field."""
     fields = dict.fromkeys(row.field for _, row in _rows())
     rest = [name for name in fields if name not in listed and name.partition(".")[0] not in ("metadata", "parameters")]
     return "## Other\n\n" + "\n".join(_field(field, _code(field)) for field in rest) if rest else ""
 
 
 def _sources(field: str) -> Iterator[str]:
-    """The lines of a field's table, best source first."""
+    """Yield the lines of a field's table, best source first."""
     rows = [(dialect, row) for dialect, row in _rows() if row.field == field]
     for dialect, row in sorted(rows, key=lambda pair: pair[1].late):
         note = "; ".join(filter(None, ("*last resort*" if row.late else "", row.note)))

@@ -1,4 +1,4 @@
-"""Model parameters: a list of known names, since the bags they come in also hold keys, URLs and whole prompts."""
+"""Model parameters, by a list of known names: the objects that contain them also hold keys, URLs and prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KNOWN: Final = frozenset(
         "truncation", "logprobs", "top_logprobs",
     }
 )  # fmt: skip
-"""The official SDK's list (version 0.6.0)."""
+"""Parameter names of the official SDK (version 0.6.0)."""
 
 _RENAMED: Final = {
     "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens", "maxOutputTokens": "max_tokens",
@@ -34,7 +34,7 @@ _STRUCTURED: Final = frozenset(
 
 
 def bag(value: Any) -> dict[str, Any] | None:
-    """Return the known parameters of a bag (an object or its JSON text), also of a `model_config`-like inner one."""
+    """Return the known parameters of an object or of its JSON text."""
     source = mapping(value)
     return selected(source) if source is not None else None
 
@@ -52,7 +52,7 @@ def selected(source: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def normal(name: str, value: Any) -> Any:
-    """Return the value as it is sent, None when it says nothing (null, empty, one choice)."""
+    """Return the value in the form that is sent, None if it has no meaning (null, empty, one choice)."""
     if name == "n":
         return choices(value)
     if name in _WHOLE:
@@ -62,7 +62,7 @@ def normal(name: str, value: Any) -> Any:
 
 
 def simple(value: Any) -> Any:
-    """The value as it is; None for a value that says nothing."""
+    """Return the value unchanged, or None if it is absent."""
     kind = type_of(value)
     if kind is float or kind is int:
         return value
@@ -70,14 +70,14 @@ def simple(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """A number that has no fraction as an integer; seen as 40.0."""
+    """Return a number without a fraction as an integer (seen: 40.0)."""
     if type(value) is float and math.isfinite(value) and value == int(value):
         return int(value)
     return simple(value)
 
 
 def choices(value: Any) -> Any:
-    """The number of choices; one choice is the rule and says nothing."""
+    """Return the number of choices, or None for one choice, which is the default."""
     value = whole(value)
     return None if value == 1 else value
 

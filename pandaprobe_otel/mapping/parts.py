@@ -1,6 +1,6 @@
-"""Parts of a chat message, in any provider's shape -> content, tool calls, tool results and reasoning.
+"""Conversion of a message's parts, in any provider's form, to content, tool calls, tool results and reasoning.
 
-Shapes read: OpenTelemetry GenAI parts, OpenAI chat and responses items, Anthropic blocks, Bedrock Converse blocks,
+Supported forms: OpenTelemetry GenAI parts, OpenAI chat and responses items, Anthropic blocks, Bedrock Converse blocks,
 Gemini parts, Vercel AI SDK parts, LangChain content blocks.
 """
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.mapping.values import decoded, is_absent
 
 
 class Draft:
-    """A message while its parts are read."""
+    """Message whose parts are being read."""
 
     __slots__ = ("calls", "content", "exact", "reasoning", "results", "role")
 
@@ -28,10 +28,10 @@ class Draft:
         self.results: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
         self.exact = True
-        """Whether nothing that the parts say was left behind."""
+        """True if nothing in the parts was left behind."""
 
     def add(self, part: Any) -> None:
-        """Sort one part into content, calls, results or reasoning. What is not known is kept as content."""
+        """Sort one part into content, calls, results or reasoning. An unknown part is kept as content."""
         kind = type_of(part)
         if kind is str:
             self.add_text(part)
@@ -71,7 +71,7 @@ class Draft:
         self.calls.append(normal)
 
     def add_result(self, identity: Any, value: Any, name: Any = None) -> None:
-        """Add the result of a tool call; None says nothing and is left out."""
+        """Add the result of a tool call, unless it is None."""
         if value is None:
             return
         if not is_told_whole(value):
@@ -84,7 +84,7 @@ class Draft:
         self.results.append(result)
 
     def body(self) -> Any:
-        """Return the content: one text if it is text only, else a list of parts; None if there is none."""
+        """Return the content: one text if all parts are text, else a list of parts; None without content."""
         content = self.content
         if not content:
             return None
@@ -110,7 +110,7 @@ def _text(draft: Draft, part: Any) -> None:
     text = _first(part, "text", "content", "value")
     if len(part) > 2 and type_of(text) is str:
         beside = {key: value for key, value in part.items() if key not in _TEXT_ENVELOPE and not is_absent(value)}
-        if beside:  # citations and the like stay with the text that they are about
+        if beside:  # citations and similar data stay with their text
             draft.content.append({"type": "text", "text": text, **beside})
             return
     draft.add_text(text)
@@ -118,7 +118,7 @@ def _text(draft: Draft, part: Any) -> None:
 
 _RESULT_ENVELOPE: Final = frozenset({"type", "kind", "id", "response", "result", "content", "role", "tool_call_id"})
 _TEXT_ENVELOPE: Final = frozenset({"type", "text", "content", "value", "id", "index", "cache_control", "kind"})
-"""Keys of a part of text that are read, or say nothing about the text."""
+"""Keys of a text part that are read, or that tell nothing about the text."""
 
 
 def _call(draft: Draft, part: Any) -> None:
@@ -128,7 +128,7 @@ def _call(draft: Draft, part: Any) -> None:
 def _call_response(draft: Draft, part: Any) -> None:
     response = _first(part, "response", "result", "content")
     draft.add_result(part.get("id"), response)
-    if len(part) > 3 and response is not None:  # such as that the tool has failed
+    if len(part) > 3 and response is not None:  # such as a mark that the tool failed
         more = {key: value for key, value in part.items() if key not in _RESULT_ENVELOPE and not is_absent(value)}
         draft.results[-1] |= more
 
@@ -154,7 +154,7 @@ def _blob(draft: Draft, part: Any) -> None:
     data = _first(part, "content", "data")
     if data is not None:
         draft.content.append(media(image, mime, data))
-    elif "sha256" in part:  # its emitter has taken the data out: what it says of them stands in their place
+    elif "sha256" in part:  # the emitter has removed the data: its description replaces them
         held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
         if image:
             draft.content.append({"type": "image_url", "image_url": {"url": held}})
@@ -254,7 +254,7 @@ def _keep(draft: Draft, part: Any) -> None:
 
 
 def media(image: bool, mime: Any, data: Any) -> dict[str, Any]:
-    """Return an image or file part holding the data (base64 text or bytes), or its digest when it is long."""
+    """Return an image or file part with the data (base64 text or bytes), or with their digest if they are long."""
     if type_of(data) is bytes:
         data = base64.b64encode(data).decode()
     if type_of(data) is not str:
@@ -367,7 +367,7 @@ _READ_WHOLE: Final = {
     "blob": frozenset({"type", "mime_type", "modality", "content"}),
     "uri": frozenset({"type", "mime_type", "modality", "uri"}),
 }
-"""Of parts in the shape of the current conventions, the keys of which the readers leave nothing behind."""
+"""Keys that the readers take completely, by type, for parts in the form of the current conventions."""
 
 
 def _reader_by_key(draft: Draft, part: Any) -> Reader:

@@ -1,4 +1,4 @@
-"""A streamed answer that is written as one message for each chunk (Google ADK 2.13) is one message."""
+"""Joining of streamed answers that an emitter writes as one message for each chunk (Google ADK 2.13)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pandaprobe_otel.mapping.values import decoded
 
 
 def joined(value: Any) -> Any:
-    """Messages of an answer, JSON text or structured, with the pieces of one joined.
+    """Return the messages of an answer, JSON text or structured, with the pieces of each message joined.
 
-    The conventions ask for a reason why each message has finished: one whose reason is the empty text has not, and the
-    next one goes on with it.
+    The conventions require a finish reason for each message. One with an empty reason has not finished, and the next
+    one continues it.
     """
     messages = decoded(value)
     if type_of(messages) is list:

@@ -1,7 +1,7 @@
-"""Costs that no span states, from the price list of the package `genai-prices` (extra `cost`).
+"""Costs that no span states, computed from the price list of the package `genai-prices` (extra `cost`).
 
-Prices are those of the moment when the call began, so the same spans cost the same at any time. The package comes
-with its list; nothing is fetched.
+Prices are those at the start of the call, so the same spans always cost the same. The package contains its list;
+nothing is fetched.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.process.guard import counted
 
 MARK: Final = "cost_computed_by"
-"""Metadata key of spans whose cost was computed: which list said so."""
+"""Metadata key of spans whose cost was computed; its value names the price list."""
 
 
 class Priced(NamedTuple):
-    """A cost in US dollars by `input`, `output` and `total`, and the list that it comes from."""
+    """Cost in US dollars by `input`, `output` and `total`, and the name of its price list."""
 
     amounts: dict[str, float]
     by: str
 
 
 Price: TypeAlias = Callable[[str, "str | None", Mapping[str, int], int], "Priced | None"]
-"""(model, provider, token usage, start in nanoseconds) -> cost; None for a model that the list does not know."""
+"""(model, provider, token usage, start in nanoseconds) -> cost, or None for a model that is not in the list."""
 
 
 def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
-    """Set the cost of every counted model call, unless any span of the trace states a cost: it may be their sum."""
+    """Set the cost of every counted model call, unless a span of the trace states a cost, which may be their sum."""
     if any(span.cost is not None for span in spans):
         return
     for span in spans:
@@ -47,7 +47,7 @@ def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
 
 
 def listed_price(model: str, provider: str | None, usage: Mapping[str, int], start_ns: int) -> Priced | None:
-    """Look the price up; first at the provider, then wherever a model of this name is sold. Never raises."""
+    """Look up the price, first at the provider, then at any seller of a model with this name. Never raises."""
     prices = _package()
     if prices is None:
         return None
@@ -59,7 +59,7 @@ def listed_price(model: str, provider: str | None, usage: Mapping[str, int], sta
             cache_write_tokens=usage.get("cache_creation_tokens"),
         )
         at = datetime.fromtimestamp(start_ns // 1_000_000_000, UTC)
-    except Exception as error:  # noqa: BLE001 - counts or times that the package does not take cost nothing
+    except Exception as error:  # noqa: BLE001 - the package rejects these counts or times: leave the cost out
         counted("the price of a call", error)
         return None
     for seller in (provider, None) if provider else (None,):
@@ -67,7 +67,7 @@ def listed_price(model: str, provider: str | None, usage: Mapping[str, int], sta
             found = prices.calc_price(amount, model_ref=model, provider_id=seller, genai_request_timestamp=at)
         except LookupError:  # not listed
             continue
-        except Exception as error:  # noqa: BLE001 - a price is never worth a trace
+        except Exception as error:  # noqa: BLE001 - a missing price must not cost the trace
             counted("the price of a call", error)
             continue
         parts = {"input": found.input_price, "output": found.output_price, "total": found.total_price}
@@ -77,7 +77,7 @@ def listed_price(model: str, provider: str | None, usage: Mapping[str, int], sta
 
 @cache
 def _package() -> Any:
-    """The price list, loaded with the first call (half a second of CPU); None when it is not installed."""
+    """Return the price list, loaded on the first call (half a second of CPU), or None if it is not installed."""
     try:
         return import_module("genai_prices")
     except ImportError:

@@ -1,4 +1,4 @@
-"""What is taken out of a span before anything is derived from it: by `capture`, and by emitters' switches."""
+"""Removal of data that `capture` and emitters' switches forbid, before anything is derived from a span."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _TELLING: Final = frozenset(
         "url.path",
     }
 )
-"""Metadata that holds texts of the app or of its users; addresses hold queries and names of what is asked for."""
+"""Metadata with texts of the app or its users; URLs contain queries and the names of requested things."""
 
 
 _NUMBERS: Final = frozenset({int, float, bool})
 
 
 def without_hidden(view: SpanView, hidden: tuple[str, ...], in_calls: tuple[str, ...] = ()) -> SpanView:
-    """Return the view without the attributes, in itself and in its events, that may not be read."""
+    """Return the view, and its events, without the attributes that must not be read."""
     if in_calls and view.attributes.get("openinference.span.kind") == "LLM":
         hidden = (*hidden, *in_calls)
     attributes = {key: value for key, value in view.attributes.items() if not key.startswith(hidden)}
@@ -58,7 +58,7 @@ def _event_without(event: EventView, hidden: tuple[str, ...]) -> EventView:
 
 
 def restrict(span: MappedSpan, capture: Capture) -> None:
-    """Take out of a span's body what `capture` does not allow; its content was never read."""
+    """Remove from a span's body everything that `capture` forbids; its content was never read."""
     if capture == "all":
         return
     body, metadata = span.body, span.metadata
@@ -74,7 +74,7 @@ def restrict(span: MappedSpan, capture: Capture) -> None:
 
 
 def restrict_trace(fields: dict[str, Any], capture: Capture) -> None:
-    """Take out of a trace's fields what `capture` does not allow."""
+    """Remove from a trace's fields everything that `capture` forbids."""
     if capture == "all":
         return
     fields.pop("input", None)
@@ -95,7 +95,7 @@ def silence_tools(value: Any) -> Any:
 
 
 _OF_ANY_RESULT: Final = ("role", "tool_call_id", "name", "is_error")
-"""Keys that are sent of a tool's result that is not; anything else beside it may be part of it."""
+"""Keys that are still sent of a removed tool result; other keys may contain part of it."""
 
 
 def _without_tools(message: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Values that no row of a dialect reads: kept under `metadata.attributes`, by the name that the emitter gave it.
+"""Values that no row of a dialect reads, kept in `metadata.attributes` under the emitter's name.
 
-Nothing that a span says is dropped in silence. What is left out on purpose is listed here with its reason, and stands
-on the page `docs/recorded.md`.
+No data of a span is dropped silently. Deliberate omissions are listed here with their reasons, and documented on the
+page `docs/recorded.md`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MACHINES: Final = "names machines and connections"
 REPEATED: Final = "repeats what other fields of the span say"
 SETTINGS: Final = "copies settings of the process"
 SECRET: Final = "[left out: by its name it is a secret]"
-"""Stands in the place of a text whose attribute's name says that it is a secret."""
+"""Replacement of a text whose attribute name marks it as a secret."""
 
 MACHINE_NAMES: Final = (
     *(
@@ -74,7 +74,7 @@ _VOCABULARIES: Final = (
 
 
 def left_out(name: str) -> str | None:
-    """Return why an attribute of this name is left out where no row reads it; None for what is kept."""
+    """Return the reason for leaving out an attribute that no row reads, or None if it is kept."""
     if name.startswith(MACHINE_NAMES):
         return MACHINES
     if name.startswith(_REPEATED):
@@ -83,16 +83,16 @@ def left_out(name: str) -> str | None:
 
 
 def is_connection(key: str) -> bool:
-    """Whether a key of what is left of a request says how the service is reached."""
+    """Return whether a key of a request describes the connection to the service."""
     return key in CONNECTION_KEYS
 
 
 def hides(key: str, value: Any) -> bool:
-    """Whether a text inside of a value is a secret by its key."""
+    """Return whether the key of a text within a value marks it as a secret."""
     return type(value) is str and _SECRET_KEY.search(key) is not None
 
 
 def shown(name: str, value: Any) -> Any:
-    """Return the value, or the mark that stands for it where the name says that it is a secret."""
+    """Return the value, or the mark that replaces it if its name marks it as a secret."""
     secret = type(value) is str and not name.startswith(_VOCABULARIES) and _SECRET.search(name) is not None
     return SECRET if secret else value

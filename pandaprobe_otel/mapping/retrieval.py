@@ -1,4 +1,4 @@
-"""Queries and documents of retrievers, texts of embeddings; vectors are left out wherever they hide."""
+"""Queries and documents of retrievers, and texts of embeddings, always without vectors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _INPUT_KEYS: Final = ("input", "inputs", "texts", "text", "documents", "contents
 
 
 def documents(value: Any, *, own: bool) -> Any:
-    """Return retrieved documents as `[{page_content, metadata, id, score}]`; what is not a list of them stays.
+    """Return retrieved documents as `[{page_content, metadata, id, score}]`; other values are returned unchanged.
 
-    What the app has set by hand (`own`) is kept whole, the documents in it in their place.
+    A value that the app has set itself (`own`) is kept whole, with its documents converted in place.
     """
     value = decoded(value)
     if is_absent(value):
@@ -58,13 +58,13 @@ def _document(item: Any) -> Any:
     score = number(outer.get("score", item.get("score")))
     if score is not None:
         result["score"] = score
-    if outer is item:  # around a document, stores put their own records
+    if outer is item:  # in a wrapper, `beside` may hold the store's own records
         result |= {key: value for key, value in beside.items() if key not in result}
     return result
 
 
 def _inner(item: Any) -> Any:
-    """Return the document inside LlamaIndex's scored nodes and LangChain's constructors."""
+    """Return the document in LlamaIndex's scored nodes and LangChain's constructors."""
     for key in ("node", "document", "kwargs"):
         inner = item.get(key)
         if type_of(inner) is dict and inner:
@@ -73,7 +73,7 @@ def _inner(item: Any) -> Any:
 
 
 def query_text(value: Any, *, own: bool) -> Any:
-    """Return the query inside the arguments of a retriever; of the app's own (`own`), only if it is the only one."""
+    """Return the query in a retriever's arguments; in a value of the app (`own`), only if it is the only argument."""
     if type_of(value) is dict and not (own and len(value) > 1):
         for key in _QUERY_KEYS:
             if type_of(value.get(key)) is str and value[key]:
@@ -82,13 +82,13 @@ def query_text(value: Any, *, own: bool) -> Any:
 
 
 def embedding_input(value: Any, *, own: bool) -> Any:
-    """Return the embedded texts; what the app has set by hand (`own`), whole if it says more than these."""
+    """Return the embedded texts, or a value of the app (`own`) whole if it contains more than these."""
     beside = own and type_of(value) is dict and value.keys() - _INPUT_KEYS
     return without_vectors(value) if beside else embedding_texts(value)
 
 
 def embedding_texts(value: Any) -> Any:
-    """Return the embedded text or texts: one text as text, several as a list; vectors are left out."""
+    """Return the embedded text, or a list of several texts, without vectors."""
     value = decoded(value)
     if is_absent(value):
         return None

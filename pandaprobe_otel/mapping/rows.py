@@ -1,4 +1,4 @@
-"""Rows of the tables that one shape of spans answers, and how they fill fields."""
+"""Table rows for which a shape of spans has attributes, and the filling of fields from them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pandaprobe_otel.mapping.table import EventRow
 from pandaprobe_otel.mapping.values import is_absent
 
 Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
-"""The attributes of a family, each with the segments of its name below the family's prefix."""
+"""Attributes of a family, each with the segments of its name after the family's prefix."""
 
 Source: TypeAlias = str | Members | EventRow
-"""An attribute's name, the members of a family, or a row of events."""
+"""Name of an attribute, members of a family, or a row of events."""
 
 AnsweredRow: TypeAlias = tuple[str, Source, Callable[[Any], Any]]
 """(name, source, converter)."""
 
 Rows: TypeAlias = tuple[AnsweredRow, ...]
-"""In order of precedence; the first usable value of a name counts."""
+"""Rows in order of precedence; the first usable value for a name wins."""
 
 
 def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusable: list[str]) -> None:
-    """Set each name that is not set yet to the first usable value of its rows; list attributes that were not usable."""
+    """Set each unset name to the first usable value of its rows; add unusable attributes to `unusable`."""
     for name, source, convert in rows:
         if name not in found:
             value = convert(attributes[source] if type(source) is str else tree(attributes, source))
@@ -34,7 +34,7 @@ def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusa
 
 
 def _says_more(source: str, value: Any) -> bool:
-    """Whether an attribute that its row could not use says anything: one choice is the rule."""
+    """Return whether an attribute that its row could not use has any meaning; one choice is the default."""
     return left_out(source) is None and not is_absent(value) and not (source == _CHOICES and value == 1)
 
 

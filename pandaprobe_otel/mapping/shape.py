@@ -1,7 +1,7 @@
-"""The shape of a span - names and types of its attributes - decides once which rows can say anything about it.
+"""Shape of a span: the names and types of its attributes, which determine the table rows that apply to it.
 
 Emitters repeat themselves: a process makes spans of a few dozen shapes. So the tables of all dialects are searched
-once per shape, and a span only costs the rows that its own attributes answer.
+once per shape, and a span costs only the rows for which it has attributes.
 """
 
 from __future__ import annotations
@@ -19,86 +19,86 @@ from pandaprobe_otel.mapping.values import is_absent
 from pandaprobe_otel.mapping.view import KNOWN_SHAPES, Shapes, SpanView
 
 _WITH_EVENTS: Final[Shapes] = {}
-"""Those of views with events, beside `KNOWN_SHAPES`."""
+"""Shapes of views with events, in addition to `KNOWN_SHAPES`."""
 
 _NONE: Final[dict[tuple[type[Any], ...], Any]] = {}
 _MAX_SHAPES: Final = 1024
 _MAX_NAMES: Final = 256
-"""Attributes of a view whose shape is remembered."""
+"""Largest number of attributes of a view whose shape is remembered."""
 
 
 class Candidate(NamedTuple):
-    """One source of content and how to read it."""
+    """One source of content, and the way to read it."""
 
     form: Form
     source: Source
     convert: Callable[..., Any] | None
     whole: bool
-    """Whether the value that is read is all that the source says."""
+    """True if reading the value takes everything from the source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the tables say about spans whose attributes have the same names and types."""
+    """Applicable table rows for spans whose attributes have the same names and types."""
 
     floats: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
-    """Gets the values that are floats; None when there are none."""
+    """Getter of the float values; None if there are none."""
     nested: tuple[str, ...]
-    """Names of attributes whose values are not just text or a number."""
+    """Names of attributes whose values are neither text nor a number."""
     steady: SteadyRows
-    """Rows and rules that ask only attributes whose values an emitter repeats; all others are below."""
+    """Rows and rules that read only attributes whose values an emitter repeats; all others are below."""
     fields: Rows
     metadata: Rows
-    """By their keys in the metadata."""
+    """Rows by metadata key."""
     parameters: Rows
-    """By the names of model parameters."""
+    """Rows by model parameter."""
     usage: Rows
-    """By the names of counters."""
+    """Rows by counter."""
     two_sides: Callable[[Mapping[str, Any]], tuple[int, int]] | None
-    """Gets the tokens of input and output, where these two are all that counts, and whole numbers."""
+    """Getter of the input and output tokens, if these are the only counts and both are integers."""
     aggregated: Rows
-    """Counters that the emitter calls a sum."""
+    """Rows of counters that the emitter marks as a sum."""
     merged: Rows
     """Rows of fields to which every source contributes."""
     events: tuple[tuple[str, EventRow], ...]
     """Fields, other than content, that come from events."""
     asks: bool
-    """Whether there are any rows of fields, merged fields or events: without them nothing is to be read."""
+    """True if there are rows of fields, merged fields or events; without them there is nothing to read."""
     contents: Mapping[str, tuple[Candidate, ...]]
     kind_rules: tuple[tuple[str, KindRule], ...]
     may_fail: bool
-    """Whether a field may say that the span failed, or ended in another way than success."""
+    """True if a field may show that the span failed or ended otherwise than with success."""
     tells_name: bool
-    """Whether a field may give the span another name."""
+    """True if a field may give the span another name."""
     times_first_token: bool
-    """Whether a field may say when the first token came."""
+    """True if a field may give the time of the first token."""
     counts: bool
-    """Whether there may be token counts or costs."""
+    """True if there may be token counts or costs."""
     tells_metadata: bool
-    """Whether a field or an attribute of the app's own may add to the metadata."""
+    """True if a field or an attribute of the app may add to the metadata."""
     tells_parameters: bool
-    """Whether there are model parameters besides the steady ones."""
+    """True if there are model parameters besides the steady ones."""
     has_context: bool
-    """Whether a field of the trace (session, tags, ...) may come from such a span."""
+    """True if a field of the trace (session, tags, ...) may come from such a span."""
     genai: bool
-    """Whether an attribute shows that the span is about GenAI work."""
+    """True if an attribute shows that the span is about GenAI work."""
     plumbing: bool
-    """Whether an attribute belongs to HTTP, databases, messaging or the like."""
+    """True if an attribute belongs to HTTP, databases, messaging or similar transport."""
     is_work: bool
-    """True where all such spans are about GenAI work, and none is a message of a protocol or a copy of another span."""
+    """True if all such spans are about GenAI work, and none is a protocol message or a copy of another span."""
     is_span: bool
-    """Whether no attribute can show that the span is none of its own (`kinds.is_dropped`)."""
+    """True if no attribute can show that the span only repeats another one (`kinds.is_dropped`)."""
     custom: tuple[str, ...]
-    """Names of attributes that belong to no vocabulary: what the app itself has set."""
+    """Names of attributes that belong to no vocabulary, so the app itself has set them."""
     watched: tuple[str, ...]
-    """Names of attributes of which the rows may leave something behind (`conservation.py`)."""
+    """Names of attributes from which the rows may leave something behind (`conservation.py`)."""
     sources: tuple[Source, ...]
-    """Where content may come from, each source once."""
+    """Possible sources of content, each once."""
 
     def read(self, view: SpanView, steady: Mapping[str, Any], unusable: list[str]) -> Mapping[str, Any]:
-        """Return the value of every field but those of the groups metadata, parameters, usage and content.
+        """Return the values of all fields, except the groups metadata, parameters, usage and content.
 
-        `steady` are the fields that the steady rows gave; attributes that no row could use are added to `unusable`.
+        `steady` holds the fields from the steady rows. Attributes that no row could use are added to `unusable`.
         """
         found: dict[str, Any] = {**steady}
         attributes = view.attributes
@@ -146,11 +146,11 @@ NO_SHAPE: Final = Shape(
     watched=(),
     sources=(),
 )
-"""What is said about a span whose attributes cannot be read."""
+"""Shape of a span whose attributes cannot be read."""
 
 
 def shape_of(view: SpanView) -> Shape:
-    """Return the shape of the view, from the cache if one like it was seen before."""
+    """Return the shape of the view, from the cache if it was seen before."""
     if view.shape is not None:
         known: Shape = view.shape
         return known
@@ -160,7 +160,7 @@ def shape_of(view: SpanView) -> Shape:
     names, types = (*attributes,), (*map(type_of, attributes.values()),)
     shape: Shape | None = shapes.get(names, _NONE).get(types)
     if shape is None:
-        from pandaprobe_otel.mapping.shape_compiler import compiled  # here, since it needs the types above
+        from pandaprobe_otel.mapping.shape_compiler import compiled  # imported here, since it imports this module
 
         shape = compiled({str.__str__(name): value for name, value in attributes.items()}, events)
         if len(names) <= _MAX_NAMES:
@@ -169,7 +169,7 @@ def shape_of(view: SpanView) -> Shape:
 
 
 def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ...], shape: Shape) -> None:
-    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, for another thread may add to them
+    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, since another thread may add to them
         shapes.clear()
     alike = shapes.setdefault(names, {})
     alike[types] = shape
@@ -178,7 +178,7 @@ def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ..
 
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:
-    """Return what a candidate holds; the value may say nothing."""
+    """Return the value of a candidate, which may be absent."""
     _, source, convert, _ = candidate
     if type(source) is str:
         value = view.attributes[source]

@@ -1,4 +1,4 @@
-"""From the tables of all dialects to the rows of one shape."""
+"""Selection of the rows for one shape from the tables of all dialects."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ _FAITHFUL: Final[frozenset[Any]] = frozenset(
         provider, scalar, seconds, simple, structure, text, texts, total, unknown_operation, unquoted, usable, whole,
     }
 )  # fmt: skip
-"""Converters that take all of a value or none of it."""
+"""Converters that take the whole value or nothing of it."""
 
 _WHOLE: Final[frozenset[Any]] = frozenset({None, decoded, joined, scalar, structure, text, usable})
-"""Converters of content that leave nothing of it behind."""
+"""Converters that take all of the content."""
 
 _LATE: Final = 1 << 20
 _SCALARS: Final = frozenset({str, int, bool, float})
@@ -71,7 +71,7 @@ _SCALARS: Final = frozenset({str, int, bool, float})
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A row of some dialect and its rank among all; `family` is the prefix of a family's names."""
+    """Row of a dialect and its rank among all rows; `family` is the prefix of a family's names."""
 
     rank: int
     row: Row
@@ -80,7 +80,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Ranked:
-    """A row that this shape answers."""
+    """Row for which the shape has an attribute."""
 
     rank: int
     row: Row | EventRow
@@ -89,7 +89,7 @@ class _Ranked:
 
 
 def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, EventRow]]]:
-    """Return the rows of all dialects: by attribute name, those of families, and those of events."""
+    """Return the rows of all dialects: rows by attribute name, rows of families, and rows of events."""
     exact: dict[str, list[_Entry]] = defaultdict(list)
     families: list[_Entry] = []
     events: list[tuple[int, EventRow]] = []
@@ -110,7 +110,7 @@ def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, Eve
 
 
 _EXACT, _FAMILIES, _EVENTS = _index()
-# Stable: rules that state the kind first, then all others in the dialects' order.
+# A stable sort: rules that state the kind come first, then all others in the order of the dialects.
 _KIND_RULES: Final = sorted(
     ((rule.attribute, rule) for dialect in DIALECTS for rule in dialect.kinds if rule.attribute),
     key=lambda pair: not pair[1].states,
@@ -120,7 +120,7 @@ _NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in di
 _PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.", "asgi.")
 _OF_NO_SPANS: Final = frozenset({"logfire.span_type", "ag2.usage.kind"})
 _OTHERS_WORK: Final = _OF_NO_SPANS | {"mcp.method.name"}
-"""Attributes whose values decide whether a span is left out, or told of twice."""
+"""Attributes whose values decide whether a span is left out or repeats another one."""
 _CONTEXT_SOURCES: Final = tuple(
     source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
 )
@@ -129,7 +129,7 @@ _CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT_SOURCES if s
 
 
 def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
-    """Return the shape of spans with attributes of these names and types, and with or without events."""
+    """Return the shape of spans with attributes of these names and types, with or without events."""
     answered = sorted(_answered(attributes, events), key=lambda ranked: ranked.rank)
     grouped: dict[str, list[AnsweredRow]] = defaultdict(list)
     contents: dict[str, list[Candidate]] = defaultdict(list)
@@ -207,14 +207,14 @@ def _shape(
 
 
 def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
-    """Yield the attributes of which a row may take a part only, and those that another one of the same field beats."""
+    """Yield the attributes of which a row may take only a part, or that lose to another one of the same field."""
     filled: set[str] = set()
     taken: set[Source] = set()
     others: list[Source] = []
     for ranked in answered:
         row, source = ranked.row, ranked.source
         if row.field in CONTENT_FIELDS:
-            taken.add(source)  # whether all of it was read is for its reader to tell
+            taken.add(source)  # its reader tells whether it took everything
         elif isinstance(row, Row):
             loses = row.field in filled and row.field not in MERGED_FIELDS
             if loses or (row.convert is not None and row.convert not in _FAITHFUL):
@@ -229,7 +229,7 @@ def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
 
 
 def _split(rows: Rows) -> tuple[Rows, Rows]:
-    """Return the rows of names that steady attributes alone can fill, and the others."""
+    """Return the rows of names that only steady attributes can fill, and all other rows."""
     moving = {name for name, source, _ in rows if source not in ATTRIBUTES}
     steady = tuple(row for row in rows if row[0] not in moving)
     return steady, tuple(row for row in rows if row[0] in moving)
@@ -266,7 +266,7 @@ def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ..
     if len(names) > 1:
         return itemgetter(*names)
     (name,) = names
-    return lambda attributes: (attributes[name],)  # of one name, `itemgetter` gives the value itself
+    return lambda attributes: (attributes[name],)  # `itemgetter` of one name returns the bare value
 
 
 def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
@@ -286,7 +286,7 @@ def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
 
 
 def _group_of(field: str) -> tuple[str, str]:
-    """Return (group, name in it) of a field: `metadata.response_id` is `response_id` in the group `metadata`."""
+    """Return (group, name) of a field: `metadata.response_id` is `response_id` in the group `metadata`."""
     if field in MERGED_FIELDS:
         return "merged", field
     group, _, name = field.partition(".")

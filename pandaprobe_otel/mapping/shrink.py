@@ -1,7 +1,7 @@
-"""Make JSON-safe data fit a number of bytes, keeping its structure as long as possible.
+"""Reduction of JSON-safe data to a number of bytes, with as much of its structure as possible.
 
-First the longest texts are cut, all to the same length (the largest that fits); only when texts alone do not
-suffice, long lists keep their beginning and end, and then deep values their upper levels. What was cut says so.
+First, the longest texts are cut to the same length, the largest that fits. If that is not enough, long lists keep only
+their beginning and end, and then deep values only their upper levels. A marker states each cut.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.text import cut_text
 
 MIN_TEXT: Final = 64
-"""Texts are not cut below this many characters; a marker is about as long."""
+"""Smallest length in characters to which texts are cut; a marker is about as long."""
 
 MAX_KEY: Final = 512
 _ROUNDS: Final = 12
@@ -32,8 +32,8 @@ _EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]
 def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None = None) -> Any:
     """Return the JSON-safe value, cut so that its encoding takes at most `max_bytes` bytes (at least 256).
 
-    The value itself is not changed. With `digest`, markers carry the SHA-256 of what was cut. `size` is what the
-    encoding takes now, if that is known.
+    The value itself is not changed. With `digest`, markers contain the SHA-256 of the text or value that was cut.
+    `size` is the current size of the encoding, if known.
     """
     if size is None:
         size = encoded_size(value)
@@ -61,7 +61,7 @@ def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None
 
 
 def encoded_size(value: Any) -> int:
-    """Return how many bytes the JSON-safe value takes as JSON."""
+    """Return the size in bytes of the JSON-safe value as JSON."""
     return len(orjson.dumps(value))
 
 
@@ -77,7 +77,7 @@ def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
 
 
 def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: int) -> Any:
-    """Return the value with its longest texts cut; the value itself if none of them is long."""
+    """Return the value with its longest texts cut, or the value itself if none of them is long."""
     if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
         return value
     lengths = sorted(survey.texts)
@@ -95,7 +95,7 @@ def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: 
 
 
 class _Cut:
-    """Cuts texts over one length."""
+    """Function that cuts texts over one length."""
 
     __slots__ = ("digest", "limit")
 
@@ -104,14 +104,14 @@ class _Cut:
         self.digest = digest
 
     def __call__(self, text: str) -> str:
-        # A text barely over the limit would only grow by its marker.
+        # The marker would make a text that is barely over the limit longer.
         if len(text) <= self.limit + _MARKER_ROOM:
             return text
         return cut_text(text, self.limit, digest=self.digest)
 
 
 def level_of(lengths: list[int], excess: int) -> int:
-    """Return the length to which the longest texts must be cut to save so much, without markers."""
+    """Return the length to which the longest texts must be cut to save `excess`, not counting markers."""
     for taken in range(1, len(lengths) + 1):
         here = lengths[-taken]
         below = lengths[-taken - 1] if taken < len(lengths) else 0
@@ -123,7 +123,7 @@ def level_of(lengths: list[int], excess: int) -> int:
 
 
 class _Survey:
-    """The lengths of all texts in a value, and how many items its largest container has."""
+    """Survey of a value: the lengths of all its texts, and the number of items in its largest container."""
 
     __slots__ = ("most_items", "texts")
 
@@ -133,7 +133,7 @@ class _Survey:
         self._walk(value)
 
     def may_fit(self, size: int, max_bytes: int) -> bool:
-        """Whether what takes `size` bytes may fit when no more is cut than its texts."""
+        """Return whether a value of `size` bytes may fit if only its texts are cut."""
         spared = sum([max(length - MIN_TEXT - _MARKER_ROOM, 0) for length in self.texts])
         bytes_each = min(size / max(sum(self.texts), 1), 4)
         return size - spared * bytes_each <= max_bytes
@@ -145,7 +145,7 @@ class _Survey:
         elif kind is dict or kind is list:
             self.most_items = max(self.most_items, len(value))
             if kind is dict and any(len(key) > MAX_KEY for key in value):
-                self.most_items = max(self.most_items, _ITEM_STEPS[0] + 1)  # keys are cut where items are
+                self.most_items = max(self.most_items, _ITEM_STEPS[0] + 1)  # keys are cut together with items
             for item in value.values() if kind is dict else value:
                 self._walk(item)
 
@@ -173,12 +173,12 @@ def _fewer_items(value: Any, keep: int) -> Any:
         return result
     if kind is list and len(value) > keep:
         total = len(value)
-        for item in value[(keep + 1) // 2 : total - keep // 2]:  # it may have been cut before
+        for item in value[(keep + 1) // 2 : total - keep // 2]:  # the list may have been cut before
             if type_of(item) is str and (earlier := _EARLIER.fullmatch(item)) is not None:
                 total = int(earlier[1])
         marker: Any = f"…[cut {total - keep} of {total} items]"
         if type_of(value[0]) is dict and "role" in value[0]:
-            marker = {"role": "system", "content": marker}  # so that a list of messages stays one
+            marker = {"role": "system", "content": marker}  # so that it remains a list of messages
         head, tail = value[: (keep + 1) // 2], value[len(value) - keep // 2 :]
         return [*_fewer_items(head, keep), marker, *_fewer_items(tail, keep)]
     if kind is list:
@@ -204,7 +204,7 @@ def _short_key(key: str) -> str:
 
 
 def _placeholder(value: Any, size: int, digest: bool) -> str:
-    """What is left when the bare structure does not fit either."""
+    """Return the replacement of a value whose bare structure does not fit either."""
     if not digest:
         return f"…[cut {size} of {size} bytes]"
     return f"…[cut {size} of {size} bytes, sha256 {hashlib.sha256(orjson.dumps(value)).hexdigest()}]"

@@ -1,4 +1,4 @@
-"""A span's input and output, from the first source that has any; the two are chosen independently."""
+"""Input and output of a span, each from its first source with content; the two are chosen independently."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _retriever(span: MappedSpan) -> tuple[Any, Any]:
     if value is None:
         value, answered = _value(span, "output")
     result = documents(value, own=OUTPUT in attributes)
-    # What documents look like differs too much between stores to know that nothing of them is left behind.
+    # Documents differ too much between stores to be sure that all of their content was read.
     span.read_all = asked + (answered and result is None) == len(span.shape.sources)
     return given, result
 
@@ -84,25 +84,25 @@ def _embedding(span: MappedSpan) -> tuple[Any, Any]:
     if value is None:
         value, asked = _value(span, "input")
     given = embedding_input(value, own=INPUT in span.view.attributes)
-    own = span.view.attributes.get(OUTPUT)  # set by hand, so it is more than the provider's answer
+    own = span.view.attributes.get(OUTPUT)  # set by the app itself, so it is more than the provider's answer
     span.read_all = (asked and given is value) + (own is not None) == len(span.shape.sources)
     return given, None if own is None else without_vectors(scalar(own))
 
 
 _READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embedding}
-"""Kinds whose spans hold no conversation."""
+"""Readers for the kinds whose spans contain no conversation."""
 
 
 def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
-    """Return (content, reasoning, read) of one side of a span that may hold a conversation.
+    """Return (content, reasoning, read) for one side of a span that may contain a conversation.
 
-    `read` is the number of sources of which nothing was left behind.
+    `read` is the number of sources that were read completely.
     """
     contents, kind, view = span.shape.contents, span.kind, span.view
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
         form, source, convert, whole = candidate
-        if type(source) is str:  # as `content_value` does, without a call for most that comes
+        if type(source) is str:  # inlined from `content_value`, to save a call in most cases
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
             raw = content_value(candidate, view)
@@ -140,7 +140,7 @@ def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
 
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:
-    """Put the first instructions in front; return whether they are all that there are."""
+    """Insert the first instructions at the front; return whether they are the only ones."""
     for candidate in candidates:
         instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
@@ -150,14 +150,14 @@ def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: Map
 
 
 def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, bool]:
-    """Return the first usable value of the field, and whether it is all that its source says.
+    """Return the first usable value of the field, and whether it is everything in its source.
 
     With `empty`, an empty object or list is a value too.
     """
     view = span.view
     for candidate in span.shape.contents.get(field, ()):
         _, source, convert, exact = candidate
-        if type(source) is str and convert is None:  # noqa: SIM108 - as `content_value` does, without a call
+        if type(source) is str and convert is None:  # noqa: SIM108 - inlined from `content_value`
             value = view.attributes[source]
         else:
             value = content_value(candidate, view)

@@ -1,4 +1,4 @@
-"""Fields of one span that need more than a row: its name, its model, its times, the rest of its metadata."""
+"""Fields of one span that need more than a table row: its name, its model, its times, the rest of its metadata."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NO_METADATA: Final[Mapping[str, Any]] = {}
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
 _SHOWN_NAMES: Final = ("display_name", "rendered_name")
-"""Fields that emitters show instead of the span's name."""
+"""Fields that emitters display instead of the span's name."""
 _OTHER_NAMES: Final = ("tool_name", *_SHOWN_NAMES, "function_id")
 MAX_LINKS: Final = 32
 MAX_STACK_TRACE: Final = 4096
 
 
 def name_of(span: MappedSpan) -> str:
-    """Return the name: a tool's own, what an emitter shows instead of a template, or the span's."""
+    """Return the name: that of a tool, the one that an emitter displays instead of a template, or the span's."""
     name: Any = None
     if span.shape.tells_name:
         name = _told_name(span)
@@ -44,7 +44,7 @@ def name_of(span: MappedSpan) -> str:
 
 
 def _keep_others(span: MappedSpan, name: str | None) -> None:
-    """Keep what else the span is called, unless that repeats the name."""
+    """Keep the span's other names in the metadata, unless they repeat the chosen one."""
     known = f"{name} {span.view.name}"
     if name is not None and name not in span.view.name and span.found.keys().isdisjoint(_SHOWN_NAMES):
         put(span, "span_name", span.view.name)
@@ -63,7 +63,7 @@ def _told_name(span: MappedSpan) -> Any:
 
 
 def add_model(span: MappedSpan) -> None:
-    """Set the model that was found as `model` where the server counts it, else in the metadata."""
+    """Set the model as `model` if the server counts it for this kind, else in the metadata."""
     model = span.found["model"]
     metadata = span.metadata
     if span.kind not in MODEL_KINDS:
@@ -78,7 +78,7 @@ def add_model(span: MappedSpan) -> None:
 
 
 def add_first_token(span: MappedSpan) -> None:
-    """Set when the first token came, if that lies between start and end."""
+    """Set the time of the first token, if it lies between start and end."""
     found, start, end = span.found, span.view.start_ns, span.view.end_ns
     first = found.get("first_token_ns")
     if first is None and "first_token_after" in found:
@@ -90,7 +90,7 @@ def add_first_token(span: MappedSpan) -> None:
 
 
 def add_own_metadata(span: MappedSpan) -> None:
-    """Add to the metadata what the app itself has said."""
+    """Add the app's own metadata and attributes."""
     metadata = span.metadata
     for key, value in span.found.get("metadata", _NO_METADATA).items():
         if metadata.setdefault(key, value) != value:
@@ -102,7 +102,7 @@ def add_own_metadata(span: MappedSpan) -> None:
 
 
 def put(span: MappedSpan, key: str, value: Any) -> None:
-    """Set a key of the metadata; what the app itself has put there moves to its attributes."""
+    """Set a key of the metadata; a different value that the app has put there moves to `attributes`."""
     metadata = span.metadata
     if key in metadata and metadata[key] != value:
         add_rest(span, {f"metadata.{key}": metadata[key]})
@@ -110,14 +110,14 @@ def put(span: MappedSpan, key: str, value: Any) -> None:
 
 
 def add_rest(span: MappedSpan, rest: Mapping[str, Any]) -> None:
-    """Add values that have no field of their own to the metadata, by their names."""
+    """Add values without a field of their own to `attributes` in the metadata, by name."""
     if rest:
         known: Any = span.metadata.get("attributes")
         span.metadata["attributes"] = {**known, **rest} if type_of(known) is dict else dict(rest)
 
 
 def add_rare_metadata(span: MappedSpan) -> None:
-    """Add to the metadata what few spans have: an error, another outcome, links, how much was dropped."""
+    """Add metadata that few spans have: an error, another outcome, links, counts of dropped items."""
     view = span.view
     if "outcome" in span.found:
         put(span, "outcome", span.found["outcome"])
@@ -145,6 +145,6 @@ def _add_error(span: MappedSpan) -> None:
     for key, name in (("exception.type", "exception_type"), ("exception.stacktrace", "stack_trace")):
         value = exception.attributes.get(key)
         if type_of(value) is str and value:
-            # The end of a stack trace is where it happened.
+            # Keep the end of a stack trace: it shows the place of the error.
             cut = len(value) - MAX_STACK_TRACE
             put(span, name, f"[cut {cut} of {len(value)} characters]…{value[cut:]}" if cut > 0 else value)

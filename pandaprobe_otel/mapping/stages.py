@@ -1,7 +1,7 @@
-"""Spans -> the bodies of PandaProbe spans, in stages that each go over all spans of a trace.
+"""Mapping of spans to the bodies of PandaProbe spans, in stages that each process all spans of a trace.
 
-Stage by stage is a fifth faster than span by span (benchmarks/mapping): the interpreter stays in one small loop.
-Nothing here depends on another span; questions about the tree come later.
+Processing stage by stage is a fifth faster than span by span (benchmarks/mapping), because the interpreter stays in one
+small loop. Nothing here depends on another span; questions about the tree come later.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from pandaprobe_otel.process.guard import counted, failed
 
 
 def mapped_spans(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
-    """Map every view. Never raises: a span that cannot be read keeps its name, its times and its place."""
+    """Map every view. Never raises: an unreadable span keeps its name, its times and its place in the tree."""
     try:
         return _staged(views, options)
-    except Exception as error:  # noqa: BLE001 - whatever an attribute held, the other spans must not suffer
+    except Exception as error:  # noqa: BLE001 - whatever an attribute holds, the other spans must survive
         counted("the mapping of spans together", error)
         return [_alone(view, options) for view in views]
 
@@ -46,7 +46,7 @@ def mapped_spans(views: Sequence[SpanView], options: MappingOptions) -> list[Map
 def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
     try:
         return _staged((view,), options)[0]
-    except Exception as error:  # noqa: BLE001 - whatever an attribute held, the span itself must survive
+    except Exception as error:  # noqa: BLE001 - whatever an attribute holds, the span itself must survive
         failed("the mapping of a span", error)
         return bare_span(view)
 
@@ -68,9 +68,9 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 
 
 def _set_fields(spans: Sequence[MappedSpan]) -> None:
-    """Set ids, name, kind, status and error, the metadata, and the parameters of model calls."""
+    """Set ids, name, kind, status, error and metadata, and the parameters of model calls."""
     trace_id, prefix = -1, ""
-    known: dict[int, str] = {}  # by number: parents come before their children, and have many
+    known: dict[int, str] = {}  # UUIDs by span id: parents come before their children, and often have many
 
     for span in spans:
         view, shape, found, metadata = span.view, span.shape, span.found, span.metadata
@@ -90,7 +90,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             name = name_of(span)
         name, parent_id = name.strip() or "span", view.parent_id
         if parent_id and error is None:
-            body = span.body = {  # most spans' at once, for a dict that grows is copied
+            body = span.body = {  # created at once in most cases, since a growing dict is copied
                 "span_id": span_id,
                 "name": name,
                 "kind": span.kind,
@@ -125,7 +125,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
 
 
 def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
-    """Set the models, starts and ends, and the time of the first token, which must lie between them."""
+    """Set the models, the starts and ends, and the times of the first tokens, which must lie between them."""
     for span in spans:
         body, view = span.body, span.view
         if "model" in span.found:
@@ -155,7 +155,7 @@ def _set_numbers(spans: Sequence[MappedSpan]) -> None:
 
 
 def _add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
-    captures_all = options.captures_all  # asked once: for each span it would cost as much as reading a number
+    captures_all = options.captures_all  # read once: for each span, it would cost as much as reading a number
     hides_tools = not captures_all and options.hides_tools
     for span in spans:
         if span.shape.contents and (captures_all or options.capture_of(span.kind) == "all"):
@@ -169,7 +169,7 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
 
 
 def bare_span(view: SpanView) -> MappedSpan:
-    """Return the span with its name and times only, and a note that its attributes could not be read."""
+    """Return the span with only its name and times, and a note that its attributes could not be read."""
     bare = dataclasses.replace(view, attributes={}, events=(), links=(), scope_name="", dropped=None)
     span = mapped_span(bare, NO_SHAPE, "OTHER")
     _set_fields((span,))

@@ -1,6 +1,6 @@
-"""Outcome of a span: OK, ERROR or UNSET, and the text of the error.
+"""Status of a span: OK, ERROR or UNSET, and the text of its error.
 
-UNSET stands for what neither succeeded nor failed: it was cancelled, timed out, was interrupted, or was left early.
+UNSET means that work neither succeeded nor failed: it was cancelled, timed out, was interrupted, or was left early.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.mapped_span import MappedSpan
 
 MAX_ERROR: Final = 16_384
-"""Characters of an error text; the server has no limit, but an error repeated in a judge's prompt should have one."""
+"""Characters of an error text; the server has no limit, but a judge's prompt may repeat the error."""
 
 
 def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
-    """Return (status, error text, outcome that an exception tells).
+    """Return (status, error text, outcome from an exception).
 
-    An `exception` event alone is a handled exception, not a failure, unless it is one by which a framework waits. A
-    span that failed by an exception which is no failure has not failed.
+    An `exception` event alone means a handled exception, not a failure; it counts only if a framework pauses with it. A
+    span with status ERROR has not failed if its exception is no failure.
     """
     failed = view.status_code == "ERROR" or not found.keys().isdisjoint(FAILURES)
     if not failed and "outcome" in found:
@@ -44,9 +44,9 @@ def _within(text: str) -> str:
 
 
 def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:
-    """Return the outcome of the trace: the root's own, else that it waits, when what began last below it does.
+    """Return the outcome of the trace: the root's own, or "interrupted" if the span that began last below it waits.
 
-    `spans` are sorted by start. What was interrupted and has been resumed in the same trace is not waiting.
+    `spans` is sorted by start. Work that was interrupted and resumed in the same trace does not wait.
     """
     if "outcome" in root.found or root.body["status"] == "ERROR":
         return root.found.get("outcome")
@@ -69,7 +69,7 @@ def _told_by_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
 
 
 def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
-    """Return the text of the error: the exception's own message first, since it equals `str(exc)`."""
+    """Return the text of the error. The exception's own message comes first, since it equals `str(exc)`."""
     own = _text(found.get("error.own"))
     if own is not None:
         return own
@@ -82,7 +82,7 @@ def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
 
 
 def last_exception(view: SpanView) -> EventView | None:
-    """Return the last `exception` event, None if there is none."""
+    """Return the last `exception` event, or None."""
     for event in reversed(view.events):
         if event.name in ("exception", "gen_ai.client.operation.exception"):
             return event

@@ -1,8 +1,8 @@
-"""What an emitter says again and again: operation, provider, model and its parameters, tool.
+"""Cache for low-cardinality attributes: operation, provider, model and its parameters, tool.
 
-A program has a few models and a few dozen tools, so these attributes of its spans take few values together. What the
-tables make of such a combination is worked out once and looked up from then on, which saves a fifteenth of the cost of
-a model call (benchmarks/mapping). Only numbers and short texts are remembered, and a bounded number of combinations.
+A program has a few models and a few dozen tools, so these attributes have few combinations of values. The result of the
+tables for a combination is computed once and then looked up, which saves a fifteenth of the cost of a model call
+(benchmarks/mapping). The cache holds only numbers and short texts, and a bounded number of combinations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ATTRIBUTES: Final = frozenset(
         "llm.frequency_penalty", "llm.presence_penalty",
     }
 )  # fmt: skip
-"""Attributes that take few values in one program."""
+"""Attributes with few different values in one program."""
 
 _MAX_COMBINATIONS: Final = 32
 _MAX_TEXT: Final = 256
@@ -34,10 +34,10 @@ _NUMBERS: Final = frozenset({int, float, bool})
 
 
 class Steady(NamedTuple):
-    """What the values of the steady attributes say; not to be changed."""
+    """Result of the tables for the values of the steady attributes; must not be changed."""
 
     kind: str | None
-    """None when they alone do not tell it."""
+    """None if these attributes alone do not determine it."""
     found: Mapping[str, Any]
     metadata: Mapping[str, Any]
     parameters: Mapping[str, Any]
@@ -46,32 +46,32 @@ class Steady(NamedTuple):
 
 
 NOTHING: Final = Steady(None, {}, {}, {}, ())
-"""What a span says that has none of them."""
+"""Result for a span without steady attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SteadyRows:
-    """The rows of a shape that ask nothing but steady attributes, with what they said so far."""
+    """Rows of a shape that read only steady attributes, with a cache of their results."""
 
     values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
-    """Gets the values of the steady attributes that the shape has; None when it has none."""
+    """Getter of the values of the shape's steady attributes; None if it has none."""
     fields: Rows
     metadata: Rows
     parameters: Rows
     kind_attribute: str | None
-    """The attribute that tells the kind before all others, and its values; None when another one may."""
+    """Steady attribute whose value (see `kinds`) decides the kind first; None if another one may decide it."""
     kinds: Mapping[str, str]
     known: dict[tuple[Any, ...], Steady] = field(default_factory=dict[tuple[Any, ...], Steady], compare=False)
-    """By values, whose types are those of the shape: 1, 1.0 and True would be one key."""
+    """Results by values. The shape fixes their types: else 1, 1.0 and True would be one key."""
 
     def read(self, attributes: Mapping[str, Any]) -> Steady:
-        """Return what the rows say about these attributes."""
+        """Return the result of the rows for these attributes."""
         if self.values is None:
             return NOTHING
         values = self.values(attributes)
         try:
             return self.known[values]
-        except (KeyError, TypeError):  # TypeError: a list among them
+        except (KeyError, TypeError):  # TypeError: one of them is a list
             pass
         steady = self._worked_out(attributes)
         if all(map(_is_short, values)):
@@ -99,4 +99,4 @@ def _is_short(value: Any) -> bool:
 
 
 NO_STEADY_ROWS: Final = SteadyRows(values=None, fields=(), metadata=(), parameters=(), kind_attribute=None, kinds={})
-"""Those of a shape without steady attributes."""
+"""Rows of a shape without steady attributes."""

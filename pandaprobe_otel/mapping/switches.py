@@ -1,11 +1,11 @@
-"""Other vendors' switches against recording content, obeyed for spans that an emitter without the switch made.
+"""Other vendors' switches against recording content, applied to spans of emitters without the switch.
 
-The emitters read these variables themselves; but a span in the same vocabulary can come from elsewhere (another
-language, another library), and who set the switch did not want such content to be sent. A value that is none of a
-switch's own hides: better too little than what nobody meant to send.
+The emitters read these variables themselves. But a span in the same vocabulary can come from elsewhere (another
+language, another library), and a user who set the switch did not want such content to be sent. An unknown value of a
+switch hides content: it is safer to send too little.
 
-Two of them speak of content as such, and not of a part of a vocabulary: who says no there wants none, in whatever
-vocabulary a span is. All others hide what they name.
+Two switches concern all content, not only part of a vocabulary: they hide it in every vocabulary. All others hide only
+the attributes that they name.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ _TRUE: Final = ("true", "1", "yes", "on")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """A variable, the words that hide and those that show (in lower case), and what is hidden."""
+    """Variable with the words that hide and those that show (in lower case), and the attributes to hide."""
 
     name: str
     hiding: tuple[str, ...]
     showing: tuple[str, ...]
     attributes: tuple[str, ...]
-    """Beginnings of the names of attributes."""
+    """Name prefixes of the attributes to hide."""
     in_calls: tuple[str, ...] = ()
-    """Those that are hidden on model calls only, where they repeat the messages."""
+    """Name prefixes of attributes to hide only in model calls, where they repeat the messages."""
     is_general: bool = False
-    """Whether it speaks of all content."""
+    """True if it concerns all content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hidden:
-    """What the switches of an environment forbid to read, and what of them could not be understood."""
+    """Attributes that the switches of an environment hide, and problems with their values."""
 
     attributes: tuple[str, ...] = ()
     in_calls: tuple[str, ...] = ()
     content: bool = False
-    """Whether all content is meant, also that of other vocabularies."""
+    """True if all content is hidden, including that of other vocabularies."""
     problems: tuple[str, ...] = ()
 
 
@@ -68,7 +68,7 @@ SWITCHES: Final = (
         attributes=_OTEL,
         is_general=True,
     ),
-    # From version 0.60 on, it writes the attributes of the conventions.
+    # From version 0.60 on, OpenLLMetry writes the attributes of the conventions.
     Switch(
         name="TRACELOOP_TRACE_CONTENT",
         hiding=_FALSE,
@@ -92,7 +92,7 @@ SWITCHES: Final = (
 
 
 def hidden_by(environ: Mapping[str, str]) -> Hidden:
-    """Return what the switches in `environ` forbid to read."""
+    """Return the attributes that the switches in `environ` hide."""
     attributes: set[str] = set()
     in_calls: set[str] = set()
     content = False

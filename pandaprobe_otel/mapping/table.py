@@ -1,8 +1,8 @@
-"""What a dialect is made of: rows from attribute names to fields, and rules that tell a span's kind.
+"""Elements of a dialect: rows from attribute names to fields, and rules that determine a span's kind.
 
-A dialect is data. A row names one field and the attributes that can fill it, in order of precedence; across
-dialects the order of `dialects.DIALECTS` decides. The same rows are read by the mapping and by the page
-`docs/dialects.md`.
+A dialect is data. A row names one field and the attributes that can fill it, in order of precedence; across dialects,
+the order of `precedence.DIALECTS` decides. The mapping and the generator of the page `docs/dialects.md` both read these
+rows.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any, Final, Literal, TypeAlias
 from pandaprobe_otel.mapping.view import EventView, SpanView
 
 Convert: TypeAlias = Callable[[Any], Any]
-"""Value of an attribute -> value of the field, None when it cannot be used."""
+"""Value of an attribute -> value of the field, or None if it cannot be used."""
 
 Form: TypeAlias = Literal["messages", "value"]
-"""Whether content is a list of chat messages by definition, or any value (which may turn out to hold messages)."""
+"""Form of content: a list of chat messages by definition, or any value, which may also contain messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One field and where it comes from.
+    """One field and its sources.
 
     A source that ends in `.*` is a family (`llm.input_messages.*`): `convert` then gets the attributes below that
-    prefix as one tree of dicts. `late` content is only looked at when no dialect has content that is not late.
+    prefix as one tree of dicts. `late` content is used only if no dialect has content that is not late.
     """
 
     field: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One field that comes from span events or log records; `convert` gets those with one of the names, in order."""
+    """One field from span events or log records; `convert` gets those with one of the names, in order."""
 
     field: str
     names: tuple[str, ...]
@@ -50,11 +50,10 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class KindRule:
-    """One way to tell a span's kind.
+    """One rule for a span's kind.
 
-    With an `attribute`, its value is looked up in `values` (case-insensitive), or given to `decide` with the span; a
-    rule without attribute looks at the span's name and scope. A rule that `states` the kind goes before all
-    operation names.
+    The value of `attribute` is looked up in `values` (case-insensitive), or passed to `decide` with the span. A rule
+    without an attribute uses the span's name and scope. A rule that `states` the kind comes before all operation names.
     """
 
     attribute: str = ""
@@ -66,7 +65,7 @@ class KindRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """The vocabulary of one family of emitters."""
+    """Vocabulary of one family of emitters."""
 
     name: str
     title: str
@@ -81,33 +80,33 @@ class Dialect:
 
 
 MERGED_FIELDS: Final = frozenset({"metadata", "parameters", "tags", "trace.metadata", "usage.bag", "aggregated.bag"})
-"""Fields to which every row contributes; of all other fields the first usable value wins."""
+"""Fields to which every row contributes; for all other fields, the first usable value wins."""
 
 GROUPS: Final = frozenset({"metadata", "parameters", "usage", "aggregated"})
-"""First parts of fields that are collected by themselves: `usage.prompt` is the counter `prompt` of the usage."""
+"""Prefixes of fields that are collected in groups: `usage.prompt` is the counter `prompt` of the usage."""
 
 RANKED_FIELDS: Final = frozenset({"session_id", "user_id"})
-"""Fields whose precedence holds over the whole trace: the best attribute of any span wins, not the first span."""
+"""Fields whose precedence applies to the whole trace: the best attribute of any span wins, not the first span."""
 
 CONTENT_FIELDS: Final = frozenset(
     {"input", "output", "system", "tool.input", "tool.output", "query", "documents", "embedding.input"}
 )
-"""Fields that hold what was said or done; read only when the span's kind asks for them."""
+"""Fields with content, which are read only if the span's kind needs them."""
 
 FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
-"""Fields that say that a span failed, whatever its status says."""
+"""Fields that mark a span as failed, whatever its status."""
 
 OUTCOMES: Final = FAILURES | {"outcome"}
-"""Fields that say how a span ended."""
+"""Fields that affect the outcome of a span."""
 
 NAMES: Final = frozenset({"tool_name", "display_name", "rendered_name", "function_id"})
-"""Fields that go before the span's own name, or into it."""
+"""Fields that replace the span's own name or become part of it."""
 
 NUMBERS: Final = frozenset({"usage.bag", "aggregated.bag", "cost"})
 """Fields with token counts and costs, besides the groups of single counters."""
 
 FIRST_TOKENS: Final = frozenset({"first_token_ns", "first_token_after", "first_token_event"})
-"""Fields that say when the first token came."""
+"""Fields with the time of the first token."""
 
 CONTEXT_FIELDS: Final = frozenset(
     {
@@ -115,4 +114,4 @@ CONTEXT_FIELDS: Final = frozenset(
         "trace.name", "trace.input", "trace.output", "trace.status", "trace.metadata",
     }
 )  # fmt: skip
-"""Fields that say in what context a span ran: stamped on every span of a process, so no evidence of GenAI work."""
+"""Fields with the context of a span. They are stamped on every span of a process, so they prove no GenAI work."""

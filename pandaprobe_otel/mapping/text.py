@@ -1,7 +1,7 @@
-"""Text that PandaProbe's store can hold, cuts that say what they cut, and digests in place of binary data.
+"""Text that PandaProbe's store can hold, cuts with markers, and digests that replace binary data.
 
-The server answers 202 to a trace with a NUL or a lone surrogate anywhere and then loses it (measured on
-server 0.5.0), so every text passes through `clean_text` on its way out.
+The server answers 202 to a trace with a NUL or a lone surrogate and then loses it (measured on server 0.5.0), so every
+text passes through `clean_text` before it is sent.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Final
 
 MIN_DATA_URL: Final = 1024
-"""Data URLs below this many characters are left alone: an icon is cheaper than its digest is useful."""
+"""Data URLs with fewer characters are kept: a digest of an icon would save little and be of less use."""
 MAX_DATA_URL: Final = 32 << 20
-"""Longer ones are cut as any text is: they would be decoded for their hash."""
+"""Longer data URLs are cut like any text, because hashing them would need decoding."""
 
 _MARKER: Final = re.compile(r"…\[cut \d{1,18} of (\d{1,18}) (characters|bytes, sha256 [0-9a-f]{64})\]\Z")
 _MAX_MARKER: Final = 140
@@ -42,17 +42,17 @@ def clean_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Through UTF-16, so that two halves that were joined by mistake become the character they stand for.
+        # Through UTF-16, so that two adjacent surrogates become the character that they encode.
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
 
 
 def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
-    """Return the first `keep` characters and a marker that says how much is missing.
+    """Return the first `keep` characters and a marker that states how much is missing.
 
-    With `digest` the marker counts bytes of UTF-8 and carries the SHA-256 of the whole text; without, it
-    counts characters, which costs nothing on a text of many megabytes. A text that ends in such a marker is cut
-    again from what it was at first.
+    With `digest`, the marker counts bytes of UTF-8 and contains the SHA-256 of the whole text. Without, it counts
+    characters, which costs nothing for a text of many megabytes. If the text already ends in such a marker, the new
+    marker refers to the original text.
     """
     kept = text[:keep]
     earlier = _MARKER.search(text, max(keep, len(text) - _MAX_MARKER))
@@ -71,22 +71,22 @@ def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
 def size_and_hash(text: str) -> tuple[int, str]:
     """Return the length of a text in UTF-8 and its SHA-256.
 
-    Remembered, since a text is cut again and again until all fits, and stands in a trace and in its root; who cuts
-    forgets it afterwards (`size_and_hash.cache_clear`).
+    Cached, since a text is cut repeatedly until everything fits, and is in both a trace and its root. The caller clears
+    the cache afterwards (`size_and_hash.cache_clear`).
     """
     data = text.encode("utf-8", "replace")
     return len(data), hashlib.sha256(data).hexdigest()
 
 
 def short_text(text: str, limit: int) -> str:
-    """Return the text within `limit` characters; a longer one ends in a hash, so that two stay different."""
+    """Return the text within `limit` characters; a longer text ends in a hash, so that two texts stay different."""
     if len(text) <= limit:
         return text
     return f"{text[: limit - 17]}~{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def digest_of(data: bytes, mime_type: str | None = None) -> dict[str, object]:
-    """Return what stands in for binary data: its type, its length in bytes and its SHA-256."""
+    """Return the replacement of binary data: its type, its length in bytes and its SHA-256."""
     return {
         "mime_type": mime_type or mime_type_of(data),
         "bytes": len(data),
@@ -95,7 +95,7 @@ def digest_of(data: bytes, mime_type: str | None = None) -> dict[str, object]:
 
 
 def digest_of_data_url(text: str) -> dict[str, object] | None:
-    """Return the digest of a long base64 data URL, None for any other text."""
+    """Return the digest of a long base64 data URL, or None for any other text."""
     if not MIN_DATA_URL <= len(text) <= MAX_DATA_URL or not text.startswith("data:"):
         return None
     head, comma, body = text.partition(",")
@@ -109,6 +109,6 @@ def digest_of_data_url(text: str) -> dict[str, object] | None:
 
 
 def mime_type_of(data: bytes) -> str:
-    """Return the type that the first bytes of binary data tell."""
+    """Return the MIME type of binary data by its first bytes."""
     head = data[:8]
     return next((mime for magic, mime in _MAGIC if head.startswith(magic)), "application/octet-stream")

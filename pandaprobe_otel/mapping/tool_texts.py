@@ -1,4 +1,4 @@
-"""Arguments and results of tools as the text that messages hold of them."""
+"""Arguments and results of tools as text for messages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def arguments_text(arguments: Any) -> str:
-    """Return a tool call's arguments as JSON text; text stays as it is, even when it is broken JSON."""
+    """Return a tool call's arguments as JSON text; text stays as it is, even if it is invalid JSON."""
     if arguments is None:
         return "{}"
     return str(arguments) if type_of(arguments) is str else to_json(arguments)
 
 
 def result_text(value: Any) -> str:
-    """Return a tool's result as text: blocks of text joined, anything else that is not text as JSON."""
+    """Return a tool's result as text: text unchanged, blocks of text joined, anything else as JSON."""
     if type_of(value) is dict and "value" in value and type_of(value.get("type")) is str and len(value) <= 3:
         value = value["value"]
     kind = type_of(value)
@@ -35,7 +35,7 @@ def result_text(value: Any) -> str:
 
 
 def is_told_whole(value: Any) -> bool:
-    """Whether the text of a tool's result is all that the result says: text, and what is written as JSON."""
+    """Return whether the text of a tool's result contains everything in it, as for text and values written as JSON."""
     kind = type_of(value)
     if kind is dict:
         return "value" not in value and "text" not in value and "content" not in value
@@ -43,7 +43,7 @@ def is_told_whole(value: Any) -> bool:
 
 
 def to_json(value: Any) -> str:
-    """Return JSON text with Python's own separators, as the wire form of arguments has it."""
+    """Return JSON text with Python's default separators, as in the wire format of arguments."""
     try:
         return _encode_json(value)
     except (TypeError, ValueError, RecursionError):
@@ -51,7 +51,7 @@ def to_json(value: Any) -> str:
 
 
 def _texts_of(blocks: list[Any]) -> list[str] | None:
-    """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`), None for anything else."""
+    """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`), or None for any other list."""
     texts: list[str] = []
     for block in blocks:
         if type_of(block) is not dict:

@@ -1,4 +1,4 @@
-"""The fields of a trace, derived from its spans."""
+"""Fields of a trace, derived from its spans."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _PROVIDER_TOOLS: Final = frozenset(
     {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}
 )
 _STOPPED: Final = (CANCELLED, TIMED_OUT)
-"""Outcomes of a root that a trace, which has no status for them, must not call COMPLETED."""
+"""Outcomes of a root that make its trace an ERROR: a trace has no status for them and must not be COMPLETED."""
 _QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
 _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
 
 
 def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: MappingOptions) -> dict[str, Any]:
-    """Return everything of the trace but its id, times and spans. `spans` are sorted by start."""
+    """Return all fields of the trace except its id, times and spans. `spans` is sorted by start."""
     told = [span for span in spans if span.shape.has_context and span is not root]
     if root.shape.has_context:
-        told.insert(0, root)  # of equal sources, its own counts
+        told.insert(0, root)  # first, so that it wins among equal sources
     fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
-    resource = plain_attributes(root.view.resource)  # the SDK's own answers each question by a call in Python
+    resource = plain_attributes(root.view.resource)  # a plain dict: each access to the SDK's own is a Python call
     given, asked_in = _input(told, spans, root)
     result, answered_in = _output(told, spans, root)
     for key, value in (
@@ -49,7 +49,7 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         ("release", options.release or _first(told, "release") or _text(resource.get("service.version"))),
     ):
         if value is not None:
-            fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is meant
+            fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is intended
     metadata = _metadata(told, resource)
     if (ended := trace_outcome(spans, root)) is not None:
         metadata["outcome"] = ended
@@ -75,11 +75,11 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
 
 
 def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
-    """Return the root: the earliest span without a parent in this trace; a parentless one beats one with a lost parent.
+    """Return the root: the earliest span without a parent, else the earliest whose parent is not in this trace.
 
-    `spans` are sorted by start and not empty.
+    `spans` is sorted by start and not empty.
     """
-    for span in spans:  # mostly the first of them, so nothing else is asked before
+    for span in spans:  # checked first, since it is mostly the first span
         if span.view.parent_id is None:
             return span
     ids = {span.view.span_id for span in spans}
@@ -92,11 +92,11 @@ def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
 def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
     """Return (started_at, ended_at) of the trace: the earliest start and the latest end of the spans sent.
 
-    `spans` are sorted by start and not empty.
+    `spans` is sorted by start and not empty.
     """
     start = spans[0].view.start_ns
     ends = [span.view.end_ns for span in spans if span.view.end_ns is not None]
-    # No end lies before its own start, hence none before the first start.
+    # No end is earlier than its own start, so none is earlier than the first start.
     return rfc3339(start), rfc3339(max(max(ends), start)) if ends else None
 
 
@@ -129,13 +129,13 @@ def _status(told: Sequence[MappedSpan], root: MappedSpan) -> str:
 
 
 Told: TypeAlias = tuple[Any, MappedSpan | None]
-"""(value, the span that it is inferred from): of the root's own value the span is None."""
+"""(value, span from which it is inferred); the span is None for the root's own value."""
 
 # -- input and output -------------------------------------------------------------------------------------------------
 
 
 def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
-    """Return the root's own input; only for want of it that of the first span below that was asked something."""
+    """Return the root's own input or, if it has none, the question to the first span below that was asked something."""
     explicit = _first(told, "trace.input")
     if explicit is not None:
         return _explicit(explicit, told, "input"), None
@@ -149,7 +149,7 @@ def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Mapped
 
 
 def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
-    """Return the root's own output; only for want of it that of the last span below that answered."""
+    """Return the root's own output or, if it has none, the answer of the last span below that gave one."""
     explicit = _first(told, "trace.output")
     if explicit is not None:
         return _explicit(explicit, told, "output"), None
@@ -169,7 +169,7 @@ def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Mappe
 
 
 def _question_to(span: MappedSpan) -> Any:
-    """What was asked in a span below the root: an agent's text is a question, other spans' a part of the work."""
+    """Return the question to a span below the root: any input of an agent, but only a user's message of other spans."""
     value = span.body.get("input")
     if span.kind == "AGENT":
         return None if value is None else _said(value, "user", _QUESTION_KEYS)
@@ -186,19 +186,19 @@ def _answer_of(span: MappedSpan) -> Any:
 
 
 def _lacks(value: Any, role: str) -> bool:
-    """Whether a value is nothing but messages, and none of the role says anything."""
+    """Return whether a value consists only of messages, none of which has this role and content."""
     return _is_talk(value) and len(value) == 1 and _last_message(value, role) is None
 
 
 def _of_speaker(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
-    """Return the value of the span that the trace is named after: the root of a web request has none of its own."""
+    """Return the value of the span that names the trace, since the root of a web request has no value of its own."""
     speaker = _speaker(spans, root)
     value = speaker.body.get(side)
     return (None, None) if value is None or _is_talk(value) or speaker.kind in MODEL_KINDS else (value, speaker)
 
 
 def _explicit(value: Any, told: Sequence[MappedSpan], side: str) -> Any:
-    """Return what was set by hand; our own decorators mean it as it is, others' text stands for a message."""
+    """Return an explicitly set value: unchanged if our decorators set it, else with text as a message."""
     if any(f"pandaprobe.trace.{side}" in span.view.attributes for span in told):
         return value
     content = whole_content(value, side, is_call=False)
@@ -207,9 +207,9 @@ def _explicit(value: Any, told: Sequence[MappedSpan], side: str) -> Any:
 
 
 def _said(value: Any, role: str, keys: Iterable[str]) -> Any:
-    """Return a value as a trace says it: nothing but messages as the last one of the role, text as a message.
+    """Return a value in the form for a trace: of messages only the last one of the role, and text as a message.
 
-    Anything else is the value itself, whole; an object of one text under one of these keys is that text.
+    An object with a single text under one of these keys counts as that text. Any other value is returned whole.
     """
     if type_of(value) is str:
         return {"messages": [{"role": role, "content": value}]} if value else value
@@ -238,7 +238,7 @@ def _last_message(value: Any, role: str) -> dict[str, Any] | None:
 
 
 def _says_something(content: Any) -> bool:
-    if type_of(content) is list:  # a search that the provider ran itself is no answer
+    if type_of(content) is list:  # a search that the provider ran is no answer
         return any(type_of(part) is not dict or word(part.get("type")) not in _PROVIDER_TOOLS for part in content)
     return not is_absent(content)
 
@@ -253,7 +253,7 @@ def _last_call(value: Any) -> dict[str, Any] | None:
 
 
 def _keep_others(told: Sequence[MappedSpan], fields: Mapping[str, Any]) -> None:
-    """Keep on each span what it says of the trace where the trace says something else."""
+    """Keep a span's values for trace fields in its metadata if the trace has other values."""
     for key in ("session_id", "user_id"):
         for span in told:
             found = span.found.get(key)
@@ -285,7 +285,7 @@ def _first(told: Sequence[MappedSpan], field: str) -> Any:
 
 
 def _best(told: Sequence[MappedSpan], field: str) -> Any:
-    """Return the value from the best attribute of any span; of equally good ones, the root's or the earliest."""
+    """Return the value from the best attribute of any span; among equals, that of the root or the earliest span."""
     ranked = [found for span in told if (found := span.found.get(field)) is not None]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 

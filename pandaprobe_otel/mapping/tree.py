@@ -1,7 +1,7 @@
-"""Questions about usage that only the tree of spans can answer: one model call is counted exactly once.
+"""Placement of token counts and costs by the tree of spans, so that each model call is counted exactly once.
 
-PandaProbe adds up the tokens of every span, whatever its kind. So the sums that agents, chains and outer
-instrumentations carry go into the metadata, except where they are all there is.
+PandaProbe adds up the tokens of all spans, whatever their kind. So the sums of agents, chains and outer
+instrumentations go into the metadata, unless there are no other numbers.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pandaprobe_otel.mapping.span_fields import put
 _ANY: Final = 1
 _CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
 _YIELDS_TO: Final = {"LLM": 2, "EMBEDDING": 4, "RETRIEVER": 6}
-"""Which calls below a span make its own numbers a repetition; other kinds yield to any numbers below them."""
+"""Calls below a span, by its kind, that its own numbers repeat; other kinds yield to any numbers below them."""
 
 _BORDERS: Final = frozenset({"TOOL", "AGENT"})
-"""A model call below one of these is another call: Google ADK 1 nests tools and sub-agents under `call_llm`."""
+"""Kinds below which a model call is a separate call: Google ADK 1 nests tools and sub-agents under `call_llm`."""
 
 
 def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
-    """Write `token_usage` and `cost` where they count, and the sums of others into the metadata.
+    """Set `token_usage` and `cost` on the spans that count, and put all other sums into the metadata.
 
-    With only a part of a trace in hand (`whole` false), sums never count: what they stand for may be elsewhere.
+    If the spans are only part of a trace (`whole` false), sums never count: the calls may be in another part.
     """
     numbered = [span for span in spans if span.shape.counts]
     counted = [span for span in numbered if span.usage is not None or span.aggregated is not None]
@@ -47,10 +47,10 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 
 
 def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
-    """Return those of the counted that another instrumentation has recorded too: the same response, at the same time.
+    """Return the counted spans that repeat another instrumentation's span: the same response at the same time.
 
-    The id of a response alone is no proof, since stand-ins for a provider repeat theirs. Where one of the two stands
-    inside the other, the tree decides.
+    The id of a response alone is no proof, since mock providers reuse their ids. If one span is inside the other, the
+    tree decides.
     """
     first: dict[str, MappedSpan] = {}
     repeated: set[MappedSpan] = set()
@@ -67,7 +67,7 @@ def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> fro
 
 
 def _overlap(first: MappedSpan, second: MappedSpan) -> bool:
-    """Whether two calls, the first of which began first, ran at the same time."""
+    """Return whether two calls, given in the order of their starts, overlapped."""
     return second.view.start_ns <= (first.view.end_ns or 0)
 
 
@@ -98,13 +98,13 @@ def _place(span: MappedSpan, field: str, numbers: Any, counts: bool) -> None:
 
 
 def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) -> Mapping[int, int]:
-    """Return for each span id what stands below it: numbers at all, and calls that no border separates from it."""
+    """Return marks by span id for the spans below it: any numbers, and calls that no border separates from it."""
     by_id = {span.view.span_id: span for span in spans}
     marks: dict[int, int] = {}
     for span in numbered:
         mark = _ANY | _CALLS.get(span.kind, 0)
         parent = by_id.get(span.view.parent_id or 0)
-        # Stops where the marks are set already: linear in all, and safe in a ring of parents.
+        # Stops at marks that are already set, so the total is linear, and a cycle of parents is safe.
         while parent is not None:
             known = marks.get(parent.view.span_id, 0)
             if known | mark == known:

@@ -1,7 +1,7 @@
-"""Token counts of one model call, under one meaning: input includes cached tokens, output includes reasoning.
+"""Token counts of one model call, with one meaning: input includes cached tokens, output includes reasoning.
 
-That is the meaning of the OpenTelemetry GenAI conventions; where an emitter reports the parts beside the whole, the
-parts are added. PandaProbe sums `prompt_tokens` and `completion_tokens` over every span, whatever its kind.
+That is the meaning in the OpenTelemetry GenAI conventions. If an emitter excludes these parts from input or output,
+they are added. PandaProbe sums `prompt_tokens` and `completion_tokens` over all spans, whatever their kind.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ DETAILS: Final = (
     ("rejected_prediction", "rejected_prediction_tokens"),
 )
 _EXCLUSIVE_SCOPES: Final = ("opentelemetry.instrumentation.botocore",)
-"""Instrumentations that pass on a provider's own numbers, which leave cached tokens out of the input."""
+"""Instrumentations that pass on a provider's own numbers, which exclude cached tokens from the input."""
 
 
 def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: str) -> dict[str, int] | None:
-    """Return a span's counts in PandaProbe's names, None when it has none. Never invents zeros.
+    """Return a span's counts under PandaProbe's names, or None if it has none. Never invents zeros.
 
-    `counts` come from single attributes; `bag` from an object of a provider's numbers, which fills the gaps.
+    `counts` comes from single attributes. `bag` comes from an object with a provider's numbers, and fills the gaps.
     """
     if bag is not None:
         counts = _with_bag(counts, bag)
@@ -35,7 +35,7 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
     if len(counts) == 2 and prompt is not None and completion is not None:
-        # The server adds both as int4 (measured on server 0.5.0): their sum must fit as well.
+        # The server adds both as int4 (measured on server 0.5.0), so their sum must fit as well.
         completion = min(completion, MAX_COUNT - prompt)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
@@ -47,7 +47,7 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
 
 
 def usage_of_sides(prompt: int, completion: int) -> dict[str, int] | None:
-    """Return the same as `token_usage` of nothing but these two."""
+    """Return the same as `token_usage` for these two counts alone."""
     if prompt >= 0 and completion >= 0 and prompt + completion <= MAX_COUNT:
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     sides = {"prompt": count(prompt), "completion": count(completion)}
@@ -81,14 +81,14 @@ def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]
 
 
 def _is_exclusive(prompt: int, completion: int, cached: int, total: int | None) -> bool:
-    """Whether the numbers themselves show that the input leaves the cached tokens out."""
+    """Return whether the numbers themselves show that the input excludes the cached tokens."""
     if cached > prompt:
         return True
     return total is not None and total == prompt + cached + completion != prompt + completion
 
 
 def _with_bag(counts: Mapping[str, int], bag: Mapping[str, int]) -> dict[str, int]:
-    # What a bag says about the meaning of its numbers holds for its own numbers only.
+    # A bag's marks about the meaning of its numbers apply only to its own numbers.
     foreign = {_MEANING[counter] for counter in _MEANING if counter in counts}
     return {**{counter: value for counter, value in bag.items() if counter not in foreign}, **counts}
 
@@ -97,7 +97,7 @@ _MEANING: Final = {"prompt": "cache_excluded", "completion": "reasoning_excluded
 
 
 def counts_from(bag: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:
-    """Return the counters in a provider's bag of numbers; of several names of one counter the first hit counts."""
+    """Return the counters in an object with a provider's numbers; of several names for one counter, the first wins."""
     counts: dict[str, int] = {}
     for name, counter in names.items():
         value = count(bag.get(name))
@@ -116,7 +116,7 @@ BAG_NAMES: Final = {
     "cache_write_tokens": "cache_write", "cache_write_input_tokens": "cache_write",
     "cacheWriteInputTokens": "cache_write", "reasoning_tokens": "reasoning", "reasoningTokens": "reasoning",
 }  # fmt: skip
-"""Names of counters inside bags, of every provider seen; unknown ones are left alone, never added up."""
+"""Names of counters in such objects, for every provider seen; unknown ones are ignored, never added up."""
 
 _DETAIL_BAGS: Final = {
     "input_token_details": {"cache_read": "cache_read", "cache_creation": "cache_write", "audio": "audio"},
@@ -134,7 +134,7 @@ _DETAIL_BAGS: Final = {
 
 
 def provider_counts(bag: Any) -> dict[str, int] | None:
-    """Return the counters of a usage object as providers and LangChain shape it, details included."""
+    """Return the counters of a usage object in the form of a provider or LangChain, including details."""
     if type_of(bag) is not dict:
         return None
     counts = counts_from(bag, BAG_NAMES)

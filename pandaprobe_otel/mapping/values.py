@@ -1,4 +1,4 @@
-"""Converters from attribute values to field values; each returns None for a value that says nothing."""
+"""Converters from attribute values to field values; each returns None for an absent or unusable value."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import orjson
 from pandaprobe_otel.mapping.exact import type_of
 
 ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "<not specified>", "{}", "[]"})
-"""What emitters write when they have nothing to say."""
+"""Texts that emitters write for an absent value."""
 
 MAX_COUNT: Final = 2_147_483_647
-"""The server casts token counts to int4; one larger value breaks every list of the project (server 0.5.0)."""
+"""The server casts token counts to int4; a single larger value breaks all lists of the project (server 0.5.0)."""
 
 
 def is_absent(value: Any) -> bool:
-    """Whether the value is one of the ways to say nothing."""
+    """Return whether the value is None, empty, or a placeholder for an absent value."""
     if type_of(value) is str:
         return value in ABSENT_TEXTS
     return not value and (value is None or type_of(value) in _CONTAINERS)
@@ -28,12 +28,12 @@ _CONTAINERS: Final = frozenset({list, dict})
 
 
 def usable(value: Any) -> Any:
-    """The value as it is, None if it says nothing."""
+    """Return the value unchanged, or None if it is absent."""
     return None if is_absent(value) else value
 
 
 def text(value: Any) -> str | None:
-    """Text, trimmed; numbers as text; a single-element list as its element."""
+    """Return text trimmed, a number as text, and a single-element list as its element."""
     kind = type_of(value)
     if kind is str:
         trimmed = str.strip(value)
@@ -44,12 +44,12 @@ def text(value: Any) -> str | None:
 
 
 def word(value: Any) -> str:
-    """The value if it is text, else nothing: to look it up where only text can be looked up."""
+    """Return the value if it is text, else "", for lookups that need text."""
     return value if type_of(value) is str else ""
 
 
 def unquoted(value: Any) -> str | None:
-    """Text that may have been encoded as JSON text once more (`"\\"gpt-4\\""`)."""
+    """Return text that may have been encoded as JSON once more (`"\\"gpt-4\\""`)."""
     plain = text(value)
     if plain is not None and plain[0] == '"' == plain[-1]:
         return text(decoded(plain))
@@ -57,7 +57,7 @@ def unquoted(value: Any) -> str | None:
 
 
 def count(value: Any) -> int | None:
-    """A token count: a whole number from 0, clamped to what the server can hold; booleans and text are refused."""
+    """Return a token count, given as a whole number of at least 0 or as digits, limited to the server's maximum."""
     kind = type_of(value)
     if kind is int and 0 <= value <= MAX_COUNT:
         return int(value)
@@ -76,7 +76,7 @@ def count(value: Any) -> int | None:
 
 
 def number(value: Any) -> float | int | None:
-    """A finite number, from text as well."""
+    """Return a finite number, given as a number or as text."""
     kind = type_of(value)
     if kind is int:
         return int(value)
@@ -93,7 +93,7 @@ _JSON_STARTS: Final = frozenset('[{"')
 
 
 def decoded(value: Any) -> Any:
-    """Parse text that is JSON (an object, a list or a quoted text); anything else is returned as it is."""
+    """Parse text that is JSON (an object, a list or a quoted text); return any other value unchanged."""
     if type_of(value) is not str:
         return value
     try:
@@ -101,14 +101,14 @@ def decoded(value: Any) -> Any:
         if start not in _JSON_STARTS and not (start.isspace() and value.lstrip()[0] in _JSON_STARTS):
             return value
         return orjson.loads(value)
-    except IndexError:  # there is nothing in it
+    except IndexError:  # the text is empty
         return value
     except ValueError:
         return _decoded_all_the_same(value)
 
 
 def _decoded_all_the_same(text: str) -> Any:
-    """Parse what Python's and JavaScript's encoders write and no JSON is: NaN, and halves of surrogate pairs."""
+    """Parse the invalid JSON that Python's and JavaScript's encoders may write: NaN, and lone surrogates."""
     if not any(sign in text for sign in _NO_JSON):
         return text
     try:
@@ -118,7 +118,7 @@ def _decoded_all_the_same(text: str) -> Any:
 
 
 def _nothing(_: str) -> None:
-    """No number stands for what is none."""
+    """Replace a constant that is not a number with None."""
 
 
 _NO_JSON: Final = ("NaN", "Infinity", "\\ud", "\\uD")
@@ -135,7 +135,7 @@ def scalar(value: Any) -> Any:
 
 
 def texts(value: Any) -> list[str] | None:
-    """A list of texts, from a list, from JSON text of a list, or from one text."""
+    """Return a list of texts, given as a list, as JSON text of a list, or as one text."""
     value = decoded(value)
     if type_of(value) is not list:
         value = [value]
@@ -144,19 +144,19 @@ def texts(value: Any) -> list[str] | None:
 
 
 def comma_separated(value: Any) -> list[str] | None:
-    """A list of texts, from a list or from text with commas."""
+    """Return a list of texts, given as a list or as comma-separated text."""
     if type_of(value) is str:
         value = value.split(",")
     return texts(value)
 
 
 def mapping(value: Any) -> dict[str, Any] | None:
-    """A non-empty object, from an object or from JSON text."""
+    """Return a non-empty object, given as an object or as JSON text."""
     value = decoded(value)
     return value if type_of(value) is dict and value else None
 
 
 def structure(value: Any) -> Any:
-    """An object or list, from JSON text or as it is; None for plain text."""
+    """Return an object or list, given as such or as JSON text; None for any other text."""
     value = decoded(value)
     return value if type_of(value) in _CONTAINERS and value else None

@@ -1,4 +1,4 @@
-"""Embeddings: never sent, but never gone without a word."""
+"""Embeddings, which are never sent but replaced by a marker."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _NUMBERS: Final = frozenset({int, float})
 
 
 def is_vector(value: list[Any]) -> bool:
-    """Whether the list is an embedding: numbers alone, and many."""
+    """Return whether the list is an embedding: at least eight items, all of them numbers."""
     return len(value) >= _MIN_VECTOR and all(type_of(item) in _NUMBERS for item in value)
 
 
 def vector_marker(value: list[Any]) -> str:
-    """Return what stands for an embedding."""
+    """Return the marker that replaces an embedding."""
     return f"[vector of {len(value)} numbers]"
 
 
 def without_vectors(value: Any, level: int = 0) -> Any:
-    """Return the value with a marker in the place of each list of numbers in it, however short."""
+    """Return the value with each list of numbers in it, however short, replaced by a marker."""
     kind = type_of(value)
     if level >= _MAX_LEVELS or kind not in (dict, list):
         return value

@@ -1,7 +1,7 @@
-"""A span as the mapping reads it: one frozen object with plain values, whatever the SDK handed over.
+"""Span in the form that the mapping reads: one frozen object with plain values, whatever the SDK passed.
 
-Attribute values differ between SDK versions and emitters (tuples, nested maps, enum members, bytes); they are made
-uniform once, here, and nowhere else.
+Attribute values differ between SDK versions and emitters (tuples, nested maps, enum members, bytes). They are made
+uniform only here, and only once.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _TEXT: Final = frozenset({str})
 _SIMPLE: Final = frozenset({str, int, bool})
 _MAX_LEVELS: Final = 64
 TOO_DEEP: Final = f"…[cut: nested deeper than {_MAX_LEVELS} levels]"
-"""Stands in the place of what lies deeper in a value than anything that reads it goes."""
+"""Replacement of the parts of a value that are nested too deeply for its readers."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """A span event, or a log record that belongs to the span (only those have a body)."""
+    """Span event, or a log record of the span (only log records have a body)."""
 
     name: str
     time_ns: int | None
@@ -37,14 +37,14 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
-    """A link to another span, by its OpenTelemetry ids."""
+    """Link to another span, by its OpenTelemetry ids."""
 
     trace_id: int
     span_id: int
 
 
 class Dropped(NamedTuple):
-    """Numbers of attributes, events and links that the SDK had no room for."""
+    """Numbers of attributes, events and links that the SDK dropped for lack of room."""
 
     attributes: int = 0
     events: int = 0
@@ -53,11 +53,11 @@ class Dropped(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpanView:
-    """A span with plain values: text, numbers, booleans, None, bytes, lists and dicts of them.
+    """Span with plain values: text, numbers, booleans, None, bytes, lists and dicts of them.
 
-    Times are nanoseconds since the epoch; `end_ns` is None while the span runs. `status_code` is UNSET, OK or
-    ERROR, `otel_kind` the name of the OpenTelemetry span kind. The names of attributes are text, or what is equal to it
-    (members of enums of text, which Agent Framework names attributes by).
+    Times are nanoseconds since the epoch; `end_ns` is None while the span runs. `status_code` is UNSET, OK or ERROR,
+    and `otel_kind` is the name of the OpenTelemetry span kind. Attribute names are text or equal to text (members of
+    text enums, which Agent Framework uses as names).
     """
 
     name: str
@@ -77,14 +77,14 @@ class SpanView:
     resource: Mapping[str, Any] = field(default_factory=dict[str, Any])
     otel_kind: str = "INTERNAL"
     dropped: Dropped | None = field(default=None, compare=False)
-    """None where nothing was."""
+    """None if nothing was dropped."""
     shape: Any = field(default=None, init=False, compare=False, repr=False)
-    """The shape of the attributes (`shape.py`) if it was known when the span was read; None says nothing."""
+    """Shape of the attributes (`shape.py`) if it was known when the span was read, else None."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogView:
-    """A log record that names the span it belongs to."""
+    """Log record with the ids of its span."""
 
     trace_id: int
     span_id: int
@@ -92,29 +92,29 @@ class LogView:
 
 
 Shapes: TypeAlias = dict[tuple[str, ...], dict[tuple[type[Any], ...], Any]]
-"""What is known of shapes: by the names of the attributes, then by the types of their values."""
+"""Known shapes, by the names of the attributes, then by the types of their values."""
 
 KNOWN_SHAPES: Final[Shapes] = {}
-"""Shapes that were seen before, of views without events.
+"""Shapes of views without events that were seen before.
 
-`shape.py` fills it; it stands here since reading a span asks first. In two steps, since a tuple made of one iterable
-takes a third of the time of one that is put together (benchmarks/mapping).
+`shape.py` fills it. It is defined here, because reading a span looks it up first. It has two levels, because creating a
+tuple from one iterable takes a third of the time of concatenating two (benchmarks/mapping).
 """
 
 
 def read_span(span: ReadableSpan) -> SpanView:
-    """Return the view of a span, finished or still running. Reads the span once; no reference to it is kept.
+    """Return the view of a span, finished or still running. Reads the span once and keeps no reference to it.
 
-    The fields of the SDK's own span are named as they were since its version 1.0. Its properties are calls in Python,
-    and copy events, links and attributes: four times the cost (benchmarks/mapping). What is built differently fails
-    here, and is read through the interface.
+    It reads the private fields of the SDK's span, whose names have not changed since version 1.0. The public properties
+    are Python calls that copy events, links and attributes, at four times the cost (benchmarks/mapping). A span of
+    another class fails here and is read through its properties.
     """
     made: Any = span
     try:
         view: Any = _OpenView()
         status, scope, attributes = made._status, made._instrumentation_scope, made._attributes
         view.name = made._name
-        view.trace_id, view.span_id = made._context[:2]  # the tuple that it is; its properties are calls in Python
+        view.trace_id, view.span_id = made._context[:2]  # it is a tuple, and its properties are Python calls
         parent = made._parent
         if parent is None:
             view.parent_id, view.parent_is_remote = None, False
@@ -125,11 +125,11 @@ def read_span(span: ReadableSpan) -> SpanView:
         view.scope_name, view.scope_version = scope._name, scope._version or ""
         view.resource, view.otel_kind = made._resource._attributes, made._kind._name_
         view.dropped = None
-        if type_of(attributes) is not dict:  # as they are kept of a span that has ended
+        if type_of(attributes) is not dict:  # an ended span that we kept has a plain dict
             if attributes.dropped:
                 view.dropped = _dropped(made)
             attributes = attributes._dict
-        # What is in the SDK's bounded lists, whose own length and iteration are calls in Python.
+        # The content of the SDK's bounded lists, whose own length and iteration are Python calls.
         events, links = made._events, made._links
         if type_of(events) is not tuple:
             if events.dropped:
@@ -157,7 +157,7 @@ def read_span(span: ReadableSpan) -> SpanView:
 
 
 def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
-    """Make the attributes of a known shape plain; None if they are no longer of that shape."""
+    """Make the attributes of a known shape plain; return the shape, or None if they no longer have it."""
     for name in shape.nested:
         attributes[name] = plain(attributes[name])
     if not shape.floats or isfinite(sum(shape.floats(attributes))):
@@ -167,7 +167,7 @@ def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
 
 
 class _OpenView:
-    """A view before it is frozen: a frozen dataclass sets each of its fields through `object.__setattr__`."""
+    """View that is not frozen yet, since a frozen dataclass sets each field through the slow `object.__setattr__`."""
 
     __slots__ = SpanView.__slots__
 
@@ -205,10 +205,10 @@ def _or_none(dropped: Dropped) -> Dropped | None:
 
 
 def read_log(record: Any) -> LogView | None:
-    """Return the view of a log record, None if it belongs to no span.
+    """Return the view of a log record, or None if it belongs to no span.
 
-    Takes what the logs SDK of any version hands to a processor or exporter (`LogData`, `ReadableLogRecord`,
-    `ReadWriteLogRecord`) and the API's own `LogRecord`.
+    Accepts the records that any version of the logs SDK passes to a processor or exporter (`LogData`,
+    `ReadableLogRecord`, `ReadWriteLogRecord`) and the API's own `LogRecord`.
     """
     if isinstance(record, LogView):
         return record
@@ -217,7 +217,7 @@ def read_log(record: Any) -> LogView | None:
     if not trace_id or not span_id:
         return None
     attributes = _told(getattr(log, "attributes", None))
-    # The name moved from an attribute to a field of its own; both are still emitted.
+    # The name has moved from an attribute to a field; both are still emitted.
     name = getattr(log, "event_name", None) or attributes.get("event.name") or ""
     body = plain(getattr(log, "body", None))
     return LogView(trace_id, span_id, EventView(str(name), getattr(log, "timestamp", None), attributes, body))
@@ -227,13 +227,13 @@ def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a copy of the attributes in which every value is plain."""
     if attributes is None:
         return {}
-    copy = getattr(attributes, "copy", None)  # the SDK's own is one call in C; `dict` asks for every key
+    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C; `dict` looks up every key
     copied: dict[str, Any] = dict(attributes) if copy is None else copy()
     return _plain_items(copied if type_of(copied) is dict else dict(copied))
 
 
 def _plain_items(copied: dict[str, Any]) -> dict[str, Any]:
-    """Make every item of the dict plain, in its place where that is possible."""
+    """Make every item of the dict plain, in place if possible."""
     if not _TEXT.issuperset(map(type_of, copied)):
         copied = {_plain_key(key): value for key, value in copied.items()}
     if _SIMPLE.issuperset(map(type_of, copied.values())):
@@ -244,13 +244,13 @@ def _plain_items(copied: dict[str, Any]) -> dict[str, Any]:
             continue
         if kind is not float:
             copied[key] = plain(value)
-        elif value - value != 0.0:  # infinite or no number
+        elif value - value != 0.0:  # infinite or NaN
             copied[key] = None
     return copied
 
 
 def plain(value: Any, levels: int = _MAX_LEVELS) -> Any:
-    """Return the value made of str, int, float, bool, None, bytes, list and dict; anything else becomes text."""
+    """Return the value as str, int, float, bool, None, bytes, list and dict; anything else becomes text."""
     kind = type_of(value)
     if kind in _PLAIN or kind is bytes:
         return value
@@ -276,7 +276,7 @@ def _plain_mapping(value: Any, levels: int) -> dict[str, Any]:
 
 
 def _plain_key(key: Any) -> str:
-    """A name as text: members of enums, which Agent Framework names attributes by, are not found by their text."""
+    """Return a name as plain text: enum members, which Agent Framework uses as names, are not found by their text."""
     return str.__str__(key) if isinstance(key, str) else str(key)
 
 
@@ -297,7 +297,7 @@ def _read_event(event: Any) -> EventView:
 
 
 def _told(attributes: Any) -> dict[str, Any]:
-    """Attributes of an event or a log record, with a mark for those that its SDK had no room for."""
+    """Return the attributes of an event or a log record, with a marker for those that the SDK dropped."""
     told = plain_attributes(attributes)
     dropped = getattr(attributes, "dropped", 0)
     if dropped:

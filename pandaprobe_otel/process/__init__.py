@@ -1,1 +1,1 @@
-"""The process around us: its forks and its end, imports and locks that survive them, the count of our own faults."""
+"""The process: its forks and its end, imports and locks that survive forks, and the count of our own faults."""

@@ -1,8 +1,8 @@
-"""Loading modules in background threads, safely for processes that fork.
+"""Imports in background threads that are safe in processes that fork.
 
-A fork that happens while another thread imports a module leaves that module's import lock held for ever in the
-child. So background threads import under `loading()`, and a fork waits until none does. It does not wait for ever: a
-child that was forked in spite of it loads nothing, and so cannot send; its spans are counted as dropped.
+If a process forks while another thread imports a module, that module's import lock stays held for ever in the child.
+So background threads import under `loading()`, and a fork waits until no thread does. The wait is bounded: a child
+that is forked during an import all the same loads nothing, so it cannot send, and its spans are counted as dropped.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 LONGEST_WAIT_S: Final = 20.0
-"""Loading takes a third of a second, and more than 5 on a machine with fifteen processes for each core (measured)."""
+"""Loading takes a third of a second, but more than 5 s on a machine with fifteen processes per core (measured)."""
 
 
 class ForkedWhileLoadingError(OSError):
-    """This process was forked while another thread was loading modules: to import one of them would hang for ever."""
+    """This process was forked while another thread was loading modules: importing one of them would hang for ever."""
 
     def __init__(self) -> None:
         super().__init__("this process was forked while pandaprobe-otel was loading modules, so it cannot send")
@@ -35,7 +35,7 @@ def loading() -> Generator[None]:
     """Hold back forks while modules are imported in this thread.
 
     Raises:
-        ForkedWhileLoadingError: a fork was not held back, and this is its child.
+        ForkedWhileLoadingError: this process was forked during such an import.
     """
     if _is_broken:
         raise ForkedWhileLoadingError
@@ -44,18 +44,18 @@ def loading() -> Generator[None]:
 
 
 class Watcher(Protocol):
-    """Someone who is told of forks. No call raises."""
+    """Object that is notified of forks. Its methods never raise."""
 
     def before_fork(self) -> None:
-        """In the parent, before a fork, when no thread is loading modules."""
+        """Prepare for a fork; called in the parent when no thread is loading modules."""
         ...
 
     def after_fork_in_parent(self) -> None:
-        """In the parent, after a fork."""
+        """Go on after a fork; called in the parent."""
         ...
 
     def reset_after_fork(self) -> None:
-        """In a forked child."""
+        """Start over after a fork; called in the child."""
         ...
 
 
@@ -63,10 +63,10 @@ _watchers: list[weakref.ref[Watcher]] = []
 
 
 def watch_forks(watcher: Watcher) -> None:
-    """Tell an object of forks, as long as it lives.
+    """Notify an object of forks as long as it lives.
 
-    Not by a registration of its own, which would be called before modules have been waited for: what comes into being
-    together with them would cross the fork unseen.
+    A separate registration for each object would run before the fork has waited for imports. Objects created during
+    those imports would then miss the fork.
     """
     _watchers[:] = [ref for ref in _watchers if ref() is not None]
     _watchers.append(weakref.ref(watcher))

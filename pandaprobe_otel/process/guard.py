@@ -1,4 +1,4 @@
-"""What is told once and counted: a fault of this library inside a user's call, which goes no further, and mistakes."""
+"""Counts, each logged once, of faults of this library inside user calls (never propagated) and of usage mistakes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 logger = logging.getLogger("pandaprobe_otel")
 
 MAX_MISTAKES: Final = 1000
-"""Texts that are remembered: some hold names of the app's."""
+"""Bound on remembered messages, because some contain names from the app."""
 
 _counts: Counter[str] = Counter()
 _mistakes: Counter[str] = Counter()
 
 
 def failed(where: str, error: BaseException) -> None:
-    """Count a fault at this place; the first one of each place is logged as a warning, the rest at debug level."""
+    """Count a fault at this place; log the first one of each place as a warning and the rest at debug level."""
     _counts[where] += 1
     level = logging.WARNING if _counts[where] == 1 else logging.DEBUG
     logger.log(level, "Tracing failed in %s (%s); the call itself is not affected.", where, type(error).__name__)
@@ -25,13 +25,13 @@ def failed(where: str, error: BaseException) -> None:
 
 
 def counted(where: str, error: BaseException) -> None:
-    """Count a fault that what is sent tells of itself, as by a value that cannot be shown; logged for debugging."""
+    """Count a fault and log it at debug level only, because the trace shows it (such as a value whose `repr` fails)."""
     _counts[where] += 1
     logger.debug("Fault in %s:", where, exc_info=error)
 
 
 def mistake(message: str) -> None:
-    """Tell, once for each text, of a use that does not do what it was meant to: what, where, and what to do."""
+    """Warn, once per message, of a use without the intended effect. The message says what, where and the remedy."""
     if message in _mistakes or len(_mistakes) < MAX_MISTAKES:
         _mistakes[message] += 1
         if _mistakes[message] == 1:
@@ -39,10 +39,10 @@ def mistake(message: str) -> None:
 
 
 def unused(what: str) -> None:
-    """Tell that a block was made and never entered. Called where the last reference to it goes away."""
+    """Warn that a block was created but never entered. Called from its `__del__`."""
     if sys.is_finalizing():
         return
-    from inspect import currentframe  # on use: costs more to load than this module
+    from inspect import currentframe  # imported here: costs more to load than this module
 
     frame = currentframe()
     for _ in ("this function", "__del__"):
@@ -52,10 +52,10 @@ def unused(what: str) -> None:
 
 
 def mistakes() -> tuple[str, ...]:
-    """The mistakes so far, with how often each was made."""
+    """Return the mistakes so far, each with its count."""
     return tuple(message if times == 1 else f"{message} ({times} times)" for message, times in _mistakes.items())
 
 
 def failures() -> dict[str, int]:
-    """Return how often each place has failed in this process."""
+    """Return the number of faults at each place in this process."""
     return dict(_counts)

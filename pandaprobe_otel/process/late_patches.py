@@ -1,7 +1,7 @@
-"""Locks and events that are made while an app is loaded, and used only after gevent has replaced those of `threading`.
+"""Detection of locks and events that were created before gevent replaced those of `threading`.
 
-gunicorn's workers of gevent patch after their fork; with --preload everything was made by then. A greenlet that waits
-for what belongs to real threads stops all greenlets of the process, for good. So whoever starts a thread asks first.
+gunicorn's gevent workers patch `threading` after their fork; with --preload, the locks exist by then. A greenlet that
+waits for a lock of real threads stops all greenlets of the process for good. So code that starts a thread checks first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 
 
 class LockMaker:
-    """Remembers whose locks were made; eventlet and gevent both replace `threading.Lock`."""
+    """Record of the class of locks in use at creation; eventlet and gevent both replace `threading.Lock`."""
 
     __slots__ = ("_lock",)
 
@@ -19,5 +19,5 @@ class LockMaker:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the process has other locks by now, so that those which nobody waits for yet are to be made anew."""
+        """True if `threading.Lock` has been replaced since: recreate the locks that no thread waits for yet."""
         return threading.Lock is not self._lock

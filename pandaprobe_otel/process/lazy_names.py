@@ -14,10 +14,11 @@ Hooks: TypeAlias = tuple[Callable[[str], Any], Callable[[], list[str]]]
 def lazy_names(
     package: str, homes: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` of a package (PEP 562) whose modules, by their names in it, have these names.
+    """Return `__getattr__` and `__dir__` of a package (PEP 562) for names that its modules define.
 
-    A package that imports its own modules at once fails when one thread imports the package and another one a module of
-    it: each holds the lock that the other waits for, and Python breaks the deadlock by an error.
+    `homes` maps each module's name within the package to the names that it defines. A package that imports its modules
+    eagerly fails if one thread imports the package while another imports one of its modules: each holds the lock that
+    the other waits for, and Python breaks the deadlock with an error.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""The life of a process, as a pipeline must know of it: its forks, its end, and the signal that asks for its end."""
+"""Events in the life of a process that a pipeline must handle: its forks, its end, and SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 
 class Ended(Watcher, Protocol):
-    """What is told of forks and of the end."""
+    """Object that is notified of forks and of the end of the process."""
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """The process ends."""
+        """Finish, because the process ends."""
         ...
 
 
 def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
-    """Deliver at the end of the process, and start over in forked children. Holds the pipeline weakly.
+    """Deliver at the end of the process and start over in forked children. Holds the pipeline weakly.
 
-    Behind an exporter the end is the batch processor's to announce: it hands over its last spans when its provider
-    shuts down, which may be after an exit handler of ours.
+    An exporter passes `at_exit_too=False`: its batch processor announces the end, and hands over its last spans when
+    its provider shuts down, which may happen after our exit handler.
     """
     ref = weakref.ref(pipeline)
 
@@ -44,11 +44,11 @@ def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
 
 
 def _end_as_interrupted() -> None:
-    """Give a process that Ctrl-C ends the exit status of one, which the last delivery may have taken from it.
+    """Restore the exit status of a process that Ctrl-C ends, which the last delivery may have reset.
 
-    CPython notes an unhandled KeyboardInterrupt, and forgets it with the next text that is executed, such as that of
-    every dataclass of a module that is imported. A text that raises it again makes the note anew. Without it a shell's
-    loop goes on after Ctrl-C.
+    CPython notes an unhandled KeyboardInterrupt, but clears the note on the next `exec` of a string, as every imported
+    dataclass runs one. An `exec` that raises it again restores the note. Without it, a shell loop would continue after
+    Ctrl-C.
     """
     if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1") and not sys.flags.interactive:
         with suppress(KeyboardInterrupt):
@@ -56,10 +56,10 @@ def _end_as_interrupted() -> None:
 
 
 def finish_with_multiprocessing(pipeline: Ended) -> None:
-    """Children of multiprocessing end by os._exit, without atexit; their own finalizers run, though.
+    """Deliver at the end of a multiprocessing child, which calls os._exit and so skips atexit, but runs its finalizers.
 
-    Those of Celery's pool run nothing but Celery's signal. Called with the first span of a process: a child clears
-    its list of finalizers after the fork.
+    Celery's pool workers run only Celery's signal. Call this with the first span of a process: a child clears its list
+    of finalizers after the fork.
     """
     ref = weakref.ref(pipeline)
 
@@ -78,7 +78,7 @@ def finish_with_multiprocessing(pipeline: Ended) -> None:
 
 
 def end_on_sigterm() -> None:
-    """Make SIGTERM an orderly end, where nobody else handles it: exit handlers run, so traces are delivered."""
+    """Make SIGTERM run the exit handlers, so that traces are delivered, unless something else handles it."""
     if signal.getsignal(signal.SIGTERM) is _end:
         return
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:

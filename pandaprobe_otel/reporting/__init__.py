@@ -1,1 +1,1 @@
-"""Reports of what became of the spans: for the user, as metrics, in the terminal."""
+"""Reports on the delivery of spans: for the user, as metrics, and in the terminal."""

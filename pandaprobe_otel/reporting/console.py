@@ -1,4 +1,4 @@
-"""`console=True`: what is sent is also shown, as a tree on standard error."""
+"""Output of `console=True`: each trace that is sent is also printed as a tree on standard error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 
 class TraceConsole:
-    """Prints each posted trace. Needs rich (extra `cli`); without it, one warning says so and nothing is printed."""
+    """Printer of posted traces. Needs rich (extra `cli`); without it, it logs one warning and prints nothing."""
 
     def __init__(self) -> None:
         self._usable = True

@@ -1,4 +1,4 @@
-"""What became of the spans, as the user sees it."""
+"""Delivery status for the user."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One reading: spans_ended = spans_delivered + sum(spans_dropped.values()) + spans_pending.
+    """Delivery status at one moment: spans_ended = spans_delivered + sum(spans_dropped.values()) + spans_pending.
 
-    `answers` counts the server's answers by what they meant; `settings` holds (value, source) of each setting,
-    with secrets masked; `instrumented` says of each library whether it is hooked and why not.
+    `answers` counts the server's answers by meaning. `settings` holds (value, source) of each setting, with secrets
+    masked. `instrumented` states for each library whether it is hooked, and if not, why.
     """
 
     enabled: bool
@@ -35,7 +35,7 @@ class Status:
     instrumented: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __str__(self) -> str:
-        """The counts in a few lines, for `print`; `repr` has everything."""
+        """Return the counts in a few lines, for `print`; `repr` has everything."""
         where = f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
         dropped = "".join(f", {count} {reason}" for reason, count in self.spans_dropped.items() if count)
         lines = [
@@ -50,7 +50,7 @@ class Status:
 
 
 def described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of `Status` that say what was set, secrets masked."""
+    """Return the fields of `Status` that describe the settings, with secrets masked."""
     settings: dict[str, tuple[str, str]] = {}
     for setting in SETTINGS:
         value = getattr(config, setting.name)

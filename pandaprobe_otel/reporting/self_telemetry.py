@@ -1,7 +1,7 @@
-"""The same numbers as `status()`, as OpenTelemetry metrics, under the names that the SDK uses for its own parts.
+"""The numbers of `status()` as OpenTelemetry metrics.
 
-Names and attributes are those of the semantic conventions for SDK self-observability (`otel.sdk.*`); what these do not
-have begins with `pandaprobe_otel.`.
+Names and attributes follow the semantic conventions for SDK self-observability (`otel.sdk.*`). Metrics that these do
+not define begin with `pandaprobe_otel.`.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ COMPONENT_TYPE: Final = "pandaprobe_span_processor"
 _numbers = itertools.count()
 
 _Value = tuple[float, dict[str, str]]
-"""With the attributes that tell it from others of its metric."""
+"""A value, and the attributes that distinguish it within its metric."""
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What there is to observe at one moment."""
+    """Values to observe at one moment."""
 
     counts: LedgerCounts
     fill: float
-    """The part of the room for waiting traces that is taken."""
+    """Fill level of the queue of waiting traces, from 0 to 1."""
     kept_share: float
-    """The chance with which a trace without a claim is let through; 1 without overload."""
+    """Probability that a trace without priority is kept; 1 without overload."""
 
 
 def observe(read: Callable[[], Reading | None]) -> None:
-    """Register the instruments. `read` is asked at each collection; None ends the observation.
+    """Register the instruments. `read` is called at each collection; once it returns None, nothing is reported.
 
-    Nothing at the end of a process whose meters have ended already: to ask for one then is a warning to the app.
+    If the meter provider has shut down at the end of the process, register nothing: the SDK would warn the app.
     """
-    if getattr(get_meter_provider(), "_shutdown", False) is True:  # the SDK says so nowhere else
+    if getattr(get_meter_provider(), "_shutdown", False) is True:  # the SDK has no public attribute for it
         return
     component = {
         "otel.component.type": COMPONENT_TYPE,

@@ -1,4 +1,4 @@
-"""A trace as a tree for the terminal: kinds, times, tokens, errors."""
+"""Trace as a tree for the terminal: kinds, times, tokens and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLOURS: Final = {
 
 
 def trace_tree(trace: Mapping[str, Any]) -> Tree:
-    """Return the tree of a trace as GET /traces/{id} gives it. Spans whose parent is missing stand at the top."""
+    """Return the tree of a trace in the form of GET /traces/{id}. Spans whose parent is missing are at the top."""
     from rich.text import Text
     from rich.tree import Tree
 
@@ -35,13 +35,13 @@ def trace_tree(trace: Mapping[str, Any]) -> Tree:
         parent = span.get("parent_span_id")
         branches.setdefault(parent if parent in known else None, []).append(span)
     _grow(tree, None, branches)
-    while branches:  # what is left hangs below a span that is its own ancestor
+    while branches:  # the rest is below a span that is its own ancestor
         _grow(tree, next(iter(branches)), branches)
     return tree
 
 
 def _grow(tree: Tree, parent: Any, branches: dict[Any, list[Mapping[str, Any]]]) -> None:
-    # `pop`: a span that is its own ancestor, which the server accepts, is shown once and not for ever.
+    # `pop` ends the recursion: the server accepts a span that is its own ancestor, and it is shown only once.
     for span in branches.pop(parent, []):
         _grow(tree.add(_label(span)), span["span_id"], branches)
 
@@ -65,7 +65,7 @@ def _label(span: Mapping[str, Any]) -> Text:
 
 
 def _mark(body: Mapping[str, Any]) -> Text:
-    """How a span or trace ended that neither succeeded nor failed."""
+    """Return the outcome of a span or trace that neither succeeded nor failed."""
     from rich.text import Text
 
     outcome = outcome_in(body)
@@ -73,7 +73,7 @@ def _mark(body: Mapping[str, Any]) -> Text:
 
 
 def duration(span: Mapping[str, Any]) -> str:
-    """How long a span took, such as `12 ms` or `1.25 s`; `running` without an end."""
+    """Return the duration of a span, such as `12 ms` or `1.25 s`; `running` without an end."""
     if not span.get("ended_at"):
         return "running"
     took = _time(span["ended_at"]) - _time(span["started_at"])

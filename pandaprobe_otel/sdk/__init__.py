@@ -1,1 +1,1 @@
-"""The objects that OpenTelemetry's SDK calls: span processor, exporter, log processor."""
+"""Objects that OpenTelemetry's SDK calls: span processor, exporter and log processor."""

@@ -1,4 +1,4 @@
-"""The span exporter, for pipelines that are built from a BatchSpanProcessor or by environment variables."""
+"""Span exporter, for pipelines that are built with a BatchSpanProcessor or from environment variables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class PandaProbeSpanExporter(Piece, SpanExporter):
-    """Exports to PandaProbe from any span processor.
+    """Exporter to PandaProbe for any span processor.
 
-    An exporter sees only ended spans, so a trace counts as complete when its root has arrived and nothing followed
-    for five seconds. `PandaProbeSpanProcessor` knows it exactly and is the better choice where there is one.
+    An exporter sees only ended spans, so a trace counts as complete when its root has arrived and no span followed
+    for five seconds. `PandaProbeSpanProcessor` knows exactly when a trace is complete: prefer it where you can.
     The arguments are those of `PandaProbeSpanProcessor`.
     """
 
@@ -33,8 +33,8 @@ class PandaProbeSpanExporter(Piece, SpanExporter):
         self._seen: Any = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Take over ended spans; never waits for the network, so it always succeeds."""
-        # Only the global provider can be found from here; a processor of ours in any other looks for itself.
+        """Take over ended spans; always succeeds, because it never waits for the network."""
+        # An exporter can find only the global provider. In other providers, our processor makes this check.
         beside: Any = getattr(trace.get_tracer_provider(), "_active_span_processor", None)
         if self._seen is not (seen := getattr(beside, "_span_processors", None)):
             self._seen = seen
@@ -45,9 +45,9 @@ class PandaProbeSpanExporter(Piece, SpanExporter):
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        """Deliver what can be delivered within the shutdown timeout, then stop."""
+        """Deliver as much as possible within the shutdown timeout, then stop."""
         self.pipeline.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver every trace whose root has arrived; False when that took longer than the timeout."""
+        """Deliver every trace whose root has arrived; return False if that exceeds the timeout."""
         return self.pipeline.flush(timeout_millis / 1000)

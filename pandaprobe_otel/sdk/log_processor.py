@@ -1,4 +1,4 @@
-"""Content that travels as log records: events of the GenAI conventions, joined to their spans."""
+"""Log processor for content in log records: GenAI events, which are joined to their spans."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _PREFIX: Final = "gen_ai."
 
 
 class PandaProbeLogProcessor(LogRecordProcessor):
-    """Add it to a `LoggerProvider`: GenAI events become content of the spans within which they were emitted.
+    """Processor for a `LoggerProvider` that turns GenAI events into content of the spans that emitted them.
 
-    Some instrumentations write messages as log records and not on spans. Every other record is left alone. The
-    calling thread pays for a look at the record's name and an append.
+    Some instrumentations write messages as log records, not on spans. All other records are left alone. The calling
+    thread pays for one check of the record's name and one append.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.lead_to(pipeline)
 
     def lead_to(self, pipeline: Pipeline) -> None:
-        """Hand records over to this pipeline from now on."""
+        """Pass records to this pipeline from now on."""
         self._logged = pipeline.logged
 
     def on_emit(self, log_record: Any) -> None:
@@ -35,11 +35,11 @@ class PandaProbeLogProcessor(LogRecordProcessor):
             self._logged(log_record)
 
     emit = on_emit
-    """What SDKs before 1.35 call it."""
+    """Name of `on_emit` in SDKs before 1.35."""
 
     def shutdown(self) -> None:
-        """Nothing is held here."""
+        """Do nothing, because no records are held here."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is held here: the records go with their spans."""
+        """Return True, because records are delivered with their spans, not from here."""
         return True

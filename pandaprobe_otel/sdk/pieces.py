@@ -1,6 +1,6 @@
-"""Our parts of a tracer provider: of several that deliver to one place, one does.
+"""Our processors and exporters in a tracer provider: only one of them delivers to each destination.
 
-An exporter may be there by a variable or a configuration file, a processor by a line of the app and by `init()`.
+A variable or a configuration file may add an exporter, while the app's code and `init()` each add a processor.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 
 class Piece:
-    """A span processor or exporter of ours."""
+    """Base of our span processor and exporter."""
 
     pipeline: Pipeline
     sees_starts: ClassVar[bool]
     stands_aside = False
-    """Whether another one delivers what this one would."""
+    """True if another piece delivers to the same destination."""
 
 
 def pieces_in(processor: Any) -> Iterator[Piece]:
-    """Yield ours among a provider's span processors and their exporters, in their order."""
+    """Yield our pieces among a provider's span processors and their exporters, in order."""
     if isinstance(processor, Piece):
         yield processor
         return
     inside: Any = getattr(processor, "_span_processors", ())
-    if type(inside) is not tuple:  # a stand-in has every attribute
+    if type(inside) is not tuple:  # a mock has every attribute
         inside = ()
     for inner in cast("tuple[Any, ...]", inside):
         yield from pieces_in(inner)
@@ -40,7 +40,7 @@ def pieces_in(processor: Any) -> Iterator[Piece]:
 
 
 def choose(processor: Any) -> None:
-    """Let one piece deliver to each place: the first that sees spans start, else the first."""
+    """Choose one piece for each destination: the first that sees spans start, else the first."""
     chosen: dict[str, Piece] = {}
     for piece in sorted(pieces_in(processor), key=lambda each: not each.sees_starts):
         place = piece.pipeline.destination

@@ -1,4 +1,4 @@
-"""The span processor: sees starts and ends, so it knows exactly when a trace is complete."""
+"""Span processor, which sees spans start and end and so knows exactly when a trace is complete."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 
 class PandaProbeSpanProcessor(Piece, SpanProcessor):
-    """Add it to a `TracerProvider`: each trace is assembled, mapped and delivered to PandaProbe.
+    """Processor that assembles, maps and delivers each trace of a `TracerProvider` to PandaProbe.
 
-    Starting and ending a span costs the calling thread an append; everything else happens in background threads,
-    which start with the first span. Nothing is sent to the network by the constructor, and nothing raised: with
-    settings that cannot work (no API key), one warning is logged and spans are ignored.
+    Starting or ending a span costs the calling thread one append. Everything else happens in background threads,
+    which start with the first span. The constructor sends nothing and never raises: if the settings cannot work (no
+    API key), it logs one warning and ignores all spans.
 
-    The settings are those of `init` that concern the connection, the content and the delivery, all optional:
+    The settings are those of `init` for the connection, the content and the delivery. All are optional:
     `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `compute_cost`,
     `sample_rate`, `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
     """
@@ -43,7 +43,7 @@ class PandaProbeSpanProcessor(Piece, SpanProcessor):
         self.lead_to(pipeline)
 
     def lead_to(self, pipeline: Pipeline) -> None:
-        """Hand spans over to this pipeline from now on."""
+        """Pass spans to this pipeline from now on."""
         self.pipeline = pipeline
         self._started = pipeline.started
         self._ended = pipeline.ended
@@ -53,10 +53,10 @@ class PandaProbeSpanProcessor(Piece, SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp session, user, tags and metadata of the context on the span, and count it as open.
 
-        A span that is left out later, and may have children in other services, is told to them (`remote_parents`).
+        If the span may be left out later, mark it so that its children in other services know (see `remote_parents`).
         """
         try:
-            # The tuple is another one when a processor is added.
+            # The SDK replaces this tuple when a processor is added.
             processors: Any = getattr(span, "_span_processor", None)
             if self._seen is not (seen := getattr(processors, "_span_processors", None)):
                 self._seen = seen
@@ -68,21 +68,21 @@ class PandaProbeSpanProcessor(Piece, SpanProcessor):
                     leave_out_strangers(span, parent_context)
                 mark(span, leaves_out=self._leaves_out)
             stamp(span, parent_context)
-        except Exception:  # the guard of span starts: the app's span must start whatever its context holds
+        except Exception:  # protects the app: its span must start, whatever the context holds
             if not self._stamp_failed:
                 self._stamp_failed = True
                 _logger.exception("The context of a span could not be read; please report this")
         self._started(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Hand the span over."""
+        """Pass the ended span to the pipeline."""
         if not self.stands_aside:
             self._ended(span)
 
     def shutdown(self) -> None:
-        """Deliver what can be delivered within the shutdown timeout, then stop."""
+        """Deliver as much as possible within the shutdown timeout, then stop."""
         self.pipeline.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver every trace whose root has ended; False when that took longer than the timeout."""
+        """Deliver every trace whose root has ended; return False if that exceeds the timeout."""
         return self.pipeline.flush(timeout_millis / 1000)

@@ -1,1 +1,1 @@
-"""Requests to PandaProbe, and what their answers mean."""
+"""Requests to PandaProbe, and the meaning of their answers."""

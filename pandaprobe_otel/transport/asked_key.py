@@ -1,4 +1,4 @@
-"""Requests with a key that a function of the app gives, such as one that reads a vault whose keys are rotated."""
+"""Requests with an API key that a function of the app supplies, such as one that reads rotated keys from a vault."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pandaprobe_otel.transport.messages import KeyedTransport, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 _ASK_AGAIN = (VerdictKind.AUTH, VerdictKind.QUOTA)
-"""The key is refused, or its plan is used up: another one may do."""
+"""The key is refused or its plan is used up: another key may work."""
 
 
 class AskedKeyTransport:
-    """Asks for the key before the first request, and again after each answer that another key may change.
+    """Transport that asks for the key before the first request, and after each answer that another key may change.
 
-    Only the threads that send ask, one at a time: at the pace at which they try again. The app's function may block
-    them; what it raises is counted and logged, and the request waits, or goes with the key that is known. Thread-safe.
+    Only sender threads ask, one at a time and at the pace of their retries. The app's function may block them. Its
+    exceptions are counted and logged; the request then waits, or is sent with the last known key. Thread-safe.
     """
 
     def __init__(self, inner: KeyedTransport, *, ask: Callable[[], str], project_name: str) -> None:
@@ -31,7 +31,7 @@ class AskedKeyTransport:
         self._is_stale = True
 
     def send(self, request: Request) -> Outcome:
-        """Send one request, with the newest key."""
+        """Send one request with the newest key."""
         if self._is_stale and not self._renew():
             return NoAnswer(reason="the function that gives the API key failed", may_have_arrived=False)
         outcome = self._inner.send(request)
@@ -44,12 +44,12 @@ class AskedKeyTransport:
         self._inner.close()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: with a new lock, since a thread of the parent may have held the old one."""
+        """Replace the lock in a forked child, since a thread of the parent may have held the old one."""
         self._lock = threading.Lock()
         self._inner.reset_after_fork()
 
     def _renew(self) -> bool:
-        """Ask for the key; whether there is one."""
+        """Ask for the key; return True if one is known."""
         with self._lock:
             if not self._is_stale:
                 return True  # another thread has asked meanwhile

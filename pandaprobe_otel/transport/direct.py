@@ -1,7 +1,7 @@
-"""The transport of the delivery: a socket and a parser of HTTP, and nothing in between.
+"""Transport for delivery: a socket and an HTTP parser, with nothing in between.
 
-httpx costs ten times as much for a POST, `http.client` twice (benchmarks/delivery/transports.py). What is not plain (a
-proxy, credentials in the URL, a host name beyond ASCII) goes by httpx.
+For a POST, httpx costs ten times as much and `http.client` twice as much (benchmarks/delivery/transports.py). Special
+cases (a proxy, credentials in the URL, a non-ASCII host name) use httpx.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.transport.connection import Connection
 
-# The server closes idle connections after about 5 s (measured): drop ours first, so that a request is not written
-# into a connection that is closing, which would leave its outcome unknown.
+# The server closes idle connections after about 5 s (measured). Close ours first: a request that is written into a
+# closing connection has an unknown outcome.
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransport:
-    """The cheapest transport that can reach the endpoint."""
+    """Return the cheapest transport that can reach the endpoint."""
     return DirectTransport(endpoint, headers) if is_direct(endpoint, headers) else HttpTransport(endpoint, headers)
 
 
 def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
-    """Whether requests need nothing but a socket."""
+    """Return whether a plain socket is enough to reach the endpoint."""
     try:
         url = urlsplit(endpoint)
         port = url.port
@@ -52,7 +52,7 @@ def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
 
 
 def _has_proxy() -> bool:
-    """Whether the environment, or the system where it has such a setting, may name a proxy."""
+    """Return whether the environment, or the settings of Windows or macOS, may name a proxy."""
     if sys.platform in ("win32", "darwin"):
         from urllib.request import getproxies
 
@@ -63,7 +63,7 @@ def _has_proxy() -> bool:
 
 
 class DirectTransport:
-    """Sends requests below one endpoint with fixed headers. Never raises, never follows a redirect. Thread-safe."""
+    """Transport below one endpoint with fixed headers. Never raises or follows a redirect. Thread-safe."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
         url = urlsplit(endpoint)
@@ -85,7 +85,7 @@ class DirectTransport:
         self._redaction.learn(headers)
 
     def send(self, request: Request) -> Outcome:
-        """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
+        """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
         return self._redaction.applied_to(self._send(request))
 
     def _send(self, request: Request) -> Outcome:
@@ -124,7 +124,7 @@ class DirectTransport:
             self._idle.pop().hang_up()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: give up the descriptors; the parent's connections stay open, since nothing is said."""
+        """Close the descriptors in a forked child; the parent's connections stay open, since nothing is sent."""
         self.close()
 
     def _keep(self, connection: Connection) -> None:
@@ -150,7 +150,7 @@ class DirectTransport:
 
 
 def _opener(host: bytes, port: int, *, is_tls: bool) -> Callable[[float], Connection]:
-    """The opener of connections; all that a request needs is imported here."""
+    """Return a function that opens connections; everything that a request needs is imported here."""
     from pandaprobe_otel.transport.connection import Connection
 
     tls = _tls(host.decode()) if is_tls else None
@@ -158,13 +158,13 @@ def _opener(host: bytes, port: int, *, is_tls: bool) -> Callable[[float], Connec
 
 
 def _tls(host: str) -> Callable[[socket.socket], ssl.SSLSocket]:
-    """Verifies as httpx does: certifi's authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR name."""
+    """Return a TLS wrapper that verifies as httpx does: by SSL_CERT_FILE or SSL_CERT_DIR, else by certifi."""
     import ssl
 
-    import_module("encodings.idna")  # a handshake would import it
+    import_module("encodings.idna")  # else the handshake would import it
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folder:
-        with suppress(ImportError):  # it comes with httpx; the system's own authorities are the next best
+        with suppress(ImportError):  # comes with httpx; without it, the system's certificates are used
             import certifi
 
             file = certifi.where()

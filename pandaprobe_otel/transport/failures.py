@@ -1,4 +1,4 @@
-"""Why no answer came, in the words that the user reads."""
+"""Reasons for a missing answer, in words for the user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def describe(error: BaseException) -> str:
-    """The error, and which variable decides where a certificate is the matter."""
+    """Return the error as text, with the variable to check if a certificate is the cause."""
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     hint = _about_certificates(error, said)
     return f"{said}; {hint}" if hint else said
@@ -15,7 +15,7 @@ def describe(error: BaseException) -> str:
 def _about_certificates(error: BaseException, said: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in said:
         return "SSL_CERT_FILE may name a file with the certificate of your own authority"
-    # OpenSSL says neither which file is missing nor which one holds no certificate.
+    # OpenSSL names neither the missing file nor the one without a certificate.
     file = os.environ.get("SSL_CERT_FILE")
     if file and (isinstance(error, FileNotFoundError) or "NO_CERTIFICATE_OR_CRL_FOUND" in said):
         return f"SSL_CERT_FILE={file}"

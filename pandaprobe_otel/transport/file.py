@@ -1,4 +1,4 @@
-"""The transport without a server: each request becomes a line of a file, and is answered as if it had arrived."""
+"""Transport into a file: each request becomes a line, and is answered as if it had arrived at a server."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pandaprobe_otel.transport.trace_file import line_of
 
 try:
     import fcntl
-except ImportError:  # Windows: one process a file
+except ImportError:  # Windows: only one process may write to a file
     fcntl = None  # type: ignore[assignment]
 
 _ANSWERS: Final = {"GET": 200, "PATCH": 200, "POST": 202}
 
 
 class FileTransport:
-    """Appends to a file. Threads and processes may share it: a line is never mixed with another, nor left half.
+    """Transport that appends to a file. Threads and processes may share it: lines are neither mixed nor cut off.
 
-    The file is opened for each line, so that it may be moved away while the app runs, and belongs to no fork.
+    The file is opened for each line, so that it may be moved while the app runs, and no fork inherits it.
     """
 
     def __init__(self, path: str) -> None:
@@ -29,7 +29,7 @@ class FileTransport:
         self._lock = threading.Lock()
 
     def send(self, request: Request) -> Outcome:
-        """Write one request down; what cannot be written has not arrived, and is tried again by the delivery."""
+        """Write one request; if that fails, return `NoAnswer`, so that delivery tries again."""
         line = line_of(request.method, request.path, request.body or b"")
         if line is not None:
             try:
@@ -40,15 +40,15 @@ class FileTransport:
         return Answer(status=_ANSWERS[request.method], body=b"{}")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because no file stays open."""
 
     def reset_after_fork(self) -> None:
-        """A thread of the parent may have held the lock."""
+        """Replace the lock, which a thread of the parent may have held."""
         self._lock = threading.Lock()
 
 
 def _append(path: str, line: bytes) -> None:
-    # What agents say is private: nobody else may read the file, unless its owner says so.
+    # The content of agents is private: only the owner may read the file, unless they change its mode.
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         if fcntl is not None:

@@ -1,4 +1,4 @@
-"""The transport over real HTTP. httpx is loaded with the first request, never before."""
+"""Transport with httpx, which is loaded on the first request and never before."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pandaprobe_otel.transport.redaction import Redaction
 if TYPE_CHECKING:
     import httpx
 
-# What a request would import on its way; loaded before the first one, while forks are held back.
+# Modules that a request would import; loaded before the first one, while forks are held back.
 _LOADED_BY_REQUESTS: Final = ("encodings.idna", "opentelemetry.instrumentation.utils")
 
 _abandoned: list[object] = []
-"""Clients of a parent process: closing them would write into the parent's TLS streams, so they are kept unused."""
+"""Clients of a parent process, kept unused: closing them would write into the parent's TLS streams."""
 
 
 class HttpTransport:
-    """Sends requests below one endpoint with fixed headers. Never raises, never follows a redirect.
+    """Transport below one endpoint with fixed headers. Never raises or follows a redirect.
 
-    Redirects are not followed because the key would go along to wherever they point.
+    A redirect would send the key to wherever it points.
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
@@ -43,14 +43,14 @@ class HttpTransport:
         self._redaction.learn(headers)
 
     def send(self, request: Request) -> Outcome:
-        """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
+        """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
         return self._redaction.applied_to(self._send(request))
 
     def _send(self, request: Request) -> Outcome:
         deadline = time.monotonic() + request.timeout_s
         try:
             client = self._connected()
-        except (ForkedWhileLoadingError, ImportError) as error:  # without httpx: an app may have httpx2 alone
+        except (ForkedWhileLoadingError, ImportError) as error:  # httpx may be missing: an app may have only httpx2
             return NoAnswer(reason=describe(error), may_have_arrived=False)
         if isinstance(client, NoAnswer):
             return client
@@ -84,7 +84,7 @@ class HttpTransport:
                 client.close()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone."""
+        """Leave the parent's connections alone in a forked child."""
         self._lock = threading.Lock()
         if self._client is not None:
             _abandoned.append(self._client)
@@ -109,11 +109,11 @@ class HttpTransport:
 
 
 class _TooLateError(Exception):
-    """The token that allowed the request was over when there was a connection for it."""
+    """The token that allowed the request had expired by the time a connection was ready."""
 
 
 def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
-    """The body, or as much of it as is of use: httpx limits the time of each read, and nothing else."""
+    """Return the body, up to `most_read` bytes, within the deadline: httpx limits only the time of each read."""
     import httpx
 
     body = bytearray()
@@ -129,6 +129,6 @@ def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
 
 
 def _check_in_time(request: Request, event: str, info: object) -> None:
-    """Called by httpcore at each of its steps."""
+    """Raise before the headers are sent if no time is left. httpcore calls this at each of its steps."""
     if event.endswith("send_request_headers.started") and request.time_left_s() <= 0:
         raise _TooLateError

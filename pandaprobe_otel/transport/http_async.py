@@ -1,4 +1,4 @@
-"""The transport over real HTTP for asyncio: the twin of `HttpTransport`."""
+"""Transport with httpx for asyncio: the counterpart of `HttpTransport`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class AsyncHttpTransport:
-    """Sends requests below one endpoint with fixed headers. Never raises, never follows a redirect.
+    """Transport below one endpoint with fixed headers. Never raises or follows a redirect.
 
-    Connections belong to the event loop that opened them, and to the process: in another loop (a second
-    `asyncio.run`) or a forked child new ones are opened, and the old ones left alone.
+    Connections belong to the event loop and the process that opened them. Another loop (a second `asyncio.run`) or a
+    forked child opens new ones and leaves the old ones alone.
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
@@ -32,13 +32,13 @@ class AsyncHttpTransport:
         self._home: tuple[weakref.ref[asyncio.AbstractEventLoop], int] | None = None
 
     async def send(self, request: Request) -> Outcome:
-        """Send one request; an answer of any status is an `Answer`, everything else a `NoAnswer`."""
+        """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
         return self._redaction.applied_to(await self._send(request))
 
     async def _send(self, request: Request) -> Outcome:
         try:
             from pandaprobe_otel.transport import httpx_pieces
-        except ImportError as error:  # an app may have httpx2 alone
+        except ImportError as error:  # an app may have only httpx2
             return NoAnswer(reason=describe(error), may_have_arrived=False)
         try:
             with httpx_pieces.Quiet():

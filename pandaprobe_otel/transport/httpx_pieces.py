@@ -1,6 +1,6 @@
-"""What the synchronous and the asynchronous transport share: how httpx's results become ours, and silence.
+"""Shared parts of the sync and async transports: conversion of httpx's results, and suppression of its telemetry.
 
-Imports httpx, so it is loaded with the first request only.
+Imports httpx, so it is loaded only with the first request.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import httpx
 from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Request
 
-# The server closes idle connections after about 5 s (measured): expire ours first, so that a request is not
-# written into a connection that is closing, which would leave its outcome unknown.
+# The server closes idle connections after about 5 s (measured). Expire ours first: a request that is written into a
+# closing connection has an unknown outcome.
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 8
 
 FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError)
-"""All that httpx raises when no answer comes, or when it cannot use a proxy's variable (a scheme that it does not
-know, SOCKS without the package for it) or SSL_CERT_FILE."""
+"""Exceptions of httpx if no answer comes, or if it cannot use a proxy variable (an unknown scheme, SOCKS without its
+package) or SSL_CERT_FILE."""
 
-# Nothing was sent, or not the end of the body, without which the server cannot act on it.
+# Nothing was sent, or the end of the body was not, so the server cannot have acted on it.
 _NEVER_ARRIVED: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -36,28 +36,28 @@ _NEVER_ARRIVED: Final = (
 
 
 def limits() -> httpx.Limits:
-    """Connections of one client."""
+    """Return the connection limits of one client."""
     return httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
 
 
 def timeout(request: Request) -> httpx.Timeout:
-    """The request's own timeout; connecting never takes longer than ten seconds of it."""
+    """Return the request's own timeout, of which connecting may take at most ten seconds."""
     return httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s))
 
 
 def answer_of(response: httpx.Response, body: bytes) -> Answer:
-    """The answer in our own terms."""
+    """Return httpx's response as an `Answer`."""
     return Answer(status=response.status_code, body=body, headers=dict(response.headers))
 
 
 def no_answer(error: Exception) -> NoAnswer:
-    """What one of `FAILURES` says about the request."""
+    """Return one of `FAILURES` as a `NoAnswer`."""
     arrived = isinstance(error, httpx.HTTPError) and not isinstance(error, _NEVER_ARRIVED)
     return NoAnswer(reason=describe(error), may_have_arrived=arrived)
 
 
 class Quiet:
-    """No span and no log line about our own requests, also when the app has httpx instrumented or logs at INFO."""
+    """Context without spans and log lines for our own requests, even if the app instruments httpx or logs at INFO."""
 
     __slots__ = ("_suppression", "_token")
 
@@ -74,7 +74,7 @@ class Quiet:
         _ours.reset(self._token)
 
 
-# A context variable and not a thread-local: while one task of a loop waits for its answer, others run in its thread.
+# A context variable, not a thread-local: while one task of a loop waits for its answer, others run in the same thread.
 _ours: ContextVar[bool] = ContextVar("pandaprobe_request", default=False)
 
 

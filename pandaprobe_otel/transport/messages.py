@@ -1,4 +1,4 @@
-"""What goes out and what comes back, as values: the seam behind which the network lies."""
+"""Requests and their outcomes as values, and the interface of transports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 LARGEST_BODY: Final = 64 << 20
-"""Bytes of an answer; one that is longer is none."""
+"""Bytes of an answer; a longer one counts as no answer."""
 
 
 def _for_ever() -> float:
@@ -24,16 +24,17 @@ class Request:
     body: bytes | None = None
     timeout_s: float = 30.0
     most_read: int | None = None
-    """Bytes of the answer's body that the caller has a use for: the rest is cut off and not waited for. PandaProbe
-    answers a PATCH with the whole trace, which may be larger than all that this process may hold. None: all of it."""
+    """Bytes of the answer's body that the caller needs; the rest is neither read nor waited for. PandaProbe answers a
+    PATCH with the whole trace, which may be larger than this process's memory bound. None: all of it."""
     time_left_s: Callable[[], float] = _for_ever
-    """Asked when there is a connection, right before anything is written: for how many seconds what allows this
-    request does so. The exchange takes no longer, and does not begin when none are left: see `NoAnswer.is_late`."""
+    """Function that returns the seconds for which the request is still allowed. It is called with a connection ready,
+    before anything is written. The exchange takes no longer, and does not begin if no time is left: see
+    `NoAnswer.is_late`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An HTTP answer. Header names are in lower case."""
+    """HTTP answer. Header names are in lower case."""
 
     status: int
     body: bytes = b""
@@ -42,22 +43,25 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoAnswer:
-    """No answer came: `reason` for the log, and whether the whole request may have reached the server."""
+    """Failure without an answer.
+
+    `reason` is for the log; `may_have_arrived` is True if the whole request may have reached the server.
+    """
 
     reason: str
     may_have_arrived: bool
     is_late: bool = False
-    """Nothing was sent, since what allowed the request was over by then."""
+    """True if nothing was sent because the time allowed for the request was over."""
 
 
 Outcome = Answer | NoAnswer
 
 
 class Transport(Protocol):
-    """Whatever can carry a request; never raises."""
+    """Interface for sending requests; never raises."""
 
     def send(self, request: Request) -> Outcome:
-        """Send one request and wait for its answer, `request.timeout_s` at the most."""
+        """Send one request and wait for its answer, at most `request.timeout_s`."""
         ...
 
     def close(self) -> None:
@@ -70,7 +74,7 @@ class Transport(Protocol):
 
 
 class KeyedTransport(Transport, Protocol):
-    """One whose headers, and so its key, can change."""
+    """Transport whose headers, and so its key, can change."""
 
     def use(self, headers: Mapping[str, str]) -> None:
         """Send these headers from now on."""

@@ -1,6 +1,7 @@
-"""The key never comes back: what a server, or a proxy, echoes of it is taken out of everything but a success.
+"""Redaction of keys that a server or proxy echoes, in every outcome except a success.
 
-Logs, `status()`, dead letters and exceptions hold words of servers. All of those pass here, where the key is known.
+Logs, `status()`, dead letters and exceptions contain text from servers. All of it passes through here, where the key
+is known.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ from pandaprobe_otel.transport.words import is_page
 SHOWN: Final = "[redacted]"
 _SECRET_HEADERS: Final = ("x-api-key", "authorization")
 _SHORTEST: Final = 6
-"""Characters of a secret; less would be found in any text."""
+"""Shortest secret in characters; a shorter one would match in any text."""
 _REMEMBERED: Final = 4
 _KEPT: Final = 128 << 10
-"""Bytes of an error's body: five hundred refused fields are 75 KB."""
+"""Bytes kept of an error's body; five hundred refused fields take 75 KB."""
 
 
 class Redaction:
-    """Knows the secrets of one transport: what it sends now, and sent before, since answers may be on the way."""
+    """Redaction of one transport's secrets: the current ones and earlier ones, whose answers may be on the way."""
 
     def __init__(self) -> None:
         self._secrets: tuple[str, ...] = ()
 
     def learn(self, headers: Mapping[str, str]) -> None:
-        """The secrets among these headers are sent from now on."""
+        """Remember the secrets in these headers."""
         for name, value in headers.items():
             secret = value.removeprefix("Bearer ")
             if name.lower() in _SECRET_HEADERS and len(secret) >= _SHORTEST and secret not in self._secrets:
                 self._secrets = (*self._secrets, secret)[-_REMEMBERED:]
 
     def applied_to(self, outcome: Outcome) -> Outcome:
-        """The outcome without them. A success is what was asked for, and stays as it is, unless it is a web page."""
+        """Return the outcome without secrets. A success stays as it is, unless it is a web page."""
         if isinstance(outcome, NoAnswer):
             return replace(outcome, reason=self.without(outcome.reason))
         if 200 <= outcome.status < 300 and not is_page(outcome.body):
@@ -52,10 +53,10 @@ class Redaction:
         )
 
     def without(self, text: str) -> str:
-        """The text without them."""
+        """Return the text without secrets."""
         if not self._secrets or not text:
             return text
-        return _pattern(self._secrets).sub(SHOWN, text.replace("\0", ""))  # which stand between characters in UTF-16
+        return _pattern(self._secrets).sub(SHOWN, text.replace("\0", ""))  # UTF-16 has them between characters
 
 
 @lru_cache(maxsize=8)
@@ -64,20 +65,20 @@ def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Patterns: each character as it is or escaped (URL, JSON, Python, HTML), and all of it as base64."""
+    """Yield patterns: each character plain or escaped (URL, JSON, Python, HTML), and the whole secret as base64."""
     encoded = secret.encode()
     yield "".join(_run(byte, len(tuple(alike))) for byte, alike in groupby(encoded))
-    for offset in range(3):  # where it begins among the bytes that are encoded three by three
+    for offset in range(3):  # base64 encodes three bytes at a time, so the secret may begin at any of them
         text = b64encode(bytes(offset) + encoded).decode()
         of_it = text[-(-offset * 8 // 6) : (offset + len(encoded)) * 8 // 6]
         yield re.escape(of_it).replace(r"\+", r"[+\-]").replace("/", "[/_]")
 
 
 def _run(byte: int, count: int) -> str:
-    """One way at the most fits a text, and none is tried twice: who answers must not choose how long we search."""
+    """Return a pattern for a run of one character, without backtracking, so that no answer can make the search slow."""
     number, character = f"{byte:02x}", chr(byte)
     escapes = rf"%{number}|\\u00{number}|\\x{number}|&\#0{{0,6}}{byte};|&\#x0{{0,6}}{number};"
-    if character == "\\":  # JSON doubles it, and JSON within JSON does so twice
+    if character == "\\":  # JSON doubles it, and JSON within JSON doubles it twice
         return rf"(?>(?:{escapes}){{{count}}}|\\{{{count},{count * 4}}})"
     before = r"\\{0,3}" if character in '"/' else ""
     return rf"(?>{escapes}|{re.escape(html.escape(character))}|{before}{re.escape(character)})" * count

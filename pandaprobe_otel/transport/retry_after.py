@@ -1,7 +1,7 @@
-"""For how long a server asks to be left alone: Retry-After (RFC 9110, section 10.2.3), and what proxies say instead.
+"""Wait that a server asks for: Retry-After (RFC 9110, section 10.2.3), and the headers that proxies send instead.
 
-Whatever a header holds, it is a wait between a second and ten minutes, or none. "Now" is none as well, as a zero or a
-date that is past: who has just refused does not mean it, and our own schedule is the safer one.
+The result is always between one second and ten minutes, or None. A zero or a past date also gives None: a server that
+has just refused a request does not mean "now", and our own schedule is safer.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Final
 
 SHORTEST_S: Final = 1.0
 LONGEST_S: Final = 600.0
-"""A longer wait is a mistake of a proxy more often than a wish, and a request every ten minutes harms nobody."""
+"""A longer wait is more often a proxy's mistake than intended, and a request every ten minutes does no harm."""
 _EPOCH_FROM_S: Final = 1e9
 _MOST_CHARACTERS: Final = 64
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Return the seconds to wait, between `SHORTEST_S` and `LONGEST_S`; None when absent, garbage or no wait.
+    """Return the seconds to wait, between `SHORTEST_S` and `LONGEST_S`; None if absent, invalid or too short.
 
-    An HTTP date is read against the answer's own `Date` header, so that a wrong local clock does not matter.
+    An HTTP date is compared with the answer's own `Date` header, so that a wrong local clock does not matter.
     """
     seconds = _number(value)
     if seconds is None:
@@ -33,9 +33,9 @@ def parse_retry_after(value: str | None, date: str | None = None) -> float | Non
 
 
 def parse_rate_limit_reset(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the limit opens again, by the headers that proxies add to a 429; None where there are none.
+    """Return the seconds until the limit resets, from the headers that proxies add to a 429; None without them.
 
-    Read are `RateLimit` with its `t` parameter and `RateLimit-Reset` (drafts of the IETF's httpapi group), and
+    Reads `RateLimit` with its `t` parameter, `RateLimit-Reset` (both drafts of the IETF's httpapi group), and
     `X-RateLimit-Reset` as seconds or as a time since the epoch. Header names are in lower case.
     """
     structured = re.search(r";\s*t=(\d+)", headers.get("ratelimit", ""))
@@ -63,9 +63,9 @@ def _number(value: str | None) -> float | None:
 
 
 def _time(value: str | None) -> float | None:
-    """An HTTP date in seconds since the epoch."""
+    """Return an HTTP date in seconds since the epoch, or None."""
     try:
         time = parsedate_to_datetime((value or "")[:_MOST_CHARACTERS])
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    except (ArithmeticError, LookupError, TypeError, ValueError):  # its year, its zone, or it is no date at all
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # a bad year or zone, or not a date at all
         return None

@@ -1,8 +1,8 @@
-"""Files of traces: one JSON object a line, as `init(local=...)` writes them and `replay` and `view` read them.
+"""Files of traces, with one JSON object per line: `init(local=...)` writes them, `replay` and `view` read them.
 
-A line is the body of a `POST /traces`, or what follows one: `{"trace_id", "spans": [...]}`,
-`{"trace_id", "update": {...}}` or `{"score": {...}}`. A file may also be a JSON list of traces, such as
-`pandaprobe-otel export` writes.
+A line is the body of a `POST /traces` or of a request that follows it: `{"trace_id", "spans": [...]}`,
+`{"trace_id", "update": {...}}` or `{"score": {...}}`. A file may also be a JSON list of traces, as
+`pandaprobe-otel export` writes it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any, cast
 
 
 class EntryKind(StrEnum):
-    """What a line of a file holds."""
+    """Content of a line of a file."""
 
     TRACE = "trace"
     SPANS = "spans"
     UPDATE = "update"
     SCORE = "score"
     BAD = "bad"
-    """Nothing that can be read, such as the last line of a process that was killed; `content` says why."""
+    """Unreadable, such as the last line of a process that was killed; `content` gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line: where it stands (from 1), what it holds and of which trace."""
+    """One line: its number (from 1), its kind, its trace and its content."""
 
     line: int
     kind: EntryKind
@@ -37,7 +37,7 @@ class Entry:
 
 
 def line_of(method: str, path: str, body: bytes) -> bytes | None:
-    """Return the line that keeps a request of the delivery, None for one that changes nothing."""
+    """Return a request as a line of the file, or None if the request changes nothing."""
     if method == "GET":
         return None
     if path == "/traces":
@@ -50,7 +50,7 @@ def line_of(method: str, path: str, body: bytes) -> bytes | None:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """Read a file line by line, so that it may be larger than the memory. Raises OSError when it cannot be read."""
+    """Read a file line by line, so that it may be larger than the memory. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         if file.peek(1)[:1] == b"[":
             yield from _list_entries(file.read())
@@ -61,7 +61,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def stand_in(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the trace that spans become whose own trace was posted by another process, or never."""
+    """Return a trace for spans whose own trace was posted by another process, or never."""
     first = min(spans, key=lambda span: str(span.get("started_at", "")))
     return {"trace_id": trace_id, "name": first.get("name"), "started_at": first.get("started_at"), "spans": spans}
 
@@ -76,7 +76,7 @@ def _list_entries(text: bytes) -> Iterator[Entry]:
 
 
 def _parsed(text: bytes) -> Any:
-    """Return what a text holds, or the error, which is no JSON value."""
+    """Return the parsed JSON, or the exception, which no JSON value can be."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What an outcome means, whatever the request was. One table, by the measured behaviour of the server (0.5.0)."""
+"""Meaning of an outcome, for every kind of request: one table, from the measured behaviour of the server (0.5.0)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_
 from pandaprobe_otel.transport.words import is_page, one_line, start_of
 
 _MOST_READ: Final = 1 << 20
-"""Bytes of an error's body; a longer one is not the server's."""
+"""Bytes of an error's body; a longer one is not from PandaProbe."""
 _MOST_ERRORS: Final = 600
-"""A request has at most 500 spans."""
+"""Bound on refused fields that are read; a request has at most 500 spans."""
 _LONGEST: Final = 500
 """Characters of a message."""
 
 
 class VerdictKind(StrEnum):
-    """The classes of outcomes that call for different actions."""
+    """Classes of outcomes that need different actions."""
 
     DELIVERED = "delivered"
     RATE_LIMITED = "rate limited"
@@ -40,7 +40,7 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A classified outcome, with the server's own words and, when it said so, how long to wait."""
+    """Classified outcome, with the server's message and, if given, the time to wait."""
 
     kind: VerdictKind
     message: str = ""
@@ -55,7 +55,7 @@ _BY_STATUS = {
     403: VerdictKind.AUTH,
     404: VerdictKind.NOT_FOUND,
     405: VerdictKind.AUTH,  # the URL is not PandaProbe's
-    407: VerdictKind.UNAVAILABLE,  # a proxy on the way wants to know who we are
+    407: VerdictKind.UNAVAILABLE,  # a proxy on the way wants credentials
     408: VerdictKind.UNAVAILABLE,
     413: VerdictKind.TOO_LARGE,
     425: VerdictKind.UNAVAILABLE,
@@ -70,8 +70,8 @@ def judge(outcome: Outcome) -> Verdict:
     if isinstance(outcome, NoAnswer):
         kind = VerdictKind.UNKNOWN if outcome.may_have_arrived else VerdictKind.UNAVAILABLE
         return Verdict(kind=kind, message=one_line(outcome.reason, most=_LONGEST))
-    if 200 <= outcome.status < 300:  # not read: the answer to a look may hold a whole trace
-        if not is_page(outcome.body):  # a page is of something on the way (the network of a hotel, say)
+    if 200 <= outcome.status < 300:  # not parsed: the body may hold a whole trace
+        if not is_page(outcome.body):  # a page comes from something on the way (a hotel's network, say)
             return Verdict(kind=VerdictKind.DELIVERED, message=str(outcome.status), status=outcome.status)
         message = f"{outcome.status} {start_of(outcome.body)}"
         return Verdict(kind=VerdictKind.UNKNOWN, message=message, status=outcome.status)
@@ -87,7 +87,7 @@ def judge(outcome: Outcome) -> Verdict:
 
 
 def lacks_key(verdict: Verdict) -> bool:
-    """Return whether a request is refused since it had no key at all, in the server's words (measured on 0.5.0)."""
+    """Return whether a request was refused because it had no key, by the server's message (measured on 0.5.0)."""
     return verdict.status == 401 and "missing credentials" in verdict.message.lower()
 
 
@@ -100,8 +100,8 @@ def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> 
     if 300 <= status < 400:
         return VerdictKind.REDIRECTED
     if status == 429:
-        # The body tells them apart: `error` is the rate limit, `detail` the plan's quota. Unknown bodies (a
-        # proxy's) are taken for a rate limit, which is waited out.
+        # The body tells them apart: `error` means the rate limit, `detail` the plan's quota. An unknown body (a
+        # proxy's) counts as a rate limit, which passes with time.
         return VerdictKind.QUOTA if "detail" in body and "error" not in body else VerdictKind.RATE_LIMITED
     detail: object = body.get("detail")
     if status == 422 and not errors and isinstance(detail, str) and "project" in detail.lower():

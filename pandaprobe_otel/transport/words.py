@@ -1,4 +1,4 @@
-"""Words of a server as a line that a log can hold: short, printable, and of a web page what a reader sees first."""
+"""Text from a server as one log line: short and printable; of a web page, the part that a reader sees first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _UNSEEN: Final = re.compile(r"<(script|style)\b.*?(?:</\1[^>]*>?|\Z)|<[^>]*(?:>|
 
 
 def is_page(body: bytes) -> bool:
-    """Whether it is a web page, or XML."""
+    """Return whether the body is a web page or XML."""
     return body[:_SHOWN].lstrip().startswith(b"<")
 
 
 def start_of(body: bytes) -> str:
-    """The title of a page, or its first words; the start of anything else."""
+    """Return the title or the first words of a web page, or the start of any other text."""
     text = body[:_READ].decode("utf-8", "replace")
     if text.lstrip().startswith("<"):
         title = _TITLE.search(text)
@@ -26,8 +26,9 @@ def start_of(body: bytes) -> str:
 
 
 def one_line(text: str, *, most: int = _SHOWN) -> str:
-    """The text without line ends, at most so long. What cannot be printed is marked, not left out: without it,
-    pieces of something that was hidden might come together.
+    """Return the text as one line of at most `most` characters, with unprintable characters marked.
+
+    They are not removed, because that might join the pieces of a secret.
     """
     line = " ".join(text[: most * 4].split())[:most]
     return "".join(character if character.isprintable() else "�" for character in line)

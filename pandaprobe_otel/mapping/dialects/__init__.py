@@ -1,1 +1,1 @@
-"""Dialects: the names that an instrumentation gives to what PandaProbe keeps, one module for each."""
+"""Dialects, one module each: the names that an instrumentation uses for the data that PandaProbe keeps."""

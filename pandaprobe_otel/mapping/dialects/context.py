@@ -1,4 +1,4 @@
-"""Who and which conversation, under names that belong to no vendor."""
+"""User and session under names that belong to no vendor."""
 
 from __future__ import annotations
 

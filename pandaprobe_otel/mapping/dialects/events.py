@@ -1,7 +1,7 @@
 """Content in events: span events, or log records joined by span id, one per message or one per side.
 
-OpenTelemetry's per-message events (conventions 1.28 to 1.36), the older `gen_ai.content.*`, and the shapes that
-Strands, Semantic Kernel and Google ADK give to the same names.
+Reads OpenTelemetry's per-message events (conventions 1.28 to 1.36), the older `gen_ai.content.*`, and the variants of
+Strands, Semantic Kernel and Google ADK under the same names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHOICE: Final = "gen_ai.choice"
 
 
 def from_events(entries: Any, side: str) -> list[Any] | None:
-    """Messages of one side, from event bodies that carry their name as `event.name`."""
+    """Return the messages of one side from event bodies that carry their name as `event.name`."""
     found: list[Any] = []
     for entry in entries if type_of(entries) is list else ():
         name = entry.get("event.name") if type_of(entry) is dict else None
@@ -36,7 +36,7 @@ def from_events(entries: Any, side: str) -> list[Any] | None:
 
 
 def message(body: Any, role: str) -> dict[str, Any]:
-    """Return the message in an event's body; its role is the event's name unless the body has one."""
+    """Return the message in an event's body. Its role is that of the body, else `role`."""
     result: dict[str, Any] = {"role": body.get("role") or role, "content": _content(body.get("content"))}
     for key in ("tool_calls", "name"):
         if not is_absent(body.get(key)):
@@ -48,7 +48,7 @@ def message(body: Any, role: str) -> dict[str, Any]:
 
 
 def choice(body: Any) -> list[dict[str, Any]]:
-    """Return the message in a choice's body, and the tool results that Strands puts beside it."""
+    """Return the message in a choice's body, and the tool results that Strands adds to it."""
     inner = body.get("message")
     alone = {"content": inner if inner is not None else body.get("content")}
     source: Any = inner if type_of(inner) is dict else alone

@@ -1,4 +1,4 @@
-"""Google ADK: version 1 keeps requests and responses of Gemini as JSON text; version 2 speaks the GenAI conventions."""
+"""Google ADK: version 1 stores Gemini's requests and responses as JSON text; version 2 uses the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _response(value: Any) -> list[Any] | None:
 
 
 def _usage(value: Any) -> dict[str, int] | None:
-    """Gemini's own numbers: thoughts stand beside the candidates, not inside."""
+    """Return Gemini's own counts, where the candidates do not include the thoughts."""
     response = mapping(value)
     usage: Any = response.get("usage_metadata") if response is not None else None
     return counts_from(usage, _COUNTS) or None if type_of(usage) is dict else None

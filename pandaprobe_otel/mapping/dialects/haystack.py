@@ -1,4 +1,4 @@
-"""Haystack (3.4) without an instrumentor: content only where HAYSTACK_CONTENT_TRACING_ENABLED is set."""
+"""Haystack (3.4) without an instrumentor; it has content only if HAYSTACK_CONTENT_TRACING_ENABLED is set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Langfuse's SDK (5.0): every value of its own is JSON text or plain text; usage buckets exclude each other."""
+"""Langfuse's SDK (5.0): each of its values is JSON text or plain text, and its usage buckets do not overlap."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _kind(value: Any, view: SpanView) -> str | None:
 
 
 def usage_details(value: Any) -> dict[str, int] | None:
-    """Counters of Langfuse's buckets, with the mark that they exclude each other unless the numbers say otherwise."""
+    """Return the counters of Langfuse's buckets, marked as not overlapping unless the numbers show otherwise."""
     source = mapping(value)
     counts = counts_from(source, _BUCKETS) if source is not None else None
     if not counts:

@@ -19,7 +19,7 @@ _ENVIRONMENT: Final = ("LANGSMITH_", "LANGCHAIN_")
 
 
 def _document(value: Any) -> Any:
-    """The document; a plain result is wrapped as `{"output": ...}`."""
+    """Return the document, or the plain result that LangSmith wraps as `{"output": ...}`."""
     document = decoded(value)
     if type_of(document) is dict and len(document) == 1 and "output" in document:
         return document["output"]
@@ -27,7 +27,7 @@ def _document(value: Any) -> Any:
 
 
 def _metadata(tree: Any) -> dict[str, Any]:
-    """The run's metadata, without the environment variables that LangSmith copies into it."""
+    """Return the run's metadata without the environment variables that LangSmith copies into it."""
     return {
         key: item
         for key, item in flat(tree).items()

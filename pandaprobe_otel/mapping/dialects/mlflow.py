@@ -1,4 +1,4 @@
-"""MLflow (3.17): every value is JSON text, scalars too."""
+"""MLflow (3.17): every value is JSON text, even scalars."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _KINDS: Final = {
 
 
 def messages(tree: Any) -> list[Any] | None:
-    """Messages of `llm.input_messages.*` or `llm.output_messages.*`, as OpenAI shapes them."""
+    """Return the messages of `llm.input_messages.*` or `llm.output_messages.*` in OpenAI's form."""
     return [_message(entry.get("message")) for entry in items(tree) if type_of(entry) is dict] or None
 
 
@@ -49,7 +49,7 @@ def _part(source: Any) -> Any:
     part = source.get("message_content")
     if type_of(part) is not dict:
         return _call(source.get("tool_call"))
-    # Anthropic's instrumentor repeats a call as content; calls are known by their ids and counted once.
+    # Anthropic's instrumentor repeats a call as content; calls are told apart by their ids and counted once.
     return {**part, **_call(source["tool_call"])} if type_of(source.get("tool_call")) is dict else part
 
 
@@ -61,7 +61,7 @@ def _call(source: Any) -> dict[str, Any]:
 
 
 def documents(tree: Any) -> list[Any] | None:
-    """Documents of `retrieval.documents.*` and the like."""
+    """Return the documents of `retrieval.documents.*` and similar families."""
     found: list[Any] = []
     for entry in items(tree):
         document: Any = entry.get("document") if type_of(entry) is dict else None

@@ -1,6 +1,6 @@
-"""OpenTelemetry's GenAI semantic conventions, current names first, then the older ones that are still emitted.
+"""OpenTelemetry's GenAI semantic conventions: current names first, then older ones that are still emitted.
 
-Semantic conventions 1.27 to 1.44 and the semantic-conventions-genai tree that followed.
+Covers semantic conventions 1.27 to 1.44 and the semantic-conventions-genai repository that followed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PROVIDERS: Final = {
 
 
 def provider(value: Any) -> str | None:
-    """The provider's name in lower case, older names under the current ones."""
+    """Return the provider's name in lower case, with older names replaced by the current ones."""
     name = text(value)
     if name is None:
         return None
@@ -55,13 +55,13 @@ def provider(value: Any) -> str | None:
 
 
 def model(value: Any) -> str | None:
-    """A model's name; `unknown` says nothing."""
+    """Return a model's name, or None for `unknown`."""
     name = text(value)
     return None if name is None or name.lower() == "unknown" else name
 
 
 def finish_reasons(value: Any) -> list[str] | None:
-    """Finish reasons as a list of text, from a list, JSON text, one text or the name of an enum member."""
+    """Return finish reasons as a list of texts, from a list, JSON text, one text or the name of an enum member."""
     reasons = texts(value)
     if reasons is None:
         return None
@@ -69,31 +69,31 @@ def finish_reasons(value: Any) -> list[str] | None:
 
 
 def unknown_operation(value: Any) -> str | None:
-    """The operation's name, unless the kind says it already."""
+    """Return the operation's name, unless the span's kind already expresses it."""
     name = text(value)
     return None if name is None or name.lower() in _OPERATIONS else name
 
 
 def seconds(value: Any) -> int | None:
-    """A duration in seconds as nanoseconds."""
+    """Convert a duration in seconds to nanoseconds."""
     amount = number(value)
     return round(amount * 1_000_000_000) if amount is not None and 0 <= amount < 1e9 else None
 
 
 def milliseconds(value: Any) -> int | None:
-    """A duration in milliseconds as nanoseconds."""
+    """Convert a duration in milliseconds to nanoseconds."""
     amount = number(value)
     return round(amount * 1_000_000) if amount is not None and 0 <= amount < 1e12 else None
 
 
 def _costs(tree: Any) -> dict[str, float] | None:
-    """The costs of input, output and all, as LiteLLM names them; discounts and margins are no amounts to add up."""
+    """Return LiteLLM's costs of input, output and total; discounts and margins must not be added up."""
     known = ("input_cost", "output_cost", "total_cost", "input", "output", "total")
     return amounts({name: tree[name] for name in known if name in tree})
 
 
 def is_present(kind: str) -> Any:
-    """Return a decision: the kind, if the attribute has a value."""
+    """Return a rule that gives this kind if the attribute has a value."""
 
     def decide(value: Any, _: Any) -> str | None:
         return None if usable(value) is None else kind
@@ -106,7 +106,7 @@ def _mcp(value: Any, _: Any) -> str | None:
 
 
 def _without_operation(_: Any, view: SpanView) -> str | None:
-    """The Anthropic SDK names a model too where none is asked: tokens are counted, a session is made."""
+    """Return OTHER for the Anthropic SDK, which names a model even when it calls none (token counts, sessions)."""
     return "OTHER" if view.scope_name == _ANTHROPIC else None
 
 
@@ -240,4 +240,4 @@ DIALECT: Final = Dialect(
     kinds=_KINDS,
     rows=(*_CONTENT, *_MODEL, *_PARAMETERS, *_USAGE, *_METADATA, *_OLD_USAGE),
 )
-"""`mcp.session.id` is the session of a transport, not of a user: it is not read."""
+"""`mcp.session.id` is not read, because it is the session of a transport, not of a user."""

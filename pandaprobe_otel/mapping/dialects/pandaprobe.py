@@ -1,4 +1,4 @@
-"""What this library's own decorators and context managers write."""
+"""Attributes that this library's own decorators and context managers write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _bag(value: Any) -> dict[str, int] | None:
 
 
 def _parameters(value: Any) -> dict[str, Any] | None:
-    # Set by hand, so every name is meant; only empty values are left out.
+    # Set explicitly by the app, so every name is intended; only empty values are left out.
     source = mapping(value)
     return {key: item for key, item in source.items() if item is not None} if source else None
 

@@ -1,4 +1,4 @@
-"""HTTP, database, messaging and RPC spans: a short list of attributes, no content, and nothing that holds secrets."""
+"""HTTP, database, messaging and RPC spans: a short list of attributes, without content and without secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _path(value: Any) -> str | None:
 
 
 def bare_url(value: Any) -> str | None:
-    """A URL without user, password, query and fragment."""
+    """Return a URL without user, password, query and fragment."""
     found = text(value)
     if found is None:
         return None

@@ -23,7 +23,7 @@ _DETAIL_NAMES: Final = {
 
 
 def details(tree: Any) -> dict[str, int] | None:
-    """Counters under `details.*`: a provider's raw numbers, whose input leaves cached tokens out."""
+    """Return the counters under `details.*`: a provider's raw numbers, whose input excludes cached tokens."""
     counts = counts_from(tree, _DETAIL_NAMES)
     if not counts:
         return None
@@ -31,7 +31,7 @@ def details(tree: Any) -> dict[str, int] | None:
 
 
 def _asked(value: Any) -> list[Any] | None:
-    """The run's messages up to the user's last one."""
+    """Return the run's messages up to the user's last one."""
     messages = decoded(value)
     return messages[: _last_user(messages) + 1] or None if type_of(messages) is list else None
 
@@ -46,7 +46,7 @@ def _last_user(messages: list[Any]) -> int:
 
 
 def _is_of_user(message: Any) -> bool:
-    """Whether the user says something in it; results of tools also come under the user's role."""
+    """Return whether a message with the role `user` comes from the user: tool results have that role too."""
     if type_of(message) is not dict or message.get("role") != "user":
         return False
     parts = message.get("parts")
@@ -63,7 +63,7 @@ def _final_result(value: Any) -> list[Any] | None:
 
 
 def _tools(value: Any) -> list[Any] | None:
-    """Tool definitions inside `model_request_parameters`, for versions without `gen_ai.tool.definitions`."""
+    """Return the tool definitions in `model_request_parameters`, for versions without `gen_ai.tool.definitions`."""
     parameters = mapping(value) or {}
     tools: list[Any] = []
     for key in ("function_tools", "output_tools"):

@@ -1,4 +1,4 @@
-"""Semantic Kernel (1.45), where it leaves the GenAI conventions; its content comes in log records."""
+"""Semantic Kernel (1.45), where it deviates from the GenAI conventions; its content comes in log records."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ _ROLES: Final = ("user", "system", "assistant")
 
 
 def prompts(tree: Any) -> list[Any] | None:
-    """Messages of `gen_ai.prompt.N.*`."""
+    """Return the messages of `gen_ai.prompt.N.*`."""
     return [_message(entry, "user") for entry in items(tree) if type_of(entry) is dict] or None
 
 
 def completions(tree: Any) -> list[Any] | None:
-    """Messages of `gen_ai.completion.N.*`."""
+    """Return the messages of `gen_ai.completion.N.*`."""
     return [_message(entry, "assistant") for entry in items(tree) if type_of(entry) is dict] or None
 
 
@@ -37,7 +37,7 @@ def _message(source: Any, default: str) -> dict[str, Any]:
     if type_of(message["content"]) is str:
         message["content"] = typed_parts(message["content"]) or message["content"]
     for key in _ROLES:
-        if "content" not in source and type_of(source.get(key)) is str:  # the legacy completions API
+        if "content" not in source and type_of(source.get(key)) is str:  # written for the legacy completions API
             message = {"role": key, "content": source[key]}
     for key in ("tool_call_id", "reasoning", "name"):
         if not is_absent(source.get(key)):

@@ -1,4 +1,4 @@
-"""The Vercel AI SDK, version 6 and older (scope `ai`); version 7 speaks the GenAI conventions."""
+"""Vercel AI SDK, version 6 and older (scope `ai`); version 7 uses the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _kind(value: Any, _: SpanView) -> str | None:
 
 
 def _prompt(value: Any) -> Any:
-    """Messages of `ai.prompt`: `{system, prompt}` or `{system, messages}`."""
+    """Return the messages of `ai.prompt`: `{system, prompt}` or `{system, messages}`."""
     source = decoded(value)
     if type_of(source) is not dict:
         return usable(source)
@@ -49,7 +49,7 @@ def _prompt(value: Any) -> Any:
 
 
 def _response(tree: Any) -> list[Any] | None:
-    """The assistant's message, made of `ai.response.text`, `.toolCalls`, `.object` and `.reasoning`."""
+    """Return the assistant's message, made of `ai.response.text`, `.toolCalls`, `.object` and `.reasoning`."""
     parts: list[Any] = []
     if not is_absent(tree.get("reasoning")):
         parts.append({"type": "reasoning", "content": tree["reasoning"]})
@@ -63,7 +63,7 @@ def _response(tree: Any) -> list[Any] | None:
 
 
 def _values(value: Any) -> Any:
-    """Embedded values: JSON text each, in a list or alone."""
+    """Return the embedded values, each given as JSON text, alone or in a list."""
     if type_of(value) is list:
         return [decoded(item) for item in value]
     return decoded(value)
