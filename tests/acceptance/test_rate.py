@@ -198,7 +198,7 @@ def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.
 
 @pytest.mark.parametrize("rate", [0.9995, 1.0, 1.0005])
 def test_a_clock_that_is_off_by_500_ppm_costs_neither_a_429_nor_time(rate: float) -> None:
-    """There is no refusal, no wait beyond a window, and no busy loop for a time that never comes."""
+    """No request is refused, no wait exceeds a window, and nothing spins on a time that never comes."""
     world = World()
     server = Server(world)
     process = Process(world, server, way=Way(shortest_s=0.001, longest_s=0.01), clock_rate=rate)

@@ -67,7 +67,7 @@ def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
 
 
 def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
-    """There was no room for the span when it ended: the rest goes out half a second later, not after ten seconds."""
+    """A span had no room when it ended: the rest of its trace goes out half a second later, not after ten seconds."""
     scene = Scene()
     root = scene.start("root")
     lost = scene.start("lost", root)
@@ -204,7 +204,7 @@ def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
 
 
 def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
-    """When the process ends, every ended span goes out."""
+    """Every ended span goes out at the end of the process."""
     scene = Scene()
     root = scene.start("root")
     scene.end(scene.start("child", root), at=1)

@@ -349,7 +349,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_blocked_prompt(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """There is no candidate at all: the reason is the filter."""
+    """Without any candidate, the reason is the filter."""
     server.replies(json_reply({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}}))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)

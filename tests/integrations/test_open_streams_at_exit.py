@@ -122,7 +122,7 @@ def test_many_forgotten_streams_leave_nothing(client: openai.OpenAI, recorder: S
 
 
 def test_body_ends_once() -> None:
-    """When many threads end a body at the same time, one of them is the first."""
+    """If many threads end a body at the same time, one of them is the first."""
     ends: list[BodyRecord] = []
     for _ in range(50):
         body = ObservedBody(ends.append)

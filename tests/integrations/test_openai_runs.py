@@ -143,7 +143,7 @@ def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) 
 
 @pytest.mark.parametrize("ending", ["left", "failed"])
 def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """What was read is kept; a failed run is an error, an app that leaves early is none."""
+    """The received part is kept; a failed run is an error, an app that leaves early is none."""
     failed = _run("run_5", "failed", last_error={"code": "server_error", "message": "Oh"})
     server.replies(_stream("run_5", ("thread.run.failed", failed)))
     instrument("openai", tracer_provider=recorder.provider)
